@@ -1,0 +1,1 @@
+"""Runs a project's code and gives each run its secrets for as long as it lasts."""

@@ -1,0 +1,136 @@
+"""The Celery application: a doorbell and nothing else.
+
+`celery -A executor.celery_app worker` starts the same worker as `sealrun worker`. What Celery offers beyond ringing is
+turned off: results, events, remote control (anyone on the broker could stop workers), its built-in tasks.
+"""
+
+from typing import Any
+
+from celery import Celery, signals
+from celery.worker import consumer as celery_consumer
+from kombu import Queue
+
+from executor.embedded import broker_address
+from executor.errors import WrongPool
+from executor.settings import Settings, read_here
+from executor.tasks import TASK, register
+
+QUEUE = "sealrun"
+
+
+class Consumer(celery_consumer.Consumer):  # type: ignore[misc]  # Celery ships no types
+    """Celery's consumer without what speaks to other workers, however the worker was started."""
+
+    def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        quiet = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
+        super().__init__(*args, worker_options={**(worker_options or {}), **quiet}, **kwargs)
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery application that holds sealrun's task alone."""
+    app = Celery("sealrun", set_as_current=False)
+    app.conf.update(
+        broker_url=settings.broker_url or broker_address(settings.store.home),
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=transport_options(),
+        broker_heartbeat=30,
+        task_default_queue=QUEUE,
+        task_queues=[Queue(QUEUE)],
+        task_create_missing_queues=True,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        result_backend=None,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=False,  # the row in the database is what cannot be lost
+        task_send_sent_event=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_pool="threads",
+        worker_prefetch_multiplier=1,
+        worker_consumer="executor.celery_app:Consumer",
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    install(app, settings)
+    app.on_after_finalize.connect(_without_builtins, sender=app, weak=False)
+    return app
+
+
+def install(app: Celery, settings: Settings | None = None) -> Celery:
+    """Add sealrun to an application a team already has: the task, its queue, and the worker's zygote.
+
+    Its other tasks, queues and settings stay as they are. Workers for the queue `sealrun` use the threads pool:
+    `celery -A yours worker -P threads -Q sealrun`.
+    """
+    found = settings or read_here()
+    register(app)
+    routes = app.conf.task_routes
+    if routes is None or isinstance(routes, dict):
+        app.conf.task_routes = {**(routes or {}), TASK: {"queue": QUEUE}}
+    else:
+        app.conf.task_routes = [*routes, {TASK: {"queue": QUEUE}}]
+    _serve(app, found)
+    return app
+
+
+def transport_options() -> dict[str, Any]:
+    """Redis: find a dead connection, and give back unacknowledged bells soon. RabbitMQ: wait for the broker's confirm."""
+    return {
+        "socket_timeout": 15,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "unacked_restore_interval": 2,
+        "unacked_restore_throttle": 1,
+        "confirm_publish": True,
+        "max_retries": 2,
+        "interval_start": 0,
+        "interval_step": 0.1,
+    }
+
+
+def _serve(app: Celery, settings: Settings) -> None:
+    """Start and end our part of a worker of this application, and of no other in the same process."""
+
+    def on_init(sender: Any, **_: Any) -> None:
+        if sender.app is app and _serves_us(sender):
+            from executor.worker import WorkerLife
+
+            pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
+            if "thread" not in pool:
+                raise SystemExit(f"sealrun: {(refusal := WrongPool(pool=pool))}\nhint: {refusal.hint}")
+            app.sealrun_life = WorkerLife(app, settings, sender)
+            app.sealrun_life.prepare()
+
+    def on_ready(sender: Any, **_: Any) -> None:
+        if sender.app is app and (life := getattr(app, "sealrun_life", None)):
+            life.begin()
+
+    def on_shutdown(sender: Any, **_: Any) -> None:
+        if sender.app is app and (life := getattr(app, "sealrun_life", None)):
+            life.end()
+
+    signals.worker_init.connect(on_init, weak=False)
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutdown.connect(on_shutdown, weak=False)
+
+
+def _serves_us(worker: Any) -> bool:
+    """Whether a worker consumes our queue; a worker for a team's other queues stays what it was."""
+    chosen = worker.app.amqp.queues.consume_from
+    return QUEUE in chosen or worker.app.conf.worker_consumer == "executor.celery_app:Consumer"
+
+
+def _without_builtins(sender: Celery, **_: Any) -> None:
+    for name in [name for name in sender.tasks if name.startswith("celery.")]:
+        sender.tasks.unregister(name)
+
+
+def __getattr__(name: str) -> Celery:
+    """`app`, made when Celery asks for it: importing this module reads no settings."""
+    if name in ("app", "celery"):
+        globals()["app"] = app = make_app(read_here())
+        return app
+    raise AttributeError(name)

@@ -1,0 +1,58 @@
+"""Open the one database both packages share; the executor's tables have a migration history of their own in it."""
+
+from pathlib import Path
+
+from executor.settings import Settings
+from secretstore import database as store
+from secretstore.database import Database
+from secretstore.schema import current_revision, require_revision, upgrade
+from secretstore.settings import ensure_home
+
+HEAD = "0001"
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_VERSION_TABLE = "executor_revision"
+
+
+def open_database(settings: Settings) -> Database:
+    """The database of these settings, checked to be at this version.
+
+    The embedded one is made and brought up to date without being asked; a configured one waits for `sealrun migrate`.
+
+    Raises:
+        DatabaseOutdated, DatabaseTooNew: a configured database is at another revision.
+        DatabaseUnreachable: there is no connection to be had.
+    """
+    if not settings.store.database_is_default:
+        db = Database(settings.store.database_url)
+        require_current(db)
+        return db
+    ensure_home(settings.store.home)
+    db = Database(settings.store.database_url)
+    if current(db) != (store.HEAD, HEAD):
+        migrate(db)
+    return db
+
+
+def migrate(db: Database) -> None:
+    """Bring all tables to this version; safe at any time and by several processes at once."""
+    store.migrate(db)
+    with db.named_errors():
+        upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)
+
+
+def current(db: Database) -> tuple[str | None, str | None]:
+    """The revisions of the store's and the executor's tables."""
+    with db.named_errors():
+        return store.current(db), current_revision(db.engine, _VERSION_TABLE)
+
+
+def require_current(db: Database) -> None:
+    """Refuse a database whose tables are not at this version.
+
+    Raises:
+        DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable.
+    """
+    store.require_current(db)
+    with db.named_errors():
+        require_revision(db.engine, _VERSION_TABLE, HEAD)

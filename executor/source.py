@@ -1,0 +1,200 @@
+"""Where a run's code and its interpreter are: found at submission, and turned into paths to open in the worker."""
+
+import os
+import pwd
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from executor.errors import InterpreterMissing, SettingsFileBroken, SourceIsHome, TargetMissing, TargetOutside
+from executor.models import Run
+from executor.supervisor.environment import base_environment
+from executor.supervisor.workspace import Workspace
+
+PROJECT_FILE = ".sealrun.toml"
+_MARKS = (PROJECT_FILE, "pyproject.toml")
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+# The parts of a prefix an interpreter lives from. A prefix as a whole may be somebody's home (`~/bin/python3`).
+_PREFIX_PARTS = ("bin", "lib", "lib64", "include", "share", "pyvenv.cfg")
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """What `.sealrun.toml`, or `[tool.sealrun]` of a pyproject.toml, says."""
+
+    project: str | None = None
+    environment: str | None = None
+
+
+def source_root(folder: Path, path: str | None) -> Path:
+    """The nearest folder above `folder` with a `.sealrun.toml` or `pyproject.toml`, else `folder` itself.
+
+    A target that lies outside of it belongs to a root of its own, looked for from its folder upwards.
+
+    Raises:
+        TargetMissing: `path` names no file.
+        SourceIsHome: the root would be a user's home, or hold one.
+    """
+    folder = folder.resolve()
+    root = _marked(folder) or folder
+    if path is not None:
+        target = (folder / path).resolve()
+        if not target.is_file():
+            raise TargetMissing(path=path, root=root)
+        if not target.is_relative_to(root):
+            root = _marked(target.parent) or target.parent
+    if any(home.is_relative_to(root) for home in _homes()):
+        raise SourceIsHome(root=root)
+    return root
+
+
+def relative_target(root: Path, folder: Path, path: str) -> str:
+    """A target's path as the run will use it: relative to the source root.
+
+    Raises:
+        TargetOutside: it leads out of the root.
+    """
+    target = (folder / path).resolve()
+    if not target.is_relative_to(root):
+        raise TargetOutside(path=path, root=root)
+    return str(target.relative_to(root))
+
+
+def project_file(folder: Path) -> ProjectFile:
+    """What the nearest project file above `folder` says; nothing where there is none.
+
+    Raises:
+        SettingsFileBroken: it is not TOML, or a field is of the wrong type.
+    """
+    for place in (folder.resolve(), *folder.resolve().parents):
+        own, general = place / PROJECT_FILE, place / "pyproject.toml"
+        if own.is_file():
+            return _parsed(own, _toml(own))
+        if general.is_file() and (table := _toml(general).get("tool", {}).get("sealrun")) is not None:
+            return _parsed(general, table)
+    return ProjectFile()
+
+
+def choose_interpreter(root: Path, wanted: str | None, search_path: str) -> str:
+    """The run's interpreter: `wanted`, else the source root's `.venv`, else `python3` on the submitter's PATH.
+
+    Never sealrun's own: its packages are no part of a run.
+
+    Raises:
+        InterpreterMissing: there is none, or `wanted` is not one.
+    """
+    if wanted is not None:
+        path = Path(wanted).expanduser()
+        if path.is_dir() and (path / "bin/python").exists():
+            path = path / "bin/python"
+        if not (path.is_file() and os.access(path, os.X_OK)):
+            raise InterpreterMissing(why=f"{wanted} is not an executable file")
+        return str(path.absolute())
+    own = root / ".venv/bin/python"
+    if own.exists() and not _is_ours(own):
+        return str(own)
+    for entry in search_path.split(os.pathsep):
+        candidate = Path(entry) / "python3"
+        if entry and candidate.is_file() and os.access(candidate, os.X_OK) and not _is_ours(candidate):
+            return str(candidate if _is_binary(candidate) else _behind(candidate) or candidate)
+    raise InterpreterMissing(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
+
+
+def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
+    """The interpreter and the folders it lives from, found without executing anything.
+
+    A virtual environment leads to the installation it was made from; every link on the way is followed and kept.
+
+    Raises:
+        InterpreterMissing: it is gone.
+    """
+    if python is None:
+        return Path(), []
+    path = Path(python)
+    if not path.exists():
+        raise InterpreterMissing(why=f"{python} is not there")
+    prefixes: dict[Path, None] = {}
+    for hop in _links(path):
+        prefixes[hop.parent.parent] = None
+    parts = [prefix / part for prefix in prefixes for part in _PREFIX_PARTS]
+    return path, [part for part in parts if part.exists() and not part.is_relative_to("/usr")]
+
+
+def environment_for(run: Run, place: Workspace, python: Path) -> dict[str, str]:
+    """What every run finds in its environment."""
+    folders = _SYSTEM_PATH
+    if run.python is not None:
+        folders = f"{python.parent}:{folders}" if str(python.parent) not in folders.split(":") else folders
+    return base_environment(
+        home=str(place.home),
+        temporary=str(place.temporary),
+        output=str(place.output),
+        run_id=run.id,
+        project=run.project,
+        environment=run.environment,
+        search_path=folders,
+    )
+
+
+def _marked(folder: Path) -> Path | None:
+    for place in (folder, *folder.parents):
+        if any((place / mark).is_file() for mark in _MARKS):
+            return place
+    return None
+
+
+def _homes() -> Iterator[Path]:
+    yield Path(pwd.getpwuid(os.geteuid()).pw_dir).resolve()
+    if (home := os.environ.get("HOME", "")).startswith("/"):
+        yield Path(home).resolve()
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsFileBroken(path=path, why=str(error)) from None
+
+
+def _parsed(path: Path, table: Mapping[str, Any]) -> ProjectFile:
+    known = {"project", "environment"}
+    for key, value in table.items():
+        if key not in known:
+            raise SettingsFileBroken(path=path, why=f"unknown key {key!r}; known are project and environment")
+        if not isinstance(value, str):
+            raise SettingsFileBroken(path=path, why=f"{key} is not text")
+    return ProjectFile(**table)
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """The path, and each place a chain of links leads to."""
+    yield path
+    for _ in range(40):
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+        path = Path(os.path.normpath(path))
+        yield path
+    yield path.resolve()
+
+
+def _is_ours(candidate: Path) -> bool:
+    return sys.prefix != sys.base_prefix and candidate.parent.resolve() == (Path(sys.prefix) / "bin").resolve()
+
+
+def _is_binary(path: Path) -> bool:
+    with open(path, "rb") as program:
+        return program.read(2) != b"#!"
+
+
+def _behind(shim: Path) -> Path | None:
+    """The interpreter behind a shim such as pyenv's; it is the submitter's own program, on the submitter's own PATH."""
+    asked = subprocess.run(
+        [shim, "-I", "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, timeout=30, check=False
+    )
+    found = Path(asked.stdout.strip() or "/nonexistent")
+    return found if asked.returncode == 0 and found.is_file() and _is_binary(found) else None

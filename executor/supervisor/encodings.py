@@ -1,0 +1,174 @@
+"""The forms in which ordinary tools print a value: base64, hex, percent, JSON, Python repr, shell quoting.
+
+Every form is what stands *inside* its quotes, so that it is found as well where the value is a part of
+something longer. No form goes through `re` or any other cache that would keep a value alive.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+
+LONG = 8 << 10  # bytes; a longer value gets only the common forms, or ten of 64 KiB would not fit in 64 MB
+
+_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def encoded(value: bytes) -> Iterator[bytes]:
+    """Every form of `value`, itself not always among them, some of them equal."""
+    thorough = len(value) <= LONG
+    yield from _base64_forms(value)
+    if thorough:
+        yield from _wrapped_base64_forms(value)
+    yield value.hex().encode()
+    yield value.hex().upper().encode()
+    if is_long_binary(value):
+        yield repr(value)[2:-1].encode()
+        return
+    yield from _percent_forms(value, thorough)
+    yield from _shell_forms(value, thorough)
+    if _is_plain(value):
+        return  # JSON and repr have nothing to escape in it
+    yield from _json_forms(value, thorough)
+    yield from _repr_forms(value, thorough)
+
+
+def is_long_binary(value: bytes) -> bool:
+    """Whether it gets base64, hex and Python's form only: each other one takes several times its own size."""
+    return len(value) > LONG and not _is_text(value)
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_plain(value: bytes) -> bool:
+    return value.isascii() and not value.translate(None, _LETTERS + b" !#$%()*+,-.:;=?@[]^_`{|}~")
+
+
+def _base64_forms(value: bytes) -> Iterator[bytes]:
+    """One form for each place the value can have in a group of three bytes, in both alphabets.
+
+    The characters at both ends also depend on the neighbours. They are left out: a form that holds them, or
+    the padding, would miss the value inside anything longer, and `echo $SECRET | base64` already adds a
+    newline.
+    """
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + value)
+        fixed = text[-(-8 * before // 6) : 8 * (before + len(value)) // 6]
+        yield fixed
+        yield fixed.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _wrapped_base64_forms(value: bytes) -> Iterator[bytes]:
+    """As `base64` and MIME (76 columns) or openssl and PEM (64) break it, with the value at the start."""
+    text = base64.b64encode(value)[: 8 * len(value) // 6]
+    for columns in (76, 64):
+        if len(text) > columns:
+            lines = [text[at : at + columns] for at in range(0, len(text), columns)]
+            yield b"\n".join(lines)
+            yield b"\r\n".join(lines)
+
+
+# Which bytes stay as they are, and what becomes of a space.
+_QUOTE = (_LETTERS + b"_.-~/", b"%20")  # Python's quote
+_QUOTE_ALL = (_LETTERS + b"_.-~", b"%20")  # RFC 3986; Python's quote(safe=""), jq's @uri, Go's PathEscape
+_QUOTE_PLUS = (_LETTERS + b"_.-~", b"+")  # Python's quote_plus and urlencode, Go's QueryEscape
+_COMPONENT = (_LETTERS + b"_.-~!*'()", b"%20")  # JavaScript's encodeURIComponent
+_URI = (_LETTERS + b"_.-~!*'();/?:@&=+$,#", b"%20")  # JavaScript's encodeURI
+_FORM = (_LETTERS + b"_.-*", b"+")  # browsers' forms, Java's URLEncoder
+_NOTHING_SAFE = (b"", b"%20")  # each byte escaped
+
+
+def _percent_tables(rules: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+    tables = []
+    for safe, space in rules:
+        for digits in (b"%%%02X", b"%%%02x"):
+            table = [bytes([byte]) if byte in safe else digits % byte for byte in range(256)]
+            table[0x20] = space
+            tables.append((safe, tuple(table)))
+    return tuple(tables)
+
+
+_PERCENT_COMMON = _percent_tables((_QUOTE, _QUOTE_ALL, _QUOTE_PLUS))
+_PERCENT_RARE = _percent_tables((_COMPONENT, _URI, _FORM, _NOTHING_SAFE))
+
+
+def _percent_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
+    for safe, table in _PERCENT_COMMON + _PERCENT_RARE if thorough else _PERCENT_COMMON:
+        if value.translate(None, safe):
+            yield b"".join(map(table.__getitem__, value))
+
+
+def _json_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
+    """As `json.dumps` writes it, with and without `ensure_ascii`; as PHP (`\\/`) and Go (`\\u0026`) do."""
+    text = value.decode("utf-8", "surrogateescape")  # as Python's os.environ gives a value that is not UTF-8
+    pure = json.dumps(text)[1:-1].encode()
+    wide = json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
+    for form in {pure, wide}:
+        yield form
+        yield form.replace(b"/", b"\\/")
+        if thorough:
+            yield form.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+    if thorough and pure != wide:
+        yield b"\\u".join(  # Java's upper-case digits
+            part[:4].upper() + part[4:] if index else part for index, part in enumerate(pure.split(b"\\u"))
+        )
+
+
+def _repr_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
+    """As `repr` writes it, as text and as bytes.
+
+    A double quote put before it makes `repr` escape single quotes, as it does where the value is part of a
+    text that holds both.
+    """
+    text = value.decode("utf-8", "surrogateescape")
+    for written in (repr(text)[1:-1], repr('"' + text)[2:-1]):
+        yield written.encode("utf-8", "surrogateescape")
+    yield repr(value)[2:-1].encode()
+    yield repr(b'"' + value)[3:-1].encode()
+    if thorough:
+        yield ascii(text)[1:-1].encode()
+        yield ascii('"' + text)[2:-1].encode()
+
+
+# What bash's `printf %q` puts a backslash before; `#` and `~` only in some places, see _printf_q.
+_BACKSLASHED = frozenset(b" !\"$&'()*,;<>?[\\]^`{|}")
+_PRINTF_Q = tuple(b"\\" + bytes([byte]) if byte in _BACKSLASHED else bytes([byte]) for byte in range(256))
+_IN_DOUBLE_QUOTES = tuple(b"\\" + bytes([byte]) if byte in b'"$\\`' else bytes([byte]) for byte in range(256))
+_ANSI_C_NAMES = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 11: b"\\v", 12: b"\\f", 13: b"\\r", 27: b"\\E"}
+_ANSI_C_NAMES |= {0x27: b"\\'", 0x5C: b"\\\\"}
+_ANSI_C = tuple(
+    _ANSI_C_NAMES.get(byte, bytes([byte]) if 32 <= byte < 127 else b"\\%03o" % byte) for byte in range(256)
+)
+_ANSI_C_WIDE = _ANSI_C[:128] + tuple(bytes([byte]) for byte in range(128, 256))
+_SHELL_SAFE = _LETTERS + b"_-.+:@%/="
+
+
+def _shell_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
+    if not value.translate(None, _SHELL_SAFE):
+        return
+    yield value.replace(b"'", b"'\"'\"'")  # shlex.quote, dash
+    yield value.replace(b"'", b"'\\''")  # bash: set, set -x, ${NAME@Q}
+    yield b"".join(map(_PRINTF_Q.__getitem__, value))
+    if b"#" in value[:1] or b"~" in value:
+        yield _printf_q(value)
+    if not value.isascii() or min(value) < 0x20 or 0x7F in value:
+        yield b"".join(map(_ANSI_C.__getitem__, value))
+        yield b"".join(map(_ANSI_C_WIDE.__getitem__, value))
+    if thorough:
+        yield b"".join(map(_IN_DOUBLE_QUOTES.__getitem__, value))  # bash: export -p, declare -p
+
+
+def _printf_q(value: bytes) -> bytes:
+    """`printf %q`, which also escapes `#` at the start and `~` at the start or after `:` or `=`."""
+    parts = []
+    before = -1
+    for byte in value:
+        special = (byte == 0x23 and before == -1) or (byte == 0x7E and (before == -1 or before in b":="))
+        parts.append(b"\\" + bytes([byte]) if special else _PRINTF_Q[byte])
+        before = byte
+    return b"".join(parts)

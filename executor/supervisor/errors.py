@@ -1,0 +1,56 @@
+"""What can go wrong inside the trust boundary, in sentences that name paths and ids and never a value."""
+
+from typing import Any
+
+
+class SupervisorError(Exception):
+    """the supervisor could not do its work"""
+
+    hint: str | None = None
+
+    def __init__(self, **names: Any) -> None:
+        self.names = names
+        super().__init__((type(self).__doc__ or "").strip().format(**names))
+
+
+class WorkspaceUnsafe(SupervisorError):
+    """{path} is not a folder of this user alone, so no run may be given a place in it"""
+
+    hint = "remove it, or point SEALRUN_WORKSPACES at a folder of your own"
+
+
+class NoFreeUid(SupervisorError):
+    """every user id from {first} to {last} is lent to a run"""
+
+    hint = "lower the worker's -c, or widen SEALRUN_RUN_UIDS"
+
+
+class CannotBringIn(SupervisorError):
+    """{path} cannot be read by the run's user {uid}, and this worker may not mount it into the run's view"""
+
+    hint = (
+        "make it readable (chmod o+rX on it and the folders above), move it to a folder that is, "
+        "or start the worker as an ordinary user"
+    )
+
+
+class Unreadable(SupervisorError):
+    """{path} cannot be read by the run's user {uid}"""
+
+    hint = "make it readable for others (chmod o+rX), or start the worker as an ordinary user"
+
+
+class StartFailed(SupervisorError):
+    """the run's process could not be started: {why}"""
+
+
+class EnvironmentTooLarge(SupervisorError):
+    """{what} is larger than the kernel passes to a program: {size:,} bytes, at most {limit:,}"""
+
+    hint = "put it into a file of the project, or split it"
+
+
+class NameTaken(SupervisorError):
+    """{name} is both a secret and a plain variable"""
+
+    hint = "rename one of them, or leave the variable out"

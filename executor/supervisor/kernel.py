@@ -1,0 +1,183 @@
+"""The few Linux calls Python does not offer: prctl, Landlock, mount namespaces.
+
+Each function is one system call with its error turned into `OSError`. Nothing here decides anything.
+Sources: prctl(2), landlock(7) and linux/landlock.h, mount(2), unshare(2).
+"""
+
+import ctypes
+import os
+import resource
+import struct
+from collections.abc import Iterable
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+_CLONE_NEWNS = 0x00020000
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+_MNT_DETACH = 2
+
+# The landlock system calls have these numbers on every architecture that Linux gained after 5.13,
+# x86-64 and arm64 among them.
+_LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_ADD_RULE = 445
+_LANDLOCK_RESTRICT_SELF = 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 1
+_LANDLOCK_SCOPE_SIGNAL = 2
+
+FS_EXECUTE = 1 << 0
+FS_WRITE_FILE = 1 << 1
+FS_READ_FILE = 1 << 2
+FS_READ_DIR = 1 << 3
+FS_REFER = 1 << 13
+FS_TRUNCATE = 1 << 14
+FS_IOCTL_DEV = 1 << 15
+_FS_BASE = (1 << 13) - 1  # ABI 1: execute … make_sym
+
+FS_READ = FS_EXECUTE | FS_READ_FILE | FS_READ_DIR
+
+
+def harden() -> None:
+    """Make this process unreadable to others of its user and unable to leave a core file.
+
+    A process that is not dumpable belongs to root in /proc: neither `/proc/PID/mem` nor `environ` nor ptrace
+    opens to the same user. The flag is lost at every exec, so each process of ours sets it itself.
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def become_subreaper() -> None:
+    """Adopt the orphans of this process's descendants, daemons that forked twice included."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(signal_number: int, parent: int) -> None:
+    """Have the kernel send this process a signal when its parent dies; exits at once if it is dead already.
+
+    Bound to the creating *thread*, and cleared by a change of credentials and by a fork: set it after both.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def forbid_new_privileges() -> None:
+    """No setuid binary and no file capability gives this process or a descendant more than it has."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def name_process(name: str) -> None:
+    """Set the name that `ps -o comm` shows (15 bytes)."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    _libc.prctl(_PR_SET_NAME, buffer, 0, 0, 0)
+
+
+def landlock_abi() -> int:
+    """The Landlock ABI version of the running kernel; 0 where there is none or it is turned off."""
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    return max(int(version), 0)
+
+
+class Ruleset:
+    """A Landlock ruleset being written: everything the kernel can deny is denied until `allow` opens it."""
+
+    def __init__(self) -> None:
+        abi = landlock_abi()
+        self._handled = _FS_BASE
+        if abi >= 2:
+            self._handled |= FS_REFER
+        if abi >= 3:
+            self._handled |= FS_TRUNCATE
+        if abi >= 5:
+            self._handled |= FS_IOCTL_DEV
+        attributes = struct.pack("=QQ", self._handled, 0)
+        if abi >= 6:
+            # Abstract unix sockets and signals stay inside: a run cannot stop the worker of its own user.
+            scoped = _LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | _LANDLOCK_SCOPE_SIGNAL
+            attributes += struct.pack("=Q", scoped)
+        elif abi < 4:
+            attributes = attributes[:8]
+        buffer = ctypes.create_string_buffer(attributes, len(attributes))
+        self.fd = _checked(_libc.syscall(_LANDLOCK_CREATE_RULESET, buffer, len(attributes), 0))
+
+    @property
+    def everything(self) -> int:
+        """Every file right this kernel knows."""
+        return self._handled
+
+    def allow(self, path: str, rights: int) -> bool:
+        """Open one file or folder (and what is beneath it); False where the path does not exist."""
+        try:
+            target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            if not os.path.isdir(path):
+                rights &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
+            rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & self._handled, target), 12)
+            _checked(
+                _libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0),
+            )
+        finally:
+            os.close(target)
+        return True
+
+    def restrict_self(self) -> None:
+        """Bind this process and all it will start; it can never be undone. Needs `forbid_new_privileges`."""
+        _checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
+
+
+def own_mount_namespace() -> None:
+    """Leave the shared mount table: what this process mounts from here on only it and its children see."""
+    _checked(_libc.unshare(_CLONE_NEWNS))
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """mount(2)."""
+    outcome = _libc.mount(_text(source), _text(target), _text(kind), flags, _text(data))
+    _checked(outcome, target)
+
+
+def unmount(target: str) -> None:
+    """Detach a mount point."""
+    _checked(_libc.umount2(_text(target), _MNT_DETACH), target)
+
+
+def close_descriptors(keep: Iterable[int]) -> None:
+    """Close every descriptor above 2 but those named."""
+    kept = sorted(keep)
+    low = 3
+    for fd in [*kept, 1 << 20]:
+        if fd > low:
+            os.closerange(low, fd)
+        low = max(low, fd + 1)
+
+
+def _prctl(option: int, argument: int) -> None:
+    _checked(_libc.prctl(option, argument, 0, 0, 0))
+
+
+def _checked(outcome: int, path: str | None = None) -> int:
+    if outcome < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return outcome
+
+
+def _text(value: str | None) -> bytes | None:
+    return None if value is None else os.fsencode(value)

@@ -1,0 +1,258 @@
+"""The supervisor: one process per run that holds its plaintext and ends with it.
+
+Harden, report ready, take the job, receive the values, build the masker, start the child, pump, end the tree, report.
+It trusts nothing the child sends. What leaves it goes through `Reporter`, which knows no unmasked path.
+"""
+
+import os
+import select
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from executor.supervisor import child as children
+from executor.supervisor import environment, kernel, sandbox, tree
+from executor.supervisor.child import Child
+from executor.supervisor.errors import SupervisorError
+from executor.supervisor.masking import Masker
+from executor.supervisor.outputs import collect
+from executor.supervisor.report import Reporter
+from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
+from secretstore.errors import SecretStoreError
+
+_DRAIN = 2.0  # seconds for what is left in the pipes once the tree is dead
+_FIRST_WAIT = 120.0  # seconds for the gate
+
+
+def supervise(worker: socket.socket, values: socket.socket) -> int:
+    """Run one attempt and return the exit status of the supervisor itself.
+
+    Args:
+        worker: lifeline and channel; when its other end is gone the run is ended.
+        values: VALUE frames from the opener, then VALUES_END.
+    """
+    kernel.harden()
+    kernel.become_subreaper()
+    kernel.name_process("sealrun-superv")
+    reporter = Reporter(worker)
+    receiver = Receiver(worker)
+    reporter.post(Kind.READY)
+    try:
+        job = _expect(receiver, Kind.JOB)
+        go = _expect(receiver, Kind.GO)
+    except (EOFError, TimeoutError, WireBroken):
+        return 1
+    attempt = Attempt(worker, receiver, reporter, job.json(), go.json()["deadline"])
+    secrets: dict[str, bytes] = {}
+    with values:
+        if go.json()["secrets"]:
+            try:
+                secrets = attempt.receive(values)
+            except (EOFError, TimeoutError, WireBroken):
+                # The opener has told the worker why.
+                reporter.outcome(reason=attempt.reason or "secrets_unavailable")
+                return 1
+    return attempt.run(secrets)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one attempt may use; seconds and bytes."""
+
+    timeout: float | None
+    term_grace: float
+    log_bytes: int
+    result_bytes: int
+    output_bytes: int
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Limits":
+        """From the wire."""
+        return cls(**document)
+
+
+class Attempt:
+    """One run's life in here: from its values to its outcome."""
+
+    def __init__(
+        self, worker: socket.socket, receiver: Receiver, reporter: Reporter, job: dict[str, Any], deadline: int
+    ) -> None:
+        self._worker = worker
+        self._receiver = receiver
+        self._reporter = reporter
+        self._job = job
+        self._limits = Limits.from_json(job["limits"])
+        self._deadline = deadline
+        self._lost = False
+        self.reason: str | None = None
+        self._kill_at: float | None = None
+
+    def receive(self, values: socket.socket) -> dict[str, bytes]:
+        """The opened values, name to bytes, while an ear stays with the worker.
+
+        Raises:
+            EOFError: the opener ended before it had handed over all of them, or the worker is gone, or cancelled.
+            TimeoutError: the opener took too long.
+        """
+        receiver = Receiver(values)
+        secrets: dict[str, bytes] = {}
+        deadline = time.monotonic() + _FIRST_WAIT
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([values, self._worker], [], [], left)
+            if self._worker in ready:
+                self._listen()
+            if self.reason is not None:
+                raise EOFError
+            if values in ready:
+                frames = receiver.available()
+                if frames is None:
+                    raise EOFError
+                for frame in frames:
+                    if frame.kind is Kind.VALUES_END:
+                        return secrets
+                    length = int.from_bytes(frame.payload[:2], "big")
+                    secrets[frame.payload[2 : 2 + length].decode()] = frame.payload[2 + length :]
+        raise TimeoutError
+
+    def run(self, secrets: dict[str, bytes]) -> int:
+        """Mask, start, pump, end, report."""
+        job, reporter = self._job, self._reporter
+        try:
+            reporter.register(Masker.build(secrets), self._limits.log_bytes, self._limits.result_bytes)
+            place = environment.build(job["base"], job["variables"], secrets)
+            reporter.post(Kind.STARTED, {"aliases": place.aliases})
+            child = children.start(
+                target=job["target"],
+                python=job["python"],
+                folder=job["folder"],
+                view=sandbox.View.from_json(job["view"]),
+                bare=job["base"],
+                entries=place.entries,
+            )
+        except (SupervisorError, SecretStoreError) as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            reporter.outcome(reason="setup_failed", message=f"{error}{hint}")
+            return 1
+        started = time.monotonic()
+        status = self._pump(child)
+        wall = time.monotonic() - started
+        whole = tree.end_tree()
+        reporter.drain(child, _DRAIN)
+        children.close(child)
+        if not self._lost:
+            reporter.result()
+            collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
+        self._report(status, wall, whole)
+        return 0
+
+    def _pump(self, child: Child) -> int:
+        """Carry output until the child has ended; returns its wait status."""
+        reporter = self._reporter
+        timeout = self._limits.timeout
+        timeout_at = None if timeout is None else time.monotonic() + timeout
+        self._listen()
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.pidfd, selectors.EVENT_READ)
+            if not self._lost:
+                selector.register(self._worker, selectors.EVENT_READ)
+            open_pipes = {child.stdout: Kind.STDOUT, child.stderr: Kind.STDERR, child.result: Kind.RESULT}
+            reading: set[int] = set()
+            while True:
+                # A worker that does not take what it is sent stops the reading, and so the child, but never this loop.
+                wanted = set() if reporter.congested else set(open_pipes)
+                for fd in reading - wanted:
+                    selector.unregister(fd)
+                for fd in wanted - reading:
+                    selector.register(fd, selectors.EVENT_READ)
+                reading = wanted
+                if not self._lost:
+                    selector.modify(self._worker, selectors.EVENT_READ | (selectors.EVENT_WRITE * reporter.pending))
+                for key, events in selector.select(self._wait(timeout_at)):
+                    if key.fd in open_pipes:
+                        if not reporter.carry(open_pipes[key.fd], key.fd):
+                            del open_pipes[key.fd]
+                    elif key.fd == child.pidfd:
+                        return os.waitpid(child.pid, 0)[1]
+                    elif events & selectors.EVENT_WRITE:
+                        reporter.flush()
+                    elif not self._listen():
+                        selector.unregister(self._worker)
+                self._mind_the_time(child, timeout_at)
+
+    def _wait(self, timeout_at: float | None) -> float:
+        """Seconds until something is due."""
+        due = [(self._deadline - _boottime()) / 1e9, 5.0]
+        due += [at - time.monotonic() for at in (timeout_at, self._kill_at) if at is not None]
+        return max(min(due), 0.0)
+
+    def _listen(self) -> bool:
+        """Take what the worker says; False when its end is gone."""
+        frames = self._receiver.available()
+        if frames is None:
+            self._lost = True
+            self._end("lost")
+            return False
+        for frame in frames:
+            self._obey(frame)
+        return True
+
+    def _obey(self, frame: Frame) -> None:
+        if frame.kind is Kind.DEADLINE:
+            self._deadline = frame.json()["deadline"]
+        elif frame.kind is Kind.CANCEL:
+            self._end("cancelled")
+
+    def _mind_the_time(self, child: Child, timeout_at: float | None) -> None:
+        now = time.monotonic()
+        if _boottime() >= self._deadline:
+            self._end("lost")
+        if timeout_at is not None and now >= timeout_at:
+            self._end("timed_out")
+        if self._kill_at is None and self.reason is not None:
+            # The polite word goes to the run's own session; what does not listen is killed as a tree.
+            polite = self.reason in ("cancelled", "timed_out")
+            self._kill_at = now + (self._limits.term_grace if polite else 0.0)
+            if polite:
+                _signal_group(child.pid, signal.SIGTERM)
+        if self._kill_at is not None and now >= self._kill_at:
+            _signal_group(child.pid, signal.SIGKILL)
+            self._kill_at = now + 1.0
+
+    def _end(self, reason: str) -> None:
+        if self.reason is None or reason == "lost":
+            self.reason = reason
+            self._kill_at = None
+
+    def _report(self, status: int, wall: float, whole: bool) -> None:
+        exited = os.WIFEXITED(status)
+        code = os.WEXITSTATUS(status) if exited else None
+        number = None if exited else os.WTERMSIG(status)
+        reason = self.reason
+        if reason is None and not exited:
+            reason = "signal"
+        elif reason is None and code:
+            reason = "exit_code"
+        self._reporter.outcome(reason=reason, exit_code=code, signal=number, wall=wall, tree_ended=whole)
+
+
+def _expect(receiver: Receiver, kind: Kind) -> Frame:
+    frame = receiver.receive(_FIRST_WAIT)
+    if frame is None:
+        raise EOFError
+    if frame.kind is not kind:
+        raise WireBroken
+    return frame
+
+
+def _boottime() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass

@@ -1,0 +1,217 @@
+"""What a run can reach: decided in the worker, enforced in the run's own process just before its program starts.
+
+Rungs: `process` (own session, limits, no new privileges, a user id of its own where the worker is root) and `landlock`
+(the same, and only the named files). A rung is named in the receipt as it was really in force.
+"""
+
+import contextlib
+import os
+import pwd
+import resource
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from executor.supervisor import kernel
+from executor.supervisor.errors import CannotBringIn, Unreadable
+
+# What programs need of a Linux system to run at all: no user's home, no /var, no /tmp, no /srv, no /mnt.
+SYSTEM_FOLDERS = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store", "/proc", "/sys",
+    "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/nscd",
+)  # fmt: skip
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
+_RUNS_PROCESS_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class View:
+    """The files of one run, as paths. `covered` folders are hidden by an empty one in which `brought` paths appear."""
+
+    rung: str
+    readable: tuple[str, ...]
+    writable: tuple[str, ...]
+    forbidden: tuple[str, ...]
+    covered: tuple[str, ...] = ()
+    brought: tuple[str, ...] = ()
+    uid: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For the wire."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "View":
+        """From the wire."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in document.items()})
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this machine offers, probed once per worker."""
+
+    landlock_abi: int
+    mounts: bool
+
+    @property
+    def rung(self) -> str:
+        """The highest rung this worker can give."""
+        return "landlock" if self.landlock_abi else "process"
+
+
+def probe() -> Host:
+    """Find out what the kernel grants, by trying it in a process of its own."""
+    mounts = False
+    if os.geteuid() == 0:
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(OSError):
+                kernel.own_mount_namespace()
+                kernel.mount("tmpfs", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
+                os._exit(0)
+            os._exit(1)
+        mounts = os.waitpid(pid, 0)[1] == 0
+    return Host(kernel.landlock_abi(), mounts)
+
+
+def view(
+    host: Host, *, source: Path, interpreter: Iterable[Path], workspace: Path, uid: int | None, forbidden: Iterable[Path]
+) -> View:
+    """Decide what a run sees.
+
+    Args:
+        host: what this machine offers.
+        source: the source root, read-only to the run.
+        interpreter: folders and files the run's interpreter consists of.
+        workspace: the run's private place, the only writable one.
+        uid: the lent user id, or None.
+        forbidden: what no run may read even where it lies beneath a readable folder: SEALRUN_HOME, the key file, the
+            database file, other runs' places.
+
+    Raises:
+        CannotBringIn: a needed path is closed to the run's user and this worker may not mount.
+        Unreadable: a needed path itself is closed to others.
+    """
+    needed = [source, *interpreter]
+    covered: set[str] = set()
+    brought: set[str] = set()
+    if uid is not None:
+        for path in needed:
+            _check_readable(path, uid)
+            blocker = _closed_above(path)
+            if blocker is not None:
+                if not host.mounts:
+                    raise CannotBringIn(path=path, uid=uid)
+                covered.add(str(blocker))
+                brought.add(str(path))
+    return View(
+        rung=host.rung,
+        readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed)),
+        writable=(str(workspace),),
+        forbidden=tuple(str(path) for path in forbidden),
+        covered=tuple(sorted(path for path in covered if not any(_beneath(path, other) for other in covered))),
+        brought=tuple(sorted(path for path in brought if not any(_beneath(path, other) for other in brought))),
+        uid=uid,
+    )
+
+
+def enter(view: View, parent: int, death_signal: int) -> None:
+    """Bind the calling process, for good: mounts, limits, user id, Landlock. Called in the run's process before exec."""
+    if os.geteuid() == 0:
+        _own_mounts(view)
+    rules = _rules(view) if view.rung == "landlock" else None
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if view.uid is not None:
+        # Counted per user id, so it can only be stated where the run has one of its own.
+        resource.setrlimit(resource.RLIMIT_NPROC, (_RUNS_PROCESS_LIMIT, _RUNS_PROCESS_LIMIT))
+        os.setgroups([])
+        os.setresgid(view.uid, view.uid, view.uid)
+        os.setresuid(view.uid, view.uid, view.uid)
+    kernel.die_with_parent(death_signal, parent)
+    kernel.forbid_new_privileges()
+    if rules is not None:
+        rules.restrict_self()
+
+
+def users_home() -> Path:
+    """The home folder of the user the worker runs as, from the user database and not from the environment."""
+    return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+
+
+def _own_mounts(view: View) -> None:
+    try:
+        kernel.own_mount_namespace()
+    except PermissionError:
+        return  # root without CAP_SYS_ADMIN, as in most containers; `view` has refused what would need it
+    kernel.mount("tmpfs", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+    if not view.covered:
+        return
+    stage = Path(view.writable[0]) / ".stage"
+    stage.mkdir(mode=0o700)
+    kernel.mount("tmpfs", str(stage), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+    for number, path in enumerate(view.brought):
+        _bind(path, str(stage / str(number)), os.path.isdir(path))
+    for folder in view.covered:
+        kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+    for number, path in enumerate(view.brought):
+        _bind(str(stage / str(number)), path, os.path.isdir(stage / str(number)))
+        read_only = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+        kernel.mount(None, path, None, read_only)
+    kernel.unmount(str(stage))
+    stage.rmdir()
+
+
+def _bind(source: str, target: str, folder: bool) -> None:
+    os.makedirs(target if folder else os.path.dirname(target), mode=0o755, exist_ok=True)
+    if not folder:
+        with open(target, "a"):
+            pass
+    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
+
+
+def _rules(view: View) -> kernel.Ruleset:
+    rules = kernel.Ruleset()
+    for folder in view.readable:
+        for part in _carved(folder, view.forbidden):
+            rules.allow(part, kernel.FS_READ)
+    for folder in view.writable:
+        rules.allow(folder, rules.everything)
+    for device in DEVICES:
+        rules.allow(device, rules.everything & ~kernel.FS_EXECUTE)
+    return rules
+
+
+def _carved(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
+    """The folder, or, where something forbidden lies beneath it, its other members one by one.
+
+    Landlock opens whole trees and cannot close a branch again.
+    """
+    real = os.path.realpath(folder)
+    inside = [path for path in map(os.path.realpath, forbidden) if path == real or _beneath(path, real)]
+    if not inside:
+        yield folder
+    elif real not in inside:
+        with contextlib.suppress(OSError):
+            for member in os.scandir(real):
+                yield from _carved(member.path, inside)
+
+
+def _beneath(path: str, folder: str) -> bool:
+    return path != folder and path.startswith(folder.rstrip("/") + "/")
+
+
+def _closed_above(path: Path) -> Path | None:
+    """The topmost folder above `path` that others may not pass through."""
+    for folder in [*path.resolve().parents][::-1]:
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            return folder
+    return None
+
+
+def _check_readable(path: Path, uid: int) -> None:
+    mode = path.stat().st_mode
+    wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
+    if mode & wanted != wanted:
+        raise Unreadable(path=path, uid=uid)

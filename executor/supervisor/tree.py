@@ -1,0 +1,122 @@
+"""Ending a process tree as a whole: sessions of their own, double forks and daemons included.
+
+The caller is a subreaper, so a descendant whose parent dies becomes the caller's child. Killing goes on until the kernel
+says there is no child left, which is the only statement about a tree that cannot be wrong.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Collection, Iterator
+
+
+def end_tree(spare: Collection[int] = (), patience: float = 5.0) -> bool:
+    """Kill every descendant of this process but those in `spare` and what descends from them.
+
+    A first round only stops, so that nothing forks while the killing goes round.
+
+    Args:
+        spare: direct children that live on.
+        patience: seconds after which a process that will not die (in uninterruptible sleep) is given up on.
+
+    Returns:
+        Whether nothing of the tree is left.
+    """
+    deadline = time.monotonic() + patience
+    stopped: set[int] = set()
+    while fresh := [pid for pid in descendants(spare) if pid not in stopped]:
+        for pid in fresh:
+            _signal(pid, signal.SIGSTOP)
+        stopped.update(fresh)
+    while left := list(descendants(spare)):
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+        _reap(spare)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def descendants(spare: Collection[int] = (), root: int | None = None) -> Iterator[int]:
+    """Process ids below `root` (this process), parents before children; zombies too."""
+    for pid in children(os.getpid() if root is None else root):
+        if pid not in spare:
+            yield pid
+            yield from descendants((), pid)
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process, those of each of its threads."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    found: list[int] = []
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children") as listing:
+                found += [int(word) for word in listing.read().split()]
+        except FileNotFoundError:
+            if os.path.exists(f"/proc/{pid}/task/{thread}"):
+                return _children_by_scan(pid)  # a kernel without CONFIG_PROC_CHILDREN
+        except OSError:
+            continue
+    return found
+
+
+def _children_by_scan(parent: int) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    fields = stat.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == parent:
+                found.append(int(entry))
+    return found
+
+
+def _reap(spare: Collection[int]) -> None:
+    """Collect dead children, leaving those in `spare` to whoever waits for them."""
+    for pid in children(os.getpid()):
+        if pid not in spare:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        # A process that changed its credentials (only possible before no_new_privs): the caller's loop
+        # ends by its deadline and says that something is left.
+        pass
+
+
+def sweep(workspace: str, uid: int | None) -> int:
+    """Kill what a run left behind when worker, zygote and supervisor were killed at once; returns how many.
+
+    Its processes are known by the HOME they were started with, or by the user id that was lent to the run.
+    """
+    mark = b"HOME=" + os.fsencode(workspace) + b"/home"
+    killed = 0
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            owner = os.stat(f"/proc/{entry}").st_uid
+            with open(f"/proc/{entry}/environ", "rb") as environ:
+                marked = mark in environ.read(1 << 16).split(b"\0")
+        except OSError:
+            continue
+        if marked or (uid is not None and owner == uid):
+            _signal(int(entry), signal.SIGKILL)
+            killed += 1
+    return killed

@@ -1,0 +1,144 @@
+"""The private place of one attempt: HOME, TMPDIR and SEALRUN_OUTPUT_DIR, made before the run and removed after it.
+
+It stands outside SEALRUN_HOME, which no run may reach into. A worker that runs as root lends each attempt a user id of
+its own. Locks tell who is using what, because the kernel drops them with their holder, however it dies.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.supervisor.errors import NoFreeUid, WorkspaceUnsafe
+
+_LOCK = ".lock-"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where one attempt lives. `uid` is None where the worker is not root and runs share its user."""
+
+    path: Path
+    uid: int | None
+
+    @property
+    def home(self) -> Path:
+        """The run's HOME."""
+        return self.path / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """The run's TMPDIR."""
+        return self.path / "tmp"
+
+    @property
+    def output(self) -> Path:
+        """What is left here survives the run."""
+        return self.path / "output"
+
+
+@contextlib.contextmanager
+def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
+    """Make the place of one attempt, and remove it whatever happens.
+
+    Args:
+        root: the folder of all workspaces, see `prepare_root`.
+        name: `RUN-ATTEMPT`; unique.
+        uids: user ids to lend from where this process is root.
+
+    Raises:
+        NoFreeUid: every id is lent.
+    """
+    with contextlib.ExitStack() as ending:
+        uid = ending.enter_context(_lent_uid(uids)) if os.geteuid() == 0 else None
+        place = Workspace(root / name, uid)
+        ending.enter_context(_locked(root / f"{_LOCK}{name}"))
+        ending.callback(remove, place.path)
+        place.path.mkdir(mode=0o700)
+        for folder in (place.home, place.temporary, place.output):
+            folder.mkdir(mode=0o700)
+            if uid is not None:
+                os.chown(folder, uid, uid)
+        if uid is not None:
+            os.chown(place.path, uid, uid)
+        yield place
+
+
+def prepare_root(root: Path) -> Path:
+    """Make the folder of all workspaces: ours, and not writable by others.
+
+    Raises:
+        WorkspaceUnsafe: it exists and belongs to somebody else, is a link, or others may write in it.
+    """
+    # A lent user id must pass through, without seeing what else is there.
+    return _own_folder(root, 0o711 if os.geteuid() == 0 else 0o700)
+
+
+def orphans(root: Path) -> Iterator[Path]:
+    """Workspaces whose worker is gone: their locks are free."""
+    for lock in root.glob(f"{_LOCK}*"):
+        try:
+            with open(lock, "rb") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield root / lock.name.removeprefix(_LOCK)
+                lock.unlink(missing_ok=True)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+
+
+def remove(path: Path) -> None:
+    """Remove a workspace, folders without permission bits included; links are never followed."""
+
+    def open_up(_function: object, failed: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(failed), 0o700)
+            if not os.path.islink(failed) and os.path.isdir(failed):
+                os.chmod(failed, 0o700)
+                shutil.rmtree(failed, ignore_errors=True)
+            else:
+                os.unlink(failed)
+
+    shutil.rmtree(path, onerror=open_up)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with open(path, "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lent_uid(uids: range) -> Iterator[int]:
+    locks = _own_folder(Path("/var/tmp/sealrun-uids"), 0o700)
+    for uid in uids:
+        lock = os.open(locks / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        try:
+            yield uid
+        finally:
+            os.close(lock)
+        return
+    raise NoFreeUid(first=uids.start, last=uids.stop - 1)
+
+
+def _own_folder(path: Path, mode: int) -> Path:
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=mode, parents=True)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise WorkspaceUnsafe(path=path)
+    os.chmod(path, mode)
+    return path

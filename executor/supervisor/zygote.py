@@ -1,0 +1,137 @@
+"""A small, clean, single-threaded process without secrets that forks openers and supervisors.
+
+A fork of it costs a millisecond where a fork of the worker would cost ten and copy what the worker holds. It is started by
+the worker with an empty environment, in a session of its own (a Ctrl-C in the worker's terminal is not for it), and it
+is a subreaper: what a dead supervisor leaves behind becomes its child, and is killed.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+
+from executor.supervisor import kernel, tree
+from executor.supervisor.child import adopt
+from executor.supervisor.opener import open_bundle
+from executor.supervisor.process import supervise
+
+_FAREWELL = 10.0  # seconds supervisors have to end their runs once the worker is gone
+
+
+@dataclass(frozen=True)
+class _Ward:
+    """A supervisor or opener of ours, and where its wait status goes."""
+
+    kind: str
+    status: int | None
+
+
+def serve(control_fd: int) -> int:
+    """Fork on request until the worker is gone.
+
+    A request is one datagram with three descriptors: the supervisor's channel, the opener's channel, and a pipe that
+    receives the supervisor's wait status as JSON when it has been reaped.
+    """
+    os.setsid()
+    os.chdir("/")
+    kernel.harden()
+    kernel.become_subreaper()
+    kernel.name_process("sealrun-zygote")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    control = adopt(control_fd)
+    wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    gc.freeze()  # keeps the collector from touching, and so copying, pages every fork shares
+    wards: dict[int, _Ward] = {}
+    control.send(b"ready")
+    while True:
+        ready, _, _ = select.select([control, wake], [], [], None)
+        if wake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+            _reap(wards)
+        if control in ready:
+            data, fds, _, _ = socket.recv_fds(control, 64, 3)
+            if not data:
+                return _leave(wards)
+            _fork_pair(fds, wards)
+
+
+def _fork_pair(fds: list[int], wards: dict[int, _Ward]) -> None:
+    channel, opener_channel, status = fds
+    values_in, values_out = socket.socketpair()
+    supervisor = _fork(lambda: supervise(adopt(channel), values_in), {channel, values_in.fileno()})
+    opener = _fork(lambda: open_bundle(adopt(opener_channel), values_out), {opener_channel, values_out.fileno()})
+    wards[supervisor] = _Ward("supervisor", status)
+    wards[opener] = _Ward("opener", None)
+    values_in.close()
+    values_out.close()
+    os.close(channel)
+    os.close(opener_channel)
+
+
+def _fork(work, keep: set[int]) -> int:  # type: ignore[no-untyped-def]
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        kernel.close_descriptors(keep)
+        code = work()
+    except BaseException as error:
+        # The text of an exception may quote a value: its kind, and where it happened, are all that is told.
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        place = f" at {os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else ""
+        with contextlib.suppress(OSError):
+            os.write(2, f"sealrun: a process of this worker failed: {type(error).__name__}{place}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _reap(wards: dict[int, _Ward]) -> None:
+    """Collect the dead; whatever child is not ours by birth is the remains of a dead supervisor's run."""
+    supervisor_died = False
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if pid == 0:
+            break
+        ward = wards.pop(pid, None)
+        if ward is not None and ward.status is not None:
+            supervisor_died = True
+            if status:
+                tree.end_tree(spare=wards)
+            with contextlib.suppress(OSError):
+                os.write(ward.status, json.dumps({"status": status, "at": time.time()}).encode())
+            os.close(ward.status)
+    if not supervisor_died and set(tree.children(os.getpid())) - set(wards):
+        tree.end_tree(spare=wards)
+
+
+def _leave(wards: dict[int, _Ward]) -> int:
+    """The worker is gone: its supervisors have seen that too and end their runs; what is slow is helped."""
+    deadline = time.monotonic() + _FAREWELL
+    while wards and time.monotonic() < deadline:
+        _reap(wards)
+        if wards:
+            time.sleep(0.01)
+    tree.end_tree()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(serve(int(sys.argv[1])))

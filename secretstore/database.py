@@ -1,0 +1,144 @@
+"""The database: where transactions begin and end, and whose clock decides."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Interval, func, literal, type_coerce
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlmodel import Session
+
+from secretstore.engine import BUSY_SECONDS, WRITING, open_engine, shown
+from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.schema import current_revision, require_revision, upgrade
+from secretstore.timestamps import UtcDateTime, utc_now
+
+__all__ = ["HEAD", "Database", "UtcDateTime", "current", "migrate", "require_current", "upgrade", "utc_now"]
+
+HEAD = "0001"
+"""The revision this version of the package needs."""
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_VERSION_TABLE = "secretstore_revision"
+
+_SQLITE_FILE_ERRORS = (
+    "SQLITE_CANTOPEN",
+    "SQLITE_CORRUPT",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_NOTADB",
+    "SQLITE_PERM",
+    "SQLITE_READONLY",
+)
+# Connection, authorization, no such database, no room, stopped:
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_POSTGRESQL_SERVER_STATES = ("08", "28", "3D", "53", "57P")
+
+
+class Database:
+    """SQLite or PostgreSQL. It connects at its first use, and threads may share it."""
+
+    def __init__(self, url: str) -> None:
+        self.engine: Engine = open_engine(url)
+        self.dialect: str = self.engine.dialect.name
+        self.url_shown = shown(self.engine.url)
+        self._writing_engine = self.engine.execution_options(**WRITING)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url_shown!r})"
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction whose changes, if it made any, are undone at its end.
+
+        Raises:
+            DatabaseUnreachable: When there is no connection to be had, or when it breaks.
+        """
+        with self._session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that is committed at the end, and undone by any exception.
+
+        Raises:
+            DatabaseUnreachable: When there is no connection to be had, or when it breaks.
+            DatabaseBusy: When another writer keeps SQLite locked for longer than the busy timeout.
+        """
+        with self._session(self._writing_engine) as session:
+            yield session
+            session.commit()
+
+    def now(self) -> ColumnElement[Any]:
+        """The moment by the database's clock, for use in SQL.
+
+        On PostgreSQL it is the clock when the statement runs and not when the transaction began; a SQLite
+        database is on this machine, and so is its clock.
+        """
+        return self.after(0)
+
+    def after(self, seconds: float) -> ColumnElement[Any]:
+        """The moment so many seconds after `now`."""
+        if self.dialect == "sqlite":
+            return literal(utc_now() + timedelta(seconds=seconds), UtcDateTime())
+        clock = func.clock_timestamp() + literal(timedelta(seconds=seconds), Interval())
+        return type_coerce(clock, UtcDateTime())
+
+    def close(self) -> None:
+        """Closes the connections that are not in use."""
+        self.engine.dispose()
+
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Turns the driver's connection errors, whose text is not ours, into ours."""
+        try:
+            yield
+        except DatabaseError as problem:
+            if named := self._named(problem):
+                raise named from None
+            raise
+
+    @contextmanager
+    def _session(self, engine: Engine) -> Iterator[Session]:
+        with self.named_errors(), Session(engine, expire_on_commit=False) as session:
+            session.connection()  # a writer takes its turn here, before it reads anything
+            yield session
+
+    def _named(self, problem: DatabaseError) -> SecretStoreError | None:
+        """Returns our error for a database that cannot be had; None for what is wrong with a statement."""
+        kind = getattr(problem.orig, "sqlite_errorname", "")
+        if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return DatabaseBusy(url=self.url_shown, seconds=BUSY_SECONDS)
+        if kind.startswith(_SQLITE_FILE_ERRORS):
+            hint = "check its file, its folder and the room on its disk"
+            return DatabaseUnreachable(url=self.url_shown, hint=hint)
+        if self.dialect == "postgresql" and isinstance(problem, OperationalError):
+            state = getattr(problem.orig, "sqlstate", None)
+            if state is None or state.startswith(_POSTGRESQL_SERVER_STATES):
+                return DatabaseUnreachable(url=self.url_shown)
+        return None
+
+
+def migrate(db: Database) -> None:
+    """Brings the secret store's tables to `HEAD`; several processes may do it at once."""
+    with db.named_errors():
+        upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)
+
+
+def current(db: Database) -> str | None:
+    """Returns the revision the secret store's tables are at, None when there are none."""
+    with db.named_errors():
+        return current_revision(db.engine, _VERSION_TABLE)
+
+
+def require_current(db: Database) -> None:
+    """Refuses a database that is not at `HEAD`.
+
+    Raises:
+        DatabaseOutdated, DatabaseTooNew: When it is older or newer.
+        DatabaseUnreachable: When it cannot be asked.
+    """
+    with db.named_errors():
+        require_revision(db.engine, _VERSION_TABLE, HEAD)

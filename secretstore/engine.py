@@ -1,0 +1,117 @@
+"""SQLAlchemy engines, set up so that many threads and processes can write without an error."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from secretstore.errors import DatabaseDriverMissing, DatabaseUnreachable
+from secretstore.settings import ensure_home
+
+BUSY_SECONDS = 30
+"""How long a writer waits for SQLite's one write lock before it gives up."""
+
+WRITING = {"sealrun_writing": True}
+"""Execution options of an engine whose transactions write."""
+
+# Transactions last milliseconds: 64 threads can share these, and more would exhaust a server's connections.
+_KEPT, _AT_MOST = 8, 32
+
+
+def open_engine(url: str) -> Engine:
+    """Returns an engine; it connects at its first use.
+
+    Raises:
+        DatabaseUnreachable: When the URL cannot be read.
+        DatabaseDriverMissing: When the URL's driver is not installed.
+    """
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        # The message of the original may quote the URL, and with it a password.
+        raise DatabaseUnreachable(url="of SEALRUN_DATABASE_URL", hint="it is not a database URL") from None
+    try:
+        return _sqlite(address) if address.get_backend_name() == "sqlite" else _postgresql(address)
+    except ModuleNotFoundError:
+        raise DatabaseDriverMissing(dialect=address.get_backend_name()) from None
+
+
+def shown(url: URL) -> str:
+    """Returns a URL for the screen: the password masked, and the query left out, which may hold another."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _sqlite(address: URL) -> Engine:
+    engine = create_engine(
+        address,
+        poolclass=QueuePool,
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+        **_pool(),
+    )
+    file = Path(address.database or "")
+
+    @event.listens_for(engine, "do_connect")
+    def _make_file(*_: Any) -> None:
+        # Made by us, as SQLite would let the umask decide; its -wal and -shm files copy the mode.
+        try:
+            ensure_home(file.parent)
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as problem:
+            why = (problem.strerror or "the file cannot be made").lower()
+            raise DatabaseUnreachable(url=shown(address), hint=f"its file cannot be opened: {why}") from None
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: SqliteConnection, _: Any) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA synchronous = FULL")
+            if not _is_wal(cursor):
+                # Changing the journal mode ignores the busy timeout, so the processes take turns.
+                with _turn(file):
+                    cursor.execute("PRAGMA journal_mode = WAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A deferred transaction that reads and then writes fails at once with "database is locked",
+        # whatever the timeout is; one that says at its start that it writes waits for its turn.
+        writes = connection.get_execution_options().get("sealrun_writing")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(address: URL) -> Engine:
+    wanted = {"connect_timeout": 10, "application_name": "sealrun", "keepalives_idle": 30}
+    arguments = {name: value for name, value in wanted.items() if name not in address.query}
+    return create_engine(address, pool_pre_ping=True, connect_args=arguments, **_pool())
+
+
+def _pool() -> dict[str, Any]:
+    return {
+        "pool_size": _KEPT,
+        "max_overflow": _AT_MOST - _KEPT,
+        "pool_timeout": BUSY_SECONDS,
+        # Errors of the driver would otherwise quote what was being stored.
+        "hide_parameters": True,
+    }
+
+
+def _is_wal(cursor: Any) -> bool:
+    return bool(cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",))
+
+
+@contextmanager
+def _turn(file: Path) -> Iterator[None]:
+    lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

@@ -1,0 +1,188 @@
+"""The local key service: a key file of 32 random bytes that wraps private keys with AES-256-GCM.
+
+It protects a stolen database, not against another process of the same user, who can read the file too.
+A wrapped key is `version u8 | fingerprint of the key file, 8 bytes | nonce, 12 bytes | ciphertext and tag`.
+"""
+
+import errno
+import json
+import os
+import stat
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from secretstore.errors import (
+    KeyFileBroken,
+    KeyFileExists,
+    KeyFileMissing,
+    KeyFileUnsafe,
+    KeyFileWrong,
+    WrapBroken,
+)
+
+if TYPE_CHECKING:
+    from secretstore.keyring import KeyService
+
+_COMMENT = (
+    "# sealrun local key: who reads it can open the secrets that depend on it, who loses it loses them. "
+    "Keep a copy.\n"
+)
+_PREFIX = "sealrun-local-key-1:"
+_WRAPPED_FORM = b"\x01"
+_KEY, _MARK, _NONCE = 32, 8, 12
+_FILE_LIMIT = 4096
+_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class LocalKeys:
+    """The key service of one key file, which is read and checked at each use and never kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """`local:` and the first 16 hexadecimal digits of the key's fingerprint."""
+        return f"local:{_mark(_read_key(self.path)).hex()}"
+
+    def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
+        """Wraps a private key for this context.
+
+        Raises:
+            KeyFileMissing, KeyFileUnsafe, KeyFileBroken: When the key file cannot be used.
+        """
+        key = _read_key(self.path)
+        head, nonce = _WRAPPED_FORM + _mark(key), os.urandom(_NONCE)
+        return head + nonce + AESGCM(key).encrypt(nonce, private_key, _bound(head, context))
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """Unwraps what `wrap` made with this key file for this context.
+
+        Raises:
+            KeyFileMissing, KeyFileUnsafe, KeyFileBroken: When the key file cannot be used.
+            KeyFileWrong: When it was wrapped under another key file.
+            WrapBroken: When it was altered, or wrapped for another context.
+        """
+        head, nonce, body = _split(wrapped)
+        key = _read_key(self.path)
+        if head[1:] != _mark(key):
+            raise KeyFileWrong(path=self.path, wanted=head[1:].hex(), found=_mark(key).hex())
+        try:
+            return AESGCM(key).decrypt(nonce, body, _bound(head, context))
+        except InvalidTag:
+            raise WrapBroken from None
+
+    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
+        """Wraps the same private key under another service; it is plaintext in this process for a moment."""
+        return under.wrap(self.unwrap(wrapped, context), context)
+
+
+def create_local_key(path: Path) -> None:
+    """Makes a key file: whole or not at all, 0600 in a folder of 0700, and never over an existing one.
+
+    Raises:
+        KeyFileExists: When there is one already.
+        KeyFileUnsafe: When others can write to its folder.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _folder(path) as folder:
+        unfinished = f".{path.name}.{os.urandom(8).hex()}"
+        try:
+            _write(unfinished, folder, _COMMENT + _PREFIX + b64encode(os.urandom(_KEY)).decode() + "\n")
+            # A link, unlike a rename, fails when the name is taken: two creators cannot overwrite each other.
+            os.link(unfinished, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileExistsError:
+            raise KeyFileExists(path=path) from None
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(unfinished, dir_fd=folder)
+            os.fsync(folder)
+
+
+def _write(name: str, folder: int, text: str) -> None:
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with open(file, "w", encoding="ascii") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(file)
+
+
+def _read_key(path: Path) -> bytes:
+    with _folder(path) as folder:
+        try:
+            # Non-blocking: a FIFO in its place must not hang us.
+            file = os.open(path.name, os.O_RDONLY | _NO_LINK | os.O_NONBLOCK, dir_fd=folder)
+        except FileNotFoundError:
+            raise KeyFileMissing(path=path) from None
+        except OSError as problem:
+            why = "it is a symbolic link" if problem.errno == errno.ELOOP else "this user cannot read it"
+            raise KeyFileUnsafe(path=path, why=why) from None
+        with open(file, "rb", buffering=0) as raw:
+            _check_file(path, os.fstat(file))
+            return _parse(path, raw.read(_FILE_LIMIT) or b"")
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """Opens the file's folder and checks that descriptor, so that nobody swaps the folder after the check."""
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KeyFileMissing(path=path) from None
+    except OSError:
+        raise KeyFileUnsafe(path=path, why="this user cannot open its folder") from None
+    try:
+        found = os.fstat(folder)
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise KeyFileUnsafe(path=path, why="others can write to its folder")
+        if found.st_uid not in (os.geteuid(), 0):
+            raise KeyFileUnsafe(path=path, why="its folder belongs to another user")
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _check_file(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyFileUnsafe(path=path, why="it is not a regular file")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise KeyFileUnsafe(path=path, why="it belongs to another user")
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise KeyFileUnsafe(path=path, why="others than its owner can use it; chmod 600 it")
+
+
+def _parse(path: Path, raw: bytes) -> bytes:
+    text = raw.decode("ascii", "replace")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    if len(lines) != 1 or not lines[0].startswith(_PREFIX):
+        raise KeyFileBroken(path=path)
+    try:
+        key = b64decode(lines[0].removeprefix(_PREFIX), validate=True)
+    except ValueError:
+        raise KeyFileBroken(path=path) from None
+    if len(key) != _KEY:
+        raise KeyFileBroken(path=path)
+    return key
+
+
+def _mark(key: bytes) -> bytes:
+    """Names a key without telling anything of it: eight bytes of a hash of 32 random ones."""
+    return sha256(b"sealrun local key" + key).digest()[:_MARK]
+
+
+def _split(wrapped: bytes) -> tuple[bytes, bytes, bytes]:
+    start = len(_WRAPPED_FORM) + _MARK
+    if not wrapped.startswith(_WRAPPED_FORM) or len(wrapped) < start + _NONCE:
+        raise WrapBroken
+    return wrapped[:start], wrapped[start : start + _NONCE], wrapped[start + _NONCE :]
+
+
+def _bound(head: bytes, context: Mapping[str, str]) -> bytes:
+    return head + json.dumps(dict(context), sort_keys=True, separators=(",", ":")).encode("ascii")

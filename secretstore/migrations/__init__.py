@@ -1,0 +1,1 @@
+"""The secret store's Alembic history, run by `secretstore.database.migrate`."""

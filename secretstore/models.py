@@ -1,0 +1,129 @@
+"""The tables of the secret store. Ids are random and never used again, so that nothing deleted comes back."""
+
+import secrets
+from datetime import datetime
+
+from sqlalchemy import Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from secretstore.timestamps import UtcDateTime, utc_now
+
+
+def new_id() -> str:
+    """Returns 128 random bits as 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+class Project(SQLModel, table=True):
+    """What runs and secrets belong to."""
+
+    __tablename__ = "secretstore_project"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    name: str = Field(max_length=63, unique=True)
+    network: str = Field(max_length=16)
+    sandbox_min: str = Field(max_length=16)
+    max_running: int | None
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+
+
+class Environment(SQLModel, table=True):
+    """A set of secrets and variables with one key pair; environments do not inherit from each other."""
+
+    __tablename__ = "secretstore_environment"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    project_id: str = Field(foreign_key="secretstore_project.id", ondelete="CASCADE", max_length=32)
+    name: str = Field(max_length=63)
+    generation: int
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+
+
+class KeyPair(SQLModel, table=True):
+    """One generation of an environment's key pair, its private half wrapped by a key service."""
+
+    __tablename__ = "secretstore_key_pair"
+
+    environment_id: str = Field(
+        primary_key=True, foreign_key="secretstore_environment.id", ondelete="CASCADE", max_length=32
+    )
+    generation: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    public_key: bytes
+    fingerprint: str = Field(max_length=64)
+    key_service: str = Field(max_length=2048)
+    wrapped_private_key: bytes
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+
+
+class Secret(SQLModel, table=True):
+    """A name that has values; the values are its versions."""
+
+    __tablename__ = "secretstore_secret"
+    __table_args__ = (UniqueConstraint("environment_id", "name"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    project_id: str = Field(foreign_key="secretstore_project.id", ondelete="CASCADE", max_length=32)
+    environment_id: str = Field(foreign_key="secretstore_environment.id", ondelete="CASCADE", max_length=32)
+    name: str = Field(max_length=255)
+    current_version: int
+    last_version: int
+    maskable: bool
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    updated_by: str = Field(max_length=255)
+
+
+class SecretVersion(SQLModel, table=True):
+    """One value of a secret, sealed under one generation of the key pair."""
+
+    __tablename__ = "secretstore_secret_version"
+
+    secret_id: str = Field(
+        primary_key=True, foreign_key="secretstore_secret.id", ondelete="CASCADE", max_length=32
+    )
+    version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    generation: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    sealed: bytes
+    maskable: bool
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+
+
+class Variable(SQLModel, table=True):
+    """Plain configuration, shown openly."""
+
+    __tablename__ = "secretstore_variable"
+    __table_args__ = (UniqueConstraint("environment_id", "name"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    environment_id: str = Field(foreign_key="secretstore_environment.id", ondelete="CASCADE", max_length=32)
+    name: str = Field(max_length=255)
+    value: str = Field(sa_type=Text)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    updated_by: str = Field(max_length=255)
+
+
+class AuditEvent(SQLModel, table=True):
+    """One link of a project's audit chain. It has no foreign key: the record outlives the project."""
+
+    __tablename__ = "secretstore_audit_event"
+
+    project_id: str = Field(primary_key=True, max_length=32)
+    sequence: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    project: str = Field(max_length=63, index=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    actor: str = Field(max_length=255)
+    origin: str = Field(max_length=255)
+    action: str = Field(max_length=64)
+    subject: str = Field(max_length=512)
+    detail: str = Field(sa_type=Text)
+    outcome: str = Field(max_length=32)
+    previous_hash: str = Field(max_length=64)
+    hash: str = Field(max_length=64)

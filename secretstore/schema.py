@@ -1,0 +1,55 @@
+"""Brings a database's tables to the revision the code needs, and tells when they are not."""
+
+from pathlib import Path
+
+from sqlalchemy import Engine, func, inspect, select, text
+
+from secretstore.engine import WRITING, shown
+from secretstore.errors import DatabaseOutdated, DatabaseTooNew
+
+
+def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
+    """Runs the Alembic migrations that are missing, in one transaction; of two at once the second finds none.
+
+    Args:
+        engine: One of `secretstore.engine.open_engine`.
+        script_location: A folder with Alembic's `env.py` and `versions`. Its `env.py` finds `connection` and
+            `version_table` in `context.config.attributes`.
+        version_table: Where this history keeps its revision; each package has its own.
+    """
+    # Alembic is slow to import and needed by `migrate` alone.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(script_location).replace("%", "%%"))
+    with engine.execution_options(**WRITING).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(version_table, 0))))
+        config.attributes.update(connection=connection, version_table=version_table)
+        command.upgrade(config, "head")
+
+
+def current_revision(engine: Engine, version_table: str) -> str | None:
+    """Returns the revision a database is at, None when it has never been migrated."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table(version_table):
+            return None
+        found = connection.execute(text(f'SELECT version_num FROM "{version_table}"')).scalar()
+        return None if found is None else str(found)
+
+
+def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
+    """Refuses a database at another revision than the code's. Revisions are numbered, so they sort by age.
+
+    Raises:
+        DatabaseOutdated: When migrations are missing.
+        DatabaseTooNew: When a newer version has migrated it.
+    """
+    found = current_revision(engine, version_table)
+    if found == wanted:
+        return
+    url = shown(engine.url)
+    if found is None or found < wanted:
+        raise DatabaseOutdated(url=url, found=found or "none", wanted=wanted)
+    raise DatabaseTooNew(url=url, found=found, wanted=wanted)

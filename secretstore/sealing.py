@@ -1,0 +1,227 @@
+"""Seals a value to an environment's public key, and opens it with the private one. Pure, without I/O.
+
+HPKE (RFC 9180) in base mode with the hybrid KEM of ML-KEM-768 and X25519 (X-Wing, 0x647a), HKDF-SHA256 and
+AES-256-GCM: a ciphertext copied today stays closed to a quantum computer later. There are no options.
+
+A sealed value is a header of 38 bytes and HPKE's encapsulated key and ciphertext:
+
+    format u8 | suite u8 | generation u32 | fingerprint of the public key, 32 bytes | HPKE
+
+Header and binding together are HPKE's `info`, each field behind its length, so that no two bindings share an
+encoding. What was sealed for one place, name and version therefore opens for that one and no other.
+"""
+
+import struct
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import (
+    AEAD,
+    KDF,
+    KEM,
+    MLKEM768X25519PrivateKey,
+    MLKEM768X25519PublicKey,
+    Suite,
+)
+
+from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueTooLong
+
+FORMAT = 1
+SUITE = 1
+MAX_VALUE = 131_071
+"""Bytes of the longest value: what one `NAME=value` of a process's environment may have."""
+
+_HPKE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_LABEL = b"sealrun sealed secret"
+_HEADER = struct.Struct(">BBI32s")
+_LENGTH = struct.Struct(">I")
+_LEAST_PADDED = 64
+_PRIVATE_FORM = b"\x01"
+_SEED, _MLKEM_PUBLIC, _X25519 = 64, 1184, 32
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Where a sealed value belongs. Ids are random and never used again, so a deleted place stays deleted."""
+
+    project_id: str
+    environment_id: str
+    secret_id: str
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a sealed value says about itself in the open."""
+
+    format: int
+    suite: int
+    generation: int
+    fingerprint: str
+
+
+class PublicKey:
+    """An environment's public key: it can seal and nothing else."""
+
+    __slots__ = ("_mlkem", "_x25519")
+
+    def __init__(self, mlkem: MLKEM768PublicKey, x25519: X25519PublicKey) -> None:
+        self._mlkem = mlkem
+        self._x25519 = x25519
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "PublicKey":
+        """Reads 1,184 bytes of ML-KEM-768 and 32 of X25519.
+
+        Raises:
+            KeyUnreadable: When the length or a part is wrong.
+        """
+        if len(raw) != _MLKEM_PUBLIC + _X25519:
+            raise KeyUnreadable(kind="public")
+        try:
+            mlkem = MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC])
+            return cls(mlkem, X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:]))
+        except ValueError:
+            raise KeyUnreadable(kind="public") from None
+
+    def to_bytes(self) -> bytes:
+        """Returns the two raw parts, 1,216 bytes."""
+        return self._mlkem.public_bytes_raw() + self._x25519.public_bytes_raw()
+
+    def hybrid(self) -> MLKEM768X25519PublicKey:
+        """Returns the key as HPKE takes it."""
+        return MLKEM768X25519PublicKey(self._mlkem, self._x25519)
+
+
+class PrivateKey:
+    """An environment's private key. It lives in one-shot processes only, and its repr says nothing."""
+
+    __slots__ = ("_mlkem", "_x25519", "fingerprint")
+
+    def __init__(self, mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> None:
+        self._mlkem = mlkem
+        self._x25519 = x25519
+        self.fingerprint = fingerprint(self.public_key())
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "PrivateKey":
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+            KeyUnreadable: When the form or the length is not known. The bytes are not quoted.
+        """
+        if len(raw) != len(_PRIVATE_FORM) + _SEED + _X25519 or not raw.startswith(_PRIVATE_FORM):
+            raise KeyUnreadable(kind="private")
+        seed, scalar = raw[1 : 1 + _SEED], raw[1 + _SEED :]
+        return cls(MLKEM768PrivateKey.from_seed_bytes(seed), X25519PrivateKey.from_private_bytes(scalar))
+
+    def to_bytes(self) -> bytes:
+        """Returns 97 bytes of plaintext: a version, the 64-byte ML-KEM seed, the 32-byte X25519 scalar."""
+        return _PRIVATE_FORM + self._mlkem.private_bytes_raw() + self._x25519.private_bytes_raw()
+
+    def public_key(self) -> PublicKey:
+        """Returns the half that may be shown to anyone."""
+        return PublicKey(self._mlkem.public_key(), self._x25519.public_key())
+
+    def hybrid(self) -> MLKEM768X25519PrivateKey:
+        """Returns the key as HPKE takes it."""
+        return MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
+
+    def __repr__(self) -> str:
+        return "PrivateKey(***)"
+
+
+def generate_private_key() -> PrivateKey:
+    """Makes a key pair from the operating system's randomness."""
+    return PrivateKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+
+
+def fingerprint(public: PublicKey) -> str:
+    """Returns the SHA-256 of the public key's raw bytes, 64 hexadecimal digits."""
+    return sha256(public.to_bytes()).hexdigest()
+
+
+def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> bytes:
+    """Seals `value` so that only the private key opens it, and only for `binding`.
+
+    Args:
+        public: The environment's public key.
+        generation: The key pair's number within its environment, from 1.
+        value: At most `MAX_VALUE` bytes.
+        binding: Where the value belongs.
+
+    Raises:
+        ValueTooLong: When the value has more than `MAX_VALUE` bytes.
+    """
+    if len(value) > MAX_VALUE:
+        raise ValueTooLong(limit=MAX_VALUE)
+    header = _HEADER.pack(FORMAT, SUITE, generation, bytes.fromhex(fingerprint(public)))
+    return header + _HPKE.encrypt(_pad(value), public.hybrid(), info=_info(header, binding))
+
+
+def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
+    """Opens what `seal` made with this key's public half for this very binding.
+
+    Raises:
+        DoesNotOpen: Whatever is wrong: altered, moved, another key. It says no more on purpose.
+    """
+    found = header(sealed)
+    if (found.format, found.suite, found.fingerprint) != (FORMAT, SUITE, private.fingerprint):
+        raise DoesNotOpen
+    head, body = sealed[: _HEADER.size], sealed[_HEADER.size :]
+    try:
+        padded = _HPKE.decrypt(body, private.hybrid(), info=_info(head, binding))
+    except InvalidTag:
+        raise DoesNotOpen from None
+    return _unpad(padded)
+
+
+def header(sealed: bytes) -> Header:
+    """Reads the open header. It is a claim until the value has been opened.
+
+    Raises:
+        DoesNotOpen: When there are fewer bytes than a header has.
+    """
+    if len(sealed) < _HEADER.size:
+        raise DoesNotOpen
+    format_, suite, generation, mark = _HEADER.unpack_from(sealed)
+    return Header(format_, suite, generation, mark.hex())
+
+
+def _info(head: bytes, binding: Binding) -> bytes:
+    format_, suite, generation, mark = _HEADER.unpack(head)
+    fields = (
+        _LABEL,
+        struct.pack(">B", format_),
+        struct.pack(">B", suite),
+        struct.pack(">I", generation),
+        mark,
+        binding.project_id.encode(),
+        binding.environment_id.encode(),
+        binding.secret_id.encode(),
+        binding.name.encode(),
+        struct.pack(">Q", binding.version),
+    )
+    return b"".join(_LENGTH.pack(len(field)) + field for field in fields)
+
+
+def _pad(value: bytes) -> bytes:
+    """Hides the length in a power of two: its own length, the value, zeros."""
+    body = _LENGTH.pack(len(value)) + value
+    size = max(_LEAST_PADDED, 1 << (len(body) - 1).bit_length())
+    return body.ljust(size, b"\0")
+
+
+def _unpad(padded: bytes) -> bytes:
+    """Accepts the one padding `_pad` would have made: a value has a single sealed form."""
+    if len(padded) < _LEAST_PADDED:
+        raise DoesNotOpen
+    (length,) = _LENGTH.unpack_from(padded)
+    value = padded[_LENGTH.size : _LENGTH.size + length]
+    if len(value) != length or _pad(value) != padded:
+        raise DoesNotOpen
+    return value

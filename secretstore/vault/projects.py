@@ -1,0 +1,111 @@
+"""Projects: made with an environment of their own, changed, listed, deleted with all that is in them."""
+
+from sqlmodel import Session, col, select
+
+from secretstore.audit import Actor, append
+from secretstore.database import Database
+from secretstore.errors import AlreadyExists
+from secretstore.models import Project, new_id
+from secretstore.naming import check_project_name
+from secretstore.vault.environments import DEFAULT_ENVIRONMENT, add_environment
+from secretstore.vault.places import Birth, find_project, take_project, taken_names
+from secretstore.vault.views import ProjectView
+
+
+def create_project(db: Database, name: str, *, actor: Actor, birth: Birth) -> ProjectView:
+    """Makes a project and its environment `default`.
+
+    Raises:
+        NameRefused: When the name breaks the rule for projects.
+        AlreadyExists: When there is a project of this name.
+    """
+    check_project_name(name)
+    with db.reading() as session:
+        _refuse_taken(session, name)
+    # The key pair is born outside the transaction: that takes a process, and others would wait for the lock.
+    project_id, environment_id = new_id(), new_id()
+    pair = birth(project_id, environment_id, 1)
+    with taken_names("project", name), db.writing() as session:
+        _refuse_taken(session, name)
+        project = Project(
+            id=project_id,
+            name=name,
+            network="full",
+            sandbox_min="process",
+            max_running=None,
+            created_by=actor.name,
+        )
+        session.add(project)
+        session.flush()
+        append(session, project_id, name, actor=actor, action="project.create", subject=name)
+        add_environment(session, project, environment_id, DEFAULT_ENVIRONMENT, pair, actor)
+        return _view(project)
+
+
+def set_project(
+    db: Database,
+    name: str,
+    *,
+    network: str | None = None,
+    sandbox_min: str | None = None,
+    max_running: int | None = None,
+    actor: Actor,
+) -> ProjectView:
+    """Changes what is given of a project's settings; the executor knows which values they may have.
+
+    Raises:
+        UnknownProject: When there is none of this name.
+    """
+    asked = {"network": network, "sandbox_min": sandbox_min, "max_running": max_running}
+    changes = {setting: value for setting, value in asked.items() if value is not None}
+    with db.writing() as session:
+        project = take_project(session, name)
+        for setting, value in changes.items():
+            setattr(project, setting, value)
+        append(session, project.id, name, actor=actor, action="project.set", subject=name, detail=changes)
+        return _view(project)
+
+
+def get_project(db: Database, name: str) -> ProjectView:
+    """Returns a project.
+
+    Raises:
+        UnknownProject: When there is none of this name.
+    """
+    with db.reading() as session:
+        return _view(find_project(session, name))
+
+
+def list_projects(db: Database) -> list[ProjectView]:
+    """Returns all projects by name."""
+    with db.reading() as session:
+        return [_view(project) for project in session.exec(select(Project).order_by(col(Project.name)))]
+
+
+def delete_project(db: Database, name: str, *, actor: Actor) -> None:
+    """Deletes a project with its environments, keys, secrets and variables; its audit events stay.
+
+    Raises:
+        UnknownProject: When there is none of this name.
+    """
+    with db.writing() as session:
+        project = take_project(session, name)
+        session.delete(project)
+        append(session, project.id, name, actor=actor, action="project.delete", subject=name)
+
+
+def _refuse_taken(session: Session, name: str) -> None:
+    if session.exec(select(Project.id).where(Project.name == name)).first():
+        raise AlreadyExists(what="project", name=name)
+
+
+def _view(project: Project) -> ProjectView:
+    return ProjectView(
+        id=project.id,
+        name=project.name,
+        network=project.network,
+        sandbox_min=project.sandbox_min,
+        max_running=project.max_running,
+        created_at=project.created_at,
+        created_by=project.created_by,
+    )

@@ -1,0 +1,85 @@
+"""What a run is given to open: current ciphertexts and the wrapped key, read in the run's own transaction."""
+
+from collections.abc import Collection
+
+from sqlalchemy import and_
+from sqlmodel import Session, col, select
+
+from secretstore.bundle import SealedBundle, SealedItem
+from secretstore.errors import EnvironmentGone, SealMissing
+from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
+from secretstore.vault.secrets import unknown_secret
+
+
+def sealed_bundle(session: Session, environment_id: str, names: Collection[str] | None) -> SealedBundle:
+    """Returns an environment's current secrets, sealed, by name.
+
+    The key pair cannot be replaced before the caller's transaction ends, so ciphertexts and key always match.
+
+    Args:
+        session: The caller's transaction.
+        environment_id: An existing environment's id.
+        names: Which secrets; None for all.
+
+    Raises:
+        UnknownSecret: When a name is not there.
+        SealMissing: When a current version was never sealed under the current key pair.
+        EnvironmentGone: When there is no environment of this id.
+    """
+    project, environment, pair = _place(session, environment_id)
+    sealed = _sealed(session, environment, names)
+    if missing := sorted(set(names or ()) - sealed.keys()):
+        raise unknown_secret(session, project.name, environment, missing[0])
+    return SealedBundle(
+        project=project.name,
+        project_id=project.id,
+        environment=environment.name,
+        environment_id=environment.id,
+        generation=pair.generation,
+        fingerprint=pair.fingerprint,
+        key_service=pair.key_service,
+        wrapped=pair.wrapped_private_key,
+        items=tuple(_item(project, environment, *row) for row in sealed.values()),
+    )
+
+
+def _place(session: Session, environment_id: str) -> tuple[Project, Environment, KeyPair]:
+    query = (
+        select(Project, Environment, KeyPair)
+        .where(
+            Environment.id == environment_id,
+            Project.id == Environment.project_id,
+            KeyPair.environment_id == Environment.id,
+            KeyPair.generation == Environment.generation,
+        )
+        .with_for_update(read=True, key_share=True, of=Environment)
+    )
+    found = session.exec(query).first()
+    if found is None:
+        raise EnvironmentGone(environment_id=environment_id)
+    return found
+
+
+def _sealed(
+    session: Session, environment: Environment, names: Collection[str] | None
+) -> dict[str, tuple[Secret, bytes | None]]:
+    of_now = and_(
+        col(SecretVersion.secret_id) == Secret.id,
+        col(SecretVersion.version) == Secret.current_version,
+        col(SecretVersion.generation) == environment.generation,
+    )
+    query = (
+        select(Secret, SecretVersion.sealed)
+        .join(SecretVersion, of_now, isouter=True)
+        .where(Secret.environment_id == environment.id)
+        .order_by(col(Secret.name))
+    )
+    if names is not None:
+        query = query.where(col(Secret.name).in_(names))
+    return {secret.name: (secret, sealed) for secret, sealed in session.exec(query)}
+
+
+def _item(project: Project, environment: Environment, secret: Secret, sealed: bytes | None) -> SealedItem:
+    if sealed is None:
+        raise SealMissing(project=project.name, environment=environment.name, name=secret.name)
+    return SealedItem(secret.id, secret.name, secret.current_version, sealed)

@@ -1,0 +1,71 @@
+"""Servers for the tests that need real ones; `scripts/test` finds or starts them and sets their URLs."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+
+def server(word: str, title: str) -> str:
+    """The URL of a server, or a skip with the reason there is none."""
+    url = os.environ.get(f"SEALRUN_TEST_{word}_URL")
+    if not url:
+        reason = os.environ.get(f"SEALRUN_TEST_{word}_MISSING")
+        pytest.skip(
+            reason or f"no {title} named: scripts/test finds or starts one (or set SEALRUN_TEST_{word}_URL)"
+        )
+    return url
+
+
+@pytest.fixture(scope="session")
+def redis_database() -> Iterator[str]:
+    """A numbered database of the Redis server that was empty and that no other test session holds."""
+    url = server("REDIS", "Redis")
+    import redis
+
+    for number in range(15, 0, -1):
+        own = f"{url.rsplit('/', 1)[0]}/{number}"
+        with redis.Redis.from_url(own) as client:
+            claimed = client.dbsize() == 0 and client.set(REDIS_CLAIM, os.getpid(), nx=True, ex=4 * 3600)
+            if not claimed:
+                continue
+            yield own
+            client.flushdb()
+            return
+    pytest.skip("no empty database in this Redis: fifteen test sessions hold them, or something else does")
+
+
+REDIS_CLAIM = "sealrun-test-session"
+
+
+@pytest.fixture
+def redis_url(redis_database: str) -> str:
+    """A Redis database with nothing in it but this session's claim."""
+    import redis
+
+    with redis.Redis.from_url(redis_database) as client:
+        keys = [key for key in client.scan_iter() if key != REDIS_CLAIM.encode()]
+        if keys:
+            client.delete(*keys)
+    return redis_database
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """An empty PostgreSQL database for one test, dropped after it with whatever is still connected."""
+    url = server("POSTGRES", "PostgreSQL")
+    psycopg = pytest.importorskip("psycopg")
+    name = f"sealrun_test_{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        try:
+            yield f"{url.rsplit('/', 1)[0]}/{name}"
+        finally:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def amqp_url() -> str:
+    """The RabbitMQ server; tests name their own queues and delete them."""
+    return server("AMQP", "RabbitMQ")

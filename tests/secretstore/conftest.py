@@ -1,0 +1,89 @@
+"""A secret store for each test: a key file, a migrated database on SQLite and on PostgreSQL, a project."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from secretstore import vault
+from secretstore.bundle import SealedBundle
+from secretstore.database import Database, migrate
+from secretstore.keyring import generate_wrapped
+from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.vault import Actor, Birth
+
+Bundled = Callable[..., SealedBundle]
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """A new local key file."""
+    path = tmp_path / "keys" / "local.key"
+    create_local_key(path)
+    return path
+
+
+@pytest.fixture
+def keys(key_file: Path) -> LocalKeys:
+    """The key service of the key file."""
+    return LocalKeys(key_file)
+
+
+@pytest.fixture
+def birth(keys: LocalKeys) -> Birth:
+    """Makes key pairs in this process; the product does it in one that exits."""
+    return lambda project_id, environment_id, generation: generate_wrapped(
+        keys, project_id, environment_id, generation
+    )
+
+
+@pytest.fixture
+def actor() -> Actor:
+    """Who acts in these tests."""
+    return Actor("ada@example", "test")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of this test's own, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store/sealrun.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@pytest.fixture
+def empty_db(database_url: str) -> Iterator[Database]:
+    """A database without tables."""
+    db = Database(database_url)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def db(empty_db: Database) -> Database:
+    """A database with the secret store's tables."""
+    migrate(empty_db)
+    return empty_db
+
+
+@pytest.fixture
+def shop(db: Database, birth: Birth, actor: Actor) -> Database:
+    """A database with the project `shop`, which has the environments `default` and `staging`."""
+    vault.create_project(db, "shop", actor=actor, birth=birth)
+    vault.create_environment(db, "shop", "staging", actor=actor, birth=birth)
+    return db
+
+
+@pytest.fixture
+def bundled() -> Bundled:
+    """Takes the sealed bundle of an environment, as a run would be given it."""
+
+    def take(
+        db: Database, environment: str = "default", names: list[str] | None = None, project: str = "shop"
+    ) -> SealedBundle:
+        place = vault.get_environment(db, project, environment)
+        with db.writing() as session:
+            return vault.sealed_bundle(session, place.id, names)
+
+    return take

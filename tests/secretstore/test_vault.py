@@ -1,0 +1,283 @@
+"""The vault: what it stores, lists and refuses, on both databases."""
+
+from pathlib import Path
+
+import pytest
+
+from secretstore import audit, vault
+from secretstore.bundle import SealedBundle
+from secretstore.database import Database
+from secretstore.errors import (
+    AlreadyExists,
+    EnvironmentGone,
+    NameRefused,
+    SecretStoreError,
+    UnknownEnvironment,
+    UnknownProject,
+    UnknownSecret,
+    UnknownVariable,
+    ValueRefused,
+)
+from secretstore.keyring import WrappedKeyPair
+from secretstore.local_keys import LocalKeys
+from secretstore.reveal import reveal
+from secretstore.vault import Actor, Birth
+
+CANARY = b"canary-5d1f0b7e-value"
+
+
+def opened(keys: LocalKeys, bundle: SealedBundle) -> dict[str, bytes]:
+    return {item.name: value for item, value in reveal(keys, bundle)}
+
+
+def test_what_is_put_can_be_revealed(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+    """A stored secret opens under its name, byte for byte, with the key service."""
+    value = bytes(range(1, 256))
+    view = vault.put(shop, "shop", "default", "api.key", value, actor=actor)
+    assert (view.name, view.environment, view.version, view.maskable) == ("api.key", "default", 1, True)
+    assert opened(keys, bundled(shop)) == {"api.key": value}
+
+
+def test_a_new_value_is_a_new_version(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+    """Setting again raises the version, keeps the id and the first author, and the run gets the newest."""
+    first = vault.put(shop, "shop", "default", "TOKEN", b"first value", actor=actor)
+    second = vault.put(shop, "shop", "default", "TOKEN", b"second value", actor=Actor("bob@example", "test"))
+    assert (second.id, second.version) == (first.id, 2)
+    assert (second.created_by, second.updated_by) == ("ada@example", "bob@example")
+    assert second.created_at == first.created_at < second.updated_at
+    assert opened(keys, bundled(shop)) == {"TOKEN": b"second value"}
+    versions = vault.history(shop, "shop", "default", "TOKEN")
+    assert [(version.version, version.created_by, version.current) for version in versions] == [
+        (2, "bob@example", True),
+        (1, "ada@example", False),
+    ]
+
+
+def test_i1_putting_needs_no_private_key(
+    shop: Database, actor: Actor, keys: LocalKeys, key_file: Path, bundled
+) -> None:
+    """I1: with the key file gone a secret is stored and listed, cannot be opened, and opens when the file is back."""
+    away = key_file.rename(key_file.with_name("away.key"))
+    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    assert [view.name for view in vault.list_secrets(shop, "shop")] == ["TOKEN"]
+    bundle = bundled(shop)
+    with pytest.raises(SecretStoreError, match="no key file"):
+        opened(keys, bundle)
+    away.rename(key_file)
+    assert opened(keys, bundle) == {"TOKEN": CANARY}
+
+
+def test_environments_do_not_inherit(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+    """Each environment has its own secrets and its own key pair."""
+    vault.put(shop, "shop", "default", "TOKEN", b"of default", actor=actor)
+    vault.put(shop, "shop", "staging", "TOKEN", b"of staging", actor=actor)
+    vault.put(shop, "shop", "staging", "OTHER", b"only there", actor=actor)
+    assert opened(keys, bundled(shop)) == {"TOKEN": b"of default"}
+    assert opened(keys, bundled(shop, "staging")) == {"OTHER": b"only there", "TOKEN": b"of staging"}
+    listed = [(view.environment, view.name) for view in vault.list_secrets(shop, "shop")]
+    assert listed == [("default", "TOKEN"), ("staging", "OTHER"), ("staging", "TOKEN")]
+    assert [view.name for view in vault.list_secrets(shop, "shop", "staging")] == ["OTHER", "TOKEN"]
+    environments = vault.list_environments(shop, "shop")
+    assert [view.name for view in environments] == ["default", "staging"]
+    assert environments[0].fingerprint != environments[1].fingerprint
+
+
+def test_a_run_takes_the_secrets_it_names(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+    """A bundle holds the named secrets alone; none needs no key; an unknown name is an error with a hint."""
+    for name in ("A_TOKEN", "B_TOKEN", "C_TOKEN"):
+        vault.put(shop, "shop", "default", name, name.encode() + b" value", actor=actor)
+    assert list(opened(keys, bundled(shop, names=["C_TOKEN", "A_TOKEN"]))) == ["A_TOKEN", "C_TOKEN"]
+    assert bundled(shop, names=[]).items == ()
+    with pytest.raises(UnknownSecret) as refusal:
+        bundled(shop, names=["A_TOKEN", "B_TOKN"])
+    assert str(refusal.value) == 'no secret "B_TOKN" in shop/default'
+    assert refusal.value.hint == 'did you mean "B_TOKEN"?'
+    with shop.writing() as session, pytest.raises(EnvironmentGone):
+        vault.sealed_bundle(session, "f" * 32, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b"", "empty"),
+        (b"with\0nul inside", "NUL"),
+        (b"canary!", "fewer than 8 bytes"),
+        (b"c" * (131_071 - len("TOKEN=") + 1), "131,071 bytes at most"),
+    ],
+)
+def test_i10_a_refused_value_is_not_quoted(shop: Database, actor: Actor, value: bytes, why: str) -> None:
+    """I10: the error says which rule the value breaks, and nothing of the value; nothing is stored."""
+    with pytest.raises(ValueRefused, match=why) as refusal:
+        vault.put(shop, "shop", "default", "TOKEN", value, actor=actor)
+    assert 'the value of "TOKEN"' in str(refusal.value)
+    assert not value or value.decode() not in repr(refusal.value)
+    assert vault.list_secrets(shop, "shop") == []
+
+
+def test_the_limits_themselves_are_accepted(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+    """Eight bytes are maskable, a short value is taken when asked for, the longest fits with its name."""
+    longest = b"x" * (131_071 - len("LONG="))
+    assert vault.put(shop, "shop", "default", "EIGHT", b"12345678", actor=actor).maskable
+    assert not vault.put(shop, "shop", "default", "PIN", b"1234", actor=actor, allow_short=True).maskable
+    assert vault.put(shop, "shop", "default", "LONG", longest, actor=actor).maskable
+    assert opened(keys, bundled(shop)) == {"EIGHT": b"12345678", "PIN": b"1234", "LONG": longest}
+    assert vault.put(shop, "shop", "default", "PIN", b"long enough", actor=actor).maskable
+
+
+def test_a_name_is_a_secret_or_a_variable(shop: Database, actor: Actor) -> None:
+    """The same name cannot be both in one environment, and can in two."""
+    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    vault.set_variable(shop, "shop", "default", "REGION", "eu", actor=actor)
+    with pytest.raises(NameRefused, match="a secret of default has it"):
+        vault.set_variable(shop, "shop", "default", "TOKEN", "x", actor=actor)
+    with pytest.raises(NameRefused, match="a variable of default has it"):
+        vault.put(shop, "shop", "default", "REGION", CANARY, actor=actor)
+    vault.set_variable(shop, "shop", "staging", "TOKEN", "x", actor=actor)
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "SEALRUN_X", "with space", ""])
+def test_refused_names_are_refused_by_both(shop: Database, actor: Actor, name: str) -> None:
+    """Secrets and variables share the rule for names."""
+    with pytest.raises(NameRefused):
+        vault.put(shop, "shop", "default", name, CANARY, actor=actor)
+    with pytest.raises(NameRefused):
+        vault.set_variable(shop, "shop", "default", name, "x", actor=actor)
+
+
+def test_variables_are_set_listed_and_deleted(shop: Database, actor: Actor) -> None:
+    """A variable shows its value, keeps its author when it changes, and goes."""
+    vault.set_variable(shop, "shop", "default", "REGION", "eu", actor=actor)
+    vault.set_variable(shop, "shop", "default", "REGION", "", actor=Actor("bob@example", "test"))
+    vault.set_variable(shop, "shop", "default", "DEBUG", "ü=1\n", actor=actor)
+    listed = vault.list_variables(shop, "shop", "default")
+    assert [(view.name, view.value) for view in listed] == [("DEBUG", "ü=1\n"), ("REGION", "")]
+    assert (listed[1].created_by, listed[1].updated_by) == ("ada@example", "bob@example")
+    vault.delete_variable(shop, "shop", "default", "REGION", actor=actor)
+    assert [view.name for view in vault.list_variables(shop, "shop")] == ["DEBUG"]
+    with pytest.raises(UnknownVariable):
+        vault.delete_variable(shop, "shop", "default", "REGION", actor=actor)
+
+
+@pytest.mark.parametrize("value", ["with\0nul", "x" * 131_071, "ü" * 65_536, "\udc80"])
+def test_a_variable_must_fit_an_environment(shop: Database, actor: Actor, value: str) -> None:
+    """A NUL, too many bytes, or what is not UTF-8 is refused before it is stored."""
+    with pytest.raises(ValueRefused):
+        vault.set_variable(shop, "shop", "default", "REGION", value, actor=actor)
+
+
+def test_a_deleted_secret_is_gone(shop: Database, actor: Actor, bundled) -> None:
+    """Deleting takes all versions; the name can be used again, as another secret at version 1."""
+    first = vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    vault.delete_secret(shop, "shop", "default", "TOKEN", actor=actor)
+    assert bundled(shop).items == ()
+    with pytest.raises(UnknownSecret):
+        vault.history(shop, "shop", "default", "TOKEN")
+    again = vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    assert again.version == 1
+    assert again.id != first.id
+
+
+def test_projects_are_made_changed_listed_and_deleted(db: Database, actor: Actor, birth: Birth) -> None:
+    """A project has an environment from its start, keeps the settings not named, and goes with all it has."""
+    made = vault.create_project(db, "web-2", actor=actor, birth=birth)
+    assert (made.network, made.sandbox_min, made.max_running) == ("full", "process", None)
+    assert vault.get_environment(db, "web-2", "default").generation == 1
+    vault.set_project(db, "web-2", network="none", max_running=3, actor=actor)
+    changed = vault.set_project(db, "web-2", sandbox_min="landlock", actor=actor)
+    assert (changed.network, changed.sandbox_min, changed.max_running) == ("none", "landlock", 3)
+    vault.create_project(db, "a", actor=actor, birth=birth)
+    assert [view.name for view in vault.list_projects(db)] == ["a", "web-2"]
+    vault.put(db, "web-2", "default", "TOKEN", CANARY, actor=actor)
+    vault.set_variable(db, "web-2", "default", "REGION", "eu", actor=actor)
+    vault.delete_project(db, "web-2", actor=actor)
+    assert vault.list_projects(db) == [vault.get_project(db, "a")]
+    again = vault.create_project(db, "web-2", actor=actor, birth=birth)
+    assert again.id != made.id
+    assert vault.list_secrets(db, "web-2") == vault.list_variables(db, "web-2") == []
+
+
+def test_an_environment_is_deleted_with_what_it_has(shop: Database, actor: Actor) -> None:
+    """The other environments keep theirs."""
+    for environment in ("default", "staging"):
+        vault.put(shop, "shop", environment, "TOKEN", CANARY, actor=actor)
+    vault.delete_environment(shop, "shop", "staging", actor=actor)
+    assert [view.name for view in vault.list_environments(shop, "shop")] == ["default"]
+    assert [view.environment for view in vault.list_secrets(shop, "shop")] == ["default"]
+
+
+def test_a_name_is_taken_once(shop: Database, actor: Actor, birth: Birth) -> None:
+    """A second project or environment of a name is refused before a key pair is made for it."""
+
+    def never(project_id: str, environment_id: str, generation: int) -> WrappedKeyPair:
+        pytest.fail("a key pair was made for a name that is taken")
+
+    with pytest.raises(AlreadyExists, match='project "shop"'):
+        vault.create_project(shop, "shop", actor=actor, birth=never)
+    with pytest.raises(AlreadyExists, match='environment "staging"'):
+        vault.create_environment(shop, "shop", "staging", actor=actor, birth=never)
+
+
+def test_of_two_creators_one_is_told(shop: Database, actor: Actor, birth: Birth) -> None:
+    """When another creates the name while the key pair is being made, the second is refused as if it came later."""
+
+    def late(project_id: str, environment_id: str, generation: int) -> WrappedKeyPair:
+        if not any(view.name == "web" for view in vault.list_projects(shop)):
+            vault.create_project(shop, "web", actor=actor, birth=birth)
+        return birth(project_id, environment_id, generation)
+
+    with pytest.raises(AlreadyExists, match='project "web"'):
+        vault.create_project(shop, "web", actor=actor, birth=late)
+    assert vault.get_environment(shop, "web", "default").generation == 1
+
+
+def test_an_unknown_place_gets_a_hint(shop: Database, actor: Actor) -> None:
+    """A close name is suggested; without one, the command or the choice there is."""
+    cases: list[tuple[type[SecretStoreError], tuple[str, str], str, str]] = [
+        (UnknownProject, ("shpo", "default"), 'no project "shpo"', 'did you mean "shop"?'),
+        (UnknownProject, ("zzz", "default"), 'no project "zzz"', "create it: sealrun project create zzz"),
+        (
+            UnknownEnvironment,
+            ("shop", "stagin"),
+            'no environment "stagin" in project "shop"',
+            'did you mean "staging"?',
+        ),
+        (
+            UnknownEnvironment,
+            ("shop", "xyz"),
+            'no environment "xyz" in project "shop"',
+            "the project has default, staging",
+        ),
+    ]
+    for error, place, message, hint in cases:
+        with pytest.raises(error) as refusal:
+            vault.put(shop, *place, "TOKEN", CANARY, actor=actor)
+        assert (str(refusal.value), refusal.value.hint) == (message, hint)
+    with pytest.raises(UnknownSecret) as refusal:
+        vault.delete_secret(shop, "shop", "staging", "TOKEN", actor=actor)
+    assert refusal.value.hint == "store it: sealrun secret set TOKEN -p shop -e staging"
+
+
+def test_i1_no_view_and_no_row_holds_a_value(
+    shop: Database, actor: Actor, tmp_path: Path, bundled
+) -> None:
+    """I1: after a put, neither the views, the audit trail, the bundle nor the database's bytes hold the value."""
+    view = vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    shown = [view, vault.list_secrets(shop, "shop"), vault.history(shop, "shop", "default", "TOKEN")]
+    shown += [audit.list_events(shop, "shop"), bundled(shop), bundled(shop).to_json(), shop]
+    assert CANARY.decode() not in repr(shown)
+    stored = _all_bytes(shop, tmp_path)
+    assert b"secret.set" in stored
+    assert CANARY not in stored
+    assert CANARY.hex().encode() not in stored
+
+
+def _all_bytes(db: Database, folder: Path) -> bytes:
+    if db.dialect == "sqlite":
+        return b"".join(file.read_bytes() for file in (folder / "store").iterdir())
+    from sqlalchemy import inspect, text
+
+    with db.engine.connect() as connection:
+        tables = inspect(connection).get_table_names()
+        rows = [connection.execute(text(f'SELECT t::text FROM "{table}" t')).all() for table in tables]
+    return repr(rows).encode()

@@ -1,0 +1,94 @@
+"""Makes the vectors of the current formats, once: a file that exists is never written again.
+
+    python tests/vectors/make.py
+"""
+
+import json
+import sys
+from base64 import b64encode
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from secretstore.keyring import wrapping_context
+from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.sealing import Binding, PrivateKey, generate_private_key, seal
+
+HERE = Path(__file__).parent
+
+VALUES = {
+    "empty": b"",
+    "one byte": b"x",
+    "a password": b"correct horse battery staple",
+    "fills 64 bytes": b"a" * 60,
+    "needs 128 bytes": b"b" * 61,
+    "text in UTF-8": "Grüße, 世界 🔑".encode(),
+    "every byte": bytes(range(256)),
+    "zeros at the end": b"value\0\0\0",
+    "several lines": b"-----BEGIN KEY-----\r\nMIIB\nAgEA\n-----END KEY-----\n",
+    "5,000 bytes": b"0123456789" * 500,
+}
+
+
+def main() -> None:
+    keys = [generate_private_key() for _ in range(2)]
+    _write("sealed-1.json", {"keys": [_key(key) for key in keys], "values": _values(keys)})
+    _write("local-wrap-1.json", _wrap(keys[0]))
+
+
+def _key(key: PrivateKey) -> dict[str, str]:
+    return {
+        "private": _text(key.to_bytes()),
+        "public": _text(key.public_key().to_bytes()),
+        "fingerprint": key.fingerprint,
+    }
+
+
+def _values(keys: list[PrivateKey]) -> list[dict[str, object]]:
+    vectors: list[dict[str, object]] = []
+    for number, (title, value) in enumerate(VALUES.items()):
+        key, generation, version = number % 2, (1, 2, 4_294_967_295)[number % 3], 1 + number * number
+        binding = Binding(f"{number:032x}", f"{number + 1:032x}", f"{number + 2:032x}", f"api.key-{number}", version)
+        sealed = seal(keys[key].public_key(), generation, value, binding)
+        vectors.append(
+            {
+                "title": title,
+                "key": key,
+                "generation": generation,
+                "binding": asdict(binding),
+                "value": _text(value),
+                "sealed": _text(sealed),
+            }
+        )
+    return vectors
+
+
+def _wrap(key: PrivateKey) -> dict[str, object]:
+    context = wrapping_context("a" * 32, "b" * 32, key.fingerprint)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "local.key")
+        create_local_key(file)
+        wrapped = LocalKeys(file).wrap(key.to_bytes(), context)
+        return {
+            "id": LocalKeys(file).id,
+            "file": file.read_text(),
+            "context": context,
+            "private": _text(key.to_bytes()),
+            "wrapped": _text(wrapped),
+        }
+
+
+def _write(name: str, content: object) -> None:
+    try:
+        with open(HERE / name, "x", encoding="ascii") as out:
+            out.write(json.dumps(content, indent=1) + "\n")
+    except FileExistsError:
+        print(f"{name} exists and stays as it is", file=sys.stderr)
+
+
+def _text(raw: bytes) -> str:
+    return b64encode(raw).decode("ascii")
+
+
+if __name__ == "__main__":
+    main()
