@@ -3,6 +3,7 @@
 The worker holds no plaintext at any step. It moves ciphertext one way and masked frames the other.
 """
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import Any
 from sqlmodel import Session
 
 from executor import logs, outputs, runs
-from executor.errors import ExecutorError, SourceIsHome, TargetMissing, ZygoteFailed
+from executor.errors import ExecutorError, SourceIsHome, TargetMissing
 from executor.history import title
 from executor.logs import Piece
 from executor.models import Run
@@ -54,18 +55,24 @@ class Bench:
 
 def dispatch(bench: Bench, run_id: str) -> None:
     """Execute a run if it is ours to take; its outcome is committed once, or left to whoever holds a later token."""
-    claimed = runs.claim(bench.db, run_id, bench.offer, bench.settings.lease)
-    if claimed is None:
-        return
-    run, lease = claimed
+    with contextlib.ExitStack() as ending:
+        # Asked for before the claim, so that it is forked meanwhile; it holds nothing, and without a claim it just ends.
+        supervision = ending.enter_context(bench.zygote.pair())
+        claimed = runs.claim(bench.db, run_id, bench.offer, bench.settings.lease)
+        if claimed is not None:
+            _execute(bench, *claimed, supervision)
+
+
+def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> None:
     bench.active.add(run.id)
+    outcome: Outcome | None
     try:
-        outcome = _attempt(bench, run, lease)
+        outcome = _attempt(bench, run, lease, supervision)
     except GateShut:
         outcome = Outcome("cancelled", "cancelled") if runs.renew(bench.db, lease).cancel_requested else None
     except StaleToken:
         outcome = None
-    except (SupervisorNotReady, ZygoteFailed) as error:
+    except SupervisorNotReady as error:
         # Lost before the gate: nothing was opened and nothing of the run has started, so it is always tried again.
         runs.give_back(bench.db, lease, Outcome("lost", "lost", str(error)))
         outcome = None
@@ -80,15 +87,12 @@ def dispatch(bench: Bench, run_id: str) -> None:
         _finish(bench, run, lease, outcome)
 
 
-def _attempt(bench: Bench, run: Run, lease: Lease) -> Outcome:
+def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> Outcome:
     name = f"{run.id}-{lease.attempt}"
-    with (
-        workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place,
-        bench.zygote.pair() as supervision,
-    ):
+    with workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place:
         job = _prepare(bench, run, place)
-        send(supervision.supervisor, Kind.JOB, job)
         _ready(supervision)
+        send(supervision.supervisor, Kind.JOB, job)
         deadline = _deadline(lease)
         bundle = runs.pass_gate(
             bench.db, lease, lambda session: _bundle(session, run), rung=job["view"]["rung"], controls=job["controls"]
@@ -321,7 +325,8 @@ class _Watch:
             return None
 
     def _sentence(self, reason: str | None, said: dict[str, Any]) -> str | None:
-        what = title(self._run.target).partition(" ")[0]
+        target = self._run.target
+        what = target["argv"][0] if target["kind"] == "command" else title(target).partition(" ")[0]
         match reason:
             case "exit_code":
                 return f"{what} ended with exit code {said['exit_code']}"

@@ -33,7 +33,12 @@ def clear_orphans(root: Path) -> int:
             owner = os.lstat(place).st_uid
         except FileNotFoundError:
             continue
-        tree.sweep(str(place), owner if owner != os.geteuid() else None)
+        if owner == os.geteuid():
+            tree.sweep(str(place), None)
+        else:
+            # The id may have been lent to another run since; only while it is held here is all that has it an orphan.
+            with workspace.reserved(owner) as ours:
+                tree.sweep(str(place), owner if ours else None)
         workspace.remove(place)
         cleared += 1
     return cleared

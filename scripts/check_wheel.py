@@ -30,11 +30,12 @@ def main(wheel: str) -> None:
 
 def expected() -> set[str]:
     """Every source file of the checkout's shipped folders, under its name in the wheel."""
-    names = set()
+    names = {"secretstore/py.typed", "executor/py.typed"}
     for folder, place in PLACES.items():
         for path in (CHECKOUT / folder).rglob("*"):
-            if path.is_file() and path.suffix != ".pyc":
-                names.add(f"{place}/{path.relative_to(CHECKOUT / folder).as_posix()}")
+            name = path.relative_to(CHECKOUT / folder).as_posix()
+            if path.is_file() and path.suffix != ".pyc" and not name.startswith("."):
+                names.add(f"{place}/{name}")
     return names
 
 

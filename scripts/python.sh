@@ -21,14 +21,14 @@ find_python() {
     done
     if [ -n "$lacks_venv" ]; then
         echo "$lacks_venv cannot make virtual environments; install what it lacks and try again:" >&2
-        echo "    ${SUDO-$(as_root)}apt-get install $("$lacks_venv" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2
+        echo "    $(as_root)apt-get install $("$lacks_venv" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2
     elif command -v uv >/dev/null && [ -z "${PYTHON:-}" ]; then
         # uv finds or fetches one by itself.
         echo '>=3.11,<3.14'
         return
     else
         echo "sealrun needs Python 3.11, 3.12 or 3.13${found:+; not suitable:$found}. Install one and try again, for instance:" >&2
-        echo "    ${SUDO-$(as_root)}apt-get install python3 python3-venv" >&2
+        echo "    $(as_root)apt-get install python3 python3-venv" >&2
         echo "or name one: PYTHON=/path/to/python3.12 $0" >&2
     fi
     return 1
@@ -49,6 +49,11 @@ new_venv() {
     fi
 }
 
+# works FOLDER: whether a virtual environment is there and its interpreter starts.
+works() {
+    "$1/bin/python" -c '' 2>/dev/null
+}
+
 # install_into FOLDER ARGS…: pip install ARGS into that virtual environment.
 install_into() {
     local venv=$1
@@ -56,6 +61,8 @@ install_into() {
     if command -v uv >/dev/null; then
         uv pip install --quiet --python "$venv/bin/python" "$@"
     else
+        # uv makes environments without pip, and so does an interrupted venv.
+        "$venv/bin/python" -c 'import pip' 2>/dev/null || "$venv/bin/python" -m ensurepip > /dev/null
         "$venv/bin/python" -m pip install -qq --disable-pip-version-check "$@"
     fi
 }

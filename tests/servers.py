@@ -156,26 +156,18 @@ def start_postgres(started: contextlib.ExitStack) -> str:
     folder = temporary_folder(started)
     binaries = postgres_binaries(folder)
     data, port = f"{folder}/data", free_port()
-    initdb = [
-        f"{binaries}/initdb",
-        "-D",
-        data,
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--no-locale",
-        "-N",
-    ]
-    made = subprocess.run(initdb, cwd=folder, capture_output=True, text=True, **unprivileged())
+    options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]
+    initdb = [f"{binaries}/initdb", "-D", data, *options]
+    try:
+        made = subprocess.run(initdb, cwd=folder, capture_output=True, text=True, **unprivileged())
+    except OSError as error:
+        raise Missing(f"initdb cannot be started: {error}") from None
     if made.returncode != 0:
         raise Missing(f"initdb failed: {made.stderr.strip()[-300:]}")
     command = [f"{binaries}/postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
     # SIGINT is PostgreSQL's fast shutdown: SIGTERM would wait for connections that tests may have left open.
-    launch(started, command, folder, lambda: postgres_answers(url), stop=signal.SIGINT)
+    launch(started, command, folder, lambda: postgres_answers(url), signal.SIGINT, unprivileged())
     return url
 
 
@@ -249,20 +241,19 @@ def launch(
     folder: str,
     answers: Callable[[], bool],
     stop: signal.Signals = signal.SIGTERM,
+    account: dict[str, Any] | None = None,
 ) -> None:
     """Start a server of our own and wait until it answers; the stack ends exactly this process."""
     log = Path(folder, "log")
     with log.open("wb") as output:
         # A session of its own: Ctrl-C is for the tests, which still talk to the server while they end.
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            **unprivileged(),
-        )
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+        try:
+            process = subprocess.Popen(
+                command, cwd=folder, start_new_session=True, **streams, **(account or {})
+            )
+        except OSError as error:
+            raise Missing(f"{Path(command[0]).name} cannot be started: {error}") from None
     started.callback(end, process, stop)
     until = time.monotonic() + STARTED_WITHIN
     while not answers():

@@ -1,4 +1,4 @@
-"""Start the run's own process: fork, bind it, hand it its environment, exec. Nothing of the supervisor survives the exec."""
+"""The run's own process: forked and bound first, then handed its environment to exec. Nothing of the supervisor survives."""
 
 import contextlib
 import marshal
@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +31,7 @@ _PAYLOAD_FD, _RESULT_FD = 3, 4
 
 @dataclass(frozen=True)
 class Child:
-    """A running child: its process id, a descriptor that becomes readable when it ends, and its pipes."""
+    """A child: its process id, a descriptor that becomes readable when it ends, and its pipes."""
 
     pid: int
     pidfd: int
@@ -40,19 +40,44 @@ class Child:
     result: int
 
 
-def start(
-    *,
-    target: Mapping[str, Any],
-    python: str,
-    folder: str,
-    view: sandbox.View,
-    bare: Mapping[str, str],
-    entries: Mapping[bytes, bytes],
-) -> Child:
-    """Start the run's program.
+class Waiting:
+    """A process that is forked and bound, holds nothing, and starts its program when it is given its environment.
 
-    A Python target is started with `bare` alone and receives `entries` over a descriptor, so that
-    `/proc/PID/environ` of its interpreter holds no secret; a command is given `entries` by exec, as it has to be.
+    Forked before a value arrives, it never had a copy of one; and the binding is done while the gate is being passed.
+    """
+
+    def __init__(self, child: Child, target: Mapping[str, Any], go: socket.socket, trouble: int) -> None:
+        self._child = child
+        self._target = target
+        self._go = go
+        self._trouble = trouble
+
+    def start(self, entries: Mapping[bytes, bytes]) -> Child:
+        """Hand over the environment and let it exec.
+
+        Raises:
+            StartFailed: the folder or the program is not there, or a binding was refused by the kernel.
+        """
+        payload = _payload(self._target, entries)
+        with self._go, contextlib.suppress(BrokenPipeError):
+            socket.send_fds(self._go, [b"!"], [payload])
+        os.close(payload)
+        with os.fdopen(self._trouble, "rb") as trouble:
+            why = trouble.read(4096).decode(errors="replace")
+        if why:
+            os.waitpid(self._child.pid, 0)
+            close(self._child)
+            raise StartFailed(why=why)
+        return self._child
+
+
+def prepare(
+    *, target: Mapping[str, Any], python: str, folder: str, view: sandbox.View, bare: Mapping[str, str]
+) -> Waiting:
+    """Fork the run's own process and bind it; its program does not start before `Waiting.start`.
+
+    A Python target is started with `bare` alone and receives its environment over a descriptor, so that
+    `/proc/PID/environ` of its interpreter holds no secret; a command is given all of it by exec, as it has to be.
 
     Args:
         target: `{"kind": "file" | "module" | "function" | "command", …}`, see `entry`.
@@ -60,38 +85,27 @@ def start(
         folder: the working directory.
         view: what it may reach.
         bare: environment without secrets.
-        entries: the whole environment.
-
-    Raises:
-        StartFailed: the folder or the program is not there, or a binding was refused by the kernel.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(4)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), (trouble_read, trouble_write) = pipes
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    payload = _payload(target, entries) if target["kind"] != "command" else os.dup(null)
+    go, waiting = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         _become(
             lambda: sandbox.enter(view, parent, signal.SIGKILL),
+            target=target,
             arguments=_arguments(target, python),
-            environment=dict(entries)
-            if target["kind"] == "command"
-            else {name.encode(): value.encode() for name, value in bare.items()},
+            bare={name.encode(): value.encode() for name, value in bare.items()},
             folder=folder,
-            descriptors=(null, out_write, err_write, payload, result_write),
+            streams=(null, out_write, err_write, waiting.fileno(), result_write),
             trouble=trouble_write,
         )
-    for fd in (null, payload, out_write, err_write, result_write, trouble_write):
+    waiting.close()
+    for fd in (null, out_write, err_write, result_write, trouble_write):
         os.close(fd)
-    with os.fdopen(trouble_read, "rb") as trouble:
-        why = trouble.read(4096).decode(errors="replace")
-    if why:
-        os.waitpid(pid, 0)
-        for fd in (out_read, err_read, result_read):
-            os.close(fd)
-        raise StartFailed(why=why)
-    return Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
+    return Waiting(Child(pid, os.pidfd_open(pid), out_read, err_read, result_read), target, go, trouble_read)
 
 
 def _arguments(target: Mapping[str, Any], python: str) -> list[str]:
@@ -102,23 +116,27 @@ def _arguments(target: Mapping[str, Any], python: str) -> list[str]:
 
 
 def _payload(target: Mapping[str, Any], entries: Mapping[bytes, bytes]) -> int:
-    """The entry program and what it is to do, in memory that has no name in any file system."""
+    """The environment, and for Python the entry program and its target, in memory that has no name in any file system."""
     fd = os.memfd_create("sealrun", os.MFD_CLOEXEC)
-    # marshal, because it is built in: a run does not pay for importing json.
-    document = marshal.dumps({"target": dict(target), "environment": dict(entries)}, _MARSHAL_VERSION)
     with os.fdopen(os.dup(fd), "wb") as memory:
-        memory.write(b"%s %d %d\n" % (_TAG.encode(), len(_COMPILED), len(ENTRY)) + _COMPILED + ENTRY + document)
+        # marshal, because it is built in: a run does not pay for importing json.
+        if target["kind"] == "command":
+            memory.write(marshal.dumps(dict(entries), _MARSHAL_VERSION))
+        else:
+            document = marshal.dumps({"target": dict(target), "environment": dict(entries)}, _MARSHAL_VERSION)
+            memory.write(b"%s %d %d\n" % (_TAG.encode(), len(_COMPILED), len(ENTRY)) + _COMPILED + ENTRY + document)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
 
 
 def _become(
-    bind: Any,
+    bind: Callable[[], None],
     *,
+    target: Mapping[str, Any],
     arguments: list[str],
-    environment: dict[bytes, bytes],
+    bare: dict[bytes, bytes],
     folder: str,
-    descriptors: tuple[int, ...],
+    streams: tuple[int, ...],
     trouble: int,
 ) -> NoReturn:
     """In the forked process: never returns, and reports why through `trouble`, without quoting the environment."""
@@ -131,7 +149,7 @@ def _become(
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # Two steps, so that no descriptor is overwritten before it was copied.
-        high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(descriptors)]
+        high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(streams)]
         trouble = os.dup2(trouble, 220, inheritable=False)
         for position, fd in enumerate(high):
             os.dup2(fd, position, inheritable=True)
@@ -140,6 +158,14 @@ def _become(
         bind()
         step = f"enter the folder {folder}"
         os.chdir(folder)
+        payload = _wait(socket.socket(fileno=_PAYLOAD_FD))
+        environment = bare
+        if target["kind"] == "command":
+            with os.fdopen(payload, "rb") as memory:
+                environment = marshal.load(memory)
+            os.close(_RESULT_FD)
+        else:
+            os.dup2(payload, _PAYLOAD_FD, inheritable=True)
         step = f"start {arguments[0]}"
         if "/" in arguments[0]:
             os.execve(arguments[0], arguments, environment)
@@ -151,6 +177,15 @@ def _become(
         # Whatever else goes wrong in here, its text might quote what this process holds: only its kind leaves.
         _report(trouble, f"could not {step}: {type(error).__name__}")
     os._exit(127)
+
+
+def _wait(go: socket.socket) -> int:
+    """The descriptor of the payload; without one the gate stayed shut, and the process ends."""
+    with go:
+        _, fds, _, _ = socket.recv_fds(go, 1, 1)
+    if not fds:
+        os._exit(0)
+    return fds[0]
 
 
 def _report(trouble: int, text: str) -> None:

@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 
 from executor.supervisor import kernel
-from executor.supervisor.wire import Kind, Receiver, WireBroken, send
+from executor.supervisor.wire import Kind, Receiver, WireBroken, encode, send
 from secretstore.bundle import SealedBundle
 from secretstore.errors import SecretStoreError
 from secretstore.keyring import key_service
@@ -37,12 +37,8 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     started = time.monotonic()
     try:
         bundle = SealedBundle.from_json(request["bundle"])
-        opened = 0
-        for item, value in reveal(key_service(request["keys"]), bundle):
-            name = item.name.encode()
-            send(supervisor, Kind.VALUE, len(name).to_bytes(2, "big") + name + value)
-            opened += 1
-        send(supervisor, Kind.VALUES_END)
+        frames = [_frame(item.name, value) for item, value in reveal(key_service(request["keys"]), bundle)]
+        supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
     except SecretStoreError as error:
         send(worker, Kind.NOT_OPENED, {"error": type(error).__name__, "message": str(error), "hint": error.hint})
         return 1
@@ -54,5 +50,10 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
         send(worker, Kind.NOT_OPENED, {"error": type(error).__name__, "message": "the secrets could not be opened"})
         return 1
     at = datetime.now(UTC).isoformat()
-    send(worker, Kind.OPENED, {"at": at, "count": opened, "seconds": time.monotonic() - started})
+    send(worker, Kind.OPENED, {"at": at, "count": len(frames), "seconds": time.monotonic() - started})
     return 0
+
+
+def _frame(name: str, value: bytes) -> bytes:
+    label = name.encode()
+    return encode(Kind.VALUE, len(label).to_bytes(2, "big") + label + value)

@@ -1,6 +1,7 @@
 """The supervisor: one process per run that holds its plaintext and ends with it.
 
-Harden, report ready, take the job, receive the values, build the masker, start the child, pump, end the tree, report.
+Harden, report ready, bind the child-to-be, receive the values, build the masker, start the child, pump, end the tree,
+report.
 It trusts nothing the child sends. What leaves it goes through `Reporter`, which knows no unmasked path.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 from executor.supervisor import child as children
 from executor.supervisor import environment, kernel, sandbox, tree
-from executor.supervisor.child import Child
+from executor.supervisor.child import Child, Waiting
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import collect
@@ -41,11 +42,18 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
     receiver = Receiver(worker)
     reporter.post(Kind.READY)
     try:
-        job = _expect(receiver, Kind.JOB)
+        job = _expect(receiver, Kind.JOB).json()
+        waiting = children.prepare(
+            target=job["target"],
+            python=job["python"],
+            folder=job["folder"],
+            view=sandbox.View.from_json(job["view"]),
+            bare=job["base"],
+        )
         go = _expect(receiver, Kind.GO)
     except (EOFError, TimeoutError, WireBroken):
         return 1
-    attempt = Attempt(worker, receiver, reporter, job.json(), go.json()["deadline"])
+    attempt = Attempt(worker, receiver, reporter, job, waiting, go.json()["deadline"])
     secrets: dict[str, bytes] = {}
     with values:
         if go.json()["secrets"]:
@@ -78,12 +86,19 @@ class Attempt:
     """One run's life in here: from its values to its outcome."""
 
     def __init__(
-        self, worker: socket.socket, receiver: Receiver, reporter: Reporter, job: dict[str, Any], deadline: int
+        self,
+        worker: socket.socket,
+        receiver: Receiver,
+        reporter: Reporter,
+        job: dict[str, Any],
+        waiting: Waiting,
+        deadline: int,
     ) -> None:
         self._worker = worker
         self._receiver = receiver
         self._reporter = reporter
         self._job = job
+        self._waiting = waiting
         self._limits = Limits.from_json(job["limits"])
         self._deadline = deadline
         self._lost = False
@@ -124,14 +139,7 @@ class Attempt:
             reporter.register(Masker.build(secrets), self._limits.log_bytes, self._limits.result_bytes)
             place = environment.build(job["base"], job["variables"], secrets)
             reporter.post(Kind.STARTED, {"aliases": place.aliases})
-            child = children.start(
-                target=job["target"],
-                python=job["python"],
-                folder=job["folder"],
-                view=sandbox.View.from_json(job["view"]),
-                bare=job["base"],
-                entries=place.entries,
-            )
+            child = self._waiting.start(place.entries)
         except (SupervisorError, SecretStoreError) as error:
             hint = f" ({error.hint})" if error.hint else ""
             reporter.outcome(reason="setup_failed", message=f"{error}{hint}")

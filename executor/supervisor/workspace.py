@@ -90,6 +90,23 @@ def orphans(root: Path) -> Iterator[Path]:
             continue
 
 
+@contextlib.contextmanager
+def reserved(uid: int) -> Iterator[bool]:
+    """Hold a user id machine-wide, for as long as the context lasts; False where somebody else holds it."""
+    locks = _own_folder(Path("/var/tmp/sealrun-uids"), 0o700)
+    lock = os.open(locks / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(lock)
+
+
 def remove(path: Path) -> None:
     """Remove a workspace, folders without permission bits included; links are never followed."""
 
@@ -118,19 +135,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lent_uid(uids: range) -> Iterator[int]:
-    locks = _own_folder(Path("/var/tmp/sealrun-uids"), 0o700)
     for uid in uids:
-        lock = os.open(locks / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            continue
-        try:
-            yield uid
-        finally:
-            os.close(lock)
-        return
+        with reserved(uid) as ours:
+            if ours:
+                yield uid
+                return
     raise NoFreeUid(first=uids.start, last=uids.stop - 1)
 
 

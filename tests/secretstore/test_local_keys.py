@@ -20,6 +20,7 @@ from secretstore.keyring import key_service
 from secretstore.local_keys import LocalKeys, create_local_key
 
 CONTEXT = {"sealrun:project": "a", "sealrun:environment": "b", "sealrun:fingerprint": "c"}
+KEY = "A" * 43 + "="
 PRIVATE = b"\x01" + b"private key" * 8
 
 
@@ -178,8 +179,17 @@ def test_a_file_of_another_user_is_refused(
 
 @pytest.mark.parametrize(
     "content",
-    ["", "# comment only\n", "sealrun-local-key-1:\n", "sealrun-local-key-1:AAAA\n", "sealrun-local-key-2:" + "A" * 44]
-    + ["sealrun-local-key-1:" + "A" * 43 + "=\n" + "sealrun-local-key-1:" + "A" * 43 + "=\n", "\xff\xfe", "x" * 9999],
+    [
+        "",
+        "# comment only\n",
+        "sealrun-local-key-1:\n",
+        "sealrun-local-key-1:AAAA\n",
+        f"sealrun-local-key-2:{KEY}\n",
+        f"sealrun-local-key-1:{KEY}\n" * 2,
+        f"sealrun-local-key-1:!{KEY}\n",
+        "\xff\xfe",
+        "x" * 9999,
+    ],
 )
 def test_a_file_of_another_form_is_refused(keys: LocalKeys, key_file: Path, content: str) -> None:
     """A file that is no key file of this version is named as such, and not quoted."""

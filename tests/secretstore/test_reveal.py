@@ -19,6 +19,8 @@ from secretstore.models import Environment, KeyPair, Secret, SecretVersion
 from secretstore.reveal import reveal
 from secretstore.vault import Actor
 
+Bundled = Callable[..., SealedBundle]
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,7 +63,9 @@ def row(session: Session, environment: str, name: str, version: int) -> SecretVe
     return session.exec(query).one()
 
 
-def test_i4_one_unwrap_for_all_and_none_for_nothing(stocked: Database, keys: LocalKeys, bundled) -> None:
+def test_i4_one_unwrap_for_all_and_none_for_nothing(
+    stocked: Database, keys: LocalKeys, bundled: Bundled
+) -> None:
     """I4: the key service is asked once whatever the number of secrets, and not at all without any."""
     counting = Counting(keys)
     assert [value for _, value in reveal(counting, bundled(stocked))] == [b"value one, new", b"value of two"]
@@ -104,9 +108,9 @@ def _renamed(session: Session) -> str:
 
 @pytest.mark.parametrize("tamper", [_swapped, _rolled_back, _moved, _edited, _cut, _renamed])
 def test_i2_a_tampered_row_does_not_open(
-    stocked: Database, keys: LocalKeys, bundled, tamper: Callable[[Session], str]
+    stocked: Database, keys: LocalKeys, bundled: Bundled, tamper: Callable[[Session], str]
 ) -> None:
-    """I2: what was swapped, moved, edited or renamed in the database fails with an error that names the place."""
+    """I2: what was swapped, moved, edited or renamed fails with an error that names the place."""
     with stocked.writing() as session:
         name = tamper(session)
     with pytest.raises(SealBroken) as refusal:
@@ -117,7 +121,7 @@ def test_i2_a_tampered_row_does_not_open(
 
 
 def test_i2_a_resurrected_secret_does_not_open(
-    stocked: Database, actor: Actor, keys: LocalKeys, bundled
+    stocked: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
 ) -> None:
     """I2: the ciphertext of a deleted secret, put back under the same name and version, stays closed."""
     with stocked.reading() as session:
@@ -131,7 +135,7 @@ def test_i2_a_resurrected_secret_does_not_open(
 
 
 def test_i2_a_key_pair_copied_to_another_environment_does_not_unwrap(
-    stocked: Database, keys: LocalKeys, bundled
+    stocked: Database, keys: LocalKeys, bundled: Bundled
 ) -> None:
     """I2: giving staging the key pair and a ciphertext of default does not open it there."""
     with stocked.writing() as session:
@@ -157,7 +161,9 @@ class Unbound(Counting):
 
 
 @pytest.mark.parametrize("field", ["project_id", "environment_id"])
-def test_i2_the_seal_holds_without_the_wrap(stocked: Database, keys: LocalKeys, bundled, field: str) -> None:
+def test_i2_the_seal_holds_without_the_wrap(
+    stocked: Database, keys: LocalKeys, bundled: Bundled, field: str
+) -> None:
     """I2: even with the private key in hand, a value moved to another project or environment stays closed."""
     from secretstore.keyring import wrapping_context
 
@@ -169,7 +175,9 @@ def test_i2_the_seal_holds_without_the_wrap(stocked: Database, keys: LocalKeys, 
 
 
 @pytest.mark.parametrize("field", ["secret_id", "name", "version"])
-def test_i2_an_item_is_bound_to_its_place(stocked: Database, keys: LocalKeys, bundled, field: str) -> None:
+def test_i2_an_item_is_bound_to_its_place(
+    stocked: Database, keys: LocalKeys, bundled: Bundled, field: str
+) -> None:
     """I2: a bundle altered on its way does not open."""
     bundle = bundled(stocked)
     changed = 9 if field == "version" else "changed"
@@ -178,7 +186,7 @@ def test_i2_an_item_is_bound_to_its_place(stocked: Database, keys: LocalKeys, bu
         list(reveal(keys, replace(bundle, items=(item,))))
 
 
-def test_a_version_without_a_seal_of_this_generation_is_named(stocked: Database, bundled) -> None:
+def test_a_version_without_a_seal_of_this_generation_is_named(stocked: Database, bundled: Bundled) -> None:
     """A version that was never sealed to the current key pair is an error, and not a missing variable."""
     with stocked.writing() as session:
         session.delete(row(session, "default", "TWO", 1))
@@ -186,14 +194,16 @@ def test_a_version_without_a_seal_of_this_generation_is_named(stocked: Database,
         bundled(stocked)
 
 
-def test_a_bundle_travels_as_json(stocked: Database, bundled) -> None:
+def test_a_bundle_travels_as_json(stocked: Database, bundled: Bundled) -> None:
     """What was written is what is read."""
     bundle = bundled(stocked)
     assert SealedBundle.from_json(bundle.to_json()) == bundle
     assert SealedBundle.from_json(bundle.to_json().encode()) == bundle
 
 
-BUNDLE = SealedBundle("shop", "1", "default", "2", 1, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),))
+BUNDLE = SealedBundle(
+    "shop", "1", "default", "2", 1, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),)
+)
 
 
 def _broken() -> Iterator[str]:
@@ -206,7 +216,7 @@ def _broken() -> Iterator[str]:
     yield text.replace('"version": 1', '"version": true')
 
 
-@pytest.mark.parametrize("text", _broken())
+@pytest.mark.parametrize("text", list(_broken()))
 def test_a_broken_bundle_is_refused(text: str) -> None:
     """Whatever is missing, surplus or of another type, there is one error, and it quotes nothing."""
     assert text != BUNDLE.to_json()
@@ -247,7 +257,7 @@ def test_the_vault_cannot_reveal() -> None:
     assert "secretstore.reveal" not in loaded
 
 
-def test_i10_a_key_service_error_passes_through(stocked: Database, tmp_path: Path, bundled) -> None:
+def test_i10_a_key_service_error_passes_through(stocked: Database, tmp_path: Path, bundled: Bundled) -> None:
     """I10: a missing key file is said as such, without the bundle's content."""
     with pytest.raises(SecretStoreError, match=f"no key file at {tmp_path}/nowhere") as refusal:
         list(reveal(LocalKeys(tmp_path / "nowhere"), bundled(stocked)))

@@ -34,7 +34,7 @@ def test_what_is_sealed_opens(value: bytes, generation: int, name: str, version:
 @given(size=st.integers(0, 4000))
 @settings(max_examples=60, deadline=None)
 def test_a_length_is_hidden_in_a_power_of_two(size: int) -> None:
-    """A sealed value is 38 + 1,136 bytes longer than a power of two, which is 64 at least and under twice the need."""
+    """Header and HPKE add 1,174 bytes to a power of two: 64 at least, and under twice the need."""
     padded = len(seal(PUBLIC, 1, b"v" * size, BINDING)) - HEADER_SIZE - 1136
     assert padded >= 64
     assert padded & (padded - 1) == 0

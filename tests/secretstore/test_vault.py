@@ -1,5 +1,6 @@
 """The vault: what it stores, lists and refuses, on both databases."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from secretstore.local_keys import LocalKeys
 from secretstore.reveal import reveal
 from secretstore.vault import Actor, Birth
 
+Bundled = Callable[..., SealedBundle]
+
 CANARY = b"canary-5d1f0b7e-value"
 
 
@@ -30,7 +33,7 @@ def opened(keys: LocalKeys, bundle: SealedBundle) -> dict[str, bytes]:
     return {item.name: value for item, value in reveal(keys, bundle)}
 
 
-def test_what_is_put_can_be_revealed(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+def test_what_is_put_can_be_revealed(shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled) -> None:
     """A stored secret opens under its name, byte for byte, with the key service."""
     value = bytes(range(1, 256))
     view = vault.put(shop, "shop", "default", "api.key", value, actor=actor)
@@ -38,7 +41,9 @@ def test_what_is_put_can_be_revealed(shop: Database, actor: Actor, keys: LocalKe
     assert opened(keys, bundled(shop)) == {"api.key": value}
 
 
-def test_a_new_value_is_a_new_version(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+def test_a_new_value_is_a_new_version(
+    shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
+) -> None:
     """Setting again raises the version, keeps the id and the first author, and the run gets the newest."""
     first = vault.put(shop, "shop", "default", "TOKEN", b"first value", actor=actor)
     second = vault.put(shop, "shop", "default", "TOKEN", b"second value", actor=Actor("bob@example", "test"))
@@ -54,9 +59,9 @@ def test_a_new_value_is_a_new_version(shop: Database, actor: Actor, keys: LocalK
 
 
 def test_i1_putting_needs_no_private_key(
-    shop: Database, actor: Actor, keys: LocalKeys, key_file: Path, bundled
+    shop: Database, actor: Actor, keys: LocalKeys, key_file: Path, bundled: Bundled
 ) -> None:
-    """I1: with the key file gone a secret is stored and listed, cannot be opened, and opens when the file is back."""
+    """I1: with the key file gone a secret is stored and listed; it opens when the file is back."""
     away = key_file.rename(key_file.with_name("away.key"))
     vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
     assert [view.name for view in vault.list_secrets(shop, "shop")] == ["TOKEN"]
@@ -67,7 +72,7 @@ def test_i1_putting_needs_no_private_key(
     assert opened(keys, bundle) == {"TOKEN": CANARY}
 
 
-def test_environments_do_not_inherit(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+def test_environments_do_not_inherit(shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled) -> None:
     """Each environment has its own secrets and its own key pair."""
     vault.put(shop, "shop", "default", "TOKEN", b"of default", actor=actor)
     vault.put(shop, "shop", "staging", "TOKEN", b"of staging", actor=actor)
@@ -82,7 +87,9 @@ def test_environments_do_not_inherit(shop: Database, actor: Actor, keys: LocalKe
     assert environments[0].fingerprint != environments[1].fingerprint
 
 
-def test_a_run_takes_the_secrets_it_names(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+def test_a_run_takes_the_secrets_it_names(
+    shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
+) -> None:
     """A bundle holds the named secrets alone; none needs no key; an unknown name is an error with a hint."""
     for name in ("A_TOKEN", "B_TOKEN", "C_TOKEN"):
         vault.put(shop, "shop", "default", name, name.encode() + b" value", actor=actor)
@@ -114,7 +121,9 @@ def test_i10_a_refused_value_is_not_quoted(shop: Database, actor: Actor, value: 
     assert vault.list_secrets(shop, "shop") == []
 
 
-def test_the_limits_themselves_are_accepted(shop: Database, actor: Actor, keys: LocalKeys, bundled) -> None:
+def test_the_limits_themselves_are_accepted(
+    shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
+) -> None:
     """Eight bytes are maskable, a short value is taken when asked for, the longest fits with its name."""
     longest = b"x" * (131_071 - len("LONG="))
     assert vault.put(shop, "shop", "default", "EIGHT", b"12345678", actor=actor).maskable
@@ -165,7 +174,7 @@ def test_a_variable_must_fit_an_environment(shop: Database, actor: Actor, value:
         vault.set_variable(shop, "shop", "default", "REGION", value, actor=actor)
 
 
-def test_a_deleted_secret_is_gone(shop: Database, actor: Actor, bundled) -> None:
+def test_a_deleted_secret_is_gone(shop: Database, actor: Actor, bundled: Bundled) -> None:
     """Deleting takes all versions; the name can be used again, as another secret at version 1."""
     first = vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
     vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
@@ -219,7 +228,7 @@ def test_a_name_is_taken_once(shop: Database, actor: Actor, birth: Birth) -> Non
 
 
 def test_of_two_creators_one_is_told(shop: Database, actor: Actor, birth: Birth) -> None:
-    """When another creates the name while the key pair is being made, the second is refused as if it came later."""
+    """Who is overtaken while the key pair is being made is refused as if later."""
 
     def late(project_id: str, environment_id: str, generation: int) -> WrappedKeyPair:
         if not any(view.name == "web" for view in vault.list_projects(shop)):
@@ -259,9 +268,9 @@ def test_an_unknown_place_gets_a_hint(shop: Database, actor: Actor) -> None:
 
 
 def test_i1_no_view_and_no_row_holds_a_value(
-    shop: Database, actor: Actor, tmp_path: Path, bundled
+    shop: Database, actor: Actor, tmp_path: Path, bundled: Bundled
 ) -> None:
-    """I1: after a put, neither the views, the audit trail, the bundle nor the database's bytes hold the value."""
+    """I1: neither the views, the audit trail, the bundle nor the database's bytes hold the value."""
     view = vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
     shown = [view, vault.list_secrets(shop, "shop"), vault.history(shop, "shop", "default", "TOKEN")]
     shown += [audit.list_events(shop, "shop"), bundled(shop), bundled(shop).to_json(), shop]

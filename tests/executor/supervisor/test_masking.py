@@ -64,6 +64,24 @@ def test_many_needles_with_one_head_are_told_apart() -> None:
     assert masker.mask(b"sk-live-7 sk-live-77, sk-live-777; sk-live-x") == b"*** ***, ***; sk-live-x"
 
 
+@pytest.mark.parametrize("count", [40, 400, 4_000, 40_000])
+def test_any_number_of_secrets_is_found_in_a_large_text(count: int) -> None:
+    """I5: few, many and very many needles are searched in different ways, with the same result."""
+    rnd = random.Random(count)
+    needles = [base64.b64encode(rnd.randbytes(12)) for _ in range(count)]
+    shown = rnd.sample(needles, 30)
+    lines = [b"%d %s\n" % (number, b"x" * rnd.randrange(300)) for number in range(1000)]
+    places = sorted(rnd.sample(range(1000), 30))
+    clear, hidden = list(lines), list(lines)
+    for place, needle in zip(places, shown, strict=True):
+        # The second one begins inside the first: the vectorised search does not report it.
+        clear[place] = b"[" + needle + b"][" + needle[:5] + needle + b"]\n"
+        hidden[place] = b"[***][" + needle[:5] + b"***]\n"
+    masker = Masker(needles)
+    assert masker.mask(b"".join(clear)) == b"".join(hidden)
+    assert through(masker, b"".join(clear), 4096) == b"".join(hidden)
+
+
 def test_a_prompt_without_a_newline_goes_through_at_once() -> None:
     """Only what may still become a match waits."""
     stream = Masker.build({"TOKEN": TOKEN}).stream()
@@ -171,11 +189,11 @@ class CountingAutomaton:
     read = 0
     longest_pattern = 0
 
-    def __init__(self, patterns: list[bytes], implementation: Any) -> None:
+    def __init__(self, patterns: list[bytes], **options: Any) -> None:
         CountingAutomaton.longest_pattern = max(map(len, patterns))
-        self._real = ahocorasick_rs.BytesAhoCorasick(patterns, implementation=implementation)
+        self._real = ahocorasick_rs.BytesAhoCorasick(patterns, **options)
 
-    def find_matches_as_indexes(self, data: bytes, overlapping: bool) -> list[tuple[int, int, int]]:
+    def find_matches_as_indexes(self, data: bytes, overlapping: bool = False) -> list[tuple[int, int, int]]:
         CountingAutomaton.read += len(data)
         return self._real.find_matches_as_indexes(data, overlapping=overlapping)
 
@@ -197,11 +215,11 @@ def test_patterns_in_the_automaton_are_short(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_dense_matches_in_a_large_buffer_are_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each byte may begin a match, and the matches of one search together take a hundred times their bytes."""
-    sizes = []
+    """Each byte may begin a match, and the matches of one search take a hundred times its bytes."""
+    sizes: list[int] = []
     original = CountingAutomaton.find_matches_as_indexes
 
-    def noted(self: CountingAutomaton, data: bytes, overlapping: bool) -> list[tuple[int, int, int]]:
+    def noted(self: CountingAutomaton, data: bytes, overlapping: bool = False) -> list[tuple[int, int, int]]:
         sizes.append(len(data))
         return original(self, data, overlapping)
 

@@ -1,0 +1,188 @@
+"""The audit trail: complete, in the act's own transaction, and a change of it is found."""
+
+import json
+from hashlib import sha256
+from threading import Barrier, Thread
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import select
+
+from secretstore import audit, vault
+from secretstore.audit import Actor
+from secretstore.database import Database
+from secretstore.errors import UnknownProject
+from secretstore.models import AuditEvent, Project
+from secretstore.vault import Birth
+
+CANARY = b"canary-5d1f0b7e-value"
+
+
+@pytest.fixture
+def trail(shop: Database, actor: Actor) -> Database:
+    """`shop` with ten events: three of its making, seven of the other kinds."""
+    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    vault.delete_secret(shop, "shop", "default", "TOKEN", actor=actor)
+    vault.set_variable(shop, "shop", "default", "REGION", "eu-canary", actor=actor)
+    vault.delete_variable(shop, "shop", "default", "REGION", actor=actor)
+    vault.set_project(shop, "shop", network="none", actor=actor)
+    vault.delete_environment(shop, "shop", "staging", actor=actor)
+    return shop
+
+
+def test_every_act_is_recorded_by_name_without_values(trail: Database) -> None:
+    """Each change has an event with who, through what, and which; neither secrets nor variables show values."""
+    events = audit.list_events(trail, "shop")
+    assert [(event.sequence, event.action, event.subject) for event in events] == [
+        (1, "project.create", "shop"),
+        (2, "environment.create", "default"),
+        (3, "environment.create", "staging"),
+        (4, "secret.set", "default/TOKEN"),
+        (5, "secret.set", "default/TOKEN"),
+        (6, "secret.delete", "default/TOKEN"),
+        (7, "variable.set", "default/REGION"),
+        (8, "variable.delete", "default/REGION"),
+        (9, "project.set", "shop"),
+        (10, "environment.delete", "staging"),
+    ]
+    assert {(event.actor, event.origin, event.outcome) for event in events} == {
+        ("ada@example", "test", "done")
+    }
+    assert events[4].detail["version"] == 2
+    assert "canary" not in repr(events)
+
+
+def test_the_newest_events_can_be_asked_for(trail: Database) -> None:
+    """A limit keeps the newest, still in the order they happened."""
+    assert [event.sequence for event in audit.list_events(trail, "shop", limit=3)] == [8, 9, 10]
+
+
+def test_a_whole_chain_verifies(trail: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All events are walked, in batches, and the head is the last one's hash."""
+    with trail.reading() as session:
+        head = session.exec(select(AuditEvent.hash).where(AuditEvent.sequence == 10)).one()
+    for batch in (500, 10, 3, 1):
+        monkeypatch.setattr(audit, "_BATCH", batch)
+        result = audit.verify(trail, "shop")
+        assert (result.ok, result.checked, result.head) == (True, 10, head)
+
+
+def test_the_hash_is_the_documented_one(trail: Database) -> None:
+    """Anyone can recompute it: SHA-256 of sorted, compact JSON of all fields but the hash."""
+    with trail.reading() as session:
+        event = session.exec(select(AuditEvent).where(AuditEvent.sequence == 4)).one()
+    fields = {
+        "project_id": event.project_id,
+        "sequence": 4,
+        "project": "shop",
+        "at": event.at.isoformat(timespec="microseconds"),
+        "actor": "ada@example",
+        "origin": "test",
+        "action": "secret.set",
+        "subject": "default/TOKEN",
+        "detail": event.detail,
+        "outcome": "done",
+        "previous_hash": event.previous_hash,
+    }
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    assert sha256(canonical.encode("ascii")).hexdigest() == event.hash
+
+
+@pytest.mark.parametrize(
+    ("change", "first_bad"),
+    [
+        *(
+            (f"UPDATE secretstore_audit_event SET {field} = 'x' WHERE sequence = 5", 5)
+            for field in (
+                "actor",
+                "origin",
+                "action",
+                "subject",
+                "detail",
+                "outcome",
+                "previous_hash",
+                "hash",
+            )
+        ),
+        ("UPDATE secretstore_audit_event SET at = '2020-01-01T00:00:00.000000+00:00' WHERE sequence = 5", 5),
+        ("UPDATE secretstore_audit_event SET project = 'web' WHERE sequence = 5", 5),
+        ("DELETE FROM secretstore_audit_event WHERE sequence = 5", 5),
+        ("DELETE FROM secretstore_audit_event WHERE sequence = 1", 1),
+        ("DELETE FROM secretstore_audit_event", 1),
+        ("UPDATE secretstore_audit_event SET sequence = 99 WHERE sequence = 5", 5),
+        ("UPDATE secretstore_audit_event SET sequence = sequence - 1 WHERE sequence > 10", None),
+        ("UPDATE secretstore_audit_event SET project_id = 'x' WHERE sequence = 5", 5),
+    ],
+)
+def test_a_change_is_found_and_named(trail: Database, change: str, first_bad: int | None) -> None:
+    """Whatever field is edited, and whichever event is removed or moved, the first bad sequence is named."""
+    with trail.writing() as session:
+        session.execute(text(change))
+    result = audit.verify(trail, "shop")
+    assert result.first_bad == first_bad
+    assert result.ok is (first_bad is None)
+    assert result.ok or result.why
+
+
+def test_two_events_that_changed_places_are_found(trail: Database) -> None:
+    """An event's place in the chain is part of it."""
+    with trail.writing() as session:
+        for old, new in ((5, 50), (6, 5), (50, 6)):
+            session.execute(
+                text(f"UPDATE secretstore_audit_event SET sequence = {new} WHERE sequence = {old}")
+            )
+    assert audit.verify(trail, "shop").first_bad == 5
+
+
+def test_an_act_that_is_undone_leaves_no_event(shop: Database, actor: Actor) -> None:
+    """The event is part of the act's transaction."""
+    with pytest.raises(ZeroDivisionError), shop.writing() as session:
+        place = session.exec(select(Project)).one()
+        audit.append(session, place.id, "shop", actor=actor, action="x", subject="y")
+        _ = 1 / 0
+    assert len(audit.list_events(shop, "shop")) == 3
+
+
+def test_the_trail_outlives_the_project(trail: Database, actor: Actor, birth: Birth) -> None:
+    """A deleted project is listed and verified by name; a new one of that name has a chain of its own."""
+    vault.delete_project(trail, "shop", actor=actor)
+    assert audit.verify(trail, "shop").checked == 11
+    vault.create_project(trail, "shop", actor=actor, birth=birth)
+    actions = [event.action for event in audit.list_events(trail, "shop")]
+    assert actions[-3:] == ["project.delete", "project.create", "environment.create"]
+    result = audit.verify(trail, "shop")
+    assert (result.ok, result.checked) == (True, 13)
+    with trail.writing() as session:
+        session.execute(
+            text("UPDATE secretstore_audit_event SET actor = 'x' WHERE action = 'project.delete'")
+        )
+    assert audit.verify(trail, "shop").first_bad == 11
+
+
+def test_an_unknown_project_is_said(trail: Database) -> None:
+    """A name no project ever had is an error, and not an empty trail."""
+    for ask in (audit.list_events, audit.verify):
+        with pytest.raises(UnknownProject):
+            ask(trail, "web")
+
+
+def test_appending_at_once_keeps_one_chain(shop: Database, actor: Actor) -> None:
+    """Writers that hold no other lock than the chain's still append one after the other."""
+    with shop.reading() as session:
+        place = session.exec(select(Project.id)).one()
+    barrier = Barrier(8)
+
+    def work() -> None:
+        barrier.wait(10)
+        for _ in range(10):
+            with shop.writing() as session:
+                audit.append(session, place, "shop", actor=actor, action="x", subject="y")
+
+    threads = [Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    result = audit.verify(shop, "shop")
+    assert (result.ok, result.checked) == (True, 83)

@@ -1,0 +1,163 @@
+"""Settings: read once, all problems together, no raw value on the screen."""
+
+from pathlib import Path
+
+import pytest
+
+from secretstore.errors import SettingsProblem
+from secretstore.settings import (
+    STORE_SETTINGS,
+    Setting,
+    SettingsReading,
+    ensure_home,
+    parse_store_settings,
+    read_store_settings,
+    whole_number,
+)
+
+PORT = Setting("SEALRUN_TEST_PORT", "1", "number", "a setting of another package")
+
+
+def test_the_defaults_are_private_to_the_user() -> None:
+    """With nothing set, everything is under the user's data folder."""
+    settings = read_store_settings({"HOME": "/home/ada"})
+    assert settings.home == Path("/home/ada/.local/share/sealrun")
+    assert settings.database_url == "sqlite:////home/ada/.local/share/sealrun/sealrun.db"
+    assert settings.database_is_default
+    assert settings.keys == "local:/home/ada/.local/share/sealrun/keys/local.key"
+    assert "@" in settings.actor
+
+
+@pytest.mark.parametrize(
+    ("data", "home"), [("/data", "/data"), ("data", "/h/.local/share"), ("", "/h/.local/share")]
+)
+def test_xdg_data_home_moves_the_home(data: str, home: str) -> None:
+    """XDG_DATA_HOME counts when it is absolute, as its specification says."""
+    assert read_store_settings({"HOME": "/h", "XDG_DATA_HOME": data}).home == Path(home, "sealrun")
+
+
+def test_what_is_set_counts() -> None:
+    """Each variable is taken; the defaults of the others follow SEALRUN_HOME."""
+    settings = read_store_settings({"SEALRUN_HOME": "/srv/sealrun", "SEALRUN_ACTOR": "ci@build"})
+    assert settings.database_url == "sqlite:////srv/sealrun/sealrun.db"
+    assert settings.keys == "local:/srv/sealrun/keys/local.key"
+    assert settings.actor == "ci@build"
+    settings = read_store_settings(
+        {"SEALRUN_KEYS": "local:/k/a.key", "SEALRUN_DATABASE_URL": "sqlite:////srv/a.db"}
+    )
+    assert (settings.keys, settings.database_url) == ("local:/k/a.key", "sqlite:////srv/a.db")
+    assert not settings.database_is_default
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgresql_urls_get_their_driver(scheme: str) -> None:
+    """The usual spellings of a PostgreSQL URL mean psycopg 3."""
+    settings = read_store_settings({"SEALRUN_DATABASE_URL": f"{scheme}://ada:pw@db/shop?sslmode=require"})
+    assert settings.database_url == "postgresql+psycopg://ada:pw@db/shop?sslmode=require"
+    assert not settings.database_is_default
+
+
+def test_a_url_can_come_from_a_file(tmp_path: Path) -> None:
+    """SEALRUN_DATABASE_URL_FILE names a file that holds it, with or without a final newline."""
+    file = tmp_path / "url"
+    for ending in ("", "\n", "\r\n"):
+        file.write_bytes(b"postgresql://ada:pw@db/shop" + ending.encode())
+        settings = read_store_settings({"SEALRUN_DATABASE_URL_FILE": str(file)})
+        assert settings.database_url == "postgresql+psycopg://ada:pw@db/shop"
+
+
+def test_i10_all_problems_are_reported_together_and_none_is_quoted(tmp_path: Path) -> None:
+    """I10: every bad setting is named with what is wrong, and what it was set to does not appear."""
+    with pytest.raises(SettingsProblem) as refusal:
+        read_store_settings(
+            {
+                "SEALRUN_HOME": "canary/relative",
+                "SEALRUN_DATABASE_URL": "mysql://ada:canary@db/shop",
+                "SEALRUN_KEYS": "canary",
+                "SEALRUN_ACTOR": "canary\n",
+            }
+        )
+    assert [problem.split()[0] for problem in refusal.value.problems] == [
+        "SEALRUN_HOME",
+        "SEALRUN_DATABASE_URL",
+        "SEALRUN_KEYS",
+        "SEALRUN_ACTOR",
+    ]
+    assert str(refusal.value).startswith(
+        "the settings cannot be used:\n  SEALRUN_HOME is not an absolute path\n"
+    )
+    assert "canary" not in str(refusal.value) + repr(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SEALRUN_DATABASE_URL": "sqlite:///relative.db"},
+        {"SEALRUN_DATABASE_URL": "sqlite://"},
+        {"SEALRUN_DATABASE_URL": ""},
+        {"SEALRUN_DATABASE_URL": "postgresql"},
+        {"SEALRUN_DATABASE_URL": "sqlite:////a", "SEALRUN_DATABASE_URL_FILE": "/b"},
+        {"SEALRUN_DATABASE_URL_FILE": "/nowhere/at/all"},
+        {"SEALRUN_DATABASE_URL_FILE": "/"},
+        {"SEALRUN_KEYS": "local:relative/key"},
+        {"SEALRUN_KEYS": "local:"},
+        {"SEALRUN_KEYS": "aws-kms:"},
+        {"SEALRUN_HOME": ""},
+        {"SEALRUN_ACTOR": "x" * 256},
+    ],
+)
+def test_what_would_mean_something_else_is_refused(environ: dict[str, str]) -> None:
+    """Relative, empty, doubled or unreadable settings are problems, and never a silent default."""
+    with pytest.raises(SettingsProblem) as refusal:
+        read_store_settings({"HOME": "/h"} | environ)
+    assert len(refusal.value.problems) == 1
+
+
+def test_a_file_that_is_no_url_is_not_quoted(tmp_path: Path) -> None:
+    """Too long or not text: the problem says so and shows none of it."""
+    for content in (b"\xff\xfecanary", b"canary" * 20_000):
+        (tmp_path / "url").write_bytes(content)
+        with pytest.raises(SettingsProblem) as refusal:
+            read_store_settings({"SEALRUN_DATABASE_URL_FILE": str(tmp_path / "url")})
+        assert "canary" not in str(refusal.value)
+
+
+def test_another_package_reads_its_settings_in_the_same_pass() -> None:
+    """The problems of both packages are reported together."""
+    reading = SettingsReading({"SEALRUN_HOME": "x", "SEALRUN_TEST_PORT": "99999"})
+    parse_store_settings(reading)
+    reading.value(PORT, whole_number(1, 65535), 1)
+    with pytest.raises(SettingsProblem) as refusal:
+        reading.finish()
+    assert refusal.value.problems == [
+        "SEALRUN_HOME is not an absolute path",
+        "SEALRUN_TEST_PORT is not a whole number from 1 to 65535",
+    ]
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "-1", "1.0", "", "1 ", "\uff11", "0x10", "9" * 5000])
+def test_whole_numbers_have_limits(text: str) -> None:
+    """What is no plain decimal number within the limits is a problem."""
+    reading = SettingsReading({"SEALRUN_TEST_PORT": text})
+    assert reading.value(PORT, whole_number(1, 65535), 80) == 80
+    assert len(reading.problems) == 1
+
+
+def test_the_url_is_not_in_the_repr() -> None:
+    """I10: settings can be printed; the password in the URL cannot."""
+    settings = read_store_settings({"SEALRUN_DATABASE_URL": "postgresql://ada:canary@db/shop"})
+    assert "canary" not in repr(settings)
+
+
+def test_the_home_is_made_private(tmp_path: Path) -> None:
+    """It is 0700 when it is made, and making it again is no error."""
+    ensure_home(tmp_path / "a" / "sealrun")
+    ensure_home(tmp_path / "a" / "sealrun")
+    assert (tmp_path / "a" / "sealrun").stat().st_mode & 0o777 == 0o700
+
+
+def test_every_setting_is_documented() -> None:
+    """Each row has a name of ours, a default, a unit and a reason for the page of settings."""
+    for setting in STORE_SETTINGS:
+        assert setting.name.startswith("SEALRUN_")
+        assert setting.default_text and setting.unit and setting.reason
