@@ -183,7 +183,9 @@ def _links(path: Path) -> Iterator[Path]:
 
 
 def _is_ours(candidate: Path) -> bool:
-    return sys.prefix != sys.base_prefix and candidate.parent.resolve() == (Path(sys.prefix) / "bin").resolve()
+    if sys.prefix == sys.base_prefix:  # sealrun is installed beside the system's packages
+        return candidate.resolve() == Path(sys.executable).resolve()
+    return candidate.parent.resolve() == (Path(sys.prefix) / "bin").resolve()
 
 
 def _is_binary(path: Path) -> bool:

@@ -104,7 +104,7 @@ def test_each_chunk_sends_all_that_is_decided_and_nothing_else(
     case: tuple[list[bytes], bytes], sizes: list[int], way: dict[str, int]
 ) -> None:
     """I5: after each chunk, what was sent is the masked text up to what may still become a match."""
-    with mock.patch.multiple(masking, **way):
+    with mock.patch.dict(vars(masking), way):
         check_engine(*case, sizes)
 
 
