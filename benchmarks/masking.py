@@ -35,13 +35,9 @@ def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] in ROLES:
         ROLES[sys.argv[1]](*map(int, sys.argv[2:]))
         return
-    parser = argparse.ArgumentParser(
-        description="The masker's speed beside cat, and the cost of building it."
-    )
+    parser = argparse.ArgumentParser(description="The masker's speed beside cat, and the cost of building it.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--megabytes", type=int, default=256, help="per filter and round; a quarter at small writes"
-    )
+    parser.add_argument("--megabytes", type=int, default=256, help="per filter and round; a quarter at small writes")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {options.rounds} rounds, medians\n")
     report_throughput(options.rounds, options.megabytes << 20)

@@ -1,4 +1,4 @@
-"""How long from submit to the first line of a run's own code, and how many runs a second, beside what one would do without sealrun.
+"""How long from submit to the first line of a run's own code, and how many runs a second, beside doing without sealrun.
 
 Three ways to run the same small job, interleaved in one series on the same machine:
 
@@ -74,9 +74,7 @@ class Popen:
 
     def burst(self, count: int, values: dict[str, str]) -> float:
         began = time.time()
-        left = [
-            (self._python, str(self._job)) for _ in range(count)
-        ]
+        left = [(self._python, str(self._job)) for _ in range(count)]
         running: list[subprocess.Popen[bytes]] = []
         while left or running:
             while left and len(running) < SLOTS:
@@ -195,7 +193,7 @@ def _latency(subjects: dict, runs: int) -> None:  # type: ignore[type-arg]
     for count in (0, 10, 100):
         values = _values(count)
         times: dict[str, list[float]] = {name: [] for name in subjects}
-        for name, subject in subjects.items():
+        for subject in subjects.values():
             for _ in range(3):
                 subject.submit(values)
         for _ in range(runs):

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, signals
 from celery.worker import consumer as celery_consumer
-from kombu import Queue
+from kombu.entity import Queue
 
 from executor.embedded import broker_address
 from executor.errors import WrongPool
@@ -35,7 +35,7 @@ def make_app(settings: Settings) -> Celery:
         broker_transport_options=transport_options(),
         broker_heartbeat=30,
         task_default_queue=QUEUE,
-        task_queues=[Queue(QUEUE)],
+        task_queues=[Queue(QUEUE)],  # type: ignore[no-untyped-call]  # kombu ships no types
         task_create_missing_queues=True,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
@@ -76,7 +76,7 @@ def install(app: Celery, settings: Settings | None = None) -> Celery:
 
 
 def transport_options() -> dict[str, Any]:
-    """Redis: find a dead connection, and give back unacknowledged bells soon. RabbitMQ: wait for the broker's confirm."""
+    """Redis: find a dead connection, give back unacknowledged bells soon. RabbitMQ: wait for the broker's confirm."""
     return {
         "socket_timeout": 15,
         "socket_connect_timeout": 5,

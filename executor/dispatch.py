@@ -56,7 +56,7 @@ class Bench:
 def dispatch(bench: Bench, run_id: str) -> None:
     """Execute a run if it is ours to take; its outcome is committed once, or left to whoever holds a later token."""
     with contextlib.ExitStack() as ending:
-        # Asked for before the claim, so that it is forked meanwhile; it holds nothing, and without a claim it just ends.
+        # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
         supervision = ending.enter_context(bench.zygote.pair())
         claimed = runs.claim(bench.db, run_id, bench.offer, bench.settings.lease)
         if claimed is not None:
@@ -267,10 +267,8 @@ class _Watch:
         self._renew_at = time.monotonic() + self._lease.seconds / 3
 
     def _tell(self, kind: Kind, document: dict[str, Any]) -> None:
-        try:
+        with contextlib.suppress(OSError):  # it is ending; its outcome, or the lack of one, says how
             send(self._supervision.supervisor, kind, document)
-        except OSError:
-            pass  # it is ending; its outcome, or the lack of one, says how
 
     def _store(self) -> None:
         if self._pieces:

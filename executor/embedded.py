@@ -1,7 +1,7 @@
 """The embedded broker: a Valkey or Redis of our own on a unix socket, for one machine with nothing configured.
 
-Whoever needs it holds a shared lock; the last to let go stops it. Locks go with their holders, so a killed worker leaves
-at most a broker that the next one uses. It has a password because a run of the same user could reach its socket.
+Whoever needs it holds a shared lock; the last to let go stops it. Locks go with their holders, so a killed worker
+leaves at most a broker that the next one uses. It has a password because a run of the same user could reach its socket.
 """
 
 import contextlib

@@ -35,7 +35,7 @@ class UnknownRun(ExecutorError):
 
 
 class AmbiguousRun(ExecutorError):
-    """"{reference}" is the beginning of {count} run ids"""
+    """ "{reference}" is the beginning of {count} run ids"""
 
     hint = "give more of it"
 
@@ -97,7 +97,7 @@ class KeyPairNotBorn(ExecutorError):
 
 
 class ForeignPackage(ExecutorError):
-    """"import {package}" finds {found}, which is not sealrun's"""
+    """ "import {package}" finds {found}, which is not sealrun's"""
 
     hint = "another distribution installs a package of that name; install sealrun in an environment of its own"
 

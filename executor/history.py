@@ -161,9 +161,7 @@ def list_runs(db: Database, project_id: str | None = None, limit: int = 20, stat
 def live_runs(db: Database, project_id: str) -> int:
     """How many runs of a project are not over."""
     with db.reading() as session:
-        return len(
-            session.exec(select(Run.id).where(Run.project_id == project_id, col(Run.state).not_in(OVER))).all()
-        )
+        return len(session.exec(select(Run.id).where(Run.project_id == project_id, col(Run.state).not_in(OVER))).all())
 
 
 def _view(

@@ -1,4 +1,4 @@
-"""The only writer of a run's state. Every write after the claim carries the fencing token and changes nothing without it.
+"""The only writer of a run's state. Every write after the claim carries the fencing token, or changes nothing.
 
 Read it top to bottom: a run is created, claimed, let through the gate, renewed, finished; or cancelled; or found lost.
 """
@@ -87,7 +87,7 @@ def create(db: Database, spec: RunSpec, actor: str) -> str:
     """Accept a run: one row, `pending`. Returns its id."""
     with db.writing() as session:
         now = _moment(session, db)
-        run = Run(**{**vars(spec)}, created_at=now, created_by=actor, rung_at=now)
+        run = Run(**vars(spec), created_at=now, created_by=actor, rung_at=now)
         session.add(run)
         return run.id
 
@@ -203,19 +203,22 @@ def renew(db: Database, lease: Lease) -> Renewal:
             update(Run)
             .where(held(lease), col(Run.state).not_in(OVER))
             .values(lease_until=db.after(lease.seconds))
-            .returning(Run.cancel_requested_at)
+            .returning(col(Run.cancel_requested_at))
         ).first()
         return Renewal(False) if row is None else Renewal(True, row[0] is not None)
 
 
-def finish(db: Database, lease: Lease, outcome: Outcome) -> bool:
-    """Commit an attempt's one outcome. False where the token is stale or the run is over: nothing was written."""
+def finish(db: Database, lease: Lease, outcome: Outcome, *, if_expired: bool = False) -> bool:
+    """Commit an attempt's one outcome. False where the token is stale or the run is over: nothing was written.
+
+    `if_expired` is for a janitor: it writes nothing, too, where the lease was renewed meanwhile.
+    """
     with db.writing() as session:
         now = _moment(session, db)
         if not _write(
             session,
             update(Run)
-            .where(held(lease), col(Run.state).not_in(OVER))
+            .where(held(lease), col(Run.state).not_in(OVER), *_expired(db, if_expired))
             .values(
                 state=outcome.state,
                 reason=outcome.reason,
@@ -241,14 +244,14 @@ def finish(db: Database, lease: Lease, outcome: Outcome) -> bool:
         return True
 
 
-def give_back(db: Database, lease: Lease, outcome: Outcome) -> bool:
+def give_back(db: Database, lease: Lease, outcome: Outcome, *, if_expired: bool = False) -> bool:
     """An attempt was lost and the run may have another: back to `pending`, free to be claimed."""
     with db.writing() as session:
         now = _moment(session, db)
         if not _write(
             session,
             update(Run)
-            .where(held(lease), col(Run.state).not_in(OVER))
+            .where(held(lease), col(Run.state).not_in(OVER), *_expired(db, if_expired))
             .values(state="pending", lease_owner=None, lease_until=None, rung_at=now),
         ):
             return False
@@ -265,11 +268,12 @@ def cancel(db: Database, run_id: str, actor: str) -> bool:
     with db.writing() as session:
         now = _moment(session, db)
         request = {"cancel_requested_at": now, "cancel_requested_by": actor}
+        ended = {"state": "cancelled", "reason": "cancelled", "finished_at": now}
         if _write(
             session,
             update(Run)
             .where(col(Run.id) == run_id, claimable(db))
-            .values(state="cancelled", reason="cancelled", finished_at=now, lease_owner=None, lease_until=None, **request),
+            .values(**ended, **request, lease_owner=None, lease_until=None),
         ):
             return True
         if not _write(
@@ -289,22 +293,25 @@ def end_lost(db: Database) -> list[tuple[str, str]]:
     """Settle runs whose lease ran out past the gate, and those that are lost too often; (run id, new state) each."""
     settled: list[tuple[str, str]] = []
     expired = and_(col(Run.state) == "running", col(Run.lease_until) < db.now())
+    hopeless = or_(col(Run.attempt) >= ATTEMPTS_LIMIT, col(Run.cancel_requested_at).is_not(None))
     with db.reading() as session:
         due = session.exec(
             select(Run).where(
                 or_(
                     expired,
-                    and_(claimable(db), or_(col(Run.attempt) >= ATTEMPTS_LIMIT, col(Run.cancel_requested_at).is_not(None))),
+                    and_(claimable(db), hopeless),
                 )
             )
         ).all()
     for run in due:
         lease = Lease(run.id, run.attempt, run.fencing_token, 0)
         if run.cancel_requested_at is not None:
-            ended = finish(db, lease, Outcome("cancelled", "cancelled", "cancelled; its worker was lost"))
+            ended = finish(
+                db, lease, Outcome("cancelled", "cancelled", "cancelled; its worker was lost"), if_expired=True
+            )
             state = "cancelled"
         elif run.state == "running" and run.retry_when_lost and run.attempt < ATTEMPTS_LIMIT:
-            ended = give_back(db, lease, Outcome("lost", "lost"))
+            ended = give_back(db, lease, Outcome("lost", "lost"), if_expired=True)
             state = "pending"
         else:
             said = (
@@ -312,7 +319,7 @@ def end_lost(db: Database) -> list[tuple[str, str]]:
                 if run.state == "running"
                 else f"{ATTEMPTS_LIMIT} attempts were lost before they began"
             )
-            ended = finish(db, lease, Outcome("failed", "lost", said))
+            ended = finish(db, lease, Outcome("failed", "lost", said), if_expired=True)
             state = "failed"
         if ended:
             settled.append((run.id, state))
@@ -357,9 +364,7 @@ class StaleToken(Exception):
 
 def claimable(db: Database) -> ColumnElement[bool]:
     """Pending, and nobody's lease is good."""
-    return and_(
-        col(Run.state) == "pending", or_(col(Run.lease_until).is_(None), col(Run.lease_until) < db.now())
-    )
+    return and_(col(Run.state) == "pending", or_(col(Run.lease_until).is_(None), col(Run.lease_until) < db.now()))
 
 
 def suits(offer: Offer) -> ColumnElement[bool]:
@@ -375,6 +380,10 @@ def suits(offer: Offer) -> ColumnElement[bool]:
 def held(lease: Lease) -> ColumnElement[bool]:
     """The run, if the token is still its latest."""
     return and_(col(Run.id) == lease.run_id, col(Run.fencing_token) == lease.token)
+
+
+def _expired(db: Database, asked: bool) -> list[ColumnElement[bool]]:
+    return [or_(col(Run.lease_until).is_(None), col(Run.lease_until) < db.now())] if asked else []
 
 
 def _end_attempt(session: Session, lease: Lease, outcome: Outcome, now: datetime) -> None:

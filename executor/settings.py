@@ -37,7 +37,9 @@ LEASE = Setting(
 TERM_GRACE = Setting(
     "SEALRUN_TERM_GRACE_SECONDS", "10", "seconds", "from TERM to KILL when a run is cancelled or out of time"
 )
-LOG_LIMIT = Setting("SEALRUN_LOG_LIMIT_MIB", "64", "MiB", "stdout and stderr kept per attempt; the rest is cut, and said")
+LOG_LIMIT = Setting(
+    "SEALRUN_LOG_LIMIT_MIB", "64", "MiB", "stdout and stderr kept per attempt; the rest is cut, and said"
+)
 RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "a function's result, or a problem, as JSON")
 OUTPUT_LIMIT = Setting("SEALRUN_OUTPUT_LIMIT_MIB", "64", "MiB", "files left in SEALRUN_OUTPUT_DIR, together")
 WORKSPACES = Setting(

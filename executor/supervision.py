@@ -18,7 +18,10 @@ from executor.errors import ZygoteFailed
 from executor.supervisor.wire import Receiver, read_all, readable
 
 _START_PATIENCE = 30.0
-_CODE = "import sys; sys.path[:0] = [sys.argv[2]]; from executor.supervisor.zygote import serve; sys.exit(serve(int(sys.argv[1])))"
+_CODE = (
+    "import sys; sys.path[:0] = [sys.argv[2]]; "
+    "from executor.supervisor.zygote import serve; sys.exit(serve(int(sys.argv[1])))"
+)
 
 
 @dataclass(frozen=True)

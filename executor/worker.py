@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from sqlmodel import col, select
 
 from executor import janitor, workers
 from executor.database import open_database
@@ -26,7 +27,6 @@ from executor.supervisor import sandbox
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
 from secretstore.errors import SecretStoreError
-from sqlmodel import col, select
 
 logger = logging.getLogger("sealrun")
 

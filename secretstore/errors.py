@@ -91,10 +91,7 @@ class DoesNotOpen(SecretStoreError):
 class SealBroken(SecretStoreError):
     """secret "{name}" of {project}/{environment} does not open: it was not sealed for this place"""
 
-    mend = (
-        "it was altered, moved or restored; set it again: "
-        "sealrun secret set {name} -p {project} -e {environment}"
-    )
+    mend = "it was altered, moved or restored; set it again: sealrun secret set {name} -p {project} -e {environment}"
 
 
 class SealMissing(SecretStoreError):

@@ -56,17 +56,13 @@ def key_service(spec: str) -> KeyService:
     raise KeyServiceUnknown
 
 
-def generate_wrapped(
-    service: KeyService, project_id: str, environment_id: str, generation: int
-) -> WrappedKeyPair:
+def generate_wrapped(service: KeyService, project_id: str, environment_id: str, generation: int) -> WrappedKeyPair:
     """Makes an environment's key pair and wraps its private half.
 
     The private key is plaintext in this process until it ends: call this in a one-shot, hardened one only.
     """
     private = sealing.generate_private_key()
-    wrapped = service.wrap(
-        private.to_bytes(), wrapping_context(project_id, environment_id, private.fingerprint)
-    )
+    wrapped = service.wrap(private.to_bytes(), wrapping_context(project_id, environment_id, private.fingerprint))
     return WrappedKeyPair(
         public_key=private.public_key().to_bytes(),
         fingerprint=private.fingerprint,

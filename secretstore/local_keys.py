@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from secretstore.keyring import KeyService
 
 _COMMENT = (
-    "# sealrun local key: who reads it can open the secrets that depend on it, who loses it loses them. "
-    "Keep a copy.\n"
+    "# sealrun local key: who reads it can open the secrets that depend on it, who loses it loses them. Keep a copy.\n"
 )
 _PREFIX = "sealrun-local-key-1:"
 _WRAPPED_FORM = b"\x01"

@@ -83,9 +83,7 @@ class SecretVersion(SQLModel, table=True):
 
     __tablename__ = "secretstore_secret_version"
 
-    secret_id: str = Field(
-        primary_key=True, foreign_key="secretstore_secret.id", ondelete="CASCADE", max_length=32
-    )
+    secret_id: str = Field(primary_key=True, foreign_key="secretstore_secret.id", ondelete="CASCADE", max_length=32)
     version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     generation: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     sealed: bytes

@@ -85,7 +85,5 @@ _NAMES_BY_REASON = {
     _OURS: "HOME LANG LANGUAGE LC_ALL LC_CTYPE LOGNAME PATH PWD SHELL TEMP TERM TMP TMPDIR USER",
 }
 
-REFUSED_NAMES: dict[str, str] = {
-    name: reason for reason, names in _NAMES_BY_REASON.items() for name in names.split()
-}
+REFUSED_NAMES: dict[str, str] = {name: reason for reason, names in _NAMES_BY_REASON.items() for name in names.split()}
 """Each refused name with its reason, as a person reads it after `the name "X" is refused:`."""

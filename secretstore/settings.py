@@ -27,9 +27,7 @@ class Setting:
     """Whether `NAME_FILE` may name a file that holds the value, as container platforms hand out secrets."""
 
 
-HOME = Setting(
-    "SEALRUN_HOME", "$XDG_DATA_HOME/sealrun", "path", "the one folder for all that sealrun keeps here"
-)
+HOME = Setting("SEALRUN_HOME", "$XDG_DATA_HOME/sealrun", "path", "the one folder for all that sealrun keeps here")
 DATABASE_URL = Setting(
     "SEALRUN_DATABASE_URL",
     "sqlite:///$SEALRUN_HOME/sealrun.db",

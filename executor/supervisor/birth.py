@@ -1,4 +1,4 @@
-"""One-shot: a key pair is born here, wrapped, and forgotten. Started by `executor.key_birth` for each new environment."""
+"""One-shot: a key pair is born here, wrapped, and forgotten. `executor.key_birth` starts one per environment."""
 
 import json
 import sys

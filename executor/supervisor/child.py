@@ -1,4 +1,4 @@
-"""The run's own process: forked and bound first, then handed its environment to exec. Nothing of the supervisor survives."""
+"""The run's own process: forked and bound first, then handed its environment to exec."""
 
 import contextlib
 import marshal
@@ -116,7 +116,7 @@ def _arguments(target: Mapping[str, Any], python: str) -> list[str]:
 
 
 def _payload(target: Mapping[str, Any], entries: Mapping[bytes, bytes]) -> int:
-    """The environment, and for Python the entry program and its target, in memory that has no name in any file system."""
+    """The environment, and for Python entry program and target, in memory that has no name in any file system."""
     fd = os.memfd_create("sealrun", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(fd), "wb") as memory:
         # marshal, because it is built in: a run does not pay for importing json.
@@ -173,7 +173,7 @@ def _become(
             os.execvpe(arguments[0], arguments, environment)
     except OSError as error:
         _report(trouble, f"could not {step}: {error.strerror}")
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # ends in _exit
         # Whatever else goes wrong in here, its text might quote what this process holds: only its kind leaves.
         _report(trouble, f"could not {step}: {type(error).__name__}")
     os._exit(127)

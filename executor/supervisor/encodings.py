@@ -141,9 +141,7 @@ _PRINTF_Q = tuple(b"\\" + bytes([byte]) if byte in _BACKSLASHED else bytes([byte
 _IN_DOUBLE_QUOTES = tuple(b"\\" + bytes([byte]) if byte in b'"$\\`' else bytes([byte]) for byte in range(256))
 _ANSI_C_NAMES = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 11: b"\\v", 12: b"\\f", 13: b"\\r", 27: b"\\E"}
 _ANSI_C_NAMES |= {0x27: b"\\'", 0x5C: b"\\\\"}
-_ANSI_C = tuple(
-    _ANSI_C_NAMES.get(byte, bytes([byte]) if 32 <= byte < 127 else b"\\%03o" % byte) for byte in range(256)
-)
+_ANSI_C = tuple(_ANSI_C_NAMES.get(byte, bytes([byte]) if 32 <= byte < 127 else b"\\%03o" % byte) for byte in range(256))
 _ANSI_C_WIDE = _ANSI_C[:128] + tuple(bytes([byte]) for byte in range(128, 256))
 _SHELL_SAFE = _LETTERS + b"_-.+:@%/="
 

@@ -1,7 +1,8 @@
 """Runs inside the run's own process and interpreter: takes its environment from a descriptor, then calls the target.
 
-The one file of sealrun that enters a run. Standard library only, any Python from 3.9, and no import before the environment
-is in place but those the interpreter has made already. It is sent over descriptor 3, so it has no path in the run's world.
+The one file of sealrun that enters a run. Standard library only, any Python from 3.9, and no import before the
+environment is in place but those the interpreter has made already. It is sent over descriptor 3, so it has no path in
+the run's world.
 """
 
 import marshal
@@ -27,7 +28,7 @@ def main():
         returned = CALLS[target["kind"]](target)
     except SystemExit:
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like are outcomes, too
         problem(error, target)
         finish()
         sys.exit(1)
@@ -190,13 +191,19 @@ def report(document):
 def finish():
     """Flush what the target printed; a closed pipe is no reason to fail."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        try:  # noqa: SIM105  # a run does not pay for importing contextlib
             stream.flush()
         except (OSError, ValueError):
             pass
 
 
-HIDDEN = {"<sealrun>", "<string>", "<frozen runpy>", "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"}
+HIDDEN = {
+    "<sealrun>",
+    "<string>",
+    "<frozen runpy>",
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+}
 CALLS = {"file": run_file, "module": run_module, "function": run_function}
 
 main()

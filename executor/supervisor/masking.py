@@ -239,9 +239,7 @@ class Stream:
         for family, place in self._open:
             start = place - base
             if not last and masker._may_grow(family, data, start):
-                hold = (
-                    start  # all from here is held, so the heads behind it can wait until this one is decided
-                )
+                hold = start  # all from here is held, so the heads behind it can wait until this one is decided
                 break
             decided += 1
             end = start + masker._longest(family, data, start)
@@ -280,7 +278,8 @@ class _Engine:
         if len(heads) <= _VECTORS * _VECTOR_PATTERNS:
             for at in range(0, len(heads), _VECTOR_PATTERNS):
                 some = heads[at : at + _VECTOR_PATTERNS]
-                self._vectors.append(BytesAhoCorasick(some, matchkind=MatchKind.LeftmostFirst))
+                vector = BytesAhoCorasick(some, MatchKind.LeftmostFirst, Implementation.ContiguousNFA)
+                self._vectors.append(vector)
 
     def find(self, data: bytes, start: int = 0) -> list[tuple[int, int]]:
         """Number and place of each head in `data` from `start` on, in order of their places."""

@@ -91,9 +91,7 @@ def verdict(name: str, value: bytes) -> Verdict:
         lines by number, members by path.
     """
     if not _is_maskable(value):
-        return Verdict(
-            False, (f"{name} has under {SHORTEST} bytes (outer white space aside): it is not masked",)
-        )
+        return Verdict(False, (f"{name} has under {SHORTEST} bytes (outer white space aside): it is not masked",))
     notes = []
     drawback = _drawback(value.strip())
     if drawback is not None:
@@ -227,9 +225,7 @@ def _logins(text: bytes) -> Iterator[tuple[bytes, bytes]]:
     if _is_multiline(text) or b"://" not in text:
         return
     scheme, _, rest = text.partition(b"://")
-    urls = (
-        [rest] if not scheme.translate(None, _SCHEME) else []
-    )  # to the end: white space may be in the password
+    urls = [rest] if not scheme.translate(None, _SCHEME) else []  # to the end: white space may be in the password
     for word in text.split():
         urls += word.split(b"://")[1:]
     for url in dict.fromkeys(urls):

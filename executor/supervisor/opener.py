@@ -43,9 +43,13 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
         send(worker, Kind.NOT_OPENED, {"error": type(error).__name__, "message": str(error), "hint": error.hint})
         return 1
     except OSError as error:
-        send(worker, Kind.NOT_OPENED, {"error": "OSError", "message": f"handing over failed: {os.strerror(error.errno or 0)}"})
+        send(
+            worker,
+            Kind.NOT_OPENED,
+            {"error": "OSError", "message": f"handing over failed: {os.strerror(error.errno or 0)}"},
+        )
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # see below
         # Anything else may quote what it saw; only its kind leaves this process.
         send(worker, Kind.NOT_OPENED, {"error": type(error).__name__, "message": "the secrets could not be opened"})
         return 1

@@ -5,6 +5,7 @@ report.
 It trusts nothing the child sends. What leaves it goes through `Reporter`, which knows no unmasked path.
 """
 
+import contextlib
 import os
 import select
 import selectors
@@ -260,7 +261,5 @@ def _boottime() -> int:
 
 
 def _signal_group(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

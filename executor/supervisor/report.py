@@ -1,4 +1,4 @@
-"""All that leaves a supervisor. Output, result, problem and words of ours pass the masker here; there is no other door."""
+"""All that leaves a supervisor. Output, results and words of ours pass the masker here; there is no other door."""
 
 import json
 import os

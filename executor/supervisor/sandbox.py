@@ -45,7 +45,10 @@ class View:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "View":
         """From the wire."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in document.items()})
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+        }
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,13 @@ def probe() -> Host:
 
 
 def view(
-    host: Host, *, source: Path, interpreter: Iterable[Path], workspace: Path, uid: int | None, forbidden: Iterable[Path]
+    host: Host,
+    *,
+    source: Path,
+    interpreter: Iterable[Path],
+    workspace: Path,
+    uid: int | None,
+    forbidden: Iterable[Path],
 ) -> View:
     """Decide what a run sees.
 
@@ -118,7 +127,7 @@ def view(
 
 
 def enter(view: View, parent: int, death_signal: int) -> None:
-    """Bind the calling process, for good: mounts, limits, user id, Landlock. Called in the run's process before exec."""
+    """Bind the calling process, for good: mounts, limits, user id, Landlock. Called in the run's own process."""
     if os.geteuid() == 0:
         _own_mounts(view)
     rules = _rules(view) if view.rung == "landlock" else None

@@ -1,7 +1,7 @@
 """Ending a process tree as a whole: sessions of their own, double forks and daemons included.
 
-The caller is a subreaper, so a descendant whose parent dies becomes the caller's child. Killing goes on until the kernel
-says there is no child left, which is the only statement about a tree that cannot be wrong.
+The caller is a subreaper, so a descendant whose parent dies becomes the caller's child. Killing goes on until the
+kernel says there is no child left, which is the only statement about a tree that cannot be wrong.
 """
 
 import os

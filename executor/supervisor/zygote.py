@@ -1,8 +1,8 @@
 """A small, clean, single-threaded process without secrets that forks openers and supervisors.
 
-A fork of it costs a millisecond where a fork of the worker would cost ten and copy what the worker holds. It is started by
-the worker with an empty environment, in a session of its own (a Ctrl-C in the worker's terminal is not for it), and it
-is a subreaper: what a dead supervisor leaves behind becomes its child, and is killed.
+A fork of it costs a millisecond where a fork of the worker would cost ten and copy what the worker holds. It is
+started by the worker with an empty environment, in a session of its own (a Ctrl-C in the worker's terminal is not for
+it), and it is a subreaper: what a dead supervisor leaves behind becomes its child, and is killed.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -59,12 +60,12 @@ def serve(control_fd: int) -> int:
     wards: dict[int, _Ward] = {}
     control.send(b"ready")
     while True:
-        ready, _, _ = select.select([control, wake], [], [], None)
+        ready, _, _ = select.select([control.fileno(), wake], [], [], None)
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
             _reap(wards)
-        if control in ready:
+        if control.fileno() in ready:
             data, fds, _, _ = socket.recv_fds(control, 64, 3)
             if not data:
                 return _leave(wards)
@@ -72,7 +73,7 @@ def serve(control_fd: int) -> int:
 
 
 def _warm_up() -> None:
-    """Use once, on a key and a value made up here, what every fork will use: what is loaded at first use is then shared."""
+    """Use once, on a key made up here, what every fork will use: what is loaded at first use is then shared."""
     key = sealing.generate_private_key()
     binding = sealing.Binding("", "", "", "", 1)
     sealing.open_(key, sealing.seal(key.public_key(), 1, b"nothing", binding), binding)
@@ -94,7 +95,7 @@ def _fork_pair(fds: list[int], wards: dict[int, _Ward]) -> None:
     os.close(opener_channel)
 
 
-def _fork(work, keep: set[int]) -> int:  # type: ignore[no-untyped-def]
+def _fork(work: Callable[[], int], keep: set[int]) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -104,7 +105,7 @@ def _fork(work, keep: set[int]) -> int:  # type: ignore[no-untyped-def]
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         kernel.close_descriptors(keep)
         code = work()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # ends in _exit
         # The text of an exception may quote a value: its kind, and where it happened, are all that is told.
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:

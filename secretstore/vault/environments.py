@@ -21,9 +21,7 @@ from secretstore.vault.views import EnvironmentView
 DEFAULT_ENVIRONMENT = "default"
 
 
-def create_environment(
-    db: Database, project: str, name: str, *, actor: Actor, birth: Birth
-) -> EnvironmentView:
+def create_environment(db: Database, project: str, name: str, *, actor: Actor, birth: Birth) -> EnvironmentView:
     """Makes an environment with a new key pair.
 
     Raises:

@@ -19,9 +19,7 @@ from secretstore.vault.places import (
 from secretstore.vault.views import VariableView
 
 
-def set_variable(
-    db: Database, project: str, environment: str, name: str, value: str, *, actor: Actor
-) -> VariableView:
+def set_variable(db: Database, project: str, environment: str, name: str, value: str, *, actor: Actor) -> VariableView:
     """Sets a variable; it may be empty.
 
     Raises:
@@ -110,9 +108,7 @@ def _found(session: Session, environment: Environment, name: str) -> Variable | 
     return session.exec(query).first()
 
 
-def _record(
-    session: Session, project: Project, environment: Environment, name: str, actor: Actor, action: str
-) -> None:
+def _record(session: Session, project: Project, environment: Environment, name: str, actor: Actor, action: str) -> None:
     subject = f"{environment.name}/{name}"
     append(session, project.id, project.name, actor=actor, action=action, subject=subject)
 

@@ -32,9 +32,7 @@ def keys(key_file: Path) -> LocalKeys:
 @pytest.fixture
 def birth(keys: LocalKeys) -> Birth:
     """Makes key pairs in this process; the product does it in one that exits."""
-    return lambda project_id, environment_id, generation: generate_wrapped(
-        keys, project_id, environment_id, generation
-    )
+    return lambda project_id, environment_id, generation: generate_wrapped(keys, project_id, environment_id, generation)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def trail(shop: Database, actor: Actor) -> Database:
 
 
 def test_every_act_is_recorded_by_name_without_values(trail: Database) -> None:
-    """Each change has an event with who, through what, and which; neither secrets nor variables show values."""
+    """Each change has an event with who, through what, and which; no event shows a value."""
     events = audit.list_events(trail, "shop")
     assert [(event.sequence, event.action, event.subject) for event in events] == [
         (1, "project.create", "shop"),
@@ -46,9 +46,7 @@ def test_every_act_is_recorded_by_name_without_values(trail: Database) -> None:
         (9, "project.set", "shop"),
         (10, "environment.delete", "staging"),
     ]
-    assert {(event.actor, event.origin, event.outcome) for event in events} == {
-        ("ada@example", "test", "done")
-    }
+    assert {(event.actor, event.origin, event.outcome) for event in events} == {("ada@example", "test", "done")}
     assert events[4].detail["version"] == 2
     assert "canary" not in repr(events)
 
@@ -125,13 +123,20 @@ def test_a_change_is_found_and_named(trail: Database, change: str, first_bad: in
     assert result.ok or result.why
 
 
+def test_a_rewritten_event_breaks_the_next(trail: Database) -> None:
+    """Who edits an event and gives it a fitting hash is found out by the event after it."""
+    with trail.writing() as session:
+        event = session.exec(select(AuditEvent).where(AuditEvent.sequence == 5)).one()
+        event.actor = "nobody"
+        event.hash = audit._hash(event)
+    assert audit.verify(trail, "shop").first_bad == 6
+
+
 def test_two_events_that_changed_places_are_found(trail: Database) -> None:
     """An event's place in the chain is part of it."""
     with trail.writing() as session:
         for old, new in ((5, 50), (6, 5), (50, 6)):
-            session.execute(
-                text(f"UPDATE secretstore_audit_event SET sequence = {new} WHERE sequence = {old}")
-            )
+            session.execute(text(f"UPDATE secretstore_audit_event SET sequence = {new} WHERE sequence = {old}"))
     assert audit.verify(trail, "shop").first_bad == 5
 
 
@@ -154,9 +159,7 @@ def test_the_trail_outlives_the_project(trail: Database, actor: Actor, birth: Bi
     result = audit.verify(trail, "shop")
     assert (result.ok, result.checked) == (True, 13)
     with trail.writing() as session:
-        session.execute(
-            text("UPDATE secretstore_audit_event SET actor = 'x' WHERE action = 'project.delete'")
-        )
+        session.execute(text("UPDATE secretstore_audit_event SET actor = 'x' WHERE action = 'project.delete'"))
     assert audit.verify(trail, "shop").first_bad == 11
 
 

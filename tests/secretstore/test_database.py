@@ -1,14 +1,17 @@
 """The database: private files, honest errors, one clock, and threads that share it."""
 
+import fcntl
 import os
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Event
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Session, select, update
 
@@ -154,6 +157,25 @@ def test_sqlite_is_set_up_for_durable_concurrent_writing(tmp_path: Path) -> None
             assert found == expected
 
 
+def test_the_first_connections_take_turns(tmp_path: Path) -> None:
+    """Only one process at a time makes a new SQLite file ready; once it is, nobody waits."""
+    db, ready = Database(f"sqlite:///{tmp_path}/sealrun.db"), Event()
+
+    def connect() -> None:
+        with db.reading():
+            ready.set()
+
+    with open(tmp_path / "sealrun.db.lock", "w") as lock, ThreadPoolExecutor(1) as thread:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first = thread.submit(connect)
+        assert not ready.wait(0.2)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        first.result(30)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Database(f"sqlite:///{tmp_path}/sealrun.db").reading() as session:
+            assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
 def test_a_locked_sqlite_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that cannot get its turn says so, with a hint; a reader is not held up."""
     monkeypatch.setattr("secretstore.engine.BUSY_SECONDS", 0.05)
@@ -246,6 +268,14 @@ def test_the_session_is_sqlmodels(db: Database) -> None:
         made = project("one")
         session.add(made)
     assert made.name == "one"
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 999_999])
+def test_a_moment_on_sqlite_has_a_fixed_width(microsecond: int) -> None:
+    """Text of another width would not sort and compare as time does."""
+    moment = datetime(2026, 1, 1, 0, 0, 0, microsecond, UTC)
+    stored = UtcDateTime().process_bind_param(moment, sqlite_dialect.dialect())
+    assert stored == f"2026-01-01T00:00:00.{microsecond:06d}+00:00"
 
 
 def test_the_type_can_be_used_elsewhere() -> None:

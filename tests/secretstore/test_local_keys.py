@@ -161,9 +161,7 @@ def test_a_pipe_is_refused_and_does_not_hang(key_file: Path) -> None:
         LocalKeys(pipe).wrap(PRIVATE, CONTEXT)
 
 
-def test_a_file_of_another_user_is_refused(
-    keys: LocalKeys, key_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_another_user_is_refused(keys: LocalKeys, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file and its folder belong to this user, or to root."""
     owner = os.geteuid()
     if owner == 0:

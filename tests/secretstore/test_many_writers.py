@@ -27,9 +27,9 @@ def test_eight_processes_write_without_an_error(
         process.stdin.close()
         process.stdin = None
     results = [process.communicate(timeout=SECONDS + 60) for process in processes]
-    assert [
-        (process.returncode, problems) for process, (_, problems) in zip(processes, results, strict=True)
-    ] == [(0, "")] * WRITERS
+    assert [(process.returncode, problems) for process, (_, problems) in zip(processes, results, strict=True)] == [
+        (0, "")
+    ] * WRITERS
     reports = [json.loads(output) for output, _ in results]
 
     shared = sum(report["stored"]["SHARED"] for report in reports)

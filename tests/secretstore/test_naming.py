@@ -152,7 +152,6 @@ def test_the_note_names_shell_and_alias() -> None:
     """It says who drops the name, and under which other one the run gets it."""
     assert shell_note("DATABASE_URL") is None
     assert shell_note("api.key") == (
-        '"api.key" is no name of a shell variable: '
-        "Debian's /bin/sh drops it; the run also gets it as API_KEY"
+        '"api.key" is no name of a shell variable: Debian\'s /bin/sh drops it; the run also gets it as API_KEY'
     )
     assert str(shell_note("ld.preload")).endswith("drops it")

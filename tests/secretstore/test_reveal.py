@@ -63,9 +63,7 @@ def row(session: Session, environment: str, name: str, version: int) -> SecretVe
     return session.exec(query).one()
 
 
-def test_i4_one_unwrap_for_all_and_none_for_nothing(
-    stocked: Database, keys: LocalKeys, bundled: Bundled
-) -> None:
+def test_i4_one_unwrap_for_all_and_none_for_nothing(stocked: Database, keys: LocalKeys, bundled: Bundled) -> None:
     """I4: the key service is asked once whatever the number of secrets, and not at all without any."""
     counting = Counting(keys)
     assert [value for _, value in reveal(counting, bundled(stocked))] == [b"value one, new", b"value of two"]
@@ -161,9 +159,7 @@ class Unbound(Counting):
 
 
 @pytest.mark.parametrize("field", ["project_id", "environment_id"])
-def test_i2_the_seal_holds_without_the_wrap(
-    stocked: Database, keys: LocalKeys, bundled: Bundled, field: str
-) -> None:
+def test_i2_the_seal_holds_without_the_wrap(stocked: Database, keys: LocalKeys, bundled: Bundled, field: str) -> None:
     """I2: even with the private key in hand, a value moved to another project or environment stays closed."""
     from secretstore.keyring import wrapping_context
 
@@ -175,9 +171,7 @@ def test_i2_the_seal_holds_without_the_wrap(
 
 
 @pytest.mark.parametrize("field", ["secret_id", "name", "version"])
-def test_i2_an_item_is_bound_to_its_place(
-    stocked: Database, keys: LocalKeys, bundled: Bundled, field: str
-) -> None:
+def test_i2_an_item_is_bound_to_its_place(stocked: Database, keys: LocalKeys, bundled: Bundled, field: str) -> None:
     """I2: a bundle altered on its way does not open."""
     bundle = bundled(stocked)
     changed = 9 if field == "version" else "changed"
@@ -201,9 +195,7 @@ def test_a_bundle_travels_as_json(stocked: Database, bundled: Bundled) -> None:
     assert SealedBundle.from_json(bundle.to_json().encode()) == bundle
 
 
-BUNDLE = SealedBundle(
-    "shop", "1", "default", "2", 1, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),)
-)
+BUNDLE = SealedBundle("shop", "1", "default", "2", 1, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),))
 
 
 def _broken() -> Iterator[str]:

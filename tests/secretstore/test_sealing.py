@@ -75,9 +75,7 @@ def test_i2_another_place_does_not_open(field: str) -> None:
         (("a", "", "b", "c"), ("", "a", "b", "c")),
     ],
 )
-def test_i2_no_two_places_share_an_encoding(
-    left: tuple[str, str, str, str], right: tuple[str, str, str, str]
-) -> None:
+def test_i2_no_two_places_share_an_encoding(left: tuple[str, str, str, str], right: tuple[str, str, str, str]) -> None:
     """I2: fields that give the same bytes one after the other are still different places."""
     sealed = seal(PUBLIC, 1, b"the value", Binding(*left, 1))
     with pytest.raises(DoesNotOpen):

@@ -28,9 +28,7 @@ def test_the_defaults_are_private_to_the_user() -> None:
     assert "@" in settings.actor
 
 
-@pytest.mark.parametrize(
-    ("data", "home"), [("/data", "/data"), ("data", "/h/.local/share"), ("", "/h/.local/share")]
-)
+@pytest.mark.parametrize(("data", "home"), [("/data", "/data"), ("data", "/h/.local/share"), ("", "/h/.local/share")])
 def test_xdg_data_home_moves_the_home(data: str, home: str) -> None:
     """XDG_DATA_HOME counts when it is absolute, as its specification says."""
     assert read_store_settings({"HOME": "/h", "XDG_DATA_HOME": data}).home == Path(home, "sealrun")
@@ -42,9 +40,7 @@ def test_what_is_set_counts() -> None:
     assert settings.database_url == "sqlite:////srv/sealrun/sealrun.db"
     assert settings.keys == "local:/srv/sealrun/keys/local.key"
     assert settings.actor == "ci@build"
-    settings = read_store_settings(
-        {"SEALRUN_KEYS": "local:/k/a.key", "SEALRUN_DATABASE_URL": "sqlite:////srv/a.db"}
-    )
+    settings = read_store_settings({"SEALRUN_KEYS": "local:/k/a.key", "SEALRUN_DATABASE_URL": "sqlite:////srv/a.db"})
     assert (settings.keys, settings.database_url) == ("local:/k/a.key", "sqlite:////srv/a.db")
     assert not settings.database_is_default
 
@@ -83,9 +79,7 @@ def test_i10_all_problems_are_reported_together_and_none_is_quoted(tmp_path: Pat
         "SEALRUN_KEYS",
         "SEALRUN_ACTOR",
     ]
-    assert str(refusal.value).startswith(
-        "the settings cannot be used:\n  SEALRUN_HOME is not an absolute path\n"
-    )
+    assert str(refusal.value).startswith("the settings cannot be used:\n  SEALRUN_HOME is not an absolute path\n")
     assert "canary" not in str(refusal.value) + repr(refusal.value)
 
 

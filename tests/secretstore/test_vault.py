@@ -1,9 +1,13 @@
 """The vault: what it stores, lists and refuses, on both databases."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect, text
+from sqlmodel import Session, select
 
 from secretstore import audit, vault
 from secretstore.bundle import SealedBundle
@@ -21,6 +25,7 @@ from secretstore.errors import (
 )
 from secretstore.keyring import WrappedKeyPair
 from secretstore.local_keys import LocalKeys
+from secretstore.models import Project, Secret
 from secretstore.reveal import reveal
 from secretstore.vault import Actor, Birth
 
@@ -41,9 +46,7 @@ def test_what_is_put_can_be_revealed(shop: Database, actor: Actor, keys: LocalKe
     assert opened(keys, bundled(shop)) == {"api.key": value}
 
 
-def test_a_new_value_is_a_new_version(
-    shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
-) -> None:
+def test_a_new_value_is_a_new_version(shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled) -> None:
     """Setting again raises the version, keeps the id and the first author, and the run gets the newest."""
     first = vault.put(shop, "shop", "default", "TOKEN", b"first value", actor=actor)
     second = vault.put(shop, "shop", "default", "TOKEN", b"second value", actor=Actor("bob@example", "test"))
@@ -87,9 +90,7 @@ def test_environments_do_not_inherit(shop: Database, actor: Actor, keys: LocalKe
     assert environments[0].fingerprint != environments[1].fingerprint
 
 
-def test_a_run_takes_the_secrets_it_names(
-    shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
-) -> None:
+def test_a_run_takes_the_secrets_it_names(shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled) -> None:
     """A bundle holds the named secrets alone; none needs no key; an unknown name is an error with a hint."""
     for name in ("A_TOKEN", "B_TOKEN", "C_TOKEN"):
         vault.put(shop, "shop", "default", name, name.encode() + b" value", actor=actor)
@@ -121,9 +122,7 @@ def test_i10_a_refused_value_is_not_quoted(shop: Database, actor: Actor, value: 
     assert vault.list_secrets(shop, "shop") == []
 
 
-def test_the_limits_themselves_are_accepted(
-    shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
-) -> None:
+def test_the_limits_themselves_are_accepted(shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled) -> None:
     """Eight bytes are maskable, a short value is taken when asked for, the longest fits with its name."""
     longest = b"x" * (131_071 - len("LONG="))
     assert vault.put(shop, "shop", "default", "EIGHT", b"12345678", actor=actor).maskable
@@ -240,6 +239,39 @@ def test_of_two_creators_one_is_told(shop: Database, actor: Actor, birth: Birth)
     assert vault.get_environment(shop, "web", "default").generation == 1
 
 
+def test_of_two_creators_at_once_one_is_told(shop: Database, actor: Actor, birth: Birth) -> None:
+    """A name that is being created in an open transaction is refused once that is kept."""
+    with ThreadPoolExecutor(1) as thread, shop.writing() as session:
+        session.add(Project(name="web", network="full", sandbox_min="process", max_running=1, created_by="x"))
+        session.flush()
+        second = thread.submit(vault.create_project, shop, "web", actor=actor, birth=birth)
+        if shop.dialect == "postgresql":  # on SQLite the second cannot even begin
+            _wait_until_someone_waits(session)
+        session.commit()
+        with pytest.raises(AlreadyExists, match='project "web"'):
+            second.result(30)
+
+
+def _wait_until_someone_waits(session: Session) -> None:
+    until = time.monotonic() + 30
+    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
+    while not session.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")).scalar():
+        assert time.monotonic() < until, "nobody waits"
+
+
+def test_a_run_gets_the_current_version_not_the_last(
+    shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
+) -> None:
+    """What `current_version` names is what opens, whatever came later."""
+    for value in (b"first value", b"second value", b"third value"):
+        vault.put(shop, "shop", "default", "TOKEN", value, actor=actor)
+    with shop.writing() as session:
+        session.exec(select(Secret)).one().current_version = 2
+    assert opened(keys, bundled(shop)) == {"TOKEN": b"second value"}
+    assert [view.current for view in vault.history(shop, "shop", "default", "TOKEN")] == [False, True, False]
+    assert vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor).version == 4
+
+
 def test_an_unknown_place_gets_a_hint(shop: Database, actor: Actor) -> None:
     """A close name is suggested; without one, the command or the choice there is."""
     cases: list[tuple[type[SecretStoreError], tuple[str, str], str, str]] = [
@@ -267,9 +299,7 @@ def test_an_unknown_place_gets_a_hint(shop: Database, actor: Actor) -> None:
     assert refusal.value.hint == "store it: sealrun secret set TOKEN -p shop -e staging"
 
 
-def test_i1_no_view_and_no_row_holds_a_value(
-    shop: Database, actor: Actor, tmp_path: Path, bundled: Bundled
-) -> None:
+def test_i1_no_view_and_no_row_holds_a_value(shop: Database, actor: Actor, tmp_path: Path, bundled: Bundled) -> None:
     """I1: neither the views, the audit trail, the bundle nor the database's bytes hold the value."""
     view = vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
     shown = [view, vault.list_secrets(shop, "shop"), vault.history(shop, "shop", "default", "TOKEN")]
@@ -284,8 +314,6 @@ def test_i1_no_view_and_no_row_holds_a_value(
 def _all_bytes(db: Database, folder: Path) -> bytes:
     if db.dialect == "sqlite":
         return b"".join(file.read_bytes() for file in (folder / "store").iterdir())
-    from sqlalchemy import inspect, text
-
     with db.engine.connect() as connection:
         tables = inspect(connection).get_table_names()
         rows = [connection.execute(text(f'SELECT t::text FROM "{table}" t')).all() for table in tables]

@@ -189,9 +189,9 @@ class CountingAutomaton:
     read = 0
     longest_pattern = 0
 
-    def __init__(self, patterns: list[bytes], **options: Any) -> None:
+    def __init__(self, patterns: list[bytes], *options: Any, **named: Any) -> None:
         CountingAutomaton.longest_pattern = max(map(len, patterns))
-        self._real = ahocorasick_rs.BytesAhoCorasick(patterns, **options)
+        self._real = ahocorasick_rs.BytesAhoCorasick(patterns, *options, **named)
 
     def find_matches_as_indexes(self, data: bytes, overlapping: bool = False) -> list[tuple[int, int, int]]:
         CountingAutomaton.read += len(data)

@@ -52,7 +52,5 @@ def test_the_masker_imports_little() -> None:
         "print([name for name in sys.modules if name.split('.')[0] in "
         "('urllib', 'shlex', 'typing_extensions', 'sqlmodel', 'celery', 'asyncio', 'logging', 'hypothesis')])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

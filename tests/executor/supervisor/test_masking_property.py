@@ -205,9 +205,7 @@ def promise_cases(draw: st.DrawFn, secret: st.SearchStrategy[bytes]) -> tuple[li
         left, right = draw(st.binary(max_size=5)), draw(st.binary(max_size=5))
         embedded = base64.b64encode(left + shown + right)
         wrapped = json.dumps({"log": [shown.decode("latin-1")]}).encode()
-        pieces.append(
-            draw(st.sampled_from([form, shown, embedded, shown + form, wrapped, form[:-1], form[1:]]))
-        )
+        pieces.append(draw(st.sampled_from([form, shown, embedded, shown + form, wrapped, form[:-1], form[1:]])))
     pieces.append(draw(st.text(st.sampled_from(NOISE), max_size=5)).encode())
     return secrets, b"".join(pieces)
 
@@ -257,9 +255,7 @@ def test_no_secret_of_any_bytes_comes_out(case: tuple[list[bytes], bytes], sizes
     st.lists(st.integers(0x80, 0xFF) | st.sampled_from(NOISE.encode()), max_size=200).map(bytes),
     CUTS,
 )
-def test_text_without_secrets_comes_out_unchanged(
-    secrets: list[bytes], text: bytes, sizes: list[int]
-) -> None:
+def test_text_without_secrets_comes_out_unchanged(secrets: list[bytes], text: bytes, sizes: list[int]) -> None:
     """A text that shares no byte with any form of a secret passes as it is, each chunk at once."""
     stream = Masker.build({f"S{number}": value for number, value in enumerate(secrets)}).stream()
     for chunk in chunks(text, sizes):

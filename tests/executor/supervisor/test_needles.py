@@ -94,9 +94,7 @@ def test_a_json_string_is_masked_without_its_quotes() -> None:
     assert masked(rb'"quoted-\u017c-token"', "quoted-ż-token".encode()) == b"***"
 
 
-@pytest.mark.parametrize(
-    "value", [b"[" * 3000, b'{"a": ' + b"9" * 5000 + b', "b": "token-in-it"}', b"{not json}"]
-)
+@pytest.mark.parametrize("value", [b"[" * 3000, b'{"a": ' + b"9" * 5000 + b', "b": "token-in-it"}', b"{not json}"])
 def test_odd_json_is_a_value_like_any_other(value: bytes) -> None:
     """Nesting without end, endless digits and mere braces are no error."""
     assert masked(value, b"<" + value + b">") == b"<***>"
@@ -179,8 +177,7 @@ def test_a_value_of_thousands_of_lines_gets_few_encoded_forms() -> None:
     assert lines[ENCODED_PARTS - 1].hex().encode() in patterns
     assert lines[ENCODED_PARTS].hex().encode() not in patterns
     assert verdict("LIST", value).notes == (
-        "LIST has 3000 lines and members: those after the first 128 are masked as they stand,"
-        " and not in encoded forms",
+        "LIST has 3000 lines and members: those after the first 128 are masked as they stand, and not in encoded forms",
     )
 
 
@@ -198,9 +195,7 @@ def test_short_lines_are_named_by_number() -> None:
     """I9: the verdict says which lines of a value are not masked alone; delimiters of keys need no word."""
     assert verdict("KEY", KEY).notes == ("line 4 of KEY is under 8 bytes: it is not masked on its own",)
     many = verdict("MANY", b"a long first line\n" + b"\n".join(b"x%d" % number for number in range(9)))
-    assert many.notes == (
-        "lines 2, 3, 4, 5, 6 and 4 more of MANY are under 8 bytes: they are not masked on their own",
-    )
+    assert many.notes == ("lines 2, 3, 4, 5, 6 and 4 more of MANY are under 8 bytes: they are not masked on their own",)
 
 
 def test_short_and_common_members_are_named_by_path() -> None:
@@ -219,9 +214,7 @@ def test_a_short_password_is_named() -> None:
         "the password of the URL in DATABASE_URL is under 8 bytes: it is not masked on its own",
     )
     nested = verdict("CONFIG", b'{"url": "postgresql://app:pw@db/shop"}')
-    assert nested.notes == (
-        "the password of the URL in $.url in CONFIG is under 8 bytes: it is not masked on its own",
-    )
+    assert nested.notes == ("the password of the URL in $.url in CONFIG is under 8 bytes: it is not masked on its own",)
 
 
 @pytest.mark.parametrize(
@@ -230,9 +223,7 @@ def test_a_short_password_is_named() -> None:
 def test_a_value_that_would_ruin_the_log_is_masked_with_a_warning(value: bytes, why: str) -> None:
     """A whole value is always masked; its owner hears what that does to the log."""
     assert masked(value, b"<" + value.strip() + b">") == b"<***>"
-    assert verdict("STAGE", value).notes == (
-        f"STAGE is {why}: wherever it stands in the output, *** takes its place",
-    )
+    assert verdict("STAGE", value).notes == (f"STAGE is {why}: wherever it stands in the output, *** takes its place",)
 
 
 def test_a_long_value_that_is_no_text_is_told() -> None:
@@ -242,9 +233,7 @@ def test_a_long_value_that_is_no_text_is_told() -> None:
     assert masked(value, value.hex().encode()) == b"***"
 
 
-@pytest.mark.parametrize(
-    "value", [KEY, json.dumps(SERVICE_ACCOUNT).encode(), b"https://u:pw77@h/", b"hunter2"]
-)
+@pytest.mark.parametrize("value", [KEY, json.dumps(SERVICE_ACCOUNT).encode(), b"https://u:pw77@h/", b"hunter2"])
 def test_notes_and_needles_show_nothing_of_the_value(value: bytes) -> None:
     """I10: neither a sentence nor a repr quotes a value or a part of it."""
     shown = repr(verdict("NAME", value)) + repr(needles_for("NAME", value))

@@ -1,0 +1,405 @@
+"""sealrun as its users have it, for the tests: a home of its own, real worker processes, and words to drive them."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from executor import history, logs, submit
+from executor.celery_app import make_app
+from executor.database import migrate, open_database
+from executor.embedded import broker
+from executor.history import RunView
+from executor.key_birth import birth
+from executor.models import Attempt
+from executor.runs import RunSpec
+from executor.settings import read_settings
+from secretstore import vault
+from secretstore.local_keys import create_local_key
+from secretstore.timestamps import utc_now
+from sqlalchemy import text
+from sqlmodel import select
+
+from tests.processes import children, descendants, eventually, is_alive, name
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ACTOR = vault.Actor("tester", "test")
+PATIENCE = 30.0
+"""Seconds a test waits for what takes a fraction of one; only a failure takes so long."""
+
+ORDINARY = 61_205
+"""The user id of an ordinary account without a name, lent to a worker where the tests run as root."""
+
+Target = dict[str, Any]
+
+
+def file(path: str, *argv: str) -> Target:
+    return {"kind": "file", "path": path, "argv": list(argv)}
+
+
+def module(name: str, *argv: str) -> Target:
+    return {"kind": "module", "module": name, "argv": list(argv)}
+
+
+def function(path: str, name: str, text: Mapping[str, str] = {}, json: Mapping[str, Any] = {}) -> Target:
+    return {"kind": "function", "path": path, "function": name, "text": dict(text), "json": dict(json)}
+
+
+def command(*argv: str) -> Target:
+    return {"kind": "command", "argv": list(argv)}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over, with what it printed."""
+
+    view: RunView
+    stdout: str
+    stderr: str
+
+    @property
+    def how(self) -> tuple[str, str | None, int | None]:
+        return self.view.state, self.view.reason, self.view.exit_code
+
+
+class Worker:
+    """A worker process that a test started."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.process = process
+        self.log = log
+        self.pid = process.pid
+
+    @property
+    def zygote(self) -> int:
+        (found,) = [pid for pid in children(self.pid) if name(pid) == "sealrun-zygote"]
+        return found
+
+    def supervisors(self) -> list[int]:
+        return [pid for pid in children(self.zygote) if name(pid) == "sealrun-superv"]
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def end(self) -> None:
+        """End it politely, or at once where it does not listen; nothing it started stays."""
+        family = descendants(self.pid)
+        for pid in (self.pid, *family):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pid in family:
+            if is_alive(pid) and "valkey" not in name(pid) and "redis" not in name(pid):
+                eventually_gone(pid)
+
+
+def eventually_gone(pid: int) -> None:
+    """Wait for a process of ours to end, and end it where it does not."""
+    try:
+        eventually(lambda: not is_alive(pid), 10, f"process {pid} ends")
+    except AssertionError:
+        os.kill(pid, signal.SIGKILL)
+        raise
+
+
+class Rig:
+    """One home of sealrun with a database, a broker, jobs to run, and workers."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        broker: str | None = None,
+        database: str | None = None,
+        tree: Path = CHECKOUT,
+        account: int | None = None,
+        settings: Mapping[str, str] = {},
+    ) -> None:
+        self.folder, self.tree, self.account = folder, tree, account
+        self.home = folder / "home"
+        self.jobs = folder / "jobs"
+        self.python = job_python()
+        self.queue = "sealrun" if broker is None else f"sealrun-test-{uuid.uuid4().hex[:12]}"
+        folder.chmod(0o755)
+        self.jobs.mkdir()
+        (folder / "user").mkdir(mode=0o700)
+        self.environ = {
+            "PATH": os.defpath,
+            "HOME": str(folder / "user"),
+            "LANG": "C.UTF-8",
+            "SEALRUN_HOME": str(self.home),
+            "SEALRUN_WORKSPACES": str(folder / "runs"),
+            "SEALRUN_TERM_GRACE_SECONDS": "1",
+            **({"SEALRUN_BROKER_URL": broker} if broker else {}),
+            **({"SEALRUN_DATABASE_URL": database} if database else {}),
+            **settings,
+        }
+        self.settings = read_settings(self.environ)
+        self.workspaces = self.settings.workspaces
+        self.home.mkdir(mode=0o700)
+        self.key_file = Path(self.settings.store.keys.removeprefix("local:"))
+        create_local_key(self.key_file)
+        self.db = self._database()
+        self.app = make_app(self.settings)
+        self.workers: list[Worker] = []
+        self._ending = contextlib.ExitStack()
+
+    def project(
+        self, name: str, secrets: Mapping[str, bytes] = {}, variables: Mapping[str, str] = {}
+    ) -> None:
+        """Make a project with what belongs to its environment `default`."""
+        vault.create_project(self.db, name, actor=ACTOR, birth=birth(self.settings))
+        for key, value in secrets.items():
+            vault.put(self.db, name, "default", key, value, actor=ACTOR)
+        for key, text_ in variables.items():
+            vault.set_variable(self.db, name, "default", key, text_, actor=ACTOR)
+
+    def job(self, code: str, path: str | None = None) -> str:
+        """Write a Python file into the source root and return its path there."""
+        path = path or f"job_{hashlib.sha256(code.encode()).hexdigest()[:12]}.py"
+        target = self.jobs / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(code)
+        target.chmod(0o644)
+        return path
+
+    def keep_broker(self) -> None:
+        """Have the embedded broker running before a worker is."""
+        self._ending.enter_context(broker(self.home))
+
+    def start_worker(
+        self, *options: str, launcher: Sequence[str] = (), environ: Mapping[str, str] = {}, slots: int = 2
+    ) -> Worker:
+        """Start `celery worker` and wait until it serves."""
+        if self.account is not None:
+            self._hand_over(self.account)
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        python = sys.executable if self.account is None else ordinary_python(self.folder)
+        arguments = [python, "-m", "celery", "-A", "executor.celery_app", "worker", "-P", "threads"]
+        arguments += ["-c", str(slots), "-Q", self.queue, "-n", f"w{len(self.workers)}@%h", *(options or ("-l", "INFO"))]
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*launcher, *arguments],
+                cwd=self.folder,
+                env={**self.environ, "PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1", **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **({} if self.account is None else {"user": self.account, "group": self.account, "extra_groups": []}),
+            )
+        worker = Worker(process, log)
+        self.workers.append(worker)
+        eventually(lambda: self._appeared(worker), PATIENCE, "the worker is ready")
+        return worker
+
+    def submit(self, target: Target, project: str = "shop", **asked: Any) -> str:
+        """Hand in a run and return its id."""
+        environment = vault.get_environment(self.db, project, "default")
+        spec = RunSpec(
+            project_id=environment.project_id,
+            project=project,
+            environment_id=environment.id,
+            environment="default",
+            target=target,
+            source_root=str(self.jobs),
+            **{"host": socket.gethostname(), "python": self.python, "queue": self.queue, **asked},
+        )
+        return submit.submit(self.db, self.app, spec, ACTOR.name).run_id
+
+    def ring(self, run_id: str) -> bool:
+        """Send the message of a run once more."""
+        return submit.ring(self.app, run_id, self.queue)
+
+    def run(self, target: Target, project: str = "shop", **asked: Any) -> Ended:
+        """Hand in a run and wait for its end."""
+        return self.ended(self.submit(target, project, **asked))
+
+    def python_run(self, code: str, *argv: str, **asked: Any) -> Ended:
+        """Run some Python code as a file."""
+        return self.run(file(self.job(code), *argv), **asked)
+
+    def ended(self, run_id: str, within: float = PATIENCE) -> Ended:
+        """Wait until a run is over."""
+        eventually(lambda: self.view(run_id).over, within, f"run {run_id} is over: {self.view(run_id)}")
+        return Ended(self.view(run_id), self.printed(run_id, "stdout"), self.printed(run_id, "stderr"))
+
+    def view(self, run_id: str) -> RunView:
+        return history.show(self.db, run_id)
+
+    def printed(self, run_id: str, stream: str = "stdout") -> str:
+        """What the database has of a stream."""
+        place, data = logs.Place(), b""
+        while True:
+            pieces, place = logs.read(self.db, run_id, place)
+            if not pieces:
+                return data.decode(errors="replace")
+            data += b"".join(piece.data for piece in pieces if piece.stream == stream)
+
+    def says(self, run_id: str, word: str, within: float = PATIENCE) -> str:
+        """Wait until a run has printed a word; returns all it has printed."""
+        eventually(
+            lambda: word in self.printed(run_id) or self.view(run_id).over, within, f"run {run_id} prints {word}"
+        )
+        printed = self.printed(run_id)
+        assert word in printed, (self.view(run_id), printed, self.printed(run_id, "stderr"))
+        return printed
+
+    def pids(self, run_id: str, count: int) -> list[int]:
+        """The process ids that a run prints as `pid NUMBER` lines, once it has printed so many."""
+
+        def look() -> list[int]:
+            lines = self.printed(run_id).splitlines()
+            return [int(line.split()[1]) for line in lines if line.startswith("pid ")]
+
+        eventually(lambda: len(look()) >= count or self.view(run_id).over, PATIENCE, f"{count} process ids")
+        assert len(look()) == count, (self.view(run_id), self.printed(run_id, "stderr"))
+        return look()
+
+    def place(self, run_id: str, attempt: int = 1) -> Path:
+        """The workspace of an attempt."""
+        return self.workspaces / f"{run_id}-{attempt}"
+
+    def let_go(self, run_id: str) -> None:
+        """Release a run that waits for the file `go` in its TMPDIR."""
+        (self.place(run_id) / "tmp" / "go").touch()
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        with self.db.reading() as session:
+            return list(session.exec(select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number)))
+
+    def execute(self, statement: str, **values: Any) -> int:
+        """Change rows behind the product's back; returns how many."""
+        with self.db.writing() as session:
+            return session.connection().execute(text(statement), values).rowcount
+
+    def close(self) -> None:
+        """End every worker, and whatever a failed test left of its runs."""
+        try:
+            for worker in self.workers:
+                worker.end()
+        finally:
+            self._ending.close()
+            self._delete_queue()
+            self.app.close()
+            self.db.engine.dispose()
+
+    def _database(self) -> Any:
+        if self.settings.store.database_is_default:
+            return open_database(self.settings)
+        from secretstore.database import Database
+
+        db = Database(self.settings.store.database_url)
+        migrate(db)
+        return db
+
+    def _appeared(self, worker: Worker) -> bool:
+        if worker.process.poll() is not None:
+            raise AssertionError(f"the worker ended with {worker.process.returncode}:\n{worker.said()}")
+        with self.db.reading() as session:
+            found = session.connection().execute(
+                text("SELECT 1 FROM executor_worker WHERE pid = :pid AND stopped_at IS NULL"), {"pid": worker.pid}
+            )
+            return found.first() is not None
+
+    def _hand_over(self, account: int) -> None:
+        if os.geteuid() == 0:
+            for path in (self.folder, *self.folder.rglob("*")):
+                if not path.is_relative_to(self.jobs):
+                    os.chown(path, account, account, follow_symlinks=False)
+
+    def _delete_queue(self) -> None:
+        if self.settings.broker_url and self.settings.broker_url.startswith("amqp"):
+            with self.app.connection_for_write() as connection:
+                connection.default_channel.queue_delete(self.queue)
+                connection.default_channel.exchange_delete(self.queue)
+
+
+@contextlib.contextmanager
+def rig(**options: Any) -> Iterator[Rig]:
+    """A rig that is cleared away at the end."""
+    # Not in pytest's folder, which is closed to the user ids a root worker lends; short, for the broker's socket.
+    folder = Path(tempfile.mkdtemp(prefix="sealrun-t-", dir="/tmp"))
+    try:
+        made = Rig(folder, **options)
+        try:
+            yield made
+        finally:
+            made.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_python() -> str:
+    """A Python for the runs that is not the one of the tests, and that every user may start."""
+    for candidate in ("/usr/bin/python3", "/usr/local/bin/python3"):
+        if os.access(candidate, os.X_OK) and Path(candidate).resolve() != Path(sys.executable).resolve():
+            return candidate
+    from executor.source import choose_interpreter
+
+    return choose_interpreter(CHECKOUT, None, os.environ.get("PATH", os.defpath))
+
+
+def ordinary_account() -> int | None:
+    """The account for a worker that is not root: one without a name, or whoever runs these tests."""
+    return ORDINARY if os.geteuid() == 0 else None
+
+
+def ordinary_python(folder: Path) -> str:
+    """An interpreter with the packages of this one that an ordinary user may start; skips where there is none.
+
+    A virtual environment made by hand: the test environment's interpreter may live in root's home.
+    """
+    if os.geteuid() != 0:
+        return sys.executable
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = Path(sysconfig_purelib())
+    for base in (Path("/usr/bin", version), Path("/usr/local/bin", version)):
+        if base.exists() and _open_to_all(base) and _open_to_all(packages):
+            break
+    else:
+        pytest.skip(f"no {version}, or no folder of packages, that an account other than root can read")
+    place = folder / "ordinary"
+    if not place.exists():
+        site = place / "lib" / version / "site-packages"
+        site.mkdir(parents=True)
+        (site / "packages.pth").write_text(f"{packages}\n")
+        (place / "bin").mkdir()
+        (place / "bin/python").symlink_to(base)
+        (place / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
+    return str(place / "bin/python")
+
+
+def sysconfig_purelib() -> str:
+    import sysconfig
+
+    return sysconfig.get_paths()["purelib"]
+
+
+def _open_to_all(path: Path) -> bool:
+    real = path.resolve()
+    return all(folder.stat().st_mode & 0o001 for folder in real.parents) and bool(real.stat().st_mode & 0o004)
+
+
+def wait_for_lease_end(made: Rig, run_id: str, check: Callable[[], bool]) -> None:
+    eventually(check, PATIENCE, f"run {run_id}: {made.view(run_id)}")
+
+
+__all__ = ["Ended", "Rig", "Worker", "command", "file", "function", "module", "rig", "utc_now"]
