@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Update, and_, or_, update
+from sqlalchemy import ColumnElement, CursorResult, Update, and_, insert, or_, update
 from sqlmodel import Session, col, select
 
 from executor.errors import RunOver
 from executor.models import Attempt, ReceiptSecret, Result, Run
 from secretstore.bundle import SealedBundle
-from secretstore.database import Database
+from secretstore.database import Database, utc_now
 
 RUNGS = ("process", "landlock", "namespace")
 OVER = ("succeeded", "failed", "cancelled")
@@ -116,11 +116,12 @@ def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run,
             return None
         run = cast(Run, taken[0])
         now = _moment(session, db)
-        session.exec(
-            update(Attempt)
-            .where(col(Attempt.run_id) == run_id, col(Attempt.state) == "claimed")
-            .values(state="lost", reason="lost", finished_at=now)
-        )
+        if run.attempt > 1:
+            session.exec(
+                update(Attempt)
+                .where(col(Attempt.run_id) == run_id, col(Attempt.state) == "claimed")
+                .values(state="lost", reason="lost", finished_at=now)
+            )
         session.add(
             Attempt(
                 run_id=run_id, number=run.attempt, fencing_token=run.fencing_token, worker=offer.worker, claimed_at=now
@@ -174,17 +175,19 @@ def pass_gate(
                 receipt="opening" if items else "none",
             ),
         )
-        session.add_all(
-            ReceiptSecret(
-                run_id=lease.run_id,
-                attempt=lease.attempt,
-                secret_id=item.secret_id,
-                name=item.name,
-                version=item.version,
-                channel="environment",
-            )
+        rows = [
+            {
+                "run_id": lease.run_id,
+                "attempt": lease.attempt,
+                "secret_id": item.secret_id,
+                "name": item.name,
+                "version": item.version,
+                "channel": "environment",
+            }
             for item in items
-        )
+        ]
+        if rows:
+            session.connection().execute(insert(ReceiptSecret), rows)  # one statement for all of them
         return bundle
 
 
@@ -412,9 +415,10 @@ def _end_attempt(session: Session, lease: Lease, outcome: Outcome, now: datetime
 
 
 def _write(session: Session, statement: Update) -> int:
+    statement = statement.execution_options(synchronize_session=False)  # no object of the session outlives it
     return cast("CursorResult[Any]", session.exec(statement)).rowcount
 
 
 def _moment(session: Session, db: Database) -> datetime:
-    """The database's clock."""
-    return cast(datetime, session.exec(select(db.now())).one())
+    """The database's clock; SQLite's is this machine's, and need not be asked."""
+    return utc_now() if db.dialect == "sqlite" else cast(datetime, session.exec(select(db.now())).one())

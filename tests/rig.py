@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from executor.runs import RunSpec
 from executor.settings import read_settings
 from secretstore import vault
 from secretstore.local_keys import create_local_key
-from secretstore.timestamps import utc_now
 from sqlalchemy import text
 from sqlmodel import select
 
@@ -187,23 +186,30 @@ class Rig:
     def start_worker(
         self, *options: str, launcher: Sequence[str] = (), environ: Mapping[str, str] = {}, slots: int = 2
     ) -> Worker:
-        """Start `celery worker` and wait until it serves."""
+        """Start `celery worker` and wait until it serves.
+
+        Args:
+            options: for celery, beside what every worker of a rig has.
+            launcher: a Python script, with its arguments, that becomes the worker: it is given the rest.
+            environ: what is in its environment beside the rig's settings.
+            slots: runs at a time.
+        """
+        python = [sys.executable]
         if self.account is not None:
+            python = as_ordinary(self.folder, self.account)
             self._hand_over(self.account)
         log = self.folder / f"worker-{len(self.workers)}.log"
-        python = sys.executable if self.account is None else ordinary_python(self.folder)
-        arguments = [python, "-m", "celery", "-A", "executor.celery_app", "worker", "-P", "threads"]
+        arguments = ["-m", "celery", "-A", "executor.celery_app", "worker", "-P", "threads"]
         arguments += ["-c", str(slots), "-Q", self.queue, "-n", f"w{len(self.workers)}@%h", *(options or ("-l", "INFO"))]
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*launcher, *arguments],
+                [*python, *launcher, *arguments],
                 cwd=self.folder,
                 env={**self.environ, "PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1", **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                **({} if self.account is None else {"user": self.account, "group": self.account, "extra_groups": []}),
             )
         worker = Worker(process, log)
         self.workers.append(worker)
@@ -362,35 +368,34 @@ def ordinary_account() -> int | None:
     return ORDINARY if os.geteuid() == 0 else None
 
 
-def ordinary_python(folder: Path) -> str:
-    """An interpreter with the packages of this one that an ordinary user may start; skips where there is none.
+def as_ordinary(folder: Path, account: int) -> list[str]:
+    """The words that start this interpreter as another account; skips where that is not possible.
 
-    A virtual environment made by hand: the test environment's interpreter may live in root's home.
+    Where the interpreter lives in root's home, the worker gets a mount table of its own in which it is open.
     """
-    if os.geteuid() != 0:
-        return sys.executable
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = Path(sysconfig_purelib())
-    for base in (Path("/usr/bin", version), Path("/usr/local/bin", version)):
-        if base.exists() and _open_to_all(base) and _open_to_all(packages):
-            break
-    else:
-        pytest.skip(f"no {version}, or no folder of packages, that an account other than root can read")
-    place = folder / "ordinary"
-    if not place.exists():
-        site = place / "lib" / version / "site-packages"
-        site.mkdir(parents=True)
-        (site / "packages.pth").write_text(f"{packages}\n")
-        (place / "bin").mkdir()
-        (place / "bin/python").symlink_to(base)
-        (place / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
-    return str(place / "bin/python")
+    base = Path(sys.base_prefix).resolve()
+    if not all(map(_open_to_all, (Path(sys.prefix), CHECKOUT))):
+        pytest.skip(f"an account other than root cannot read {sys.prefix} or {CHECKOUT}")
+    become = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups", sys.executable]
+    if _open_to_all(base):
+        return become
+    if subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip(f"an account other than root cannot read {base}, and nothing may be mounted here")
+    stage = folder / "stage"
+    stage.mkdir(exist_ok=True)
+    closed = next(place for place in reversed(base.parents) if not place.stat().st_mode & 0o001)
+    return ["unshare", "-m", "sh", "-ec", _OPENED, "sh", str(base), str(stage), str(closed), *become]
 
 
-def sysconfig_purelib() -> str:
-    import sysconfig
-
-    return sysconfig.get_paths()["purelib"]
+_OPENED = """
+mount --bind "$1" "$2"
+mount -t tmpfs -o mode=755 tmpfs "$3"
+mkdir -p "$1"
+mount --bind "$2" "$1"
+umount "$2"
+shift 3
+exec "$@"
+"""
 
 
 def _open_to_all(path: Path) -> bool:
@@ -398,8 +403,4 @@ def _open_to_all(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in real.parents) and bool(real.stat().st_mode & 0o004)
 
 
-def wait_for_lease_end(made: Rig, run_id: str, check: Callable[[], bool]) -> None:
-    eventually(check, PATIENCE, f"run {run_id}: {made.view(run_id)}")
-
-
-__all__ = ["Ended", "Rig", "Worker", "command", "file", "function", "module", "rig", "utc_now"]
+__all__ = ["Ended", "Rig", "Worker", "command", "file", "function", "module", "rig"]

@@ -254,8 +254,8 @@ def test_of_two_creators_at_once_one_is_told(shop: Database, actor: Actor, birth
 
 def _wait_until_someone_waits(session: Session) -> None:
     until = time.monotonic() + 30
-    waiting = "datname = current_database() AND wait_event_type = 'Lock'"
-    while not session.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")).scalar():
+    for_us = "NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    while not session.execute(text(f"SELECT count(*) FROM pg_locks WHERE {for_us}")).scalar():
         assert time.monotonic() < until, "nobody waits"
 
 
