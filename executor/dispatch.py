@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from executor import logs, outputs, runs
@@ -94,14 +95,22 @@ def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
         _ready(supervision)
         send(supervision.supervisor, Kind.JOB, job)
         deadline = _deadline(lease)
-        bundle = runs.pass_gate(
-            bench.db, lease, lambda session: _bundle(session, run), rung=job["view"]["rung"], controls=job["controls"]
-        )
+        variables: dict[str, str] = {}
+
+        def read(session: Session) -> SealedBundle | None:
+            variables.update(vault.plain_variables(session, run.environment_id) | run.variables)
+            return _bundle(session, run)
+
+        bundle = runs.pass_gate(bench.db, lease, read, rung=job["view"]["rung"], controls=job["controls"])
         if bundle is not None and bundle.items:
             request = {"keys": bench.settings.store.keys, "bundle": bundle.to_json()}
             send(supervision.opener, Kind.BUNDLE, request)
         supervision.opener.shutdown(1)
-        go = {"deadline": deadline, "secrets": bool(bundle is not None and bundle.items)}
+        go = {
+            "deadline": deadline,
+            "secrets": bool(bundle is not None and bundle.items),
+            "variables": variables,
+        }
         send(supervision.supervisor, Kind.GO, go)
         return _Watch(bench, run, lease, supervision).follow()
 
@@ -130,7 +139,6 @@ def _prepare(bench: Bench, run: Run, place: Workspace) -> dict[str, Any]:
         "folder": str(source),
         "view": view.to_json(),
         "base": environment_for(run, place, python),
-        "variables": {**_variables(bench.db, run), **run.variables},
         "output": str(place.output),
         "controls": _controls(bench.host, view),
         "limits": {
@@ -154,10 +162,6 @@ def _controls(host: sandbox.Host, view: sandbox.View) -> dict[str, Any]:
         "tree": "subreaper",
         "key_file_readable": not own_user and view.rung == "process",
     }
-
-
-def _variables(db: Database, run: Run) -> dict[str, str]:
-    return {entry.name: entry.value for entry in vault.list_variables(db, run.project, run.environment)}
 
 
 def _bundle(session: Session, run: Run) -> SealedBundle | None:
@@ -278,14 +282,20 @@ class _Watch:
     def _insist(self, write: Any) -> None:
         """Write, and wait for a database that is away; the supervisor's deadline goes on running meanwhile."""
         give_up = time.monotonic() + 2 * self._lease.seconds
+        failed = False
         while True:
             try:
                 write()
                 return
             except (DatabaseUnreachable, DatabaseBusy):
+                failed = True
                 if time.monotonic() > give_up:
                     raise StaleToken from None
                 self._bench.stopping.wait(0.5)
+            except IntegrityError:
+                if not failed:
+                    raise
+                return  # the commit whose answer was lost had been made
 
     def _judge(self, said: dict[str, Any] | None, status: int | None) -> Outcome:
         """The supervisor's words as an outcome; without words its wait status."""
@@ -305,7 +315,7 @@ class _Watch:
         return Outcome(
             state=state,
             reason=reason,
-            message=message or self._sentence(reason, said),
+            message=_text(message or self._sentence(reason, said)),
             exit_code=said.get("exit_code"),
             signal=said.get("signal"),
             result=self._left.get("result"),
@@ -356,6 +366,11 @@ def _finish(bench: Bench, run: Run, lease: Lease, outcome: Outcome) -> None:
             if time.monotonic() > give_up:
                 return
             bench.stopping.wait(0.5)
+
+
+def _text(message: str | None) -> str | None:
+    """A sentence every database takes: a path may hold bytes that are no text."""
+    return None if message is None else message.encode(errors="replace").decode().replace("\0", "?")
 
 
 def _deadline(lease: Lease) -> int:

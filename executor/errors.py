@@ -7,7 +7,7 @@ class ExecutorError(Exception):
     """the run could not be executed"""
 
     hint: str | None = None
-    exit_code = 125
+    exit_code = 1
 
     def __init__(self, **names: Any) -> None:
         self.names = names
@@ -32,12 +32,14 @@ class UnknownRun(ExecutorError):
     """no run "{reference}" """
 
     hint = "list them: sealrun runs list"
+    exit_code = 2
 
 
 class AmbiguousRun(ExecutorError):
     """ "{reference}" is the beginning of {count} run ids"""
 
     hint = "give more of it"
+    exit_code = 2
 
 
 class RunOver(ExecutorError):
@@ -48,24 +50,28 @@ class TargetMissing(ExecutorError):
     """there is no file {path}"""
 
     hint = "a relative path is read from the source root {root}"
+    exit_code = 125
 
 
 class TargetOutside(ExecutorError):
     """{path} is not beneath the source root {root}"""
 
     hint = "start the run from the folder the code belongs to"
+    exit_code = 125
 
 
 class SourceIsHome(ExecutorError):
     """the source root would be {root}, and a run may not read a whole home folder"""
 
     hint = "put the job into a folder of its own, or run `sealrun init` in the folder it belongs to"
+    exit_code = 125
 
 
 class InterpreterMissing(ExecutorError):
     """no Python interpreter for the run: {why}"""
 
     hint = "choose one with --python PATH, or make a .venv in the source root"
+    exit_code = 125
 
 
 class SettingsFileBroken(ExecutorError):

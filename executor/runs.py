@@ -11,7 +11,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, insert, or_, update
 from sqlmodel import Session, col, select
 
-from executor.errors import RunOver
+from executor.errors import RunOver, UnknownRun
 from executor.models import Attempt, ReceiptSecret, Result, Run
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, utc_now
@@ -117,11 +117,7 @@ def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run,
         run = cast(Run, taken[0])
         now = _moment(session, db)
         if run.attempt > 1:
-            session.exec(
-                update(Attempt)
-                .where(col(Attempt.run_id) == run_id, col(Attempt.state) == "claimed")
-                .values(state="lost", reason="lost", finished_at=now)
-            )
+            _lose_claimed(session, run_id, now)
         session.add(
             Attempt(
                 run_id=run_id, number=run.attempt, fencing_token=run.fencing_token, worker=offer.worker, claimed_at=now
@@ -248,14 +244,21 @@ def finish(db: Database, lease: Lease, outcome: Outcome, *, if_expired: bool = F
 
 
 def give_back(db: Database, lease: Lease, outcome: Outcome, *, if_expired: bool = False) -> bool:
-    """An attempt was lost and the run may have another: back to `pending`, free to be claimed."""
+    """An attempt was lost and the run may have another: back to `pending`, free to be claimed. Its token ends here."""
     with db.writing() as session:
         now = _moment(session, db)
         if not _write(
             session,
             update(Run)
             .where(held(lease), col(Run.state).not_in(OVER), *_expired(db, if_expired))
-            .values(state="pending", lease_owner=None, lease_until=None, rung_at=now),
+            .values(
+                state="pending",
+                # The attempt has its outcome: a worker that wakes up late must not write another, nor hold the run.
+                fencing_token=Run.fencing_token + 1,
+                lease_owner=None,
+                lease_until=None,
+                rung_at=now,
+            ),
         ):
             return False
         _end_attempt(session, lease, outcome, now)
@@ -267,6 +270,7 @@ def cancel(db: Database, run_id: str, actor: str) -> bool:
 
     Raises:
         RunOver: an outcome is committed; it stands.
+        UnknownRun: there is none of this id.
     """
     with db.writing() as session:
         now = _moment(session, db)
@@ -278,6 +282,7 @@ def cancel(db: Database, run_id: str, actor: str) -> bool:
             .where(col(Run.id) == run_id, claimable(db))
             .values(**ended, **request, lease_owner=None, lease_until=None),
         ):
+            _lose_claimed(session, run_id, now)
             return True
         if not _write(
             session,
@@ -286,7 +291,9 @@ def cancel(db: Database, run_id: str, actor: str) -> bool:
             .where(col(Run.cancel_requested_at).is_(None))
             .values(**request),
         ):
-            state = session.exec(select(Run.state).where(Run.id == run_id)).one()
+            state = session.exec(select(Run.state).where(Run.id == run_id)).first()
+            if state is None:
+                raise UnknownRun(reference=run_id)
             if state in OVER:
                 raise RunOver(run=run_id[:8], state=state)
     return False
@@ -387,6 +394,15 @@ def held(lease: Lease) -> ColumnElement[bool]:
 
 def _expired(db: Database, asked: bool) -> list[ColumnElement[bool]]:
     return [or_(col(Run.lease_until).is_(None), col(Run.lease_until) < db.now())] if asked else []
+
+
+def _lose_claimed(session: Session, run_id: str, now: datetime) -> None:
+    """An attempt that did not reach its gate, and whose lease is over, was lost."""
+    session.exec(
+        update(Attempt)
+        .where(col(Attempt.run_id) == run_id, col(Attempt.state) == "claimed")
+        .values(state="lost", reason="lost", finished_at=now)
+    )
 
 
 def _end_attempt(session: Session, lease: Lease, outcome: Outcome, now: datetime) -> None:

@@ -68,7 +68,7 @@ class Settings:
     store: StoreSettings
     broker_url: str | None = field(repr=False)
     project: str | None
-    environment: str
+    environment: str | None
     lease: int
     term_grace: int
     log_bytes: int
@@ -96,7 +96,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         store=store,
         broker_url=reading.value(BROKER_URL, _broker_url, None),
         project=reading.value(PROJECT, str, None),
-        environment=reading.value(ENVIRONMENT, str, "default"),
+        environment=reading.value(ENVIRONMENT, str, None),
         lease=reading.value(LEASE, number(3, 3600), 30),
         term_grace=reading.value(TERM_GRACE, number(0, 3600), 10),
         log_bytes=reading.value(LOG_LIMIT, number(1, 4096), 64) << 20,

@@ -1,7 +1,6 @@
 """Where a run's code and its interpreter are: found at submission, and turned into paths to open in the worker."""
 
 import os
-import pwd
 import subprocess
 import sys
 import tomllib
@@ -13,6 +12,7 @@ from typing import Any
 from executor.errors import InterpreterMissing, SettingsFileBroken, SourceIsHome, TargetMissing, TargetOutside
 from executor.models import Run
 from executor.supervisor.environment import base_environment
+from executor.supervisor.sandbox import users_home
 from executor.supervisor.workspace import Workspace
 
 PROJECT_FILE = ".sealrun.toml"
@@ -148,7 +148,7 @@ def _marked(folder: Path) -> Path | None:
 
 
 def _homes() -> Iterator[Path]:
-    yield Path(pwd.getpwuid(os.geteuid()).pw_dir).resolve()
+    yield users_home().resolve()
     if (home := os.environ.get("HOME", "")).startswith("/"):
         yield Path(home).resolve()
 

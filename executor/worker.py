@@ -23,7 +23,7 @@ from executor.models import Run
 from executor.runs import Offer
 from executor.settings import Settings
 from executor.supervision import Zygote
-from executor.supervisor import sandbox
+from executor.supervisor import kernel, sandbox
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
 from secretstore.errors import SecretStoreError
@@ -95,6 +95,8 @@ class WorkerLife:
         if platform.system() != "Linux":
             raise WorkerUnsupported(system=platform.system())
         settings = self._settings
+        # Its environment holds the database's password: no process of the same user may read it from /proc.
+        kernel.harden()
         zygote = Zygote()
         zygote.start()
         self._ending.callback(zygote.stop)

@@ -9,14 +9,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], within: float, what: str) -> T:
-    """The first true answer of `look`, asked again and again for at most `within` seconds."""
+def eventually(look: Callable[[], T], within: float, what: str | Callable[[], str]) -> T:
+    """The first true answer of `look`, asked again and again for at most `within` seconds; else says what was not."""
     until = time.monotonic() + within
     while True:
         if found := look():
             return found
         if time.monotonic() > until:
-            raise AssertionError(f"not within {within:g} seconds: {what}")
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {within:g} seconds: {said}")
         time.sleep(0.01)
 
 

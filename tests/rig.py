@@ -244,7 +244,7 @@ class Rig:
 
     def ended(self, run_id: str, within: float = PATIENCE) -> Ended:
         """Wait until a run is over."""
-        eventually(lambda: self.view(run_id).over, within, f"run {run_id} is over: {self.view(run_id)}")
+        eventually(lambda: self.view(run_id).over, within, lambda: f"the run is over; {self.told(run_id)}")
         return Ended(self.view(run_id), self.printed(run_id, "stdout"), self.printed(run_id, "stderr"))
 
     def view(self, run_id: str) -> RunView:
@@ -262,10 +262,12 @@ class Rig:
     def says(self, run_id: str, word: str, within: float = PATIENCE) -> str:
         """Wait until a run has printed a word; returns all it has printed."""
         eventually(
-            lambda: word in self.printed(run_id) or self.view(run_id).over, within, f"run {run_id} prints {word}"
+            lambda: word in self.printed(run_id) or self.view(run_id).over,
+            within,
+            lambda: f"the run prints {word}; {self.told(run_id)}",
         )
         printed = self.printed(run_id)
-        assert word in printed, (self.view(run_id), printed, self.printed(run_id, "stderr"))
+        assert word in printed, self.told(run_id)
         return printed
 
     def pids(self, run_id: str, count: int) -> list[int]:
@@ -275,9 +277,15 @@ class Rig:
             lines = self.printed(run_id).splitlines()
             return [int(line.split()[1]) for line in lines if line.startswith("pid ")]
 
-        eventually(lambda: len(look()) >= count or self.view(run_id).over, PATIENCE, f"{count} process ids")
-        assert len(look()) == count, (self.view(run_id), self.printed(run_id, "stderr"))
+        eventually(lambda: len(look()) >= count or self.view(run_id).over, PATIENCE, lambda: self.told(run_id))
+        assert len(look()) == count, self.told(run_id)
         return look()
+
+    def told(self, run_id: str) -> str:
+        """All there is to say about a run that a test gave up on."""
+        printed = [self.printed(run_id, stream) for stream in ("stdout", "stderr")]
+        logs_ = [worker.said()[-3000:] for worker in self.workers]
+        return "\n".join(map(str, [self.view(run_id), *self.attempts(run_id), *printed, *logs_]))
 
     def place(self, run_id: str, attempt: int = 1) -> Path:
         """The workspace of an attempt."""

@@ -8,6 +8,7 @@ import ctypes
 import os
 import resource
 import struct
+import sys
 from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -54,9 +55,11 @@ def harden() -> None:
     """Make this process unreadable to others of its user and unable to leave a core file.
 
     A process that is not dumpable belongs to root in /proc: neither `/proc/PID/mem` nor `environ` nor ptrace
-    opens to the same user. The flag is lost at every exec, so each process of ours sets it itself.
+    opens to the same user. The flag is lost at every exec, so each process of ours sets it itself. Where there is no
+    Linux there is no worker: there it is the process that makes a key pair, and only its core file is prevented.
     """
-    _prctl(_PR_SET_DUMPABLE, 0)
+    if sys.platform == "linux":
+        _prctl(_PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

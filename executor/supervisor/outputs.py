@@ -25,8 +25,9 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> Non
         reporter: where it goes.
     """
     left, files = limit, 0
+    names: set[str] = set()
     for path, name in _walk(folder):
-        shown = name.encode(errors="surrogateescape").decode(errors="replace")
+        shown = _shown(name, names, reporter)
         if (files := files + 1) > FILES_LIMIT:
             reporter.withheld("…", f"more than {FILES_LIMIT:,} files were left")
             return
@@ -63,6 +64,17 @@ def _walk(folder: str) -> Iterator[tuple[str, str]]:
         for name in sorted([*names, *links]):
             path = os.path.join(place, name)
             yield path, str(Path(path).relative_to(folder))
+
+
+def _shown(name: str, taken: set[str], reporter: Reporter) -> str:
+    """A file's name as text, masked; masking must not make two names one."""
+    text = reporter.masker.mask_text(name.encode(errors="surrogateescape").decode(errors="replace"))
+    number, shown = 1, text
+    while shown in taken:
+        number += 1
+        shown = f"{text} ({number})"
+    taken.add(shown)
+    return shown
 
 
 def _has_secret(fd: int, name: str, reporter: Reporter) -> bool:

@@ -26,7 +26,7 @@ from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
 from secretstore.errors import SecretStoreError
 
 _DRAIN = 2.0  # seconds for what is left in the pipes once the tree is dead
-_FIRST_WAIT = 120.0  # seconds for the gate
+_OPENING = 120.0  # seconds for the opener; key services have shorter limits of their own
 
 
 def supervise(worker: socket.socket, values: socket.socket) -> int:
@@ -51,13 +51,13 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
             view=sandbox.View.from_json(job["view"]),
             bare=job["base"],
         )
-        go = _expect(receiver, Kind.GO)
-    except (EOFError, TimeoutError, WireBroken):
+        go = _expect(receiver, Kind.GO).json()
+    except (EOFError, WireBroken):
         return 1
-    attempt = Attempt(worker, receiver, reporter, job, waiting, go.json()["deadline"])
+    attempt = Attempt(worker, receiver, reporter, job, waiting, go)
     secrets: dict[str, bytes] = {}
     with values:
-        if go.json()["secrets"]:
+        if go["secrets"]:
             try:
                 secrets = attempt.receive(values)
             except (EOFError, TimeoutError, WireBroken):
@@ -93,7 +93,7 @@ class Attempt:
         reporter: Reporter,
         job: dict[str, Any],
         waiting: Waiting,
-        deadline: int,
+        go: dict[str, Any],
     ) -> None:
         self._worker = worker
         self._receiver = receiver
@@ -101,7 +101,8 @@ class Attempt:
         self._job = job
         self._waiting = waiting
         self._limits = Limits.from_json(job["limits"])
-        self._deadline = deadline
+        self._deadline: int = go["deadline"]
+        self._variables: dict[str, str] = go["variables"]
         self._lost = False
         self.reason: str | None = None
         self._kill_at: float | None = None
@@ -115,7 +116,7 @@ class Attempt:
         """
         receiver = Receiver(values)
         secrets: dict[str, bytes] = {}
-        deadline = time.monotonic() + _FIRST_WAIT
+        deadline = time.monotonic() + _OPENING
         while (left := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([values, self._worker], [], [], left)
             if self._worker in ready:
@@ -138,7 +139,7 @@ class Attempt:
         job, reporter = self._job, self._reporter
         try:
             reporter.register(Masker.build(secrets), self._limits.log_bytes, self._limits.result_bytes)
-            place = environment.build(job["base"], job["variables"], secrets)
+            place = environment.build(job["base"], self._variables, secrets)
             reporter.post(Kind.STARTED, {"aliases": place.aliases})
             child = self._waiting.start(place.entries)
         except (SupervisorError, SecretStoreError) as error:
@@ -248,7 +249,7 @@ class Attempt:
 
 
 def _expect(receiver: Receiver, kind: Kind) -> Frame:
-    frame = receiver.receive(_FIRST_WAIT)
+    frame = receiver.receive()
     if frame is None:
         raise EOFError
     if frame.kind is not kind:

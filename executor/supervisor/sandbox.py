@@ -146,7 +146,10 @@ def enter(view: View, parent: int, death_signal: int) -> None:
 
 def users_home() -> Path:
     """The home folder of the user the worker runs as, from the user database and not from the environment."""
-    return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:  # an id without a name, as containers are given: it has no home to keep out of
+        return Path("/nonexistent")
 
 
 def _own_mounts(view: View) -> None:

@@ -15,7 +15,7 @@ from secretstore.vault.places import Birth
 from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
 from secretstore.vault.sealed import sealed_bundle
 from secretstore.vault.secrets import delete_secret, history, list_secrets, put
-from secretstore.vault.variables import delete_variable, list_variables, set_variable
+from secretstore.vault.variables import delete_variable, list_variables, plain_variables, set_variable
 from secretstore.vault.views import EnvironmentView, ProjectView, SecretView, VariableView, VersionView
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "list_projects",
     "list_secrets",
     "list_variables",
+    "plain_variables",
     "put",
     "sealed_bundle",
     "set_project",

@@ -62,6 +62,12 @@ def list_variables(db: Database, project: str, environment: str | None = None) -
         return [_view(variable, where) for variable, where in rows]
 
 
+def plain_variables(session: Session, environment_id: str) -> dict[str, str]:
+    """Returns an environment's variables as a run is given them, read in the caller's transaction."""
+    query = select(Variable.name, Variable.value).where(Variable.environment_id == environment_id)
+    return dict(session.exec(query).all())
+
+
 def delete_variable(db: Database, project: str, environment: str, name: str, *, actor: Actor) -> None:
     """Deletes a variable.
 

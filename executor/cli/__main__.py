@@ -1,0 +1,5 @@
+"""`python -m executor.cli` is `sealrun`."""
+
+from executor.cli.main import main
+
+main()

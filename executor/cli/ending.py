@@ -1,0 +1,83 @@
+"""How a command ends: its exit code, and for an error one sentence and a hint. No traceback, and no text that saw a value."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import typer
+
+from executor.cli import screen
+from executor.errors import ExecutorError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141  # as a program that SIGPIPE ended
+
+
+def ended(act: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Carry a command out and return its exit code."""
+    try:
+        code = act(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has gone, as in `sealrun runs list | head`. Python would complain at exit, when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except (KeyboardInterrupt, EOFError):
+        screen.say("")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the outermost door: nothing may leave as a traceback
+        return told(error)
+
+
+def told(error: Exception) -> int:
+    """Say what went wrong; returns the exit code for it."""
+    from executor.supervisor.errors import SupervisorError
+    from secretstore.errors import SecretStoreError
+
+    if isinstance(error, ExecutorError | SupervisorError | SecretStoreError):
+        screen.complain(str(error).strip(), error.hint)
+        return exit_code(error)
+    if isinstance(error, typer.Abort):
+        screen.complain("nothing was done")
+        return 1
+    if isinstance(error, typer.TyperException):
+        return _misused(error)
+    # Its text might quote what it saw; its kind and place do not.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    screen.complain(
+        f"unexpected {type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}",
+        "this is a fault of sealrun; what it said is left out, as it may have seen a value",
+    )
+    return 1
+
+
+def exit_code(error: Exception) -> int:
+    """2 where the user named or typed something wrong, 125 where a run was not started for it, else 1."""
+    from secretstore import errors as store
+
+    wrong_words = (
+        store.SettingsProblem,
+        store.UnknownProject,
+        store.UnknownEnvironment,
+        store.UnknownSecret,
+        store.UnknownVariable,
+        store.NameRefused,
+        store.ValueRefused,
+    )
+    if isinstance(error, ExecutorError):
+        return error.exit_code
+    if isinstance(error, wrong_words) or type(error).__name__ == "NameTaken":
+        return 2
+    return 1
+
+
+def _misused(error: typer.TyperException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(error.format_message() + "\n")
+        return error.exit_code
+    path = getattr(getattr(error, "ctx", None), "command_path", "sealrun")
+    text = error.format_message().strip().rstrip(".")
+    screen.complain(text[:1].lower() + text[1:], f"see: {path} --help")
+    return error.exit_code

@@ -1,0 +1,53 @@
+"""The list of commands, and how each is found: its module is imported when it is called, not when it is listed.
+
+SQLModel and Celery take some tenths of a second to import, which `sealrun --help` need not pay.
+"""
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+COMMANDS = {
+    "demo": "Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.",
+    "init": "Write .sealrun.toml in this folder, so that commands here need no -p.",
+    "project": "Create, list and delete projects.",
+    "secret": "Store secrets, list their names, delete them. Nothing shows a value.",
+    "variable": "Set, list and delete variables: plain configuration, never masked.",
+    "run": "Run a file, module, function or command with its project's secrets.",
+    "runs": "List, show, follow and cancel runs, and download what they left.",
+    "worker": "Execute runs on this machine until stopped.",
+    "up": "Start an embedded broker and a worker, until Ctrl-C.",
+    "doctor": "Say what is in force here, what is missing and how to mend it.",
+    "migrate": "Bring the database's tables to this version.",
+    "audit": "List and verify the record of who changed what.",
+}
+
+
+class Sealrun(TyperGroup):
+    """The root command."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """What the list of commands needs: a name and a sentence."""
+        sentence = COMMANDS.get(cmd_name)
+        return sentence and TyperCommand(cmd_name, help=sentence, rich_markup_mode=self.rich_markup_mode)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command itself."""
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # names only, for "did you mean"
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and load(name, self.rich_markup_mode), rest
+
+
+def load(name: str, markup: Any = None) -> Any:
+    """A command, from the module of its name."""
+    app: typer.Typer = importlib.import_module(f"executor.cli.{name}").app
+    app.rich_markup_mode = markup
+    command = typer.main.get_command(app)
+    command.name = name
+    return command

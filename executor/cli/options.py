@@ -1,0 +1,16 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Project = Annotated[
+    str | None,
+    typer.Option("-p", "--project", metavar="PROJECT", help="The project (else SEALRUN_PROJECT, else .sealrun.toml)."),
+]
+Environment = Annotated[
+    str | None,
+    typer.Option("-e", "--environment", metavar="ENV", help='The environment (else SEALRUN_ENV, else "default").'),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -1,0 +1,86 @@
+"""`sealrun variable`: set, list, delete plain configuration."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from executor.cli import desk, options, screen
+from executor.cli.secret import require_environment
+from secretstore import vault
+from secretstore.naming import check_variable_name
+
+app = typer.Typer(
+    help="Set, list and delete variables: plain configuration, shown openly and never masked.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.")]
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    value: Annotated[
+        str | None, typer.Argument(metavar="[VALUE]", help="The value; read from stdin if left out.")
+    ] = None,
+    project: options.Project = None,
+    environments: Annotated[
+        list[str] | None,
+        typer.Option("-e", "--environment", metavar="ENV", help="The environment; repeat it to set several."),
+    ] = None,
+    create_env: Annotated[
+        bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")
+    ] = False,
+) -> None:
+    """Set a variable. Anyone who may list sees its value: a password belongs into a secret."""
+    check_variable_name(name)
+    at = desk.sit_down()
+    project = desk.project_named(at.settings, project)
+    places = environments or [desk.environment_named(at.settings, None)]
+    for environment in places:
+        require_environment(at, project, environment, create_env)
+    if value is None:
+        value = _read(name)
+    for environment in places:
+        vault.set_variable(at.db, project, environment, name, value, actor=at.actor)
+        screen.say(f"set {name} in {project}/{environment}")
+
+
+@app.command("list")
+def list_(
+    project: options.Project = None, environment: options.Environment = None, json: options.Json = False
+) -> None:
+    """List variables with their values, of all environments unless -e says one."""
+    at = desk.sit_down()
+    found = vault.list_variables(at.db, desk.project_named(at.settings, project), environment)
+    if json:
+        screen.show_json(found)
+        return
+    rows = [
+        (entry.name, entry.environment, entry.value, screen.moment(entry.updated_at), entry.updated_by)
+        for entry in found
+    ]
+    screen.table(("variable", "environment", "value", "updated", "by"), rows, ("bold",))
+
+
+@app.command()
+def delete(
+    name: Name,
+    project: options.Project = None,
+    environment: options.Environment = None,
+    yes: options.Yes = False,
+) -> None:
+    """Delete a variable."""
+    at = desk.sit_down()
+    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
+    vault.get_environment(at.db, project, environment)
+    desk.confirm(f"delete variable {name} of {project}/{environment}", yes)
+    vault.delete_variable(at.db, project, environment, name, actor=at.actor)
+    screen.say(f"deleted variable {name} of {project}/{environment}")
+
+
+def _read(name: str) -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt(f"value of {name}", err=True))
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    return text.removesuffix("\n")

@@ -1,0 +1,202 @@
+"""A run's life as a state machine: two workers, a canceller and a janitor act in any order that Hypothesis finds."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlmodel import select
+
+from executor import database, runs
+from executor.errors import RunOver
+from executor.models import Attempt, Run
+from executor.runs import ATTEMPTS_LIMIT, OVER, GateShut, Lease, Offer, Outcome
+from secretstore.database import Database
+from tests.executor.conftest import Bench
+
+WORKERS = st.sampled_from(["w1", "w2"])
+OUTCOMES = st.sampled_from(
+    [Outcome("succeeded", exit_code=0), Outcome("failed", "exit_code", exit_code=1), Outcome("cancelled", "cancelled")]
+)
+
+
+@dataclass
+class Seen:
+    """What has been observed, and may never be taken back."""
+
+    token: int = 0
+    attempt: int = 0
+    over: str | None = None
+
+
+class LifeOfARun(RuleBasedStateMachine):
+    """I6, I7. The oracle knows nothing of how `runs` works: it holds what was promised against what is stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.mkdtemp(prefix="sealrun-test-")
+        self.db = Database(f"sqlite:///{self.folder}/sealrun.db")
+        database.migrate(self.db)
+        self.bench = Bench()
+        self.leases: dict[str, list[Lease]] = {"w1": [], "w2": []}
+        self.outcomes: dict[int, str] = {}
+        self.passed: set[int] = set()
+        self.cancelling = False
+        self.seen = Seen()
+
+    def teardown(self) -> None:
+        self.db.close()
+        shutil.rmtree(self.folder)
+
+    @initialize(retry=st.booleans())
+    def submit(self, retry: bool) -> None:
+        self.retry = retry
+        self.run_id = self.bench.create(self.db, retry_when_lost=retry)
+
+    @rule(worker=WORKERS, seconds=st.sampled_from([30, -1]))
+    def claim(self, worker: str, seconds: float) -> None:
+        before = self.row()
+        offer = Offer(worker=worker, host="here", queues=("sealrun",), rung="landlock")
+        claimed = runs.claim(self.db, self.run_id, offer, seconds)
+        if claimed is None:
+            return
+        lease = claimed[1]
+        assert before.state == "pending" and not self.cancelling
+        assert not self.good(before), "a good lease was taken over"
+        assert lease.token > before.fencing_token and lease.attempt == before.attempt + 1 <= ATTEMPTS_LIMIT
+        self.leases[worker].append(lease)
+
+    @precondition(lambda self: any(self.leases.values()))
+    @rule(data=st.data())
+    def pass_gate(self, data: st.DataObject) -> None:
+        lease, before = self.some_lease(data), self.row()
+        try:
+            runs.pass_gate(self.db, lease, lambda _: None, rung="landlock", controls={})
+        except GateShut:
+            assert self.row() == before
+        else:
+            assert before.fencing_token == lease.token and self.good(before) and not self.cancelling
+            assert lease.attempt not in self.passed, "an attempt passed its gate twice"
+            self.passed.add(lease.attempt)
+
+    @precondition(lambda self: any(self.leases.values()))
+    @rule(data=st.data(), seconds=st.sampled_from([30, -1]))
+    def renew(self, data: st.DataObject, seconds: float) -> None:
+        """With less than nothing it expires."""
+        lease, before = self.some_lease(data), self.row()
+        renewal = runs.renew(self.db, Lease(lease.run_id, lease.attempt, lease.token, seconds))
+        if renewal.held:
+            assert before.fencing_token == lease.token and before.state not in OVER
+            assert lease.attempt not in self.outcomes, "an attempt with an outcome renewed its lease"
+            assert renewal.cancel_requested == self.cancelling
+        else:
+            assert self.row() == before
+
+    @precondition(lambda self: any(self.leases.values()))
+    @rule(data=st.data(), outcome=OUTCOMES)
+    def finish(self, data: st.DataObject, outcome: Outcome) -> None:
+        lease, before = self.some_lease(data), self.row()
+        if runs.finish(self.db, lease, outcome):
+            assert before.fencing_token == lease.token and before.state not in OVER
+            self.committed(lease.attempt, outcome.state)
+        else:
+            assert self.row() == before
+
+    @precondition(lambda self: any(self.leases.values()))
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        lease, before = self.some_lease(data), self.row()
+        if runs.give_back(self.db, lease, Outcome("lost", "lost")):
+            assert before.fencing_token == lease.token and before.state not in OVER
+            self.committed(lease.attempt, "lost")
+        else:
+            assert self.row() == before
+
+    @rule()
+    def cancel(self) -> None:
+        before = self.row()
+        try:
+            at_once = runs.cancel(self.db, self.run_id, "bob")
+        except RunOver:
+            assert before.state in OVER and self.row() == before
+            return
+        assert before.state not in OVER
+        self.cancelling = True
+        assert at_once == (self.row().state == "cancelled")
+        assert not (at_once and self.good(before)), "cancelled behind the back of a worker that has it"
+
+    @rule()
+    def settle(self) -> None:
+        before = self.row()
+        for _, state in runs.end_lost(self.db):
+            assert before.state not in OVER and not self.good(before)
+            if state == "pending":
+                assert self.retry and not self.cancelling
+                self.committed(before.attempt, "lost")
+            elif before.attempt not in self.outcomes:
+                self.committed(before.attempt, state)
+
+    @invariant()
+    def tokens_only_grow(self) -> None:
+        """I6."""
+        if not hasattr(self, "run_id"):
+            return
+        row = self.row()
+        assert row.fencing_token >= self.seen.token and row.attempt >= self.seen.attempt
+        self.seen.token, self.seen.attempt = row.fencing_token, row.attempt
+
+    @invariant()
+    def what_is_over_stays_as_it_is(self) -> None:
+        """I6, I7."""
+        if not hasattr(self, "run_id"):
+            return
+        row = self.row()
+        if self.seen.over is not None:
+            assert row.state == self.seen.over
+        if row.state in OVER:
+            self.seen.over = row.state
+            assert row.finished_at is not None and row.lease_until is None
+            assert runs.unclaimed(self.db, self.bench.offer, 0, 9) == []
+
+    @invariant()
+    def each_attempt_keeps_its_outcome(self) -> None:
+        """I6: an attempt's row says what was committed for it, and never something else later."""
+        if not hasattr(self, "run_id"):
+            return
+        with self.db.reading() as session:
+            rows = session.exec(select(Attempt).order_by(Attempt.number)).all()
+        for row in rows:
+            if row.number in self.outcomes:
+                assert row.state == self.outcomes[row.number]
+            elif row.state not in ("claimed", "running"):
+                self.outcomes[row.number] = row.state
+        assert sum(row.state in ("claimed", "running") for row in rows) <= 1
+
+    def committed(self, attempt: int, state: str) -> None:
+        assert attempt not in self.outcomes, "a second outcome for one attempt"
+        self.outcomes[attempt] = state
+
+    def some_lease(self, data: st.DataObject) -> Lease:
+        worker = data.draw(st.sampled_from([name for name, held in self.leases.items() if held]))
+        return data.draw(st.sampled_from(self.leases[worker]))
+
+    def row(self) -> Run:
+        with self.db.reading() as session:
+            return session.exec(select(Run).where(Run.id == self.run_id)).one()
+
+    def good(self, row: Run) -> bool:
+        """Whether somebody's lease is good: leases here last half a minute, or are over."""
+        return row.lease_until is not None and row.lease_until > self.now()
+
+    def now(self) -> object:
+        from secretstore.timestamps import utc_now
+
+        return utc_now()
+
+
+TestLifeOfARun = LifeOfARun.TestCase
+TestLifeOfARun.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
