@@ -29,6 +29,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy import text
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -133,9 +135,10 @@ class Sealrun:
     def submit(self, values: dict[str, str]) -> float:
         from executor import history, logs
 
+        self._environment(values)
         began = time.time()
         run_id = self._send(values)
-        while not history.show(self.db, run_id).over:
+        while self._state(run_id) not in ("succeeded", "failed"):
             time.sleep(0.002)
         run = history.show(self.db, run_id)
         assert run.state == "succeeded", run.message
@@ -144,14 +147,17 @@ class Sealrun:
         return float(logs.read(self.db, run_id)[0][0].data.split()[0]) - began
 
     def burst(self, count: int, values: dict[str, str]) -> float:
-        from executor import history
-
         began = time.time()
         left = [self._send(values) for _ in range(count)]
         while left:
-            left = [run_id for run_id in left if history.state_of(self.db, run_id) not in ("succeeded", "failed")]
+            left = [run_id for run_id in left if self._state(run_id) not in ("succeeded", "failed")]
             time.sleep(0.005)
         return count / (time.time() - began)
+
+    def _state(self, run_id: str) -> str:
+        """As light a question as the naive task's results are asked with."""
+        with self.db.engine.connect() as connection:
+            return str(connection.execute(text("select state from executor_run where id = :id"), {"id": run_id}).scalar())
 
     def _send(self, values: dict[str, str]) -> str:
         from executor.runs import RunSpec

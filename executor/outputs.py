@@ -1,7 +1,7 @@
 """Files a run left: stored in pieces under its token, listed, and written out again."""
 
-import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -66,16 +66,18 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
         if not parts or ".." in parts or PurePosixPath(file.path).is_absolute():
             continue
         target = folder.joinpath(*parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if not target.parent.resolve().is_relative_to(folder.resolve()):
             continue
-        partial = target.with_name(f".{target.name}.part")
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-        with open(partial, "xb") as out:
-            for data in _pieces(db, run_id, attempt, file.path):
-                out.write(data)
-        os.replace(partial, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Of no name that a run could have chosen, and not longer than one.
+        partial = target.with_name(f".{secrets.token_hex(16)}.part")
+        try:
+            with open(partial, "xb") as out:
+                for data in _pieces(db, run_id, attempt, file.path):
+                    out.write(data)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
         written.append(target)
     return written
 

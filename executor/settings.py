@@ -105,7 +105,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         workspaces=reading.value(WORKSPACES, absolute_path, _default_workspaces(store.home)),
         run_uids=reading.value(RUN_UIDS, _uids, range(60706, 61184)),
     )
-    if settings.workspaces.is_relative_to(store.home):
+    if settings.workspaces.resolve().is_relative_to(store.home.resolve()):
         reading.problems.append(f"{WORKSPACES.name} lies beneath SEALRUN_HOME, which no run may reach into")
     reading.finish()
     return settings
@@ -117,15 +117,15 @@ def read_here() -> Settings:
 
 
 def _broker_url(text: str) -> str:
-    scheme = text.partition("://")[0]
-    if scheme not in ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp"):
+    scheme, mark, _ = text.partition("://")
+    if not mark or scheme not in ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp"):
         raise Unacceptable("is no URL of a broker sealrun knows: redis://…, rediss://…, amqp://…")
     return text
 
 
 def _uids(text: str) -> range:
     first, dash, last = text.partition("-")
-    if not (first.isdigit() and (last.isdigit() if dash else True)):
+    if not all(end.isascii() and end.isdigit() and len(end) <= 10 for end in ([first, last] if dash else [first])):
         raise Unacceptable("is not a range of user ids, as in 60706-61183")
     low, high = int(first), int(last or first)
     if not 0 < low <= high < 2**31:

@@ -1,6 +1,7 @@
 """A worker's life beside Celery's: its zygote, its heartbeat, its janitor, and the way from a bell to a run."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import platform
@@ -14,7 +15,7 @@ from typing import Any
 from celery import Celery
 from sqlmodel import col, select
 
-from executor import janitor, workers
+from executor import janitor, runs, workers
 from executor.database import open_database
 from executor.dispatch import Bench, dispatch
 from executor.embedded import broker
@@ -157,8 +158,28 @@ class WorkerLife:
         if bench.active:
             self._idle_since = time.monotonic()
         elif patience and time.monotonic() - self._idle_since > patience:
-            bench.stopping.set()
-            os.kill(os.getpid(), signal.SIGTERM)
+            if self._let_go(bench):
+                bench.stopping.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+            else:
+                self._idle_since = time.monotonic()
+
+    def _let_go(self, bench: Bench) -> bool:
+        """Give up the lock that tells submitters of this worker, and only then look for a last run.
+
+        A run accepted before is found here; whoever submits one after finds the lock free and starts the next worker.
+        """
+        lock = self._app.conf.get("sealrun_standby_lock")
+        if lock is None:
+            return True
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        try:
+            if not runs.unclaimed(bench.db, bench.offer, 0, 1):
+                return True
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, SecretStoreError):
+            return True  # another has started a worker already, or there is no database to have runs in
+        return False
 
 
 def _forbidden(settings: Settings) -> list[Path]:

@@ -100,7 +100,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(8)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -311,6 +311,9 @@ class Rig:
                 worker.end()
         finally:
             self._ending.close()
+            if self.settings.broker_url is None:
+                with broker(self.home):
+                    pass  # the last to let go stops it, where a killed worker could not
             self._delete_queue()
             self.app.close()
             self.db.engine.dispose()

@@ -36,7 +36,12 @@ def complain(sentence: str, hint: str | None = None) -> None:
 
 def show_json(document: Any) -> None:
     """One JSON document, to stdout."""
-    sys.stdout.write(json.dumps(plain_data(document), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(document) + "\n")
+
+
+def json_text(document: Any) -> str:
+    """JSON as it is shown, indented; characters a terminal could act on are escaped."""
+    return printable_lines(json.dumps(plain_data(document), indent=2, ensure_ascii=False))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
@@ -100,6 +105,11 @@ def plain_data(value: Any) -> Any:
 def printable(text: str) -> str:
     """Text that moves no cursor and rings no bell, whoever chose it."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, for several lines; inside a JSON text each escape stands for the character it replaces."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def paint(text: str, style: str, stream: Any) -> str:

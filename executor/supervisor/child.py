@@ -18,7 +18,7 @@ from executor.supervisor.errors import StartFailed
 ENTRY = (Path(__file__).parent / "entry.py").read_bytes()
 _COMPILED = marshal.dumps(compile(ENTRY, "<sealrun>", "exec"))
 _TAG = sys.implementation.cache_tag
-# The interpreter is told to read its program from descriptor 3: no file of ours has to be readable to the run. Where it
+# The interpreter is told to read its program from a descriptor: no file of ours has to be readable to the run. Where it
 # is of our own version it takes the compiled form, which saves it two milliseconds.
 _BOOTSTRAP = (
     "import os,sys,marshal;f=os.fdopen(3,'rb');t,a,b=f.readline().split();c,s=f.read(int(a)),f.read(int(b));"
@@ -26,7 +26,8 @@ _BOOTSTRAP = (
 )
 _MARSHAL_VERSION = 2  # the last one without references: every Python from 3.0 reads it
 
-_PAYLOAD_FD, _RESULT_FD = 3, 4
+# In the run: the entry program and then the word to go; the result; the environment, once the word was given.
+_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD = 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,33 @@ class Child:
 
 
 class Waiting:
-    """A process that is forked and bound, holds nothing, and starts its program when it is given its environment.
+    """A process that is forked and bound, holds nothing, and waits for its environment.
 
-    Forked before a value arrives, it never had a copy of one; and the binding is done while the gate is being passed.
+    The gate is being passed and the values are being opened while an interpreter starts; nothing of the run's target is
+    touched before `start`, and nothing that the process prints is read before the masker stands. Forked before a value
+    arrives, it never has a copy of one that is not its own.
     """
 
-    def __init__(self, child: Child, target: Mapping[str, Any], go: socket.socket, trouble: int) -> None:
+    def __init__(self, child: Child, target: Mapping[str, Any], source: int, environment: int, trouble: int) -> None:
         self._child = child
-        self._target = target
-        self._go = go
+        self._target = dict(target)
+        self._source = source
+        self._environment = environment
         self._trouble = trouble
 
     def start(self, entries: Mapping[bytes, bytes]) -> Child:
-        """Hand over the environment and let it exec.
+        """Hand over the environment and say go.
 
         Raises:
             StartFailed: the folder or the program is not there, or a binding was refused by the kernel.
         """
-        payload = _payload(self._target, entries)
-        with self._go, contextlib.suppress(BrokenPipeError):
-            socket.send_fds(self._go, [b"!"], [payload])
-        os.close(payload)
+        # marshal, because it is built in: a run does not pay for importing json.
+        document = marshal.dumps({"target": self._target, "environment": dict(entries)}, _MARSHAL_VERSION)
+        with os.fdopen(self._environment, "wb") as memory:
+            memory.write(document)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._source, b"!")
+        os.close(self._source)
         with os.fdopen(self._trouble, "rb") as trouble:
             why = trouble.read(4096).decode(errors="replace")
         if why:
@@ -74,10 +81,10 @@ class Waiting:
 def prepare(
     *, target: Mapping[str, Any], python: str, folder: str, view: sandbox.View, bare: Mapping[str, str]
 ) -> Waiting:
-    """Fork the run's own process and bind it; its program does not start before `Waiting.start`.
+    """Fork the run's own process and bind it; of its target nothing starts before `Waiting.start`.
 
-    A Python target is started with `bare` alone and receives its environment over a descriptor, so that
-    `/proc/PID/environ` of its interpreter holds no secret; a command is given all of it by exec, as it has to be.
+    An interpreter is started at once with `bare` alone and receives its environment over a descriptor, so that its
+    `/proc/PID/environ` holds no secret; a command is given all of it by exec, as it has to be.
 
     Args:
         target: `{"kind": "file" | "module" | "function" | "command", …}`, see `entry`.
@@ -86,26 +93,31 @@ def prepare(
         view: what it may reach.
         bare: environment without secrets.
     """
-    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(4)]
-    (out_read, out_write), (err_read, err_write), (result_read, result_write), (trouble_read, trouble_write) = pipes
+    pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
+    (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
+    (trouble_read, trouble_write), (source_read, source_write) = rest
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    go, waiting = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory that has no name in any file system
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         _become(
             lambda: sandbox.enter(view, parent, signal.SIGKILL),
-            target=target,
+            command=target["kind"] == "command",
             arguments=_arguments(target, python),
             bare={name.encode(): value.encode() for name, value in bare.items()},
             folder=folder,
-            streams=(null, out_write, err_write, waiting.fileno(), result_write),
+            streams=(null, out_write, err_write, source_read, result_write, environment),
             trouble=trouble_write,
         )
-    waiting.close()
-    for fd in (null, out_write, err_write, result_write, trouble_write):
+    for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
-    return Waiting(Child(pid, os.pidfd_open(pid), out_read, err_read, result_read), target, go, trouble_read)
+    child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
+    if target["kind"] != "command":
+        with contextlib.suppress(BrokenPipeError):
+            # Less than a pipe holds, so this does not wait for a reader.
+            os.write(source_write, b"%s %d %d\n" % (_TAG.encode(), len(_COMPILED), len(ENTRY)) + _COMPILED + ENTRY)
+    return Waiting(child, target, source_write, environment, trouble_read)
 
 
 def _arguments(target: Mapping[str, Any], python: str) -> list[str]:
@@ -115,24 +127,10 @@ def _arguments(target: Mapping[str, Any], python: str) -> list[str]:
     return [python, "-c", _BOOTSTRAP, shown, *target.get("argv", ())]
 
 
-def _payload(target: Mapping[str, Any], entries: Mapping[bytes, bytes]) -> int:
-    """The environment, and for Python entry program and target, in memory that has no name in any file system."""
-    fd = os.memfd_create("sealrun", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(fd), "wb") as memory:
-        # marshal, because it is built in: a run does not pay for importing json.
-        if target["kind"] == "command":
-            memory.write(marshal.dumps(dict(entries), _MARSHAL_VERSION))
-        else:
-            document = marshal.dumps({"target": dict(target), "environment": dict(entries)}, _MARSHAL_VERSION)
-            memory.write(b"%s %d %d\n" % (_TAG.encode(), len(_COMPILED), len(ENTRY)) + _COMPILED + ENTRY + document)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
 def _become(
     bind: Callable[[], None],
     *,
-    target: Mapping[str, Any],
+    command: bool,
     arguments: list[str],
     bare: dict[bytes, bytes],
     folder: str,
@@ -153,19 +151,12 @@ def _become(
         trouble = os.dup2(trouble, 220, inheritable=False)
         for position, fd in enumerate(high):
             os.dup2(fd, position, inheritable=True)
-        kernel.close_descriptors([_PAYLOAD_FD, _RESULT_FD, trouble])
+        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble])
         step = "enter its sandbox"
         bind()
         step = f"enter the folder {folder}"
         os.chdir(folder)
-        payload = _wait(socket.socket(fileno=_PAYLOAD_FD))
-        environment = bare
-        if target["kind"] == "command":
-            with os.fdopen(payload, "rb") as memory:
-                environment = marshal.load(memory)
-            os.close(_RESULT_FD)
-        else:
-            os.dup2(payload, _PAYLOAD_FD, inheritable=True)
+        environment = _wait() if command else bare
         step = f"start {arguments[0]}"
         if "/" in arguments[0]:
             os.execve(arguments[0], arguments, environment)
@@ -179,13 +170,16 @@ def _become(
     os._exit(127)
 
 
-def _wait(go: socket.socket) -> int:
-    """The descriptor of the payload; without one the gate stayed shut, and the process ends."""
-    with go:
-        _, fds, _, _ = socket.recv_fds(go, 1, 1)
-    if not fds:
+def _wait() -> dict[bytes, bytes]:
+    """A command's environment; without the word to go the gate stayed shut, and the process ends."""
+    if not os.read(_SOURCE_FD, 1):
         os._exit(0)
-    return fds[0]
+    os.lseek(_ENVIRONMENT_FD, 0, os.SEEK_SET)
+    with os.fdopen(_ENVIRONMENT_FD, "rb") as memory:
+        environment: dict[bytes, bytes] = marshal.load(memory)["environment"]
+    os.close(_SOURCE_FD)
+    os.close(_RESULT_FD)
+    return environment
 
 
 def _report(trouble: int, text: str) -> None:

@@ -1,7 +1,7 @@
 """Runs inside the run's own process and interpreter: takes its environment from a descriptor, then calls the target.
 
 The one file of sealrun that enters a run. Standard library only, any Python from 3.9, and no import before the
-environment is in place but those the interpreter has made already. It is sent over descriptor 3, so it has no path in
+environment is in place but those the interpreter has made already. It comes over descriptor 3, so it has no path in
 the run's world.
 """
 
@@ -10,12 +10,15 @@ import os
 import sys
 
 RESULT_FD = 4
+ENVIRONMENT_FD = 5
 source = globals().get("source")
 
 
 def main():
-    document = marshal.loads(source.read())
+    if not source.read(1):
+        os._exit(0)  # the gate stayed shut
     source.close()
+    document = environment()
     os.environ.clear()
     for name, value in document.pop("environment").items():
         os.environb[name] = value
@@ -35,6 +38,13 @@ def main():
     if target["kind"] == "function":
         finish()
         report({"result": returned, **note(returned)})
+
+
+def environment():
+    """What the supervisor has written into memory meanwhile; closed before anything else can see it."""
+    os.lseek(ENVIRONMENT_FD, 0, os.SEEK_SET)
+    with os.fdopen(ENVIRONMENT_FD, "rb") as memory:
+        return marshal.load(memory)
 
 
 def run_file(target):
@@ -98,7 +108,8 @@ def arguments(function, target):
 def convert(name, text, annotation):
     import datetime
 
-    annotation = getattr(annotation, "__name__", annotation)
+    # Postponed annotations are text, as the file spells them: `date`, `datetime.date`, `"date"`.
+    annotation = str(getattr(annotation, "__name__", annotation)).strip("'\"").rpartition(".")[2]
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     try:
         if annotation == "int":
@@ -130,39 +141,57 @@ def fresh_main(path):
 
 def problem(error, target):
     """Report an exception as data and print it as Python would, without the frames of this file."""
-    import traceback
-
     kind = type(error).__qualname__
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  # the user's own __str__ may raise anything
+        message = ""
     if isinstance(error, Mistake):
-        text = f"sealrun: {error}\n"
+        text = f"sealrun: {message}\n"
     else:
-        text = "".join(traceback.TracebackException.from_exception(strip(error)).format())
-        if isinstance(error, ImportError) and "No module named" in str(error):
+        text = formatted(error) or f"{kind}: {message}\n"
+        if isinstance(error, ImportError) and "No module named" in message:
             text += (
                 f"sealrun: this run's interpreter is {sys.executable}; "
                 "choose another with --python PATH, or a .venv in the source root\n"
             )
+    finish()
     try:
-        sys.stdout.flush()
-    finally:
         sys.stderr.write(text)
         sys.stderr.flush()
-    report({"problem": {"type": kind, "message": str(error), "traceback": text}})
+    except Exception:  # noqa: BLE001  # the target may have closed it, or put anything in its place
+        pass
+    report({"problem": {"type": kind, "message": message, "traceback": text}})
 
 
-def strip(error, seen=None):
+def formatted(error):
+    import traceback
+
+    try:
+        return "".join(traceback.TracebackException.from_exception(strip(error)).format())
+    except RecursionError:  # a chain too long for this Python
+        return None
+
+
+def strip(error):
     """Drop the frames of this file and of runpy from an exception and from those it was raised from."""
-    seen = seen or set()
-    if error is None or id(error) in seen:
-        return error
-    seen.add(id(error))
-    frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename in HIDDEN:
-        frame = frame.tb_next
-    error.__traceback__ = frame
-    strip(error.__cause__, seen)
-    strip(error.__context__, seen)
+    seen, left = set(), [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        frame = one.__traceback__
+        while frame is not None and hidden(frame.tb_frame):
+            frame = frame.tb_next
+        one.__traceback__ = frame
+        left += [one.__cause__, one.__context__]
     return error
+
+
+def hidden(frame):
+    # Before 3.11 runpy is not frozen and has a path.
+    return frame.f_code.co_filename in HIDDEN or frame.f_globals.get("__name__") == "runpy"
 
 
 def note(value):
@@ -193,7 +222,7 @@ def finish():
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105  # a run does not pay for importing contextlib
             stream.flush()
-        except (OSError, ValueError):
+        except Exception:  # noqa: BLE001  # the target may have put anything in its place
             pass
 
 

@@ -40,6 +40,13 @@ def test_overlapping_secrets_leave_no_tail(size: int) -> None:
     assert through(masker, b"<abababab>", size) == b"<***>"
 
 
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_a_secret_inside_another_does_not_end_its_mask(size: int) -> None:
+    """The longer secret stays masked behind the end of the one inside it."""
+    masker = Masker([b"outer-[inside01]-outer", b"[inside01]"])
+    assert through(masker, b"<outer-[inside01]-outer> <[inside01]>", size) == b"<***> <***>"
+
+
 @pytest.mark.parametrize("size", [1, 6, 100])
 def test_a_secret_that_is_the_start_of_another_hides_neither(size: int) -> None:
     """The longer secret is masked whole, the shorter one also where the longer one breaks off."""

@@ -1,0 +1,208 @@
+"""`sealrun demo`: the whole line, from sealed secret to finished run, with the product's own commands and examples."""
+
+import secrets
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+from executor.cli import desk, screen, verdict
+from executor.cli.desk import Desk
+from executor.cli.errors import DemoFailed, NoWorkerSeen
+from executor.cli.project import create_project
+from executor.cli.run import Submission, specify, tell
+from executor.cli.runs import file_line
+from executor.cli.secret import seal
+from executor.cli.target import parse
+from executor.cli.waiting import live_workers, unseen
+from executor.errors import SourceIsHome
+from executor.history import RunView
+from executor.source import PROJECT_FILE, source_root
+from secretstore import vault
+
+app = typer.Typer(help="Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.")
+
+PROJECT = "shop"
+DATABASE = "sqlite:///examples/shop.db"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the demo: what is typed after `sealrun run -p shop`, and what it shows."""
+
+    lesson: str
+    words: tuple[str, ...]
+    text: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] | None = None
+    masks: bool = False
+
+    @property
+    def command(self) -> str:
+        """As a user would type it."""
+        options = [f"--secret {name}" for name in self.secrets or ()]
+        options += [f"--arg {name}={text}" for name, text in self.text.items()]
+        return " ".join(["sealrun run -p", PROJECT, *options, *self.words])
+
+
+JOBS = (
+    Job(
+        "A job asks a database through its secret DATABASE_URL, and leaves two files.",
+        ("examples/report.py", "--since", "2026-01-01"),
+    ),
+    Job(
+        "A job prints its own secret, plain and in disguise. What leaves the run is masked.",
+        ("examples/leaky.py",),
+        secrets=("API_KEY",),
+        masks=True,
+    ),
+    Job(
+        "A function gets typed arguments; what it returns is the run's result.",
+        ("examples/forecast.py:forecast",),
+        text={"product": "TEA-SENCHA", "days": "3"},
+    ),
+    Job("A plain command finds the secrets in its environment too.", ("--", "sh", "examples/backup.sh")),
+)
+
+
+@app.command()
+def demo() -> None:
+    """Make the project "shop", seal secrets, run the examples with them, and show output, result and receipt."""
+    at = desk.sit_down()
+    if not at.settings.embedded and not live_workers(at.db):
+        raise NoWorkerSeen(since=unseen(at.db))
+    _heading("A project, its key pair, and secrets sealed to it")
+    create_project(at, PROJECT, [])
+    _seal_missing(at)
+    folder = _examples()
+    views = [_show(at, job, folder) for job in JOBS]
+    _receipt(views[0])
+    _goodbye(at, folder)
+
+
+def _seal_missing(at: Desk) -> None:
+    """Values are made up here and told to nobody; a secret that is there already is somebody's, and stays."""
+    there = {secret.name for secret in vault.list_secrets(at.db, PROJECT, desk.DEFAULT_ENVIRONMENT)}
+    values = {
+        "DATABASE_URL": DATABASE,
+        "API_KEY": f"demo-{secrets.token_urlsafe(24)}",
+        "BACKUP_KEY": secrets.token_urlsafe(32),
+    }
+    for name, value in values.items():
+        if name in there:
+            screen.say(f"{name} is sealed already")
+        else:
+            seal(at, PROJECT, desk.DEFAULT_ENVIRONMENT, name, value.encode())
+
+
+def _show(at: Desk, job: Job, folder: Path) -> RunView:
+    _heading(job.lesson)
+    screen.say(f"$ {job.command}", "bold")
+    wanted = parse(list(job.words))
+    given = list(job.secrets) if job.secrets is not None else None
+    spec = specify(
+        at, wanted, PROJECT, desk.DEFAULT_ENVIRONMENT, text=job.text, secrets=given, timeout=60, folder=folder
+    )
+    submission = Submission(at, spec)
+    heard = _Heard()
+    view = submission.follow(also=heard)
+    tell(view, json=False)
+    for file in view.outputs:
+        screen.say(f"left: {file_line(file)}")
+    if view.state != "succeeded":
+        raise DemoFailed(target=view.title, run=view.id[:8], why=verdict.sentence(view))
+    if job.masks and b"***" not in heard.data:
+        raise DemoFailed(target=view.title, run=view.id[:8], why="its output is not masked")
+    return view
+
+
+def _receipt(view: RunView) -> None:
+    _heading(f"The receipt of {view.title}")
+    assert view.receipt is not None
+    for name, text in verdict.receipt_facts(view.receipt):
+        for number, line in enumerate(text.split("\n")):
+            screen.say(f"{name if number == 0 else '':<8}  {line}")
+
+
+def _goodbye(at: Desk, folder: Path) -> None:
+    _heading("The key file")
+    keys = at.settings.store.keys
+    screen.say(f"Private keys are wrapped by {keys.removeprefix('local:')}")
+    screen.say("Keep a copy of it somewhere safe: losing it loses the secrets.")
+    _heading("The same by hand")
+    if folder != Path.cwd():
+        screen.show(f"cd {_shown(folder)}")
+    screen.show(f"sealrun project create {PROJECT}")
+    screen.show(f"printf %s {DATABASE} | sealrun secret set DATABASE_URL -p {PROJECT}")
+    screen.show(f"sealrun run -p {PROJECT} examples/report.py --since 2026-01-01")
+
+
+def _examples() -> Path:
+    """The folder that has `examples/` with ours in it: this one where it has them, else a new one beside or in /tmp.
+
+    Not a folder of sealrun's own: a run may read its source root, and neither SEALRUN_HOME nor the user's home.
+    """
+    here = Path.cwd()
+    if _has_ours(here / "examples") and _may_be_root(here):
+        return here
+    folder = here / "sealrun-demo"
+    try:
+        _copy(folder)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="sealrun-demo-"))
+        _copy(folder)
+    screen.say(f"copied the examples to {folder}")
+    return folder
+
+
+def _has_ours(folder: Path) -> bool:
+    return all((folder / name).is_file() and (folder / name).read_bytes() == data for name, data in _shipped())
+
+
+def _may_be_root(folder: Path) -> bool:
+    try:
+        return source_root(folder, None) == folder.resolve()
+    except SourceIsHome:
+        return False
+
+
+def _copy(folder: Path) -> None:
+    """Readable for everybody: a worker that is root lends a run a user id that owns nothing."""
+    examples = folder / "examples"
+    examples.mkdir(parents=True, exist_ok=True)
+    (folder / PROJECT_FILE).write_text(f'project = "{PROJECT}"\n')
+    for name, data in _shipped():
+        (examples / name).write_bytes(data)
+        (examples / name).chmod(0o644)
+    (folder / PROJECT_FILE).chmod(0o644)
+    for place in (folder, examples):
+        place.chmod(0o755)
+
+
+def _shipped() -> Iterator[tuple[str, bytes]]:
+    """In a wheel beside this package, in a checkout beside its root."""
+    package = Path(__file__).resolve().parent.parent
+    found = package / "examples" if (package / "examples").is_dir() else package.parent / "examples"
+    for path in sorted(found.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            yield path.name, path.read_bytes()
+
+
+def _shown(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
+
+
+def _heading(text: str) -> None:
+    screen.say(f"\n{text}", "bold")
+
+
+class _Heard:
+    """The output of one run, to see that the masker was at work."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def __call__(self, data: bytes) -> None:
+        self.data += data

@@ -1,0 +1,47 @@
+"""`sealrun init`: write .sealrun.toml."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from executor.cli import options, screen
+from executor.cli.errors import FolderUnwritable, ProjectFileExists
+from executor.source import PROJECT_FILE
+from secretstore.naming import check_environment_name, check_project_name
+
+app = typer.Typer(help="Write .sealrun.toml in this folder, so that commands here need no -p.")
+
+
+@app.command()
+def init(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PROJECT]", help="The project (else named after this folder).")
+    ] = None,
+    project: options.Project = None,
+    environment: options.Environment = None,
+) -> None:
+    """Write .sealrun.toml, which names the project and makes this folder the source root of runs started here."""
+    here = Path.cwd()
+    chosen = name or project or named_after(here)
+    check_project_name(chosen)
+    lines = [f'project = "{chosen}"']
+    if environment is not None:
+        check_environment_name(environment)
+        lines.append(f'environment = "{environment}"')
+    try:
+        with open(here / PROJECT_FILE, "x", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    except FileExistsError:
+        raise ProjectFileExists(path=here / PROJECT_FILE) from None
+    except OSError as error:
+        raise FolderUnwritable(path=here, why=(error.strerror or "").lower()) from None
+    screen.say(f"wrote {here / PROJECT_FILE}: commands in this folder are about project {chosen}")
+    screen.say(f"if it is not there yet: sealrun project create {chosen}")
+
+
+def named_after(folder: Path) -> str:
+    """A project name from a folder's: `My Shop` becomes `my-shop`."""
+    words = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:63].rstrip("-")
+    return words or "project"

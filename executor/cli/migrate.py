@@ -1,0 +1,29 @@
+"""`sealrun migrate`: bring the database to this version."""
+
+import typer
+
+from executor import database
+from executor.cli import screen
+from executor.settings import read_here
+from secretstore.database import Database
+from secretstore.settings import ensure_home
+
+app = typer.Typer(help="Bring the database's tables to this version.")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables to this version. Safe at any time, and by several at once."""
+    settings = read_here()
+    if settings.store.database_is_default:
+        ensure_home(settings.store.home)
+    db = Database(settings.store.database_url)
+    before = database.current(db)
+    database.migrate(db)
+    after = database.current(db)
+    screen.say(f"{db.url_shown}: {_told(after)}" + ("" if before == after else f", was {_told(before)}"))
+
+
+def _told(revisions: tuple[str | None, str | None]) -> str:
+    store, executor = (revision or "empty" for revision in revisions)
+    return f"secretstore {store}, executor {executor}"

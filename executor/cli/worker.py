@@ -1,0 +1,100 @@
+"""`sealrun worker`: the worker of `celery -A executor.celery_app worker`, with our own words around it."""
+
+import logging
+import os
+import platform
+import signal
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from celery import signals
+from celery.apps.worker import Worker as CeleryWorker
+from celery.exceptions import SecurityWarning
+from celery.utils.nodenames import default_nodename, host_format
+
+from executor.celery_app import QUEUE, make_app
+from executor.cli import screen
+from executor.errors import WorkerUnsupported
+from executor.settings import Settings, read_here
+
+app = typer.Typer(help="Execute runs on this machine until stopped.")
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[
+        int | None, typer.Option("-c", "--concurrency", metavar="N", min=1, help="Runs at a time (else one per CPU).")
+    ] = None,
+    queue: Annotated[str, typer.Option("-Q", "--queue", metavar="QUEUE", help="Queues, parted by commas.")] = QUEUE,
+    name: Annotated[str | None, typer.Option("-n", "--hostname", metavar="NAME", help="The worker's name.")] = None,
+    level: Annotated[str, typer.Option("-l", "--loglevel", metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    idle_exit: Annotated[float | None, typer.Option("--idle-exit", hidden=True)] = None,
+    standby_lock: Annotated[int | None, typer.Option("--standby-lock", hidden=True)] = None,
+) -> None:
+    """Execute runs on this machine. Ctrl-C lets those that run end; a second one ends them."""
+    if platform.system() != "Linux":
+        raise WorkerUnsupported(system=platform.system())
+    if level.upper() not in _LEVELS:
+        raise typer.BadParameter("one of debug, info, warning, error", param_hint="-l")
+    settings = read_here()
+    _log_to_stderr(level.upper())
+    celery = make_app(settings)
+    if idle_exit is not None:
+        celery.conf.sealrun_idle_exit = idle_exit
+    if standby_lock is not None:
+        os.set_inheritable(standby_lock, False)
+        celery.conf.sealrun_standby_lock = standby_lock
+    _greet(settings)
+    program = _Worker(
+        app=celery,
+        hostname=host_format(default_nodename(name)),
+        concurrency=concurrency,
+        queues=queue,
+        loglevel=getattr(logging, level.upper()),
+        quiet=True,
+    )
+    program.start()
+    raise typer.Exit(program.exitcode or 0)
+
+
+class _Worker(CeleryWorker):  # type: ignore[misc]  # Celery ships no types
+    """Celery's program without its banner and its warning about root, which is answered by a user id for each run."""
+
+    def on_before_init(self, **options: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)
+            super().on_before_init(**options)
+
+    def install_platform_tweaks(self, worker: Any) -> None:
+        super().install_platform_tweaks(worker)
+        # Celery would start itself again, with arguments it does not have; a hang-up is an end like TERM's.
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+
+
+def _greet(settings: Settings) -> None:
+    broker = "the embedded broker" if settings.broker_url is None else "the configured broker"
+    screen.say(f"sealrun worker: {broker}, runs in {settings.workspaces}")
+    if os.geteuid() == 0:
+        first, last = settings.run_uids.start, settings.run_uids.stop - 1
+        screen.say(f"sealrun worker: started as root, so each run is lent a user id of its own, {first} to {last}")
+
+
+def _log_to_stderr(level: str) -> None:
+    """Plain lines; of Celery only what is wrong, as its own lines speak of tasks and not of runs."""
+    signals.setup_logging.connect(_nothing, weak=False)
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
+    )
+    if level != "DEBUG":
+        for theirs in ("celery", "kombu", "amqp", "alembic"):
+            logging.getLogger(theirs).setLevel(max(logging.WARNING, getattr(logging, level)))
+
+
+def _nothing(**_: Any) -> None:
+    """Connected so that Celery leaves logging alone."""
+
+

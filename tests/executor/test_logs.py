@@ -1,0 +1,48 @@
+"""Output that is kept: in order, over attempts, and read on from where a reader stopped."""
+
+from datetime import UTC, datetime
+
+from executor import logs, runs
+from executor.logs import Piece, Place
+from executor.runs import Outcome
+from secretstore.database import Database
+from tests.executor.conftest import Bench
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def pieces(*sequences: int) -> list[Piece]:
+    return [Piece(number, "stdout" if number % 2 else "stderr", AT, b"\xff\0%d" % number) for number in sequences]
+
+
+def test_a_reader_goes_on_where_it_stopped(db: Database, bench: Bench) -> None:
+    """Nothing twice and nothing left out, whatever the steps; at the end the place stays where it is."""
+    lease = bench.running(db)
+    logs.append(db, lease, pieces(1, 2, 3))
+    first, place = logs.read(db, lease.run_id, limit=2)
+    assert (first, place) == (pieces(1, 2), Place(1, 2))
+    logs.append(db, lease, pieces(4))
+    rest, place = logs.read(db, lease.run_id, place)
+    assert (rest, place) == (pieces(3, 4), Place(1, 4))
+    assert logs.read(db, lease.run_id, place) == ([], Place(1, 4))
+
+
+def test_a_second_attempt_follows_the_first(db: Database, bench: Bench) -> None:
+    """Its sequence begins anew and still comes after all of the attempt before."""
+    lease = bench.running(db, retry_when_lost=True)
+    logs.append(db, lease, pieces(1, 2))
+    _, place = logs.read(db, lease.run_id)
+    runs.give_back(db, lease, Outcome("lost", "lost"))
+    second = bench.claim(db, lease.run_id)
+    bench.through(db, second)
+    logs.append(db, second, pieces(1))
+    assert logs.read(db, lease.run_id, place) == (pieces(1), Place(2, 1))
+    assert logs.read(db, lease.run_id)[0] == pieces(1, 2, 1)
+
+
+def test_each_run_has_its_own_output(db: Database, bench: Bench) -> None:
+    """Of an unknown run there is none."""
+    one, other = bench.running(db), bench.running(db)
+    logs.append(db, one, pieces(1))
+    assert logs.read(db, other.run_id) == ([], Place())
+    assert logs.read(db, "0" * 32) == ([], Place())

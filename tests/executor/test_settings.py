@@ -1,0 +1,116 @@
+"""The executor's settings: read once, all problems at once, and never a raw value on the screen."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from executor.settings import ALL_SETTINGS, Settings, read_here, read_settings
+from secretstore.errors import SettingsProblem
+
+HOME = {"SEALRUN_HOME": "/srv/sealrun"}
+
+
+def problems(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsProblem) as caught:
+        read_settings({**HOME, **environ})
+    return caught.value.problems
+
+
+def test_nothing_set_is_one_machine_with_its_own_broker() -> None:
+    """The defaults are the documented ones."""
+    settings = read_settings(HOME)
+    assert settings.embedded and settings.broker_url is None and settings.project is None
+    assert (settings.environment, settings.lease, settings.term_grace) == (None, 30, 10)
+    assert (settings.log_bytes, settings.result_bytes, settings.output_bytes) == (64 << 20, 1 << 20, 64 << 20)
+    assert settings.run_uids == range(60706, 61184)
+    assert f"sealrun-runs-{os.geteuid()}-" in settings.workspaces.name
+
+
+def test_what_is_set_is_taken() -> None:
+    """Sizes become bytes; a broker or a database that is configured is not embedded."""
+    settings = read_settings(
+        {
+            **HOME,
+            "SEALRUN_BROKER_URL": "rediss://:pw@broker/0",
+            "SEALRUN_LEASE_SECONDS": "60",
+            "SEALRUN_LOG_LIMIT_MIB": "2",
+            "SEALRUN_RESULT_LIMIT_KIB": "3",
+            "SEALRUN_OUTPUT_LIMIT_MIB": "0",
+            "SEALRUN_RUN_UIDS": "70000",
+            "SEALRUN_WORKSPACES": "/srv/runs",
+            "SEALRUN_PROJECT": "shop",
+            "SEALRUN_ENV": "staging",
+        }
+    )
+    assert not settings.embedded
+    assert (settings.lease, settings.log_bytes, settings.result_bytes, settings.output_bytes) == (60, 2 << 20, 3 << 10, 0)
+    assert (settings.run_uids, settings.workspaces) == (range(70000, 70001), Path("/srv/runs"))
+    assert (settings.project, settings.environment) == ("shop", "staging")
+    assert not read_settings({**HOME, "SEALRUN_DATABASE_URL": "postgresql://h/d"}).embedded
+
+
+def test_all_problems_are_told_at_once_without_a_value() -> None:
+    """I10: one look shows everything there is to mend, and a password that was put in the wrong place is not repeated."""
+    wrong = {setting.name: f"hunter2-{setting.name}" for setting in ALL_SETTINGS}
+    wrong["SEALRUN_ACTOR"] = "hunter2\n"
+    named = problems(wrong)
+    fine = {"SEALRUN_PROJECT", "SEALRUN_ENV"}  # any text is a name here; the store says which exist
+    assert {problem.split()[0] for problem in named} == {setting.name for setting in ALL_SETTINGS} - fine
+    assert "hunter2" not in "\n".join(named)
+
+
+@pytest.mark.parametrize(
+    "uids", ["", "0-5", "5-4", "-5", "5-", "a-b", "1-2-3", "²", "1-²", "٣", "9" * 5000, "2147483648", " 5"]
+)
+def test_user_ids_that_cannot_be_lent_are_refused(uids: str) -> None:
+    """Root is never lent, and whatever was typed is a sentence and no error of ours."""
+    (problem,) = problems({"SEALRUN_RUN_UIDS": uids})
+    assert problem.startswith("SEALRUN_RUN_UIDS ")
+
+
+@pytest.mark.parametrize("broker", ["http://x", "redis", "sqla+sqlite:///x", "filesystem://", "memory://", "//x"])
+def test_a_broker_that_is_no_doorbell_is_refused(broker: str) -> None:
+    """Only the transports sealrun is tested with."""
+    (problem,) = problems({"SEALRUN_BROKER_URL": broker})
+    assert problem.startswith("SEALRUN_BROKER_URL ") and "redis://" in problem
+
+
+def test_workspaces_do_not_lie_beneath_the_home(tmp_path: Path) -> None:
+    """No run may reach into SEALRUN_HOME, so its own place cannot be there: not by `..`, nor by a link."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "link").symlink_to(home)
+    for place in (home, home / "runs", tmp_path / "x" / ".." / "home" / "runs", tmp_path / "link" / "runs"):
+        (problem,) = problems({"SEALRUN_HOME": str(home), "SEALRUN_WORKSPACES": str(place)})
+        assert problem.startswith("SEALRUN_WORKSPACES ")
+    (tmp_path / "home2").mkdir()
+    read_settings({"SEALRUN_HOME": str(home), "SEALRUN_WORKSPACES": str(tmp_path / "home2")})
+
+
+def test_each_home_has_workspaces_of_its_own() -> None:
+    """A janitor clears what no worker of its own home holds, so two homes must not share a folder."""
+    places = {read_settings({"SEALRUN_HOME": home}).workspaces for home in ("/srv/a", "/srv/b")}
+    assert len(places) == 2
+
+
+def test_urls_with_passwords_stay_out_of_the_repr() -> None:
+    """I10: a settings object in a traceback shows neither broker nor database."""
+    settings = read_settings(
+        {**HOME, "SEALRUN_BROKER_URL": "redis://:hunter2@h", "SEALRUN_DATABASE_URL": "postgresql://u:hunter2@h/d"}
+    )
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_broker_url_may_come_from_a_file(tmp_path: Path) -> None:
+    """As container platforms hand out secrets."""
+    file = tmp_path / "broker"
+    file.write_text("redis://:pw@broker/0\n")
+    assert read_settings({**HOME, "SEALRUN_BROKER_URL_FILE": str(file)}).broker_url == "redis://:pw@broker/0"
+
+
+def test_the_process_environment_is_read_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`read_here` is the one reader of os.environ."""
+    monkeypatch.setenv("SEALRUN_HOME", "/srv/from-here")
+    settings: Settings = read_here()
+    assert settings.store.home == Path("/srv/from-here")

@@ -1,0 +1,229 @@
+"""What a run sees of the world around it: an environment, descriptors and files that are listed here in full (I3)."""
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import children, core_limit, descendants, environ, name
+from tests.rig import Rig, command, file, function, ordinary_account, rig
+
+ALLOWED = {
+    "PATH", "LANG", "HOME", "TMPDIR", "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR",
+}  # fmt: skip
+WORKERS_OWN = {"AWS_SECRET_ACCESS_KEY": "of-the-worker", "WORKER_TOKEN": "of-the-worker", "DATABASE_URL": "of-the-worker"}
+WAITING = """
+import os, pathlib, time
+print("ready", flush=True)
+go = pathlib.Path(os.environ["TMPDIR"], "go")
+until = time.monotonic() + 60
+while not go.exists() and time.monotonic() < until:
+    time.sleep(0.01)
+"""
+# Tries to read files and list folders; prints what came of each.
+PROBE = """
+import json, os, sys
+found = {}
+for path in sys.argv[1:]:
+    try:
+        found[path] = "listed" if os.path.isdir(path) and os.listdir(path) is not None else "read" + str(len(open(path, "rb").read(1)))
+    except OSError as error:
+        found[path] = type(error).__name__
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module", params=["of the tests' user", "of an ordinary user"])
+def place(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """A worker as root, which lends its runs user ids, and one that is not, where Landlock alone stands between."""
+    if request.param == "of an ordinary user":
+        account = ordinary_account()
+        if account is None:
+            pytest.skip("these tests run as an ordinary user: the other half tests the same")
+        options = {"account": account}
+    else:
+        options = {}
+    with rig(**options) as made:
+        made.project("shop", {"API_KEY": b"hunter2-prod-key-5417"}, {"REGION": "eu-north-1"})
+        made.start_worker(environ=WORKERS_OWN)
+        yield made
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize("kind", ["file", "command"])
+    def test_is_exactly_what_is_listed(self, place: Rig, kind: str) -> None:
+        """I3: a run's environment is the allow-list, its secrets and variables, and nothing of the worker's."""
+        if kind == "file":
+            target = file(place.job("import json, os\nprint(json.dumps(dict(os.environ)))"))
+        else:
+            target = command(place.python, "-c", "import json, os\nprint(json.dumps(dict(os.environ)))")
+        ended = place.run(target, variables={"MORE": "extra"})
+        found = json.loads(ended.stdout)
+        # CPython adds LC_CTYPE of its own where the locale is C; the run's is not.
+        assert set(found) == ALLOWED | {"API_KEY", "REGION", "MORE"}
+        assert found["SEALRUN_RUN_ID"] == ended.view.id
+        assert "of-the-worker" not in ended.stdout
+
+    def test_process_environment_of_a_python_run_holds_no_secret(self, place: Rig) -> None:
+        """I1: what `ps e` shows of a Python run is the allow-list; its secrets came another way."""
+        run_id = place.submit(file(place.job(WAITING)))
+        place.says(run_id, "ready")
+        (supervisor,) = place.workers[0].supervisors()
+        (child,) = children(supervisor)
+        assert set(environ(child)) == ALLOWED
+        place.let_go(run_id)
+        place.ended(run_id)
+
+    def test_variables_are_there_before_user_code(self, place: Rig) -> None:
+        """Names are set before the first line of a function's module runs."""
+        path = place.job("import os\nSEEN = sorted(os.environ)\ndef seen():\n    return SEEN\n", "seen.py")
+        assert "API_KEY" in place.run(function(path, "seen")).view.result
+
+
+class TestDescriptors:
+    def test_of_a_python_run(self, place: Rig) -> None:
+        """I3: a Python run has stdin, stdout, stderr and the pipe for its result, none of the worker's."""
+        code = "import os, sys\nfor n in os.listdir('/proc/self/fd'):\n"
+        code += "    try: print(n, os.readlink(f'/proc/self/fd/{n}').split(':')[0])\n"
+        code += "    except FileNotFoundError: pass  # the listing itself\nprint(repr(sys.stdin.read()))"
+        ended = place.python_run(code)
+        assert sorted(ended.stdout.splitlines()) == ["''", "0 /dev/null", "1 pipe", "2 pipe", "4 pipe"]
+
+    def test_of_what_a_run_starts(self, place: Rig) -> None:
+        """I1, I3: a program that a run starts has 0, 1 and 2 and no more: not the values the run came by, either."""
+        code = "import subprocess\nprint(subprocess.run(['sh', '-c', 'ls /proc/$$/fd'], capture_output=True, "
+        code += "text=True, close_fds=False).stdout.split())"
+        assert place.python_run(code).stdout == "['0', '1', '2']\n"
+
+    def test_stdin_of_a_command(self, place: Rig) -> None:
+        """A command that reads its stdin finds nothing, and does not wait."""
+        ended = place.run(command("sh", "-c", "cat; readlink /proc/$$/fd/0"))
+        assert (ended.how, ended.stdout) == (("succeeded", None, 0), "/dev/null\n")
+
+
+class TestInterpreter:
+    def test_is_never_ours(self, place: Rig) -> None:
+        """`import secretstore`, or anything else of ours, fails inside a run."""
+        code = "import importlib.util\nfor name in ('secretstore', 'executor', 'celery', 'sqlmodel'):\n"
+        code += "    print(name, importlib.util.find_spec(name))\nimport secretstore"
+        ended = place.python_run(code)
+        assert ended.how == ("failed", "exception", 1)
+        assert ended.stdout.split() == ["secretstore", "None", "executor", "None", "celery", "None", "sqlmodel", "None"]
+        assert ended.view.problem is not None and ended.view.problem["type"] == "ModuleNotFoundError"
+
+
+class TestFiles:
+    @pytest.fixture(autouse=True)
+    def landlock(self, place: Rig) -> None:
+        (worker,) = place.workers
+        if "rung landlock" not in worker.said():
+            pytest.skip("this kernel has no Landlock")
+
+    def test_what_a_run_cannot_read(self, place: Rig) -> None:
+        """I3: SEALRUN_HOME, key file, database, the user's home, /tmp and other runs' places are closed to a run."""
+        other = place.submit(file(place.job(WAITING)))
+        place.says(other, "ready")
+        home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+        closed = [
+            place.home, place.key_file, place.home / "sealrun.db", place.home / "broker/password", home,
+            place.folder / "user", place.workspaces, place.place(other), place.place(other) / "tmp", Path("/tmp"),
+            Path("/var/tmp"), place.workers[0].log,
+        ]  # fmt: skip
+        code = place.job(PROBE, "probe.py")
+        found = json.loads(place.run(file(code, *map(str, closed))).stdout)
+        place.let_go(other)
+        place.ended(other)
+        assert set(found.values()) == {"PermissionError"}, found
+
+    def test_what_a_run_can_write(self, place: Rig) -> None:
+        """HOME, TMPDIR and SEALRUN_OUTPUT_DIR are writable and private; source root and system are not."""
+        code = "import os, stat\n"
+        code += "for n in ('HOME', 'TMPDIR', 'SEALRUN_OUTPUT_DIR'):\n"
+        code += "    open(os.environ[n] + '/x', 'w').write('x'); print(oct(os.stat(os.environ[n]).st_mode & 0o777))\n"
+        code += "for path in (os.getcwd() + '/x', '/etc/x', '/usr/x', '/var/tmp/x', '/tmp/x'):\n"
+        code += "    try: open(path, 'w'); print('wrote', path)\n    except OSError: pass\n"
+        ended = place.python_run(code)
+        assert (ended.how, ended.stdout) == (("succeeded", None, 0), "0o700\n0o700\n0o700\n"), ended.stderr
+
+    def test_processes_of_others(self, place: Rig) -> None:
+        """I3: a run can neither read nor signal the worker, the zygote, its supervisor, or another run."""
+        other = place.submit(file(place.job(WAITING)))
+        place.says(other, "ready")
+        (worker,) = place.workers
+        pids = [worker.pid, *descendants(worker.pid)]
+        assert {"sealrun-zygote", "sealrun-superv"} <= {name(pid) for pid in pids}
+        code = "import os, sys\nfor pid in [*sys.argv[1:], str(os.getppid())]:\n"
+        code += "    for what in ('environ', 'mem', 'fd/0', 'root', 'cwd'):\n        path = f'/proc/{pid}/{what}'\n"
+        code += "        try: open(path, 'rb').read(1) if what in ('environ', 'mem') else os.readlink(path); print('read', path)\n"
+        code += "        except PermissionError: pass\n"
+        code += "    try: os.kill(int(pid), 0); print('signalled', pid)\n    except PermissionError: pass\n"
+        ended = place.python_run(code, *map(str, pids))
+        place.let_go(other)
+        assert place.ended(other).how[0] == "succeeded"
+        assert (ended.how, ended.stdout) == (("succeeded", None, 0), ""), ended.stderr
+
+    def test_no_new_privileges(self, place: Rig) -> None:
+        """A run cannot gain what it does not have: no_new_privs is set, no capability is effective, no core is left."""
+        code = "print(*[line for line in open('/proc/self/status') if line.startswith(('NoNewPrivs', 'CapEff'))], sep='')\n"
+        code += "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
+        assert place.python_run(code).stdout.split() == ["CapEff:", "0" * 16, "NoNewPrivs:", "1", "(0,", "0)"]
+
+
+def test_interpreter_in_a_closed_home() -> None:
+    """A Python under root's home is brought in for a run of a lent user id, and nothing else of that home."""
+    base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}").resolve()
+    if os.geteuid() != 0 or not base.is_relative_to("/root"):
+        pytest.skip("needs tests that run as root under a Python in root's home")
+    with rig() as made:
+        made.project("shop")
+        made.start_worker()
+        others = [str(path) for path in Path("/root").iterdir() if not base.is_relative_to(path)]
+        assert others
+        code = "import os, ssl, sqlite3, sys\nprint(sys.prefix, os.getuid(), *filter(os.path.lexists, sys.argv[1:]))"
+        ended = made.run(file(made.job(code), *others), python=str(base))
+        prefix, uid, *seen = ended.stdout.split()
+        assert (prefix, seen) == (sys.base_prefix, []), ended.stderr
+        assert int(uid) in made.settings.run_uids
+
+
+class TestHardening:
+    def test_no_core_file_of_any_process(self, place: Rig) -> None:
+        """I1: zygote, supervisor and run may leave no core file."""
+        run_id = place.submit(file(place.job(WAITING)))
+        place.says(run_id, "ready")
+        (worker,) = place.workers
+        below = [worker.zygote, *descendants(worker.zygote)]
+        assert len(below) >= 3
+        assert {core_limit(pid) for pid in below} == {"0 0"}
+        place.let_go(run_id)
+        place.ended(run_id)
+
+    def test_same_user_cannot_read_their_memory(self, ordinary: Rig) -> None:
+        """I1: not dumpable: another process of the worker's own user opens neither its memory nor that of what it starts."""
+        run_id = ordinary.submit(file(ordinary.job(WAITING)))
+        ordinary.says(run_id, "ready")
+        (worker,) = ordinary.workers
+        (supervisor,) = worker.supervisors()
+        look = "import sys\nfor pid in sys.argv[1:]:\n    try: open(f'/proc/{pid}/mem', 'rb'); print('opened')\n"
+        look += "    except PermissionError: print('refused')"
+        account = [] if ordinary.account is None else ["setpriv", f"--reuid={ordinary.account}", "--clear-groups"]
+        account += [] if ordinary.account is None else [f"--regid={ordinary.account}"]
+        with subprocess.Popen([*account, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bystander:
+            assert bystander.stdin and bystander.stdout
+            bystander.stdin.write(b"started\n")
+            bystander.stdin.flush()
+            bystander.stdout.readline()
+            pids = [str(pid) for pid in (bystander.pid, worker.pid, worker.zygote, supervisor)]
+            seen = subprocess.run([*account, ordinary.python, "-c", look, *pids], capture_output=True, text=True, check=True)
+            bystander.stdin.close()
+        assert seen.stdout.split() == ["opened", "refused", "refused", "refused"]
+        for pid in (worker.pid, worker.zygote, supervisor):
+            # The kernel gives the /proc files of a process that is not dumpable to root, whoever it runs as.
+            assert os.stat(f"/proc/{pid}/environ").st_uid == 0
+        ordinary.let_go(run_id)
+        ordinary.ended(run_id)
