@@ -111,6 +111,7 @@ def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run,
                 lease_until=db.after(seconds),
             )
             .returning(Run)
+            .execution_options(synchronize_session=False)
         ).first()
         if taken is None:
             return None
@@ -118,12 +119,8 @@ def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run,
         now = _moment(session, db)
         if run.attempt > 1:
             _lose_claimed(session, run_id, now)
-        session.add(
-            Attempt(
-                run_id=run_id, number=run.attempt, fencing_token=run.fencing_token, worker=offer.worker, claimed_at=now
-            )
-        )
-        session.flush()
+        values = {"run_id": run_id, "number": run.attempt, "fencing_token": run.fencing_token, "worker": offer.worker}
+        session.connection().execute(insert(Attempt).values(**values, claimed_at=now, state="claimed", receipt="none"))
         session.expunge(run)
         return run, Lease(run_id, run.attempt, run.fencing_token, seconds)
 
