@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
@@ -62,7 +62,11 @@ def _sqlite(address: URL) -> Engine:
         # Made by us, as SQLite would let the umask decide; its -wal and -shm files copy the mode.
         try:
             ensure_home(file.parent)
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # Only where there is none: to close a descriptor of a database that this process has open would drop
+            # SQLite's locks on it (POSIX has them per process), and another process's last close would then delete
+            # the write-ahead log under us. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks
+            with suppress(FileExistsError):
+                os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as problem:
             why = (problem.strerror or "the file cannot be made").lower()
             raise DatabaseUnreachable(url=shown(address), hint=f"its file cannot be opened: {why}") from None

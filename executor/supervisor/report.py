@@ -9,12 +9,14 @@ from typing import Any
 
 from executor.supervisor.child import Child
 from executor.supervisor.masking import Masker, Stream
-from executor.supervisor.wire import Kind, encode
+from executor.supervisor.wire import FRAME_LIMIT, Kind, encode
 
-_READ = 1 << 18
+_READ = 1 << 16
+_SENT = 1 << 18
 _CONGESTED = 4 << 20  # bytes waiting for the worker before the child's output is left in its pipes
 _PATIENCE = 60.0  # seconds for a worker to take the last frames of a run that is over
 _DEPTH_LIMIT = 64
+_PROBLEM = ("type", "message", "traceback")
 
 
 class Reporter:
@@ -93,10 +95,13 @@ class Reporter:
             self._note(f"the result is larger than {self._result_limit:,} bytes and was not stored")
             return
         try:
-            document = json.loads(self._result)
-            kind = Kind.PROBLEM if "problem" in document else Kind.RESULT
+            kind, document = _shaped(json.loads(self._result))
             masked = self._masker.mask_json(document, _DEPTH_LIMIT)
-            self._enqueue(encode(kind, json.dumps(masked).encode()))
+            # NaN and infinities are no JSON, and PostgreSQL would refuse the whole outcome for one.
+            payload = json.dumps(masked, allow_nan=False, ensure_ascii=False).encode()
+            if len(payload) > FRAME_LIMIT:
+                raise ValueError
+            self._enqueue(encode(kind, payload))
         except (ValueError, TypeError, RecursionError):
             self._note("the result was not readable JSON, or nested too deeply, and was not stored")
 
@@ -128,7 +133,7 @@ class Reporter:
         """Send what the worker takes now."""
         while self._queue and not self._gone:
             try:
-                sent = self._worker.send(self._queue[:_READ], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                sent = self._worker.send(self._queue[:_SENT], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 return
             except OSError:
@@ -165,3 +170,26 @@ class Reporter:
             self.flush()
         if self._queue:
             self._gone = True
+
+
+def _shaped(document: Any) -> tuple[Kind, dict[str, Any]]:
+    """The fields a run may fill, of the types they are stored as. It may have written anything, past our `entry`.
+
+    Raises:
+        TypeError: a field is of another type.
+    """
+    if not isinstance(document, dict):
+        raise TypeError
+    problem = document.get("problem")
+    if problem is not None:
+        if not isinstance(problem, dict):
+            raise TypeError
+        return Kind.PROBLEM, {"problem": {name: _text(problem[name]) for name in _PROBLEM if name in problem}}
+    note = document.get("note")
+    return Kind.RESULT, {"result": document.get("result"), "note": None if note is None else _text(note)}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value.replace("\0", "\N{SYMBOL FOR NULL}")  # PostgreSQL's text has no NUL

@@ -171,3 +171,24 @@ def open_to_all(path: Path) -> bool:
     return all(place.stat().st_mode & stat.S_IXOTH for place in path.resolve().parents) and bool(
         path.stat().st_mode & stat.S_IROTH
     )
+
+
+@pytest.fixture(scope="module")
+def shared_postgres() -> Iterator[tuple[Database, Bench]]:
+    """One migrated PostgreSQL database for a whole module, where tests do not disturb each other."""
+    import uuid
+
+    from tests.conftest import server
+
+    url = server("POSTGRES", "PostgreSQL")
+    psycopg = pytest.importorskip("psycopg")
+    name = f"sealrun_test_{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        db = Database(f"{url.rsplit('/', 1)[0]}/{name}".replace("postgresql://", "postgresql+psycopg://", 1))
+        try:
+            database.migrate(db)
+            yield db, Bench()
+        finally:
+            db.close()
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -181,12 +181,10 @@ def test_a_result_is_reported_after_what_was_printed(execute: Execute, tmp_path:
         ("os.kill(os.getpid(), 9)", -9, ""),
     ],
 )
-def test_a_run_ends_as_its_code_says(
-    execute: Execute, tmp_path: Path, any_python: str, ending: str, code: int, said: str
-) -> None:
+def test_a_run_ends_as_its_code_says(execute: Execute, tmp_path: Path, ending: str, code: int, said: str) -> None:
     """SystemExit is an exit code and no problem."""
     (tmp_path / "job.py").write_text(f"import os, sys\n{ending}\n")
-    ended = execute(file(), any_python)
+    ended = execute(file())
     assert (ended.code, ended.stderr, ended.result) == (code, said, None)
 
 
@@ -249,7 +247,7 @@ def test_a_missing_module_names_the_interpreter(execute: Execute, tmp_path: Path
 
 def test_a_problem_is_reported_though_the_streams_are_gone(execute: Execute, tmp_path: Path, any_python: str) -> None:
     """Code that closed its stderr, or put something odd in its place, still has its problem told."""
-    (tmp_path / "job.py").write_text("import sys\nsys.stdout = 5\nsys.stderr.close()\nraise KeyError('gone')\n")
+    (tmp_path / "job.py").write_text("import sys\nsys.stdout = None\nsys.stderr.close()\nraise KeyError('gone')\n")
     ended = execute(file(), any_python)
     assert (ended.code, ended.result["problem"]["type"]) == (1, "KeyError")
 

@@ -1,0 +1,256 @@
+"""The one door out of a supervisor: masked, limited, and never blocking."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from executor.supervisor.child import Child
+from executor.supervisor.masking import Masker
+from executor.supervisor.report import Reporter
+from executor.supervisor.wire import Frame, Kind, Receiver
+
+SECRET = b"hunter2-prod-key"
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The supervisor's and the worker's end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def reporter(ends: tuple[socket.socket, socket.socket]) -> Reporter:
+    """A reporter that masks one secret, with limits of a megabyte."""
+    reporter = Reporter(ends[0])
+    reporter.register(Masker.build({"API_KEY": SECRET}), 1 << 20, 1 << 20)
+    return reporter
+
+
+@pytest.fixture
+def frames(ends: tuple[socket.socket, socket.socket]) -> Callable[[], list[Frame]]:
+    """What the worker has received so far."""
+    receiver = Receiver(ends[1])
+
+    def received() -> list[Frame]:
+        found: list[Frame] = []
+        while more := receiver.available():
+            found += more
+        return found
+
+    return received
+
+
+def carried(reporter: Reporter, kind: Kind, data: bytes) -> None:
+    """As if the child had written it."""
+    reading, writing = os.pipe()
+    feeder = threading.Thread(target=lambda: (os.write(writing, data) if data else 0, os.close(writing)))
+    feeder.start()
+    while reporter.carry(kind, reading):
+        pass
+    feeder.join()
+    os.close(reading)
+
+
+def left(reporter: Reporter, frames: Callable[[], list[Frame]], data: bytes) -> Frame:
+    """The frame that a result on the child's descriptor becomes."""
+    carried(reporter, Kind.RESULT, data)
+    reporter.result()
+    (frame,) = frames()
+    return frame
+
+
+def test_everything_structured_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """I5: outcome, problem, started, withheld: every text in it, keys and depths included."""
+    text = SECRET.decode()
+    reporter.post(Kind.STARTED, {"aliases": {text: [{"deep": text}]}})
+    reporter.withheld(f"dump-{text}", "a secret was found in it")
+    reporter.file(text, 3)
+    reporter.outcome(reason="setup_failed", message=f"could not start {text}")
+    reporter_said = frames()
+    assert len(reporter_said) == 4
+    assert all(SECRET not in frame.payload and b"***" in frame.payload for frame in reporter_said)
+
+
+def test_a_secret_over_two_reads_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """I5: what may still become a match is held back until it is known; stdout and stderr do not mix."""
+    carried(reporter, Kind.STDOUT, b"key: " + SECRET[:8])
+    carried(reporter, Kind.STDERR, b"fine\n")
+    carried(reporter, Kind.STDOUT, SECRET[8:] + b" done\n")
+    said = frames()
+    assert b"".join(frame.payload for frame in said if frame.kind is Kind.STDOUT) == b"key: *** done\n"
+    assert b"".join(frame.payload for frame in said if frame.kind is Kind.STDERR) == b"fine\n"
+
+
+def drained(reporter: Reporter, stdout: bytes, patience: float = 5, writer_stays: bool = False) -> float:
+    """Drain a child that left this in its pipes; returns the seconds it took."""
+    pipes = [os.pipe() for _ in range(3)]
+    os.write(pipes[0][1], stdout)
+    for _, writing in pipes if not writer_stays else pipes[1:]:
+        os.close(writing)
+    child = Child(0, -1, *(reading for reading, _ in pipes))
+    started = time.monotonic()
+    reporter.drain(child, patience)
+    for reading, _ in pipes:
+        os.close(reading)
+    if writer_stays:
+        os.close(pipes[0][1])
+    return time.monotonic() - started
+
+
+def test_what_is_left_in_the_pipes_is_drained(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """The tail of a stream, masked where it may be the beginning of a secret."""
+    drained(reporter, b"last words " + SECRET[:10])
+    assert b"".join(frame.payload for frame in frames()) == b"last words ***"
+
+
+def test_draining_is_bounded(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """A process that survived may hold the pipe open for ever."""
+    assert 0.2 <= drained(reporter, b"last words\n", patience=0.2, writer_stays=True) < 5
+    assert b"".join(frame.payload for frame in frames()) == b"last words\n"
+
+
+def test_output_is_cut_at_the_limit_and_said(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
+) -> None:
+    """Exactly the limit, over both streams, then one line; the child is never stopped by it."""
+    reporter = Reporter(ends[0])
+    reporter.register(Masker.build({}), 10, 100)
+    carried(reporter, Kind.STDOUT, b"12345")
+    carried(reporter, Kind.STDERR, b"67890")
+    assert b"".join(frame.payload for frame in frames()) == b"1234567890"
+    carried(reporter, Kind.STDOUT, b"X")
+    carried(reporter, Kind.STDERR, b"Y" * 100)
+    said = frames()
+    assert [frame.kind for frame in said] == [Kind.STDERR]
+    assert b"limit" in said[0].payload and b"X" not in said[0].payload
+
+
+def test_a_result_is_written_anew_and_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """I5: strings, keys and numbers of a result; nothing of the child's own bytes passes."""
+    document = {"result": {SECRET.decode(): [SECRET.decode(), 1, None, True, 0.5]}}
+    frame = left(reporter, frames, json.dumps(document).encode())
+    assert (frame.kind, frame.json()) == (Kind.RESULT, {"result": {"***": ["***", 1, None, True, 0.5]}})
+
+
+def test_a_problem_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """I5: type, message and traceback."""
+    document = {"problem": {"type": "KeyError", "message": SECRET.decode(), "traceback": f"x {SECRET.decode()}\n"}}
+    frame = left(reporter, frames, json.dumps(document).encode())
+    assert frame.kind is Kind.PROBLEM
+    assert frame.json() == {"problem": {"type": "KeyError", "message": "***", "traceback": "x ***\n"}}
+
+
+def test_the_result_limit_is_exact(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
+) -> None:
+    """A result of the limit is stored, one byte more is not, and neither is read further than that."""
+    for size, fits in ((100, True), (101, False), (1 << 20, False)):
+        reporter = Reporter(ends[0])
+        reporter.register(Masker.build({}), 100, 100)
+        data = b'{"result":"' + b"x" * (size - 13) + b'"}'
+        assert len(data) == size
+        frame = left(reporter, frames, data)
+        assert (frame.json()["result"] is not None) == fits
+        assert fits or "larger than 100 bytes" in frame.json()["note"]
+
+
+HOSTILE = {
+    "text": b'"problem"',
+    "a list": b'["problem"]',
+    "a number": b"5",
+    "null": b"null",
+    "an empty object": b"{}",
+    "not JSON": b"{problem",
+    "not UTF-8": b'{"result":"\xff"}',
+    "too deep": b"[" * 100_000,
+    "too deep inside": b'{"result":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "many digits": b'{"result":' + b"9" * 5000 + b"}",
+    "NaN": b'{"result":[NaN]}',
+    "infinity": b'{"result":-Infinity}',
+    "infinity by a number": b'{"result":1e999}',
+    "a problem that is text": b'{"problem":"x"}',
+    "a problem that is a list": b'{"problem":[1]}',
+    "a problem of odd fields": b'{"problem":{"type":{"a":1},"message":5,"traceback":null,"more":[1]}}',
+    "a problem with NULs": b'{"problem":{"type":"a\\u0000b","message":"\\u0000","traceback":"\\u0000"}}',
+    "a note that is none": b'{"result":null,"note":{"a":1}}',
+    "a note with a NUL": b'{"result":null,"note":"a\\u0000b"}',
+    "a result with a NUL": b'{"result":{"a\\u0000b":"\\u0000"}}',
+    "a lone surrogate": b'{"result":"\\ud800","note":"\\udc80"}',
+    "both": b'{"problem":{"type":"E"},"result":1}',
+    "unknown keys": b'{"outcome":1,"state":"succeeded"}',
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_whatever_the_child_reports_becomes_a_frame_of_our_shape(
+    reporter: Reporter, frames: Callable[[], list[Frame]], data: bytes
+) -> None:
+    """A run may write anything to its result's descriptor: the worker gets strict JSON with known fields, or a note."""
+    frame = left(reporter, frames, data)
+
+    def refuse(constant: str) -> Any:
+        raise AssertionError(f"{constant} is not JSON, and PostgreSQL refuses it")
+
+    document = json.loads(frame.payload, parse_constant=refuse)
+    json.dumps(document).encode()
+    if frame.kind is Kind.PROBLEM:
+        problem = document.pop("problem")
+        assert document == {} and set(problem) <= {"type", "message", "traceback"}
+        assert all(isinstance(text, str) and "\0" not in text for text in problem.values())
+    else:
+        assert frame.kind is Kind.RESULT and set(document) <= {"result", "note"}
+        note = document.get("note")
+        assert note is None or (isinstance(note, str) and "\0" not in note)
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_whatever_the_child_reports_can_be_stored(
+    reporter: Reporter, frames: Callable[[], list[Frame]], data: bytes, shared_postgres: Any
+) -> None:
+    """I7: PostgreSQL takes it, so no run is lost by what it returned."""
+    db, bench = shared_postgres
+    from executor import history, runs
+
+    document = left(reporter, frames, data).json()
+    lease = bench.running(db)
+    outcome = runs.Outcome("failed", "exception", message=str(document.get("problem", {}).get("type")), **document)
+    assert runs.finish(db, lease, outcome)
+    assert history.show(db, lease.run_id).over
+
+
+def test_a_worker_that_takes_nothing_blocks_nothing(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
+) -> None:
+    """Frames wait in memory up to a few megabytes; then reading stops, and goes on when the worker does."""
+    reporter = Reporter(ends[0])
+    reporter.register(Masker.build({}), 64 << 20, 100)
+    sent = 0
+    while not reporter.congested:
+        carried(reporter, Kind.STDOUT, b"x" * (1 << 18))
+        sent += 1 << 18
+        assert sent <= 16 << 20, "it never says that it is congested"
+    assert reporter.pending
+    received = 0
+    while reporter.pending:
+        received += sum(len(frame.payload) for frame in frames())
+        reporter.flush()
+    received += sum(len(frame.payload) for frame in frames())
+    assert received == sent and not reporter.congested
+
+
+def test_a_worker_that_is_gone_stops_nothing(ends: tuple[socket.socket, socket.socket], reporter: Reporter) -> None:
+    """What cannot be told is dropped; the supervisor still ends its run."""
+    ends[1].close()
+    carried(reporter, Kind.STDOUT, b"x" * 100_000)
+    reporter.file_data(b"x" * (8 << 20))
+    started = time.monotonic()
+    reporter.outcome(reason=None)
+    assert time.monotonic() - started < 5 and not reporter.pending

@@ -1,0 +1,220 @@
+"""One tree of code, a worker that runs it, jobs that do their worst with their secrets, and all that is left to see."""
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+
+import redis
+from executor.embedded import broker_address
+from secretstore import vault
+from secretstore.keyring import wrapping_context
+from secretstore.local_keys import LocalKeys
+from sqlalchemy import text
+
+from tests.leaks.canaries import Canaries
+from tests.leaks.evidence import Eavesdropper, Finding, Search, broker_content, files, memory
+from tests.processes import arguments, children, descendants, environ, eventually, name
+from tests.rig import CHECKOUT, Rig, Target, command, file, function, rig
+
+JOBS = Path(__file__).with_name("jobs")
+Patch = Callable[[Path], None]
+
+
+@dataclass
+class Seen:
+    """What was found of the canaries, by place, and the marks that prove that a place was really read."""
+
+    findings: set[Finding] = field(default_factory=set)
+    marks: dict[str, bool] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    states: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+
+    def places(self) -> set[str]:
+        return {finding.place for finding in self.findings}
+
+
+@contextmanager
+def tree(patch: Patch | None = None) -> Iterator[tuple[Path, str]]:
+    """A copy of the product, changed or not, in a folder with a name to recognise."""
+    mark = f"tree-{secrets.token_hex(8)}"
+    folder = Path(mkdtemp(prefix="sealrun-t-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        for package in ("secretstore", "executor"):
+            shutil.copytree(CHECKOUT / package, folder / mark / package, ignore=shutil.ignore_patterns("__pycache__"))
+        if patch is not None:
+            patch(folder / mark)
+        yield folder / mark, mark
+    finally:
+        shutil.rmtree(folder)
+
+
+def observe(patch: Patch | None = None, canaries: Canaries | None = None) -> Seen:
+    """Let everything happen once and look everywhere."""
+    seen, canaries = Seen(), canaries or Canaries()
+    started = time.time() - 1
+    with tree(patch) as (code, mark), rig(tree=code) as made:
+        made.keep_broker()
+        made.project("shop", canaries.values())
+        made.project("plain")
+        scene = _Scene(made, canaries, seen, started)
+        scene.queue_jobs()
+        made.start_worker("-l", "DEBUG", "-E", slots=3)
+        scene.finish_jobs()
+        scene.look_while_a_run_waits(mark)
+        scene.look_afterwards()
+        made.workers[0].end()
+        scene.look_at_what_is_left()
+    return seen
+
+
+class _Scene:
+    def __init__(self, made: Rig, canaries: Canaries, seen: Seen, started: float) -> None:
+        self.made, self.canaries, self.seen, self.started = made, canaries, seen, started
+        self.keys = _private_keys(made)
+        self.search = Search(canaries.needles() | self.keys)
+        self.key_search = Search(self.keys)
+        for path in JOBS.iterdir():
+            if path.suffix == ".py":
+                made.job(path.read_text(), path.name)
+        address = broker_address(made.home)
+        password, _, path = address.removeprefix("redis+socket://:").partition("@")
+        self.client = redis.Redis(unix_socket_path=path, password=password)
+        self.ear = Eavesdropper(address)
+        self.mark = f"mark-{secrets.token_hex(12)}"
+        self.jobs: dict[str, str] = {}
+
+    def queue_jobs(self) -> None:
+        """Messages lie in the broker while nobody takes them."""
+        targets: dict[str, Target] = {
+            "prints": file("worst.py", "print"),
+            "leaves": file("worst.py", "leave"),
+            "passes on": file("worst.py", "pass_on"),
+            "dies": file("worst.py", "die"),
+            "returns": function("worst.py", "returned"),
+            "raises": function("worst.py", "raised"),
+            "shell": command("bash", "-xc", 'echo "$PLAIN" "$KEY"; printf "%q\\n" "$PLAIN" "$KEY"; exec ls "/$DATABASE"'),
+        }
+        for title, target in targets.items():
+            self.jobs[title] = self.made.submit(target, variables={"MARK": self.mark})
+        # An error that is made of a secret's name: a variable that takes it.
+        self.jobs["conflict"] = self.made.submit(file("worst.py", "print"), variables={"PLAIN": self.mark})
+        content = broker_content(self.client)
+        self._look("broker, queued", [content])
+        self.seen.marks["broker, queued"] = all(run_id.encode() in content for run_id in self.jobs.values())
+
+    def finish_jobs(self) -> None:
+        for title, run_id in self.jobs.items():
+            ended = self.made.ended(run_id)
+            self.seen.states[title] = ended.view.state, ended.view.reason
+            self.seen.texts[title] = ended.stdout + ended.stderr
+            self._look(f"view of a run that {title}", [repr(ended).encode()])
+
+    def look_while_a_run_waits(self, tree_mark: str) -> None:
+        """One run holds its secrets and waits; beside it one without any. Everything else must be clean."""
+        made, seen = self.made, self.seen
+        (worker,) = made.workers
+        holder = made.submit(file("worst.py", "wait"), variables={"MARK": self.mark})
+        made.says(holder, "waiting")
+        (holding,) = worker.supervisors()
+        bystander = made.submit(file("worst.py", "wait"), project="plain", variables={"MARK": self.mark})
+        made.says(bystander, "waiting")
+        (beside,) = set(worker.supervisors()) - {holding}
+        self.client.set("planted", self.mark)
+        broker = self.client.info("server")["process_id"]
+        watched = {
+            "worker": worker.pid,
+            "zygote": worker.zygote,
+            "broker": broker,
+            "supervisor of another run": beside,
+            "another run": children(beside)[0],
+        }
+        marks = {name: self.mark for name in watched} | {"zygote": tree_mark}
+        assert set(descendants(worker.pid)) == {
+            *watched.values(), *descendants(beside), holding, *descendants(holding)
+        } - {worker.pid, broker}, "a process of ours that this test does not know"  # fmt: skip
+        for place, pid in watched.items():
+            self._look(f"memory of the {place}, during", memory(pid))
+            # In the heap and the mappings beside it, where Python's objects live; not only in argv.
+            seen.marks[f"memory of the {place}"] = _holds(marks[place], memory(pid, ("[heap]", "")))
+            self._look(f"argv and environment of the {place}", [arguments(pid), repr(environ(pid)).encode()])
+        held = self.search.within("the supervisor that holds them", memory(holding))
+        seen.marks["canaries in the supervisor that holds them"] = {
+            (finding.canary, finding.form) for finding in held
+        } >= {(canary, "raw") for canary in ("whole PLAIN", "whole ACCOUNT", "whole DATABASE", "whole KEY", "plain")}
+        seen.findings |= self.key_search.within("keys in the memory of a supervisor", memory(holding))
+        self._look("argv and environment of the supervisor", [arguments(holding), repr(environ(holding)).encode()])
+        seen.marks["no opener stays"] = not [pid for pid in descendants(worker.pid) if name(pid) == "sealrun-opener"]
+        gone = [holding, beside, *descendants(holding), *descendants(beside)]
+        for run_id in (holder, bystander):
+            made.let_go(run_id)
+            made.ended(run_id)
+        eventually(lambda: not set(gone) & set(descendants(worker.pid)), 5, "supervisors and runs are gone")
+        self.jobs |= {"waits": holder, "waits beside it": bystander}
+        for place in ("worker", "zygote", "broker"):
+            self._look(f"memory of the {place}, after", memory(watched[place]))
+
+    def look_afterwards(self) -> None:
+        """All that is stored while the worker still lives: SQLite's journal has not been folded in yet."""
+        made, seen = self.made, self.seen
+        for path in sorted(made.home.glob("sealrun.db*")):
+            self._look(path.name, [path.read_bytes()])
+        seen.marks["sealrun.db-wal"] = _holds(self.mark, [(made.home / "sealrun.db-wal").read_bytes()])
+        with made.db.reading() as session:
+            tables = session.connection().exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+            for (table,) in tables.all():
+                rows = session.connection().execute(text(f'SELECT * FROM "{table}"')).all()
+                cells = [cell if isinstance(cell, bytes) else str(cell).encode() for row in rows for cell in row]
+                self._look(f"table {table}", [b"\n".join(cells)])
+                seen.marks[f"table {table}"] = bool(cells)
+        self._look("broker, after", [broker_content(self.client)])
+        heard = self.ear.stop()
+        self._look("what the broker was told", [heard])
+        seen.marks["what the broker was told"] = all(run_id.encode() in heard for run_id in self.jobs.values())
+        seen.marks["Celery events were on"] = b"task-succeeded" in heard
+        log = made.workers[0].log.read_bytes()
+        self._look("worker log", [log])
+        seen.marks["worker log"] = all(run_id.encode() in log for run_id in self.jobs.values())
+
+    def look_at_what_is_left(self) -> None:
+        """Files: of the workspaces, of the rig, of every folder where something temporary may lie."""
+        made, seen = self.made, self.seen
+        (made.workspaces / "planted").write_text(self.mark)
+        for folder in (made.folder, Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")):
+            for path, content in files(folder, self.started):
+                if path != made.key_file:
+                    self._look(f"file {path}", [content])
+                if path.name == "planted":
+                    seen.marks["files"] = self.mark.encode() in content
+        left = sorted(path.name for path in made.workspaces.iterdir() if path.name != "planted")
+        seen.texts["left in the workspaces"] = ", ".join(left)
+
+    def _look(self, place: str, chunks) -> None:  # type: ignore[no-untyped-def]  # Iterable[bytes]
+        self.seen.findings |= self.search.within(place, chunks)
+
+
+def _holds(mark: str, chunks) -> bool:  # type: ignore[no-untyped-def]  # Iterable[bytes]
+    return bool(Search({("mark", "raw"): mark.encode()}).within("", chunks))
+
+
+def _private_keys(made: Rig) -> dict[tuple[str, str], bytes]:
+    """The environment's private key and the key that wraps it, as needles of their own."""
+    with made.db.reading() as session:
+        environment = vault.get_environment(made.db, "shop", "default")
+        row = session.connection().execute(
+            text("SELECT wrapped_private_key, fingerprint FROM secretstore_key_pair WHERE environment_id = :id"),
+            {"id": environment.id},
+        ).one()
+    context = wrapping_context(environment.project_id, environment.id, row[1])
+    private = LocalKeys(made.key_file).unwrap(row[0], context)
+    parts = {"ML-KEM seed": private[1:65], "X25519 scalar": private[65:97]}
+    needles = {}
+    for title, part in parts.items():
+        needles |= {(title, "raw"): part, (title, "hex"): part.hex().encode()}
+    local = made.key_file.read_text().split(":")[-1].strip().encode()
+    return needles | {("local key", "base64"): local}
