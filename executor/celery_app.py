@@ -95,7 +95,9 @@ def _serve(app: Celery, settings: Settings) -> None:
     """Start and end our part of a worker of this application, and of no other in the same process."""
 
     def on_init(sender: Any, **_: Any) -> None:
-        if sender.app is app and _serves_us(sender):
+        if sender.app is not app or not _serves_us(sender):
+            return
+        try:
             from executor.worker import WorkerLife
 
             pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
@@ -103,6 +105,9 @@ def _serve(app: Celery, settings: Settings) -> None:
                 raise SystemExit(f"sealrun: {(refusal := WrongPool(pool=pool))}\nhint: {refusal.hint}")
             app.sealrun_life = WorkerLife(app, settings, sender)
             app.sealrun_life.prepare()
+        except Exception as error:
+            # Celery logs what a signal's handler raises and goes on: a worker that can do nothing would seem alive.
+            raise SystemExit(f"sealrun: the worker did not start: {type(error).__name__}: {error}") from error
 
     def on_ready(sender: Any, **_: Any) -> None:
         if sender.app is app and (life := getattr(app, "sealrun_life", None)):

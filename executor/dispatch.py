@@ -4,6 +4,7 @@ The worker holds no plaintext at any step. It moves ciphertext one way and maske
 """
 
 import contextlib
+import logging
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database
 from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+
+logger = logging.getLogger("sealrun")
 
 _FLUSH_BYTES = 256 << 10
 _FLUSH_AGE = 0.1  # seconds a piece of output may wait for company before it is stored
@@ -66,6 +69,7 @@ def dispatch(bench: Bench, run_id: str) -> None:
 
 def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> None:
     bench.active.add(run.id)
+    logger.info("run %s: attempt %d", run.id, lease.attempt)
     outcome: Outcome | None
     try:
         outcome = _attempt(bench, run, lease, supervision)
@@ -86,6 +90,8 @@ def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
         bench.cancelled.discard(run.id)
     if outcome is not None:
         _finish(bench, run, lease, outcome)
+    # The outcome's message may hold a name of the user's choice, its state and reason are words of ours.
+    logger.info("run %s: %s", run.id, outcome.reason or outcome.state if outcome else "given back")
 
 
 def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> Outcome:

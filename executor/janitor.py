@@ -8,7 +8,7 @@ from celery import Celery
 from executor import runs
 from executor.runs import Offer
 from executor.submit import ring
-from executor.supervisor import tree, workspace
+from executor.supervisor import clearing, workspace
 from secretstore.database import Database
 
 _UNHEARD = 2.0  # seconds a bell may go unanswered while this worker has nothing to do
@@ -34,11 +34,10 @@ def clear_orphans(root: Path) -> int:
         except FileNotFoundError:
             continue
         if owner == os.geteuid():
-            tree.sweep(str(place), None)
+            clearing.clear_orphan(place, None)
         else:
             # The id may have been lent to another run since; only while it is held here is all that has it an orphan.
             with workspace.reserved(owner) as ours:
-                tree.sweep(str(place), owner if ours else None)
-        workspace.remove(place)
+                clearing.clear_orphan(place, owner if ours else None)
         cleared += 1
     return cleared

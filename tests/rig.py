@@ -213,7 +213,7 @@ class Rig:
             )
         worker = Worker(process, log)
         self.workers.append(worker)
-        eventually(lambda: self._appeared(worker), PATIENCE, "the worker is ready")
+        eventually(lambda: self._appeared(worker), 2 * PATIENCE, "the worker is ready")
         return worker
 
     def submit(self, target: Target, project: str = "shop", **asked: Any) -> str:

@@ -7,7 +7,7 @@ import typer
 from executor.cli import desk, options, screen
 from secretstore import audit
 
-app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True)
+app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("list")

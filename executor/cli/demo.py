@@ -22,7 +22,10 @@ from executor.history import RunView
 from executor.source import PROJECT_FILE, source_root
 from secretstore import vault
 
-app = typer.Typer(help="Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.")
+app = typer.Typer(
+    help="Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.",
+    add_completion=False,
+)
 
 PROJECT = "shop"
 DATABASE = "sqlite:///examples/shop.db"

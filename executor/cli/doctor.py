@@ -23,7 +23,7 @@ from secretstore.database import Database
 from secretstore.errors import KeyFileMissing, SecretStoreError
 from secretstore.keyring import key_service
 
-app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.")
+app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 _PACKAGES = ("celery", "kombu", "cryptography", "sqlalchemy", "sqlmodel", "ahocorasick-rs")
@@ -188,8 +188,8 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
 def _workers(settings: Settings, db: Database) -> Finding:
     alive = live_workers(db)
     if alive:
-        text = ", ".join(f"{worker.name} (process {worker.pid}, {worker.slots} slots, rung {worker.rung})" for worker in alive)
-        return Finding("workers", "ok", text)
+        told = [f"{found.name} (process {found.pid}, {found.slots} slots, rung {found.rung})" for found in alive]
+        return Finding("workers", "ok", ", ".join(told))
     if settings.embedded:
         return Finding("workers", "ok", "none runs; `sealrun run` starts one")
     return Finding("workers", "note", unseen(db), "start one: sealrun worker")

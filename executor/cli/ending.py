@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and for an error one sentence and a hint. No traceback, and no text that saw a value."""
+"""How a command ends: an exit code, and for an error a sentence and a hint. No traceback, no text that saw a value."""
 
 import os
 import sys
@@ -14,10 +14,10 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141  # as a program that SIGPIPE ended
 
 
-def ended(act: Callable[[list[str]], int], arguments: list[str]) -> int:
+def ended(act: Callable[[], int]) -> int:
     """Carry a command out and return its exit code."""
     try:
-        code = act(arguments)
+        code = act()
         sys.stdout.flush()
         return code
     except BrokenPipeError:

@@ -11,7 +11,7 @@ from executor.cli.errors import FolderUnwritable, ProjectFileExists
 from executor.source import PROJECT_FILE
 from secretstore.naming import check_environment_name, check_project_name
 
-app = typer.Typer(help="Write .sealrun.toml in this folder, so that commands here need no -p.")
+app = typer.Typer(help="Write .sealrun.toml in this folder, so that commands here need no -p.", add_completion=False)
 
 
 @app.command()

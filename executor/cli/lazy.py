@@ -39,7 +39,7 @@ class Sealrun(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command itself."""
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[arg-type]  # names only, for "did you mean"
+        self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # for "did you mean"
         name, _, rest = super().resolve_command(ctx, args)
         return name, name and load(name, self.rich_markup_mode), rest
 

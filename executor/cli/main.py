@@ -1,36 +1,43 @@
 """The console script `sealrun`."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from executor.cli import ending, ours
-from executor.cli.lazy import Sealrun
+from executor.cli.lazy import Sealrun, load
 
 
 def main() -> None:
     """Run one command and exit as it says."""
-    sys.exit(ending.ended(_act, sys.argv[1:]))
+    sys.exit(ending.ended(lambda: _act("sealrun", _root())))
 
 
-def _act(arguments: list[str]) -> int:
+def secrets_admin() -> None:
+    """The same for `secret` alone; scripts/secrets_admin.py calls it."""
+    sys.exit(ending.ended(lambda: _act("secrets_admin.py", load("secret", _markup()))))
+
+
+def _act(name: str, command: Any) -> int:
     ours.check()
-    command = typer.main.get_command(_root())
     try:
         # Not `command.main`: it would end a closed pipe, an interrupt and our own errors its way.
-        with command.make_context("sealrun", arguments) as context:
+        with command.make_context(name, sys.argv[1:]) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
     return 0
 
 
-def _root() -> typer.Typer:
-    markup = "rich" if sys.stdout.isatty() else None
-    app = typer.Typer(cls=Sealrun, add_completion=False, rich_markup_mode=markup, no_args_is_help=True)
+def _root() -> Any:
+    app = typer.Typer(cls=Sealrun, add_completion=False, rich_markup_mode=_markup(), no_args_is_help=True)
     app.callback()(_sealrun)
-    return app
+    return typer.main.get_command(app)
+
+
+def _markup() -> Literal["rich", None]:
+    return "rich" if sys.stdout.isatty() else None
 
 
 def _version(asked: bool) -> None:

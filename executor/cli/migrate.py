@@ -8,7 +8,7 @@ from executor.settings import read_here
 from secretstore.database import Database
 from secretstore.settings import ensure_home
 
-app = typer.Typer(help="Bring the database's tables to this version.")
+app = typer.Typer(help="Bring the database's tables to this version.", add_completion=False)
 
 
 @app.command()

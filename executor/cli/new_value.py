@@ -1,4 +1,4 @@
-"""How a secret's value comes in, and how the command line keeps from repeating one that was typed in the wrong place."""
+"""How a secret's value comes in, and how the command line keeps from repeating one typed in the wrong place."""
 
 import getpass
 import os

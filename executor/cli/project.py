@@ -15,7 +15,7 @@ from secretstore.errors import AlreadyExists, KeyFileMissing
 from secretstore.local_keys import create_local_key
 from secretstore.naming import check_environment_name, check_project_name
 
-app = typer.Typer(help="Create, list and delete projects.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and delete projects.", no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The project's name: lower-case letters, digits and -.")]
 

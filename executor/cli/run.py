@@ -1,5 +1,6 @@
 """`sealrun run`: submit, follow, and end as the run ended."""
 
+import contextlib
 import json as jsonlib
 import os
 import platform
@@ -31,7 +32,7 @@ from secretstore.errors import SecretStoreError, UnknownSecret
 from secretstore.naming import check_variable_name
 from secretstore.vault.places import did_you_mean
 
-app = typer.Typer(help="Run a file, module, function or command with its project's secrets.")
+app = typer.Typer(help="Run a file, module, function or command with its project's secrets.", add_completion=False)
 
 _SECOND_THOUGHTS = 2.0  # seconds in which a second Ctrl-C cancels
 
@@ -58,10 +59,12 @@ def run(
     ] = None,
     python: Annotated[
         str | None,
-        typer.Option("--python", metavar="PATH", help="The interpreter, or a virtual environment (else .venv, else PATH)."),
+        typer.Option(
+            "--python", metavar="PATH", help="The interpreter or virtual environment (else .venv, else PATH)."
+        ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", metavar="DIR", help="Write the files that the run leaves into this folder.")
+        str | None, typer.Option("--output", metavar="DIR", help="Write the files that the run leaves to this folder.")
     ] = None,
     arg: Annotated[
         list[str] | None, typer.Option("--arg", metavar="NAME=TEXT", help="An argument of a function; repeatable.")
@@ -120,9 +123,7 @@ def specify(
     known = [entry.name for entry in vault.list_secrets(at.db, project, place.name)]
     for name in secrets or []:
         if name not in known:
-            raise UnknownSecret(
-                name=name, project=project, environment=place.name, hint=did_you_mean(name, known)
-            )
+            raise UnknownSecret(name=name, project=project, environment=place.name, hint=did_you_mean(name, known))
     given = known if secrets is None else secrets
     for name in variables or {}:
         if name in given:
@@ -156,14 +157,12 @@ class Submission:
         alone = at.settings.embedded and not live_workers(at.db)
         if alone:
             _check_worker_can_start()
+        with interrupts() as pressed:
             # Nobody hears a bell yet: the worker that is started looks for waiting runs before anything else.
-            self.id = runs.create(at.db, spec, at.actor.name)
-            self.waiting.start_worker()
-            return
-        submitted = submit.submit(at.db, make_app(at.settings), spec, at.actor.name)
-        self.id = submitted.run_id
-        if not submitted.rung:
-            screen.say("the broker could not be told; the run is accepted, and workers look for it themselves", "yellow")
+            self.id = runs.create(at.db, spec, at.actor.name) if alone else self._submit(spec)
+            if alone:
+                self.waiting.start_worker()
+            self._interrupted = pressed()
 
     def leave(self, json: bool) -> None:
         """Do not wait."""
@@ -183,16 +182,22 @@ class Submission:
         out = sys.stderr.buffer if json else sys.stdout.buffer
         sys.stdout.flush()
         try:
+            if self._interrupted:
+                raise Detached
             follow(self.at.db, self.id, to_streams(out, also), self.waiting)
         except Detached:
             self._second_thoughts()
         except CliError:
-            try:
+            with contextlib.suppress(RunOver):  # another worker took it meanwhile
                 runs.cancel(self.at.db, self.id, self.at.actor.name)
-            except RunOver:
-                pass  # another worker took it meanwhile
             raise
         return history.show(self.at.db, self.id)
+
+    def _submit(self, spec: RunSpec) -> str:
+        submitted = submit.submit(self.at.db, make_app(self.at.settings), spec, self.at.actor.name)
+        if not submitted.rung:
+            screen.say("the broker could not be told; the run is accepted, and workers look for it", "yellow")
+        return submitted.run_id
 
     def _second_thoughts(self) -> None:
         screen.say(

@@ -20,7 +20,9 @@ from executor.logs import Piece, Place
 from executor.outputs import OutputFile
 from secretstore import vault
 
-app = typer.Typer(help="List, show, follow and cancel runs, and download what they left.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, show, follow and cancel runs, and download what they left.", no_args_is_help=True, add_completion=False
+)
 
 Reference = Annotated[
     str, typer.Argument(metavar="RUN", help="An id, the beginning of one, or @last for the latest run.")

@@ -1,4 +1,4 @@
-"""`sealrun secret`: set, list, delete, history. A value goes in by stdin, by a hidden prompt or from a file, and never out."""
+"""`sealrun secret`: set, list, delete, history. A value goes in by stdin, a hidden prompt or a file, and never out."""
 
 from typing import Annotated
 
@@ -14,7 +14,11 @@ from secretstore import vault
 from secretstore.errors import UnknownEnvironment, ValueRefused
 from secretstore.naming import alias_for, aliases, check_secret_name, shell_note
 
-app = typer.Typer(help="Store secrets, list their names, delete them. Nothing shows a value.", no_args_is_help=True)
+app = typer.Typer(
+    help="Store secrets, list their names, delete them. Nothing shows a value.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name, which is also the variable's in a run.")]
 
@@ -59,9 +63,7 @@ def set_(
 
 
 @app.command("list")
-def list_(
-    project: options.Project = None, environment: options.Environment = None, json: options.Json = False
-) -> None:
+def list_(project: options.Project = None, environment: options.Environment = None, json: options.Json = False) -> None:
     """List secrets by name, of all environments unless -e says one."""
     at = desk.sit_down()
     found = vault.list_secrets(at.db, desk.project_named(at.settings, project), environment)

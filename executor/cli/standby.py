@@ -22,7 +22,7 @@ _LOG_LIMIT = 1 << 20
 _RESTARTS = 3
 _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from executor.cli.main import main; main()"
 # A worker has no use for the rest of a user's environment, in which a password may stand.
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_DATA_HOME", "PYTHONPATH", "VIRTUAL_ENV")
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_DATA_HOME", "PYTHONPATH")
 
 
 class Standby:
@@ -57,18 +57,17 @@ class Standby:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            with self._open_log() as log:
+            self._shorten_log()
+            with open(self.log, "ab", opener=_for_owner) as log:
+                self._log_began = log.tell()
                 self._process = _start(self._home, lock.fileno(), log)
         self._started += 1
         return True
 
-    def _open_log(self) -> IO[bytes]:
+    def _shorten_log(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             if self.log.stat().st_size > _LOG_LIMIT:
                 self.log.unlink()
-        log = open(self.log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))
-        self._log_began = log.tell()
-        return log
 
     def _said(self) -> str:
         with open(self.log, "rb") as log:
@@ -86,9 +85,11 @@ def worker_command(*options: str) -> list[str]:
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What a worker is given of its starter's environment."""
-    return {
-        name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith("SEALRUN_")
-    }
+    return {name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith("SEALRUN_")}
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _start(home: Path, lock: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":

@@ -1,4 +1,4 @@
-"""What follows the options of `sealrun run`: a file, a module, a function or a command, and arguments that are its own."""
+"""What follows the options of `sealrun run`: a file, module, function or command, and arguments that are its own."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -17,7 +17,7 @@ from executor.embedded import broker
 from executor.errors import WorkerUnsupported
 from executor.settings import Settings, read_here
 
-app = typer.Typer(help="Start an embedded broker and a worker, until Ctrl-C.")
+app = typer.Typer(help="Start an embedded broker and a worker, until Ctrl-C.", add_completion=False)
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -60,8 +60,10 @@ def _tell(settings: Settings, pid: int) -> None:
         screen.say(f"sealrun up: embedded broker in {settings.store.home / 'broker'}")
     else:
         screen.say("sealrun up: SEALRUN_BROKER_URL is set, so no broker is started")
-    where = "SQLite in " + str(settings.store.home) if settings.store.database_is_default else "as SEALRUN_DATABASE_URL says"
-    screen.say(f"sealrun up: database {where}")
+    if settings.store.database_is_default:
+        screen.say(f"sealrun up: database in {settings.store.home}")
+    else:
+        screen.say("sealrun up: SEALRUN_DATABASE_URL is set, so the database is the one it names")
     screen.say(f"sealrun up: worker is process {pid}; Ctrl-C ends it when its runs are over, twice ends them too")
 
 

@@ -11,7 +11,9 @@ from secretstore import vault
 from secretstore.naming import check_variable_name
 
 app = typer.Typer(
-    help="Set, list and delete variables: plain configuration, shown openly and never masked.", no_args_is_help=True
+    help="Set, list and delete variables: plain configuration, shown openly and never masked.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.")]
@@ -47,9 +49,7 @@ def set_(
 
 
 @app.command("list")
-def list_(
-    project: options.Project = None, environment: options.Environment = None, json: options.Json = False
-) -> None:
+def list_(project: options.Project = None, environment: options.Environment = None, json: options.Json = False) -> None:
     """List variables with their values, of all environments unless -e says one."""
     at = desk.sit_down()
     found = vault.list_variables(at.db, desk.project_named(at.settings, project), environment)

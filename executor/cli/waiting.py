@@ -1,4 +1,4 @@
-"""While a run waits: start a worker where that is ours to do, else say when one was last seen; and a line on a terminal."""
+"""While a run waits: start a worker where that is ours to do, else say when one was last seen."""
 
 import os
 import socket
@@ -14,6 +14,7 @@ from executor.workers import WorkerView
 from secretstore.database import Database
 
 _LOOK = 0.5  # seconds between two looks for a worker
+_QUIET = 0.3  # seconds before the line on a terminal appears; most runs begin sooner
 _PATIENCE = 2.0  # seconds before a missing worker is worth a word
 
 
@@ -39,7 +40,8 @@ class Waiting:
         if waited - self._looked_at >= _LOOK:
             self._looked_at = waited
             self._mind_workers(waited)
-        self._line.show(f"waiting for a worker … {waited:.0f} s")
+        if waited >= _QUIET:
+            self._line.show(f"waiting for a worker … {waited:.0f} s")
 
     def over(self) -> None:
         """The run has begun, or nobody watches it any more."""

@@ -19,7 +19,7 @@ from executor.cli import screen
 from executor.errors import WorkerUnsupported
 from executor.settings import Settings, read_here
 
-app = typer.Typer(help="Execute runs on this machine until stopped.")
+app = typer.Typer(help="Execute runs on this machine until stopped.", add_completion=False)
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -31,7 +31,9 @@ def worker(
     ] = None,
     queue: Annotated[str, typer.Option("-Q", "--queue", metavar="QUEUE", help="Queues, parted by commas.")] = QUEUE,
     name: Annotated[str | None, typer.Option("-n", "--hostname", metavar="NAME", help="The worker's name.")] = None,
-    level: Annotated[str, typer.Option("-l", "--loglevel", metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    level: Annotated[
+        str, typer.Option("-l", "--loglevel", metavar="LEVEL", help="debug, info, warning or error.")
+    ] = "info",
     idle_exit: Annotated[float | None, typer.Option("--idle-exit", hidden=True)] = None,
     standby_lock: Annotated[int | None, typer.Option("--standby-lock", hidden=True)] = None,
 ) -> None:
@@ -96,5 +98,3 @@ def _log_to_stderr(level: str) -> None:
 
 def _nothing(**_: Any) -> None:
     """Connected so that Celery leaves logging alone."""
-
-

@@ -25,6 +25,12 @@ class NoFreeUid(SupervisorError):
     hint = "lower the worker's -c, or widen SEALRUN_RUN_UIDS"
 
 
+class SourceForbidden(SupervisorError):
+    """the source root {path} lies in {folder}, which no run may read"""
+
+    hint = "move the job into a folder of its own, outside of it"
+
+
 class CannotBringIn(SupervisorError):
     """{path} cannot be read by the run's user {uid}, and this worker may not mount it into the run's view"""
 

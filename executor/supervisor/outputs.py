@@ -7,11 +7,12 @@ withheld and named; compressed or encrypted content cannot be searched, and the 
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 from executor.supervisor.report import Reporter
 
 FILES_LIMIT = 1000
+PATH_LIMIT = 1024  # bytes; PostgreSQL's index takes no more than 2,700
+_PATH_SHOWN = 100
 _CHUNK = 1 << 18
 
 
@@ -26,11 +27,14 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> Non
     """
     left, files = limit, 0
     names: set[str] = set()
-    for path, name in _walk(folder):
-        shown = _shown(name, names, reporter)
+    for name, closed in _walk(folder):
+        path, shown = os.path.join(folder, name), _shown(name, names, reporter)
         if (files := files + 1) > FILES_LIMIT:
             reporter.withheld("…", f"more than {FILES_LIMIT:,} files were left")
             return
+        if closed is not None:
+            reporter.withheld(shown, closed)
+            continue
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -56,19 +60,36 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> Non
             os.close(fd)
 
 
-def _walk(folder: str) -> Iterator[tuple[str, str]]:
-    """Every entry that is no folder, in a stable order; links are not followed."""
-    for place, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in sorted([*names, *links]):
-            path = os.path.join(place, name)
-            yield path, str(Path(path).relative_to(folder))
+def _walk(folder: str) -> Iterator[tuple[str, str | None]]:
+    """Every entry that is no folder, and with the reason every folder that is not entered; links are not followed.
+
+    Not `os.walk`, which recurses before Python 3.12 and passes over what it cannot read.
+    """
+    places = [""]
+    while places:
+        place = places.pop()
+        try:
+            with os.scandir(os.path.join(folder, place)) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield place, f"it cannot be read: {os.strerror(error.errno or 0)}"
+            continue
+        inner = []
+        for entry in entries:
+            name = os.path.join(place, entry.name)
+            if len(os.fsencode(name)) > PATH_LIMIT:
+                yield name, f"its path is longer than {PATH_LIMIT:,} bytes"
+            elif entry.is_dir(follow_symlinks=False):
+                inner.append(name)
+            else:
+                yield name, None
+        places += reversed(inner)
 
 
 def _shown(name: str, taken: set[str], reporter: Reporter) -> str:
     """A file's name as text, masked; masking must not make two names one."""
     text = reporter.masker.mask_text(name.encode(errors="surrogateescape").decode(errors="replace"))
+    text = text if len(text) <= PATH_LIMIT else f"{text[:_PATH_SHOWN]}…"
     number, shown = 1, text
     while shown in taken:
         number += 1

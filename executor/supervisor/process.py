@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from executor.supervisor import child as children
@@ -21,6 +22,7 @@ from executor.supervisor.child import Child, Waiting
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import collect
+from executor.supervisor.removal import remove
 from executor.supervisor.report import Reporter
 from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
 from secretstore.errors import SecretStoreError
@@ -149,12 +151,15 @@ class Attempt:
         started = time.monotonic()
         status = self._pump(child)
         wall = time.monotonic() - started
-        whole = tree.end_tree()
+        whole = tree.end_tree(uid=job["view"]["uid"])
         reporter.drain(child, _DRAIN)
         children.close(child)
         if not self._lost:
             reporter.result()
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
+        # Here and not in the worker: the run chose the names of its files, and they may hold a secret.
+        for name in ("HOME", "TMPDIR", "SEALRUN_OUTPUT_DIR"):
+            remove(Path(job["base"][name]))
         self._report(status, wall, whole)
         return 0
 
@@ -185,6 +190,8 @@ class Attempt:
                         if not reporter.carry(open_pipes[key.fd], key.fd):
                             del open_pipes[key.fd]
                     elif key.fd == child.pidfd:
+                        # In one call, which no fork outruns; and before the wait, while the number is still the child's.
+                        _signal_group(child.pid, signal.SIGKILL)
                         return os.waitpid(child.pid, 0)[1]
                     elif events & selectors.EVENT_WRITE:
                         reporter.flush()

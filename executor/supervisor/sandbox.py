@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.supervisor import kernel
-from executor.supervisor.errors import CannotBringIn, Unreadable
+from executor.supervisor.errors import CannotBringIn, SourceForbidden, Unreadable
 
 # What programs need of a Linux system to run at all: no user's home, no /var, no /tmp, no /srv, no /mnt.
 SYSTEM_FOLDERS = (
@@ -100,13 +100,19 @@ def view(
             database file, other runs' places.
 
     Raises:
+        SourceForbidden: the source root lies in what no run may read.
         CannotBringIn: a needed path is closed to the run's user and this worker may not mount.
         Unreadable: a needed path itself is closed to others.
     """
+    for folder in forbidden:
+        if _beneath(os.path.realpath(source), os.path.realpath(folder)):
+            raise SourceForbidden(path=source, folder=folder)
     needed = [source, *interpreter]
     covered: set[str] = set()
     brought: set[str] = set()
     if uid is not None:
+        if _closed_above(workspace) is not None:
+            raise CannotBringIn(path=workspace, uid=uid)  # with mounts, too: it is made before them
         for path in needed:
             _check_readable(path, uid)
             blocker = _closed_above(path)
@@ -200,14 +206,18 @@ def _carved(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
 
     Landlock opens whole trees and cannot close a branch again.
     """
-    real = os.path.realpath(folder)
-    inside = [path for path in map(os.path.realpath, forbidden) if path == real or _beneath(path, real)]
-    if not inside:
+    real, forbidden = os.path.realpath(folder), [os.path.realpath(path) for path in forbidden]
+    if any(real == path or _beneath(real, path) for path in forbidden):
+        return
+    closed = [path for path in forbidden if _beneath(path, real)]
+    if not closed:
         yield folder
-    elif real not in inside:
-        with contextlib.suppress(OSError):
-            for member in os.scandir(real):
-                yield from _carved(member.path, inside)
+        return
+    with contextlib.suppress(OSError):
+        for member in os.scandir(real):
+            # A rule on a link would open what it points to, wherever that is.
+            if not member.is_symlink():
+                yield from _carved(member.path, closed)
 
 
 def _beneath(path: str, folder: str) -> bool:

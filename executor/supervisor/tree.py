@@ -9,8 +9,10 @@ import signal
 import time
 from collections.abc import Collection, Iterator
 
+_ENVIRON_LIMIT = 8 << 20  # bytes; the kernel passes a quarter of the stack's limit, 8 MiB by default
 
-def end_tree(spare: Collection[int] = (), patience: float = 5.0) -> bool:
+
+def end_tree(spare: Collection[int] = (), patience: float = 5.0, uid: int | None = None) -> bool:
     """Kill every descendant of this process but those in `spare` and what descends from them.
 
     A first round only stops, so that nothing forks while the killing goes round.
@@ -18,16 +20,17 @@ def end_tree(spare: Collection[int] = (), patience: float = 5.0) -> bool:
     Args:
         spare: direct children that live on.
         patience: seconds after which a process that will not die (in uninterruptible sleep) is given up on.
+        uid: the user id that was lent to the run and is nobody else's; this process is root then.
 
     Returns:
         Whether nothing of the tree is left.
     """
     deadline = time.monotonic() + patience
     stopped: set[int] = set()
-    while fresh := [pid for pid in descendants(spare) if pid not in stopped]:
-        for pid in fresh:
-            _signal(pid, signal.SIGSTOP)
-        stopped.update(fresh)
+    if uid is not None and next(descendants(spare), None) is not None:
+        _end_user(uid)
+    while _stop(spare, stopped) and time.monotonic() < deadline:
+        pass
     while left := list(descendants(spare)):
         for pid in left:
             _signal(pid, signal.SIGKILL)
@@ -40,10 +43,14 @@ def end_tree(spare: Collection[int] = (), patience: float = 5.0) -> bool:
 
 def descendants(spare: Collection[int] = (), root: int | None = None) -> Iterator[int]:
     """Process ids below `root` (this process), parents before children; zombies too."""
-    for pid in children(os.getpid() if root is None else root):
-        if pid not in spare:
+    left = [pid for pid in children(os.getpid() if root is None else root) if pid not in spare]
+    seen: set[int] = set()
+    while left:
+        pid = left.pop()
+        if pid not in seen:  # a number may be used anew while this goes on
+            seen.add(pid)
             yield pid
-            yield from descendants((), pid)
+            left += children(pid)
 
 
 def children(pid: int) -> list[int]:
@@ -77,6 +84,28 @@ def _children_by_scan(parent: int) -> list[int]:
             if int(fields[1]) == parent:
                 found.append(int(entry))
     return found
+
+
+def _end_user(uid: int) -> None:
+    """End all processes of a user id in one call, which no fork can outrun; by a process that has become that user."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, signal.SIGKILL)  # all it may signal but itself
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _stop(spare: Collection[int], stopped: set[int]) -> bool:
+    """Stop what is not stopped yet, each before its children are looked for; whether there was any."""
+    before = len(stopped)
+    for pid in descendants(spare):
+        if pid not in stopped:
+            _signal(pid, signal.SIGSTOP)  # here, so that `descendants` lists its children only now
+            stopped.add(pid)
+    return len(stopped) > before
 
 
 def _reap(spare: Collection[int]) -> None:
@@ -113,7 +142,7 @@ def sweep(workspace: str, uid: int | None) -> int:
         try:
             owner = os.stat(f"/proc/{entry}").st_uid
             with open(f"/proc/{entry}/environ", "rb") as environ:
-                marked = mark in environ.read(1 << 16).split(b"\0")
+                marked = mark in environ.read(_ENVIRON_LIMIT).split(b"\0")
         except OSError:
             continue
         if marked or (uid is not None and owner == uid):

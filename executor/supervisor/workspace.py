@@ -7,15 +7,18 @@ its own. Locks tell who is using what, because the kernel drops them with their 
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.supervisor.clearing import clear
 from executor.supervisor.errors import NoFreeUid, WorkspaceUnsafe
+from executor.supervisor.removal import remove as remove
 
 _LOCK = ".lock-"
+_LOCK_PATIENCE = 1.0  # seconds; a janitor holds it for microseconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
         uid = ending.enter_context(_lent_uid(uids)) if os.geteuid() == 0 else None
         place = Workspace(root / name, uid)
         ending.enter_context(_locked(root / f"{_LOCK}{name}"))
-        ending.callback(remove, place.path)
+        ending.callback(clear, place.path)
         place.path.mkdir(mode=0o700)
         for folder in (place.home, place.temporary, place.output):
             folder.mkdir(mode=0o700)
@@ -107,30 +110,24 @@ def reserved(uid: int) -> Iterator[bool]:
         os.close(lock)
 
 
-def remove(path: Path) -> None:
-    """Remove a workspace, folders without permission bits included; links are never followed."""
-
-    def open_up(_function: object, failed: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(failed), 0o700)
-            if not os.path.islink(failed) and os.path.isdir(failed):
-                os.chmod(failed, 0o700)
-                shutil.rmtree(failed, ignore_errors=True)
-            else:
-                os.unlink(failed)
-
-    shutil.rmtree(path, onerror=open_up)
-    shutil.rmtree(path, ignore_errors=True)
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with open(path, "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as holding:
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            lock = holding.enter_context(open(path, "wb"))
+            # A janitor that looks at this moment finds the lock free, holds it for an instant, and takes its file away.
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                    break
+            except (BlockingIOError, FileNotFoundError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
+            holding.close()
+        holding.callback(path.unlink, missing_ok=True)
+        yield
 
 
 @contextlib.contextmanager

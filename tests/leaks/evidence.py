@@ -66,17 +66,25 @@ def memory(pid: int, kinds: tuple[str, ...] = ()) -> Iterator[bytes]:
 
 def files(folder: Path, since: float) -> Iterator[tuple[Path, bytes]]:
     """Names and content of everything below a folder that was changed since then."""
-    for place, folders, names in os.walk(folder, onerror=lambda _: None):
-        for name in [*folders, *names]:
-            path = Path(place, name)
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:  # gone meanwhile, or nested deeper than a path may be long
+            continue
+        for entry in entries:
+            path = Path(entry.path)
             try:
                 found = path.lstat()
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
                 if max(found.st_mtime, found.st_ctime) < since:
                     continue
                 content = os.fsencode(path)
-                if path.is_symlink():
+                if entry.is_symlink():
                     content += b"\0" + os.fsencode(os.readlink(path))
-                elif path.is_file() and found.st_size < _FILE_LIMIT:
+                elif entry.is_file() and found.st_size < _FILE_LIMIT:
                     content += b"\0" + path.read_bytes()
                 yield path, content
             except OSError:

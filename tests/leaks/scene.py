@@ -1,5 +1,7 @@
 """One tree of code, a worker that runs it, jobs that do their worst with their secrets, and all that is left to see."""
 
+import base64
+import re
 import secrets
 import shutil
 import time
@@ -10,7 +12,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import redis
+from celery.events.event import get_exchange
 from executor.embedded import broker_address
+from kombu import Queue
 from secretstore import vault
 from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys
@@ -34,8 +38,9 @@ class Seen:
     texts: dict[str, str] = field(default_factory=dict)
     states: dict[str, tuple[str, str | None]] = field(default_factory=dict)
 
-    def places(self) -> set[str]:
-        return {finding.place for finding in self.findings}
+    def findings_in(self, *beginnings: str) -> set[Finding]:
+        """Those whose place begins so."""
+        return {finding for finding in self.findings if finding.place.startswith(beginnings)}
 
 
 @contextmanager
@@ -90,7 +95,10 @@ class _Scene:
         self.jobs: dict[str, str] = {}
 
     def queue_jobs(self) -> None:
-        """Messages lie in the broker while nobody takes them."""
+        """Messages lie in the broker while nobody takes them, and somebody listens to events, as Flower does."""
+        with self.made.app.connection_for_write() as connection:
+            events = Queue("listening", get_exchange(connection), routing_key="#")
+            events(connection.default_channel).declare()
         targets: dict[str, Target] = {
             "prints": file("worst.py", "print"),
             "leaves": file("worst.py", "leave"),
@@ -176,7 +184,9 @@ class _Scene:
         heard = self.ear.stop()
         self._look("what the broker was told", [heard])
         seen.marks["what the broker was told"] = all(run_id.encode() in heard for run_id in self.jobs.values())
-        seen.marks["Celery events were on"] = b"task-succeeded" in heard
+        bodies = b"\n".join(map(base64.b64decode, re.findall(rb'body\\?": \\?"([A-Za-z0-9+/=]+)', heard)))
+        self._look("broker messages and Celery's events, decoded", [bodies])
+        seen.marks["Celery's events"] = b"task-succeeded" in bodies and all(one.encode() in bodies for one in self.jobs.values())
         log = made.workers[0].log.read_bytes()
         self._look("worker log", [log])
         seen.marks["worker log"] = all(run_id.encode() in log for run_id in self.jobs.values())

@@ -32,6 +32,7 @@ def test_another_process_that_comes_and_goes_does_not_take_the_log_away(tmp_path
 
     for name in ("first", "second"):
         subprocess.run([sys.executable, "-c", WRITER, url, name], check=True, cwd=CHECKOUT)
+        assert (tmp_path / "store/sealrun.db-wal").exists()
     with db.writing() as session:
         session.add(Project(name="ours", created_by="us", network="full", sandbox_min="process"))
 

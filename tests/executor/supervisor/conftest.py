@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,27 @@ def program() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.fixture
+def deep_folder() -> Iterator[Path]:
+    """A folder whose content may be nested beyond what Python, and so pytest, can remove."""
+    folder = Path(tempfile.mkdtemp(prefix="sealrun-test-", dir="/var/tmp"))
+    yield folder
+    subprocess.run(["rm", "-rf", folder], check=True)
+
+
+def dig(place: Path, depth: int) -> None:
+    """Folders in folders, from a process that may go where its paths do not reach."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.chdir(place)
+            for number in range(depth):
+                os.mkdir("d")
+                if number % 100 == 0:
+                    os.close(os.open("file", os.O_CREAT | os.O_WRONLY))
+                os.chdir("d")
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)

@@ -137,7 +137,10 @@ def test_a_result_is_written_anew_and_masked(reporter: Reporter, frames: Callabl
     """I5: strings, keys and numbers of a result; nothing of the child's own bytes passes."""
     document = {"result": {SECRET.decode(): [SECRET.decode(), 1, None, True, 0.5]}}
     frame = left(reporter, frames, json.dumps(document).encode())
-    assert (frame.kind, frame.json()) == (Kind.RESULT, {"result": {"***": ["***", 1, None, True, 0.5]}})
+    assert (frame.kind, frame.json()) == (
+        Kind.RESULT,
+        {"result": {"***": ["***", 1, None, True, 0.5]}, "note": None},
+    )
 
 
 def test_a_problem_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:

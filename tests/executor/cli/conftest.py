@@ -1,0 +1,218 @@
+"""A home of its own for each module, and the real command line to use it with."""
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from executor import workers
+from executor.database import open_database
+from executor.settings import read_settings
+
+from tests.processes import eventually, is_alive
+from tests.rig import job_python
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+PATIENCE = 40.0
+"""Seconds a test waits for what takes a fraction of one; only a failure takes so long."""
+
+Ended = subprocess.CompletedProcess[str]
+
+
+class Terminal:
+    """`sealrun` on a terminal, as a person has it."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execve(command[0], list(command), {**environ, "TERM": "xterm-256color", "COLUMNS": "120"})
+        self.shown = ""
+
+    def until(self, word: str) -> None:
+        """Read until a word stands on the screen."""
+        self._read(lambda: word in self.shown, f"{word!r} is shown")
+
+    def type(self, keys: str) -> None:
+        os.write(self._fd, keys.encode())
+
+    def ended(self) -> int:
+        """Read until the program ends; its exit code, negative for a signal."""
+        self._read(lambda: False, "the program ends")
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def hang_up(self) -> int:
+        """Close the terminal; how the program ended of that."""
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _read(self, enough: Callable[[], bool], what: str) -> None:
+        until = time.monotonic() + PATIENCE
+        while not enough():
+            assert time.monotonic() < until, f"not in time: {what}; the screen has:\n{self.shown}"
+            if select.select([self._fd], [], [], 0.05)[0]:
+                try:
+                    data = os.read(self._fd, 65536)
+                except OSError:  # the other end is closed
+                    data = b""
+                if not data:
+                    return
+                self.shown += data.decode(errors="replace")
+
+
+class Cli:
+    """`sealrun` with a home, a folder of jobs and an environment of its own."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str] = {}) -> None:
+        folder.chmod(0o755)
+        self.folder = folder
+        self.home = folder / "home"
+        self.jobs = folder / "jobs"
+        self.jobs.mkdir()
+        (folder / "user").mkdir(mode=0o700)
+        self.environ = {
+            # No sealrun of the machine's, and a Python that is not the one of the tests.
+            "PATH": f"{Path(job_python()).parent}:{os.defpath}",
+            "HOME": str(folder / "user"),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "SEALRUN_HOME": str(self.home),
+            "SEALRUN_WORKSPACES": str(folder / "runs"),
+            "SEALRUN_TERM_GRACE_SECONDS": "1",
+            **environ,
+        }
+
+    def __call__(
+        self,
+        *words: str,
+        stdin: str | bytes = b"",
+        environ: Mapping[str, str] = {},
+        cwd: Path | None = None,
+        code: int | None = None,
+    ) -> Ended:
+        """Run one command, with no terminal anywhere; `code` is what it must end with."""
+        ended = self.raw(*words, stdin=stdin, environ=environ, cwd=cwd)
+        told = subprocess.CompletedProcess(
+            ended.args, ended.returncode, ended.stdout.decode(errors="replace"), ended.stderr.decode(errors="replace")
+        )
+        assert code is None or told.returncode == code, f"{words} ended with {told.returncode}:\n{told.stderr}"
+        return told
+
+    def raw(
+        self, *words: str, stdin: str | bytes = b"", environ: Mapping[str, str] = {}, cwd: Path | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """The same, its streams as bytes."""
+        return subprocess.run(
+            self.command(*words),
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            cwd=cwd or self.jobs,
+            env={**self.environ, **environ},
+            timeout=PATIENCE,
+        )
+
+    def ok(self, *words: str, **options: Any) -> str:
+        """Run a command that succeeds, and return what it answered."""
+        return self(*words, code=0, **options).stdout
+
+    def json(self, *words: str, **options: Any) -> Any:
+        """Run a command that succeeds, and return its JSON."""
+        return json.loads(self.ok(*words, **options))
+
+    def start(self, *words: str, environ: Mapping[str, str] = {}) -> "subprocess.Popen[str]":
+        """Start a command in a session of its own and go on."""
+        return subprocess.Popen(
+            self.command(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.jobs,
+            env={**self.environ, **environ},
+            start_new_session=True,
+            text=True,
+        )
+
+    def terminal(self, *words: str, environ: Mapping[str, str] = {}) -> Terminal:
+        """Start a command on a terminal."""
+        return Terminal(self.command(*words), self.jobs, {**self.environ, **environ})
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "executor.cli", *words]
+
+    def job(self, name: str, code: str) -> str:
+        """Write a file into the folder of jobs, and return its name."""
+        path = self.jobs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+        path.chmod(0o644)
+        return name
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers that live."""
+        if not (self.home / "sealrun.db").exists() and "SEALRUN_DATABASE_URL" not in self.environ:
+            return []
+        db = open_database(read_settings(self.environ))
+        try:
+            return [found.pid for found in workers.list_workers(db, alive_only=True) if is_alive(found.pid)]
+        finally:
+            db.close()
+
+    def end_workers(self) -> None:
+        """End them politely."""
+        for pid in self.workers():
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda pid=pid: not is_alive(pid), 20, f"worker {pid} ends")
+
+
+@pytest.fixture(scope="module")
+def cli() -> Iterator[Cli]:
+    """An empty home, shared by the tests of a module; a worker that they started is ended after them."""
+    with made() as one:
+        yield one
+
+
+@pytest.fixture
+def new_cli() -> Iterator[Cli]:
+    """An empty home for one test."""
+    with made() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def shop(cli: Cli) -> Cli:
+    """The module's home with a project `shop`, a key file, and two secrets."""
+    cli.ok("project", "create", "shop", "-e", "staging")
+    cli.ok("secret", "set", "API_KEY", "-p", "shop", stdin="hunter2-prod-key")
+    cli.ok("secret", "set", "DATABASE_URL", "-p", "shop", stdin="postgres://app:s3cr3t-pass@db/shop")
+    cli.environ["SEALRUN_PROJECT"] = "shop"
+    return cli
+
+
+class made:
+    """A home in a folder that user ids lent by a root worker can reach; short, for the broker's socket."""
+
+    def __init__(self, **environ: str) -> None:
+        self._environ = environ
+
+    def __enter__(self) -> Cli:
+        self._folder = Path(tempfile.mkdtemp(prefix="sealrun-c-", dir="/tmp"))
+        self._cli = Cli(self._folder, self._environ)
+        return self._cli
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._cli.end_workers()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)

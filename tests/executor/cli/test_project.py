@@ -1,0 +1,200 @@
+"""`sealrun project`, `init` and `audit`, and how a command finds the project it is about."""
+
+import stat
+
+import pytest
+
+from tests.executor.cli.conftest import Cli
+
+NO_PROJECT = (
+    "sealrun: no project is named\n"
+    "hint: give -p PROJECT, set SEALRUN_PROJECT, or run `sealrun init` to write .sealrun.toml in this folder\n"
+)
+
+
+def test_the_first_project_makes_the_key_file_and_says_what_it_is_worth(new_cli: Cli) -> None:
+    """The key file is private, and its path and the price of losing it are told once."""
+    said = new_cli("project", "create", "shop", code=0).stderr
+
+    key_file = new_cli.home / "keys" / "local.key"
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    assert str(key_file) in said
+    assert "who loses it loses the secrets" in said
+    assert "created project shop with the environment default" in said
+    assert "key file" not in new_cli("project", "create", "second", code=0).stderr
+
+
+def test_a_key_file_that_is_gone_is_not_replaced_by_a_new_one(new_cli: Cli) -> None:
+    """A new key file could open nothing that was sealed before: the loss is told instead."""
+    new_cli.ok("project", "create", "shop")
+    key_file = new_cli.home / "keys" / "local.key"
+    key_file.unlink()
+
+    refused = new_cli("project", "create", "second", code=1)
+
+    assert f"sealrun: no key file at {key_file}" in refused.stderr
+    assert not key_file.exists()
+
+
+def test_what_is_there_stays_when_it_is_created_again(cli: Cli) -> None:
+    """`project create` can be said again, and adds the environments that are not there yet."""
+    cli.ok("project", "create", "again", "-e", "staging")
+
+    said = cli("project", "create", "again", "-e", "staging", "-e", "prod", code=0).stderr
+
+    assert "project again exists already" in said
+    assert "environment staging exists already" in said
+    assert "created environment prod" in said
+    (listed,) = [project for project in cli.json("project", "list", "--json") if project["name"] == "again"]
+    assert listed["environments"] == ["default", "prod", "staging"]
+
+
+def test_a_listing_in_a_pipe_has_a_line_for_each_with_tabs(cli: Cli) -> None:
+    """Fields are parted by tabs, and there are no headings and no colours."""
+    cli.ok("project", "create", "piped")
+
+    (line,) = [line for line in cli.ok("project", "list").splitlines() if line.startswith("piped\t")]
+
+    assert line.split("\t")[1] == "default"
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("name", ["Shop", "a b", "../x", ""])
+def test_a_name_that_breaks_the_rule_is_refused(cli: Cli, name: str) -> None:
+    """The sentence says the rule, and nothing is made."""
+    refused = cli("project", "create", name, code=2)
+
+    assert "a project name has 1 to 63 lower-case letters" in refused.stderr
+
+
+class TestDelete:
+    def test_without_a_terminal_it_refuses(self, cli: Cli) -> None:
+        """Nobody can be asked, so --yes has to be said."""
+        cli.ok("project", "create", "kept")
+
+        refused = cli("project", "delete", "kept", code=2)
+
+        assert "there is no terminal to ask on\nhint: add --yes\n" in refused.stderr
+        assert "kept" in cli.ok("project", "list")
+
+    def test_with_yes_it_is_gone_and_the_record_of_it_stays(self, cli: Cli) -> None:
+        """The audit chain outlives the project."""
+        cli.ok("project", "create", "gone")
+
+        cli.ok("project", "delete", "gone", "--yes")
+
+        assert "gone" not in cli.ok("project", "list")
+        events = cli.json("audit", "list", "-p", "gone", "--json")
+        assert [event["action"] for event in events][-1] == "project.delete"
+        assert cli.json("audit", "verify", "-p", "gone", "--json")["ok"] is True
+
+    def test_on_a_terminal_it_asks(self, cli: Cli) -> None:
+        """No is an answer, and yes another."""
+        cli.ok("project", "create", "asked")
+        for answer, code, left in (("n\n", 1, True), ("y\n", 0, False)):
+            screen = cli.terminal("project", "delete", "asked")
+            screen.until("[y/N]")
+            screen.type(answer)
+            assert screen.ended() == code
+            assert ("asked" in cli.ok("project", "list")) is left
+
+    def test_an_unknown_one_is_named(self, cli: Cli) -> None:
+        """Before anything is asked."""
+        assert 'no project "nowhere"' in cli("project", "delete", "nowhere", code=2).stderr
+
+
+class TestWhichProject:
+    def test_none_named_is_an_error_that_says_how(self, cli: Cli) -> None:
+        """The three ways stand in the hint."""
+        assert cli("secret", "list", code=2).stderr == NO_PROJECT
+
+    def test_an_unknown_project_says_how_to_make_it(self, cli: Cli) -> None:
+        """The sentence that the design promises."""
+        refused = cli("secret", "list", "-p", "toys", code=2)
+        assert refused.stderr == 'sealrun: no project "toys"\nhint: create it: sealrun project create toys\n'
+
+    def test_option_then_variable_then_file(self, cli: Cli) -> None:
+        """-p counts before SEALRUN_PROJECT, and that before .sealrun.toml; the same for environments."""
+        for name in ("by-option", "by-variable", "by-file"):
+            cli.ok("project", "create", name, "-e", "prod")
+            cli.ok("variable", "set", "FROM", name, "-p", name, "-e", "prod")
+        inside = cli.jobs / "inside" / "deeper"
+        inside.mkdir(parents=True)
+        cli.ok("init", "by-file", "-e", "prod", cwd=inside.parent)
+
+        def found(*options: str, **environ: str) -> str:
+            value: str = cli.json("variable", "list", "--json", *options, environ=environ, cwd=inside)[0]["value"]
+            return value
+
+        assert found() == "by-file"
+        assert found(SEALRUN_PROJECT="by-variable") == "by-variable"
+        assert found("-p", "by-option", SEALRUN_PROJECT="by-variable") == "by-option"
+        said = cli("variable", "set", "ELSE", "x", cwd=inside, code=0).stderr
+        assert said == "set ELSE in by-file/prod\n"
+        said = cli("variable", "set", "ELSE", "x", cwd=inside, environ={"SEALRUN_ENV": "default"}, code=0).stderr
+        assert said == "set ELSE in by-file/default\n"
+
+    def test_a_broken_project_file_is_named(self, cli: Cli) -> None:
+        """Its path and what is wrong."""
+        folder = cli.jobs / "broken"
+        folder.mkdir()
+        (folder / ".sealrun.toml").write_text("projekt = 'x'\n")
+
+        refused = cli("secret", "list", cwd=folder, code=2)
+
+        assert f"{folder}/.sealrun.toml cannot be read: unknown key 'projekt'" in refused.stderr
+
+
+class TestInit:
+    def test_it_names_the_project_after_the_folder(self, cli: Cli) -> None:
+        """A folder's name becomes a project's."""
+        folder = cli.jobs / "My Shop_2"
+        folder.mkdir()
+
+        cli.ok("init", cwd=folder)
+
+        assert (folder / ".sealrun.toml").read_text() == 'project = "my-shop-2"\n'
+
+    def test_it_does_not_overwrite(self, cli: Cli) -> None:
+        """What is there may have been edited."""
+        folder = cli.jobs / "twice"
+        folder.mkdir()
+        cli.ok("init", "first", cwd=folder)
+
+        refused = cli("init", "second", cwd=folder, code=1)
+
+        assert f"{folder}/.sealrun.toml exists already" in refused.stderr
+        assert "first" in (folder / ".sealrun.toml").read_text()
+
+
+def test_settings_that_are_wrong_are_reported_together_and_not_quoted(cli: Cli) -> None:
+    """Every problem in one go, by name; what a variable holds may be a password (I10)."""
+    wrong = {"SEALRUN_DATABASE_URL": "mysql://app:hunter2@db/x", "SEALRUN_LEASE_SECONDS": "soon"}
+
+    refused = cli("project", "list", environ=wrong, code=2)
+
+    assert "SEALRUN_DATABASE_URL is no URL" in refused.stderr
+    assert "SEALRUN_LEASE_SECONDS is not a whole number" in refused.stderr
+    assert "hunter2" not in refused.stderr
+
+
+def test_a_database_that_is_not_there_is_a_sentence(cli: Cli) -> None:
+    """No traceback, and no password (I10)."""
+    away = {"SEALRUN_DATABASE_URL": "postgresql://app:hunter2@127.0.0.1:1/x"}
+
+    refused = cli("project", "list", environ=away, code=1)
+
+    assert refused.stderr.startswith("sealrun: the database postgresql+psycopg://app:***@127.0.0.1:1/x cannot be")
+    assert "hunter2" not in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_configured_database_waits_for_migrate(cli: Cli) -> None:
+    """It is not changed unasked, and the hint says the command."""
+    configured = {"SEALRUN_DATABASE_URL": f"sqlite:///{cli.folder}/elsewhere/x.db"}
+
+    refused = cli("project", "list", environ=configured, code=1)
+    assert "hint: sealrun migrate" in refused.stderr
+
+    assert "was secretstore empty" in cli("migrate", environ=configured, code=0).stderr
+    cli.ok("project", "list", environ=configured)

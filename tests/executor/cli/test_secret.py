@@ -1,0 +1,268 @@
+"""`sealrun secret` and `scripts/secrets_admin.py`: a value goes in and never comes out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.executor.cli.conftest import CHECKOUT, Cli
+
+VALUE = "correct-horse-battery"
+
+
+def bytes_in_a_run(cli: Cli, name: str) -> bytes:
+    """What a run finds, in a form that the masker does not know: each byte plus one."""
+    code = f"import os, sys; sys.stdout.buffer.write(bytes((b + 1) % 256 for b in os.environb[b'{name}']))"
+    found = cli.raw("run", "-p", "shop", "--", "python3", "-c", code)
+    assert found.returncode == 0, found.stderr
+    return bytes((byte - 1) % 256 for byte in found.stdout)
+
+
+class TestTheValue:
+    def test_one_final_newline_is_dropped_and_that_is_said(self, shop: Cli) -> None:
+        """`echo value | sealrun secret set` stores what was meant, and tells."""
+        said = shop("secret", "set", "ECHOED", stdin=f"{VALUE}\n\n", code=0).stderr
+
+        assert "one final newline was dropped; --raw keeps it" in said
+        assert bytes_in_a_run(shop, "ECHOED") == f"{VALUE}\n".encode()
+
+    def test_without_a_newline_nothing_is_said(self, shop: Cli) -> None:
+        """`printf %s` needs no note."""
+        assert shop("secret", "set", "PRINTED", stdin=VALUE, code=0).stderr.startswith("sealed PRINTED version 1")
+
+    def test_raw_keeps_the_newline(self, shop: Cli) -> None:
+        """For what ends with one by its nature."""
+        said = shop("secret", "set", "RAW", "--raw", stdin=f"{VALUE}\n", code=0).stderr
+
+        assert "newline" not in said
+        assert bytes_in_a_run(shop, "RAW") == f"{VALUE}\n".encode()
+
+    def test_a_file_is_taken_byte_for_byte(self, shop: Cli) -> None:
+        """Bytes that are no text, and the newline at the end."""
+        content = b"\xff\xfe binary key \x01\n"
+        (shop.folder / "key.bin").write_bytes(content)
+
+        shop.ok("secret", "set", "FROM_FILE", "--from-file", str(shop.folder / "key.bin"))
+
+        assert bytes_in_a_run(shop, "FROM_FILE") == content
+
+    def test_a_file_that_is_not_there_is_named(self, shop: Cli) -> None:
+        """By its path."""
+        refused = shop("secret", "set", "X", "--from-file", "/nowhere/key", code=2)
+        assert refused.stderr == "sealrun: /nowhere/key cannot be read: no such file or directory\n"
+
+    def test_on_a_terminal_it_is_asked_for_and_not_shown(self, shop: Cli) -> None:
+        """The prompt is hidden: what is typed does not appear."""
+        screen = shop.terminal("secret", "set", "TYPED")
+        screen.until("value of TYPED (hidden)")
+        screen.type(f"{VALUE}\n")
+
+        assert screen.ended() == 0
+        assert "sealed TYPED version 1 in shop/default" in screen.shown
+        assert VALUE not in screen.shown
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("NAME", VALUE),
+            (f"NAME={VALUE}",),
+            ("NAME", f"--{VALUE}"),
+            ("NAME", f"-----BEGIN {VALUE}-----\nabc"),
+            ("NAME", f"-{VALUE}"),
+            ("NAME", "--value", VALUE),
+            ("NAME", "-p", "shop", VALUE, VALUE),
+        ],
+    )
+    def test_the_command_line_is_refused_and_not_repeated(self, shop: Cli, words: tuple[str, ...]) -> None:
+        """A value typed as an argument is refused, and no part of it comes back (I10)."""
+        refused = shop("secret", "set", *words, stdin=VALUE, code=2)
+
+        assert "a value is never taken from the command line" in refused.stderr
+        assert "consider it seen and replace it" in refused.stderr
+        assert "horse" not in refused.stderr + refused.stdout
+        assert "NAME" not in shop.ok("secret", "list")
+
+    def test_a_mistyped_option_is_named(self, shop: Cli) -> None:
+        """One that is nearly ours cannot be a value."""
+        refused = shop("secret", "set", "NAME", "--projct", "shop", stdin=VALUE, code=2)
+        assert "there is no option --projct" in refused.stderr
+
+    @pytest.mark.parametrize(
+        ("value", "why"),
+        [
+            ("", "it is empty"),
+            ("short", "it is too short to be masked"),
+            ("   short   ", "it is too short to be masked"),
+            ("nul\0in-the-middle", "it contains a NUL byte"),
+            ("x" * 131_072, "131,071 bytes at most"),
+        ],
+    )
+    def test_a_value_that_cannot_be_is_refused_with_the_reason(self, shop: Cli, value: str, why: str) -> None:
+        """The reason, and never the value."""
+        refused = shop("secret", "set", "REFUSED", stdin=value, code=2)
+
+        assert f'the value of "REFUSED" is refused: {why}' in refused.stderr or why in refused.stderr
+        assert not value.strip() or value.strip() not in refused.stderr
+        assert "REFUSED" not in shop.ok("secret", "list")
+
+    def test_a_short_value_is_taken_when_asked_and_marked(self, shop: Cli) -> None:
+        """--allow-short takes it and says that it is not masked (I9)."""
+        said = shop("secret", "set", "PIN", "--allow-short", stdin="1234", code=0).stderr
+
+        assert "note: PIN has under 8 bytes (outer white space aside): it is not masked" in said
+        (listed,) = [one for one in shop.json("secret", "list", "--json") if one["name"] == "PIN"]
+        assert listed["maskable"] is False
+
+    def test_parts_that_are_not_masked_are_told_before_sealing(self, shop: Cli) -> None:
+        """By their place, not by their text."""
+        said = shop("secret", "set", "URL", stdin="postgres://app:tiny@db.example.com/shop", code=0).stderr
+
+        note, sealed = said.splitlines()
+        assert note == "note: the password of the URL in URL is under 8 bytes: it is not masked on its own"
+        assert sealed.startswith("sealed URL version 1")
+
+
+class TestTheName:
+    def test_one_that_shells_drop_is_told_with_its_alias(self, shop: Cli) -> None:
+        """`api.key` is also given as API_KEY-like names; here DB_PASSWORD."""
+        said = shop("secret", "set", "db.password", stdin=VALUE, code=0).stderr
+
+        assert "Debian's /bin/sh drops it; the run also gets it as DB_PASSWORD" in said
+
+    def test_one_whose_alias_is_taken_gets_none(self, shop: Cli) -> None:
+        """Two names that would share an alias get none, and `set` says so."""
+        shop.ok("secret", "set", "mail.key", stdin=VALUE)
+
+        said = shop("secret", "set", "mail-key", stdin=VALUE, code=0).stderr
+
+        assert "gets no alias: another name would have MAIL_KEY too" in said
+
+    @pytest.mark.parametrize("name", ["LD_PRELOAD", "PYTHONPATH", "SEALRUN_X", "PATH", "a b"])
+    def test_a_refused_one_is_told_before_the_value_is_read(self, shop: Cli, name: str) -> None:
+        """With the reason."""
+        refused = shop("secret", "set", name, stdin=VALUE, code=2)
+        assert f'the name "{name}" is refused: ' in refused.stderr
+
+    def test_a_variable_of_the_same_name_is_in_the_way(self, shop: Cli) -> None:
+        """A run could not have both."""
+        shop.ok("variable", "set", "REGION", "eu-central-1")
+        refused = shop("secret", "set", "REGION", stdin=VALUE, code=2)
+        assert "a variable of default has it" in refused.stderr
+
+
+class TestEnvironments:
+    def test_a_typing_mistake_makes_no_environment(self, shop: Cli) -> None:
+        """The error names a close one, and how to make a new one."""
+        refused = shop("secret", "set", "K", "-e", "stagin", stdin=VALUE, code=2)
+
+        assert 'sealrun: no environment "stagin" in project "shop"' in refused.stderr
+        assert 'hint: did you mean "staging"?; to make a new one, add --create-env' in refused.stderr
+
+    def test_several_get_the_same_value_and_a_new_one_is_made_when_asked(self, shop: Cli) -> None:
+        """Each has a version of its own."""
+        said = shop("secret", "set", "K", "-e", "staging", "-e", "prod", "--create-env", stdin=VALUE, code=0).stderr
+
+        assert "created environment prod in project shop" in said
+        assert "sealed K version 1 in shop/staging" in said
+        assert "sealed K version 1 in shop/prod" in said
+
+    def test_if_one_is_not_there_none_is_written(self, shop: Cli) -> None:
+        """All are looked up before the first value is sealed."""
+        shop("secret", "set", "HALF", "-e", "staging", "-e", "nowhere", stdin=VALUE, code=2)
+        assert "HALF" not in shop.ok("secret", "list")
+
+
+class TestListing:
+    def test_json_has_names_versions_and_who_and_nothing_of_a_value(self, shop: Cli) -> None:
+        """Objects with at least what was promised; no value, no part, no length."""
+        shop.ok("secret", "set", "LISTED", stdin=VALUE, environ={"SEALRUN_ACTOR": "ada@example"})
+        shop.ok("secret", "set", "LISTED", stdin=VALUE + "x" * 99, environ={"SEALRUN_ACTOR": "bob@example"})
+
+        answered = shop.ok("secret", "list", "--json")
+
+        (listed,) = [one for one in json.loads(answered) if one["name"] == "LISTED"]
+        assert listed.keys() == {
+            "id", "name", "environment", "version", "maskable", "created_at", "created_by", "updated_at", "updated_by",
+        }  # fmt: skip
+        assert (listed["environment"], listed["version"]) == ("default", 2)
+        assert (listed["created_by"], listed["updated_by"]) == ("ada@example", "bob@example")
+        assert listed["created_at"].endswith("Z") and listed["created_at"] < listed["updated_at"]
+        assert "horse" not in answered
+
+    def test_an_environment_can_be_chosen(self, shop: Cli) -> None:
+        """-e lists one, without it all are listed."""
+        shop.ok("secret", "set", "ONLY_STAGING", "-e", "staging", stdin=VALUE)
+        assert {one["environment"] for one in shop.json("secret", "list", "-e", "staging", "--json")} == {"staging"}
+        assert {"default", "staging"} <= {one["environment"] for one in shop.json("secret", "list", "--json")}
+
+    def test_history_is_newest_first(self, shop: Cli) -> None:
+        """With the current one marked."""
+        for _ in range(3):
+            shop.ok("secret", "set", "OFTEN", stdin=VALUE)
+
+        versions = shop.json("secret", "history", "OFTEN", "--json")
+
+        assert [(one["version"], one["current"]) for one in versions] == [(3, True), (2, False), (1, False)]
+
+    def test_a_listing_on_a_terminal_is_aligned_and_coloured_unless_asked_not_to(self, shop: Cli) -> None:
+        """NO_COLOR is respected."""
+        for environ, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+            screen = shop.terminal("secret", "list", environ=environ)
+            assert screen.ended() == 0
+            assert "ENVIRONMENT" in screen.shown
+            assert ("\x1b[1m" in screen.shown) is coloured
+
+
+class TestDelete:
+    def test_it_asks_for_yes_and_then_the_name_is_free(self, shop: Cli) -> None:
+        """A secret made later under the same name begins at version 1."""
+        shop.ok("secret", "set", "GONE", stdin=VALUE)
+        assert "hint: add --yes" in shop("secret", "delete", "GONE", code=2).stderr
+
+        shop.ok("secret", "delete", "GONE", "--yes")
+
+        assert "version 1" in shop("secret", "set", "GONE", stdin=VALUE, code=0).stderr
+
+    def test_an_unknown_one_is_named_with_a_close_one(self, shop: Cli) -> None:
+        """Before anything is asked."""
+        refused = shop("secret", "delete", "API_KEI", code=2)
+        assert 'no secret "API_KEI" in shop/default\nhint: did you mean "API_KEY"?' in refused.stderr
+
+
+class TestVariables:
+    def test_they_are_set_listed_openly_and_deleted(self, shop: Cli) -> None:
+        """A variable's value is no secret."""
+        shop.ok("variable", "set", "LEVEL", "debug=1")
+        shop.ok("variable", "set", "PIPED", stdin="from stdin\n")
+
+        listed = {one["name"]: one["value"] for one in shop.json("variable", "list", "--json")}
+        assert (listed["LEVEL"], listed["PIPED"]) == ("debug=1", "from stdin")
+
+        assert shop("variable", "delete", "LEVEL", code=2).stderr.endswith("hint: add --yes\n")
+        shop.ok("variable", "delete", "LEVEL", "--yes")
+        assert 'no variable "LEVEL"' in shop("variable", "delete", "LEVEL", "--yes", code=2).stderr
+
+
+class TestAdminScript:
+    def admin(self, cli: Cli, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        script = [sys.executable, str(CHECKOUT / "scripts" / "secrets_admin.py")]
+        return subprocess.run(
+            [*script, *words], input=stdin, capture_output=True, text=True, cwd="/", env=cli.environ, timeout=60
+        )
+
+    def test_it_is_the_secret_commands(self, shop: Cli) -> None:
+        """The same words, the same answers."""
+        assert "sealed ADMIN version 1" in self.admin(shop, "set", "ADMIN", "-p", "shop", stdin=VALUE).stderr
+        assert "ADMIN\t" in self.admin(shop, "list", "-p", "shop").stdout
+        refused = self.admin(shop, "set", "ADMIN", VALUE)
+        assert refused.returncode == 2
+        assert VALUE not in refused.stderr
+
+    def test_without_sealrun_it_says_what_is_missing(self, tmp_path: Path) -> None:
+        """A sentence, not a traceback."""
+        script = CHECKOUT / "scripts" / "secrets_admin.py"
+        ended = subprocess.run([sys.executable, "-I", "-S", script], capture_output=True, text=True, cwd=tmp_path)
+        assert ended.returncode == 1
+        assert "sealrun is not installed for" in ended.stderr

@@ -1,0 +1,171 @@
+"""What a run leaves behind: sent where nothing speaks against it, and named with the reason where something does."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from executor.supervisor.masking import Masker
+from executor.supervisor.outputs import FILES_LIMIT, collect
+from executor.supervisor.report import Reporter
+from executor.supervisor.wire import Kind, Receiver
+from tests.executor.conftest import ROOT, OrdinaryUser
+from tests.executor.supervisor.conftest import dig
+
+SECRET = b"hunter2-prod-key"
+Collected = tuple[dict[str, bytes], dict[str, str]]
+
+
+@pytest.fixture
+def collected() -> Iterator[Callable[..., Collected]]:
+    """Collects a folder; returns the files that were sent, and the reasons for those that were not."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+
+    def run(folder: Path, limit: int = 1 << 20, uid: int | None = None) -> Collected:
+        reporter = Reporter(ours)
+        reporter.register(Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse"}), 0, 0)
+        collect(str(folder), limit, uid, reporter)
+        files: dict[str, bytes] = {}
+        withheld: dict[str, str] = {}
+        receiver, path = Receiver(theirs), ""
+        while frames := receiver.available() or reporter.pending:
+            reporter.flush()
+            for frame in frames if isinstance(frames, list) else ():
+                if frame.kind is Kind.OUTPUT:
+                    path = frame.json()["path"]
+                    assert path not in files and path not in withheld, "two of one name cannot be stored"
+                    files[path] = b""
+                elif frame.kind is Kind.OUTPUT_DATA:
+                    files[path] += frame.payload
+                else:
+                    path = frame.json()["path"]
+                    assert path not in files and path not in withheld, "two of one name cannot be stored"
+                    withheld[path] = frame.json()["why"]
+        return files, withheld
+
+    with ours, theirs:
+        yield run
+
+
+def test_plain_files_are_sent_whole(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """In folders, empty ones, and larger than one piece."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    big = os.urandom(700_000)
+    (tmp_path / "a/b/big").write_bytes(big)
+    (tmp_path / "empty").touch()
+    assert collected(tmp_path) == ({"a/b/big": big, "empty": b""}, {})
+
+
+def test_a_secret_in_a_file_or_its_name_withholds_it(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """I5: anywhere in it, over the edge of two pieces, encoded, or in the name, which is masked."""
+    import base64
+
+    (tmp_path / "edge").write_bytes(b"x" * ((1 << 18) - 5) + SECRET)
+    (tmp_path / "encoded").write_bytes(base64.b64encode(b"ab" + SECRET + b"c"))
+    (tmp_path / f"dump-{SECRET.decode()}").touch()
+    (tmp_path / "fine").write_bytes(SECRET[:-1])
+    files, withheld = collected(tmp_path)
+    assert files == {"fine": SECRET[:-1]}
+    assert withheld == dict.fromkeys(("edge", "encoded", "dump-***"), "a secret was found in it")
+
+
+def test_names_that_become_equal_stay_apart(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """Two names that differ in a secret, or in bytes that are no text, are two files and cannot be stored as one."""
+    (tmp_path / f"key-{SECRET.decode()}").touch()
+    (tmp_path / "key-correct horse").touch()
+    (tmp_path / "key-***").write_bytes(b"1")
+    for number in (0xFE, 0xFF):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd-%c" % number)).write_bytes(b"2")
+    files, withheld = collected(tmp_path)
+    assert len(files) == 3 and len(withheld) == 2
+    assert sorted(files.values()) == [b"1", b"2", b"2"]
+
+
+def test_links_and_devices_are_not_followed(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """A link to a file or folder elsewhere, a pipe, a socket: named, and never opened for reading."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_bytes(b"not the run's")
+    folder = tmp_path / "output"
+    folder.mkdir()
+    (folder / "link").symlink_to(outside / "file")
+    (folder / "folder").symlink_to(outside)
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket"))
+        files, withheld = collected(folder)
+    assert files == {}
+    assert set(withheld) == {"link", "folder", "loop", "fifo", "socket"}
+    assert withheld["fifo"] == "it is no regular file"
+
+
+def test_the_limit_is_of_all_files_together(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """In a stable order; what does not fit is named, what still fits after it is sent."""
+    for name, size in (("a", 60), ("b", 50), ("c", 40), ("d", 1)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    files, withheld = collected(tmp_path, limit=100)
+    assert {name: len(data) for name, data in files.items()} == {"a": 60, "c": 40}
+    assert set(withheld) == {"b", "d"} and "larger than 100 bytes" in withheld["b"]
+
+
+def test_too_many_files_are_cut_and_said(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """A thousand are kept."""
+    for number in range(FILES_LIMIT + 5):
+        (tmp_path / f"f{number:05}").touch()
+    files, withheld = collected(tmp_path)
+    assert len(files) == FILES_LIMIT
+    assert list(withheld.values()) == [f"more than {FILES_LIMIT:,} files were left"]
+
+
+def test_a_file_of_another_user_is_not_the_runs_to_leave(
+    collected: Callable[..., Collected], tmp_path: Path, root: None
+) -> None:
+    """A hard link to somebody else's file, where the kernel lets a run make one."""
+    (tmp_path / "own").write_bytes(b"1")
+    (tmp_path / "foreign").write_bytes(b"2")
+    os.chown(tmp_path / "own", 60610, 60610)
+    files, withheld = collected(tmp_path, uid=60610)
+    assert (files, withheld) == ({"own": b"1"}, {"foreign": "it belongs to another user"})
+
+
+def test_trees_deeper_than_any_path_do_not_stop_it(collected: Callable[..., Collected], deep_folder: Path) -> None:
+    """What lies too deep is named once; the rest is sent, and the supervisor lives."""
+    dig(deep_folder, 3000)
+    (deep_folder / "report").write_bytes(b"fine")
+    files, withheld = collected(deep_folder)
+    assert files["report"] == b"fine"
+    ((path, why),) = withheld.items()
+    assert len(path) < 200 and path.endswith("…") and "longer than 1,024 bytes" in why
+
+
+def test_what_cannot_be_read_is_named(as_ordinary_user: OrdinaryUser, open_folder: Path) -> None:
+    """A file or a folder without permissions, left to a supervisor that is an ordinary user."""
+    code = """
+import os, sys, json
+sys.path[:0] = [sys.argv[2]]
+from executor.supervisor.outputs import collect
+from executor.supervisor.masking import Masker
+folder = sys.argv[1] + "/output"
+os.makedirs(folder + "/closed/inner")
+open(folder + "/closed/file", "w").close()
+open(folder + "/secretive", "w").close()
+os.chmod(folder + "/secretive", 0)
+os.chmod(folder + "/closed", 0)
+class Reporter:
+    masker = Masker.build({})
+    def withheld(self, path, why): print(path, "-", why)
+    def file(self, path, size): print(path)
+    def file_data(self, data): print(data)
+collect(folder, 100, None, Reporter())
+"""
+    ended = as_ordinary_user(code, open_folder, ROOT)
+    assert ended.stderr == ""
+    assert sorted(ended.stdout.splitlines()) == [
+        "closed - it cannot be read: Permission denied",
+        "secretive - it cannot be read: Permission denied",
+    ]

@@ -1,0 +1,416 @@
+"""What a run's process can reach: decided in the worker, and tried here from inside by a real process."""
+
+import json
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.supervisor import kernel, sandbox
+from executor.supervisor.errors import CannotBringIn, SourceForbidden, Unreadable
+from executor.supervisor.sandbox import Host, View
+from tests.executor.conftest import ROOT, OrdinaryUser, open_to_all
+
+LANDLOCK = kernel.landlock_abi()
+UID = 60620
+
+
+def inside(view: View, look: Callable[[], Any]) -> Any:
+    """What `look` returns in a forked process that has entered the view."""
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reading)
+            sandbox.enter(view, parent, signal.SIGKILL)
+            said = {"said": look()}
+        except BaseException as error:  # noqa: BLE001  # told to the test, which fails with it
+            said = {"failed": f"{type(error).__name__}: {error}"}
+        os.write(writing, json.dumps(said).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        text = answer.read()
+    os.waitpid(pid, 0)
+    assert text, "the process ended in its sandbox without a word"
+    document = json.loads(text)
+    assert "failed" not in document, document
+    return document["said"]
+
+
+def can(act: Callable[..., Any], *arguments: Any) -> str:
+    """`yes`, or the name of the error number."""
+    import errno
+
+    try:
+        act(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "yes"
+
+
+def read(path: Path) -> bytes:
+    return Path(path).read_bytes()
+
+
+def write(path: Path) -> None:
+    with open(path, "ab") as file:
+        file.write(b"x")
+
+
+@pytest.fixture
+def place(open_folder: Path) -> Path:
+    """A source root, a workspace, and a folder of sealrun's own, side by side."""
+    for name in ("source", "source/sub", "workspace", "home", "home/keys"):
+        (open_folder / name).mkdir()
+        (open_folder / name / "file").write_bytes(b"content")
+    for path in [open_folder, *open_folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    if os.geteuid() == 0:
+        os.chown(open_folder / "workspace", UID, UID)
+    return open_folder
+
+
+def decided(place: Path, host: Host | None = None, uid: int | None = None, **more: Any) -> View:
+    values: dict[str, Any] = {
+        "source": place / "source",
+        "interpreter": [],
+        "workspace": place / "workspace",
+        "forbidden": [place / "home", place / "workspaces"],
+    }
+    return sandbox.view(host or Host(LANDLOCK, False), uid=uid, **(values | more))
+
+
+# Deciding -----------------------------------------------------------------------------------------
+
+
+def test_a_view_survives_the_wire(place: Path) -> None:
+    """What was decided in the worker is what is enforced in the run's process."""
+    view = decided(place, Host(7, True))
+    assert View.from_json(json.loads(json.dumps(view.to_json()))) == view
+    assert view.rung == "landlock" and decided(place, Host(0, True)).rung == "process"
+
+
+def carved(folder: Path, *forbidden: Path) -> set[str]:
+    return set(sandbox._carved(str(folder), [str(path) for path in forbidden]))
+
+
+def test_what_is_forbidden_is_carved_out_of_what_is_readable(place: Path) -> None:
+    """Landlock opens whole trees, so everything but the forbidden branch is named, member by member."""
+    assert carved(place / "source", place / "home") == {str(place / "source")}
+    assert carved(place, place / "home/keys") == {
+        str(place / "source"),
+        str(place / "workspace"),
+        str(place / "home/file"),
+    }
+    assert carved(place, place / "home/keys/file", place / "source") == {
+        str(place / "workspace"),
+        str(place / "home/file"),
+    }
+    assert carved(place / "home", place / "home") == set()
+    assert carved(place / "source", place / "source-2", place / "not/there") == {str(place / "source")}
+
+
+def test_a_folder_beneath_what_is_forbidden_is_not_opened(place: Path) -> None:
+    """A run started from within SEALRUN_HOME does not see it for that."""
+    assert carved(place / "home/keys", place / "home") == set()
+    with pytest.raises(SourceForbidden, match=f"{place}/home/keys lies in {place}/home"):
+        decided(place, source=place / "home/keys")
+    decided(place, source=place / "home/keys", forbidden=[place / "home/keys/file"])
+
+
+def test_forbidden_paths_are_known_through_links(place: Path) -> None:
+    """By whichever name: the key file may be named through a link, or the readable folder."""
+    (place / "alias").symlink_to(place / "home")
+    assert str(place / "home") not in carved(place, place / "alias/keys")
+    assert str(place / "home/keys") not in carved(place, place / "alias/keys")
+    assert carved(place / "alias", place / "home/keys") == {str(place / "home/file")}
+
+
+def test_a_link_beside_what_is_carved_opens_nothing(place: Path) -> None:
+    """A rule on a link opens what it points to: a link in the source root would let the run read anything."""
+    (place / "source/keys").mkdir()
+    (place / "source/everything").symlink_to("/")
+    (place / "source/away").symlink_to(place / "home")
+    assert carved(place / "source", place / "source/keys") == {str(place / "source/file"), str(place / "source/sub")}
+
+
+def test_a_user_without_rights_needs_readable_paths(place: Path, root: None) -> None:
+    """A source that others may not read is a clear error; one beneath a closed folder is brought in, if it can be."""
+    (place / "source").chmod(0o750)
+    with pytest.raises(Unreadable, match=f"{place}/source.*{UID}"):
+        decided(place, Host(LANDLOCK, True), uid=UID)
+    (place / "source").chmod(0o755)
+    place.chmod(0o700)
+    with pytest.raises(CannotBringIn, match=f"{place}/source.*{UID}") as caught:
+        decided(place, Host(LANDLOCK, False), uid=UID, workspace=Path("/var/tmp"))
+    assert "chmod" in caught.value.hint
+    view = decided(place, Host(LANDLOCK, True), uid=UID, workspace=Path("/var/tmp"))
+    assert (view.covered, view.brought) == ((str(place),), (str(place / "source"),))
+
+
+def test_a_workspace_that_the_runs_user_cannot_reach_is_an_error(place: Path, root: None) -> None:
+    """SEALRUN_WORKSPACES beneath a closed folder: said before the run, and not by a run without a HOME."""
+    (place / "closed").mkdir(mode=0o700)
+    (place / "closed/workspace").mkdir()
+    for mounts in (True, False):
+        with pytest.raises(CannotBringIn, match="closed/workspace"):
+            decided(place, Host(LANDLOCK, mounts), uid=UID, workspace=place / "closed/workspace")
+
+
+def test_nested_covers_and_paths_are_told_once(place: Path, root: None) -> None:
+    """The topmost closed folder is covered; what lies in something brought comes with it."""
+    for folder in ("a", "a/b", "a/b/source", "a/b/source/.venv"):
+        (place / folder).mkdir()
+        (place / folder).chmod(0o755)
+    (place / "a").chmod(0o700)
+    (place / "a/b").chmod(0o700)
+    view = decided(
+        place,
+        Host(LANDLOCK, True),
+        uid=UID,
+        source=place / "a/b/source",
+        interpreter=[place / "a/b/source/.venv", Path("/usr/lib")],
+    )
+    assert (view.covered, view.brought) == ((str(place / "a"),), (str(place / "a/b/source"),))
+
+
+def test_the_probe_changes_nothing_here() -> None:
+    """Mounts are tried in a process of its own; this one still sees its own /dev/shm."""
+    before = os.stat("/dev/shm").st_dev
+    host = sandbox.probe()
+    assert host.landlock_abi == LANDLOCK
+    assert os.geteuid() == 0 or not host.mounts
+    assert os.stat("/dev/shm").st_dev == before
+
+
+# Entering -----------------------------------------------------------------------------------------
+
+
+landlocked = pytest.mark.skipif(not LANDLOCK, reason="this kernel has no Landlock")
+
+
+@landlocked
+def test_a_run_reads_its_source_and_writes_its_workspace_alone(place: Path) -> None:
+    """I3: nothing else of the machine's files but what programs need."""
+    other = Path("/var/tmp/sealrun-test-elsewhere")
+
+    def look() -> dict[str, str]:
+        return {
+            "read source": can(read, place / "source/sub/file"),
+            "list source": can(os.listdir, place / "source"),
+            "write source": can(write, place / "source/file"),
+            "make in source": can(os.mkdir, place / "source/new"),
+            "remove from source": can(os.unlink, place / "source/file"),
+            "read workspace": can(read, place / "workspace/file"),
+            "write workspace": can(write, place / "workspace/new"),
+            "make in workspace": can(os.mkdir, place / "workspace/folder"),
+            "list home": can(os.listdir, place / "home"),
+            "read home": can(read, place / "home/keys/file"),
+            "link home in": can(os.link, place / "home/keys/file", place / "workspace/stolen"),
+            "rename source in": can(os.rename, place / "source/file", place / "workspace/stolen"),
+            "write elsewhere": can(write, other),
+            "list /tmp": can(os.listdir, "/tmp"),
+            "read /etc": can(read, Path("/etc/hostname")),
+            "write null": can(write, Path("/dev/null")),
+            "read a program": can(read, Path("/bin/sh")),
+        }
+
+    yes = {"read source", "list source", "read workspace", "write workspace", "make in workspace"}
+    yes |= {"read /etc", "write null", "read a program"}
+    said = inside(decided(place), look)
+    assert {key for key, answer in said.items() if answer == "yes"} == yes, said
+    assert set(said.values()) <= {"yes", "EACCES", "EXDEV"}
+    assert not other.exists()
+
+
+@landlocked
+def test_a_forbidden_path_inside_the_source_stays_closed(place: Path) -> None:
+    """I3: SEALRUN_HOME within the project's folder; links do not open it either."""
+    (place / "source/link").symlink_to(place / "source/sub")
+    view = decided(place, forbidden=[place / "source/sub"])
+
+    def look() -> list[str]:
+        return [
+            can(read, place / "source/file"),
+            can(read, place / "source/sub/file"),
+            can(read, place / "source/link/file"),
+            can(os.listdir, place / "source/sub"),
+        ]
+
+    assert inside(view, look) == ["yes", "EACCES", "EACCES", "EACCES"]
+
+
+@landlocked
+@pytest.mark.skipif(LANDLOCK < 6, reason="Landlock confines signals and abstract sockets from ABI 6 on")
+def test_signals_and_abstract_sockets_end_at_the_runs_edge(place: Path) -> None:
+    """I3: a run of the same user can neither stop the worker nor speak to what listens in the abstract namespace."""
+    name = f"\0sealrun-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(name)
+        listening.listen()
+        target = os.getpid()
+
+        def look() -> list[str]:
+            with socket.socket(socket.AF_UNIX) as client:
+                return [can(os.kill, target, 0), can(client.connect, name), can(os.kill, os.getpid(), 0)]
+
+        assert inside(decided(place), look) == ["EPERM", "EPERM", "yes"]
+
+
+@pytest.mark.parametrize("rung", ["process", "landlock"])
+def test_every_run_is_bound_in_the_same_small_ways(place: Path, rung: str) -> None:
+    """No new privileges, no core file, no capability gained: at each rung."""
+    if rung == "landlock" and not LANDLOCK:
+        pytest.skip("this kernel has no Landlock")
+
+    def look() -> list[Any]:
+        status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+        return [status["NoNewPrivs"].strip(), resource.getrlimit(resource.RLIMIT_CORE)]
+
+    assert inside(decided(place, Host(LANDLOCK if rung == "landlock" else 0, False)), look) == ["1", [0, 0]]
+
+
+def test_a_lent_user_id_leaves_nothing_of_root(place: Path, root: None) -> None:
+    """I3: ids, groups and capabilities; a limit on processes; and no way back."""
+
+    def look() -> list[Any]:
+        status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+        return [
+            os.getresuid(),
+            os.getresgid(),
+            os.getgroups(),
+            [int(status[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")],
+            resource.getrlimit(resource.RLIMIT_NPROC)[0] <= 4096,
+            can(os.setuid, 0),
+            can(os.mount, "x") if hasattr(os, "mount") else can(kernel.mount, "tmpfs", "/mnt", "tmpfs", 0),
+        ]
+
+    said = inside(decided(place, sandbox.probe(), uid=UID), look)
+    assert said == [[UID] * 3, [UID] * 3, [], [0, 0, 0], True, "EPERM", "EPERM"]
+
+
+def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:
+    """Where the worker may mount: files of others in /dev/shm are not there."""
+    host = sandbox.probe()
+    if not host.mounts:
+        pytest.skip("this root may not mount")
+    file = Path(f"/dev/shm/sealrun-test-{os.getpid()}")
+    file.write_text("other's")
+    try:
+        assert inside(decided(place, host, uid=UID), lambda: [os.listdir("/dev/shm"), can(write, Path("/dev/shm/x"))]) == [
+            [],
+            "yes",
+        ]
+        assert not Path("/dev/shm/x").exists()
+    finally:
+        file.unlink()
+
+
+@pytest.mark.parametrize("abi", [LANDLOCK, 0], ids=["landlock", "process"])
+def test_a_source_beneath_a_closed_folder_is_brought_in(place: Path, root: None, abi: int) -> None:
+    """Readable and read-only at its own path; the rest of the closed folder is hidden; outside nothing has changed."""
+    host = Host(abi, sandbox.probe().mounts)
+    if not host.mounts:
+        pytest.skip("this root may not mount")
+    closed = place / "closed"
+    (closed / "project/sub").mkdir(parents=True)
+    (closed / "project/sub/job.py").write_text("job")
+    (closed / "python").write_text("python")
+    (closed / "private").write_text("private")
+    for path in closed.rglob("*"):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    closed.chmod(0o700)
+    view = decided(place, host, uid=UID, source=closed / "project", interpreter=[closed / "python"])
+
+    def look() -> dict[str, Any]:
+        return {
+            "read": can(read, closed / "project/sub/job.py"),
+            "file": can(read, closed / "python"),
+            "write": can(write, closed / "project/sub/job.py"),
+            "make": can(os.mkdir, closed / "project/new"),
+            "write file": can(write, closed / "python"),
+            "private": can(read, closed / "private"),
+            "there": sorted(os.listdir(closed)) if not abi else [],
+            "stage": os.path.exists(place / "workspace/.stage"),
+            "workspace": can(write, place / "workspace/new"),
+        }
+
+    said = inside(view, look)
+    refused = {"EROFS", "EACCES"}
+    assert said.pop("write") in refused and said.pop("make") in refused and said.pop("write file") in refused
+    assert said == {
+        "read": "yes",
+        "file": "yes",
+        "private": "ENOENT",
+        "there": [] if abi else ["project", "python"],
+        "stage": False,
+        "workspace": "yes",
+    }
+    assert (closed / "private").read_text() == "private"
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert str(closed) not in Path("/proc/self/mounts").read_text()
+
+
+def test_a_dead_parent_ends_it_before_it_begins(place: Path) -> None:
+    """The supervisor died between fork and binding: the run does not start on its own."""
+    pid = os.fork()
+    if pid == 0:
+        sandbox.enter(decided(place, Host(0, False)), 1 if os.getppid() != 1 else 2, signal.SIGKILL)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+ORDINARY = """
+import os, sys, json, signal
+sys.path[:0] = [sys.argv[1]]
+from pathlib import Path
+from executor.supervisor import kernel, sandbox
+place = Path(sys.argv[2])
+host = sandbox.probe()
+view = sandbox.view(host, source=place / "source", interpreter=[], workspace=place / "workspace", uid=None,
+                    forbidden=[place / "home"])
+def can(act, *arguments):
+    try: act(*arguments)
+    except OSError as error: return error.strerror
+    return "yes"
+parent = os.getpid()
+if os.fork() == 0:
+    sandbox.enter(view, parent, signal.SIGKILL)
+    print(json.dumps([
+        view.rung, host.mounts, can(os.listdir, place / "source"), can(os.listdir, place / "home"),
+        can(os.mkdir, place / "workspace/new"), can(open, f"/proc/{parent}/environ"), can(os.kill, parent, 0)]), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@landlocked
+def test_an_ordinary_user_needs_no_privilege_for_it(as_ordinary_user: OrdinaryUser, place: Path) -> None:
+    """I3: Landlock binds without root; the worker's environment and its life are out of reach."""
+    if os.geteuid() == 0:
+        os.chown(place / "workspace", 60600, 60600)
+    ended = as_ordinary_user(ORDINARY, ROOT, place)
+    assert ended.stderr == ""
+    rung, mounts, source, home, workspace, environ, kill = json.loads(ended.stdout)
+    assert (rung, mounts, source, home, workspace) == ("landlock", False, "yes", "Permission denied", "yes")
+    assert environ == "Permission denied"
+    assert kill == ("Operation not permitted" if LANDLOCK >= 6 else "yes")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_mounted() -> Iterator[None]:
+    """Each test leaves this process's mount table as it was."""
+    before = Path("/proc/self/mounts").read_text()
+    yield
+    assert Path("/proc/self/mounts").read_text() == before
+
+

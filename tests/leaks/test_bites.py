@@ -1,0 +1,107 @@
+"""The same search finds canaries in copies of the product with one protection taken out, and planted ones everywhere.
+
+The product itself has no switch for any of this: each test changes the files of a copy.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.leaks.canaries import Canaries
+from tests.leaks.scene import Seen, observe
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the memory of hardened processes can be read by root alone")
+
+
+def appended(file: str, code: str) -> Callable[[Path], None]:
+    """A change that adds code to the end of a module, so that what it redefines is what the module uses."""
+
+    def patch(tree: Path) -> None:
+        with (tree / file).open("a") as module:
+            module.write(f"\n\n{code}\n")
+
+    return patch
+
+
+def found(seen: Seen, *beginnings: str) -> set[tuple[str, str]]:
+    return {(finding.canary, finding.form) for finding in seen.findings_in(*beginnings)}
+
+
+def test_without_the_masker() -> None:
+    """I5: with no needle registered, canaries stand in logs, results, problems, outputs, and the worker's memory."""
+    seen = observe(
+        appended("executor/supervisor/masking.py", "Masker.build = classmethod(lambda cls, values: cls(()))")
+    )
+    everything = {("whole PLAIN", "raw"), ("member", "hex"), ("password", "raw"), ("line 1", "raw")}
+    assert found(seen, "table executor_log_chunk") >= everything
+    assert found(seen, "table executor_output_chunk") >= everything
+    assert ("plain", "JSON") in found(seen, "table executor_result")
+    assert found(seen, "table executor_output") and found(seen, "sealrun.db") and found(seen, "view of a run that raises")
+    assert found(seen, "memory of the worker")
+    # The process boundary still stands: nothing has reached what only holds ciphertext or nothing.
+    assert not found(seen, "memory of the zygote", "memory of the supervisor", "memory of the another", "keys")
+
+
+REVEALING = """
+from executor.settings import read_here
+from secretstore.keyring import key_service
+from secretstore.reveal import reveal
+
+def _revealing(*arguments, **options):
+    bundle = _pass_gate(*arguments, **options)
+    _values.append(list(reveal(key_service(read_here().store.keys), getattr(bundle, "bundle", bundle))))
+    return bundle
+
+_values = []
+_pass_gate, runs.pass_gate = runs.pass_gate, _revealing
+"""
+
+
+def test_without_the_process_boundary() -> None:
+    """I1: where the worker opens the values itself, its memory shows them, though not a byte of output does."""
+    seen = observe(appended("executor/dispatch.py", REVEALING))
+    for when in ("during", "after"):
+        assert found(seen, f"memory of the worker, {when}") >= {
+            (f"whole {name}", "raw") for name in ("PLAIN", "ACCOUNT", "DATABASE", "KEY")
+        }
+    assert {finding.place.split(",")[0] for finding in seen.findings} == {"memory of the worker"}
+
+
+def test_without_derived_needles() -> None:
+    """I5: where only whole values are masked, the member, the password and single lines stand in the logs."""
+    whole = "def needles_for(name, value):\n    return Needles(name, frozenset({value, *encoded(value)}))"
+    seen = observe(appended("executor/supervisor/needles.py", whole))
+    assert found(seen, "table executor_log_chunk") >= {("member", "raw"), ("password", "raw"), ("line 1", "raw")}
+    assert ("whole PLAIN", "raw") not in found(seen, "table executor_log_chunk")
+
+
+def test_without_encoded_forms() -> None:
+    """I5: where values are masked only as they stand, their encoded forms are found, each of the listed ones."""
+    seen = observe(appended("executor/supervisor/needles.py", "def encoded(value):\n    return ()"))
+    forms = {form for _, form in found(seen, "table executor_log_chunk")}
+    assert {"hex", "HEX", "percent", "JSON", "repr", "repr of bytes", "shell"} <= forms
+    assert len([form for form in forms if form.startswith("base64")]) == 6
+
+
+def test_sees_a_canary_planted_in_each_process() -> None:
+    """The proof that the memory of each process of ours is searched: a copy plants a canary in all, and all are named."""
+    canaries = Canaries()
+    # Shifted, so that the file itself does not hold what is looked for.
+    shifted = bytes(byte ^ 1 for byte in canaries.plain.encode()).hex()
+    plant = f"_planted = bytes(byte ^ 1 for byte in bytes.fromhex({shifted!r}))"
+
+    def patch(tree: Path) -> None:
+        for file in ("executor/dispatch.py", "executor/supervisor/zygote.py"):
+            appended(file, plant)(tree)
+        # The zygote serves from its start: what is planted has to be there before.
+
+    seen = observe(patch, canaries)
+    assert {finding.place for finding in seen.findings if finding.canary == "plain"} == {
+        "memory of the worker, during",
+        "memory of the worker, after",
+        "memory of the zygote, during",
+        "memory of the zygote, after",
+        "memory of the supervisor of another run, during",
+    }

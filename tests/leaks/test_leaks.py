@@ -1,0 +1,74 @@
+"""Nothing of a secret is found anywhere but in the processes that may hold it (I1, I3, I5)."""
+
+import os
+
+import pytest
+
+from tests.leaks.scene import Seen, observe
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the memory of hardened processes can be read by root alone")
+
+
+@pytest.fixture(scope="module")
+def seen() -> Seen:
+    """The product as it is, after everything has happened once."""
+    return observe()
+
+
+def test_every_place_was_really_read(seen: Seen) -> None:
+    """In each memory, file, table and stream that is searched below, a mark that passed through it is found.
+
+    The worker, a supervisor and a run have had the value of a variable pass through them, the broker was told it,
+    the zygote imports from a folder of a name to recognise; and in the supervisor that holds them, all canaries are.
+    """
+    missing = {place for place, found in seen.marks.items() if not found}
+    assert missing <= {"table secretstore_variable"}, missing  # there is none in this project
+    for place in (
+        "memory of the worker", "memory of the zygote", "memory of the broker", "memory of the supervisor of another run",
+        "memory of the another run", "canaries in the supervisor that holds them", "broker, queued", "sealrun.db-wal",
+        "table executor_log_chunk", "table executor_result", "table executor_output_chunk", "what the broker was told",
+        "Celery's events", "worker log", "files",
+    ):  # fmt: skip
+        assert seen.marks[place], place
+
+
+def test_runs_did_their_worst(seen: Seen) -> None:
+    """Every job came to the end it was written for, so nothing is missing only because a job failed early."""
+    assert seen.states == {
+        "prints": ("succeeded", None),
+        "leaves": ("succeeded", None),
+        "passes on": ("succeeded", None),
+        "dies": ("failed", "signal"),
+        "returns": ("succeeded", None),
+        "raises": ("failed", "exception"),
+        "shell": ("failed", "exit_code"),
+        "conflict": ("failed", "setup_failed"),
+    }
+    for title in ("prints", "passes on", "raises", "shell", "dies"):
+        assert "***" in seen.texts[title], title
+
+
+def test_memory_of_every_process_of_ours(seen: Seen) -> None:
+    """I1: worker, zygote, broker, another run and its supervisor hold no canary in any form, during the run and after."""
+    assert sorted(seen.findings_in("memory", "argv", "keys"), key=repr) == []
+
+
+def test_broker_messages_and_events(seen: Seen) -> None:
+    """I1: queued messages, everything the broker was ever told, Celery's events among it, and what stays in it."""
+    assert sorted(seen.findings_in("broker", "what the broker"), key=repr) == []
+
+
+def test_database(seen: Seen) -> None:
+    """I1, I5: neither the tables (logs, results, problems, outputs, receipts) nor the raw files, the journal included."""
+    assert sorted(seen.findings_in("table", "sealrun.db", "view"), key=repr) == []
+
+
+def test_logs_and_files(seen: Seen) -> None:
+    """I1, I3: the worker's log at its most talkative, and every file left behind in any folder for temporary ones."""
+    assert sorted(seen.findings_in("worker log", "file"), key=repr) == []
+    assert seen.texts["left in the workspaces"] == ""
+
+
+def test_nothing_else(seen: Seen) -> None:
+    """Whatever place the tests above do not name is clean too."""
+    assert sorted(seen.findings, key=repr) == []
