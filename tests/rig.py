@@ -25,6 +25,7 @@ from executor.key_birth import birth
 from executor.models import Attempt
 from executor.runs import RunSpec
 from executor.settings import read_settings
+from executor.workers import list_workers
 from secretstore import vault
 from secretstore.local_keys import create_local_key
 from sqlalchemy import text
@@ -216,6 +217,11 @@ class Rig:
         eventually(lambda: self._appeared(worker), 2 * PATIENCE, "the worker is ready")
         return worker
 
+    def rung(self, worker: Worker) -> str:
+        """The rung a worker says it can give."""
+        (found,) = [one.rung for one in list_workers(self.db) if one.pid == worker.pid]
+        return found
+
     def submit(self, target: Target, project: str = "shop", **asked: Any) -> str:
         """Hand in a run and return its id."""
         environment = vault.get_environment(self.db, project, "default")
@@ -251,12 +257,15 @@ class Rig:
         return history.show(self.db, run_id)
 
     def printed(self, run_id: str, stream: str = "stdout") -> str:
-        """What the database has of a stream."""
+        """What the database has of a stream, as text."""
+        return self.printed_bytes(run_id, stream).decode(errors="replace")
+
+    def printed_bytes(self, run_id: str, stream: str = "stdout") -> bytes:
         place, data = logs.Place(), b""
         while True:
             pieces, place = logs.read(self.db, run_id, place)
             if not pieces:
-                return data.decode(errors="replace")
+                return data
             data += b"".join(piece.data for piece in pieces if piece.stream == stream)
 
     def says(self, run_id: str, word: str, within: float = PATIENCE) -> str:

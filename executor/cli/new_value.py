@@ -25,7 +25,7 @@ class WithoutValues(TyperCommand):
         except typer.TyperException as error:
             if type(error).__name__ != "NoSuchOption":
                 raise
-            known = [option for parameter in self.params for option in parameter.opts]
+            known = [option for parameter in self.params for option in parameter.opts if option.startswith("-")]
             typed = getattr(error, "option_name", "")
             if len(typed) < 3 or not get_close_matches(typed, known, cutoff=0.75):
                 raise ValueOnCommandLine from None

@@ -55,11 +55,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequen
     from rich.table import Table
     from rich.text import Text
 
-    listing = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    plain = not coloured(sys.stdout)
+    listing = Table(box=None, pad_edge=False, header_style="" if plain else "dim", padding=(0, 2, 0, 0))
     for heading in headings:
         listing.add_column(heading.upper(), overflow="fold")
     for line in lines:
-        cells = [Text(cell, style=_style(styles, place, cell)) for place, cell in enumerate(line)]
+        cells = [Text(cell, style="" if plain else _style(styles, place, cell)) for place, cell in enumerate(line)]
         listing.add_row(*cells)
     Console(highlight=False).print(listing)
 

@@ -24,6 +24,8 @@ _BOOTSTRAP = (
     "import os,sys,marshal;f=os.fdopen(3,'rb');t,a,b=f.readline().split();c,s=f.read(int(a)),f.read(int(b));"
     "exec(marshal.loads(c) if t.decode()==sys.implementation.cache_tag else compile(s,'<sealrun>','exec'),{'source':f})"
 )
+# All of them: what the worker's own starter ignored (a shell's `&`, nohup) would be ignored in the run, too.
+_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _MARSHAL_VERSION = 2  # the last one without references: every Python from 3.0 reads it
 
 # In the run: the entry program and then the word to go; the result; the environment, once the word was given.
@@ -143,7 +145,7 @@ def _become(
         os.setsid()
         os.umask(0o022)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # Two steps, so that no descriptor is overwritten before it was copied.

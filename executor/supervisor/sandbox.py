@@ -104,6 +104,7 @@ def view(
         CannotBringIn: a needed path is closed to the run's user and this worker may not mount.
         Unreadable: a needed path itself is closed to others.
     """
+    forbidden = list(forbidden)
     for folder in forbidden:
         if _beneath(os.path.realpath(source), os.path.realpath(folder)):
             raise SourceForbidden(path=source, folder=folder)

@@ -1,10 +1,15 @@
 """Nothing of a secret is found anywhere but in the processes that may hold it (I1, I3, I5)."""
 
 import os
+import signal
 
 import pytest
 
+from tests.leaks.canaries import Canaries
+from tests.leaks.evidence import Search, memory
 from tests.leaks.scene import Seen, observe
+from tests.processes import environ, eventually, is_alive
+from tests.rig import command, rig
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the memory of hardened processes can be read by root alone")
 
@@ -72,3 +77,41 @@ def test_logs_and_files(seen: Seen) -> None:
 def test_nothing_else(seen: Seen) -> None:
     """Whatever place the tests above do not name is clean too."""
     assert sorted(seen.findings, key=repr) == []
+
+
+LEFT = """
+touch "$HOME/named-$WORD" "$SEALRUN_OUTPUT_DIR/named-$WORD"
+setsid sh -c 'setsid sleep 60 & echo pid $!' &
+wait
+sleep 60
+"""
+
+
+def test_clearing_up_after_a_crash() -> None:
+    """I1: a worker that ends and clears up what an earlier one left reads neither its environment nor its file names.
+
+    The environment of a command holds its secrets, as exec passes it on, and a run may put one into a file's name.
+    """
+    canary = Canaries().word
+    search = Search({("word", "raw"): canary.encode()})
+    with rig(settings={"SEALRUN_LEASE_SECONDS": "3"}) as made:
+        made.project("shop", {"WORD": canary.encode()})
+        made.project("plain", variables={"MARK": "mark-of-this-test"})
+        worker = made.start_worker()
+        run_id = made.submit(command("bash", "-c", LEFT))
+        (daemon,) = made.pids(run_id, 1)
+        assert environ(daemon)["WORD"] == canary
+        assert (made.place(run_id) / "home" / f"named-{canary}").exists()
+        family = [worker.pid, worker.zygote, *worker.supervisors()]
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in family:
+                os.kill(pid, number)
+        assert is_alive(daemon)
+        following = made.start_worker()
+        eventually(lambda: not is_alive(daemon), 5, "the daemon is ended")
+        eventually(lambda: not made.place(run_id).exists(), 5, "the workspace is removed")
+        made.ended(run_id)
+        made.run(command("true"), project="plain")
+        for pid in (following.pid, following.zygote):
+            assert search.within("", memory(pid)) == set()
+        assert Search({("mark", "raw"): b"mark-of-this-test"}).within("", memory(following.pid))

@@ -58,6 +58,7 @@ class TestStreams:
         """Bytes that are no text are kept as they are."""
         run = place.run(command("printf", r"\377\000\033[31m\r\n"))
         assert run.how == ("succeeded", None, 0)
+        assert place.printed_bytes(run.view.id) == b"\xff\x00\x1b[31m\r\n"
 
     def test_closed_streams(self, place: Rig) -> None:
         """A run that closes its streams goes on, and its exit code counts."""
@@ -68,20 +69,25 @@ class TestStreams:
         """Fifty daemons that hold stdout open and flood it do not keep a run from ending."""
         code = """
 import os, time
+told, tell = os.pipe()
 for _ in range(50):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             os.write(1, b"pid %d\\n" % os.getpid())
+            os.write(tell, b".")
             until = time.monotonic() + 60
             while time.monotonic() < until:
                 os.write(2, b"z" * 4096)
         os._exit(0)
+for _ in range(50):
+    os.read(told, 1)
 os._exit(0)
 """
         ended = place.python_run(code)
         assert ended.how == ("succeeded", None, 0)
         pids = [int(line.split()[1]) for line in ended.stdout.splitlines() if line.startswith("pid ")]
+        assert len(pids) == 50
         eventually(lambda: not alive(pids), 1, "no daemon is left")
 
     def test_deaf_to_signals(self, place: Rig) -> None:

@@ -26,6 +26,9 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 PATIENCE = 40.0
 """Seconds a test waits for what takes a fraction of one; only a failure takes so long."""
 
+BYTECODE = str(Path(tempfile.gettempdir(), f"sealrun-tests-bytecode-{os.geteuid()}"))
+"""Compiled once for all the commands that the tests start, and not into the tree."""
+
 Ended = subprocess.CompletedProcess[str]
 
 
@@ -87,7 +90,7 @@ class Cli:
             "HOME": str(folder / "user"),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(CHECKOUT),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": BYTECODE,
             "SEALRUN_HOME": str(self.home),
             "SEALRUN_WORKSPACES": str(folder / "runs"),
             "SEALRUN_TERM_GRACE_SECONDS": "1",

@@ -93,8 +93,8 @@ class TestTheValue:
         ("value", "why"),
         [
             ("", "it is empty"),
-            ("short", "it is too short to be masked"),
-            ("   short   ", "it is too short to be masked"),
+            ("tiny42", "it is too short to be masked"),
+            ("   tiny42   ", "it is too short to be masked"),
             ("nul\0in-the-middle", "it contains a NUL byte"),
             ("x" * 131_072, "131,071 bytes at most"),
         ],
@@ -103,7 +103,7 @@ class TestTheValue:
         """The reason, and never the value."""
         refused = shop("secret", "set", "REFUSED", stdin=value, code=2)
 
-        assert f'the value of "REFUSED" is refused: {why}' in refused.stderr or why in refused.stderr
+        assert why in refused.stderr
         assert not value.strip() or value.strip() not in refused.stderr
         assert "REFUSED" not in shop.ok("secret", "list")
 

@@ -1,0 +1,400 @@
+"""`sealrun run` and `sealrun runs`, as a script and as a person have them."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.executor.cli.conftest import PATIENCE, Cli
+from tests.processes import eventually
+
+WORDS = """
+import json, os, sys
+print(json.dumps(sys.argv[1:]))
+print("to stderr", file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def jobs(shop: Cli) -> Cli:
+    """The shop with a folder of jobs."""
+    shop.job("words.py", WORDS)
+    shop.job("pkg/__init__.py", "")
+    shop.job("pkg/mod.py", WORDS)
+    shop.job("env.py", "import json, os; print(json.dumps({k: len(v) for k, v in os.environ.items()}))")
+    shop.job(
+        "calc.py",
+        "import datetime, os\n"
+        "def add(n: int, day: datetime.date = None, extra=None):\n"
+        "    print('adding')\n"
+        "    return {'n': n + 1, 'day': str(day), 'extra': extra, 'key': os.environ['API_KEY']}\n"
+        "def nothing(): pass\n"
+        "def odd(): return {1, 2}\n",
+    )
+    return shop
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize(
+        ("words", "code", "sentence"),
+        [
+            (("--", "true"), 0, ""),
+            (("--", "sh", "-c", "exit 7"), 7, "failed: sh ended with exit code 7"),
+            (("--", "sh", "-c", "kill -TERM $$"), 143, "failed: sh was ended by signal 15"),
+            (("--timeout", "0.3", "--", "sleep", "30"), 124, "failed: sleep was ended after 0.3 seconds"),
+            (("raises.py",), 1, "failed: raises.py raised KeyError"),
+            (("--", "no-such-program"), 125, "failed: "),
+            (("missing.py",), 125, "there is no file missing.py"),
+            (("--python", "/nowhere/python3", "words.py"), 125, "/nowhere/python3 is not an executable file"),
+            (("-p", "toys", "words.py"), 2, "hint: create it: sealrun project create toys"),
+            (("-e", "nowhere", "words.py"), 2, 'no environment "nowhere" in project "shop"'),
+            (("--secret", "API_KEI", "words.py"), 2, 'hint: did you mean "API_KEY"?'),
+            (("--secret", "API_KEY", "--no-secrets", "words.py"), 2, "exclude each other"),
+            ((), 2, "TARGET is missing"),
+            (("--",), 2, "after -- comes a command"),
+            (("-m",), 2, "after -m comes a module"),
+            (("words.txt",), 2, "words.txt is no Python file; a command comes after --"),
+            (("calc.py:add", "1"), 2, "a function's arguments come before it"),
+            (("--arg", "n=1", "words.py"), 2, "--arg and --json-arg are for functions"),
+            (("--json-arg", "n={", "calc.py:add"), 2, "--json-arg n is not JSON"),
+            (("--timeout", "0", "words.py"), 2, "--timeout is a number of seconds above 0"),
+            (("--no-such-option", "words.py"), 2, "no such option: --no-such-option"),
+            (("--env", "NOVALUE", "words.py"), 2, "--env takes NAME=VALUE"),
+            (("--env", "PYTHONPATH=/x", "words.py"), 2, 'the name "PYTHONPATH" is refused'),
+            (("--env", "API_KEY=plain", "words.py"), 2, "API_KEY is both a secret and a plain variable"),
+            (("/etc/hostname/x.py",), 125, "there is no file /etc/hostname/x.py"),
+        ],
+    )
+    def test_each_end_has_its_own(self, jobs: Cli, words: tuple[str, ...], code: int, sentence: str) -> None:
+        """The run's own, 128 and the signal, 124, 1, 125 where it never started, 2 for what was typed."""
+        jobs.job("raises.py", "{}['missing']")
+
+        ended = jobs("run", *words, code=code)
+
+        assert sentence in ended.stderr
+        assert "Traceback" not in ended.stderr or "raises.py" in words
+
+    def test_a_conflict_is_no_conflict_without_that_secret(self, jobs: Cli) -> None:
+        """A plain variable may have the name of a secret that the run is not given."""
+        for options in (("--no-secrets",), ("--secret", "DATABASE_URL")):
+            given = jobs.json("run", *options, "--env", "API_KEY=plain", "env.py")
+            assert given["API_KEY"] == len("plain")
+
+    def test_secrets_that_cannot_be_opened_end_the_run_before_it_starts(self, jobs: Cli) -> None:
+        """Without its key file a run ends with 125 and the mend; secrets can still be listed."""
+        key_file = jobs.home / "keys" / "local.key"
+        hidden = key_file.rename(jobs.folder / "hidden.key")
+        try:
+            ended = jobs("run", "--json", "--", "true", code=125)
+            assert "API_KEY" in jobs.ok("secret", "list")
+        finally:
+            hidden.rename(key_file)
+
+        assert f"no key file at {key_file}" in ended.stderr
+        assert json.loads(ended.stdout)["reason"] == "secrets_unavailable"
+
+    def test_a_source_root_that_is_a_home_is_refused(self, jobs: Cli) -> None:
+        """A run may not read a whole home folder."""
+        home = Path(jobs.environ["HOME"])
+        (home / "x.py").write_text("")
+
+        ended = jobs("run", "x.py", cwd=home, code=125)
+
+        assert f"the source root would be {home}" in ended.stderr
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("target", "mine"),
+        [
+            (("words.py",), ("--json", "-p", "x", "--help", "-m", "--", "a b")),
+            (("-m", "pkg.mod"), ("--flag", "-e", "--secret=1", "--")),
+            (("words.py",), ()),
+        ],
+    )
+    def test_what_follows_the_target_is_its_own(self, jobs: Cli, target: tuple[str, ...], mine: tuple[str, ...]) -> None:
+        """Verbatim, options of ours included."""
+        assert jobs.json("run", *target, *mine) == list(mine)
+
+    def test_a_command_gets_its_words_as_they_are(self, jobs: Cli) -> None:
+        """No shell reads them."""
+        assert jobs.ok("run", "--", "printf", "%s|", "-x", "--json", "$HOME", "a  b") == "-x|--json|$HOME|a  b|"
+
+    def test_options_with_an_equals_sign_are_ours_before_the_target(self, jobs: Cli) -> None:
+        """`--secret=NAME` and `--env=K=V`."""
+        given = jobs.json("run", "--secret=DATABASE_URL", "--env=MODE=a=b", "--timeout=30", "env.py")
+        assert given["MODE"] == len("a=b")
+        assert "DATABASE_URL" in given and "API_KEY" not in given
+
+    def test_a_function_gets_text_by_annotation_and_json_as_it_is(self, jobs: Cli) -> None:
+        """Its result is the last thing on stdout, as JSON, and masked."""
+        words = ("--arg", "n=4", "--arg", "day=2026-03-01", "--json-arg", 'extra=[1, {"a": null}]')
+
+        stdout = jobs.ok("run", *words, "calc.py:add")
+
+        first, _, result = stdout.partition("\n")
+        assert first == "adding"
+        assert json.loads(result) == {"n": 5, "day": "2026-03-01", "extra": [1, {"a": None}], "key": "***"}
+
+    def test_a_result_that_is_no_json_is_a_note(self, jobs: Cli) -> None:
+        """Nothing is invented; None is `null`."""
+        assert jobs.ok("run", "calc.py:nothing") == "null\n"
+        odd = jobs("run", "calc.py:odd", code=0)
+        assert odd.stdout == ""
+        assert "note: the returned set is not JSON" in odd.stderr
+
+    def test_a_wrong_argument_is_a_sentence(self, jobs: Cli) -> None:
+        """Of the function's own signature."""
+        assert "argument n is no int: 'four'" in jobs("run", "--arg", "n=four", "calc.py:add", code=1).stderr
+        assert "unexpected keyword argument 'm'" in jobs("run", "--arg", "m=4", "calc.py:add", code=1).stderr
+
+
+class TestEnvironment:
+    def test_variables_of_the_environment_of_the_option_and_of_a_file(self, jobs: Cli) -> None:
+        """A later one over an earlier one: the environment's, the file's, --env."""
+        jobs.ok("variable", "set", "LEVEL", "a")
+        jobs.ok("variable", "set", "KEPT", "a")
+        (jobs.jobs / "vars.env").write_text("# comment\nLEVEL=bb\nexport QUOTED=\"c c\\n\"\nFILE='x'\n")
+
+        given = jobs.json("run", "--env-file", "vars.env", "--env", "FILE=long", "env.py")
+
+        assert (given["KEPT"], given["LEVEL"], given["QUOTED"], given["FILE"]) == (1, 2, 4, 4)
+
+    def test_a_broken_file_is_named_by_line(self, jobs: Cli) -> None:
+        """And not quoted."""
+        (jobs.jobs / "broken.env").write_text("A=1\nhunter2-not-a-pair\n")
+
+        refused = jobs("run", "--env-file", "broken.env", "env.py", code=2)
+
+        assert refused.stderr.startswith("sealrun: broken.env, line 2: there is no = in it\n")
+        assert "hunter2" not in refused.stderr
+
+    def test_each_environment_has_its_own_secrets(self, jobs: Cli) -> None:
+        """They do not inherit from each other."""
+        jobs.ok("secret", "set", "STAGED", "-e", "staging", stdin="only-in-staging")
+
+        given = jobs.json("run", "-e", "staging", "env.py")
+
+        assert given["STAGED"] == len("only-in-staging")
+        assert "API_KEY" not in given
+
+    def test_a_folder_of_the_same_name_as_ours_is_not_imported(self, jobs: Cli) -> None:
+        """The worker that is started does not take its code from where the user is."""
+        (jobs.jobs / "celery.py").write_text("raise SystemExit('imported from the current folder')")
+        try:
+            jobs.end_workers()
+            again = {"PYTHONSAFEPATH": "1"}  # for the submitter, which a console script does not need
+            assert jobs("run", "--", "true", environ=again, code=0).stdout == ""
+        finally:
+            (jobs.jobs / "celery.py").unlink()
+
+
+class TestStreams:
+    def test_the_runs_streams_are_ours_and_our_words_are_on_stderr(self, jobs: Cli) -> None:
+        """stdout holds nothing but the run's."""
+        ended = jobs("run", "words.py", "x", code=0)
+        assert ended.stdout == '["x"]\n'
+        assert "to stderr\n" in ended.stderr
+
+    def test_bytes_come_out_as_they_went_in(self, jobs: Cli) -> None:
+        """Output need not be text."""
+        written = bytes(range(256)) * 3
+        found = jobs.raw("run", "--", "python3", "-c", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 3)")
+        assert found.stdout == written
+
+    def test_what_is_secret_is_masked(self, jobs: Cli) -> None:
+        """The value itself, and the password of a URL."""
+        ended = jobs("run", "--", "sh", "-c", "echo $API_KEY; echo $DATABASE_URL >&2; echo s3cr3t-pass", code=0)
+        assert ended.stdout == "***\n***\n"
+        assert "***\n" in ended.stderr
+        assert "s3cr3t" not in ended.stderr
+
+    def test_a_closed_pipe_ends_quietly(self, jobs: Cli) -> None:
+        """`sealrun run … | head -1`."""
+        command = [*jobs.command("run", "--", "sh", "-c", "while :; do echo line; sleep 0.01; done")]
+        with subprocess.Popen(
+            command, cwd=jobs.jobs, env=jobs.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout.readline() == "line\n"
+            process.stdout.close()
+            assert process.wait(PATIENCE) == 141
+            said = process.stderr.read()
+        assert "Error" not in said and "Traceback" not in said
+        jobs.ok("runs", "cancel", "@last")
+
+
+class TestJson:
+    def test_stdout_is_one_object_with_all_that_was_promised(self, jobs: Cli) -> None:
+        """Both streams of the run go to stderr; `runs show --json` says the same."""
+        ended = jobs("run", "--json", "--arg", "n=1", "calc.py:add", code=0)
+        told = json.loads(ended.stdout)
+
+        assert "adding" in ended.stderr
+        assert {
+            "id", "project", "environment", "state", "reason", "exit_code", "attempt", "created_at", "started_at",
+            "finished_at", "result", "problem", "receipt",
+        } <= told.keys()  # fmt: skip
+        assert (told["project"], told["environment"], told["state"]) == ("shop", "default", "succeeded")
+        assert (told["reason"], told["exit_code"], told["attempt"], told["problem"]) == (None, 0, 1, None)
+        assert told["result"] == {"n": 2, "day": "None", "extra": None, "key": "***"}
+        receipt = told["receipt"]
+        assert {"name": "API_KEY", "version": 1, "channel": "environment", "alias": None} in receipt["secrets"]
+        moments = [told["created_at"], told["started_at"], receipt["opened_at"], receipt["dropped_at"]]
+        assert moments == sorted(moments) and all(moment.endswith("Z") for moment in moments)
+        assert receipt["rung"] in ("process", "landlock", "namespace")
+        assert jobs.json("runs", "show", told["id"], "--json") == told
+
+    def test_a_problem_is_in_it(self, jobs: Cli) -> None:
+        """With type, message and traceback."""
+        jobs.job("raising.py", "import os\nraise ValueError('bad ' + os.environ['API_KEY'])\n")
+        told = json.loads(jobs("run", "--json", "raising.py", code=1).stdout)
+        assert (told["state"], told["reason"]) == ("failed", "exception")
+        assert (told["problem"]["type"], told["problem"]["message"]) == ("ValueError", "bad ***")
+        assert "raising.py" in told["problem"]["traceback"]
+
+
+class TestOutputs:
+    def test_files_that_are_left_are_fetched_and_a_leaky_one_is_withheld(self, jobs: Cli, tmp_path: Path) -> None:
+        """--output writes them; a file that holds a secret is named instead."""
+        script = 'cd "$SEALRUN_OUTPUT_DIR"; mkdir d; echo fine > d/a.txt; echo "$API_KEY" > b.txt'
+
+        said = jobs("run", "--output", str(tmp_path / "out"), "--", "sh", "-c", script, code=0).stderr
+
+        assert (tmp_path / "out/d/a.txt").read_text() == "fine\n"
+        assert not (tmp_path / "out/b.txt").exists()
+        assert "withheld b.txt: " in said
+        assert f"wrote d/a.txt to {tmp_path}/out" in said
+        listed = jobs("runs", "download", "@last", "--output", str(tmp_path / "again"), code=0)
+        assert listed.stdout == f"{tmp_path}/again/d/a.txt\n"
+        assert (tmp_path / "again/d/a.txt").read_text() == "fine\n"
+
+    def test_a_folder_that_cannot_be_written_is_told_before_the_run(self, jobs: Cli) -> None:
+        """Nothing is submitted."""
+        before = len(jobs.json("runs", "list", "--json"))
+        assert "nothing can be written to /proc/x" in jobs("run", "--output", "/proc/x", "--", "true", code=125).stderr
+        assert len(jobs.json("runs", "list", "--json")) == before
+
+    def test_a_run_that_left_nothing_says_so(self, jobs: Cli) -> None:
+        """`download` has nothing to do."""
+        jobs.ok("run", "--", "true")
+        assert "left no files" in jobs("runs", "download", "@last", code=1).stderr
+
+
+class TestDetached:
+    def test_it_answers_with_the_id_and_the_run_goes_on(self, jobs: Cli) -> None:
+        """stdout is the id alone; logs -f brings one back."""
+        jobs.job("later.py", "import time; print('begun', flush=True); time.sleep(0.5); print('done')")
+
+        ended = jobs("run", "--detach", "later.py", code=0)
+
+        run_id = ended.stdout.strip()
+        assert len(run_id) == 32
+        assert f"follow it: sealrun runs logs -f {run_id[:8]}" in ended.stderr
+        assert jobs.ok("runs", "logs", "-f", run_id[:8]) == "begun\ndone\n"
+        assert jobs.json("runs", "show", run_id, "--json")["state"] == "succeeded"
+        assert jobs.ok("runs", "logs", run_id) == "begun\ndone\n"
+
+    def test_ctrl_c_detaches_and_says_how_to_come_back(self, jobs: Cli) -> None:
+        """The run goes on; the shell is told of the interrupt."""
+        screen = jobs.terminal("run", "--", "sh", "-c", "echo begun; sleep 4; echo done")
+        screen.until("begun")
+        screen.type("\x03")
+
+        assert screen.ended() == -signal.SIGINT
+        (word,) = [line for line in screen.shown.splitlines() if "detached; the run goes on" in line]
+        run_id = word.partition("sealrun runs logs -f ")[2].split()[0]
+        assert jobs.ok("runs", "logs", "-f", run_id) == "begun\ndone\n"
+
+    def test_a_second_ctrl_c_cancels(self, jobs: Cli) -> None:
+        """And waits until the run has ended."""
+        screen = jobs.terminal("run", "--", "sh", "-c", "echo begun; sleep 60")
+        screen.until("begun")
+        screen.type("\x03")
+        screen.until("detached")
+        screen.type("\x03")
+
+        assert screen.ended() == 130
+        assert jobs.json("runs", "show", "@last", "--json")["state"] == "cancelled"
+
+    def test_a_closed_terminal_kills_neither_run_nor_worker(self, jobs: Cli) -> None:
+        """The worker is in a session of its own."""
+        screen = jobs.terminal("run", "--", "sh", "-c", "echo begun; sleep 2; echo done")
+        screen.until("begun")
+        workers = jobs.workers()
+
+        assert screen.hang_up() == -signal.SIGHUP
+
+        assert jobs.ok("runs", "logs", "-f", "@last") == "begun\ndone\n"
+        assert jobs.workers() == workers != []
+
+
+class TestRuns:
+    def test_they_are_listed_latest_first(self, jobs: Cli) -> None:
+        """With -L and --state; results and receipts are for `show`."""
+        jobs.ok("run", "words.py", "first")
+        jobs("run", "--", "false", code=1)
+
+        listed = jobs.json("runs", "list", "-L", "2", "--json")
+
+        assert [one["target"] for one in listed] == ["-- false", "words.py first"]
+        assert "receipt" not in listed[0]
+        (failed,) = jobs.json("runs", "list", "-L", "1", "--state", "failed", "--json")
+        assert failed["id"] == listed[0]["id"]
+        assert jobs.ok("runs", "list", "-L", "1").split("\t")[:3] == [failed["id"][:8], "failed", "shop"]
+        assert "--state" in jobs("runs", "list", "--state", "lost", code=2).stderr
+
+    def test_one_is_shown_with_its_receipt(self, jobs: Cli) -> None:
+        """For a person."""
+        jobs.ok("run", "--secret", "API_KEY", "words.py")
+
+        shown = jobs.ok("runs", "show", "@last")
+
+        assert "state     succeeded" in shown
+        assert "  secrets  API_KEY version 1\n" in shown
+        assert "  rung     " in shown
+
+    def test_a_reference_that_fits_none_or_several(self, jobs: Cli) -> None:
+        """Says so, and ends with 2."""
+        assert 'no run "ffffffffffffffff"' in jobs("runs", "show", "ffffffffffffffff", code=2).stderr
+        assert 'no run "../x"' in jobs("runs", "show", "../x", code=2).stderr
+        first = {one["id"][0] for one in jobs.json("runs", "list", "-L", "100", "--json")}
+        ids = [one["id"] for one in jobs.json("runs", "list", "-L", "100", "--json")]
+        often = max(first, key=lambda letter: sum(one.startswith(letter) for one in ids))
+        assert "hint: give more of it" in jobs("runs", "show", often, code=2).stderr
+
+    def test_a_running_one_is_cancelled_and_a_finished_one_is_not(self, jobs: Cli) -> None:
+        """Its worker ends it; an outcome stands."""
+        run_id = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
+        eventually(lambda: jobs.json("runs", "show", run_id, "--json")["state"] == "running", PATIENCE, "it runs")
+
+        assert "asked the worker of run" in jobs("runs", "cancel", run_id, code=0).stderr
+
+        eventually(lambda: jobs.json("runs", "show", run_id, "--json")["state"] == "cancelled", PATIENCE, "it ends")
+        assert "has already ended: cancelled" in jobs("runs", "cancel", run_id, code=1).stderr
+
+    def test_a_waiting_one_is_cancelled_at_once(self, jobs: Cli) -> None:
+        """No worker has to be there for it."""
+        configured = {"SEALRUN_DATABASE_URL": f"sqlite:///{jobs.folder}/waiting/x.db"}
+        jobs.ok("migrate", environ=configured)
+        jobs.ok("project", "create", "shop", environ=configured)
+        run_id = jobs.ok("run", "--detach", "--", "true", environ=configured).strip()
+        assert "is cancelled" in jobs("runs", "cancel", run_id, environ=configured, code=0).stderr
+
+    def test_a_project_with_a_running_one_is_not_deleted(self, jobs: Cli) -> None:
+        """It says how many, and where to see them."""
+        run_id = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
+        refused = jobs("project", "delete", "shop", "--yes", code=1)
+        assert 'project "shop" has 1 unfinished runs\nhint: cancel them or wait' in refused.stderr
+        jobs.ok("runs", "cancel", run_id)
+
+
+def test_a_terminals_escape_codes_in_a_target_are_shown_and_not_obeyed(jobs: Cli) -> None:
+    """Whoever chose a run's arguments does not control the terminal of who lists it."""
+    jobs.ok("run", "--", "true", "\x1b[2Jboo")
+    assert "\x1b" not in jobs.ok("runs", "list", "-L", "1")
+    assert "\\x1b[2Jboo" in jobs.ok("runs", "show", "@last")
+    assert os.linesep in jobs.ok("runs", "show", "@last", "--json")
