@@ -67,10 +67,9 @@ def install(app: Celery, settings: Settings | None = None) -> Celery:
     found = settings or read_here()
     register(app)
     routes = app.conf.task_routes
-    if routes is None or isinstance(routes, dict):
-        app.conf.task_routes = {**(routes or {}), TASK: {"queue": QUEUE}}
-    else:
-        app.conf.task_routes = [*routes, {TASK: {"queue": QUEUE}}]
+    theirs = routes if isinstance(routes, list | tuple) else [] if routes is None else [routes]
+    # The first: a route of theirs may be for every task.
+    app.conf.task_routes = [{TASK: {"queue": QUEUE}}, *theirs]
     _serve(app, found)
     return app
 
@@ -136,6 +135,7 @@ def _without_builtins(sender: Celery, **_: Any) -> None:
 def __getattr__(name: str) -> Celery:
     """`app`, made when Celery asks for it: importing this module reads no settings."""
     if name in ("app", "celery"):
-        globals()["app"] = app = make_app(read_here())
+        app = make_app(read_here())
+        globals().update(app=app, celery=app)
         return app
     raise AttributeError(name)

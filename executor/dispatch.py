@@ -224,9 +224,8 @@ class _Watch:
                 else:
                     self._take(frame)
             self._mind()
-        self._store()
         status = self._supervision.reaped(_REAP)
-        return self._judge(outcome, status)
+        return replace(self._judge(outcome, status), rows=logs.rows(self._lease, self._pieces))
 
     def _take(self, frame: Frame) -> None:
         bench, lease = self._bench, self._lease

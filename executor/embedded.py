@@ -11,11 +11,13 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from executor.errors import BrokerMissing, EmbeddedBrokerFailed
 from secretstore.settings import ensure_home
@@ -26,7 +28,7 @@ _START_PATIENCE = 10.0
 
 def broker_address(home: Path) -> str:
     """The URL of the embedded broker of a home folder, whether it runs or not."""
-    return f"redis+socket://:{_password(home)}@{_socket(home)}"
+    return f"redis+socket://:{_password(home)}@{quote(str(_socket(home)))}"
 
 
 def answers(home: Path) -> bool:
@@ -90,13 +92,13 @@ def _start(home: Path) -> None:
     configuration = "\n".join(
         (
             "port 0",
-            f'unixsocket "{address}"',
+            f"unixsocket {_quoted(address)}",
             "unixsocketperm 700",
             'save ""',
             "appendonly no",
             "daemonize no",
-            f'dir "{folder}"',
-            f'logfile "{log}"',
+            f"dir {_quoted(folder)}",
+            f"logfile {_quoted(log)}",
             f"requirepass {_password(home)}",
         )
     )
@@ -120,6 +122,12 @@ def _start(home: Path) -> None:
             process.wait()
             raise EmbeddedBrokerFailed(why=f"no answer within {_START_PATIENCE:g} seconds", log=log)
         time.sleep(0.01)
+
+
+def _quoted(path: Path) -> str:
+    """A path as the server's configuration spells it."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _stop(home: Path) -> None:
@@ -149,10 +157,14 @@ def _socket(home: Path) -> Path:
         return address
     # A home too deep for a socket's address gets one in a private folder of a short name.
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    short = Path(tempfile.gettempdir()) / f"sealrun-{os.geteuid()}-{name}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    if os.lstat(short).st_uid != os.geteuid():
-        raise EmbeddedBrokerFailed(why=f"{short} belongs to another user", log=_folder(home) / "broker.log")
+    # Not what TMPDIR says: a submitter and a worker that were given different ones would not find each other.
+    short = Path("/tmp") / f"sealrun-{os.geteuid()}-{name}"
+    with contextlib.suppress(FileExistsError):
+        short.mkdir(mode=0o700)
+    found = os.lstat(short)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        why = f"{short} is not a folder of this user alone"
+        raise EmbeddedBrokerFailed(why=why, log=_folder(home) / "broker.log")
     return short / "broker.sock"
 
 

@@ -22,7 +22,7 @@ def settle_lost(db: Database) -> int:
 def ring_again(db: Database, app: Celery, offer: Offer, free_slots: int, unheard: float = _UNHEARD) -> int:
     """Ring for runs this worker could take and has slots for; called only while it is idle, so nothing piles up."""
     waiting = runs.unclaimed(db, offer, unheard, free_slots) if free_slots > 0 else []
-    return sum(ring(app, run_id, offer.queues[0]) for run_id in waiting)
+    return sum(ring(app, run_id, queue) for run_id, queue in waiting)
 
 
 def clear_orphans(root: Path) -> int:

@@ -38,7 +38,12 @@ def append(db: Database, lease: Lease, pieces: Sequence[Piece]) -> None:
     """
     with db.writing() as session:
         guard(session, lease)
-        session.add_all(LogChunk(run_id=lease.run_id, attempt=lease.attempt, **vars(piece)) for piece in pieces)
+        session.add_all(rows(lease, pieces))
+
+
+def rows(lease: Lease, pieces: Sequence[Piece]) -> list[LogChunk]:
+    """Pieces as rows, for a caller that stores them in a transaction of its own."""
+    return [LogChunk(run_id=lease.run_id, attempt=lease.attempt, **vars(piece)) for piece in pieces]
 
 
 def read(db: Database, run_id: str, after: Place = Place(), limit: int = 500) -> tuple[list[Piece], Place]:

@@ -3,13 +3,13 @@
 Read it top to bottom: a run is created, claimed, let through the gate, renewed, finished; or cancelled; or found lost.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, insert, or_, update
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from executor.errors import RunOver, UnknownRun
 from executor.models import Attempt, ReceiptSecret, Result, Run
@@ -77,6 +77,7 @@ class Outcome:
     opened_at: datetime | None = None
     dropped_at: datetime | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[SQLModel] = ()  # the end of its output, committed with the outcome
 
 
 class GateShut(Exception):
@@ -227,6 +228,7 @@ def finish(db: Database, lease: Lease, outcome: Outcome, *, if_expired: bool = F
         ):
             return False
         _end_attempt(session, lease, outcome, now)
+        session.add_all(outcome.rows)
         if outcome.result is not None or outcome.note is not None or outcome.problem is not None:
             session.add(
                 Result(
@@ -259,6 +261,7 @@ def give_back(db: Database, lease: Lease, outcome: Outcome, *, if_expired: bool 
         ):
             return False
         _end_attempt(session, lease, outcome, now)
+        session.add_all(outcome.rows)
         return True
 
 
@@ -333,12 +336,12 @@ def end_lost(db: Database) -> list[tuple[str, str]]:
     return settled
 
 
-def unclaimed(db: Database, offer: Offer, older_than: float, limit: int) -> list[str]:
-    """Ids of runs this worker could take and nobody has, `older_than` seconds after their bell, oldest first."""
+def unclaimed(db: Database, offer: Offer, older_than: float, limit: int) -> list[tuple[str, str]]:
+    """Runs this worker could take and nobody has, `older_than` seconds after their bell, oldest first: id and queue."""
     with db.reading() as session:
         return list(
             session.exec(
-                select(Run.id)
+                select(Run.id, Run.queue)
                 .where(
                     claimable(db),
                     col(Run.cancel_requested_at).is_(None),

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ PROJECT_FILE = ".sealrun.toml"
 _MARKS = (PROJECT_FILE, "pyproject.toml")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 # The parts of a prefix an interpreter lives from. A prefix as a whole may be somebody's home (`~/bin/python3`).
-_PREFIX_PARTS = ("bin", "lib", "lib64", "include", "share", "pyvenv.cfg")
+_ENVIRONMENT_MARK = "pyvenv.cfg"
+_PREFIX_PARTS = ("bin", "lib", "lib64", "include", "share", _ENVIRONMENT_MARK)
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def source_root(folder: Path, path: str | None) -> Path:
     folder = folder.resolve()
     root = _marked(folder) or folder
     if path is not None:
-        target = (folder / path).resolve()
-        if not target.is_file():
+        if "\0" in path or not os.path.isfile(target := (folder / path).resolve()):
             raise TargetMissing(path=path, root=root)
         if not target.is_relative_to(root):
             root = _marked(target.parent) or target.parent
@@ -72,10 +72,14 @@ def project_file(folder: Path) -> ProjectFile:
     """
     for place in (folder.resolve(), *folder.resolve().parents):
         own, general = place / PROJECT_FILE, place / "pyproject.toml"
-        if own.is_file():
+        # os.path, here and below: a folder that may not be searched has no file for us, and is no error.
+        if os.path.isfile(own):
             return _parsed(own, _toml(own))
-        if general.is_file() and (table := _toml(general).get("tool", {}).get("sealrun")) is not None:
-            return _parsed(general, table)
+        if os.path.isfile(general):
+            tools = _toml(general).get("tool", {})
+            table = tools.get("sealrun") if isinstance(tools, dict) else tools
+            if table is not None:
+                return _parsed(general, table)
     return ProjectFile()
 
 
@@ -88,19 +92,21 @@ def choose_interpreter(root: Path, wanted: str | None, search_path: str) -> str:
         InterpreterMissing: there is none, or `wanted` is not one.
     """
     if wanted is not None:
-        path = Path(wanted).expanduser()
-        if path.is_dir() and (path / "bin/python").exists():
+        path = Path(os.path.expanduser(wanted))
+        if os.path.exists(path / "bin/python"):
             path = path / "bin/python"
-        if not (path.is_file() and os.access(path, os.X_OK)):
+        if not _is_program(path):
             raise InterpreterMissing(why=f"{wanted} is not an executable file")
         return str(path.absolute())
     own = root / ".venv/bin/python"
     if own.exists() and not _is_ours(own):
         return str(own)
     for entry in search_path.split(os.pathsep):
-        candidate = Path(entry) / "python3"
-        if entry and candidate.is_file() and os.access(candidate, os.X_OK) and not _is_ours(candidate):
-            return str(candidate if _is_binary(candidate) else _behind(candidate) or candidate)
+        candidate = Path(entry).absolute() / "python3"
+        if entry and _is_program(candidate):
+            found = candidate if _is_binary(candidate) else _behind(candidate)
+            if found is not None and not _is_ours(found):
+                return str(found)
     raise InterpreterMissing(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
 
 
@@ -115,12 +121,16 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
     if python is None:
         return Path(), []
     path = Path(python)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InterpreterMissing(why=f"{python} is not there")
-    prefixes: dict[Path, None] = {}
-    for hop in _links(path):
-        prefixes[hop.parent.parent] = None
-    parts = [prefix / part for prefix in prefixes for part in _PREFIX_PARTS]
+    # A link that makes no environment is passed through, and needs its own folder alone: `~/.local/bin/python3` is no
+    # reason to open `~/.local/share`.
+    parts: dict[Path, None] = {}
+    for installed in (path, _home_of(path)):
+        for hop in _links(installed) if installed is not None else ():
+            lives_there = not hop.is_symlink() or (hop.parent.parent / _ENVIRONMENT_MARK).exists()
+            for part in _PREFIX_PARTS if lives_there else ("bin",):
+                parts[hop.parent.parent / part] = None
     return path, [part for part in parts if part.exists() and not part.is_relative_to("/usr")]
 
 
@@ -142,7 +152,7 @@ def environment_for(run: Run, place: Workspace, python: Path) -> dict[str, str]:
 
 def _marked(folder: Path) -> Path | None:
     for place in (folder, *folder.parents):
-        if any((place / mark).is_file() for mark in _MARKS):
+        if any(os.path.isfile(place / mark) for mark in _MARKS):
             return place
     return None
 
@@ -160,7 +170,9 @@ def _toml(path: Path) -> dict[str, Any]:
         raise SettingsFileBroken(path=path, why=str(error)) from None
 
 
-def _parsed(path: Path, table: Mapping[str, Any]) -> ProjectFile:
+def _parsed(path: Path, table: Any) -> ProjectFile:
+    if not isinstance(table, dict):
+        raise SettingsFileBroken(path=path, why="tool.sealrun is not a table")
     known = {"project", "environment"}
     for key, value in table.items():
         if key not in known:
@@ -182,21 +194,41 @@ def _links(path: Path) -> Iterator[Path]:
     yield path.resolve()
 
 
+def _home_of(python: Path) -> Path | None:
+    """The interpreter that an environment was made from, as its pyvenv.cfg says; one of copies has no link to it."""
+    try:
+        lines = (python.parent.parent / _ENVIRONMENT_MARK).read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    said = dict(line.partition("=")[::2] for line in lines)
+    homes = [Path(value.strip()) for key, value in said.items() if key.strip().lower() == "home"]
+    return next((home / name for home in homes for name in (python.name, "python3") if (home / name).exists()), None)
+
+
 def _is_ours(candidate: Path) -> bool:
     if sys.prefix == sys.base_prefix:  # sealrun is installed beside the system's packages
         return candidate.resolve() == Path(sys.executable).resolve()
     return candidate.parent.resolve() == (Path(sys.prefix) / "bin").resolve()
 
 
+def _is_program(path: Path) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
 def _is_binary(path: Path) -> bool:
-    with open(path, "rb") as program:
-        return program.read(2) != b"#!"
+    try:
+        with open(path, "rb") as program:
+            return program.read(2) != b"#!"
+    except OSError:
+        return True  # it may be executed without being readable; a script could not be
 
 
 def _behind(shim: Path) -> Path | None:
     """The interpreter behind a shim such as pyenv's; it is the submitter's own program, on the submitter's own PATH."""
-    asked = subprocess.run(
-        [shim, "-I", "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, timeout=30, check=False
-    )
+    command = [str(shim), "-I", "-c", "import sys; print(sys.executable)"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     found = Path(asked.stdout.strip() or "/nonexistent")
-    return found if asked.returncode == 0 and found.is_file() and _is_binary(found) else None
+    return found if asked.returncode == 0 and _is_program(found) and _is_binary(found) else None

@@ -28,7 +28,7 @@ def submit(db: Database, app: Celery, spec: RunSpec, actor: str) -> Submitted:
 def ring(app: Celery, run_id: str, queue: str) -> bool:
     """Tell the workers that a run waits; False where the broker does not take the message."""
     try:
-        app.send_task(TASK, [run_id], queue=queue, ignore_result=True, retry=False)
+        app.send_task(TASK, [run_id], queue=queue, ignore_result=True, retry=False, serializer="json")
     except (OperationalError, OSError):
         return False
     return True

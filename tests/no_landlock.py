@@ -1,6 +1,6 @@
 """Becomes another program on a kernel that seems to have no Landlock: its three system calls answer ENOSYS.
 
-    python no_landlock.py ARGUMENTS OF THE SAME PYTHON…
+python no_landlock.py ARGUMENTS OF THE SAME PYTHON…
 """
 
 import ctypes

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlmodel import select
+
 from executor import history, logs, submit
 from executor.celery_app import make_app
 from executor.database import migrate, open_database
@@ -28,9 +31,6 @@ from executor.settings import read_settings
 from executor.workers import list_workers
 from secretstore import vault
 from secretstore.local_keys import create_local_key
-from sqlalchemy import text
-from sqlmodel import select
-
 from tests.processes import children, descendants, eventually, is_alive, name
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -161,9 +161,7 @@ class Rig:
         self.workers: list[Worker] = []
         self._ending = contextlib.ExitStack()
 
-    def project(
-        self, name: str, secrets: Mapping[str, bytes] = {}, variables: Mapping[str, str] = {}
-    ) -> None:
+    def project(self, name: str, secrets: Mapping[str, bytes] = {}, variables: Mapping[str, str] = {}) -> None:
         """Make a project with what belongs to its environment `default`."""
         vault.create_project(self.db, name, actor=ACTOR, birth=birth(self.settings))
         for key, value in secrets.items():
@@ -201,7 +199,15 @@ class Rig:
             self._hand_over(self.account)
         log = self.folder / f"worker-{len(self.workers)}.log"
         arguments = ["-m", "celery", "-A", "executor.celery_app", "worker", "-P", "threads"]
-        arguments += ["-c", str(slots), "-Q", self.queue, "-n", f"w{len(self.workers)}@%h", *(options or ("-l", "INFO"))]
+        arguments += [
+            "-c",
+            str(slots),
+            "-Q",
+            self.queue,
+            "-n",
+            f"w{len(self.workers)}@%h",
+            *(options or ("-l", "INFO")),
+        ]
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [*python, *launcher, *arguments],
@@ -300,9 +306,9 @@ class Rig:
         """The workspace of an attempt."""
         return self.workspaces / f"{run_id}-{attempt}"
 
-    def let_go(self, run_id: str) -> None:
+    def let_go(self, run_id: str, attempt: int = 1) -> None:
         """Release a run that waits for the file `go` in its TMPDIR."""
-        (self.place(run_id) / "tmp" / "go").touch()
+        (self.place(run_id, attempt) / "tmp" / "go").touch()
 
     def attempts(self, run_id: str) -> list[Attempt]:
         with self.db.reading() as session:

@@ -33,10 +33,13 @@ def ended(act: Callable[[], int]) -> int:
 
 def told(error: Exception) -> int:
     """Say what went wrong; returns the exit code for it."""
+    if isinstance(error, ExecutorError):  # first: one of them says that what is imported below is not ours
+        screen.complain(str(error).strip(), error.hint)
+        return error.exit_code
     from executor.supervisor.errors import SupervisorError
     from secretstore.errors import SecretStoreError
 
-    if isinstance(error, ExecutorError | SupervisorError | SecretStoreError):
+    if isinstance(error, SupervisorError | SecretStoreError):
         screen.complain(str(error).strip(), error.hint)
         return exit_code(error)
     if isinstance(error, typer.Abort):

@@ -44,7 +44,7 @@ class NotDone(CliError):
 
 
 class ProjectBusy(CliError):
-    """project "{project}" has {count} unfinished runs"""
+    """project "{project}" has unfinished runs: {count}"""
 
     hint = "cancel them or wait: sealrun runs list -p {project}"
 

@@ -190,7 +190,7 @@ class Attempt:
                         if not reporter.carry(open_pipes[key.fd], key.fd):
                             del open_pipes[key.fd]
                     elif key.fd == child.pidfd:
-                        # In one call, which no fork outruns; and before the wait, while the number is still the child's.
+                        # In one call, which no fork outruns; before the wait, while the number is still the child's.
                         _signal_group(child.pid, signal.SIGKILL)
                         return os.waitpid(child.pid, 0)[1]
                     elif events & selectors.EVENT_WRITE:

@@ -59,17 +59,25 @@ def serve(control_fd: int) -> int:
     gc.freeze()  # keeps the collector from touching, and so copying, pages every fork shares
     wards: dict[int, _Ward] = {}
     control.send(b"ready")
+    poll = select.poll()  # a large worker's descriptors, and so ours, may lie beyond select's reach
+    for fd in (control.fileno(), wake):
+        poll.register(fd, select.POLLIN)
     while True:
-        ready, _, _ = select.select([control.fileno(), wake], [], [], None)
+        ready = [fd for fd, _ in poll.poll()]
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
             _reap(wards)
         if control.fileno() in ready:
-            data, fds, _, _ = socket.recv_fds(control, 64, 3)
+            try:
+                data, fds, _, _ = socket.recv_fds(control, 64, 3)
+            except ConnectionResetError:
+                return _leave(wards)
             if not data:
                 return _leave(wards)
-            _fork_pair(fds, wards)
+            # Where nothing can be forked, the channels close, and the worker sees that no supervisor came up.
+            with contextlib.suppress(OSError):
+                _fork_pair(fds, wards)
 
 
 def _warm_up() -> None:
@@ -83,16 +91,22 @@ def _warm_up() -> None:
 
 
 def _fork_pair(fds: list[int], wards: dict[int, _Ward]) -> None:
-    channel, opener_channel, status = fds
-    values_in, values_out = socket.socketpair()
-    supervisor = _fork(lambda: supervise(adopt(channel), values_in), {channel, values_in.fileno()})
-    opener = _fork(lambda: open_bundle(adopt(opener_channel), values_out), {opener_channel, values_out.fileno()})
-    wards[supervisor] = _Ward("supervisor", status)
-    wards[opener] = _Ward("opener", None)
-    values_in.close()
-    values_out.close()
-    os.close(channel)
-    os.close(opener_channel)
+    with contextlib.ExitStack() as ending:
+        for fd in fds:
+            ending.callback(os.close, fd)
+        if len(fds) != 3:
+            return  # no room for them in this process
+        channel, opener_channel, status = fds
+        values_in, values_out = (ending.enter_context(end) for end in socket.socketpair())
+        supervisor = _fork(lambda: supervise(adopt(channel), values_in), {channel, values_in.fileno()})
+        wards[supervisor] = _Ward("supervisor", os.dup(status))
+        try:
+            kept = {opener_channel, values_out.fileno()}
+            opener = _fork(lambda: open_bundle(adopt(opener_channel), values_out), kept)
+        except OSError:
+            os.kill(supervisor, signal.SIGKILL)
+            raise
+        wards[opener] = _Ward("opener", None)
 
 
 def _fork(work: Callable[[], int], keep: set[int]) -> int:
@@ -119,7 +133,6 @@ def _fork(work: Callable[[], int], keep: set[int]) -> int:
 
 def _reap(wards: dict[int, _Ward]) -> None:
     """Collect the dead; whatever child is not ours by birth is the remains of a dead supervisor's run."""
-    supervisor_died = False
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -129,13 +142,12 @@ def _reap(wards: dict[int, _Ward]) -> None:
             break
         ward = wards.pop(pid, None)
         if ward is not None and ward.status is not None:
-            supervisor_died = True
             if status:
                 tree.end_tree(spare=wards)
             with contextlib.suppress(OSError):
                 os.write(ward.status, json.dumps({"status": status, "at": time.time()}).encode())
             os.close(ward.status)
-    if not supervisor_died and set(tree.children(os.getpid())) - set(wards):
+    if set(tree.children(os.getpid())) - set(wards):
         tree.end_tree(spare=wards)
 
 

@@ -58,7 +58,7 @@ def test_a_claim_takes_only_what_the_worker_can_do(db: Database, bench: Bench) -
     def taken(**fields: object) -> bool:
         fitting = {"worker": "w", "host": "there", "queues": ("sealrun", "reports"), "rung": "landlock"}
         offer = Offer(**(fitting | fields))
-        waiting = strict in runs.unclaimed(db, offer, 0, 9)
+        waiting = (strict, "reports") in runs.unclaimed(db, offer, 0, 9)
         claimed = runs.claim(db, strict, offer, -1) is not None
         assert waiting == claimed
         return claimed
@@ -316,7 +316,7 @@ def test_attempts_lost_before_the_gate_end_at_the_limit(db: Database, bench: Ben
     for _ in range(ATTEMPTS_LIMIT):
         bench.claim(db, run_id, seconds=-1)
     assert runs.claim(db, run_id, bench.offer, 30) is None
-    assert run_id not in runs.unclaimed(db, bench.offer, 0, 9)
+    assert runs.unclaimed(db, bench.offer, 0, 9) == []
     assert runs.end_lost(db) == [(run_id, "failed")]
     assert str(ATTEMPTS_LIMIT) in stored(db, run_id).message
 
@@ -370,8 +370,9 @@ def test_unclaimed_shows_what_has_waited_long_enough(db: Database, bench: Bench)
     abandoned = bench.claim(db, bench.create(db), seconds=-1)
     cancelled = bench.create(db)
     runs.cancel(db, cancelled, "bob")
-    assert runs.unclaimed(db, bench.offer, 0, 99) == [*waiting, abandoned.run_id]
-    assert runs.unclaimed(db, bench.offer, 0, 2) == waiting[:2]
+    found = [(run_id, "sealrun") for run_id in (*waiting, abandoned.run_id)]
+    assert runs.unclaimed(db, bench.offer, 0, 99) == found
+    assert runs.unclaimed(db, bench.offer, 0, 2) == found[:2]
     assert runs.unclaimed(db, bench.offer, 60, 99) == []
 
 

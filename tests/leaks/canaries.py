@@ -24,7 +24,7 @@ class Canaries:
 
     @property
     def member(self) -> str:
-        return f"member-{self.word}/\"x\"+ü"
+        return f'member-{self.word}/"x"+ü'
 
     @property
     def password(self) -> str:

@@ -13,13 +13,13 @@ from tempfile import mkdtemp
 
 import redis
 from celery.events.event import get_exchange
-from executor.embedded import broker_address
 from kombu import Queue
+from sqlalchemy import text
+
+from executor.embedded import broker_address
 from secretstore import vault
 from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys
-from sqlalchemy import text
-
 from tests.leaks.canaries import Canaries
 from tests.leaks.evidence import Eavesdropper, Finding, Search, broker_content, files, memory
 from tests.processes import arguments, children, descendants, environ, eventually, name
@@ -106,7 +106,9 @@ class _Scene:
             "dies": file("worst.py", "die"),
             "returns": function("worst.py", "returned"),
             "raises": function("worst.py", "raised"),
-            "shell": command("bash", "-xc", 'echo "$PLAIN" "$KEY"; printf "%q\\n" "$PLAIN" "$KEY"; exec ls "/$DATABASE"'),
+            "shell": command(
+                "bash", "-xc", 'echo "$PLAIN" "$KEY"; printf "%q\\n" "$PLAIN" "$KEY"; exec ls "/$DATABASE"'
+            ),
         }
         for title, target in targets.items():
             self.jobs[title] = self.made.submit(target, variables={"MARK": self.mark})
@@ -140,9 +142,9 @@ class _Scene:
             "zygote": worker.zygote,
             "broker": broker,
             "supervisor of another run": beside,
-            "another run": children(beside)[0],
+            "other run": children(beside)[0],
         }
-        marks = {name: self.mark for name in watched} | {"zygote": tree_mark}
+        marks = dict.fromkeys(watched, self.mark) | {"zygote": tree_mark}
         assert set(descendants(worker.pid)) == {
             *watched.values(), *descendants(beside), holding, *descendants(holding)
         } - {worker.pid, broker}, "a process of ours that this test does not know"  # fmt: skip
@@ -186,7 +188,9 @@ class _Scene:
         seen.marks["what the broker was told"] = all(run_id.encode() in heard for run_id in self.jobs.values())
         bodies = b"\n".join(map(base64.b64decode, re.findall(rb'body\\?": \\?"([A-Za-z0-9+/=]+)', heard)))
         self._look("broker messages and Celery's events, decoded", [bodies])
-        seen.marks["Celery's events"] = b"task-succeeded" in bodies and all(one.encode() in bodies for one in self.jobs.values())
+        seen.marks["Celery's events"] = b"task-succeeded" in bodies and all(
+            one.encode() in bodies for one in self.jobs.values()
+        )
         log = made.workers[0].log.read_bytes()
         self._look("worker log", [log])
         seen.marks["worker log"] = all(run_id.encode() in log for run_id in self.jobs.values())
@@ -216,10 +220,14 @@ def _private_keys(made: Rig) -> dict[tuple[str, str], bytes]:
     """The environment's private key and the key that wraps it, as needles of their own."""
     with made.db.reading() as session:
         environment = vault.get_environment(made.db, "shop", "default")
-        row = session.connection().execute(
-            text("SELECT wrapped_private_key, fingerprint FROM secretstore_key_pair WHERE environment_id = :id"),
-            {"id": environment.id},
-        ).one()
+        row = (
+            session.connection()
+            .execute(
+                text("SELECT wrapped_private_key, fingerprint FROM secretstore_key_pair WHERE environment_id = :id"),
+                {"id": environment.id},
+            )
+            .one()
+        )
     context = wrapping_context(environment.project_id, environment.id, row[1])
     private = LocalKeys(made.key_file).unwrap(row[0], context)
     parts = {"ML-KEM seed": private[1:65], "X25519 scalar": private[65:97]}

@@ -38,10 +38,12 @@ def test_without_the_masker() -> None:
     assert found(seen, "table executor_log_chunk") >= everything
     assert found(seen, "table executor_output_chunk") >= everything
     assert ("plain", "JSON") in found(seen, "table executor_result")
-    assert found(seen, "table executor_output") and found(seen, "sealrun.db") and found(seen, "view of a run that raises")
+    assert (
+        found(seen, "table executor_output") and found(seen, "sealrun.db") and found(seen, "view of a run that raises")
+    )
     assert found(seen, "memory of the worker")
     # The process boundary still stands: nothing has reached what only holds ciphertext or nothing.
-    assert not found(seen, "memory of the zygote", "memory of the supervisor", "memory of the another", "keys")
+    assert not found(seen, "memory of the zygote", "memory of the supervisor", "memory of the other run", "keys")
 
 
 REVEALING = """
@@ -86,7 +88,7 @@ def test_without_encoded_forms() -> None:
 
 
 def test_sees_a_canary_planted_in_each_process() -> None:
-    """The proof that the memory of each process of ours is searched: a copy plants a canary in all, and all are named."""
+    """The proof that each process's memory is searched: a copy plants a canary in all of them, and all are named."""
     canaries = Canaries()
     # Shifted, so that the file itself does not hold what is looked for.
     shifted = bytes(byte ^ 1 for byte in canaries.plain.encode()).hex()

@@ -1,12 +1,12 @@
-"""Runs that mean harm: to the log, the result, the outputs, the supervisor's patience. The worker serves on after each."""
+"""Runs that mean harm to the log, the result, the outputs or the supervisor. The worker serves on after each."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from executor import outputs, runs
 
+from executor import outputs, runs
 from tests.processes import alive, eventually
 from tests.rig import Rig, command, function, rig
 
@@ -31,7 +31,7 @@ def still_serves(place: Rig) -> Iterator[None]:
     assert place.run(command("echo", "next")).stdout == "next\n"
     (worker,) = place.workers
     eventually(lambda: not worker.supervisors(), 5, "no supervisor is left")
-    eventually(lambda: not [path for path in place.workspaces.iterdir()], 5, "no workspace is left")
+    eventually(lambda: not list(place.workspaces.iterdir()), 5, "no workspace is left")
     assert KEY not in worker.said()
 
 
@@ -46,7 +46,8 @@ class TestStreams:
 
     def test_flood_of_secrets(self, place: Rig) -> None:
         """I5: the limit counts what is kept, and no cut leaves a piece of a secret."""
-        code = f"import os\nkey = os.environ['API_KEY'].encode()\nfor _ in range(20):\n    os.write(1, key * {MIB // 21})\n"
+        code = "import os\nkey = os.environ['API_KEY'].encode()\n"
+        code += f"for _ in range(20):\n    os.write(1, key * {MIB // 21})\n"
         ended = place.python_run(code + "os.write(2, key[:-1])")
         assert set(ended.stdout) == {"*"} and KEY[:5] not in ended.stderr
 
@@ -70,18 +71,21 @@ class TestStreams:
         code = """
 import os, time
 told, tell = os.pipe()
+waiting, go = os.pipe()
 for _ in range(50):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             os.write(1, b"pid %d\\n" % os.getpid())
             os.write(tell, b".")
+            os.read(waiting, 1)
             until = time.monotonic() + 60
             while time.monotonic() < until:
                 os.write(2, b"z" * 4096)
         os._exit(0)
 for _ in range(50):
     os.read(told, 1)
+os.write(go, b"." * 50)
 os._exit(0)
 """
         ended = place.python_run(code)
@@ -114,11 +118,12 @@ class TestResults:
             "b'not json'", "b'\\xff\\x00' * 99", "b'[' * 60000", "b'{\"a\":' * 9000", "b'1' * 60000",
             "b'{\"result\": ' + b'[' * 200 + b']' * 200 + b'}'", "b'null'", "b'[1]'", "b'5'", "b'\"text\"'",
             "b'{\"result\": NaN}'", "b'{\"result\": 1e999}'", "b'{\"result\": \"\\\\ud800\"}'", "b'{}'",
-            "b'{\"problem\": 5}'", "b'{\"problem\": null}'", "b'{\"note\": {\"a\": 1}}'", "b'{\"state\": \"x\", \"result\": 1}'",
+            "b'{\"problem\": 5}'", "b'{\"problem\": null}'", "b'{\"note\": {\"a\": 1}}'",
+            "b'{\"state\": \"x\", \"result\": 1}'",
         ],
     )  # fmt: skip
     def test_garbage(self, place: Rig, data: str) -> None:
-        """What is no result of ours, however malformed or deep, changes nothing but the result: the run ends as it did."""
+        """What is no result, however malformed or deep, changes nothing but the result: the run ends as it did."""
         ended = place.python_run(reporting(data))
         assert ended.how == ("succeeded", None, 0), (ended.view.message, place.workers[0].said()[-2000:])
         assert ended.view.state == "succeeded"
@@ -196,9 +201,11 @@ class TestOutputs:
 
     def test_secrets_in_the_names_of_two_files(self, place: Rig) -> None:
         """I5: two names that are the same once masked are both withheld, and the run ends as it did."""
-        code = OUTPUT + "for end in 'ab':\n    (root / key).mkdir(exist_ok=True)\n    (root / key / (key + end)).touch()\n"
+        code = (
+            OUTPUT + "for end in 'ab':\n    (root / key).mkdir(exist_ok=True)\n    (root / key / (key + end)).touch()\n"
+        )
         code += "(root / (key + 'x')).mkdir()\n(root / (key + 'x') / (key + 'a')).touch()\n"
-        code += "import base64\n(root / base64.b64encode(key.encode()).decode()).touch()\n(root / key[::1].upper()).touch()\n"
+        code += "import base64\n(root / base64.b64encode(key.encode()).decode()).touch()\n"
         code += "(root / key.encode().hex()).touch()\n"
         ended = place.python_run(code)
         assert ended.how == ("succeeded", None, 0), (ended.view.message, place.workers[0].said()[-1500:])
@@ -208,7 +215,9 @@ class TestOutputs:
         """Folders without permissions, and two thousand of them inside each other, neither hang nor stay."""
         code = OUTPUT + "(root / 'closed/in').mkdir(parents=True)\n(root / 'closed/in/file').touch()\n"
         code += "os.chmod(root / 'closed/in', 0)\nos.chmod(root / 'closed', 0)\n(root / 'fine').touch()\n"
-        code += "os.chdir(root)\nfor _ in range(2000):\n    os.mkdir('d')\n    os.chdir('d')\nopen('bottom', 'w').close()\n"
+        code += (
+            "os.chdir(root)\nfor _ in range(2000):\n    os.mkdir('d')\n    os.chdir('d')\nopen('bottom', 'w').close()\n"
+        )
         ended = place.python_run(code)
         assert ended.how == ("succeeded", None, 0), (ended.view.message, place.workers[0].said()[-1500:])
         assert "fine" in [one.path for one in ended.view.outputs if one.withheld is None]

@@ -8,10 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+
 from executor import outputs, runs
 from executor.errors import RunOver
 from secretstore import vault
-
 from tests.processes import eventually
 from tests.rig import ACTOR, Rig, command, file, function, module, rig
 
@@ -103,7 +103,9 @@ class TestEnds:
 
     def test_exception(self, line: Rig) -> None:
         """I5: an exception becomes a problem with a traceback of the user's frames alone, every secret in it masked."""
-        path = line.job("import os\n\ndef broken():\n    raise ValueError('bad ' + os.environ['API_KEY'])\n", "broken.py")
+        path = line.job(
+            "import os\n\ndef broken():\n    raise ValueError('bad ' + os.environ['API_KEY'])\n", "broken.py"
+        )
         ended = line.run(function(path, "broken"))
         assert ended.how == ("failed", "exception", 1)
         problem = ended.view.problem
@@ -124,7 +126,8 @@ class TestEnds:
             "import base64, os\n"
             "def leak():\n"
             "    key = os.environ['API_KEY']\n"
-            "    return {'a': [key, base64.b64encode(key.encode()).decode()], key: 1, 'p': 's3cr$t-pass-99', 'ok': 5}\n",
+            "    coded = base64.b64encode(key.encode()).decode()\n"
+            "    return {'a': [key, coded], key: 1, 'p': 's3cr$t-pass-99', 'ok': 5}\n",
             "leak.py",
         )
         assert line.run(function(path, "leak")).view.result == {"a": ["***", "***"], "***": 1, "p": "***", "ok": 5}
@@ -269,7 +272,7 @@ class TestMessages:
 
 
 def test_messages_carry_a_run_id_and_nothing_else(redis_database: str) -> None:
-    """I1: what lies in the broker before any worker is there holds the run's id, and nothing of its target or secrets."""
+    """I1: what lies in the broker before any worker is there is a run's id, and nothing of its target or secrets."""
     import redis
 
     with rig(broker=redis_database) as made, redis.Redis.from_url(redis_database) as client:
@@ -286,4 +289,3 @@ def test_messages_carry_a_run_id_and_nothing_else(redis_database: str) -> None:
         headers = message["headers"]
         assert headers["argsrepr"] in (f"['{run_id}']", f"('{run_id}',)")
         assert headers["kwargsrepr"] == "{}"
-

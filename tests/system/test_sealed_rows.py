@@ -5,16 +5,16 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
+
 from executor.key_birth import birth
 from secretstore import vault
 from secretstore.local_keys import create_local_key
-from sqlalchemy import text
-
 from tests.rig import ACTOR, Ended, Rig, rig
 
 FIRST, SECOND = b"the-first-secret-value", b"the-second-secret-value"
 VERSIONS = "secretstore_secret_version"
-OF_NOW = "{} WHERE secret_id = :key AND version = (SELECT max(version) FROM secretstore_secret_version WHERE secret_id = :key)"
+OF_NOW = f"{{}} WHERE secret_id = :key AND version = (SELECT max(version) FROM {VERSIONS} WHERE secret_id = :key)"
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +96,17 @@ class TestRows:
         put_sealed(place, secret_id(place, project, "FIRST"), sealed(place, secret_id(place, project, "FIRST", "prod")))
         ids = {name: vault.get_environment(place.db, project, name).id for name in ("prod", "default")}
         for column in ("public_key", "fingerprint", "wrapped_private_key"):
-            place.execute(
-                f"UPDATE secretstore_key_pair SET {column} = "
-                f"(SELECT {column} FROM secretstore_key_pair WHERE environment_id = :prod) WHERE environment_id = :default",
-                **ids,
-            )
+            productions = f"(SELECT {column} FROM secretstore_key_pair WHERE environment_id = :prod)"
+            changed = f"UPDATE secretstore_key_pair SET {column} = {productions} WHERE environment_id = :default"
+            place.execute(changed, **ids)
         refused(place, try_it(place, project), "does not unwrap")
 
     def test_renamed(self, place: Rig, project: str) -> None:
         """I2: a secret whose row was given another name does not open under it."""
-        place.execute("UPDATE secretstore_secret SET name = 'FIRST_2' WHERE id = :key", key=secret_id(place, project, "FIRST"))
-        place.execute("UPDATE secretstore_secret SET name = 'FIRST' WHERE id = :key", key=secret_id(place, project, "SECOND"))
+        renamed = "UPDATE secretstore_secret SET name = :name WHERE id = :key"
+        first, second = (secret_id(place, project, name) for name in ("FIRST", "SECOND"))
+        place.execute(renamed, name="FIRST_2", key=first)
+        place.execute(renamed, name="FIRST", key=second)
         ended = try_it(place, project)
         assert (ended.how, ended.stdout) == (("failed", "secrets_unavailable", None), "")
         assert f"{project}/default" in str(ended.view.message)

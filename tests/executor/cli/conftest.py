@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from executor import workers
 from executor.database import open_database
 from executor.settings import read_settings
-
 from tests.processes import eventually, is_alive
 from tests.rig import job_python
 

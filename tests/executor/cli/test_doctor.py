@@ -1,0 +1,118 @@
+"""`sealrun doctor`: every finding has a mend, and something wrong is an exit code."""
+
+import os
+import stat
+
+import pytest
+
+from tests.executor.cli.conftest import Cli
+
+
+def findings(cli: Cli, code: int, **environ: str) -> dict[str, dict[str, object]]:
+    """What it found, by name."""
+    import json
+
+    told = json.loads(cli("doctor", "--json", environ=environ, code=code).stdout)
+    assert told["ok"] is (code == 0)
+    return {finding["what"]: finding for finding in told["findings"]}
+
+
+def test_a_new_home_is_in_order(new_cli: Cli) -> None:
+    """Nothing is made but the folder and its database; the key file is said to come with the first project."""
+    found = findings(new_cli, 0)
+
+    assert found["key file"]["status"] == "note"
+    assert found["key file"]["mend"] == "the first `sealrun project create` makes it"
+    assert "embedded" in str(found["broker"]["text"])
+    assert {"packages", "python", "versions", "home", "database", "isolation", "workspaces", "workers"} <= found.keys()
+
+
+def test_the_rung_says_what_is_not_protected(shop: Cli) -> None:
+    """At rung process the sentence is: this run could read the key file."""
+    isolation = findings(shop, 0)["isolation"]
+    if isolation["detail"] == {} or "rung process" in str(isolation["text"]):
+        assert "this run could read the key file" in str(isolation["text"])
+        assert isolation["mend"]
+    else:
+        assert "runs cannot read SEALRUN_HOME, the key file" in str(isolation["text"])
+
+
+def test_a_key_file_that_others_can_read_is_wrong(shop: Cli) -> None:
+    """With the mode it must have."""
+    key_file = shop.home / "keys" / "local.key"
+    key_file.chmod(0o644)
+    try:
+        wrong = findings(shop, 1)["key file"]
+    finally:
+        key_file.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    assert wrong["status"] == "wrong"
+    assert "others than its owner can use it; chmod 600 it" in str(wrong["text"])
+
+
+def test_a_key_file_that_is_gone_is_wrong(shop: Cli) -> None:
+    """There are projects that need it."""
+    key_file = shop.home / "keys" / "local.key"
+    hidden = key_file.rename(shop.folder / "hidden.key")
+    try:
+        wrong = findings(shop, 1)["key file"]
+    finally:
+        hidden.rename(key_file)
+    assert wrong["status"] == "wrong"
+    assert "put back your copy of it" in str(wrong["mend"])
+
+
+def test_servers_that_do_not_answer_are_wrong_and_their_passwords_stay_unsaid(shop: Cli) -> None:
+    """Broker and database, each with a mend (I10)."""
+    away = {
+        "SEALRUN_BROKER_URL": "redis://:hunter2@127.0.0.1:1/0",
+        "SEALRUN_DATABASE_URL": "postgresql://app:hunter2@127.0.0.1:1/x",
+    }
+    found = findings(shop, 1, **away)
+    for what in ("broker", "database"):
+        assert found[what]["status"] == "wrong" and found[what]["mend"], found[what]
+    assert "hunter2" not in str(found)
+
+
+def test_settings_that_are_wrong_are_told(shop: Cli) -> None:
+    """All of them, and none of what they hold."""
+    found = findings(shop, 1, SEALRUN_LEASE_SECONDS="soon", SEALRUN_RUN_UIDS="root")
+    assert "SEALRUN_LEASE_SECONDS" in str(found["settings"]["text"])
+    assert "SEALRUN_RUN_UIDS" in str(found["settings"]["text"])
+
+
+def test_a_workspace_folder_of_somebody_else_is_wrong(shop: Cli) -> None:
+    """Runs would be given places that others can reach."""
+    folder = shop.folder / "shared"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    found = findings(shop, 1, SEALRUN_WORKSPACES=str(folder))
+    assert "is not a folder of this user alone" in str(found["workspaces"]["text"])
+
+
+def test_for_a_person_each_finding_is_a_line(shop: Cli) -> None:
+    """Status first, and the mend below it."""
+    shown = shop("doctor", environ={"SEALRUN_BROKER_URL": "redis://127.0.0.1:1/0"}, code=1).stdout
+    assert "\nwrong  broker" in shown
+    assert "mend: check SEALRUN_BROKER_URL" in shown
+
+
+@pytest.mark.parametrize("package", ["executor", "secretstore"])
+def test_a_package_of_our_name_that_is_not_ours_is_refused(shop: Cli, package: str) -> None:
+    """Two other distributions install packages of these names: every command says so at its start."""
+    foreign = shop.folder / f"foreign-{package}"
+    (foreign / package).mkdir(parents=True)
+    if package == "executor":
+        # Installed over ours: our files beside a foreign __init__.
+        source = os.path.join(shop.environ["PYTHONPATH"], "executor")
+        for entry in os.listdir(source):
+            if entry not in ("__init__.py", "__pycache__"):
+                (foreign / package / entry).symlink_to(os.path.join(source, entry))
+        (foreign / package / "__init__.py").write_text('"""Programmer friendly subprocess wrapper."""\n')
+    else:
+        (foreign / package / "__init__.py").write_text('"""Another store."""\n')
+    path = {"PYTHONPATH": f"{foreign}:{shop.environ['PYTHONPATH']}"}
+
+    refused = shop("project", "list", environ=path, code=1)
+
+    assert f'"import {package}" finds {foreign}' in refused.stderr
+    assert "install sealrun in an environment of its own" in refused.stderr

@@ -1,0 +1,74 @@
+"""What follows the options of `sealrun run`, and the file of --env-file."""
+
+from pathlib import Path
+
+import pytest
+
+from executor.cli.env_file import read_env_file
+from executor.cli.errors import EnvFileBroken, Misuse
+from executor.cli.target import Target, parse
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        (["a.py", "--x", "1"], Target("file", "a.py", argv=("--x", "1"))),
+        (["script"], Target("file", "script")),
+        (["-m", "pkg.mod", "-m"], Target("module", name="pkg.mod", argv=("-m",))),
+        (["a.py:f"], Target("function", "a.py", "f")),
+        (["dir/a.py:main"], Target("function", "dir/a.py", "main")),
+        (["--", "a.py:f", "--"], Target("command", argv=("a.py:f", "--"))),
+    ],
+)
+def test_the_four_kinds_are_told_apart(words: list[str], target: Target) -> None:
+    """By what is typed first."""
+    assert parse(words) == target
+
+
+def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:b").touch()
+    assert parse(["a:b"]) == Target("file", "a:b")
+
+
+@pytest.mark.parametrize("words", [[], ["--"], ["-m"], ["a.sh"], ["a.py:f", "x"], ["a.py:1f"]])
+def test_anything_else_is_refused(words: list[str]) -> None:
+    """With a sentence."""
+    with pytest.raises(Misuse):
+        parse(words)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("A=1", {"A": "1"}),
+        ("  export A = 1  ", {"A": "1"}),
+        ("A=", {"A": ""}),
+        ("A=''", {"A": ""}),
+        ("A=one two # said", {"A": "one two"}),
+        ("A=one#two", {"A": "one#two"}),
+        ("A= # nothing", {"A": ""}),
+        ("A=it's", {"A": "it's"}),
+        ("A='a # b $X \\n'  # said", {"A": "a # b $X \\n"}),
+        (r'A="a\tb\"c\\d\$e\qf"', {"A": 'a\tb"c\\d$e\\qf'}),
+        ("db.url=x=y", {"db.url": "x=y"}),
+        ("# A=1", {}),
+        ("", {}),
+        ("A=1\nA=2", {"A": "2"}),
+        ("A=ü", {"A": "ü"}),
+    ],
+)
+def test_the_lines_of_an_env_file(tmp_path: Path, line: str, found: dict[str, str]) -> None:
+    """Names, quotes, comments; nothing is expanded."""
+    (tmp_path / "x.env").write_text(line + "\n")
+    assert read_env_file(str(tmp_path / "x.env")) == found
+
+
+@pytest.mark.parametrize("line", ["A", "=1", "A='open", 'A="open', 'A="a" b', "A='a'b", "A B=1"])
+def test_a_line_that_is_none_is_named_by_its_number(tmp_path: Path, line: str) -> None:
+    """And not quoted: it may hold a password (I10)."""
+    (tmp_path / "x.env").write_text(f"OK=1\n\n{line}\n")
+    with pytest.raises(EnvFileBroken) as broken:
+        read_env_file(str(tmp_path / "x.env"))
+    assert ", line 3: " in str(broken.value)
