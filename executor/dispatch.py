@@ -5,6 +5,7 @@ The worker holds no plaintext at any step. It moves ciphertext one way and maske
 
 import contextlib
 import logging
+import socket
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -85,6 +86,11 @@ def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
         hint = f" ({error.hint})" if error.hint else ""
         reason = "secrets_unavailable" if isinstance(error, SecretStoreError) else "setup_failed"
         outcome = Outcome("failed", reason, f"{error}{hint}")
+    except Exception as error:
+        # Nothing in this process has seen a value, so its log may have the whole of it; the run ends with a sentence.
+        logger.exception("run %s: unforeseen", run.id)
+        said = f"unforeseen in the worker, whose log says more: {type(error).__name__}"
+        outcome = Outcome("failed", "internal_error", said)
     finally:
         bench.active.discard(run.id)
         bench.cancelled.discard(run.id)
@@ -96,10 +102,11 @@ def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
 
 def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> Outcome:
     name = f"{run.id}-{lease.attempt}"
-    with workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place:
+    with workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place, contextlib.ExitStack() as ending:
+        # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
+        ending.callback(supervision.cut, _REAP)
         job = _prepare(bench, run, place)
-        _ready(supervision)
-        send(supervision.supervisor, Kind.JOB, job)
+        _ready(supervision, job)
         deadline = _deadline(lease)
         variables: dict[str, str] = {}
 
@@ -108,16 +115,17 @@ def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
             return _bundle(session, run)
 
         bundle = runs.pass_gate(bench.db, lease, read, rung=job["view"]["rung"], controls=job["controls"])
-        if bundle is not None and bundle.items:
-            request = {"keys": bench.settings.store.keys, "bundle": bundle.to_json()}
-            send(supervision.opener, Kind.BUNDLE, request)
-        supervision.opener.shutdown(1)
-        go = {
-            "deadline": deadline,
-            "secrets": bool(bundle is not None and bundle.items),
-            "variables": variables,
-        }
-        send(supervision.supervisor, Kind.GO, go)
+        with contextlib.suppress(OSError):  # who is gone is found missing by the watch
+            if bundle is not None and bundle.items:
+                request = {"keys": bench.settings.store.keys, "bundle": bundle.to_json()}
+                send(supervision.opener, Kind.BUNDLE, request)
+            supervision.opener.shutdown(socket.SHUT_WR)
+            go = {
+                "deadline": deadline,
+                "secrets": bool(bundle is not None and bundle.items),
+                "variables": variables,
+            }
+            send(supervision.supervisor, Kind.GO, go)
         return _Watch(bench, run, lease, supervision).follow()
 
 
@@ -176,10 +184,16 @@ def _bundle(session: Session, run: Run) -> SealedBundle | None:
     return vault.sealed_bundle(session, run.environment_id, run.secret_names)
 
 
-def _ready(supervision: Supervision) -> None:
+def _ready(supervision: Supervision, job: dict[str, Any]) -> None:
+    """Wait for the supervisor and give it the job.
+
+    Raises:
+        SupervisorNotReady: it is not there.
+    """
     try:
         frame = supervision.frames.receive(30)
-    except (TimeoutError, WireBroken):
+        send(supervision.supervisor, Kind.JOB, job)
+    except (TimeoutError, WireBroken, OSError):
         frame = None
     if frame is None or frame.kind is not Kind.READY:
         raise SupervisorNotReady

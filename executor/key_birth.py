@@ -24,15 +24,18 @@ def birth(settings: Settings) -> Birth:
             "environment_id": environment_id,
             "generation": generation,
         }
-        ended = subprocess.run(
-            [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parent.parent)],
-            input=json.dumps(request),
-            text=True,
-            capture_output=True,
-            env={},
-            timeout=_PATIENCE,
-            check=False,
-        )
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parent.parent)],
+                input=json.dumps(request),
+                text=True,
+                capture_output=True,
+                env={},
+                timeout=_PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise KeyPairNotBorn(why=f"its process did not end within {_PATIENCE:g} seconds") from None
         try:
             answer = json.loads(ended.stdout)
         except ValueError:

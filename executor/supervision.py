@@ -34,6 +34,12 @@ class Supervision:
     answers: Receiver
     _status: int
 
+    def cut(self, patience: float) -> None:
+        """Cut the lifeline and wait until the supervisor has ended what still ran."""
+        self.supervisor.close()
+        self.opener.close()
+        self.reaped(patience)
+
     def reaped(self, patience: float) -> int | None:
         """Wait until the supervisor is gone for good; its wait status, None where that cannot be known."""
         if not readable(self._status, patience):

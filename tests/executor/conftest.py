@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def sqlite_db(tmp_path: Path) -> Iterator[Database]:
 class Bench:
     """What the tests do to runs again and again."""
 
-    offer: Offer = Offer(worker="w1", host="here", queues=("sealrun",), rung="landlock")
+    offer: Offer = field(default_factory=lambda: Offer("w1", "here", ("sealrun",), "landlock"))
 
     def spec(self, **fields: Any) -> RunSpec:
         """What a submitter may ask for; fields as given, the others plain."""

@@ -117,8 +117,9 @@ def foreign(**conf: Any) -> Celery:
 
 def test_installing_leaves_a_teams_application_as_it_was(settings: Settings) -> None:
     """Its settings, queues and tasks, Celery's own among them; ours is one task and one route more."""
-    app, before = foreign(task_serializer="yaml", worker_enable_remote_control=True), foreign(
-        task_serializer="yaml", worker_enable_remote_control=True
+    app, before = (
+        foreign(task_serializer="yaml", worker_enable_remote_control=True),
+        foreign(task_serializer="yaml", worker_enable_remote_control=True),
     )
     assert install(app, settings) is app
     before.finalize()
@@ -179,7 +180,7 @@ def test_a_worker_of_other_queues_is_none_of_ours(settings: Settings, monkeypatc
     start(sender=Starting(app, solo))
     assert made == []
     app.amqp.queues.select("sealrun")
-    with pytest.raises(SystemExit, match="needs Celery's threads pool.*solo"):
+    with pytest.raises(SystemExit, match=r"needs Celery's threads pool.*solo"):
         start(sender=Starting(app, solo))
     assert made == []
     start(sender=Starting(app, threads))
@@ -248,11 +249,13 @@ def test_a_message_carries_a_run_id_and_nothing_else(
     import redis
 
     with redis.Redis.from_url(redis_url) as client:
-        keys = {key.decode() for key in client.keys()}
+        keys = {key.decode() for key in client.scan_iter()}
     assert not any("result" in key or "celery-task-meta" in key for key in keys)
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://guest:guest@127.0.0.1:1//", "redis+socket:///nowhere/x"])
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:1/0", "amqp://guest:guest@127.0.0.1:1//", "redis+socket:///nowhere/x"]
+)
 def test_a_bell_that_does_not_ring_is_not_a_failed_submit(
     tmp_path: Path, sqlite_db: Database, bench: Bench, url: str
 ) -> None:

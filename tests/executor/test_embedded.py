@@ -134,7 +134,9 @@ def test_a_password_is_needed(home: Path) -> None:
         assert not log.exists() or password not in log.read_text()
 
 
-@pytest.mark.parametrize("name", ["with a space", 'quo"te', "back\\slash", "per%41cent", "ha#sh?query", "@at:colon", "ünïcode"])
+@pytest.mark.parametrize(
+    "name", ["with a space", 'quo"te', "back\\slash", "per%41cent", "ha#sh?query", "@at:colon", "ünïcode"]
+)
 def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
     """The server is configured with it, and the broker's URL carries it."""
     home = tmp_path / name / "home"
@@ -225,7 +227,9 @@ def test_a_server_that_does_not_come_up_is_told(
 def test_a_stale_socket_is_replaced(home: Path) -> None:
     """A server that was killed leaves its socket's file."""
     with broker(home):
-        pid = int(line(says(home, "INFO", "server", password=(home / "broker/password").read_text()), "process_id")[11:])
+        pid = int(
+            line(says(home, "INFO", "server", password=(home / "broker/password").read_text()), "process_id")[11:]
+        )
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not answers(home), 10, "the server lives")
         with broker(home):

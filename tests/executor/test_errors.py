@@ -18,7 +18,7 @@ def kinds(module: object, root: type[Exception]) -> list[type[Exception]]:
 def test_every_error_is_a_sentence_with_a_way_out(kind: type[ExecutorError]) -> None:
     """Names fill every gap of sentence and hint; lower case, no full stop, quotes in pairs."""
     gaps = set(re.findall(r"\{(\w+)", f"{kind.__doc__} {kind.hint}"))
-    error = kind(**{gap: 7 for gap in gaps})
+    error = kind(**dict.fromkeys(gaps, 7))
     for text in filter(None, (str(error), error.hint)):
         assert "{" not in text and "\n" not in text
         assert text == text.strip() and not text.endswith(".") and text.count('"') % 2 == 0

@@ -65,7 +65,7 @@ def test_path_is_searched_in_order_for_what_can_be_executed(tmp_path: Path, monk
 
 
 def test_sealruns_own_is_never_taken(tmp_path: Path) -> None:
-    """Not from PATH, where an activated environment puts it first, nor as the project's `.venv`, nor behind a script."""
+    """Not from PATH, where it stands first once activated, nor as the project's `.venv`, nor behind a script."""
     other = program(tmp_path / "other/python3")
     ours = Path(sys.prefix, "bin")
     assert choose_interpreter(tmp_path, None, f"{ours}:{other.parent}") == str(other)
@@ -134,7 +134,7 @@ def install(prefix: Path, *more: str) -> Path:
 
 @pytest.mark.usefixtures("unexecuted")
 def test_a_virtual_environment_leads_to_what_it_was_made_from(tmp_path: Path) -> None:
-    """Every link on the way is followed and kept: pyenv's and uv's layouts, with relative links and a link to a folder."""
+    """Every link on the way is followed and kept: as pyenv and uv lay them, with relative links and a linked folder."""
     base = install(tmp_path / "versions/3.12.1")
     (base.parent / "python3").symlink_to("python3.12")
     (tmp_path / "current").symlink_to("versions/3.12.1")
@@ -165,7 +165,9 @@ def test_a_virtual_environment_of_copies_leads_there_too(tmp_path: Path) -> None
     venv = tmp_path / "venv"
     (venv / "lib").mkdir(parents=True)
     shutil.copytree(base.parent, venv / "bin")
-    (venv / "pyvenv.cfg").write_text(f"include-system-site-packages = false\nhome  =  {base.parent}\nversion = 3.12.1\n")
+    (venv / "pyvenv.cfg").write_text(
+        f"include-system-site-packages = false\nhome  =  {base.parent}\nversion = 3.12.1\n"
+    )
     _, parts = interpreter_paths(str(venv / "bin/python3.12"))
     assert {tmp_path / "python/bin", tmp_path / "python/lib", venv / "lib", venv / "pyvenv.cfg"} <= set(parts)
 
@@ -197,7 +199,9 @@ def test_loops_and_gaps_end(tmp_path: Path) -> None:
 def test_the_systems_own_needs_nothing_opened() -> None:
     """What lies in /usr every run can read; a command has no interpreter at all."""
     if Path("/usr/bin/python3").exists():
-        assert all(str(part) in ("/bin", "/lib", "/lib64", "/include") for part in interpreter_paths("/usr/bin/python3")[1])
+        assert all(
+            str(part) in ("/bin", "/lib", "/lib64", "/include") for part in interpreter_paths("/usr/bin/python3")[1]
+        )
     assert interpreter_paths(None) == (Path(), [])
 
 

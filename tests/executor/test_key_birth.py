@@ -60,7 +60,7 @@ def test_nothing_of_the_private_key_comes_out(settings: Settings, monkeypatch: p
         "wrapped",
     }
     raw = bytes.fromhex("".join(value for value in json.loads(ended.stdout).values() if is_hex(value)))
-    for start in range(0, len(private) - 8):
+    for start in range(len(private) - 8):
         assert private[start : start + 8] not in raw
         assert private[start : start + 8].hex() not in ended.stdout
     assert not any(str(word).startswith(("p1", "e1")) for word in ended.args), "argv can be read by every user"

@@ -80,9 +80,7 @@ def test_a_linked_folder_in_the_target_leads_nowhere(
     assert list(outside.iterdir()) == []
 
 
-def test_a_target_that_is_itself_a_link_is_the_users_choice(
-    sqlite_db: Database, bench: Bench, tmp_path: Path
-) -> None:
+def test_a_target_that_is_itself_a_link_is_the_users_choice(sqlite_db: Database, bench: Bench, tmp_path: Path) -> None:
     """The folder that was named may be a link; what a run chose is below it."""
     lease = bench.running(sqlite_db)
     leave(sqlite_db, lease, "a/b", b"x")

@@ -185,7 +185,7 @@ def refuse_all_writes(db: Database, lease: Lease) -> None:
 
 
 def test_an_attempt_that_was_given_back_has_lost_its_token(db: Database, bench: Bench) -> None:
-    """I6: a worker that wakes up after its attempt was settled as lost commits no second outcome, nor holds the run up."""
+    """I6: a worker that wakes up after its attempt was settled as lost commits no second outcome and holds nothing up."""
     lease = bench.running(db, seconds=-1, retry_when_lost=True)
     assert runs.end_lost(db) == [(lease.run_id, "pending")]
     assert not runs.renew(db, lease).held

@@ -44,14 +44,19 @@ def test_what_is_set_is_taken() -> None:
         }
     )
     assert not settings.embedded
-    assert (settings.lease, settings.log_bytes, settings.result_bytes, settings.output_bytes) == (60, 2 << 20, 3 << 10, 0)
+    assert (settings.lease, settings.log_bytes, settings.result_bytes, settings.output_bytes) == (
+        60,
+        2 << 20,
+        3 << 10,
+        0,
+    )
     assert (settings.run_uids, settings.workspaces) == (range(70000, 70001), Path("/srv/runs"))
     assert (settings.project, settings.environment) == ("shop", "staging")
     assert not read_settings({**HOME, "SEALRUN_DATABASE_URL": "postgresql://h/d"}).embedded
 
 
 def test_all_problems_are_told_at_once_without_a_value() -> None:
-    """I10: one look shows everything there is to mend, and a password that was put in the wrong place is not repeated."""
+    """I10: one look shows everything there is to mend, and a password put in the wrong place is not repeated."""
     wrong = {setting.name: f"hunter2-{setting.name}" for setting in ALL_SETTINGS}
     wrong["SEALRUN_ACTOR"] = "hunter2\n"
     named = problems(wrong)

@@ -105,7 +105,7 @@ def test_a_targets_path_is_relative_to_the_root(home: Path) -> None:
 
 
 def test_a_project_file_names_project_and_environment(home: Path) -> None:
-    """The nearest: `.sealrun.toml` before `pyproject.toml` in one folder; a pyproject without our table is passed by."""
+    """The nearest: `.sealrun.toml` before `pyproject.toml` in one folder; a pyproject without our table is passed."""
     shop = home / "shop"
     tree(shop, "a/b/c/job.py")
     assert project_file(shop) == ProjectFile()
@@ -142,13 +142,15 @@ def test_a_broken_project_file_is_told(home: Path, text: str | bytes) -> None:
     assert str(own) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["tool = 5", "[tool]\nsealrun = 5", '[tool]\nsealrun = "shop"', "[[tool.sealrun]]", "["])
+@pytest.mark.parametrize(
+    "text", ["tool = 5", "[tool]\nsealrun = 5", '[tool]\nsealrun = "shop"', "[[tool.sealrun]]", "["]
+)
 def test_a_broken_table_in_pyproject_is_told(home: Path, text: str) -> None:
     """Whatever stands where a table should."""
     file = home / "shop/pyproject.toml"
     file.parent.mkdir()
     file.write_text(text)
-    with pytest.raises(SettingsFileBroken, match="pyproject.toml"):
+    with pytest.raises(SettingsFileBroken, match=r"pyproject\.toml"):
         project_file(file.parent)
 
 

@@ -123,7 +123,9 @@ def test_it_forks_a_supervisor_and_an_opener(zygote: Zygote) -> None:
         assert ready(supervision)
         pair = children(zygote.pid or 0)
         names = eventually(
-            lambda: (found := sorted(status(pid)["Name"] for pid in pair)) == ["sealrun-opener", "sealrun-superv"] and found,
+            lambda: (
+                (found := sorted(status(pid)["Name"] for pid in pair)) == ["sealrun-opener", "sealrun-superv"] and found
+            ),
             10,
             "they do not take their names",
         )
@@ -160,7 +162,10 @@ def test_an_opener_whose_gate_stays_shut_opens_nothing(zygote: Zygote) -> None:
 
 def test_an_opener_that_cannot_open_says_why_without_quoting(zygote: Zygote) -> None:
     """I10: one NOT_OPENED frame with a sentence; nothing of what was sent is in it."""
-    for request in ({"keys": "nonsense:hunter2", "bundle": "{}"}, {"keys": "local:/nowhere", "bundle": '{"hunter2": 1}'}):
+    for request in (
+        {"keys": "nonsense:hunter2", "bundle": "{}"},
+        {"keys": "local:/nowhere", "bundle": '{"hunter2": 1}'},
+    ):
         with zygote.pair() as supervision:
             send(supervision.opener, Kind.BUNDLE, request)
             frame = supervision.answers.receive(10)

@@ -1,10 +1,12 @@
 """Who starts a worker, and who only says that there is none."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from executor.settings import read_settings
 from executor.worker import WorkerLife
+from executor.workers import SILENCE
 from secretstore.database import Database
 from tests.executor.cli.conftest import PATIENCE, Cli, made
 from tests.executor.conftest import Bench
@@ -77,10 +80,12 @@ def test_one_that_was_killed_is_replaced_at_once(shop: Cli) -> None:
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: not is_alive(worker), PATIENCE, "it is gone")
 
-    again = shop("run", "--", "echo", "again", code=0)
+    again = shop("run", "--json", "--", "echo", "again", code=0)
 
-    assert again.stdout == "again\n"
+    told = json.loads(again.stdout)
+    waited = datetime.fromisoformat(told["started_at"]) - datetime.fromisoformat(told["created_at"])
     assert STARTED in again.stderr
+    assert waited.total_seconds() < SILENCE
 
 
 def test_one_that_ends_before_it_takes_the_run_is_started_again(shop: Cli) -> None:

@@ -93,7 +93,7 @@ def heard(child: Child) -> Ended:
 
 def interpreters() -> dict[str, str]:
     """Every Python from 3.9 on this machine, one of each minor version, by version; nothing is installed for it."""
-    places = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) + ["/usr/bin"] if folder]
+    places = [Path(folder) for folder in [*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin"] if folder]
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     places += sorted(root.glob("versions/*/bin"))
     found: dict[str, str] = {}

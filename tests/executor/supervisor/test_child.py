@@ -22,7 +22,9 @@ def command(*argv: str) -> dict[str, Any]:
 
 def test_a_command_gets_its_arguments_and_all_its_environment(execute: Execute) -> None:
     """Verbatim, no shell in between, and nothing else."""
-    ended = execute(command("sh", "-c", 'echo "$0|$1|$*"; env | sort', "a b", "$HOME;", "*"), entries={"TOKEN": "hunter2"})
+    ended = execute(
+        command("sh", "-c", 'echo "$0|$1|$*"; env | sort', "a b", "$HOME;", "*"), entries={"TOKEN": "hunter2"}
+    )
     lines = ended.stdout.splitlines()
     assert lines[0] == "a b|$HOME;|$HOME; *"
     assert {line for line in lines[1:] if not line.startswith(("PWD=", "SHLVL=", "_="))} == {
@@ -35,7 +37,7 @@ def test_a_command_inherits_three_streams_and_a_clean_slate(execute: Execute, tm
     """I3: no descriptor beyond them, stdin empty, own session, default signals, plain umask, the folder asked for."""
     code = (
         "import json, os, sys\n"
-        "status = dict(line.split(':\\t') for line in open('/proc/self/status').read().splitlines() if ':\\t' in line)\n"
+        "status = dict(line.split(':\\t') for line in open('/proc/self/status') if ':\\t' in line)\n"
         "fds = sorted(int(fd) for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}'))\n"
         "print(json.dumps([fds, sys.stdin.read(), os.getsid(0) == os.getpid(), os.umask(0), os.getcwd(),"
         " [status[name].strip() for name in ('SigBlk', 'SigIgn')], os.environ.get('LC_CTYPE', '')]))\n"
@@ -88,7 +90,7 @@ def test_a_sandbox_that_cannot_be_entered_starts_nothing(execute: Execute, monke
         raise PermissionError(1, "Operation not permitted", "hunter2")
 
     monkeypatch.setattr(sandbox, "enter", refuse)
-    with pytest.raises(StartFailed, match="could not enter its sandbox: Operation not permitted$"):
+    with pytest.raises(StartFailed, match=r"could not enter its sandbox: Operation not permitted$"):
         execute(command("true"))
 
 

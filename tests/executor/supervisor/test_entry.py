@@ -59,7 +59,7 @@ def frames(text: str) -> list[str]:
 
 
 def test_a_file_runs_as_python_would_run_it(execute: Execute, tmp_path: Path, any_python: str) -> None:
-    """argv, `__main__`, `__file__`, its folder first on the path, and the environment in place before it is imported."""
+    """argv, `__main__`, `__file__`, its folder first on the path, and the environment there before its imports."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/neighbour.py").write_text("import os\nat_import = os.environ['API_KEY']\n")
     (tmp_path / "sub/job.py").write_text(
@@ -90,9 +90,7 @@ def test_a_module_runs_from_the_source_root(execute: Execute, tmp_path: Path, an
 
 
 @pytest.mark.parametrize("source", [FUNCTIONS, FUNCTIONS_NOW], ids=["postponed", "evaluated"])
-def test_arguments_are_converted_by_annotation(
-    execute: Execute, tmp_path: Path, any_python: str, source: str
-) -> None:
+def test_arguments_are_converted_by_annotation(execute: Execute, tmp_path: Path, any_python: str, source: str) -> None:
     """int, float, bool and date, with annotations evaluated or postponed; JSON arguments stay as they are."""
     (tmp_path / "jobs.py").write_text(source)
     text = {"n": "4", "x": "1e3", "yes": "Yes", "day": "2026-01-31", "extra": "5"}
@@ -147,7 +145,12 @@ def test_a_function_needs_a_python_file(execute: Execute, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("nan", "dict is not JSON"), ("odd", "set is not JSON"), ("circular", "list is not JSON"), ("deep", "list is not")],
+    [
+        ("nan", "dict is not JSON"),
+        ("odd", "set is not JSON"),
+        ("circular", "list is not JSON"),
+        ("deep", "list is not"),
+    ],
 )
 def test_what_is_not_json_is_said_and_not_stored(
     execute: Execute, tmp_path: Path, any_python: str, name: str, said: str
@@ -210,7 +213,7 @@ if __name__ == "__main__":
 
 
 def test_a_traceback_shows_the_users_frames_alone(execute: Execute, tmp_path: Path, any_python: str) -> None:
-    """No frame of ours, of runpy or of the import system, in a file, a module or a function, chained causes included."""
+    """No frame of ours, of runpy or of the import system, in a file, module or function, chained causes included."""
     job = tmp_path / "job.py"
     job.write_text(RAISES)
     for target in (
@@ -223,9 +226,7 @@ def test_a_traceback_shows_the_users_frames_alone(execute: Execute, tmp_path: Pa
         assert "direct cause" in text and "KeyError: 'gone'" in text and text.endswith("ValueError: wrapped\n")
 
 
-def test_errors_while_importing_show_the_users_frames_alone(
-    execute: Execute, tmp_path: Path, any_python: str
-) -> None:
+def test_errors_while_importing_show_the_users_frames_alone(execute: Execute, tmp_path: Path, any_python: str) -> None:
     """A file that does not parse, or fails at import, is told as Python tells it."""
     (tmp_path / "broken.py").write_text("def f(:\n")
     for target in (file("broken.py"), {"kind": "module", "module": "broken", "argv": []}):
@@ -310,7 +311,7 @@ def test_no_descriptor_but_the_streams_reaches_the_code(execute: Execute, tmp_pa
         "def links(text): return sorted(int(fd) for fd in text.split())\n"
         "own = os.listdir('/proc/self/fd')\n"
         "print(sorted(int(fd) for fd in own if os.path.exists('/proc/self/fd/' + fd)))\n"
-        "print(links(subprocess.run(['ls', '/proc/self/fd'], close_fds=False, capture_output=True, text=True).stdout))\n"
+        "print(links(subprocess.run(['ls', '/proc/self/fd'], close_fds=False, capture_output=1, text=1).stdout))\n"
     )
     ended = execute(file(), any_python, {"API_KEY": "hunter2"})
     own, childs = map(json.loads, ended.stdout.splitlines())

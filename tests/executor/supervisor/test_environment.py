@@ -71,7 +71,9 @@ def test_an_alias_never_takes_a_name(variables: dict[str, str], secrets: dict[st
     assert text(build(BASE, variables, {}))["PATH"] == BASE["PATH"]
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "BASH_ENV", "PYTHONPATH", "SEALRUN_RUN_ID", "PATH", "", "A=B", "A\0B", "É"])
+@pytest.mark.parametrize(
+    "name", ["LD_PRELOAD", "BASH_ENV", "PYTHONPATH", "SEALRUN_RUN_ID", "PATH", "", "A=B", "A\0B", "É"]
+)
 def test_refused_names_are_refused_here_again(name: str) -> None:
     """A row in the database is no proof that `set` was asked."""
     with pytest.raises(NameRefused):
@@ -88,7 +90,7 @@ def test_every_name_of_ours_is_refused_to_others() -> None:
 
 def test_a_name_is_secret_or_variable_and_not_both() -> None:
     """I10: the error names the name."""
-    with pytest.raises(NameTaken, match="^TOKEN is both"):
+    with pytest.raises(NameTaken, match=r"^TOKEN is both"):
         build(BASE, {"TOKEN": "plain"}, {"TOKEN": b"hunter2"})
 
 
@@ -96,14 +98,16 @@ def test_one_entry_may_have_what_the_kernel_takes() -> None:
     """The limit is exact: the kernel starts a program with it, and with one byte more we have said so before."""
     fits = b"x" * (STRING_LIMIT - len("TOKEN="))
     entries = build(BASE, {}, {"TOKEN": fits}).entries
-    assert subprocess.run(["/usr/bin/env"], env=entries, capture_output=True, check=True).stdout.count(b"x") >= len(fits)
-    with pytest.raises(EnvironmentTooLarge, match="^TOKEN is larger .* 131,072 bytes, at most 131,071") as caught:
+    assert subprocess.run(["/usr/bin/env"], env=entries, capture_output=True, check=True).stdout.count(b"x") >= len(
+        fits
+    )
+    with pytest.raises(EnvironmentTooLarge, match=r"^TOKEN is larger .* 131,072 bytes, at most 131,071") as caught:
         build(BASE, {}, {"TOKEN": fits + b"x"})
     assert "xxx" not in str(caught.value)
     with pytest.raises(OSError):
         subprocess.run(["/usr/bin/env"], env={b"TOKEN": fits + b"x"}, check=True)
     # The alias is longer than the name.
-    with pytest.raises(EnvironmentTooLarge, match="^_1 is larger"):
+    with pytest.raises(EnvironmentTooLarge, match=r"^_1 is larger"):
         build(BASE, {}, {"1": b"x" * (STRING_LIMIT - 2)})
 
 
@@ -123,7 +127,7 @@ def test_all_entries_together_are_limited() -> None:
     taken = sum(len(name) + 1 + len(value) + 9 for name, value in BASE.items())
     entries = build(BASE, some(TOTAL_LIMIT - taken), {}).entries
     subprocess.run(["/usr/bin/true", "an argument"], env=entries, check=True)
-    with pytest.raises(EnvironmentTooLarge, match="environment of this run .* 2,000,001 bytes, at most 2,000,000"):
+    with pytest.raises(EnvironmentTooLarge, match=r"environment of this run .* 2,000,001 bytes, at most 2,000,000"):
         build(BASE, some(TOTAL_LIMIT - taken + 1), {})
 
 

@@ -6,7 +6,6 @@ import resource
 import signal
 import socket
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from executor.supervisor import kernel, sandbox
 from executor.supervisor.errors import CannotBringIn, SourceForbidden, Unreadable
 from executor.supervisor.sandbox import Host, View
-from tests.executor.conftest import ROOT, OrdinaryUser, open_to_all
+from tests.executor.conftest import ROOT, OrdinaryUser
 
 LANDLOCK = kernel.landlock_abi()
 UID = 60620
@@ -273,7 +272,9 @@ def test_every_run_is_bound_in_the_same_small_ways(place: Path, rung: str) -> No
         pytest.skip("this kernel has no Landlock")
 
     def look() -> list[Any]:
-        status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+        status = dict(
+            line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line
+        )
         return [status["NoNewPrivs"].strip(), resource.getrlimit(resource.RLIMIT_CORE)]
 
     assert inside(decided(place, Host(LANDLOCK if rung == "landlock" else 0, False)), look) == ["1", [0, 0]]
@@ -283,7 +284,9 @@ def test_a_lent_user_id_leaves_nothing_of_root(place: Path, root: None) -> None:
     """I3: ids, groups and capabilities; a limit on processes; and no way back."""
 
     def look() -> list[Any]:
-        status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+        status = dict(
+            line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line
+        )
         return [
             os.getresuid(),
             os.getresgid(),
@@ -306,7 +309,9 @@ def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:
     file = Path(f"/dev/shm/sealrun-test-{os.getpid()}")
     file.write_text("other's")
     try:
-        assert inside(decided(place, host, uid=UID), lambda: [os.listdir("/dev/shm"), can(write, Path("/dev/shm/x"))]) == [
+        assert inside(
+            decided(place, host, uid=UID), lambda: [os.listdir("/dev/shm"), can(write, Path("/dev/shm/x"))]
+        ) == [
             [],
             "yes",
         ]
@@ -387,7 +392,8 @@ if os.fork() == 0:
     sandbox.enter(view, parent, signal.SIGKILL)
     print(json.dumps([
         view.rung, host.mounts, can(os.listdir, place / "source"), can(os.listdir, place / "home"),
-        can(os.mkdir, place / "workspace/new"), can(open, f"/proc/{parent}/environ"), can(os.kill, parent, 0)]), flush=True)
+        can(os.mkdir, place / "workspace/new"), can(open, f"/proc/{parent}/environ"),
+        can(os.kill, parent, 0)]), flush=True)
     os._exit(0)
 os.wait()
 """
@@ -412,5 +418,3 @@ def nothing_is_left_mounted() -> Iterator[None]:
     before = Path("/proc/self/mounts").read_text()
     yield
     assert Path("/proc/self/mounts").read_text() == before
-
-

@@ -236,9 +236,9 @@ def test_patience_ends_too_where_there_is_always_one_more(mark: str) -> None:
 
 
 def test_spared_children_and_what_descends_from_them_live_on(mark: str) -> None:
-    """The zygote ends what a dead supervisor left, and not the other supervisors' runs; nor does it take their status."""
+    """The zygote ends what a dead supervisor left, not the others' runs; nor does it take their status."""
     ended = reaper(
-        "family = 'import subprocess; subprocess.Popen([\"sleep\", \"600\"]); print(\"ready\", flush=True); "
+        'family = \'import subprocess; subprocess.Popen(["sleep", "600"]); print("ready", flush=True); '
         "import time; time.sleep(600)'\n"
         "spared, other = run(family), run(family)\n"
         "before = set(tree.descendants((), spared.pid))\n"
@@ -257,7 +257,7 @@ def test_spared_children_and_what_descends_from_them_live_on(mark: str) -> None:
 def test_children_are_found_without_the_kernels_list(mark: str) -> None:
     """A kernel without CONFIG_PROC_CHILDREN: the scan of /proc finds the same."""
     ended = reaper(
-        "child = run('import os, time; os.fork(); print(\"ready\", flush=True) if os.getppid() == %d else 0; "
+        'child = run(\'import os, time; os.fork(); print("ready", flush=True) if os.getppid() == %d else 0; '
         "time.sleep(600)' % os.getpid())\n"
         "print(tree._children_by_scan(os.getpid()) == tree.children(os.getpid()) == [child.pid])\n"
         "print(tree._children_by_scan(child.pid) == tree.children(child.pid) != [])\n"
@@ -271,8 +271,10 @@ def test_children_are_found_without_the_kernels_list(mark: str) -> None:
 
 
 def test_a_sweep_finds_a_runs_remains_by_their_home(tmp_path: Path, mark: str) -> None:
-    """I8: worker, zygote and supervisor died at once; what still carries the run's HOME goes, however far back it stands
-    in its environment, and nothing else."""
+    """I8: worker, zygote and supervisor died at once; what still carries the run's HOME goes, and nothing else.
+
+    However far back it stands in the environment.
+    """
     name, value = mark.split("=")
     place, other = tmp_path / "r-1", tmp_path / "r-11"
     padding = {f"V{number}": "x" * 100_000 for number in range(3)}
@@ -295,7 +297,9 @@ def test_a_sweep_finds_a_runs_remains_by_their_home(tmp_path: Path, mark: str) -
 def test_a_sweep_finds_what_a_lent_user_id_still_runs(tmp_path: Path, mark: str, root: None) -> None:
     """I8: with an id of its own nothing gets away by a new environment."""
     name, value = mark.split("=")
-    hidden = subprocess.Popen(["setsid", "sleep", "600"], env={name: value, "PATH": "/usr/bin"}, user=60615, group=60615)
+    hidden = subprocess.Popen(
+        ["setsid", "sleep", "600"], env={name: value, "PATH": "/usr/bin"}, user=60615, group=60615
+    )
     try:
         eventually(lambda: survivors(mark), 10, "the process does not start")
         assert reaper("print(tree.sweep(sys.argv[2], None))", mark, str(tmp_path)).stdout == "0\n"

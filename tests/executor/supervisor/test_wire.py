@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def test_frames_come_out_as_they_were_sent(frames: list[tuple[Kind, bytes]], cut
     stream = b"".join(encode(kind, payload) for kind, payload in frames)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     parser = Parser()
-    found = [frame for a, b in zip(edges, edges[1:], strict=False) for frame in parser.feed(stream[a:b])]
+    found = [frame for a, b in pairwise(edges) for frame in parser.feed(stream[a:b])]
     assert found == [Frame(kind, payload) for kind, payload in frames]
 
 
@@ -40,7 +41,7 @@ def test_garbage_is_refused_or_waited_for(garbage: bytes, cuts: list[int]) -> No
     edges = [0, *sorted(min(cut, len(garbage)) for cut in cuts), len(garbage)]
     parser = Parser()
     try:
-        for a, b in zip(edges, edges[1:], strict=False):
+        for a, b in pairwise(edges):
             for frame in parser.feed(garbage[a:b]):
                 assert bytes([frame.kind]) in garbage
     except WireBroken:

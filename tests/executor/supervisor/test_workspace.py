@@ -191,7 +191,7 @@ def test_a_place_is_an_orphan_once_its_holder_is_dead(root: Path) -> None:
 
 
 def test_a_place_that_is_just_being_made_is_no_orphan(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the lock's file and the lock a janitor may look: the place is still made, and its lock still guards it."""
+    """Between the lock's file and the lock a janitor may look: the place is made, and its lock guards it."""
     real, looked = fcntl.flock, []
 
     def flock(fd: Any, how: int) -> None:
