@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 JOB = "import os, time\nprint(time.time(), len([n for n in os.environ if n.startswith('BENCH_')]), flush=True)\n"
 SLOTS = 2
+_STATE = text("select state from executor_run where id = :id")
 
 
 def main() -> None:
@@ -157,7 +158,7 @@ class Sealrun:
     def _state(self, run_id: str) -> str:
         """As light a question as the naive task's results are asked with."""
         with self.db.engine.connect() as connection:
-            return str(connection.execute(text("select state from executor_run where id = :id"), {"id": run_id}).scalar())
+            return str(connection.execute(_STATE, {"id": run_id}).scalar())
 
     def _send(self, values: dict[str, str]) -> str:
         from executor.runs import RunSpec

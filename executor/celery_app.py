@@ -4,6 +4,8 @@
 turned off: results, events, remote control (anyone on the broker could stop workers), its built-in tasks.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, signals
@@ -96,7 +98,7 @@ def _serve(app: Celery, settings: Settings) -> None:
     def on_init(sender: Any, **_: Any) -> None:
         if sender.app is not app or not _serves_us(sender):
             return
-        try:
+        with _fatal():
             from executor.worker import WorkerLife
 
             pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
@@ -104,13 +106,11 @@ def _serve(app: Celery, settings: Settings) -> None:
                 raise SystemExit(f"sealrun: {(refusal := WrongPool(pool=pool))}\nhint: {refusal.hint}")
             app.sealrun_life = WorkerLife(app, settings, sender)
             app.sealrun_life.prepare()
-        except Exception as error:
-            # Celery logs what a signal's handler raises and goes on: a worker that can do nothing would seem alive.
-            raise SystemExit(f"sealrun: the worker did not start: {type(error).__name__}: {error}") from error
 
     def on_ready(sender: Any, **_: Any) -> None:
         if sender.app is app and (life := getattr(app, "sealrun_life", None)):
-            life.begin()
+            with _fatal():
+                life.begin()
 
     def on_shutdown(sender: Any, **_: Any) -> None:
         if sender.app is app and (life := getattr(app, "sealrun_life", None)):
@@ -119,6 +119,15 @@ def _serve(app: Celery, settings: Settings) -> None:
     signals.worker_init.connect(on_init, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutdown.connect(on_shutdown, weak=False)
+
+
+@contextlib.contextmanager
+def _fatal() -> Iterator[None]:
+    """Celery logs what a signal's handler raises and goes on: a worker that can do nothing would seem alive."""
+    try:
+        yield
+    except Exception as error:
+        raise SystemExit(f"sealrun: the worker did not start: {type(error).__name__}: {error}") from error
 
 
 def _serves_us(worker: Any) -> bool:

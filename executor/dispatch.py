@@ -358,7 +358,10 @@ class _Watch:
             case "exit_code":
                 return f"{what} ended with exit code {said['exit_code']}"
             case "exception":
-                return f"{what} raised {self._left['problem'].get('type', 'an exception')}"
+                problem = self._left["problem"]
+                if problem.get("type") == "Mistake":  # entry's own sentence: wrong arguments, no such function
+                    return str(problem.get("message"))
+                return f"{what} raised {problem.get('type', 'an exception')}"
             case "signal":
                 return f"{what} was ended by signal {said['signal']}"
             case "timed_out":

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,15 @@ class WorkerLife:
 
     def prepare(self) -> None:
         """Start what a run will need; a mistake ends the worker with a sentence."""
-        try:
+        with self._mistakes_told():
             self._prepare()
-        except (ExecutorError, SupervisorError, SecretStoreError) as error:
-            self._ending.close()
-            hint = f"\nhint: {error.hint}" if error.hint else ""
-            raise SystemExit(f"sealrun: {error}{hint}") from None
 
     def begin(self) -> None:
         """The consumer is connected: appear, settle what an earlier worker left, and keep watch."""
+        with self._mistakes_told():
+            self._begin()
+
+    def _begin(self) -> None:
         bench = self._bench
         assert bench is not None
         self._id = workers.appear(bench.db, bench.offer, os.getpid(), self._slots)
@@ -72,6 +73,15 @@ class WorkerLife:
             "ready: %s, rung %s, %d slots, queues %s",
             bench.offer.worker, bench.offer.rung, self._slots, ", ".join(bench.offer.queues),
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _mistakes_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (ExecutorError, SupervisorError, SecretStoreError) as error:
+            self._ending.close()
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            raise SystemExit(f"sealrun: {error}{hint}") from None
 
     def execute(self, run_id: str) -> None:
         """A bell has rung."""

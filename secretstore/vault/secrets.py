@@ -57,7 +57,7 @@ def put(
         _refuse_variable(session, held, name)
         pair = current_key_pair(session, held)
         secret = _next_version(session, held, name, actor)
-        secret.maskable = len(value) >= SHORTEST_MASKABLE
+        secret.maskable = _is_maskable(value)
         session.add(secret)
         session.flush()
         binding = Binding(place.id, held.id, secret.id, name, secret.current_version)
@@ -142,11 +142,16 @@ def _check_value(name: str, value: bytes, allow_short: bool) -> None:
         why = "it contains a NUL byte, which no environment variable can hold"
     elif len(name) + 1 + len(value) > MAX_VALUE:
         why = f"NAME=value may have {MAX_VALUE:,} bytes at most, and this has more"
-    elif len(value) < SHORTEST_MASKABLE and not allow_short:
-        why = f"it has fewer than {SHORTEST_MASKABLE} bytes, and could not be masked"
+    elif not _is_maskable(value) and not allow_short:
+        why = f"it has fewer than {SHORTEST_MASKABLE} bytes beside outer white space, and could not be masked"
         hint = "take a longer one, or say --allow-short"
     if why:
         raise ValueRefused(name=name, why=why, hint=hint)
+
+
+def _is_maskable(value: bytes) -> bool:
+    """Outer white space does not count: the masker looks for the value without it."""
+    return len(value.strip()) >= SHORTEST_MASKABLE
 
 
 def _refuse_variable(session: Session, environment: Environment, name: str) -> None:

@@ -185,7 +185,7 @@ def refuse_all_writes(db: Database, lease: Lease) -> None:
 
 
 def test_an_attempt_that_was_given_back_has_lost_its_token(db: Database, bench: Bench) -> None:
-    """I6: a worker that wakes up after its attempt was settled as lost commits no second outcome and holds nothing up."""
+    """I6: a worker that wakes up after its attempt was settled as lost commits no other outcome, and holds nothing."""
     lease = bench.running(db, seconds=-1, retry_when_lost=True)
     assert runs.end_lost(db) == [(lease.run_id, "pending")]
     assert not runs.renew(db, lease).held
@@ -330,6 +330,17 @@ def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(db: Database, bench: B
         runs.renew(db, Lease(lease.run_id, lease.attempt, lease.token, -1))
     assert sorted(runs.end_lost(db)) == sorted((lease.run_id, "cancelled") for lease in (running, claimed))
     assert {stored(db, lease.run_id).state for lease in (running, claimed)} == {"cancelled"}
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_run_past_its_gate_is_taken_over_by_nobody(db: Database, bench: Bench, retry: bool) -> None:
+    """I7: its lease is over, yet it may have done part of its work: no bell starts it, before it was settled."""
+    lease = bench.running(db, seconds=-1, retry_when_lost=retry)
+    assert runs.claim(db, lease.run_id, bench.offer, 30) is None
+    assert runs.unclaimed(db, bench.offer, 0, 9) == []
+    assert not runs.cancel(db, lease.run_id, "bob"), "only a janitor says that it is lost"
+    assert attempts(db, lease.run_id) == [(1, "running", "none")]
+    assert runs.end_lost(db) == [(lease.run_id, "cancelled")]
 
 
 def test_nothing_that_lives_is_taken_for_lost(db: Database, bench: Bench) -> None:

@@ -40,11 +40,7 @@ class LifeOfARun(RuleBasedStateMachine):
         self.db = Database(f"sqlite:///{self.folder}/sealrun.db")
         database.migrate(self.db)
         self.bench = Bench()
-        self.leases: dict[str, list[Lease]] = {"w1": [], "w2": []}
-        self.outcomes: dict[int, str] = {}
-        self.passed: set[int] = set()
-        self.cancelling = False
-        self.seen = Seen()
+        self.earlier: list[Run] = []
 
     def teardown(self) -> None:
         self.db.close()
@@ -54,6 +50,18 @@ class LifeOfARun(RuleBasedStateMachine):
     def submit(self, retry: bool) -> None:
         self.retry = retry
         self.run_id = self.bench.create(self.db, retry_when_lost=retry)
+        self.leases: dict[str, list[Lease]] = {"w1": [], "w2": []}
+        self.outcomes: dict[int, str] = {}
+        self.passed: set[int] = set()
+        self.cancelling = False
+        self.seen = Seen()
+
+    @precondition(lambda self: self.seen.over is not None)
+    @rule(retry=st.booleans())
+    def submit_another(self, retry: bool) -> None:
+        """What is over stays as it is whatever happens to others; see `what_is_over_stays_as_it_is`."""
+        self.earlier.append(self.row())
+        self.submit(retry)
 
     @rule(worker=WORKERS, seconds=st.sampled_from([30, -1]))
     def claim(self, worker: str, seconds: float) -> None:
@@ -114,8 +122,11 @@ class LifeOfARun(RuleBasedStateMachine):
         else:
             assert self.row() == before
 
-    @rule()
-    def cancel(self) -> None:
+    @rule(sure=st.booleans())
+    def cancel(self, sure: bool) -> None:
+        """Half as often as the rest, which it ends."""
+        if not sure:
+            return
         before = self.row()
         try:
             at_once = runs.cancel(self.db, self.run_id, "bob")
@@ -159,6 +170,9 @@ class LifeOfARun(RuleBasedStateMachine):
             self.seen.over = row.state
             assert row.finished_at is not None and row.lease_until is None
             assert runs.unclaimed(self.db, self.bench.offer, 0, 9) == []
+        with self.db.reading() as session:
+            for run in self.earlier:
+                assert session.get(Run, run.id) == run
 
     @invariant()
     def each_attempt_keeps_its_outcome(self) -> None:
@@ -166,7 +180,7 @@ class LifeOfARun(RuleBasedStateMachine):
         if not hasattr(self, "run_id"):
             return
         with self.db.reading() as session:
-            rows = session.exec(select(Attempt).order_by(Attempt.number)).all()
+            rows = session.exec(select(Attempt).where(Attempt.run_id == self.run_id).order_by(Attempt.number)).all()
         for row in rows:
             if row.number in self.outcomes:
                 assert row.state == self.outcomes[row.number]
@@ -179,8 +193,9 @@ class LifeOfARun(RuleBasedStateMachine):
         self.outcomes[attempt] = state
 
     def some_lease(self, data: st.DataObject) -> Lease:
-        worker = data.draw(st.sampled_from([name for name, held in self.leases.items() if held]))
-        return data.draw(st.sampled_from(self.leases[worker]))
+        """The latest, as often as any: most of what can go wrong needs a lease that is good, or was until now."""
+        every = sorted((lease for held in self.leases.values() for lease in held), key=lambda lease: lease.token)
+        return data.draw(st.one_of(st.just(every[-1]), st.sampled_from(every)))
 
     def row(self) -> Run:
         with self.db.reading() as session:
@@ -198,5 +213,5 @@ class LifeOfARun(RuleBasedStateMachine):
 
 TestLifeOfARun = LifeOfARun.TestCase
 TestLifeOfARun.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

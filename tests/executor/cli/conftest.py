@@ -1,5 +1,6 @@
 """A home of its own for each module, and the real command line to use it with."""
 
+import contextlib
 import json
 import os
 import pty
@@ -12,11 +13,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from executor import workers
+from executor.cli.main import main
 from executor.database import open_database
 from executor.settings import read_settings
 from tests.processes import eventually, is_alive
@@ -77,6 +79,9 @@ class Terminal:
 class Cli:
     """`sealrun` with a home, a folder of jobs and an environment of its own."""
 
+    forks = False
+    """Whether a command is a fork of this process, which has imported all of it, and not a new interpreter."""
+
     def __init__(self, folder: Path, environ: Mapping[str, str] = {}) -> None:
         folder.chmod(0o755)
         self.folder = folder
@@ -117,13 +122,12 @@ class Cli:
         self, *words: str, stdin: str | bytes = b"", environ: Mapping[str, str] = {}, cwd: Path | None = None
     ) -> "subprocess.CompletedProcess[bytes]":
         """The same, its streams as bytes."""
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        folder, known = cwd or self.jobs, {**self.environ, **environ}
+        if self.forks and not any(name.startswith("PYTHON") for name in environ):
+            return forked(words, given, folder, known)
         return subprocess.run(
-            self.command(*words),
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            cwd=cwd or self.jobs,
-            env={**self.environ, **environ},
-            timeout=PATIENCE,
+            self.command(*words), input=given, capture_output=True, cwd=folder, env=known, timeout=PATIENCE
         )
 
     def ok(self, *words: str, **options: Any) -> str:
@@ -181,8 +185,12 @@ class Cli:
 
 @pytest.fixture(scope="module")
 def cli() -> Iterator[Cli]:
-    """An empty home, shared by the tests of a module; a worker that they started is ended after them."""
+    """An empty home, shared by the tests of a module; a worker that they started is ended after them.
+
+    Its commands are forks: of the half a second that one takes, most are imports.
+    """
     with made() as one:
+        one.forks = True
         yield one
 
 
@@ -201,6 +209,46 @@ def shop(cli: Cli) -> Cli:
     cli.ok("secret", "set", "DATABASE_URL", "-p", "shop", stdin="postgres://app:s3cr3t-pass@db/shop")
     cli.environ["SEALRUN_PROJECT"] = "shop"
     return cli
+
+
+def forked(
+    words: Sequence[str], stdin: bytes, folder: Path, environ: Mapping[str, str]
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command in a process of its own, as `subprocess.run` would, without starting Python again."""
+    with contextlib.ExitStack() as files:
+        given, out, said = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+        given.write(stdin)
+        given.seek(0)
+        pid = os.fork()
+        if pid == 0:
+            _become(words, folder, environ, [file.fileno() for file in (given, out, said)])
+        eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), PATIENCE, str(words))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        for file in (out, said):
+            file.seek(0)
+        return subprocess.CompletedProcess(list(words), code, out.read(), said.read())
+
+
+def _become(words: Sequence[str], folder: Path, environ: Mapping[str, str], streams: list[int]) -> NoReturn:
+    """In the fork: take on what a new process would have, run, and leave nothing to pytest."""
+    code = 99
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        os.setsid()
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environ)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+        sys.argv = ["sealrun", *words]
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 class made:
