@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from executor import logs, outputs, runs
-from executor.errors import ExecutorError, SourceIsHome, TargetMissing
+from executor.errors import ExecutorError, SourceIsHome, SourceMoved, TargetMissing
 from executor.history import title
 from executor.logs import Piece
 from executor.models import Run
@@ -134,6 +134,8 @@ def _prepare(bench: Bench, run: Run, place: Workspace) -> dict[str, Any]:
     source = Path(run.source_root)
     if not source.is_dir():
         raise TargetMissing(path=source, root=source)
+    if source.resolve() != source:
+        raise SourceMoved(root=source, place=source.resolve())
     if sandbox.users_home().is_relative_to(source):
         raise SourceIsHome(root=source)
     python, interpreter = interpreter_paths(run.python)
@@ -141,7 +143,7 @@ def _prepare(bench: Bench, run: Run, place: Workspace) -> dict[str, Any]:
         bench.host,
         source=source,
         interpreter=interpreter,
-        workspace=place.path,
+        writable=(place.home, place.temporary, place.output),
         uid=place.uid,
         forbidden=bench.forbidden,
     )

@@ -111,8 +111,9 @@ def _start(home: Path) -> None:
         env={"LANG": "C.UTF-8"},
     )
     assert process.stdin is not None
-    process.stdin.write(configuration.encode())
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it has ended already, and its status says so below
+        process.stdin.write(configuration.encode())
+        process.stdin.close()
     deadline = time.monotonic() + _START_PATIENCE
     while not answers(home):
         if process.poll() is not None:

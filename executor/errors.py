@@ -67,6 +67,18 @@ class SourceIsHome(ExecutorError):
     exit_code = 125
 
 
+class SourceMoved(ExecutorError):
+    """the source root {root} leads to {place}, which is not where the run was submitted"""
+
+    hint = "submit the run again"
+
+
+class OutputInTheWay(ExecutorError):
+    """{path} could not be written: {why}"""
+
+    hint = "choose an empty folder; a run may leave names that this file system takes for one another"
+
+
 class InterpreterMissing(ExecutorError):
     """no Python interpreter for the run: {why}"""
 

@@ -77,14 +77,16 @@ class RunView:
 
 def title(target: dict[str, Any]) -> str:
     """A target as one would type it: its arguments are left out of a function's, in full for the rest."""
-    kind = target["kind"]
+    kind = target.get("kind")
     if kind == "function":
         return f"{target['path']}:{target['function']}"
     if kind == "module":
         return " ".join(["-m", target["module"], *target.get("argv", ())])
     if kind == "file":
         return " ".join([target["path"], *target.get("argv", ())])
-    return " ".join(["--", *target["argv"]])
+    if kind == "command":
+        return " ".join(["--", *target["argv"]])
+    return f"({kind})"  # a row that another version, or nobody's, has written
 
 
 def find(db: Database, reference: str, project_id: str | None = None) -> str:

@@ -1,5 +1,6 @@
 """Files a run left: stored in pieces under its token, listed, and written out again."""
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from sqlmodel import col, select
 
+from executor.errors import OutputInTheWay
 from executor.models import Output, OutputChunk
 from executor.runs import Lease, guard
 from secretstore.database import Database
@@ -57,6 +59,9 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
     """Write an attempt's files below `folder` and return their paths; existing files are replaced whole.
 
     A path was chosen by the run's code, so it is not trusted: it cannot leave the folder, by `..` or by a link.
+
+    Raises:
+        OutputInTheWay: a file could not be written; those before it are.
     """
     written = []
     for file in list_files(db, run_id, attempt):
@@ -68,16 +73,19 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
         target = folder.joinpath(*parts)
         if not target.parent.resolve().is_relative_to(folder.resolve()):
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
         # Of no name that a run could have chosen, and not longer than one.
         partial = target.with_name(f".{secrets.token_hex(16)}.part")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with open(partial, "xb") as out:
                 for data in _pieces(db, run_id, attempt, file.path):
                     out.write(data)
             os.replace(partial, target)
+        except OSError as error:
+            raise OutputInTheWay(path=target, why=os.strerror(error.errno or 0)) from None
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
         written.append(target)
     return written
 

@@ -20,7 +20,7 @@ _MARKS = (PROJECT_FILE, "pyproject.toml")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 # The parts of a prefix an interpreter lives from. A prefix as a whole may be somebody's home (`~/bin/python3`).
 _ENVIRONMENT_MARK = "pyvenv.cfg"
-_PREFIX_PARTS = ("bin", "lib", "lib64", "include", "share", _ENVIRONMENT_MARK)
+_PREFIX_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT_MARK)
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,8 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
     parts: dict[Path, None] = {}
     for installed in (path, _home_of(path)):
         for hop in _links(installed) if installed is not None else ():
-            lives_there = not hop.is_symlink() or (hop.parent.parent / _ENVIRONMENT_MARK).exists()
-            for part in _PREFIX_PARTS if lives_there else ("bin",):
-                parts[hop.parent.parent / part] = None
-    return path, [part for part in parts if part.exists() and not part.is_relative_to("/usr")]
+            parts |= dict.fromkeys(_parts(hop))
+    return path, [part for part in parts if not part.is_relative_to("/usr")]
 
 
 def environment_for(run: Run, place: Workspace, python: Path) -> dict[str, str]:
@@ -183,15 +181,31 @@ def _parsed(path: Path, table: Any) -> ProjectFile:
 
 
 def _links(path: Path) -> Iterator[Path]:
-    """The path, and each place a chain of links leads to."""
-    yield path
+    """The path, and each place a chain of links leads to, as the kernel goes: a folder's own links before `..`."""
     for _ in range(40):
+        path = Path(os.path.realpath(path.parent)) / path.name
+        yield path
         if not path.is_symlink():
             break
         path = path.parent / path.readlink()
-        path = Path(os.path.normpath(path))
-        yield path
-    yield path.resolve()
+
+
+def _parts(hop: Path) -> Iterator[Path]:
+    """What an interpreter at `hop`, a path without links but perhaps its last, lives from.
+
+    The folder is the project's to choose, so no more is opened than an interpreter's own: whole parts of a prefix only
+    where an environment or an installation is, and no part that is a link out of it.
+    """
+    if hop.parent.name != "bin":
+        if not hop.is_symlink():
+            yield hop
+        return
+    prefix = hop.parent.parent
+    is_one = (prefix / _ENVIRONMENT_MARK).is_file() or any(prefix.glob("lib*/python3*/os.py"))
+    for name in _PREFIX_PARTS if is_one else ("bin",):
+        part = Path(os.path.realpath(prefix / name))
+        if part.is_relative_to(prefix) and part.exists():
+            yield part
 
 
 def _home_of(python: Path) -> Path | None:

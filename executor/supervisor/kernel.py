@@ -5,7 +5,9 @@ Sources: prctl(2), landlock(7) and linux/landlock.h, mount(2), unshare(2).
 """
 
 import ctypes
+import errno
 import os
+import platform
 import resource
 import struct
 import sys
@@ -20,6 +22,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWIPC = 0x08000000
+_KEYCTL = {"x86_64": 250, "aarch64": 219}  # the call's number; where it is not known, keyrings are left alone
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
@@ -144,9 +149,18 @@ class Ruleset:
         _checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
 
 
-def own_mount_namespace() -> None:
-    """Leave the shared mount table: what this process mounts from here on only it and its children see."""
-    _checked(_libc.unshare(_CLONE_NEWNS))
+def own_session_keyring() -> None:
+    """Leave the session keyring this process was started in, and the keys that are in it; see keyctl(2)."""
+    number = _KEYCTL.get(platform.machine())
+    if number is not None and _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0) < 0:
+        error = ctypes.get_errno()
+        if error not in (errno.ENOSYS, errno.EPERM):  # no keyrings in this kernel, or none for this container
+            raise OSError(error, os.strerror(error))
+
+
+def own_namespaces() -> None:
+    """Leave the shared mount table and System V IPC: what is mounted or shared from here on only its children see."""
+    _checked(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC))
     mount(None, "/", None, MS_REC | MS_PRIVATE)
 
 

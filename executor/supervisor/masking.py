@@ -351,7 +351,11 @@ def _bytes_of(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text).encode()
+        # Those that stand for a byte stay one: the secret they are part of is looked for in bytes.
+        kept = (
+            "\ufffd" if "\ud800" <= char <= "\udfff" and not "\udc80" <= char <= "\udcff" else char for char in text
+        )
+        return "".join(kept).encode("utf-8", "surrogateescape")
 
 
 def _unused(key: str, taken: dict[str, object]) -> str:

@@ -151,7 +151,10 @@ class Attempt:
         started = time.monotonic()
         status = self._pump(child)
         wall = time.monotonic() - started
-        whole = tree.end_tree(uid=job["view"]["uid"])
+        # A leader that another process of the run traces is no longer ours to collect until the tracer is gone.
+        whole = tree.end_tree(spare=() if status is not None else (child.pid,), uid=job["view"]["uid"])
+        if status is None:
+            status = _collect(child.pid)
         reporter.drain(child, _DRAIN)
         children.close(child)
         if not self._lost:
@@ -163,8 +166,8 @@ class Attempt:
         self._report(status, wall, whole)
         return 0
 
-    def _pump(self, child: Child) -> int:
-        """Carry output until the child has ended; returns its wait status."""
+    def _pump(self, child: Child) -> int | None:
+        """Carry output until the child has ended; returns its wait status, None where it cannot be collected yet."""
         reporter = self._reporter
         timeout = self._limits.timeout
         timeout_at = None if timeout is None else time.monotonic() + timeout
@@ -192,7 +195,8 @@ class Attempt:
                     elif key.fd == child.pidfd:
                         # In one call, which no fork outruns; before the wait, while the number is still the child's.
                         _signal_group(child.pid, signal.SIGKILL)
-                        return os.waitpid(child.pid, 0)[1]
+                        pid, status = os.waitpid(child.pid, os.WNOHANG)
+                        return status if pid else None
                     elif events & selectors.EVENT_WRITE:
                         reporter.flush()
                     elif not self._listen():
@@ -262,6 +266,17 @@ def _expect(receiver: Receiver, kind: Kind) -> Frame:
     if frame.kind is not kind:
         raise WireBroken
     return frame
+
+
+def _collect(pid: int, patience: float = 2.0) -> int:
+    """The wait status of a process that is over; that of a kill where it cannot be had."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        collected, status = os.waitpid(pid, os.WNOHANG)
+        if collected:
+            return status
+        time.sleep(0.001)
+    return signal.SIGKILL
 
 
 def _boottime() -> int:

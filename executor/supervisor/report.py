@@ -16,6 +16,7 @@ _SENT = 1 << 18
 _CONGESTED = 4 << 20  # bytes waiting for the worker before the child's output is left in its pipes
 _PATIENCE = 60.0  # seconds for a worker to take the last frames of a run that is over
 _DEPTH_LIMIT = 64
+_FREE_TEXT = ("message", "path", "why", "note")
 _PROBLEM = ("type", "message", "traceback")
 
 
@@ -57,9 +58,15 @@ class Reporter:
         return len(self._queue) > _CONGESTED
 
     def post(self, kind: Kind, document: dict[str, Any] | None = None) -> None:
-        """Queue a structured frame, every text in it masked."""
-        masked = self._masker.mask_json(document or {}, _DEPTH_LIMIT)
-        self._enqueue(encode(kind, json.dumps(masked).encode()))
+        """Queue a structured frame of ours, the free text in it masked.
+
+        Not what stands beside it: a secret whose value is a word of ours must not change what the worker understands.
+        """
+        masked = {
+            key: self._masker.mask_text(value) if key in _FREE_TEXT and isinstance(value, str) else value
+            for key, value in (document or {}).items()
+        }
+        self._enqueue(encode(kind, masked))
 
     def carry(self, kind: Kind, fd: int) -> bool:
         """Read what a pipe of the child holds and pass it on; False at its end."""
@@ -96,14 +103,20 @@ class Reporter:
             return
         try:
             kind, document = _shaped(json.loads(self._result))
-            masked = self._masker.mask_json(document, _DEPTH_LIMIT)
+            masked = self._masked(document)
             # NaN and infinities are no JSON, and PostgreSQL would refuse the whole outcome for one.
             payload = json.dumps(masked, allow_nan=False, ensure_ascii=False).encode()
             if len(payload) > FRAME_LIMIT:
                 raise ValueError
             self._enqueue(encode(kind, payload))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             self._note("the result was not readable JSON, or nested too deeply, and was not stored")
+
+    def _masked(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The values, not our own keys: a secret whose value is one of these words must not hide what stands there."""
+        if "problem" in document:
+            return {"problem": {key: self._masker.mask_text(text) for key, text in document["problem"].items()}}
+        return {key: self._masker.mask_json(value, _DEPTH_LIMIT) for key, value in document.items()}
 
     def file(self, path: str, size: int) -> None:
         """Announce a file that is left; its bytes follow by `file_data`. The masker has searched both already."""

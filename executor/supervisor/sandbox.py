@@ -9,7 +9,7 @@ import os
 import pwd
 import resource
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def probe() -> Host:
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(OSError):
-                kernel.own_mount_namespace()
+                kernel.own_namespaces()
                 kernel.mount("tmpfs", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
                 os._exit(0)
             os._exit(1)
@@ -84,7 +84,7 @@ def view(
     *,
     source: Path,
     interpreter: Iterable[Path],
-    workspace: Path,
+    writable: Sequence[Path],
     uid: int | None,
     forbidden: Iterable[Path],
 ) -> View:
@@ -94,7 +94,7 @@ def view(
         host: what this machine offers.
         source: the source root, read-only to the run.
         interpreter: folders and files the run's interpreter consists of.
-        workspace: the run's private place, the only writable one.
+        writable: the run's private folders, the only writable ones.
         uid: the lent user id, or None.
         forbidden: what no run may read even where it lies beneath a readable folder: SEALRUN_HOME, the key file, the
             database file, other runs' places.
@@ -112,8 +112,8 @@ def view(
     covered: set[str] = set()
     brought: set[str] = set()
     if uid is not None:
-        if _closed_above(workspace) is not None:
-            raise CannotBringIn(path=workspace, uid=uid)  # with mounts, too: it is made before them
+        if _closed_above(writable[0]) is not None:
+            raise CannotBringIn(path=writable[0], uid=uid)  # with mounts, too: it is made before them
         for path in needed:
             _check_readable(path, uid)
             blocker = _closed_above(path)
@@ -125,7 +125,7 @@ def view(
     return View(
         rung=host.rung,
         readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed)),
-        writable=(str(workspace),),
+        writable=tuple(str(folder) for folder in writable),
         forbidden=tuple(str(path) for path in forbidden),
         covered=tuple(sorted(path for path in covered if not any(_beneath(path, other) for other in covered))),
         brought=tuple(sorted(path for path in brought if not any(_beneath(path, other) for other in brought))),
@@ -145,6 +145,7 @@ def enter(view: View, parent: int, death_signal: int) -> None:
         os.setgroups([])
         os.setresgid(view.uid, view.uid, view.uid)
         os.setresuid(view.uid, view.uid, view.uid)
+    kernel.own_session_keyring()
     kernel.die_with_parent(death_signal, parent)
     kernel.forbid_new_privileges()
     if rules is not None:
@@ -161,13 +162,13 @@ def users_home() -> Path:
 
 def _own_mounts(view: View) -> None:
     try:
-        kernel.own_mount_namespace()
+        kernel.own_namespaces()
     except PermissionError:
         return  # root without CAP_SYS_ADMIN, as in most containers; `view` has refused what would need it
     kernel.mount("tmpfs", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
     if not view.covered:
         return
-    stage = Path(view.writable[0]) / ".stage"
+    stage = Path(view.writable[0]).parent / ".stage"
     stage.mkdir(mode=0o700)
     kernel.mount("tmpfs", str(stage), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     for number, path in enumerate(view.brought):

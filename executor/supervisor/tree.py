@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Collection, Iterator
 
+_END_USER_PATIENCE = 1.0
 _ENVIRON_LIMIT = 8 << 20  # bytes; the kernel passes a quarter of the stack's limit, 8 MiB by default
 
 
@@ -95,7 +96,11 @@ def _end_user(uid: int) -> None:
             os.kill(-1, signal.SIGKILL)  # all it may signal but itself
         finally:
             os._exit(0)
-    os.waitpid(pid, 0)
+    deadline = time.monotonic() + _END_USER_PATIENCE
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > deadline:  # the run has stopped it before it could act; the caller goes on one by one
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.0005)
 
 
 def _stop(spare: Collection[int], stopped: set[int]) -> bool:

@@ -7,6 +7,7 @@ its own. Locks tell who is using what, because the kernel drops them with their 
 import contextlib
 import fcntl
 import os
+import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -61,13 +62,12 @@ def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
         place = Workspace(root / name, uid)
         ending.enter_context(_locked(root / f"{_LOCK}{name}"))
         ending.callback(clear, place.path)
-        place.path.mkdir(mode=0o700)
+        # What holds the three is not the run's to change: it could put a link where its supervisor looks.
+        place.path.mkdir(mode=0o700 if uid is None else 0o711)
         for folder in (place.home, place.temporary, place.output):
             folder.mkdir(mode=0o700)
             if uid is not None:
                 os.chown(folder, uid, uid)
-        if uid is not None:
-            os.chown(place.path, uid, uid)
         yield place
 
 
@@ -96,7 +96,7 @@ def orphans(root: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def reserved(uid: int) -> Iterator[bool]:
     """Hold a user id machine-wide, for as long as the context lasts; False where somebody else holds it."""
-    locks = _own_folder(Path("/var/tmp/sealrun-uids"), 0o700)
+    locks = _own_folder(Path("/run/sealrun-uids"), 0o700)
     lock = os.open(locks / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +132,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lent_uid(uids: range) -> Iterator[int]:
-    for uid in uids:
+    first = secrets.randbelow(len(uids))  # what a run may leave under its id, such as keys, is not met by the next one
+    for uid in [*uids[first:], *uids[:first]]:
         with reserved(uid) as ours:
             if ours:
                 yield uid
