@@ -355,7 +355,7 @@ class _Watch:
 
     def _sentence(self, reason: str | None, said: dict[str, Any]) -> str | None:
         target = self._run.target
-        what = target["argv"][0] if target["kind"] == "command" else title(target).partition(" ")[0]
+        what = target["argv"][0] if target["kind"] == "command" else title(target).removeprefix("-m ").partition(" ")[0]
         match reason:
             case "exit_code":
                 return f"{what} ended with exit code {said['exit_code']}"

@@ -49,7 +49,7 @@ class RunOver(ExecutorError):
 class TargetMissing(ExecutorError):
     """there is no file {path}"""
 
-    hint = "a relative path is read from the source root {root}"
+    hint = "a relative path is read from the source root {root}; a command is run after two dashes: -- {path}"
     exit_code = 125
 
 

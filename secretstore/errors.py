@@ -36,6 +36,12 @@ class SettingsProblem(SecretStoreError):
         return type(self), (self.problems,)
 
 
+class HomeUnusable(SecretStoreError):
+    """SEALRUN_HOME is {path}, and that cannot be used: {why}"""
+
+    mend = "set SEALRUN_HOME to a folder of your own"
+
+
 # -- projects, environments, names
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from secretstore.errors import SettingsProblem
+from secretstore.errors import HomeUnusable, SettingsProblem
 
 T = TypeVar("T")
 
@@ -84,8 +84,17 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
 
 
 def ensure_home(home: Path) -> None:
-    """Makes the home folder, for its owner alone, if there is none."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Makes the home folder, for its owner alone, if there is none.
+
+    Raises:
+        HomeUnusable: When it cannot be made, or is no folder of this user's.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise HomeUnusable(path=home, why=problem.strerror or "it cannot be made") from None
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        raise HomeUnusable(path=home, why="this user may not use it")
 
 
 class Unacceptable(Exception):

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
+from sqlmodel import select
 
 from executor import database, embedded
 from executor.celery_app import make_app
@@ -22,6 +23,7 @@ from secretstore import __version__, vault
 from secretstore.database import Database
 from secretstore.errors import KeyFileMissing, SecretStoreError
 from secretstore.keyring import key_service
+from secretstore.models import KeyPair
 
 app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
@@ -124,6 +126,10 @@ def _keys(settings: Settings, db: Database | None) -> Finding:
     spec = settings.store.keys
     try:
         service = key_service(spec)
+        if db is not None and (others := _wrapped_elsewhere(db, service.id)):
+            known = ", ".join(others)
+            mend = "put back the file of that key; with another one what is sealed cannot be opened"
+            return Finding("key file", "wrong", f"it is {service.id}, and private keys are wrapped by {known}", mend)
         return Finding("key file", "ok", f"{spec.removeprefix('local:')} is {service.id}, readable by its owner alone")
     except KeyFileMissing as error:
         if db is not None and not vault.list_projects(db):
@@ -132,6 +138,12 @@ def _keys(settings: Settings, db: Database | None) -> Finding:
         return Finding("key file", "wrong", str(error), error.hint)
     except SecretStoreError as error:
         return Finding("key file", "wrong", str(error), error.hint)
+
+
+def _wrapped_elsewhere(db: Database, service_id: str) -> list[str]:
+    """Key services other than this one under which current private keys are wrapped."""
+    with db.reading() as session:
+        return sorted({pair.key_service for pair in session.exec(select(KeyPair))} - {service_id})
 
 
 def _is_default(settings: Settings) -> bool:

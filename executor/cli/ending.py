@@ -1,5 +1,6 @@
 """How a command ends: an exit code, and for an error a sentence and a hint. No traceback, no text that saw a value."""
 
+import errno
 import os
 import sys
 import traceback
@@ -27,6 +28,14 @@ def ended(act: Callable[[], int]) -> int:
     except (KeyboardInterrupt, EOFError):
         screen.say("")
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return told(error)
+        screen.complain(
+            f"what was to be written could not be: {os.strerror(error.errno)}", "make room, or choose another disk"
+        )
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except Exception as error:  # noqa: BLE001  # the outermost door: nothing may leave as a traceback
         return told(error)
 

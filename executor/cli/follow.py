@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
 from executor import history, logs
+from executor.cli import screen
 from executor.logs import Piece, Place
 from executor.runs import OVER
 from secretstore.database import Database
@@ -100,6 +101,7 @@ def to_streams(out: IO[bytes], also: Callable[[bytes], None] | None = None) -> C
         stream = out if piece.stream == "stdout" else sys.stderr.buffer
         stream.write(piece.data)
         stream.flush()
+        screen.left_open(piece.data)
         if also is not None:
             also(piece.data)
 

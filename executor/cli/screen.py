@@ -17,8 +17,21 @@ STATE_STYLES = {
 }
 
 
+_line_is_open = False
+
+
+def left_open(output: bytes) -> None:
+    """A run's bytes went by: on a terminal, our next words begin on a line of their own."""
+    global _line_is_open
+    _line_is_open = not output.endswith(b"\n") and sys.stderr.isatty()
+
+
 def say(text: str, style: str = "") -> None:
     """A line of our own, to stderr."""
+    global _line_is_open
+    if _line_is_open:
+        sys.stderr.write("\n")
+        _line_is_open = False
     _line(sys.stderr, text, style)
 
 

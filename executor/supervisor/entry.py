@@ -86,7 +86,17 @@ def run_function(target):
     function = getattr(module, target["function"], None)
     if not callable(function):
         raise Mistake(f"{target['path']} has no function {target['function']}")
-    return function(**arguments(function, target))
+    returned = function(**arguments(function, target))
+    if hasattr(returned, "__await__"):
+        import asyncio
+
+        returned = asyncio.run(awaited(returned))
+    return returned
+
+
+async def awaited(coroutine):
+    """What an `async def` returns."""
+    return await coroutine
 
 
 def arguments(function, target):
@@ -98,6 +108,10 @@ def arguments(function, target):
     for name, text in target.get("text", {}).items():
         parameter = signature.parameters.get(name)
         values[name] = text if parameter is None else convert(name, text, parameter.annotation)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+    unknown = [name for name in values if name not in signature.parameters and not takes_any]
+    if unknown:
+        raise Mistake(f"{target['function']}{signature} has no argument {', '.join(unknown)}")
     try:
         signature.bind(**values)
     except TypeError as error:
@@ -108,8 +122,7 @@ def arguments(function, target):
 def convert(name, text, annotation):
     import datetime
 
-    # Postponed annotations are text, as the file spells them: `date`, `datetime.date`, `"date"`.
-    annotation = str(getattr(annotation, "__name__", annotation)).strip("'\"").rpartition(".")[2]
+    annotation = known_type(annotation)
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     try:
         if annotation == "int":
@@ -123,6 +136,18 @@ def convert(name, text, annotation):
     except (ValueError, KeyError):
         raise Mistake(f"argument {name} is no {annotation}: {text!r}") from None
     return text
+
+
+def known_type(annotation):
+    """`int`, `float`, `bool` or `date`, where an annotation is one of them or one of them and None; else nothing.
+
+    Postponed annotations are text, as the file spells them: `date`, `datetime.date`, `"date"`, `int | None`.
+    """
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    for mark in "|,[]'\"":
+        text = text.replace(mark, " ")
+    names = {word.rpartition(".")[2] for word in text.split()} - {"Optional", "Union", "None", "NoneType"}
+    return names.pop() if len(names) == 1 and names <= {"int", "float", "bool", "date"} else None
 
 
 class Mistake(Exception):
