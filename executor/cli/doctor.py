@@ -24,6 +24,7 @@ from secretstore.database import Database
 from secretstore.errors import KeyFileMissing, SecretStoreError
 from secretstore.keyring import key_service
 from secretstore.models import KeyPair
+from secretstore.settings import ensure_home
 
 app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
@@ -65,6 +66,11 @@ def _examine() -> Iterator[Finding]:
         settings = read_here()
     except SecretStoreError as error:
         yield Finding("settings", "wrong", str(error).replace("\n ", ""), "correct or unset these variables")
+        return
+    try:
+        ensure_home(settings.store.home)
+    except SecretStoreError as error:
+        yield Finding("home", "wrong", str(error), error.hint)
         return
     yield from _settings(settings)
     db = None

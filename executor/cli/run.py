@@ -182,11 +182,13 @@ class Submission:
         out = sys.stderr.buffer if json else sys.stdout.buffer
         sys.stdout.flush()
         try:
-            if self._interrupted:
-                raise Detached
-            follow(self.at.db, self.id, to_streams(out, also), self.waiting)
-        except Detached:
-            self._second_thoughts()
+            with interrupts():  # also between the two below: a quick second press must not end this command unheard
+                try:
+                    if self._interrupted:
+                        raise Detached
+                    follow(self.at.db, self.id, to_streams(out, also), self.waiting)
+                except Detached:
+                    self._second_thoughts()
         except CliError:
             with contextlib.suppress(RunOver):  # another worker took it meanwhile
                 runs.cancel(self.at.db, self.id, self.at.actor.name)
@@ -200,11 +202,11 @@ class Submission:
         return submitted.run_id
 
     def _second_thoughts(self) -> None:
-        screen.say(
-            f"\ndetached; the run goes on. Come back: sealrun runs logs -f {self.id[:8]}"
-            f" (Ctrl-C again within {_SECOND_THOUGHTS:g} s cancels it)"
-        )
         with interrupts() as pressed:
+            screen.say(
+                f"\ndetached; the run goes on. Come back: sealrun runs logs -f {self.id[:8]}"
+                f" (Ctrl-C again within {_SECOND_THOUGHTS:g} s cancels it)"
+            )
             again = False
 
             def stop() -> bool:

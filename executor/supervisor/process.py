@@ -108,6 +108,7 @@ class Attempt:
         self._lost = False
         self.reason: str | None = None
         self._kill_at: float | None = None
+        self._kills = 0
 
     def receive(self, values: socket.socket) -> dict[str, bytes]:
         """The opened values, name to bytes, while an ear stays with the worker.
@@ -151,10 +152,10 @@ class Attempt:
         started = time.monotonic()
         status = self._pump(child)
         wall = time.monotonic() - started
-        # A leader that another process of the run traces is no longer ours to collect until the tracer is gone.
-        whole = tree.end_tree(spare=() if status is not None else (child.pid,), uid=job["view"]["uid"])
+        statuses: dict[int, int] = {}
+        whole = tree.end_tree(uid=job["view"]["uid"], statuses=statuses)
         if status is None:
-            status = _collect(child.pid)
+            status = statuses.get(child.pid, int(signal.SIGKILL))
         reporter.drain(child, _DRAIN)
         children.close(child)
         if not self._lost:
@@ -167,7 +168,10 @@ class Attempt:
         return 0
 
     def _pump(self, child: Child) -> int | None:
-        """Carry output until the child has ended; returns its wait status, None where it cannot be collected yet."""
+        """Carry output until the child has ended; returns its wait status.
+
+        None where another process of the run traces it: it may then not end, and cannot be collected, before that one.
+        """
         reporter = self._reporter
         timeout = self._limits.timeout
         timeout_at = None if timeout is None else time.monotonic() + timeout
@@ -202,6 +206,8 @@ class Attempt:
                     elif not self._listen():
                         selector.unregister(self._worker)
                 self._mind_the_time(child, timeout_at)
+                if self._kills > 1:
+                    return None
 
     def _wait(self, timeout_at: float | None) -> float:
         """Seconds until something is due."""
@@ -241,6 +247,7 @@ class Attempt:
         if self._kill_at is not None and now >= self._kill_at:
             _signal_group(child.pid, signal.SIGKILL)
             self._kill_at = now + 1.0
+            self._kills += 1
 
     def _end(self, reason: str) -> None:
         if self.reason is None or reason == "lost":
@@ -266,17 +273,6 @@ def _expect(receiver: Receiver, kind: Kind) -> Frame:
     if frame.kind is not kind:
         raise WireBroken
     return frame
-
-
-def _collect(pid: int, patience: float = 2.0) -> int:
-    """The wait status of a process that is over; that of a kill where it cannot be had."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        collected, status = os.waitpid(pid, os.WNOHANG)
-        if collected:
-            return status
-        time.sleep(0.001)
-    return signal.SIGKILL
 
 
 def _boottime() -> int:

@@ -28,7 +28,10 @@ _RUNS_PROCESS_LIMIT = 4096
 
 @dataclass(frozen=True)
 class View:
-    """The files of one run, as paths. `covered` folders are hidden by an empty one in which `brought` paths appear."""
+    """The files of one run, as paths.
+
+    `covered` folders are hidden by an empty one in which `brought` paths appear, and `links` as links.
+    """
 
     rung: str
     readable: tuple[str, ...]
@@ -36,6 +39,7 @@ class View:
     forbidden: tuple[str, ...]
     covered: tuple[str, ...] = ()
     brought: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     uid: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def view(
     Args:
         host: what this machine offers.
         source: the source root, read-only to the run.
-        interpreter: folders and files the run's interpreter consists of.
+        interpreter: folders and files the run's interpreter consists of, and links on the way to them.
         writable: the run's private folders, the only writable ones.
         uid: the lent user id, or None.
         forbidden: what no run may read even where it lies beneath a readable folder: SEALRUN_HOME, the key file, the
@@ -108,20 +112,25 @@ def view(
     for folder in forbidden:
         if _beneath(os.path.realpath(source), os.path.realpath(folder)):
             raise SourceForbidden(path=source, folder=folder)
-    needed = [source, *interpreter]
+    interpreter = list(interpreter)
+    # Never among the readable: a rule on a link would open what it points to, wherever that is.
+    links = [path for path in interpreter if path.is_symlink()]
+    needed = [source, *(path for path in interpreter if path not in links)]
     covered: set[str] = set()
     brought: set[str] = set()
+    renewed: set[str] = set()
     if uid is not None:
         if _closed_above(writable[0]) is not None:
             raise CannotBringIn(path=writable[0], uid=uid)  # with mounts, too: it is made before them
-        for path in needed:
-            _check_readable(path, uid)
+        for path in (*needed, *links):
+            if path not in links:
+                _check_readable(path, uid)
             blocker = _closed_above(path)
             if blocker is not None:
                 if not host.mounts:
                     raise CannotBringIn(path=path, uid=uid)
                 covered.add(str(blocker))
-                brought.add(str(path))
+                (renewed if path in links else brought).add(str(path))
     return View(
         rung=host.rung,
         readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed)),
@@ -129,6 +138,7 @@ def view(
         forbidden=tuple(str(path) for path in forbidden),
         covered=tuple(sorted(path for path in covered if not any(_beneath(path, other) for other in covered))),
         brought=tuple(sorted(path for path in brought if not any(_beneath(path, other) for other in brought))),
+        links=tuple(sorted(path for path in renewed if not any(_beneath(path, other) for other in brought))),
         uid=uid,
     )
 
@@ -171,10 +181,14 @@ def _own_mounts(view: View) -> None:
     stage = Path(view.writable[0]).parent / ".stage"
     stage.mkdir(mode=0o700)
     kernel.mount("tmpfs", str(stage), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+    targets = {link: os.readlink(link) for link in view.links}
     for number, path in enumerate(view.brought):
         _bind(path, str(stage / str(number)), os.path.isdir(path))
     for folder in view.covered:
         kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+    for link, target in targets.items():
+        os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
+        os.symlink(target, link)
     for number, path in enumerate(view.brought):
         _bind(str(stage / str(number)), path, os.path.isdir(stage / str(number)))
         read_only = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
@@ -228,7 +242,7 @@ def _beneath(path: str, folder: str) -> bool:
 
 def _closed_above(path: Path) -> Path | None:
     """The topmost folder above `path` that others may not pass through."""
-    for folder in [*path.resolve().parents][::-1]:
+    for folder in [*(path.parent.resolve() / path.name).parents][::-1]:
         if not folder.stat().st_mode & stat.S_IXOTH:
             return folder
     return None

@@ -13,7 +13,9 @@ _END_USER_PATIENCE = 1.0
 _ENVIRON_LIMIT = 8 << 20  # bytes; the kernel passes a quarter of the stack's limit, 8 MiB by default
 
 
-def end_tree(spare: Collection[int] = (), patience: float = 5.0, uid: int | None = None) -> bool:
+def end_tree(
+    spare: Collection[int] = (), patience: float = 5.0, uid: int | None = None, statuses: dict[int, int] | None = None
+) -> bool:
     """Kill every descendant of this process but those in `spare` and what descends from them.
 
     A first round only stops, so that nothing forks while the killing goes round.
@@ -22,6 +24,7 @@ def end_tree(spare: Collection[int] = (), patience: float = 5.0, uid: int | None
         spare: direct children that live on.
         patience: seconds after which a process that will not die (in uninterruptible sleep) is given up on.
         uid: the user id that was lent to the run and is nobody else's; this process is root then.
+        statuses: receives the wait status of each direct child that is collected here.
 
     Returns:
         Whether nothing of the tree is left.
@@ -35,7 +38,7 @@ def end_tree(spare: Collection[int] = (), patience: float = 5.0, uid: int | None
     while left := list(descendants(spare)):
         for pid in left:
             _signal(pid, signal.SIGKILL)
-        _reap(spare)
+        _reap(spare, statuses)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.001)
@@ -113,14 +116,16 @@ def _stop(spare: Collection[int], stopped: set[int]) -> bool:
     return len(stopped) > before
 
 
-def _reap(spare: Collection[int]) -> None:
+def _reap(spare: Collection[int], statuses: dict[int, int] | None) -> None:
     """Collect dead children, leaving those in `spare` to whoever waits for them."""
     for pid in children(os.getpid()):
         if pid not in spare:
             try:
-                os.waitpid(pid, os.WNOHANG)
+                collected, status = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 continue
+            if collected and statuses is not None:
+                statuses[pid] = status
 
 
 def _signal(pid: int, number: int) -> None:

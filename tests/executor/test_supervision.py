@@ -228,11 +228,14 @@ def test_it_ends_with_its_worker() -> None:
     pipes = os.pipe()
     worker = os.fork()
     if worker == 0:
-        own = own_zygote()
-        with own.pair() as supervision:
-            ready(supervision)
-            os.write(pipes[1], f"{own.pid} {' '.join(map(str, children(own.pid or 0)))}".encode())
-            time.sleep(600)
+        try:
+            own = own_zygote()
+            with own.pair() as supervision:
+                ready(supervision)
+                os.write(pipes[1], f"{own.pid} {' '.join(map(str, children(own.pid or 0)))}".encode())
+                time.sleep(600)
+        finally:
+            os._exit(1)  # not on, into the tests of its parent
     started = [int(pid) for pid in os.read(pipes[0], 1000).split()]
     assert len(alive(started)) == 3
     os.kill(worker, signal.SIGKILL)

@@ -48,9 +48,7 @@ def _values(keys: list[PrivateKey]) -> list[dict[str, object]]:
     vectors: list[dict[str, object]] = []
     for number, (title, value) in enumerate(VALUES.items()):
         key, generation, version = number % 2, (1, 2, 4_294_967_295)[number % 3], 1 + number * number
-        binding = Binding(
-            f"{number:032x}", f"{number + 1:032x}", f"{number + 2:032x}", f"api.key-{number}", version
-        )
+        binding = Binding(f"{number:032x}", f"{number + 1:032x}", f"{number + 2:032x}", f"api.key-{number}", version)
         sealed = seal(keys[key].public_key(), generation, value, binding)
         vectors.append(
             {

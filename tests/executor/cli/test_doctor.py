@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from secretstore.local_keys import create_local_key
 from tests.executor.cli.conftest import Cli
 
 
@@ -116,3 +117,28 @@ def test_a_package_of_our_name_that_is_not_ours_is_refused(shop: Cli, package: s
 
     assert f'"import {package}" finds {foreign}' in refused.stderr
     assert "install sealrun in an environment of its own" in refused.stderr
+
+
+def test_a_key_file_of_another_key_is_wrong(shop: Cli) -> None:
+    """It is in perfect order, and opens nothing that is sealed here."""
+    key_file = shop.home / "keys" / "local.key"
+    hidden = key_file.rename(shop.folder / "hidden.key")
+    try:
+        create_local_key(key_file)
+        wrong = findings(shop, 1)["key file"]
+    finally:
+        key_file.unlink()
+        hidden.rename(key_file)
+    assert wrong["status"] == "wrong"
+    assert "private keys are wrapped by local:" in str(wrong["text"])
+    assert findings(shop, 0)["key file"]["status"] == "ok"
+
+
+def test_a_home_that_cannot_be_used_is_a_sentence(new_cli: Cli) -> None:
+    """It names the setting and the mend, to doctor and to every other command."""
+    home = new_cli.folder / "a-file"
+    home.write_text("")
+    wrong = findings(new_cli, 1, SEALRUN_HOME=str(home))["home"]
+    assert f"SEALRUN_HOME is {home}, and that cannot be used" in str(wrong["text"])
+    told = new_cli("project", "list", environ={"SEALRUN_HOME": str(home)}, code=1).stderr
+    assert "cannot be used" in told and "hint: set SEALRUN_HOME to a folder of your own" in told

@@ -19,6 +19,7 @@ from tests.executor.conftest import ROOT, OrdinaryUser
 
 LANDLOCK = kernel.landlock_abi()
 UID = 60620
+PRIVATE = ("workspace/home", "workspace/tmp", "workspace/output")
 
 
 def inside(view: View, look: Callable[[], Any]) -> Any:
@@ -68,21 +69,29 @@ def write(path: Path) -> None:
 @pytest.fixture
 def place(open_folder: Path) -> Path:
     """A source root, a workspace, and a folder of sealrun's own, side by side."""
-    for name in ("source", "source/sub", "workspace", "home", "home/keys"):
+    for name in ("source", "source/sub", "workspace", *PRIVATE, "home", "home/keys"):
         (open_folder / name).mkdir()
         (open_folder / name / "file").write_bytes(b"content")
     for path in [open_folder, *open_folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-    if os.geteuid() == 0:
-        os.chown(open_folder / "workspace", UID, UID)
+    (open_folder / "workspace").chmod(0o711 if os.geteuid() == 0 else 0o700)
+    given_to(open_folder, UID)
     return open_folder
+
+
+def given_to(place: Path, uid: int) -> None:
+    """The run's three folders; what holds them stays the worker's."""
+    if os.geteuid() == 0:
+        for name in PRIVATE:
+            for path in (place / name, place / name / "file"):
+                os.chown(path, uid, uid)
 
 
 def decided(place: Path, host: Host | None = None, uid: int | None = None, **more: Any) -> View:
     values: dict[str, Any] = {
         "source": place / "source",
         "interpreter": [],
-        "workspace": place / "workspace",
+        "writable": [place / name for name in PRIVATE],
         "forbidden": [place / "home", place / "workspaces"],
     }
     return sandbox.view(host or Host(LANDLOCK, False), uid=uid, **(values | more))
@@ -150,19 +159,19 @@ def test_a_user_without_rights_needs_readable_paths(place: Path, root: None) -> 
     (place / "source").chmod(0o755)
     place.chmod(0o700)
     with pytest.raises(CannotBringIn, match=f"{place}/source.*{UID}") as caught:
-        decided(place, Host(LANDLOCK, False), uid=UID, workspace=Path("/var/tmp"))
+        decided(place, Host(LANDLOCK, False), uid=UID, writable=[Path("/var/tmp")])
     assert "chmod" in caught.value.hint
-    view = decided(place, Host(LANDLOCK, True), uid=UID, workspace=Path("/var/tmp"))
+    view = decided(place, Host(LANDLOCK, True), uid=UID, writable=[Path("/var/tmp")])
     assert (view.covered, view.brought) == ((str(place),), (str(place / "source"),))
 
 
 def test_a_workspace_that_the_runs_user_cannot_reach_is_an_error(place: Path, root: None) -> None:
     """SEALRUN_WORKSPACES beneath a closed folder: said before the run, and not by a run without a HOME."""
     (place / "closed").mkdir(mode=0o700)
-    (place / "closed/workspace").mkdir()
+    (place / "closed/workspace/home").mkdir(parents=True)
     for mounts in (True, False):
         with pytest.raises(CannotBringIn, match="closed/workspace"):
-            decided(place, Host(LANDLOCK, mounts), uid=UID, workspace=place / "closed/workspace")
+            decided(place, Host(LANDLOCK, mounts), uid=UID, writable=[place / "closed/workspace/home"])
 
 
 def test_nested_covers_and_paths_are_told_once(place: Path, root: None) -> None:
@@ -209,13 +218,17 @@ def test_a_run_reads_its_source_and_writes_its_workspace_alone(place: Path) -> N
             "write source": can(write, place / "source/file"),
             "make in source": can(os.mkdir, place / "source/new"),
             "remove from source": can(os.unlink, place / "source/file"),
-            "read workspace": can(read, place / "workspace/file"),
-            "write workspace": can(write, place / "workspace/new"),
+            "read its own": can(read, place / "workspace/home/file"),
+            "write its own": can(write, place / "workspace/tmp/new"),
+            "make in its own": can(os.mkdir, place / "workspace/output/folder"),
+            "list workspace": can(os.listdir, place / "workspace"),
             "make in workspace": can(os.mkdir, place / "workspace/folder"),
+            "move its own": can(os.rename, place / "workspace/output", place / "workspace/tmp/away"),
+            "remove its own": can(os.rmdir, place / "workspace/output"),
             "list home": can(os.listdir, place / "home"),
             "read home": can(read, place / "home/keys/file"),
-            "link home in": can(os.link, place / "home/keys/file", place / "workspace/stolen"),
-            "rename source in": can(os.rename, place / "source/file", place / "workspace/stolen"),
+            "link home in": can(os.link, place / "home/keys/file", place / "workspace/tmp/stolen"),
+            "rename source in": can(os.rename, place / "source/file", place / "workspace/tmp/stolen"),
             "write elsewhere": can(write, other),
             "list /tmp": can(os.listdir, "/tmp"),
             "read /etc": can(read, Path("/etc/hostname")),
@@ -223,7 +236,7 @@ def test_a_run_reads_its_source_and_writes_its_workspace_alone(place: Path) -> N
             "read a program": can(read, Path("/bin/sh")),
         }
 
-    yes = {"read source", "list source", "read workspace", "write workspace", "make in workspace"}
+    yes = {"read source", "list source", "read its own", "write its own", "make in its own"}
     yes |= {"read /etc", "write null", "read a program"}
     said = inside(decided(place), look)
     assert {key for key, answer in said.items() if answer == "yes"} == yes, said
@@ -350,7 +363,7 @@ def test_a_source_beneath_a_closed_folder_is_brought_in(place: Path, root: None,
             "private": can(read, closed / "private"),
             "there": sorted(os.listdir(closed)) if not abi else [],
             "stage": os.path.exists(place / "workspace/.stage"),
-            "workspace": can(write, place / "workspace/new"),
+            "workspace": can(write, place / "workspace/tmp/new"),
         }
 
     said = inside(view, look)
@@ -371,10 +384,13 @@ def test_a_source_beneath_a_closed_folder_is_brought_in(place: Path, root: None,
 
 def test_a_dead_parent_ends_it_before_it_begins(place: Path) -> None:
     """The supervisor died between fork and binding: the run does not start on its own."""
+    view, another = decided(place, Host(0, False)), 1 if os.getpid() != 1 else 2
     pid = os.fork()
     if pid == 0:
-        sandbox.enter(decided(place, Host(0, False)), 1 if os.getppid() != 1 else 2, signal.SIGKILL)
-        os._exit(7)
+        try:
+            sandbox.enter(view, another, signal.SIGKILL)
+        finally:
+            os._exit(7)  # not on, into the tests of its parent
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
@@ -385,8 +401,8 @@ from pathlib import Path
 from executor.supervisor import kernel, sandbox
 place = Path(sys.argv[2])
 host = sandbox.probe()
-view = sandbox.view(host, source=place / "source", interpreter=[], workspace=place / "workspace", uid=None,
-                    forbidden=[place / "home"])
+view = sandbox.view(host, source=place / "source", interpreter=[], uid=None, forbidden=[place / "home"],
+                    writable=[place / "workspace" / name for name in ("home", "tmp", "output")])
 def can(act, *arguments):
     try: act(*arguments)
     except OSError as error: return error.strerror
@@ -396,7 +412,7 @@ if os.fork() == 0:
     sandbox.enter(view, parent, signal.SIGKILL)
     print(json.dumps([
         view.rung, host.mounts, can(os.listdir, place / "source"), can(os.listdir, place / "home"),
-        can(os.mkdir, place / "workspace/new"), can(open, f"/proc/{parent}/environ"),
+        can(os.mkdir, place / "workspace/tmp/new"), can(open, f"/proc/{parent}/environ"),
         can(os.kill, parent, 0)]), flush=True)
     os._exit(0)
 os.wait()
@@ -406,8 +422,7 @@ os.wait()
 @landlocked
 def test_an_ordinary_user_needs_no_privilege_for_it(as_ordinary_user: OrdinaryUser, place: Path) -> None:
     """I3: Landlock binds without root; the worker's environment and its life are out of reach."""
-    if os.geteuid() == 0:
-        os.chown(place / "workspace", 60600, 60600)
+    given_to(place, 60600)
     ended = as_ordinary_user(ORDINARY, ROOT, place)
     assert ended.stderr == ""
     rung, mounts, source, home, workspace, environ, kill = json.loads(ended.stdout)
