@@ -217,7 +217,7 @@ def _parts(hop: Path) -> Iterator[Path]:
     where an environment or an installation is, and no part that is a link out of it.
     """
     if hop.parent.name != "bin":
-        if not hop.is_symlink():
+        if _is_program(hop) and not hop.is_symlink():
             yield hop
         return
     prefix = hop.parent.parent

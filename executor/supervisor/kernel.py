@@ -11,6 +11,7 @@ import platform
 import resource
 import struct
 import sys
+import time
 from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,6 +26,7 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
 _KEYCTL = {"x86_64": 250, "aarch64": 219}  # the call's number; where it is not known, keyrings are left alone
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+_QUOTA_PATIENCE = 1.0
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
@@ -149,13 +151,25 @@ class Ruleset:
         _checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
 
 
-def own_session_keyring() -> None:
-    """Leave the session keyring this process was started in, and the keys that are in it; see keyctl(2)."""
+def own_session_keyring() -> bool:
+    """Leave the session keyring this process was started in, and the keys that are in it; see keyctl(2).
+
+    Returns:
+        False where the user's quota of keys is used up, and stays so for a second: those of dead processes are
+        collected late.
+    """
     number = _KEYCTL.get(platform.machine())
-    if number is not None and _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0) < 0:
+    deadline = time.monotonic() + _QUOTA_PATIENCE
+    while number is not None and _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0) < 0:
         error = ctypes.get_errno()
-        if error not in (errno.ENOSYS, errno.EPERM):  # no keyrings in this kernel, or none for this container
+        if error in (errno.ENOSYS, errno.EPERM):  # no keyrings in this kernel, or none for this container
+            break
+        if error != errno.EDQUOT:
             raise OSError(error, os.strerror(error))
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def own_namespaces() -> None:

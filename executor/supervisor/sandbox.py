@@ -155,7 +155,7 @@ def enter(view: View, parent: int, death_signal: int) -> None:
         os.setgroups([])
         os.setresgid(view.uid, view.uid, view.uid)
         os.setresuid(view.uid, view.uid, view.uid)
-    kernel.own_session_keyring()
+    kernel.own_session_keyring()  # without one of its own it has the zygote's, which holds nothing of the worker's
     kernel.die_with_parent(death_signal, parent)
     kernel.forbid_new_privileges()
     if rules is not None:

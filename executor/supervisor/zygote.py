@@ -49,6 +49,8 @@ def serve(control_fd: int) -> int:
     kernel.harden()
     kernel.become_subreaper()
     kernel.name_process("sealrun-zygote")
+    if not kernel.own_session_keyring():
+        raise SystemExit("sealrun: this user's quota of keys is used up, see /proc/key-users")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     control = adopt(control_fd)
