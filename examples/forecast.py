@@ -18,9 +18,7 @@ HISTORY = "SELECT sold_on, quantity FROM sales WHERE sku = ? AND sold_on >= ? AN
 WEEKS = 8
 
 
-def forecast(
-    product: str = "TEA-ASSAM", days: int = 7, growth: float = 0.0, start: date = date(2026, 7, 1)
-) -> dict:
+def forecast(product: str = "TEA-ASSAM", days: int = 7, growth: float = 0.0, start: date = date(2026, 7, 1)) -> dict:
     """Expect each day to sell what its weekday sold on average in the eight weeks before `start`.
 
     Args:
@@ -64,8 +62,6 @@ def usual_week(product, start):
 def sign(body):
     key = os.environ.get("API_KEY")
     if not key:
-        raise ShopUnavailable(
-            "the secret API_KEY is missing; store it: sealrun secret set API_KEY -p PROJECT"
-        )
+        raise ShopUnavailable("the secret API_KEY is missing; store it: sealrun secret set API_KEY -p PROJECT")
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return "sha256=" + hmac.new(key.encode(), text.encode(), "sha256").hexdigest()

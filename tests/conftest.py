@@ -12,9 +12,7 @@ def server(word: str, title: str) -> str:
     url = os.environ.get(f"SEALRUN_TEST_{word}_URL")
     if not url:
         reason = os.environ.get(f"SEALRUN_TEST_{word}_MISSING")
-        pytest.skip(
-            reason or f"no {title} named: scripts/test finds or starts one (or set SEALRUN_TEST_{word}_URL)"
-        )
+        pytest.skip(reason or f"no {title} named: scripts/test finds or starts one (or set SEALRUN_TEST_{word}_URL)")
     return url
 
 

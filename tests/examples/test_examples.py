@@ -58,18 +58,13 @@ class TestReport:
 
         assert finished.returncode == 0, finished.stderr
         with (outputs / "report.csv").open(newline="", encoding="utf-8") as file:
-            written = [
-                (row["day"], row["product"], int(row["units"]), row["revenue"])
-                for row in csv.DictReader(file)
-            ]
+            written = [(row["day"], row["product"], int(row["units"]), row["revenue"]) for row in csv.DictReader(file)]
         with sqlite3.connect(EXAMPLES / "shop.db") as connection:
             sold = connection.execute(
                 "SELECT sold_on, name, quantity, price_cents * quantity FROM sales JOIN products USING (sku)"
                 " WHERE sold_on >= '2026-06-01'"
             ).fetchall()
-        assert sorted(written) == sorted(
-            (day, name, units, f"{cents / 100:.2f}") for day, name, units, cents in sold
-        )
+        assert sorted(written) == sorted((day, name, units, f"{cents / 100:.2f}") for day, name, units, cents in sold)
         revenue = sum(cents for *_, cents in sold)
         assert f"Revenue: {revenue // 100:,}.{revenue % 100:02d}" in (outputs / "report.md").read_text()
         assert f"report: {len(sold)} rows, 30 days, 4 products" in finished.stdout
@@ -112,9 +107,7 @@ class TestReport:
             ("", "the secret DATABASE_URL is missing; store it: sealrun secret set DATABASE_URL"),
         ],
     )
-    def test_a_wrong_url_is_one_sentence_without_the_value(
-        self, url: str, sentence: str, outputs: Path
-    ) -> None:
+    def test_a_wrong_url_is_one_sentence_without_the_value(self, url: str, sentence: str, outputs: Path) -> None:
         """Whatever DATABASE_URL holds, the job ends with 1 and a sentence that does not repeat it (I10)."""
         finished = report("--since", "2026-01-01", DATABASE_URL=url, SEALRUN_OUTPUT_DIR=str(outputs))
 

@@ -75,8 +75,10 @@ def test_a_run_is_shown_with_what_its_last_attempt_left(db: Database, bench: Ben
         ({"kind": "module", "module": "shop.report", "argv": ["a"]}, "-m shop.report a"),
         ({"kind": "function", "path": "a.py", "function": "f", "text": {"n": "1"}, "json": {}}, "a.py:f"),
         ({"kind": "command", "argv": ["sh", "-c", "true"]}, "-- sh -c true"),
+        ({"kind": "container", "image": "x"}, "(container)"),
+        ({}, "(None)"),
     ],
 )
 def test_a_target_is_shown_as_one_would_type_it(target: dict[str, object], shown: str) -> None:
-    """The title of each kind of target."""
+    """The title of each kind of target; one that this version does not know does not break a listing."""
     assert history.title(target) == shown

@@ -155,6 +155,11 @@ def test_a_virtual_environment_leads_to_what_it_was_made_from(tmp_path: Path) ->
         "versions/3.12.1/bin",
         "versions/3.12.1/lib",
         "versions/3.12.1/include",
+        # By these names it is looked for; they are links, which open nothing.
+        "current",
+        "project/.venv/bin/python",
+        "project/.venv/bin/python3",
+        "versions/3.12.1/bin/python3",
     }
 
 
@@ -183,6 +188,101 @@ def test_a_mere_link_in_a_home_opens_no_more_than_its_folder(tmp_path: Path) -> 
     _, parts = interpreter_paths(str(local / "bin/python3.12"))
     assert local / "bin" in parts and base.parent in parts
     assert local / "share" not in parts and local / "lib" not in parts
+
+
+def private(folder: Path) -> Path:
+    """A folder that looks like a prefix, and is somebody's own."""
+    for name in ("bin", "lib", "lib64", "include", "share"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "diary").touch()
+    program(folder / "bin/python3.12")
+    return folder
+
+
+def opened(venv: Path) -> list[Path]:
+    """What is opened for an environment: what it names but the links, which open nothing."""
+    return [part for part in interpreter_paths(str(venv / "bin/python"))[1] if not part.is_symlink()]
+
+
+@pytest.mark.usefixtures("unexecuted")
+@pytest.mark.parametrize("ups", range(2, 5))
+def test_links_are_followed_as_the_kernel_does(tmp_path: Path, ups: int) -> None:
+    """I3: a link to a folder and then `..` leads elsewhere than its text says; what the text says is not opened."""
+    deep = tmp_path / "far/away/really/very/deep"
+    deep.mkdir(parents=True)
+    venv = tmp_path / "home/work/project/.venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin/deep").symlink_to(deep)
+    path = Path("deep", *[".."] * ups, "own/bin/python3.12")
+    claimed = private(Path(os.path.normpath(venv / "bin" / path)).parents[1])
+    real = program((venv / "bin" / path).resolve())
+    (venv / "bin/python").symlink_to(path)
+    assert real.is_relative_to(tmp_path / "far")
+    found = opened(venv)
+    assert set(found) == {venv / "bin", real.parent}
+    assert not any(part.is_relative_to(claimed) for part in found)
+
+
+@pytest.mark.usefixtures("unexecuted")
+@pytest.mark.parametrize("name", ["lib", "lib64", "include", "bin", "pyvenv.cfg"])
+@pytest.mark.parametrize("how", ["straight", "by the way", "up"])
+def test_a_part_that_leads_out_of_its_environment_is_not_opened(tmp_path: Path, name: str, how: str) -> None:
+    """I3: the project chose it. A `.venv/lib` that is a link to somebody's folder opens nothing there."""
+    own = private(tmp_path / "own")
+    target = {"straight": own / "lib", "by the way": Path("between"), "up": Path("../../own/lib")}[how]
+    if name == "pyvenv.cfg":
+        (own / "lib/secret.cfg").write_text("home = /nowhere\n")
+        target = {
+            "straight": own / "lib/secret.cfg",
+            "by the way": Path("between"),
+            "up": Path("../../own/share/diary"),
+        }[how]
+    venv = tmp_path / "project/.venv"
+    for part in ("bin", "lib", "include"):
+        (venv / part).mkdir(parents=True)
+    (venv / "pyvenv.cfg").touch()
+    (venv / "lib64").symlink_to("lib")
+    program(venv / "bin/python")
+    program(own / "lib/python")
+    if (venv / name).is_dir() and not (venv / name).is_symlink():
+        shutil.rmtree(venv / name)
+    else:
+        (venv / name).unlink()
+    (venv / "between").symlink_to(own / ("lib/secret.cfg" if name == "pyvenv.cfg" else "lib"))
+    (venv / name).symlink_to(target)
+    found = opened(venv)
+    # Where the whole `bin` is a link, the program itself is what it leads to, and no more of that folder.
+    assert [part for part in found if part.is_relative_to(own)] == ([own / "lib/python"] if name == "bin" else [])
+    assert name == "bin" or venv / "bin" in found
+
+
+@pytest.mark.usefixtures("unexecuted")
+def test_a_prefix_without_an_installation_opens_its_bin_alone(tmp_path: Path) -> None:
+    """I3: a home with `~/bin/python` is a prefix by its form, and `~/lib`, `~/include` and `~/share` are somebody's."""
+    own = private(tmp_path / "own")
+    venv = tmp_path / "project/.venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "pyvenv.cfg").write_text(f"home = {own}/bin\n")
+    (venv / "bin/python").symlink_to(own / "bin/python3.12")
+    assert opened(venv) == [venv / "bin", venv / "pyvenv.cfg", own / "bin"]
+    (own / "lib/python3.12").mkdir()
+    (own / "lib/python3.12/os.py").touch()
+    assert own / "lib" in opened(venv) and own / "share" not in opened(venv)
+
+
+@pytest.mark.usefixtures("unexecuted")
+def test_a_link_to_what_is_no_program_opens_nothing(tmp_path: Path) -> None:
+    """I3: `.venv/bin/python` may be a link to somebody's key; it is not run, so it is not read either."""
+    (tmp_path / "own").mkdir()
+    key = program(tmp_path / "own/id_ed25519", mode=0o600)
+    tool = program(tmp_path / "own/python3.12-renamed")
+    venv = tmp_path / "project/.venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin/python").symlink_to(key)
+    assert opened(venv) == [venv / "bin"]
+    (venv / "bin/python").unlink()
+    (venv / "bin/python").symlink_to(tool)
+    assert opened(venv) == [venv / "bin", tool]
 
 
 @pytest.mark.usefixtures("unexecuted")

@@ -111,16 +111,35 @@ def test_what_a_dead_worker_left_is_ended_and_removed(tmp_path: Path) -> None:
     assert janitor.clear_orphans(root) == 0
 
 
+def test_what_has_another_environment_is_known_by_its_user_id(tmp_path: Path) -> None:
+    """I8: of three that died together a process stays that no longer has the run's HOME; the run's own folder tells."""
+    if os.geteuid() != 0:
+        pytest.skip("only root lends user ids")
+    root = prepare_root(tmp_path / "runs")
+    for left in (("home", "tmp", "output"), ("output",)):
+        for name in left:
+            (root / "r-1" / name).mkdir(parents=True)
+            os.chown(root / "r-1" / name, UIDS.start, UIDS.start)
+        (root / ".lock-r-1").touch()
+        with subprocess.Popen(["sleep", "600"], env={"HOME": "/"}, cwd="/", user=UIDS.start) as hidden:
+            try:
+                assert janitor.clear_orphans(root) == 1
+                assert hidden.wait(10) == -9
+            finally:
+                hidden.kill()
+        assert list(root.iterdir()) == []
+
+
 def test_an_id_that_was_lent_again_meanwhile_is_spared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """I8: the orphan's user id belongs to a living run now: that one's processes stay, the orphan's place goes."""
     if os.geteuid() != 0:
         pytest.skip("only root lends user ids")
     root = prepare_root(tmp_path / "runs")
-    (root / "r-1/home").mkdir(parents=True)
-    os.chown(root / "r-1", UIDS.start, UIDS.start)
-    (root / ".lock-r-1").touch()
     with workspace(root, "r-2", UIDS) as place:
-        assert place.uid == UIDS.start
+        assert place.uid is not None
+        (root / "r-1/home").mkdir(parents=True)
+        os.chown(root / "r-1/home", place.uid, place.uid)
+        (root / ".lock-r-1").touch()
         living = subprocess.Popen(["sleep", "600"], env={"HOME": str(place.home)}, cwd="/", user=place.uid)
         try:
             assert janitor.clear_orphans(root) == 1

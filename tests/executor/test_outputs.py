@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from executor import outputs
+from executor.errors import OutputInTheWay
 from executor.outputs import OutputFile
 from executor.runs import Lease
 from secretstore.database import Database
@@ -99,6 +100,22 @@ def test_names_that_look_like_ours_do_not_collide(sqlite_db: Database, bench: Be
         leave(sqlite_db, lease, path, data)
     outputs.download(sqlite_db, lease.run_id, 1, tmp_path / "target")
     assert files(tmp_path / "target") == given
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b/c/d", "a/b")])
+def test_names_in_each_others_way_are_told(
+    sqlite_db: Database, bench: Bench, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """One is a file where the other needs a folder: the first is written whole, nothing half-written stays."""
+    lease = bench.running(sqlite_db)
+    for name in names:
+        leave(sqlite_db, lease, name, name.encode())
+    target = tmp_path / "target"
+    with pytest.raises(OutputInTheWay) as caught:
+        outputs.download(sqlite_db, lease.run_id, 1, target)
+    assert str(target / "a") in str(caught.value) and caught.value.hint
+    first = outputs.list_files(sqlite_db, lease.run_id, 1)[0].path
+    assert files(target) == {first: first.encode()}
 
 
 def test_written_files_have_the_users_own_mode(sqlite_db: Database, bench: Bench, tmp_path: Path) -> None:

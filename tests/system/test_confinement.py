@@ -179,6 +179,84 @@ class TestFiles:
         assert place.python_run(code).stdout.split() == ["CapEff:", "0" * 16, "NoNewPrivs:", "1", "(0,", "0)"]
 
 
+# Leaves links to a place at every depth, and puts one where its output folder is, as far as it can.
+LINKS = """
+import os, sys
+root, goal = os.environ["SEALRUN_OUTPUT_DIR"], sys.argv[1]
+folder = root
+for depth in range(4):
+    os.symlink(goal, folder + "/link")
+    folder += "/d"
+    os.mkdir(folder)
+for away in (root + "-away", os.environ["TMPDIR"] + "/away"):
+    try:
+        os.rename(root, away)
+        os.symlink(goal, root)
+        print("replaced")
+        break
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("goal", ["keys", "/proc/self", "/etc", "jobs"])
+def test_nothing_is_collected_through_links(place: Rig, goal: str) -> None:
+    """I3: the supervisor may read what the run may not: neither a file nor a name comes from where a link leads."""
+    goals = {"keys": place.key_file.parent, "jobs": place.jobs}
+    ended = place.run(file(place.job(LINKS), str(goals.get(goal, goal))))
+    assert ended.how == ("succeeded", None, 0), ended.stderr
+    if "replaced" in ended.stdout:
+        assert {one.path for one in ended.view.outputs} == {"…"}
+    else:
+        assert {one.path for one in ended.view.outputs} == {"link", "d/link", "d/d/link", "d/d/d/link"}
+    assert [one for one in ended.view.outputs if one.withheld is None] == []
+
+
+@pytest.mark.parametrize("how", ["link", "link above", "dots"])
+def test_a_source_root_that_leads_elsewhere_is_refused(place: Rig, how: str) -> None:
+    """I3: what was submitted is where a run is held to: a row that names it by a link or by `..` opens nothing."""
+    other = place.folder / "other"
+    (other / "sub").mkdir(parents=True, exist_ok=True)
+    (other / "job.py").write_text("print('read it')")
+    (other / "sub/job.py").write_text("print('read it')")
+    link = place.folder / "link"
+    if not link.is_symlink():
+        link.symlink_to(other)
+    roots = {"link": link, "link above": link / "sub", "dots": f"{place.jobs}/../other"}
+    run_id = place.submit(file("job.py"), rung_min="namespace")
+    for root, ends in ((roots[how], ("failed", "setup_failed", None)), (other, ("succeeded", None, 0))):
+        if root == other:
+            run_id = place.submit(file("job.py"), rung_min="namespace")
+        assert place.execute(
+            "UPDATE executor_run SET source_root = :root, rung_min = NULL WHERE id = :id", root=str(root), id=run_id
+        )
+        place.ring(run_id)
+        ended = place.ended(run_id)
+        assert ended.how == ends, ended.view.message
+        assert root == other or str(other) in str(ended.view.message)
+
+
+def test_interpreter_behind_linked_folders_in_a_closed_home() -> None:
+    """As uv and pyenv lay them: `current -> versions/3.12`, by which an environment knows its interpreter."""
+    python = Path("/usr/bin/python3")
+    if os.geteuid() != 0 or not python.exists():
+        pytest.skip("needs tests that run as root, and a Python in /usr")
+    with rig() as made:
+        closed = made.folder / "user"
+        made_one = subprocess.run([python, "-m", "venv", "--without-pip", closed / "versions/1"], capture_output=True)
+        if made_one.returncode:
+            pytest.skip(f"{python} makes no virtual environment")
+        (closed / "current").symlink_to("versions/1")
+        (closed / "private").touch()
+        made.project("shop")
+        made.start_worker()
+        code = "import os, sys\nprint(sys.prefix, *filter(os.path.lexists, sys.argv[1:]))"
+        ended = made.run(file(made.job(code), str(closed / "private")), python=str(closed / "current/bin/python"))
+        if "CannotBringIn" in str(ended.view.message) or "may not mount" in str(ended.view.message):
+            pytest.skip("this root may not mount")
+        assert (ended.how, ended.stdout) == (("succeeded", None, 0), f"{closed}/current\n"), ended.view.message
+
+
 def test_interpreter_in_a_closed_home() -> None:
     """A Python under root's home is brought in for a run of a lent user id, and nothing else of that home."""
     base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}").resolve()

@@ -1,6 +1,7 @@
 """Runs that mean harm to the log, the result, the outputs or the supervisor. The worker serves on after each."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.rig import Rig, command, function, rig
 
 KEY = "hunter2-prod-key-5417"
 MIB = 1 << 20
+WORDS = ("exit_code", "timed_out", "traceback", "succeeded", "setup_failed", "cancelled", "exception", "tree_ended")
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,7 @@ def place() -> Iterator[Rig]:
     limits = {"SEALRUN_LOG_LIMIT_MIB": "1", "SEALRUN_RESULT_LIMIT_KIB": "64", "SEALRUN_OUTPUT_LIMIT_MIB": "1"}
     with rig(settings=limits) as made:
         made.project("shop", {"API_KEY": KEY.encode()})
+        made.project("words", {f"WORD_{number}": word.encode() for number, word in enumerate(WORDS)})
         made.start_worker()
         yield made
 
@@ -104,6 +107,82 @@ os._exit(0)
         runs.cancel(place.db, run_id, "tester")
         ended = place.ended(run_id, within=10)
         assert (ended.how[:2], ended.view.signal) == (("cancelled", "cancelled"), 9)
+
+
+# The leader's own child, or a daemon, traces it; what it says first is which process to look for.
+TRACER = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+kind, options = sys.argv[1], int(sys.argv[2])
+told, tell = os.pipe()
+leader = os.getpid()
+if os.fork() == 0:
+    os.setsid()
+    if kind == "daemon" and os.fork():
+        os._exit(0)
+    seized = libc.ptrace(0x4206, leader, None, options)
+    print("pid", os.getpid(), "seized" if seized == 0 else os.strerror(ctypes.get_errno()), flush=True)
+    os.write(tell, b".")
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        time.sleep(0.05)
+    os._exit(0)
+os.read(told, 1)
+os._exit(3)
+"""
+STOP_AT_EXIT = 0x40  # PTRACE_O_TRACEEXIT: not even KILL ends the traced before the tracer lets it
+
+
+class TestTracers:
+    @pytest.mark.parametrize("whose", ["place", "ordinary"])
+    @pytest.mark.parametrize("kind", ["child", "daemon"])
+    def test_leader_is_traced(self, place: Rig, request: pytest.FixtureRequest, whose: str, kind: str) -> None:
+        """I8: a leader that is not its supervisor's to collect while it is traced: the run ends at once, as it did."""
+        rig: Rig = request.getfixturevalue(whose)
+        run_id = rig.submit({"kind": "file", "path": rig.job(TRACER), "argv": [kind, "0"]}, timeout=20)
+        ended = rig.ended(run_id, within=10)
+        words = ended.stdout.split()
+        if words[2:] != ["seized"]:
+            pytest.skip(f"nothing may be traced here: {ended.stdout}")
+        assert ended.how == ("failed", "exit_code", 3)
+        assert not alive([int(words[1])])
+
+    @pytest.mark.parametrize(("whose", "kind"), [("place", "daemon"), ("ordinary", "child")])
+    def test_leader_is_held_at_its_exit(
+        self, place: Rig, request: pytest.FixtureRequest, whose: str, kind: str
+    ) -> None:
+        """I8: a leader that its tracer keeps from ending is ended with it, soon after the run's time is up."""
+        rig: Rig = request.getfixturevalue(whose)
+        target = {"kind": "file", "path": rig.job(TRACER), "argv": [kind, str(STOP_AT_EXIT)]}
+        ended = rig.ended(rig.submit(target, timeout=0.5), within=10)
+        words = ended.stdout.split()
+        if words[2:] != ["seized"]:
+            pytest.skip(f"nothing may be traced here: {ended.stdout}")
+        assert ended.how[:2] == ("failed", "timed_out")
+        assert not alive([int(words[1])])
+
+
+class TestWordsOfOurs:
+    def test_are_no_outcome_when_they_are_secrets(self, place: Rig) -> None:
+        """A secret whose value is one of our own words changes neither state, reason nor exit code."""
+        assert place.python_run("import sys; sys.exit(3)", project="words").how == ("failed", "exit_code", 3)
+        assert place.python_run("pass", project="words").how == ("succeeded", None, 0)
+        waiting = "import time\nuntil = time.monotonic() + 60\nwhile time.monotonic() < until: time.sleep(0.1)"
+        assert place.python_run(waiting, project="words", timeout=0.3).how[:2] == ("failed", "timed_out")
+        raised = place.python_run("raise KeyError('x')", project="words")
+        assert raised.how == ("failed", "exception", 1)
+        assert raised.view.problem is not None and set(raised.view.problem) == {"type", "message", "traceback"}
+        assert raised.view.problem["type"] == "KeyError"
+
+    def test_are_still_masked(self, place: Rig) -> None:
+        """I5: where a run prints, raises, returns or leaves them."""
+        path = place.job("def said():\n    print('exit_code')\n    return {'timed_out': 'traceback'}\n", "words.py")
+        ended = place.run(function(path, "said"), "words")
+        assert (ended.stdout, ended.view.result) == ("***\n", {"***": "***"})
+        raised = place.python_run("raise ValueError('exit_code')", project="words")
+        assert raised.view.problem is not None and raised.view.problem["message"] == "***"
+        assert "exit_code" not in raised.stderr
 
 
 def reporting(data: str) -> str:
@@ -222,9 +301,15 @@ class TestOutputs:
         assert ended.how == ("succeeded", None, 0), (ended.view.message, place.workers[0].said()[-1500:])
         assert "fine" in [one.path for one in ended.view.outputs if one.withheld is None]
 
-    def test_output_folder_is_replaced(self, place: Rig) -> None:
-        """A run that puts a link where its output folder was gets nothing read through it."""
-        code = OUTPUT + "root.rmdir()\nroot.symlink_to('/etc')\n"
+    def test_folder_cannot_be_replaced(self, place: Rig) -> None:
+        """I3: what holds a run's three folders is not the run's where it has a user id of its own."""
+        if os.geteuid() != 0:
+            pytest.skip("needs tests that run as root: only then a run has a user id of its own")
+        code = OUTPUT + "for name in ('HOME', 'TMPDIR', 'SEALRUN_OUTPUT_DIR'):\n    own = os.environ[name]\n"
+        code += "    for act in (lambda: os.rename(own, own + '-away'), lambda: os.rmdir(own),\n"
+        code += (
+            "                lambda: os.symlink('/etc', own + '-link'), lambda: os.listdir(os.path.dirname(own))):\n"
+        )
+        code += "        try: act(); print('could', name)\n        except PermissionError: pass\n"
         ended = place.python_run(code)
-        assert ended.how == ("succeeded", None, 0), ended.stderr
-        assert [one for one in ended.view.outputs if one.withheld is None] == []
+        assert (ended.how, ended.stdout) == (("succeeded", None, 0), ""), ended.stderr

@@ -41,6 +41,16 @@ def test_receipt_says_process(bare: Rig) -> None:
     assert ended.stdout == "# sealrun\n"
 
 
+def test_nothing_is_collected_where_the_output_folder_was(bare: Rig) -> None:
+    """I3: without Landlock a run may put a link there; its supervisor does not go where it leads."""
+    code = "import os, sys\nroot = os.environ['SEALRUN_OUTPUT_DIR']\nos.rmdir(root)\nos.symlink(sys.argv[1], root)"
+    for goal in (bare.key_file.parent, "/proc/self", bare.jobs):
+        ended = bare.run(file(bare.job(code), str(goal)))
+        assert ended.how == ("succeeded", None, 0), ended.stderr
+        ((path, why),) = [(one.path, one.withheld) for one in ended.view.outputs]
+        assert path == "…" and str(why).startswith("the output folder cannot be read")
+
+
 def test_a_run_that_asks_for_landlock_waits(bare: Rig) -> None:
     """I9: it stays pending beside others that are taken, until a worker comes that can give what it asks for."""
     waiting = bare.submit(command("echo", "confined"), rung_min="landlock")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from executor.supervisor import outputs as module
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import FILES_LIMIT, collect
 from executor.supervisor.report import Reporter
@@ -15,6 +16,7 @@ from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.supervisor.conftest import dig
 
 SECRET = b"hunter2-prod-key"
+RAW = b"\xff\xfepass\xe9word\x80"
 Collected = tuple[dict[str, bytes], dict[str, str]]
 
 
@@ -27,7 +29,7 @@ def collected() -> Iterator[Callable[..., Collected]]:
 
     def run(folder: Path, limit: int = 1 << 20, uid: int | None = None) -> Collected:
         reporter = Reporter(ours)
-        reporter.register(Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse"}), 0, 0)
+        reporter.register(Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}), 0, 0)
         collect(str(folder), limit, uid, reporter)
         files: dict[str, bytes] = {}
         withheld: dict[str, str] = {}
@@ -85,6 +87,17 @@ def test_names_that_become_equal_stay_apart(collected: Callable[..., Collected],
     assert sorted(files.values()) == [b"1", b"2", b"2"]
 
 
+def test_a_secret_that_is_no_text_is_found_in_names_too(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """I5: a value that is not UTF-8, in a file's name and in the name of a folder."""
+    for name in (b"dump-" + RAW, RAW + b"/file", RAW + b"x"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"1")
+    files, withheld = collected(tmp_path)
+    assert files == {}
+    assert withheld == dict.fromkeys(("dump-***", "***/file", "***x"), "a secret was found in it")
+
+
 def test_links_and_devices_are_not_followed(collected: Callable[..., Collected], tmp_path: Path) -> None:
     """A link to a file or folder elsewhere, a pipe, a socket: named, and never opened for reading."""
     outside = tmp_path / "outside"
@@ -102,6 +115,56 @@ def test_links_and_devices_are_not_followed(collected: Callable[..., Collected],
     assert files == {}
     assert set(withheld) == {"link", "folder", "loop", "fifo", "socket"}
     assert withheld["fifo"] == "it is no regular file"
+
+
+@pytest.mark.parametrize("what", ["keys", "keys/", "keys/local.key", "/proc/self", "/proc/self/fd", "gone", "output"])
+def test_a_folder_that_became_a_link_is_not_entered(
+    collected: Callable[..., Collected], tmp_path: Path, what: str
+) -> None:
+    """I3: the supervisor may read what the run may not: wherever the link leads, not even a name is sent."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/local.key").write_bytes(b"not the run's")
+    (tmp_path / "output").symlink_to(what if what.startswith("/") else tmp_path / what)
+    files, withheld = collected(tmp_path / "output")
+    assert files == {} and list(withheld) == ["…"]
+    assert withheld["…"].startswith("the output folder cannot be read: ")
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+@pytest.mark.parametrize("what", ["keys", "keys/local.key", "/proc/self", "/proc/self/environ", "/dev/zero"])
+def test_a_link_at_any_depth_is_not_followed(
+    collected: Callable[..., Collected], tmp_path: Path, what: str, depth: int
+) -> None:
+    """I3: beside the run's own files, which are still sent."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/local.key").write_bytes(b"not the run's")
+    folder = tmp_path.joinpath("output", *"abcde"[:depth])
+    folder.mkdir(parents=True)
+    (folder / "own").write_bytes(b"own")
+    (folder / "link").symlink_to(what if what.startswith("/") else tmp_path / what)
+    above = "".join(f"{name}/" for name in "abcde"[:depth])
+    assert collected(tmp_path / "output") == (
+        {f"{above}own": b"own"},
+        {f"{above}link": "it is no regular file"},
+    )
+
+
+def test_a_file_that_becomes_a_link_is_not_followed(
+    collected: Callable[..., Collected], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3: also where something outlived the run and swaps it between the look and the opening."""
+    (tmp_path / "key").write_bytes(b"not the run's")
+    folder = tmp_path / "output"
+    folder.mkdir()
+    (folder / "file").write_bytes(b"own")
+
+    def swapped(*given: object) -> None:
+        (folder / "file").unlink()
+        (folder / "file").symlink_to(tmp_path / "key")
+
+    monkeypatch.setattr(module, "_unfit", swapped)
+    files, withheld = collected(folder)
+    assert files == {} and withheld["file"].startswith("it cannot be read: ")
 
 
 def test_the_limit_is_of_all_files_together(collected: Callable[..., Collected], tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_function_finds_its_file_and_the_source_root(execute: Execute, tmp_pat
         (function("typed", {"n": "4", "yes": "maybe"}), "argument yes is no bool: 'maybe'"),
         (function("typed", {"n": "4", "day": "31.1.2026"}), "argument day is no date: '31.1.2026'"),
         (function("typed"), "missing a required argument: 'n'"),
-        (function("here", {"unknown": "x"}), "'unknown'"),
+        (function("here", {"unknown": "x"}), "has no argument unknown"),
         (function("nowhere"), "jobs.py has no function nowhere"),
         (function("not_callable"), "jobs.py has no function not_callable"),
     ],

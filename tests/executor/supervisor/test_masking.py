@@ -279,6 +279,8 @@ def test_text_with_surrogates_is_masked_too() -> None:
     masker = Masker.build({"RAW": value, "TOKEN": TOKEN})
     assert masker.mask_text("x " + value.decode("utf-8", "surrogateescape") + " y") == "x *** y"
     assert masker.mask_text("\ud800 " + TOKEN.decode()) == "\ufffd ***"
+    for other in ("\ud800", "\udfff", "\udc7f", "\ud83d", "\udd11\udcff"):
+        assert "***" in masker.mask_text(other + " " + value.decode("utf-8", "surrogateescape") + other)
 
 
 # JSON

@@ -142,6 +142,59 @@ def test_a_result_is_written_anew_and_masked(reporter: Reporter, frames: Callabl
     )
 
 
+RAW = b"\xff\xfepass\xe9word\x80"
+
+
+@pytest.mark.parametrize("other", ["", "\ud800", "\udfff", "\ud83d", "\udc00"])
+def test_a_secret_that_is_no_text_is_masked_beside_lone_surrogates(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]], other: str
+) -> None:
+    """I5: Python shows such a value as surrogates; more of them, which stand for no byte, do not hide it."""
+    reporter = Reporter(ends[0])
+    reporter.register(Masker.build({"RAW": RAW}), 1 << 20, 1 << 20)
+    shown = RAW.decode("utf-8", "surrogateescape")
+    document = {"result": {f"{other} {shown}": [f"{shown} {other}"]}}
+    frame = left(reporter, frames, json.dumps(document).encode())
+    placed = "\ufffd" if other else ""
+    assert frame.json() == {"result": {f"{placed} ***": [f"*** {placed}"]}, "note": None}
+    problem = {"problem": {"type": "OSError", "message": f"{other} {shown}", "traceback": f"x {shown}{other}"}}
+    reporter = Reporter(ends[0])
+    reporter.register(Masker.build({"RAW": RAW}), 1 << 20, 1 << 20)
+    frame = left(reporter, frames, json.dumps(problem).encode())
+    assert frame.json() == {
+        "problem": {"type": "OSError", "message": f"{placed} ***", "traceback": f"x ***{placed}"},
+    }
+
+
+OURS = (
+    "exit_code", "timed_out", "cancelled", "setup_failed", "traceback", "problem", "message", "reason", "signal",
+    "tree_ended", "result", "aliases", "withheld",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("word", OURS)
+def test_a_secret_that_is_a_word_of_ours_changes_no_outcome(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]], word: str
+) -> None:
+    """Keys, reasons and numbers are ours and say nothing of a value; what stands in free text is still masked (I5)."""
+    facts = {"reason": word, "exit_code": 3, "signal": None, "wall": 0.5, "tree_ended": True}
+    problem = {"type": "KeyError", "message": "x", "traceback": "y"}
+    said = {}
+    for value in (b"none of our words", word.encode()):
+        reporter = Reporter(ends[0])
+        reporter.register(Masker.build({"A": value}), 1 << 20, 1 << 20)
+        reporter.post(Kind.STARTED, {"aliases": {"A": "B"}})
+        carried(reporter, Kind.RESULT, json.dumps({"problem": problem}).encode())
+        reporter.result()
+        reporter.outcome(**facts)
+        said[value] = [frame.json() for frame in frames()]
+    assert said[word.encode()] == said[b"none of our words"] == [{"aliases": {"A": "B"}}, {"problem": problem}, facts]
+    if reporter.masker.finds([word.encode()]):  # a word of fewer than eight letters is never masked
+        reporter.outcome(reason="setup_failed", message=f"could not start {word}")
+        (outcome,) = frames()
+        assert outcome.json()["message"] == "could not start ***"
+
+
 def test_a_problem_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
     """I5: type, message and traceback."""
     document = {"problem": {"type": "KeyError", "message": SECRET.decode(), "traceback": f"x {SECRET.decode()}\n"}}

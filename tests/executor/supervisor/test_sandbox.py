@@ -1,7 +1,10 @@
 """What a run's process can reach: decided in the worker, and tried here from inside by a real process."""
 
+import ctypes
+import errno
 import json
 import os
+import platform
 import resource
 import signal
 import socket
@@ -48,8 +51,6 @@ def inside(view: View, look: Callable[[], Any]) -> Any:
 
 def can(act: Callable[..., Any], *arguments: Any) -> str:
     """`yes`, or the name of the error number."""
-    import errno
-
     try:
         act(*arguments)
     except OSError as error:
@@ -335,6 +336,137 @@ def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:
         assert not own.exists()
     finally:
         file.unlink()
+
+
+def test_system_v_shared_memory_is_not_seen_by_the_next_run(place: Path, root: None) -> None:
+    """Where the worker may mount: a segment that one run leaves for everybody is gone with it, and never seen here."""
+    host = sandbox.probe()
+    if not host.mounts:
+        pytest.skip("this root may not mount")
+    libc = ctypes.CDLL(None, use_errno=True)
+    key, made = 0x5EA1 << 16 | os.getpid() & 0xFFFF, 0o1666  # IPC_CREAT, for all
+    try:
+        assert inside(decided(place, host, uid=UID), lambda: libc.shmget(key, 4096, made) >= 0) is True
+        for uid in (UID, UID + 1, None):
+            assert inside(decided(place, host, uid=uid), lambda: libc.shmget(key, 4096, 0)) == -1
+        assert libc.shmget(key, 4096, 0) == -1
+    finally:
+        if (left := libc.shmget(key, 4096, 0)) >= 0:
+            libc.shmctl(left, 0, None)
+
+
+ADD_KEY, KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}.get(platform.machine(), (None, None))
+SESSION, JOIN, SEARCH, READ = -3, 1, 10, 11
+
+
+@pytest.fixture
+def key_of_the_worker() -> Iterator[tuple[Callable[..., str], int]]:
+    """keyctl(2), and the number of a key in a session keyring of this process's own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(number: int, *arguments: Any) -> int:
+        found = libc.syscall(number, *(ctypes.c_long(one) if isinstance(one, int) else one for one in arguments))
+        if found < 0:
+            raise OSError(ctypes.get_errno(), "keyctl")
+        return int(found)
+
+    if KEYCTL is None:
+        pytest.skip("the number of keyctl(2) is not known for this machine")
+    try:
+        call(KEYCTL, JOIN, None, 0, 0, 0)
+        key = call(ADD_KEY, b"user", b"sealrun-test", b"of the worker", 13, SESSION)
+    except OSError as error:
+        pytest.skip(f"no keyrings here: {os.strerror(error.errno or 0)}")
+    yield lambda *arguments: can(call, KEYCTL, *arguments), key
+    call(KEYCTL, JOIN, None, 0, 0, 0)
+
+
+@pytest.mark.parametrize("uid", [None, UID], ids=["of the same user", "of a lent user id"])
+def test_the_workers_session_keyring_does_not_reach_a_run(
+    place: Path, key_of_the_worker: tuple[Callable[..., str], int], uid: int | None
+) -> None:
+    """I3: tickets and keys of who started the worker are neither found nor read."""
+    if uid is not None and os.geteuid() != 0:
+        pytest.skip("needs root")
+    keyctl, key = key_of_the_worker
+    buffer = ctypes.create_string_buffer(64)
+
+    def look() -> list[str]:
+        return [
+            keyctl(SEARCH, SESSION, b"user", b"sealrun-test", 0),
+            # The kernel lets root read what it does not possess; a lent user id has nothing to do with it.
+            keyctl(READ, key, buffer, 64, 0) if os.geteuid() else "EACCES",
+        ]
+
+    assert keyctl(SEARCH, SESSION, b"user", b"sealrun-test", 0) == "yes"
+    assert inside(decided(place, sandbox.probe(), uid=uid), look) == ["ENOKEY", "EACCES"]
+
+
+def test_a_users_used_up_quota_of_keys_is_told_and_not_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of dead processes are collected late: it is tried for a while, and then said; other errors are raised."""
+    if KEYCTL is None:
+        pytest.skip("the number of keyctl(2) is not known for this machine")
+    errors = [errno.EDQUOT, errno.EDQUOT, 0]
+
+    class Libc:
+        @staticmethod
+        def syscall(*_: object) -> int:
+            ctypes.set_errno(error := errors.pop(0) if len(errors) > 1 else errors[0])
+            return -1 if error else 5
+
+    monkeypatch.setattr(kernel, "_libc", Libc)
+    monkeypatch.setattr(kernel, "_QUOTA_PATIENCE", 0.1)
+    assert kernel.own_session_keyring() is True
+    errors[:] = [errno.EDQUOT]
+    assert kernel.own_session_keyring() is False
+    for harmless in (errno.ENOSYS, errno.EPERM):
+        errors[:] = [harmless]
+        assert kernel.own_session_keyring() is True
+    errors[:] = [errno.EINVAL]
+    with pytest.raises(OSError, match="Invalid argument"):
+        kernel.own_session_keyring()
+
+
+def test_links_to_an_interpreter_are_no_readable_paths(place: Path) -> None:
+    """I3: a rule on a link would open what it points to."""
+    (place / "source/everything").symlink_to("/")
+    view = decided(place, interpreter=[place / "source/everything", place / "source/sub"])
+    assert str(place / "source/everything") not in view.readable and str(place / "source/sub") in view.readable
+    assert view.links == ()
+
+
+@pytest.mark.parametrize("abi", [LANDLOCK, 0], ids=["landlock", "process"])
+def test_links_on_the_way_to_what_is_brought_in_are_there(place: Path, root: None, abi: int) -> None:
+    """`current -> versions/3.12`, in a closed folder: the name an environment knows its interpreter by still leads."""
+    host = Host(abi, sandbox.probe().mounts)
+    if not host.mounts:
+        pytest.skip("this root may not mount")
+    closed = place / "closed"
+    (closed / "versions/3.12/bin").mkdir(parents=True)
+    (closed / "versions/3.12/bin/python3.12").write_text("program")
+    (closed / "private").mkdir(mode=0o755)
+    (closed / "versions/3.12/bin/python").symlink_to("python3.12")
+    (closed / "links").mkdir()
+    (closed / "links/current").symlink_to("../versions/3.12")
+    (closed / "links/private").symlink_to("../private")
+    closed.chmod(0o700)
+    links = [closed / "links/current", closed / "versions/3.12/bin/python"]
+    with pytest.raises(CannotBringIn):
+        decided(place, Host(abi, False), uid=UID, interpreter=links[:1])
+    view = decided(place, host, uid=UID, interpreter=[closed / "versions/3.12/bin", *links])
+    assert view.links == (str(closed / "links/current"),)
+    assert View.from_json(json.loads(json.dumps(view.to_json()))) == view
+
+    def look() -> list[str]:
+        return [
+            can(read, closed / "links/current/bin/python"),
+            can(os.stat, closed / "private"),
+            can(os.readlink, closed / "links/private"),
+            can(os.unlink, closed / "links/current"),
+        ]
+
+    assert inside(view, look) == ["yes", "ENOENT", "ENOENT", "EACCES"]
+    assert sorted(os.listdir(closed / "links")) == ["current", "private"]
 
 
 @pytest.mark.parametrize("abi", [LANDLOCK, 0], ids=["landlock", "process"])

@@ -267,6 +267,32 @@ def test_a_user_id_is_lent_once_between_processes(root: Path) -> None:
         assert place.uid in UIDS
 
 
+@pytest.mark.usefixtures("rooted")
+def test_the_user_id_of_one_run_is_not_that_of_the_next(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run may leave under its id, such as keys, is not met at once: ids are begun at a random place."""
+    lent = set()
+    for first in (0, 1):
+        monkeypatch.setattr(module.secrets, "randbelow", lambda count, first=first: min(first, count - 1))
+        with workspace(root, "r-1", UIDS) as place:
+            lent.add(place.uid)
+    assert lent == set(UIDS)
+
+
+@pytest.mark.usefixtures("rooted")
+def test_locks_on_user_ids_lie_where_root_alone_may_write(root: Path) -> None:
+    """Not in /var/tmp, where anybody may have made their folder first and kept every run from an id."""
+    with workspace(root, "r-1", UIDS) as place:
+        held = [
+            os.readlink(f"/proc/self/fd/{fd}")
+            for fd in os.listdir("/proc/self/fd")
+            if fd.isdigit() and int(fd) > 2 and os.path.exists(f"/proc/self/fd/{fd}")
+        ]
+        (lock,) = [Path(path) for path in held if Path(path).name == str(place.uid)]
+        for folder in lock.parents:
+            found = folder.stat()
+            assert found.st_uid == 0 and not found.st_mode & 0o022, folder
+
+
 def test_an_ordinary_user_lends_none(as_ordinary_user: OrdinaryUser, open_folder: Path) -> None:
     """Its runs share its user id, and the place works the same."""
     code = (
