@@ -1,5 +1,6 @@
 """What must happen though nobody asks: settle lost runs, ring bells that were not heard, clear up orphan workspaces."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -29,11 +30,10 @@ def clear_orphans(root: Path) -> int:
     """End what is left of runs whose worker, zygote and supervisor died together, and remove their places."""
     cleared = 0
     for place in workspace.orphans(root):
-        try:
-            owner = os.lstat(place).st_uid
-        except FileNotFoundError:
+        if not os.path.lexists(place):
             continue
-        if owner == os.geteuid():
+        owner = _owner(place)
+        if owner is None or owner == os.geteuid():
             clearing.clear_orphan(place, None)
         else:
             # The id may have been lent to another run since; only while it is held here is all that has it an orphan.
@@ -41,3 +41,11 @@ def clear_orphans(root: Path) -> int:
                 clearing.clear_orphan(place, owner if ours else None)
         cleared += 1
     return cleared
+
+
+def _owner(place: Path) -> int | None:
+    """The user id that was lent to the run; its folders have it, and what holds them has not."""
+    for folder in ("home", "tmp", "output"):
+        with contextlib.suppress(OSError):
+            return os.lstat(place / folder).st_uid
+    return None
