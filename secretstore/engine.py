@@ -13,7 +13,6 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from secretstore.errors import DatabaseDriverMissing, DatabaseUnreachable
-from secretstore.settings import ensure_home
 
 BUSY_SECONDS = 30
 """How long a writer waits for SQLite's one write lock before it gives up."""
@@ -61,7 +60,7 @@ def _sqlite(address: URL) -> Engine:
     def _make_file(*_: Any) -> None:
         # Made by us, as SQLite would let the umask decide; its -wal and -shm files copy the mode.
         try:
-            ensure_home(file.parent)
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Only where there is none: to close a descriptor of a database that this process has open would drop
             # SQLite's locks on it (POSIX has them per process), and another process's last close would then delete
             # the write-ahead log under us. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks

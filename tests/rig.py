@@ -382,7 +382,8 @@ def rig(**options: Any) -> Iterator[Rig]:
 def job_python() -> str:
     """A Python for the runs that is not the one of the tests, and that every user may start."""
     for candidate in ("/usr/bin/python3", "/usr/local/bin/python3"):
-        if os.access(candidate, os.X_OK) and Path(candidate).resolve() != Path(sys.executable).resolve():
+        other = sys.prefix != sys.base_prefix or Path(candidate).resolve() != Path(sys.executable).resolve()
+        if os.access(candidate, os.X_OK) and other:
             return candidate
     from executor.source import choose_interpreter
 
