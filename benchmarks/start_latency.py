@@ -28,8 +28,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from secretstore.vault import EnvironmentView
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -130,7 +134,7 @@ class Sealrun:
         self.db = open_database(self._settings)
         self._app = make_app(self._settings)
         self._job, self._python = job, python
-        self._known: dict[int, object] = {}
+        self._known: dict[int, EnvironmentView] = {}
         self.submitted: dict[int, list[str]] = {}
 
     def submit(self, values: dict[str, str]) -> float:
@@ -177,7 +181,7 @@ class Sealrun:
         )
         return submit(self.db, self._app, spec, "bench").run_id
 
-    def _environment(self, values: dict[str, str]):  # type: ignore[no-untyped-def]
+    def _environment(self, values: dict[str, str]) -> "EnvironmentView":
         """One project per number of secrets, made before the clock starts (see `warm`)."""
         from executor.key_birth import birth
         from secretstore import local_keys, vault
@@ -195,7 +199,7 @@ class Sealrun:
         return self._known[len(values)]
 
 
-def _latency(subjects: dict, runs: int) -> None:  # type: ignore[type-arg]
+def _latency(subjects: dict[str, Any], runs: int) -> None:
     print(f"\n{'secrets':>8} {'way':<8} {'p50 ms':>8} {'p95 ms':>8} {'p50 / naive':>12}")
     for count in (0, 10, 100):
         values = _values(count)
@@ -213,7 +217,7 @@ def _latency(subjects: dict, runs: int) -> None:  # type: ignore[type-arg]
             print(f"{count:>8} {name:<8} {middle:>8.1f} {p95:>8.1f} {middle / base:>12.2f}")
 
 
-def _throughput(subjects: dict, count: int) -> None:  # type: ignore[type-arg]
+def _throughput(subjects: dict[str, Any], count: int) -> None:
     values = _values(10)
     rates: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(3):
@@ -261,7 +265,7 @@ def _values(count: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _subjects(job: Path, place: Path) -> Iterator[dict]:  # type: ignore[type-arg]
+def _subjects(job: Path, place: Path) -> Iterator[dict[str, Any]]:
     from executor.embedded import broker, broker_address
     from executor.source import choose_interpreter
 

@@ -5,6 +5,8 @@ turned off: results, events, remote control (anyone on the broker could stop wor
 """
 
 import contextlib
+import os
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,8 +128,11 @@ def _fatal() -> Iterator[None]:
     """Celery logs what a signal's handler raises and goes on: a worker that can do nothing would seem alive."""
     try:
         yield
-    except Exception as error:
-        raise SystemExit(f"sealrun: the worker did not start: {type(error).__name__}: {error}") from error
+    except Exception as error:  # noqa: BLE001  # the worker ends with it
+        # A driver's words may quote the address it was given, and its password; the kind and the place do not.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+        raise SystemExit(f"sealrun: the worker did not start: {type(error).__name__} in {where}") from None
 
 
 def _serves_us(worker: Any) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from celery import Celery, signals
 from kombu import Connection, Exchange, Queue
 
-from executor import submit
+from executor import celery_app, submit
 from executor.celery_app import QUEUE, Consumer, install, make_app
 from executor.settings import Settings, read_settings
 from executor.tasks import TASK
@@ -276,3 +276,13 @@ def test_our_queue_is_declared_as_celery_would(ringing: Celery) -> None:
     assert queue.exchange == Exchange("") or queue.exchange.name in ("", "sealrun")
     with Connection(ringing.conf.broker_url) as connection:
         assert connection.transport.driver_type == "redis"
+
+
+def test_what_a_worker_did_not_foresee_ends_it_without_its_text() -> None:
+    """I10: the words of a foreign exception may hold a broker's or a database's password; its kind and place do not."""
+    with pytest.raises(SystemExit) as end, celery_app._fatal():
+        raise ConnectionError("redis://:hunter2-prod-key@broker")
+    said = str(end.value)
+    assert "hunter2" not in said
+    assert "ConnectionError in test_celery_app.py, line " in said
+    assert end.value.__cause__ is None and end.value.__suppress_context__
