@@ -19,7 +19,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -176,7 +175,7 @@ class Sealrun:
             environment=place.name,
             target={"kind": "file", "path": self._job.name, "argv": []},
             source_root=str(self._job.parent),
-            host=socket.gethostname(),
+            host=self._settings.host,
             python=self._python,
         )
         return submit(self.db, self._app, spec, "bench").run_id
@@ -185,6 +184,7 @@ class Sealrun:
         """One project per number of secrets, made before the clock starts (see `warm`)."""
         from executor.key_birth import birth
         from secretstore import local_keys, vault
+        from secretstore.pins import Pins
 
         if len(values) not in self._known:
             actor = vault.Actor("bench", "bench")
@@ -193,8 +193,9 @@ class Sealrun:
                 local_keys.create_local_key(key)
             name = f"bench-{len(values)}-{secrets.token_hex(3)}"
             vault.create_project(self.db, name, actor=actor, birth=birth(self._settings))
+            pins = Pins(self._settings.store.home / "known_keys", self.db.url_shown)
             for secret, value in values.items():
-                vault.put(self.db, name, "default", secret, value.encode(), actor=actor)
+                vault.put(self.db, name, "default", secret, value.encode(), actor=actor, pins=pins)
             self._known[len(values)] = vault.get_environment(self.db, name, "default")
         return self._known[len(values)]
 
@@ -233,13 +234,14 @@ def _phases(subject: Sealrun) -> None:
     """Where a run's time goes, from the moments its rows hold; medians over the latency series with ten secrets."""
     from sqlmodel import select
 
-    from executor.models import Attempt, LogChunk, Run
+    from executor.models import Attempt, LogChunk, Receipt, Run
 
     parts: dict[str, list[float]] = {}
     with subject.db.reading() as session:
         for run_id in subject.submitted[10]:
             run = session.get(Run, run_id)
             attempt = session.get(Attempt, (run_id, 1))
+            receipt = session.get(Receipt, (run_id, 1, "run"))
             first = session.exec(select(LogChunk).where(LogChunk.run_id == run_id)).first()
             assert run and attempt and first and attempt.started_at and run.finished_at
             stamp = float(first.data.split()[0])
@@ -249,9 +251,9 @@ def _phases(subject: Sealrun) -> None:
                 ("gate to first line (open, mask, start)", attempt.started_at.timestamp(), stamp),
                 ("first line to outcome committed", stamp, run.finished_at.timestamp()),
             ]
-            if attempt.opened_at:
+            if receipt and receipt.opened_at:
                 moments.append(
-                    ("  of it: gate to opened", attempt.started_at.timestamp(), attempt.opened_at.timestamp())
+                    ("  of it: gate to opened", attempt.started_at.timestamp(), receipt.opened_at.timestamp())
                 )
             for name, begin, end in moments:
                 parts.setdefault(name, []).append((end - begin) * 1000)

@@ -16,10 +16,8 @@ from kombu.entity import Queue
 
 from executor.embedded import broker_address
 from executor.errors import WrongPool
-from executor.settings import Settings, read_here
+from executor.settings import QUEUE, Settings, read_here
 from executor.tasks import TASK, register
-
-QUEUE = "sealrun"
 
 
 class Consumer(celery_consumer.Consumer):  # type: ignore[misc]  # Celery ships no types

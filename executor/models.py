@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import JSON, Column, Index, LargeBinary, MetaData, Text
+from sqlalchemy import JSON, BigInteger, Column, Index, LargeBinary, MetaData, Text, text
 from sqlmodel import Field, SQLModel
 
 from secretstore.database import UtcDateTime
@@ -23,6 +23,11 @@ class Table(SQLModel):
     metadata = metadata
 
 
+def _partial(name: str, column: str, *, where: str) -> Index:
+    """An index of the rows alone that a condition is true of."""
+    return Index(name, column, postgresql_where=text(where), sqlite_where=text(where))
+
+
 class Run(Table, table=True):
     """One accepted piece of work. `pending` with a lease means claimed: before the gate."""
 
@@ -30,6 +35,12 @@ class Run(Table, table=True):
     __table_args__ = (
         Index("executor_run_waiting", "state", "queue"),
         Index("executor_run_by_project", "project_id", "created_at"),
+        Index("executor_run_idempotency", "project_id", "idempotency_key", unique=True),
+        Index("executor_run_by_bundle", "project_id", "bundle"),
+        # Small ones, for what is asked every second: who holds leases of a project, and which retries are due.
+        _partial("executor_run_leased", "project_id", where="lease_owner IS NOT NULL"),
+        _partial("executor_run_delayed", "not_before", where="not_before IS NOT NULL"),
+        _partial("executor_run_finished", "finished_at", where="finished_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, default_factory=new_id)
@@ -39,14 +50,27 @@ class Run(Table, table=True):
     environment: str
     target: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     source_root: str
+    bundle: str | None = None
+    source_commit: str | None = None
+    source_dirty: bool | None = None
     python: str | None = None
+    python_version: str | None = None
+    requirements: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    setup_secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     variables: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON))
     timeout: float | None = None
     queue: str
-    host: str
+    queue_timeout: float | None = None
+    host: str | None = None
     rung_min: str | None = None
-    retry_when_lost: bool = False
+    network: str = "full"
+    retries: int = 0
+    retry_on: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    retried: int = 0
+    retry_of: str | None = None
+    not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    idempotency_key: str | None = None
     state: str = Field(default="pending")
     reason: str | None = None
     message: str | None = Field(default=None, sa_column=Column(Text))
@@ -65,7 +89,7 @@ class Run(Table, table=True):
 
 
 class Attempt(Table, table=True):
-    """One claim of a run, its outcome and the head of its receipt."""
+    """One claim of a run, its outcome, and under which isolation it ran."""
 
     __tablename__ = "executor_attempt"
 
@@ -78,28 +102,57 @@ class Attempt(Table, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     state: str = "claimed"
     reason: str | None = None
+    message: str | None = Field(default=None, sa_column=Column(Text))
     exit_code: int | None = None
     signal: int | None = None
     rung: str | None = None
     controls: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    receipt: str = "none"
-    opened_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    dropped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    packages: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    metrics: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
-class ReceiptSecret(Table, table=True):
-    """Which version of which secret an attempt was given, written before it was opened."""
+class Receipt(Table, table=True):
+    """What one phase of an attempt was given, written as `opening` before anything is opened.
 
-    __tablename__ = "executor_receipt_secret"
-    __table_args__ = (Index("executor_receipt_by_secret", "secret_id", "version"),)
+    It is `closed` once it is known whether the secrets were opened, and that the processes that held them are gone.
+    """
+
+    __tablename__ = "executor_receipt"
 
     run_id: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
+    phase: str = Field(primary_key=True, default="run")
+    status: str = "opening"
+    environment_id: str
+    generation: int
+    fingerprint: str | None = None
+    key_service: str | None = None
+    secrets: int
+    opening_at: datetime = Field(sa_type=UtcDateTime)
+    opened_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    dropped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reason: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class ReceiptSecret(Table, table=True):
+    """Which version of which secret a phase was given, when, and since when it was expired, if it was."""
+
+    __tablename__ = "executor_receipt_secret"
+    __table_args__ = (
+        Index("executor_receipt_by_secret", "secret_id", "version", "given_at"),
+        Index("executor_receipt_last_use", "secret_id", "given_at"),
+    )
+
+    run_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    phase: str = Field(primary_key=True, default="run")
     secret_id: str = Field(primary_key=True)
     name: str
     version: int
     channel: str
     alias: str | None = None
+    given_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class LogChunk(Table, table=True):
@@ -125,6 +178,59 @@ class Result(Table, table=True):
     result: Any = Field(default=None, sa_column=Column(JSON))
     note: str | None = Field(default=None, sa_column=Column(Text))
     problem: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+
+class Sample(Table, table=True):
+    """What the processes of an attempt used up to a moment: CPU seconds in sum, bytes of memory then."""
+
+    __tablename__ = "executor_sample"
+
+    run_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    sequence: int = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    cpu_seconds: float
+    memory_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class Metric(Table, table=True):
+    """A number that a run reported itself; its name, unit and labels are masked."""
+
+    __tablename__ = "executor_metric"
+
+    run_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    sequence: int = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    name: str
+    value: float
+    unit: str | None = None
+    labels: dict[str, str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+
+
+class SourceBundle(Table, table=True):
+    """A source root as it was uploaded, once per project and content; `digest` is its SHA-256, `size` in bytes."""
+
+    __tablename__ = "executor_source_bundle"
+
+    project_id: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    files: int
+    complete: bool = False
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    used_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class SourceBundleChunk(Table, table=True):
+    """The bytes of a bundle in pieces."""
+
+    __tablename__ = "executor_source_bundle_chunk"
+
+    project_id: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    sequence: int = Field(primary_key=True)
+    data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
 class Output(Table, table=True):
@@ -162,6 +268,9 @@ class Worker(Table, table=True):
     pid: int
     queues: str
     rung: str
+    networks: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    pythons: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    places: list[str] = Field(sa_column=Column(JSON, nullable=False))
     slots: int
     started_at: datetime = Field(sa_type=UtcDateTime)
     seen_at: datetime = Field(sa_type=UtcDateTime)

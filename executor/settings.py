@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from secretstore.errors import NameRefused
+from secretstore.naming import check_environment_name, check_project_name
 from secretstore.settings import (
     STORE_SETTINGS,
     Setting,
@@ -15,8 +18,12 @@ from secretstore.settings import (
     Unacceptable,
     absolute_path,
     parse_store_settings,
+    printable_name,
     whole_number,
 )
+
+QUEUE = "sealrun"
+"""Where runs wait for a worker, and what every worker serves that is told nothing else."""
 
 BROKER_URL = Setting(
     "SEALRUN_BROKER_URL",
@@ -27,6 +34,14 @@ BROKER_URL = Setting(
 )
 PROJECT = Setting("SEALRUN_PROJECT", "none", "name", "the project where -p is not given")
 ENVIRONMENT = Setting("SEALRUN_ENV", "default", "name", "the environment where -e is not given")
+HOST = Setting(
+    "SEALRUN_HOST",
+    "this machine's host name",
+    "name",
+    "the name of this machine, or of a group of machines that see the same files at the same paths; a run whose source "
+    "is not uploaded is executed by a worker of the name it was submitted under. Where it is set, nothing is uploaded "
+    "unless that is asked for",
+)
 LEASE = Setting(
     "SEALRUN_LEASE_SECONDS",
     "30",
@@ -34,19 +49,80 @@ LEASE = Setting(
     "how long a worker that hangs keeps its runs; renewed every third of it, and a run whose renewals stop is ended "
     "before it is over",
 )
+INT_GRACE = Setting(
+    "SEALRUN_INT_GRACE_SECONDS", "5", "seconds", "from INT to TERM when a run is cancelled; one out of time gets no INT"
+)
 TERM_GRACE = Setting(
     "SEALRUN_TERM_GRACE_SECONDS", "10", "seconds", "from TERM to KILL when a run is cancelled or out of time"
 )
 LOG_LIMIT = Setting(
-    "SEALRUN_LOG_LIMIT_MIB", "64", "MiB", "stdout and stderr kept per attempt; the rest is cut, and said"
+    "SEALRUN_LOG_LIMIT_MIB",
+    "64",
+    "MiB",
+    "stdout and stderr kept per attempt, an eighth of it for each in any case; the rest is left out, and said",
 )
-RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "a function's result, or a problem, as JSON")
+LOG_RATE = Setting(
+    "SEALRUN_LOG_RATE_MIB",
+    "8",
+    "MiB per second",
+    "of stdout, and of stderr, after a burst of four seconds' worth; what comes faster is left out, and said",
+)
+LOG_LINE = Setting("SEALRUN_LOG_LINE_KIB", "1024", "KiB", "kept of one line of output; its rest is left out, and said")
+RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "a function's result as JSON")
 OUTPUT_LIMIT = Setting("SEALRUN_OUTPUT_LIMIT_MIB", "64", "MiB", "files left in SEALRUN_OUTPUT_DIR, together")
+SOURCE_LIMIT = Setting(
+    "SEALRUN_SOURCE_LIMIT_MIB",
+    "64",
+    "MiB",
+    "the files of a source root that is uploaded, before compression; for submitters and workers",
+)
 WORKSPACES = Setting(
     "SEALRUN_WORKSPACES",
     "sealrun-runs-UID-HASH in /var/tmp, else the temporary folder",
     "path",
     "the runs' private folders; not beneath SEALRUN_HOME, which no run may reach into",
+)
+CACHE = Setting(
+    "SEALRUN_CACHE",
+    "sealrun-cache-UID-HASH in /var/tmp, else the temporary folder",
+    "path",
+    "a worker's copies of uploaded source and its built Python environments, read-only to runs; not beneath "
+    "SEALRUN_HOME, which no run may reach into",
+)
+CACHE_LIMIT = Setting(
+    "SEALRUN_CACHE_LIMIT_GIB",
+    "10",
+    "GiB",
+    "what a worker keeps there; what was not used for longest goes first, and what a run uses stays",
+)
+SERVES = Setting(
+    "SEALRUN_SERVES",
+    "*/*",
+    "list of PROJECT/ENV",
+    "which projects and environments a worker takes runs of, as in `shop/staging, data/*`",
+)
+QUEUE_TIMEOUT = Setting(
+    "SEALRUN_QUEUE_TIMEOUT_SECONDS",
+    "3600",
+    "seconds",
+    "a run that no worker could have taken for so long fails as `no_capable_worker`; read by submitters where "
+    "`--queue-timeout` is not given",
+)
+KEEP_RUNS = Setting(
+    "SEALRUN_KEEP_RUNS_DAYS",
+    "30",
+    "days",
+    "after so long a finished run is deleted with its logs, results and files, and its receipts stay; 0 keeps all",
+)
+SETUP_TIMEOUT = Setting(
+    "SEALRUN_SETUP_TIMEOUT_SECONDS", "900", "seconds", "how long building a run's own Python environment may take"
+)
+PACKAGE_INDEX = Setting(
+    "SEALRUN_PACKAGE_INDEX",
+    "uv's own, https://pypi.org/simple",
+    "URL",
+    "where packages for runs' own Python environments come from; a password for it is a secret of the environment, "
+    "given with --setup-secret",
 )
 RUN_UIDS = Setting(
     "SEALRUN_RUN_UIDS",
@@ -56,7 +132,9 @@ RUN_UIDS = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, PROJECT, ENVIRONMENT, LEASE, TERM_GRACE, LOG_LIMIT, RESULT_LIMIT, OUTPUT_LIMIT, WORKSPACES, RUN_UIDS,
+    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, INT_GRACE, TERM_GRACE, LOG_LIMIT, LOG_RATE, LOG_LINE,
+    RESULT_LIMIT, OUTPUT_LIMIT, SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
+    SERVES, QUEUE_TIMEOUT, KEEP_RUNS,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
 
@@ -69,18 +147,37 @@ class Settings:
     broker_url: str | None = field(repr=False)
     project: str | None
     environment: str | None
+    host: str
+    host_is_default: bool
     lease: int
+    int_grace: int
     term_grace: int
     log_bytes: int
+    log_rate: int
+    log_line: int
     result_bytes: int
     output_bytes: int
+    source_bytes: int
     workspaces: Path
+    cache: Path
+    cache_bytes: int
+    setup_timeout: int
+    package_index: str | None
     run_uids: range
+    serves: tuple[str, ...]
+    queue_timeout: int
+    keep_runs: int
 
     @property
     def embedded(self) -> bool:
         """Nothing is configured: one machine, its own broker and a SQLite file."""
         return self.broker_url is None and self.store.database_is_default
+
+    @property
+    def workers_see_files(self) -> bool:
+        """Whether every worker that can take a run sees this machine's files: it is on it, or in a group that does."""
+        on_this_machine = self.broker_url is None or self.store.database_url.startswith("sqlite:")
+        return on_this_machine or not self.host_is_default
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -97,16 +194,30 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         broker_url=reading.value(BROKER_URL, _broker_url, None),
         project=reading.value(PROJECT, str, None),
         environment=reading.value(ENVIRONMENT, str, None),
+        host=reading.value(HOST, printable_name, socket.gethostname()),
+        host_is_default=HOST.name not in environ,
         lease=reading.value(LEASE, number(3, 3600), 30),
+        int_grace=reading.value(INT_GRACE, number(0, 3600), 5),
         term_grace=reading.value(TERM_GRACE, number(0, 3600), 10),
         log_bytes=reading.value(LOG_LIMIT, number(1, 4096), 64) << 20,
+        log_rate=reading.value(LOG_RATE, number(1, 4096), 8) << 20,
+        log_line=reading.value(LOG_LINE, number(1, 1 << 20), 1024) << 10,
         result_bytes=reading.value(RESULT_LIMIT, number(1, 32768), 1024) << 10,
         output_bytes=reading.value(OUTPUT_LIMIT, number(0, 4096), 64) << 20,
-        workspaces=reading.value(WORKSPACES, absolute_path, _default_workspaces(store.home)),
+        source_bytes=reading.value(SOURCE_LIMIT, number(1, 1024), 64) << 20,
+        workspaces=reading.value(WORKSPACES, absolute_path, _default_folder("runs", store.home)),
+        cache=reading.value(CACHE, absolute_path, _default_folder("cache", store.home)),
+        cache_bytes=reading.value(CACHE_LIMIT, number(1, 1 << 16), 10) << 30,
+        setup_timeout=reading.value(SETUP_TIMEOUT, number(1, 86400), 900),
+        package_index=reading.value(PACKAGE_INDEX, _package_index, None),
         run_uids=reading.value(RUN_UIDS, _uids, range(60706, 61184)),
+        serves=reading.value(SERVES, _places, ("*/*",)),
+        queue_timeout=reading.value(QUEUE_TIMEOUT, number(1, 30 * 86400), 3600),
+        keep_runs=reading.value(KEEP_RUNS, number(0, 36500), 30) * 86400,
     )
-    if settings.workspaces.resolve().is_relative_to(store.home.resolve()):
-        reading.problems.append(f"{WORKSPACES.name} lies beneath SEALRUN_HOME, which no run may reach into")
+    for setting, folder in ((WORKSPACES, settings.workspaces), (CACHE, settings.cache)):
+        if folder.resolve().is_relative_to(store.home.resolve()):
+            reading.problems.append(f"{setting.name} lies beneath SEALRUN_HOME, which no run may reach into")
     reading.finish()
     return settings
 
@@ -123,6 +234,15 @@ def _broker_url(text: str) -> str:
     return text
 
 
+def _package_index(text: str) -> str:
+    scheme, mark, rest = text.partition("://")
+    if not mark or scheme not in ("http", "https"):
+        raise Unacceptable("is no URL of a package index: https://…")
+    if "@" in rest.partition("/")[0]:
+        raise Unacceptable("has a user or a password in it: seal that as a secret, and give it with --setup-secret")
+    return text
+
+
 def _uids(text: str) -> range:
     first, dash, last = text.partition("-")
     if not all(end.isascii() and end.isdigit() and len(end) <= 10 for end in ([first, last] if dash else [first])):
@@ -133,9 +253,23 @@ def _uids(text: str) -> range:
     return range(low, high + 1)
 
 
-def _default_workspaces(home: Path) -> Path:
+def _places(text: str) -> tuple[str, ...]:
+    places = tuple(dict.fromkeys(place.strip() for place in text.split(",")))
+    try:
+        for place in places:
+            project, slash, environment = place.partition("/")
+            if project != "*":
+                check_project_name(project)
+            if environment != "*" or not slash:
+                check_environment_name(environment)
+    except NameRefused:
+        raise Unacceptable("is not a list of PROJECT/ENV, as in shop/staging, data/*") from None
+    return places
+
+
+def _default_folder(kind: str, home: Path) -> Path:
     # /var/tmp is a disk where /tmp may be memory; both are writable for everybody, so `prepare_root` checks the owner.
     # One folder per SEALRUN_HOME: a janitor clears what no worker of its own home holds.
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:8]
     parent = "/var/tmp" if os.access("/var/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
-    return Path(parent) / f"sealrun-runs-{os.geteuid()}-{name}"
+    return Path(parent) / f"sealrun-{kind}-{os.geteuid()}-{name}"

@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from executor.models import Run
 from executor.supervisor.environment import base_environment
 from executor.supervisor.sandbox import users_home
 from executor.supervisor.workspace import Workspace
+from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
 _MARKS = (PROJECT_FILE, "pyproject.toml")
@@ -29,6 +30,10 @@ class ProjectFile:
 
     project: str | None = None
     environment: str | None = None
+    pins: Mapping[str, Pin] = field(default_factory=dict, repr=False)
+    """Key pairs of the project's environments, which must be these or follow from them."""
+    dependencies: tuple[str, ...] | None = None
+    """What a run's own Python environment is built of, in the place of what the folder's other files say."""
 
 
 def source_root(folder: Path, path: str | None) -> Path:
@@ -83,7 +88,7 @@ def project_file(folder: Path) -> ProjectFile:
     return ProjectFile()
 
 
-def choose_interpreter(root: Path, wanted: str | None, search_path: str) -> str:
+def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) -> str:
     """The run's interpreter: `wanted`, else the source root's `.venv`, else `python3` on the submitter's PATH.
 
     Never sealrun's own: its packages are no part of a run.
@@ -98,16 +103,21 @@ def choose_interpreter(root: Path, wanted: str | None, search_path: str) -> str:
         if not _is_program(path):
             raise InterpreterMissing(why=f"{wanted} is not an executable file")
         return str(path.absolute())
-    own = root / ".venv/bin/python"
-    if own.exists() and not _is_ours(own):
+    if root is not None and (own := own_environment(root)) is not None:
         return str(own)
     for entry in search_path.split(os.pathsep):
         candidate = Path(entry).absolute() / "python3"
         if entry and _is_program(candidate):
-            found = candidate if _is_binary(candidate) else _behind(candidate)
+            found = candidate if is_binary(candidate) else _behind(candidate)
             if found is not None and not _is_ours(found):
                 return str(found)
     raise InterpreterMissing(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
+
+
+def own_environment(root: Path) -> Path | None:
+    """The interpreter of the source root's `.venv`, where it has one that is not sealrun's."""
+    own = root / ".venv/bin/python"
+    return own if own.exists() and not _is_ours(own) else None
 
 
 def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
@@ -135,11 +145,8 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
     return path, [part for part in parts if not part.is_relative_to("/usr")]
 
 
-def environment_for(run: Run, place: Workspace, python: Path) -> dict[str, str]:
-    """What every run finds in its environment."""
-    folders = _SYSTEM_PATH
-    if run.python is not None:
-        folders = f"{python.parent}:{folders}" if str(python.parent) not in folders.split(":") else folders
+def environment_for(run: Run, place: Workspace, python: Path | None) -> dict[str, str]:
+    """What every run finds in its environment; `python` is its interpreter, where it has one."""
     return base_environment(
         home=str(place.home),
         temporary=str(place.temporary),
@@ -147,8 +154,15 @@ def environment_for(run: Run, place: Workspace, python: Path) -> dict[str, str]:
         run_id=run.id,
         project=run.project,
         environment=run.environment,
-        search_path=folders,
+        search_path=search_path_of(python),
     )
+
+
+def search_path_of(python: Path | None) -> str:
+    """A run's PATH: the interpreter's folder, where it has one, before the system's."""
+    if python is None or str(python.parent) in _SYSTEM_PATH.split(":"):
+        return _SYSTEM_PATH
+    return f"{python.parent}:{_SYSTEM_PATH}"
 
 
 def _marked(folder: Path) -> Path | None:
@@ -174,13 +188,36 @@ def _toml(path: Path) -> dict[str, Any]:
 def _parsed(path: Path, table: Any) -> ProjectFile:
     if not isinstance(table, dict):
         raise SettingsFileBroken(path=path, why="tool.sealrun is not a table")
-    known = {"project", "environment"}
+    fields: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in known:
-            raise SettingsFileBroken(path=path, why=f"unknown key {key!r}; known are project and environment")
-        if not isinstance(value, str):
+        if key == "pins":
+            fields[key] = _pins(path, value)
+        elif key == "dependencies":
+            if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
+                raise SettingsFileBroken(path=path, why="dependencies is not a list of texts")
+            fields[key] = tuple(value)
+        elif key not in ("project", "environment"):
+            known = "project, environment, dependencies and pins"
+            raise SettingsFileBroken(path=path, why=f"unknown key {key!r}; known are {known}")
+        elif not isinstance(value, str):
             raise SettingsFileBroken(path=path, why=f"{key} is not text")
-    return ProjectFile(**table)
+        else:
+            fields[key] = value
+    if "pins" in fields and "project" not in fields:
+        raise SettingsFileBroken(path=path, why="there are pins, and no project that they are about")
+    return ProjectFile(**fields)
+
+
+def _pins(path: Path, table: Any) -> dict[str, Pin]:
+    if not isinstance(table, dict):
+        raise SettingsFileBroken(path=path, why="pins is not a table")
+    pins = {}
+    for environment, text in table.items():
+        try:
+            pins[environment] = Pin.parse(text if isinstance(text, str) else "")
+        except ValueError as why:
+            raise SettingsFileBroken(path=path, why=f"the pin of {environment!r} cannot be read: {why}") from None
+    return pins
 
 
 def _links(path: Path) -> Iterator[Path]:
@@ -251,7 +288,8 @@ def _is_program(path: Path) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
-def _is_binary(path: Path) -> bool:
+def is_binary(path: Path) -> bool:
+    """Whether a program is no script."""
     try:
         with open(path, "rb") as program:
             return program.read(2) != b"#!"
@@ -267,4 +305,4 @@ def _behind(shim: Path) -> Path | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = Path(asked.stdout.strip() or "/nonexistent")
-    return found if asked.returncode == 0 and _is_program(found) and _is_binary(found) else None
+    return found if asked.returncode == 0 and _is_program(found) and is_binary(found) else None

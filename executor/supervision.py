@@ -11,11 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from executor.errors import ZygoteFailed
 from executor.supervisor.wire import Receiver, read_all, readable
+from secretstore.keyring import KeyAccess
 
 _START_PATIENCE = 30.0
 _CODE = (
@@ -51,7 +52,14 @@ class Supervision:
 class Zygote:
     """The zygote process of this worker; started again should it die."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: KeyAccess | None = None) -> None:
+        """Nothing is started yet.
+
+        Args:
+            access: what openers will need to have ready beside what every zygote has; its credentials are left out.
+        """
+        ready = access and replace(access, credentials=None)
+        self._ready = b" " if ready is None else json.dumps(ready.to_json()).encode()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -93,21 +101,34 @@ class Zygote:
             status, status_write = os.pipe2(os.O_CLOEXEC)
             ending.callback(os.close, status)
             try:
-                self._request([theirs.fileno(), answering.fileno(), status_write])
+                self._request(b"pair", [theirs.fileno(), answering.fileno(), status_write])
             finally:
                 os.close(status_write)
                 theirs.close()
                 answering.close()
             yield Supervision(ours, asking, Receiver(ours), Receiver(asking), status)
 
-    def _request(self, fds: list[int]) -> None:
+    @contextlib.contextmanager
+    def resealer(self) -> Iterator[socket.socket]:
+        """The channel to a process for one rotation, which ends with the context.
+
+        Raises:
+            ZygoteFailed: it could not be reached, nor started again.
+        """
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self._request(b"reseal", [theirs.fileno()])
+            yield ours
+
+    def _request(self, what: bytes, fds: list[int]) -> None:
         with self._lock:
             for last in (False, True):
                 try:
                     if self._control is None:
                         self._start()
                     assert self._control is not None
-                    socket.send_fds(self._control, [b"pair"], fds)
+                    socket.send_fds(self._control, [what], fds)
                     return
                 except OSError as error:
                     self._control = None
@@ -127,8 +148,16 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 close_fds=True,
             )
-        if not readable(control.fileno(), _START_PATIENCE) or control.recv(16) != b"ready":
+            control.send(self._ready)
+        if not readable(control.fileno(), _START_PATIENCE) or not _is_ready(control):
             process.kill()
             process.wait()
             raise ZygoteFailed(why=f"exit status {process.returncode} before it was ready")
         self._process, self._control = process, control
+
+
+def _is_ready(control: socket.socket) -> bool:
+    try:
+        return control.recv(16) == b"ready"
+    except ConnectionResetError:
+        return False

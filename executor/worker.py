@@ -6,35 +6,69 @@ import logging
 import os
 import platform
 import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 from sqlmodel import col, select
 
-from executor import janitor, runs, workers
+from executor import cache, interpreters, janitor, notices, runs, workers
+from executor.bench import Bench
 from executor.database import open_database
-from executor.dispatch import Bench, dispatch
+from executor.dispatch import dispatch
 from executor.embedded import broker
 from executor.errors import ExecutorError, WorkerUnsupported
+from executor.key_access import empty_environment, key_access
 from executor.models import Run
 from executor.runs import Offer
 from executor.settings import Settings
+from executor.source import interpreter_paths
 from executor.supervision import Zygote
 from executor.supervisor import kernel, sandbox
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
-from secretstore.errors import SecretStoreError
+from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.vault import Actor
 
 logger = logging.getLogger("sealrun")
 
-_PULSE = 0.5  # seconds between two looks for cancellations
+_PULSE = 0.5  # seconds between two looks at what is due
+_LOOK = 1.0  # seconds between two looks for cancellations and retries
 _JANITOR = 2.0
 _ORPHANS = 30.0
+_PAST = 60.0
+
+
+@dataclass
+class Duty:
+    """Something to be done every so many seconds; `due` is when, by the monotonic clock."""
+
+    name: str
+    do: Callable[[], object]
+    every: float
+    due: float = 0.0
+
+
+def perform(duties: Sequence[Duty]) -> None:
+    """Do what is due. What fails, whatever for, keeps nothing else from being done, nor itself the next time."""
+    for duty in duties:
+        if time.monotonic() < duty.due:
+            continue
+        try:
+            duty.do()
+        except (DatabaseUnreachable, DatabaseBusy) as error:
+            logger.warning("%s", error)
+            return  # it is the same for the others, and for this one at the next look
+        except SecretStoreError as error:
+            logger.warning("%s: %s", duty.name, error)
+        except Exception:
+            # Nothing in this process has seen a value, so its log may have the whole of it.
+            logger.exception("%s: unforeseen", duty.name)
+        duty.due = time.monotonic() + duty.every
 
 
 class WorkerLife:
@@ -48,7 +82,8 @@ class WorkerLife:
         self._bench: Bench | None = None
         self._id: str | None = None
         self._pulse: threading.Thread | None = None
-        self._idle_since = time.monotonic()
+        self._pruning = threading.Thread()
+        self._idle_since = self._began = time.monotonic()
 
     def prepare(self) -> None:
         """Start what a run will need; a mistake ends the worker with a sentence."""
@@ -69,6 +104,8 @@ class WorkerLife:
         janitor.ring_again(bench.db, self._app, bench.offer, self._slots, unheard=0)
         self._pulse = threading.Thread(target=self._keep_watch, name="sealrun-pulse", daemon=True)
         self._pulse.start()
+        ear = (bench.db, self._settings, bench.stopping, self._hear)
+        threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
         logger.info(
             "ready: %s, rung %s, %d slots, queues %s",
             bench.offer.worker, bench.offer.rung, self._slots, ", ".join(bench.offer.queues),
@@ -87,7 +124,9 @@ class WorkerLife:
         """A bell has rung."""
         if self._bench is not None and not self._bench.stopping.is_set():
             logger.debug("bell for run %s", run_id)
-            dispatch(self._bench, run_id)
+            freed = dispatch(self._bench, run_id)
+            if freed is not None:
+                janitor.ring_next(self._bench.db, self._app, freed, self._bench.offer)
             self._idle_since = time.monotonic()
 
     def end(self) -> None:
@@ -100,29 +139,38 @@ class WorkerLife:
         if self._id is not None:
             with contextlib.suppress(SecretStoreError):
                 workers.leave(self._bench.db, self._id)
+                janitor.link_audit(self._bench.db)
         self._ending.close()
 
     def _prepare(self) -> None:
         if platform.system() != "Linux":
             raise WorkerUnsupported(system=platform.system())
         settings = self._settings
-        # Its environment holds the database's password: no process of the same user may read it from /proc.
+        # Its environment held passwords: no process of the same user may read them from /proc, nor root from now on.
         kernel.harden()
-        zygote = Zygote()
+        access = key_access(settings)
+        empty_environment(settings)
+        if settings.store.uses_kms and access.credentials is None:
+            logger.warning("no AWS credentials were found: until there are, runs with secrets fail")
+        zygote = Zygote(access if settings.store.uses_kms else None)
         zygote.start()
         self._ending.callback(zygote.stop)
         if settings.broker_url is None:
             self._ending.enter_context(broker(settings.store.home))
         db = open_database(settings)
         prepare_root(settings.workspaces)
+        cache.prepare(settings.cache)
         host = sandbox.probe()
+        pythons = interpreters.find(os.environ.get("PATH", os.defpath), sandbox.users_home(), _usable(settings, host))
         offer = Offer(
             worker=self._worker.hostname,
-            host=socket.gethostname(),
+            host=settings.host,
             queues=tuple(self._app.amqp.queues.consume_from),
             rung=host.rung,
+            places=settings.serves,
+            pythons=pythons.offered,
         )
-        self._bench = Bench(settings, db, zygote, host, offer, tuple(_forbidden(settings)))
+        self._bench = Bench(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons)
 
     @property
     def _slots(self) -> int:
@@ -131,25 +179,51 @@ class WorkerLife:
     def _keep_watch(self) -> None:
         bench = self._bench
         assert bench is not None and self._id is not None
-        beat_at = janitor_at = orphans_at = time.monotonic()
+        self._began = time.monotonic()
+        duties = self._duties(bench, self._id)
         while not bench.stopping.wait(_PULSE):
-            now = time.monotonic()
-            try:
-                self._look_for_cancellations(bench)
-                if now >= beat_at:
-                    workers.beat(bench.db, self._id)
-                    beat_at = now + workers.BEAT
-                if now >= janitor_at:
-                    janitor.settle_lost(bench.db)
-                    if len(bench.active) < self._slots:
-                        janitor.ring_again(bench.db, self._app, bench.offer, self._slots - len(bench.active))
-                    janitor_at = now + _JANITOR
-                if now >= orphans_at:
-                    janitor.clear_orphans(self._settings.workspaces)
-                    orphans_at = now + _ORPHANS
-            except SecretStoreError as error:
-                logger.warning("%s", error)
+            perform(duties)
             self._leave_when_idle(bench)
+
+    def _duties(self, bench: Bench, worker_id: str) -> list["Duty"]:
+        """What a worker does though nobody asks, in this order, and how often."""
+        db, actor = bench.db, Actor(self._settings.store.actor, "worker")
+        return [
+            Duty("look for cancellations", lambda: self._look_for_cancellations(bench), _LOOK),
+            Duty("ring for retries", lambda: janitor.ring_due(db, self._app), _LOOK),
+            Duty("beat", lambda: workers.beat(db, worker_id), workers.BEAT),
+            Duty("settle lost runs", lambda: janitor.settle_lost(db), _JANITOR),
+            Duty("link audit events", lambda: janitor.link_audit(db), _JANITOR),
+            Duty("end what nobody can take", lambda: self._end_unserved(bench), _JANITOR),
+            Duty("ring again", lambda: self._ring_again(bench), _JANITOR),
+            Duty("clear orphans", lambda: janitor.clear_orphans(self._settings.workspaces), _ORPHANS),
+            Duty("prune the cache", self._start_pruning, _ORPHANS),
+            Duty("destroy past keys", lambda: janitor.destroy_unused_keys(db, actor), _PAST),
+            Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs), _PAST),
+            Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
+        ]
+
+    def _ring_again(self, bench: Bench) -> None:
+        if len(bench.active) < self._slots:
+            janitor.ring_again(bench.db, self._app, bench.offer, self._slots - len(bench.active))
+
+    def _end_unserved(self, bench: Bench) -> None:
+        janitor.end_unserved(bench.db, self._settings.queue_timeout, watched=time.monotonic() - self._began)
+
+    def _start_pruning(self) -> None:
+        """In a thread of its own: to remove thousands of files takes longer than a cancellation may wait."""
+        if not self._pruning.is_alive():
+            task = (self._settings.cache, self._settings.cache_bytes)
+            self._pruning = threading.Thread(target=janitor.prune_cache, args=task, name="sealrun-prune", daemon=True)
+            self._pruning.start()
+
+    def _hear(self, run_id: str) -> None:
+        """Somebody says that a run was cancelled: if it is one of ours, look whether it was."""
+        bench = self._bench
+        assert bench is not None
+        if run_id in bench.active:
+            with contextlib.suppress(SecretStoreError):  # the next look finds it
+                self._look_for_cancellations(bench)
 
     def _look_for_cancellations(self, bench: Bench) -> None:
         """One query for all runs of this worker."""
@@ -184,7 +258,7 @@ class WorkerLife:
             return True
         fcntl.flock(lock, fcntl.LOCK_UN)
         try:
-            if not runs.unclaimed(bench.db, bench.offer, 0, 1):
+            if not runs.expected(bench.db, bench.offer):
                 return True
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, SecretStoreError):
@@ -192,11 +266,27 @@ class WorkerLife:
         return False
 
 
+def _usable(settings: Settings, host: sandbox.Host) -> Callable[[Path], bool]:
+    """Whether a run may be started with an interpreter, which may lie where only this worker's user gets to."""
+
+    uid = settings.run_uids.start if os.geteuid() == 0 else None
+
+    def usable(path: Path) -> bool:
+        try:
+            parts = interpreter_paths(str(path))[1]
+            anywhere = Path("/")
+            sandbox.view(host, source=anywhere, interpreter=parts, writable=[anywhere], uid=uid, forbidden=())
+        except (ExecutorError, SupervisorError, OSError):
+            return False
+        return True
+
+    return usable
+
+
 def _forbidden(settings: Settings) -> list[Path]:
     """What no run may read, even beneath a folder it may."""
-    paths = [settings.store.home, settings.workspaces]
-    if settings.store.keys.startswith("local:"):
-        paths.append(Path(settings.store.keys.removeprefix("local:")))
+    paths = [settings.store.home, settings.workspaces, settings.cache]
+    paths += settings.store.key_files
     if settings.store.database_url.startswith("sqlite:///"):
         file = Path(settings.store.database_url.removeprefix("sqlite:///"))
         paths += [file, Path(f"{file}-wal"), Path(f"{file}-shm")]

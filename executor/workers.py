@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import update
-from sqlmodel import col, select
+from sqlalchemy import select, update
+from sqlmodel import col
+from sqlmodel import select as select_one
 
 from executor.models import Worker, new_id
 from executor.runs import Offer
@@ -12,6 +13,14 @@ from secretstore.database import Database
 
 BEAT = 2.0  # seconds between two heartbeats
 SILENCE = 10.0  # seconds after which a worker is taken for dead
+
+_VIEWED = tuple(
+    col(field)
+    for field in (
+        Worker.name, Worker.host, Worker.pid, Worker.queues, Worker.rung, Worker.networks, Worker.pythons,
+        Worker.places, Worker.slots, Worker.seen_at,
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,16 +32,23 @@ class WorkerView:
     pid: int
     queues: tuple[str, ...]
     rung: str
+    networks: tuple[str, ...]
+    pythons: tuple[str, ...]
+    places: tuple[str, ...]
     slots: int
-    started_at: datetime
     seen_at: datetime
     alive: bool
+
+    @property
+    def offer(self) -> Offer:
+        """What it can give."""
+        return Offer(self.name, self.host, self.queues, self.rung, self.networks, self.pythons, self.places)
 
 
 def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
     """Enter a worker; returns the id its heartbeats carry."""
     with db.writing() as session:
-        now = session.exec(select(db.now())).one()
+        now = session.exec(select_one(db.now())).one()
         row = Worker(
             id=new_id(),
             name=offer.worker,
@@ -40,6 +56,9 @@ def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
             pid=pid,
             queues=",".join(offer.queues),
             rung=offer.rung,
+            networks=list(offer.networks),
+            pythons=list(offer.pythons),
+            places=list(offer.places),
             slots=slots,
             started_at=now,
             seen_at=now,
@@ -60,16 +79,33 @@ def leave(db: Database, worker_id: str) -> None:
         session.exec(update(Worker).where(col(Worker.id) == worker_id).values(stopped_at=db.now()))
 
 
-def list_workers(db: Database, alive_only: bool = False) -> list[WorkerView]:
-    """Workers, the latest seen first."""
+def list_workers(db: Database, alive_only: bool = False, within: float | None = None) -> list[WorkerView]:
+    """Workers, the latest seen first: those that live, those seen within so many seconds, else the last hundred."""
     with db.reading() as session:
-        alive = (col(Worker.stopped_at).is_(None)) & (col(Worker.seen_at) > db.after(-SILENCE))
-        statement = select(Worker, alive).order_by(col(Worker.seen_at).desc())
-        rows = session.exec(statement.where(alive) if alive_only else statement.limit(100)).all()
+        # The database's clock wrote it: what lies ahead of that is no heartbeat.
+        lately = col(Worker.seen_at).between(db.after(-SILENCE), db.after(SILENCE))
+        alive = (col(Worker.stopped_at).is_(None)) & lately
+        statement = select(*_VIEWED, alive.label("lives")).order_by(col(Worker.seen_at).desc())
+        if alive_only:
+            statement = statement.where(alive)
+        elif within is not None:
+            statement = statement.where(col(Worker.seen_at).between(db.after(-within), db.after(SILENCE)))
+        else:
+            statement = statement.limit(100)
+        rows = session.execute(statement).all()
     return [
         WorkerView(
-            row.name, row.host, row.pid, tuple(row.queues.split(",")), row.rung, row.slots, row.started_at, row.seen_at,
-            bool(lives),
+            name=row.name,
+            host=row.host,
+            pid=row.pid,
+            queues=tuple(row.queues.split(",")),
+            rung=row.rung,
+            networks=tuple(row.networks),
+            pythons=tuple(row.pythons),
+            places=tuple(row.places),
+            slots=row.slots,
+            seen_at=row.seen_at,
+            alive=bool(row.lives),
         )
-        for row, lives in rows
-    ]  # fmt: skip
+        for row in rows
+    ]

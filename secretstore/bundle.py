@@ -2,10 +2,13 @@
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from secretstore.errors import BundleBroken
+from secretstore.keyring import KeyPlace
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class SealedItem:
     name: str
     version: int
     sealed: bytes = field(repr=False)
+    expires_at: datetime | None = None
+    """For the receipt; it does not travel."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +32,20 @@ class SealedBundle:
     environment: str
     environment_id: str
     generation: int
+    form: int
     fingerprint: str
     key_service: str
     wrapped: bytes = field(repr=False)
     items: tuple[SealedItem, ...]
 
+    @property
+    def place(self) -> KeyPlace:
+        """Where its key pair belongs."""
+        return KeyPlace(self.project, self.project_id, self.environment, self.environment_id)
+
     def to_json(self) -> str:
         """Returns the bundle as one line of JSON, its bytes in base64."""
-        items = [vars(item) | {"sealed": _text(item.sealed)} for item in self.items]
-        return json.dumps(vars(self) | {"wrapped": _text(self.wrapped), "items": items})
+        return json.dumps(vars(self) | {"wrapped": _text(self.wrapped), "items": items_to_json(self.items)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SealedBundle":
@@ -46,10 +56,24 @@ class SealedBundle:
         """
         try:
             fields = json.loads(text)
-            items = tuple(SealedItem(**_item(entry)) for entry in fields.pop("items"))
+            items = tuple(items_from_json(fields.pop("items")))
             return cls(**_checked(fields, _BUNDLE) | {"wrapped": _bytes(fields["wrapped"])}, items=items)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise BundleBroken from None
+
+
+def items_to_json(items: Iterable[SealedItem]) -> list[dict[str, Any]]:
+    """Returns items as JSON has them, their bytes in base64."""
+    return [{key: getattr(item, key) for key in _ITEM} | {"sealed": _text(item.sealed)} for item in items]
+
+
+def items_from_json(entries: Any) -> list[SealedItem]:
+    """Reads what `items_to_json` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: When a field is missing, surplus or of another type.
+    """
+    return [SealedItem(**_item(entry)) for entry in entries]
 
 
 _ITEM = {"secret_id": str, "name": str, "version": int, "sealed": str}
@@ -59,6 +83,7 @@ _BUNDLE = {
     "environment": str,
     "environment_id": str,
     "generation": int,
+    "form": int,
     "fingerprint": str,
     "key_service": str,
     "wrapped": str,

@@ -1,7 +1,7 @@
 """The database: where transactions begin and end, and whose clock decides."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from secretstore.timestamps import UtcDateTime, utc_now
 
 __all__ = ["HEAD", "Database", "UtcDateTime", "current", "migrate", "require_current", "upgrade", "utc_now"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision this version of the package needs."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _VERSION_TABLE = "secretstore_revision"
+
+_WIPE_PATIENCE = 1000  # milliseconds
 
 _SQLITE_FILE_ERRORS = (
     "SQLITE_CANTOPEN",
@@ -85,6 +87,21 @@ class Database:
             return literal(utc_now() + timedelta(seconds=seconds), UtcDateTime())
         clock = func.clock_timestamp() + literal(timedelta(seconds=seconds), Interval())
         return type_coerce(clock, UtcDateTime())
+
+    def wipe(self) -> None:
+        """Clears SQLite's write-ahead log of what was destroyed, unless a reader still needs it.
+
+        The database's own file is overwritten where something is deleted. PostgreSQL keeps what is deleted until it
+        vacuums, which is its own affair.
+        """
+        if self.dialect != "sqlite":
+            return
+        with self.named_errors(), closing(self.engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {_WIPE_PATIENCE}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+            cursor.close()
 
     def close(self) -> None:
         """Closes the connections that are not in use."""

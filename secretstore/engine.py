@@ -75,6 +75,8 @@ def _sqlite(address: URL) -> Engine:
         with closing(connection.cursor()) as cursor:
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA synchronous = FULL")
+            # What is destroyed, a key or a version, is written over with zeros.
+            cursor.execute("PRAGMA secure_delete = ON")
             if not _is_wal(cursor):
                 # Changing the journal mode ignores the busy timeout, so the processes take turns.
                 with _turn(file):

@@ -65,6 +65,10 @@ class UnknownSecret(SecretStoreError):
     mend = "store it: sealrun secret set {name} -p {project} -e {environment}"
 
 
+class RollbackRefused(SecretStoreError):
+    """secret "{name}" of {project}/{environment} cannot be rolled back: {why}"""
+
+
 class UnknownVariable(SecretStoreError):
     """no variable "{name}" in {project}/{environment}"""
 
@@ -81,6 +85,10 @@ class NameRefused(SecretStoreError):
 
 class ValueRefused(SecretStoreError):
     """the value of "{name}" is refused: {why}"""
+
+
+class ExpiryRefused(SecretStoreError):
+    """the expiry of "{name}" is refused: {why}"""
 
 
 # -- sealing
@@ -117,16 +125,49 @@ class KeyUnreadable(SecretStoreError):
     """a {kind} key is not in a form this version reads"""
 
 
+class KeyChanged(SecretStoreError):
+    """the key pair of {project}/{environment} is not the one known here: {why}. Nothing was sealed"""
+
+    mend = (
+        "ask who rotated it or made it anew, compare fingerprints with theirs (sealrun key list -p {project}), "
+        "and only then: sealrun key trust -p {project} -e {environment} FINGERPRINT"
+    )
+
+
+class KnownKeysUnusable(SecretStoreError):
+    """{path}, which remembers the key pairs of environments, cannot be used: {why}"""
+
+    mend = "mend it, or move it away and compare the fingerprints in sealrun key list with your colleagues'"
+
+
+class FingerprintWrong(SecretStoreError):
+    """{project}/{environment} has the key pair {found}, not {given}"""
+
+    mend = "nothing was recorded; ask who told you that fingerprint, and compare: sealrun key list -p {project}"
+
+
+class FingerprintTooShort(FingerprintWrong):
+    """{given} is too short to tell key pairs apart, and nothing was recorded"""
+
+    mend = "give the fingerprint you were told in full, or its first {least} digits or more"
+
+
+class RotationOvertaken(SecretStoreError):
+    """the key pair of {project}/{environment} was changed meanwhile, by another rotation or a deletion"""
+
+    mend = "nothing of this rotation counts; see: sealrun key list -p {project}"
+
+
 class KeyServiceUnknown(SecretStoreError):
     """SEALRUN_KEYS names no key service"""
 
-    mend = "give local:PATH, the path of a local key file"
+    mend = "give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"
 
 
-class KeyServiceUnavailable(SecretStoreError):
-    """the key service "{kind}" is not available in this version"""
+class KeyServiceNotListed(SecretStoreError):
+    """the private key was wrapped by {recorded}, and SEALRUN_KEYS lists no such key service"""
 
-    mend = "give local:PATH, the path of a local key file"
+    mend = "add that key service to SEALRUN_KEYS, behind a comma"
 
 
 class WrapBroken(SecretStoreError):
@@ -161,6 +202,136 @@ class KeyFileWrong(SecretStoreError):
     mend = "set SEALRUN_KEYS to the file of key {wanted}"
 
 
+# -- AWS KMS. What AWS says in words is never quoted, its error codes and request ids are.
+
+
+class KmsError(SecretStoreError):
+    """AWS KMS cannot do this"""
+
+
+class KmsLibraryMissing(KmsError):
+    """AWS KMS needs botocore, which is not installed"""
+
+    mend = "pip install 'sealrun[aws]'"
+
+
+class KmsCredentialsMissing(KmsError):
+    """there are no AWS credentials for {action} with the key {key}"""
+
+    mend = "give the process that asks a role, a profile or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
+
+class KmsCredentialsInvalid(KmsError):
+    """AWS does not accept the credentials for {action} with the key {key} ({answer})"""
+
+    mend = "check the access key, its secret and its session token; a clock that is wrong has the same effect"
+
+
+class KmsCredentialsExpired(KmsError):
+    """the AWS credentials for {action} with the key {key} have expired ({answer})"""
+
+    mend = "renew them and start again what was given them: only a role or a profile is renewed by itself"
+
+
+class KmsAccessDenied(KmsError):
+    """AWS denies {action} with the key {key} ({answer})"""
+
+    mend = "allow {action} in IAM and in the key's policy; docs/kms.md has both, with the conditions for one project"
+
+
+class KmsKeyDisabled(KmsError):
+    """the KMS key {key} is disabled, so that {action} is refused ({answer})"""
+
+    mend = "enable it: aws kms enable-key --key-id KEY"
+
+
+class KmsKeyUnusable(KmsError):
+    """the KMS key {key} is pending deletion or in another state that rules out {action} ({answer})"""
+
+    mend = "look at its state; aws kms cancel-key-deletion --key-id KEY while there is time, then enable it"
+
+
+class KmsKeyNotFound(KmsError):
+    """there is no KMS key {key} in {region}, so that {action} is refused ({answer})"""
+
+    mend = "check SEALRUN_KEYS and its region; what a deleted key has wrapped cannot be opened by anybody"
+
+
+class KmsKeyUnfit(KmsError):
+    """the KMS key {key} is not one for {action} ({answer})"""
+
+    mend = "use a symmetric key for encryption and decryption: aws kms create-key"
+
+
+class KmsKeyIncorrect(KmsError):
+    """the private key was wrapped under another KMS key than {key}, so that {action} is refused ({answer})"""
+
+    mend = "add the key that it was wrapped under to SEALRUN_KEYS by its ARN, behind a comma"
+
+
+class KmsThrottled(KmsError):
+    """AWS throttled {action} with the key {key} for {seconds} seconds ({answer})"""
+
+    mend = "raise the account's KMS request quota, start fewer runs at a time, or raise SEALRUN_KMS_TIMEOUT_SECONDS"
+
+
+class KmsFailing(KmsError):
+    """AWS KMS failed at {action} with the key {key} for {seconds} seconds ({answer})"""
+
+    mend = "try again; AWS's health page says whether KMS is disturbed"
+
+
+class KmsUnreachable(KmsError):
+    """AWS KMS at {endpoint} was not reached for {action} with the key {key} in {seconds} seconds: {why}"""
+
+    mend = "check the network between this machine and {endpoint}"
+
+
+class KmsSilent(KmsError):
+    """AWS KMS at {endpoint} gave no whole answer to {action} with the key {key} in {seconds} seconds"""
+
+    mend = "check the network between this machine and {endpoint}, or raise SEALRUN_KMS_TIMEOUT_SECONDS"
+
+
+class KmsUntrusted(KmsError):
+    """AWS KMS at {endpoint} was not asked for {action} with the key {key}: its certificate was not accepted"""
+
+    mend = "if a proxy of yours reads TLS, name its certificates in AWS_CA_BUNDLE"
+
+
+class KmsAnswerUnreadable(KmsError):
+    """what answered {action} with the key {key} at {endpoint} is no AWS KMS"""
+
+    mend = "check endpoint_url in SEALRUN_KEYS, and which proxy stands before {endpoint}"
+
+
+class KmsRefused(KmsError):
+    """AWS KMS refused {action} with the key {key} ({answer})"""
+
+    mend = "look the code up in the KMS API reference, and the request in CloudTrail"
+
+
+class KmsCertificatesMissing(KmsError):
+    """the certificates that AWS KMS is known by cannot be read from {path}"""
+
+    mend = "point AWS_CA_BUNDLE at a file of certificates in PEM form, or unset it"
+
+
+class KmsRegionsDiffer(KmsError):
+    """KMS moves a wrapped key within one region, and {source} and {destination} are in two"""
+
+    mend = "make a key pair under the other key instead: sealrun key rotate"
+
+
+# -- audit
+
+
+class ChainUnusable(SecretStoreError):
+    """the audit chain of project id {project_id} takes no further event: its last one is none that sealrun wrote"""
+
+    mend = "sealrun audit verify names it; ask who can write to the database"
+
+
 # -- database
 
 
@@ -174,6 +345,12 @@ class DatabaseBusy(SecretStoreError):
     """the database {url} stayed locked by another writer for {seconds} seconds"""
 
     mend = "look for a process that holds it open, such as a copy or a shell"
+
+
+class RowUnreadable(SecretStoreError):
+    """a row of the database has something that is no moment in the place of one: no sealrun wrote it"""
+
+    mend = "restore the database from a backup, and ask who can write to it"
 
 
 class DatabaseDriverMissing(SecretStoreError):

@@ -1,13 +1,16 @@
 """Key services wrap the private keys of environments, and are the only ones that can unwrap them."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from secretstore import sealing
-from secretstore.errors import KeyServiceUnavailable, KeyServiceUnknown
+from secretstore.aws_kms import AwsKms, Credentials, is_alias, key_id, prepare
+from secretstore.errors import KeyServiceNotListed, KeyServiceUnknown, SecretStoreError, WrapBroken
 from secretstore.local_keys import LocalKeys
+from secretstore.settings import KeySpec, key_specs
 
 
 class KeyService(Protocol):
@@ -27,43 +30,162 @@ class KeyService(Protocol):
         """Returns the same private key wrapped by `under`, for the same context."""
 
 
+_RECORDED = re.compile(r"(?:local|aws-kms):[A-Za-z0-9:/_-]{1,300}")
+
+FORM = 2
+"""The form of the key pairs that are made: form 1 cannot vouch for its successor, and its context has ids alone."""
+
+
+@dataclass(frozen=True)
+class KeyPlace:
+    """Where a key pair belongs: ids decide, names are what an IAM policy is readable by."""
+
+    project: str
+    project_id: str
+    environment: str
+    environment_id: str
+
+
 @dataclass(frozen=True)
 class WrappedKeyPair:
     """A key pair as it is stored: the public half in the open, the private half wrapped."""
 
+    form: int
     public_key: bytes = field(repr=False)
     fingerprint: str
     generation: int
     key_service: str
     wrapped: bytes = field(repr=False)
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as JSON has it, its bytes in hexadecimal."""
+        return vars(self) | {"public_key": self.public_key.hex(), "wrapped": self.wrapped.hex()}
 
-def key_service(spec: str) -> KeyService:
-    """Returns the key service a setting names.
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "WrappedKeyPair":
+        """Reads what `to_json` wrote."""
+        raw = {name: bytes.fromhex(document[name]) for name in ("public_key", "wrapped")}
+        return cls(**{**document, **raw})
+
+
+@dataclass(frozen=True)
+class KeyAccess:
+    """What a process needs to reach a key service. It travels to one-shot processes as JSON."""
+
+    keys: str
+    """What `StoreSettings.keys` says."""
+
+    timeout: float = 10.0
+    """Seconds that a call of AWS KMS may take as a whole."""
+
+    credentials: Credentials | None = field(default=None, repr=False)
+    """AWS's, as they are at this moment; None where none were found, or none are needed."""
+
+    network: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The way to AWS, if it is a special one: `ca_bundle`, and proxies by scheme, whose URLs may hold a password."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns it as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "KeyAccess":
+        """Reads what `to_json` wrote."""
+        credentials = document.get("credentials")
+        return cls(**{**document, "credentials": credentials and Credentials(**credentials)})
+
+
+def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
+    """Returns one of the key services that are accessed.
 
     Args:
-        spec: `local:PATH`, the path of a local key file.
+        access: What SEALRUN_KEYS lists, and the way there.
+        recorded: The `key_service` of a wrapped key pair, for the service that opens it. Without it, the first of the
+            list: the one that wraps what is made.
 
     Raises:
-        KeyServiceUnknown: When it names none; it is not quoted.
-        KeyServiceUnavailable: When this version has not got that kind of service.
+        KeyServiceUnknown: When none is named; what stands there is not quoted.
+        KeyServiceNotListed: When none of them can have wrapped that pair.
     """
-    kind, _, place = spec.partition(":")
-    if kind == "local" and place:
-        return LocalKeys(Path(place))
-    if kind == "aws-kms":
-        raise KeyServiceUnavailable(kind=kind)
-    raise KeyServiceUnknown
+    specs = _specs(access)
+    return _service(_opening(specs, recorded) if recorded is not None else specs[0], access)
 
 
-def generate_wrapped(service: KeyService, project_id: str, environment_id: str, generation: int) -> WrappedKeyPair:
+def opens(access: KeyAccess, recorded: str) -> bool:
+    """Returns whether one of the services may open what `recorded` wrapped, as far as can be told without asking it."""
+    try:
+        specs = _specs(access)
+        spec = _opening(specs, recorded)
+    except SecretStoreError:
+        return False
+    mark = recorded.partition(":")[2]
+    return _names(spec, recorded, mark) or (spec.kind == "aws-kms" and is_alias(spec.place))
+
+
+def warm_up(access: KeyAccess) -> None:
+    """Loads all that a call of AWS KMS needs, so that the forks of this process share it. Nothing is connected to.
+
+    Raises:
+        KmsLibraryMissing, KmsCertificatesMissing: When that is not possible here.
+    """
+    for spec in _specs(access):
+        if spec.kind == "aws-kms":
+            prepare(spec.region, spec.endpoint_url, access.network).rehearse()
+
+
+def _specs(access: KeyAccess) -> tuple[KeySpec, ...]:
+    try:
+        return key_specs(access.keys)
+    except (ValueError, TypeError):
+        raise KeyServiceUnknown from None
+
+
+def _service(spec: KeySpec, access: KeyAccess) -> "LocalKeys | AwsKms":
+    if spec.kind == "local":
+        return LocalKeys(Path(spec.place))
+    return AwsKms(
+        spec.place,
+        region=spec.region,
+        endpoint_url=spec.endpoint_url,
+        credentials=access.credentials,
+        timeout=access.timeout,
+        network=access.network,
+    )
+
+
+def _opening(specs: tuple[KeySpec, ...], recorded: str) -> KeySpec:
+    """The service that is recorded; where that cannot be told, one of its kind that may be it.
+
+    It is SEALRUN_KEYS that names the key, not the row: who writes to the database cannot bring a key of their own.
+    """
+    kind, _, mark = recorded.partition(":")
+    same = [spec for spec in specs if spec.kind == kind]
+    if not same:
+        known = recorded if _RECORDED.fullmatch(recorded) else "a key service of an unknown kind"
+        raise KeyServiceNotListed(recorded=known)
+    exact = [spec for spec in same if _names(spec, recorded, mark)]
+    aliases = [spec for spec in same if spec.kind == "aws-kms" and is_alias(spec.place)]
+    return (exact or aliases or same)[0]
+
+
+def _names(spec: KeySpec, recorded: str, mark: str) -> bool:
+    if spec.kind == "aws-kms":
+        return key_id(spec.place) == key_id(mark)
+    try:
+        return LocalKeys(Path(spec.place)).id == recorded
+    except SecretStoreError:
+        return False
+
+
+def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> WrappedKeyPair:
     """Makes an environment's key pair and wraps its private half.
 
     The private key is plaintext in this process until it ends: call this in a one-shot, hardened one only.
     """
     private = sealing.generate_private_key()
-    wrapped = service.wrap(private.to_bytes(), wrapping_context(project_id, environment_id, private.fingerprint))
+    wrapped = service.wrap(private.to_bytes(), wrapping_context(FORM, place, private.fingerprint))
     return WrappedKeyPair(
+        form=FORM,
         public_key=private.public_key().to_bytes(),
         fingerprint=private.fingerprint,
         generation=generation,
@@ -72,10 +194,53 @@ def generate_wrapped(service: KeyService, project_id: str, environment_id: str, 
     )
 
 
-def wrapping_context(project_id: str, environment_id: str, fingerprint: str) -> dict[str, str]:
-    """Returns what a wrapped key is bound to; with AWS KMS an IAM policy can test each of these."""
+def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> WrappedKeyPair | None:
+    """Returns a key pair with its private half wrapped by the first key service, None where that has wrapped it.
+
+    Between two keys of AWS KMS, KMS does it and the private key is not in the clear. Otherwise it is plaintext in this
+    process until that ends, is checked to be the pair's, and what a local key file wraps is opened again to see that
+    it opens: call this in a one-shot, hardened process only.
+
+    Raises:
+        KeyServiceNotListed: When none of the key services can have wrapped it.
+        WrapBroken: When it is not the private half of this pair.
+        SecretStoreError: When a key service cannot unwrap or wrap, and why.
+    """
+    if _names(_specs(access)[0], pair.key_service, pair.key_service.partition(":")[2]):
+        return None
+    old, new = key_service(access, pair.key_service), key_service(access)
+    context = wrapping_context(pair.form, place, pair.fingerprint)
+    if isinstance(old, AwsKms) and isinstance(new, AwsKms):
+        wrapped = old.rewrap(pair.wrapped, context, new)
+    else:
+        private = old.unwrap(pair.wrapped, context)
+        if sealing.PrivateKey.from_bytes(private).fingerprint != pair.fingerprint:
+            raise WrapBroken
+        wrapped = new.wrap(private, context)
+        if isinstance(new, LocalKeys) and new.unwrap(wrapped, context) != private:
+            raise WrapBroken
+    # An alias may have stood for the same key: which one it is, KMS has told only now.
+    return None if new.id == pair.key_service else replace(pair, key_service=new.id, wrapped=wrapped)
+
+
+def wrapping_context(form: int, place: KeyPlace, fingerprint: str) -> dict[str, str]:
+    """Returns what a wrapped key is bound to; with AWS KMS an IAM policy can test each of these.
+
+    Args:
+        form: The key pair's; pairs of form 1 are bound to ids without names.
+        place: Where the pair belongs.
+        fingerprint: Of its public key.
+    """
+    if form == 1:
+        return {
+            "sealrun:project": place.project_id,
+            "sealrun:environment": place.environment_id,
+            "sealrun:fingerprint": fingerprint,
+        }
     return {
-        "sealrun:project": project_id,
-        "sealrun:environment": environment_id,
+        "sealrun:project": place.project,
+        "sealrun:project-id": place.project_id,
+        "sealrun:environment": place.environment,
+        "sealrun:environment-id": place.environment_id,
         "sealrun:fingerprint": fingerprint,
     }

@@ -90,7 +90,11 @@ def create_local_key(path: Path) -> None:
         KeyFileExists: When there is one already.
         KeyFileUnsafe: When others can write to its folder.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        why = f"its folder cannot be made: {(problem.strerror or 'no reason given').lower()}"
+        raise KeyFileUnsafe(path=path, why=why) from None
     with _folder(path) as folder:
         unfinished = f".{path.name}.{os.urandom(8).hex()}"
         try:

@@ -3,10 +3,13 @@
 import secrets
 from datetime import datetime
 
-from sqlalchemy import Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from secretstore.timestamps import UtcDateTime, utc_now
+
+# SQLite counts by itself in columns of the type INTEGER alone.
+_COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def new_id() -> str:
@@ -38,12 +41,18 @@ class Environment(SQLModel, table=True):
     project_id: str = Field(foreign_key="secretstore_project.id", ondelete="CASCADE", max_length=32)
     name: str = Field(max_length=63)
     generation: int
+    queue: str | None = Field(default=None, max_length=63)
+    """Where its runs wait for a worker; None for the queue of every worker that is told nothing else."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
 
 
 class KeyPair(SQLModel, table=True):
-    """One generation of an environment's key pair, its private half wrapped by a key service."""
+    """One generation of an environment's key pair, its private half wrapped by a key service.
+
+    A generation above the environment's is one that a rotation prepares. One below it stays, its wrapped private
+    half destroyed once nothing uses it: its public half tells whether it vouched for its successor.
+    """
 
     __tablename__ = "secretstore_key_pair"
 
@@ -54,9 +63,13 @@ class KeyPair(SQLModel, table=True):
     public_key: bytes
     fingerprint: str = Field(max_length=64)
     key_service: str = Field(max_length=2048)
-    wrapped_private_key: bytes
+    form: int
+    wrapped_private_key: bytes | None
+    voucher: bytes | None = None
+    """The signature of the generation before it, see `secretstore.sealing.succession`."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
+    destroyed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Secret(SQLModel, table=True):
@@ -72,6 +85,7 @@ class Secret(SQLModel, table=True):
     current_version: int
     last_version: int
     maskable: bool
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
@@ -88,6 +102,7 @@ class SecretVersion(SQLModel, table=True):
     generation: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     sealed: bytes
     maskable: bool
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
 
@@ -125,3 +140,20 @@ class AuditEvent(SQLModel, table=True):
     outcome: str = Field(max_length=32)
     previous_hash: str = Field(max_length=64)
     hash: str = Field(max_length=64)
+
+
+class WaitingAuditEvent(SQLModel, table=True):
+    """An event that waits to be linked into its project's chain: runs write it without waiting for each other."""
+
+    __tablename__ = "secretstore_audit_waiting"
+
+    id: int | None = Field(default=None, sa_column=Column(_COUNTER, primary_key=True))
+    project_id: str = Field(max_length=32)
+    project: str = Field(max_length=63)
+    at: datetime = Field(sa_type=UtcDateTime)
+    actor: str = Field(max_length=255)
+    origin: str = Field(max_length=255)
+    action: str = Field(max_length=64)
+    subject: str = Field(max_length=512)
+    detail: str = Field(sa_type=Text)
+    outcome: str = Field(max_length=32)

@@ -12,6 +12,7 @@ RESERVED_PREFIX = "SEALRUN_"
 _KEY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -54,6 +55,22 @@ def check_environment_name(name: str) -> None:
     if not _ENVIRONMENT_NAME.fullmatch(name):
         why = "an environment name has 1 to 63 lower-case letters, digits, - and _, a letter or digit first"
         raise NameRefused(name=_shown(name), why=why)
+
+
+def check_queue_name(name: str) -> None:
+    """Refuses a queue's name that is not 1 to 63 letters, digits, `.`, `-` and `_`, a letter or digit first.
+
+    Raises:
+        NameRefused: When it is anything else.
+    """
+    if not _QUEUE_NAME.fullmatch(name):
+        why = "a queue's name has 1 to 63 letters, digits, ., - and _, a letter or digit first"
+        raise NameRefused(name=_shown(name), why=why)
+
+
+def has_form_of_name(text: str) -> bool:
+    """Whether a text could be the name of a secret or variable, refused or not; what could not is never shown."""
+    return _KEY_NAME.fullmatch(text) is not None
 
 
 def alias_for(name: str) -> str | None:

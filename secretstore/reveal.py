@@ -4,12 +4,12 @@ It is imported by the executor's opener, a process that hands the values over an
 It imports the standard library and `cryptography` only, so that the opener stays small.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from secretstore.bundle import SealedBundle, SealedItem
-from secretstore.errors import DoesNotOpen, SealBroken
-from secretstore.keyring import KeyService, wrapping_context
-from secretstore.sealing import Binding, PrivateKey, open_
+from secretstore.errors import DoesNotOpen, SealBroken, WrapBroken
+from secretstore.keyring import KeyPlace, KeyService, WrappedKeyPair, generate_wrapped, wrapping_context
+from secretstore.sealing import Binding, PrivateKey, PublicKey, open_, seal, succession
 
 
 def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedItem, bytes]]:
@@ -17,14 +17,68 @@ def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedIt
 
     Raises:
         SealBroken: When a value was altered, moved or swapped; it names project, environment and secret.
+        WrapBroken: When the private half is not the one of the bundle's fingerprint, which the receipt has.
         SecretStoreError: When the key service cannot unwrap the private key, and why.
     """
     if not bundle.items:
         return
-    context = wrapping_context(bundle.project_id, bundle.environment_id, bundle.fingerprint)
+    context = wrapping_context(bundle.form, bundle.place, bundle.fingerprint)
     private = PrivateKey.from_bytes(service.unwrap(bundle.wrapped, context))
+    if private.fingerprint != bundle.fingerprint:
+        raise WrapBroken
     for item in bundle.items:
         yield item, _open(private, bundle, item)
+
+
+class Resealer:
+    """Opens what is sealed to a key pair and seals it at once to the one that follows, which is made here.
+
+    The successor is never taken from outside: who can write to the database could have put a pair of theirs there.
+    """
+
+    def __init__(self, old: KeyService, new: KeyService, place: KeyPlace, pair: WrappedKeyPair) -> None:
+        """Unwraps the pair's private half, makes its successor and has the pair vouch for it.
+
+        Args:
+            old: The key service that unwraps the pair.
+            new: The one that wraps its successor; it may be the same.
+            place: Where the pair belongs.
+            pair: The pair to be followed.
+
+        Raises:
+            WrapBroken: When the private half is not the one of the pair's fingerprint.
+            SecretStoreError: When the key service cannot unwrap or wrap, and why.
+        """
+        context = wrapping_context(pair.form, place, pair.fingerprint)
+        self._private = PrivateKey.from_bytes(old.unwrap(pair.wrapped, context))
+        if self._private.fingerprint != pair.fingerprint:
+            raise WrapBroken
+        self._place = place
+        self.successor = generate_wrapped(new, place, pair.generation + 1)
+        self._public = PublicKey.from_bytes(self.successor.public_key)
+        self.voucher = self._private.vouch(
+            succession(
+                place.project_id,
+                place.environment_id,
+                pair.generation,
+                pair.fingerprint,
+                self.successor.generation,
+                self.successor.fingerprint,
+            )
+        )
+
+    def reseal(self, items: Iterable[SealedItem]) -> Iterator[bytes | None]:
+        """Yields each item sealed anew for its own place, name and version, and None for one that does not open."""
+        for item in items:
+            binding = Binding(
+                self._place.project_id, self._place.environment_id, item.secret_id, item.name, item.version
+            )
+            try:
+                value = open_(self._private, item.sealed, binding)
+            except DoesNotOpen:
+                yield None
+            else:
+                yield seal(self._public, self.successor.generation, value, binding)
 
 
 def _open(private: PrivateKey, bundle: SealedBundle, item: SealedItem) -> bytes:

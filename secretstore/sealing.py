@@ -15,7 +15,8 @@ import struct
 from dataclasses import dataclass
 from hashlib import sha256
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import (
@@ -39,8 +40,12 @@ _LABEL = b"sealrun sealed secret"
 _HEADER = struct.Struct(">BBI32s")
 _LENGTH = struct.Struct(">I")
 _LEAST_PADDED = 64
-_PRIVATE_FORM = b"\x01"
-_SEED, _MLKEM_PUBLIC, _X25519 = 64, 1184, 32
+_OVERHEAD = 1136  # bytes of HPKE: the encapsulated key of X-Wing, 1,120, and the tag of AES-GCM, 16
+_PRIVATE_FORM, _PRIVATE_FORM_UNSIGNING = b"\x02", b"\x01"
+LONGEST_SEALED = _HEADER.size + _OVERHEAD + (1 << (_LENGTH.size + MAX_VALUE - 1).bit_length())
+"""Bytes of the longest value once it is padded and sealed."""
+
+_SEED, _MLKEM_PUBLIC, _X25519, _ED25519 = 64, 1184, 32, 32
 
 
 @dataclass(frozen=True)
@@ -65,46 +70,67 @@ class Header:
 
 
 class PublicKey:
-    """An environment's public key: it can seal and nothing else."""
+    """An environment's public key: it can seal, and tell whether its owner has vouched for something."""
 
-    __slots__ = ("_mlkem", "_x25519")
+    __slots__ = ("_ed25519", "_mlkem", "_x25519")
 
-    def __init__(self, mlkem: MLKEM768PublicKey, x25519: X25519PublicKey) -> None:
+    def __init__(self, mlkem: MLKEM768PublicKey, x25519: X25519PublicKey, ed25519: Ed25519PublicKey | None) -> None:
         self._mlkem = mlkem
         self._x25519 = x25519
+        self._ed25519 = ed25519
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "PublicKey":
-        """Reads 1,184 bytes of ML-KEM-768 and 32 of X25519.
+        """Reads 1,184 bytes of ML-KEM-768, 32 of X25519 and, but for keys of form 1, 32 of Ed25519.
 
         Raises:
             KeyUnreadable: When the length or a part is wrong.
         """
-        if len(raw) != _MLKEM_PUBLIC + _X25519:
+        hybrid = _MLKEM_PUBLIC + _X25519
+        if len(raw) not in (hybrid, hybrid + _ED25519):
             raise KeyUnreadable(kind="public")
         try:
             mlkem = MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC])
-            return cls(mlkem, X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:]))
+            x25519 = X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:hybrid])
+            signing = Ed25519PublicKey.from_public_bytes(raw[hybrid:]) if len(raw) > hybrid else None
         except ValueError:
             raise KeyUnreadable(kind="public") from None
+        return cls(mlkem, x25519, signing)
 
     def to_bytes(self) -> bytes:
-        """Returns the two raw parts, 1,216 bytes."""
-        return self._mlkem.public_bytes_raw() + self._x25519.public_bytes_raw()
+        """Returns the raw parts: 1,248 bytes, of form 1 the first 1,216."""
+        signing = self._ed25519.public_bytes_raw() if self._ed25519 else b""
+        return self._mlkem.public_bytes_raw() + self._x25519.public_bytes_raw() + signing
 
     def hybrid(self) -> MLKEM768X25519PublicKey:
         """Returns the key as HPKE takes it."""
         return MLKEM768X25519PublicKey(self._mlkem, self._x25519)
 
+    @property
+    def can_vouch(self) -> bool:
+        """Whether there is a signing key; a pair of form 1 has none."""
+        return self._ed25519 is not None
+
+    def has_vouched(self, voucher: bytes, statement: bytes) -> bool:
+        """Whether the private half signed this statement; never for a key of form 1."""
+        if self._ed25519 is None:
+            return False
+        try:
+            self._ed25519.verify(voucher, statement)
+        except InvalidSignature:
+            return False
+        return True
+
 
 class PrivateKey:
     """An environment's private key. It lives in one-shot processes only, and its repr says nothing."""
 
-    __slots__ = ("_mlkem", "_x25519", "fingerprint")
+    __slots__ = ("_ed25519", "_mlkem", "_x25519", "fingerprint")
 
-    def __init__(self, mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> None:
+    def __init__(self, mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey, ed25519: Ed25519PrivateKey | None) -> None:
         self._mlkem = mlkem
         self._x25519 = x25519
+        self._ed25519 = ed25519
         self.fingerprint = fingerprint(self.public_key())
 
     @classmethod
@@ -114,22 +140,39 @@ class PrivateKey:
         Raises:
             KeyUnreadable: When the form or the length is not known. The bytes are not quoted.
         """
-        if len(raw) != len(_PRIVATE_FORM) + _SEED + _X25519 or not raw.startswith(_PRIVATE_FORM):
+        form, parts = raw[:1], raw[1:]
+        signing = _ED25519 if form == _PRIVATE_FORM else 0
+        if form not in (_PRIVATE_FORM, _PRIVATE_FORM_UNSIGNING) or len(parts) != _SEED + _X25519 + signing:
             raise KeyUnreadable(kind="private")
-        seed, scalar = raw[1 : 1 + _SEED], raw[1 + _SEED :]
-        return cls(MLKEM768PrivateKey.from_seed_bytes(seed), X25519PrivateKey.from_private_bytes(scalar))
+        seed, scalar, ed25519 = parts[:_SEED], parts[_SEED : _SEED + _X25519], parts[_SEED + _X25519 :]
+        return cls(
+            MLKEM768PrivateKey.from_seed_bytes(seed),
+            X25519PrivateKey.from_private_bytes(scalar),
+            Ed25519PrivateKey.from_private_bytes(ed25519) if ed25519 else None,
+        )
 
     def to_bytes(self) -> bytes:
-        """Returns 97 bytes of plaintext: a version, the 64-byte ML-KEM seed, the 32-byte X25519 scalar."""
-        return _PRIVATE_FORM + self._mlkem.private_bytes_raw() + self._x25519.private_bytes_raw()
+        """Returns 129 bytes of plaintext: the form, the 64-byte ML-KEM seed, the X25519 scalar, the Ed25519 seed.
+
+        A key of form 1 has no Ed25519 seed, and 97 bytes.
+        """
+        parts = self._mlkem.private_bytes_raw() + self._x25519.private_bytes_raw()
+        if self._ed25519 is None:
+            return _PRIVATE_FORM_UNSIGNING + parts
+        return _PRIVATE_FORM + parts + self._ed25519.private_bytes_raw()
 
     def public_key(self) -> PublicKey:
         """Returns the half that may be shown to anyone."""
-        return PublicKey(self._mlkem.public_key(), self._x25519.public_key())
+        signing = self._ed25519.public_key() if self._ed25519 else None
+        return PublicKey(self._mlkem.public_key(), self._x25519.public_key(), signing)
 
     def hybrid(self) -> MLKEM768X25519PrivateKey:
         """Returns the key as HPKE takes it."""
         return MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
+
+    def vouch(self, statement: bytes) -> bytes | None:
+        """Signs a statement with Ed25519 (RFC 8032), 64 bytes; None for a key of form 1, which cannot."""
+        return self._ed25519.sign(statement) if self._ed25519 else None
 
     def __repr__(self) -> str:
         return "PrivateKey(***)"
@@ -137,12 +180,31 @@ class PrivateKey:
 
 def generate_private_key() -> PrivateKey:
     """Makes a key pair from the operating system's randomness."""
-    return PrivateKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+    return PrivateKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate(), Ed25519PrivateKey.generate())
 
 
 def fingerprint(public: PublicKey) -> str:
     """Returns the SHA-256 of the public key's raw bytes, 64 hexadecimal digits."""
     return sha256(public.to_bytes()).hexdigest()
+
+
+def succession(
+    project_id: str, environment_id: str, generation: int, fingerprint: str, successor: int, successor_fingerprint: str
+) -> bytes:
+    """Returns the statement with which a key pair vouches for the one that follows it in its environment.
+
+    Every field stands behind its length, so that no two statements share an encoding.
+    """
+    fields = (
+        b"sealrun key succession",
+        project_id.encode(),
+        environment_id.encode(),
+        struct.pack(">I", generation),
+        bytes.fromhex(fingerprint),
+        struct.pack(">I", successor),
+        bytes.fromhex(successor_fingerprint),
+    )
+    return b"".join(_LENGTH.pack(len(field)) + field for field in fields)
 
 
 def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> bytes:
@@ -175,7 +237,7 @@ def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
     head, body = sealed[: _HEADER.size], sealed[_HEADER.size :]
     try:
         padded = _HPKE.decrypt(body, private.hybrid(), info=_info(head, binding))
-    except InvalidTag:
+    except (InvalidTag, struct.error):  # the second: a version that no sealed value has
         raise DoesNotOpen from None
     return _unpad(padded)
 
@@ -190,6 +252,16 @@ def header(sealed: bytes) -> Header:
         raise DoesNotOpen
     format_, suite, generation, mark = _HEADER.unpack_from(sealed)
     return Header(format_, suite, generation, mark.hex())
+
+
+def length_bounds(sealed: int) -> tuple[int, int]:
+    """Returns the fewest and the most bytes the value in a sealed one of `sealed` bytes may have.
+
+    More nobody learns from outside: the padding hides the rest.
+    """
+    padded = sealed - _HEADER.size - _OVERHEAD
+    least = padded // 2 + 1 - _LENGTH.size if padded > _LEAST_PADDED else 0
+    return max(least, 0), max(padded - _LENGTH.size, 0)
 
 
 def _info(head: bytes, binding: Binding) -> bytes:

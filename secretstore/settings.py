@@ -2,11 +2,13 @@
 
 import os
 import pwd
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from secretstore.errors import HomeUnusable, SettingsProblem
 
@@ -39,11 +41,59 @@ KEYS = Setting(
     "SEALRUN_KEYS",
     "local:$SEALRUN_HOME/keys/local.key",
     "key service",
-    "what wraps private keys: local:PATH is a key file, which protects a stolen database",
+    "what wraps private keys: local:PATH is a key file, which protects a stolen database; "
+    "aws-kms:KEY_ID_OR_ALIAS_OR_ARN[?region=…&endpoint_url=…] is a key of AWS KMS, see [AWS KMS](kms.md). Several are "
+    "parted by commas: the first wraps what is made, each opens what it wrapped",
+)
+KMS_TIMEOUT = Setting(
+    "SEALRUN_KMS_TIMEOUT_SECONDS",
+    "10",
+    "seconds",
+    "how long a call of AWS KMS may take as a whole: name look-up, connection, answer, and further tries",
 )
 ACTOR = Setting("SEALRUN_ACTOR", "user@host", "name", "who is recorded as having changed something: a claim")
 
-STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, ACTOR)
+VERSIONS_KEPT = 10
+VERSIONS = Setting(
+    "SEALRUN_VERSIONS_KEPT",
+    str(VERSIONS_KEPT),
+    "versions of a secret",
+    "how far `secret rollback` reaches; each `set` destroys what is older",
+)
+
+STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, KMS_TIMEOUT, ACTOR, VERSIONS)
+
+_KINDS = ("local", "aws-kms")
+_KMS_KEY = re.compile(r"[A-Za-z0-9_-]{1,256}|alias/[A-Za-z0-9/_-]{1,250}")
+_KMS_ARN = re.compile(r"arn:[a-z0-9-]+:kms:([a-z0-9-]+):[0-9]+:(?:key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)")
+_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class KeySpec:
+    """One key service, as SEALRUN_KEYS names it. It holds no secret."""
+
+    kind: str
+    """`local` or `aws-kms`."""
+
+    place: str
+    """The key file's path, or the KMS key's id, alias or ARN."""
+
+    region: str = ""
+    endpoint_url: str = ""
+
+    def __str__(self) -> str:
+        query = urlencode({name: getattr(self, name) for name in ("region", "endpoint_url") if getattr(self, name)})
+        return f"{self.kind}:{self.place}{'?' if query else ''}{query}"
+
+
+def key_specs(text: str) -> tuple[KeySpec, ...]:
+    """Returns the key services that `StoreSettings.keys` lists, in its order.
+
+    Raises:
+        ValueError: When it is not in the form that the settings have; it is not quoted.
+    """
+    return tuple(_spec(word) for word in _words(text))
 
 
 @dataclass(frozen=True)
@@ -54,7 +104,28 @@ class StoreSettings:
     database_url: str = field(repr=False)
     database_is_default: bool
     keys: str
+    """The key services with all that is needed to find them, whatever the environment: regions are in it."""
+
+    kms_timeout: int
+    """Seconds."""
+
     actor: str
+    versions_kept: int = VERSIONS_KEPT
+
+    @property
+    def key_specs(self) -> tuple[KeySpec, ...]:
+        """The key services, of which the first wraps what is made."""
+        return key_specs(self.keys)
+
+    @property
+    def key_files(self) -> tuple[Path, ...]:
+        """The local key files among them."""
+        return tuple(Path(spec.place) for spec in self.key_specs if spec.kind == "local")
+
+    @property
+    def uses_kms(self) -> bool:
+        """Whether AWS KMS is among them."""
+        return any(spec.kind == "aws-kms" for spec in self.key_specs)
 
 
 def read_store_settings(environ: Mapping[str, str]) -> StoreSettings:
@@ -78,8 +149,10 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
         home=home,
         database_url=database_url,
         database_is_default=database_url == default_database,
-        keys=reading.value(KEYS, _key_service_spec, f"local:{home}/keys/local.key"),
-        actor=reading.value(ACTOR, _actor, _default_actor()),
+        keys=reading.value(KEYS, lambda text: _keys(text, reading.environ), f"local:{home}/keys/local.key"),
+        kms_timeout=reading.value(KMS_TIMEOUT, whole_number(1, 60), 10),
+        actor=reading.value(ACTOR, printable_name, _default_actor()),
+        versions_kept=reading.value(VERSIONS, whole_number(1, 1000), VERSIONS_KEPT),
     )
 
 
@@ -159,6 +232,13 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def printable_name(text: str) -> str:
+    """Checks a name that people read in listings: 1 to 255 printable characters."""
+    if not 0 < len(text) <= 255 or not text.isprintable():
+        raise Unacceptable("is not a printable name of at most 255 characters")
+    return text
+
+
 def database_address(text: str) -> str:
     """Checks a database URL, and gives PostgreSQL's the driver that sealrun uses."""
     scheme, mark, rest = text.partition("://")
@@ -171,19 +251,101 @@ def database_address(text: str) -> str:
     raise Unacceptable("is no URL of a database sealrun knows: sqlite:///… or postgresql://…")
 
 
-def _key_service_spec(text: str) -> str:
-    kind, _, place = text.partition(":")
+def _keys(text: str, environ: Mapping[str, str]) -> str:
+    """Checks each key service, and fills in what only this environment knows."""
+    return ",".join(str(_checked(word, environ)) for word in _words(text))
+
+
+def _words(text: str) -> list[str]:
+    # A comma parts two services where one begins behind it: the path of a key file may hold commas.
+    return re.split(rf",(?=(?:{'|'.join(_KINDS)}):)", text)
+
+
+def _spec(word: str) -> KeySpec:
+    kind, _, place = word.partition(":")
+    if kind not in _KINDS or not place:
+        raise ValueError
     if kind == "local":
-        return f"local:{absolute_path(place)}"
+        return KeySpec(kind, place)
+    place, _, query = place.partition("?")
+    spec = KeySpec(kind, place, **dict(parse_qsl(query, strict_parsing=True)))
+    if not spec.region:
+        raise ValueError
+    return spec
+
+
+def _checked(word: str, environ: Mapping[str, str]) -> KeySpec:
+    kind, _, place = word.partition(":")
+    if kind == "local":
+        return KeySpec(kind, str(absolute_path(place)))
     if kind == "aws-kms" and place:
-        return text
-    raise Unacceptable("names no key service: local:PATH")
+        return _checked_kms(place, environ)
+    raise Unacceptable("names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN")
 
 
-def _actor(text: str) -> str:
-    if len(text) > 255 or not text.isprintable():
-        raise Unacceptable("is not a printable name of at most 255 characters")
+def _checked_kms(text: str, environ: Mapping[str, str]) -> KeySpec:
+    key, _, query = text.partition("?")
+    asked = _asked(query)
+    arn = _KMS_ARN.fullmatch(key)
+    if arn is None and not _KMS_KEY.fullmatch(key):
+        raise Unacceptable("names no KMS key after aws-kms: give its id, alias/NAME or ARN")
+    region = asked.get("region")
+    if region is not None and not _REGION.fullmatch(region):
+        raise Unacceptable("names no AWS region after region=")
+    if arn is not None and region not in (None, arn[1]):
+        raise Unacceptable("gives another region than the KMS key's ARN has")
+    region = (arn[1] if arn else region) or _ambient_region(environ)
+    if region is None:
+        raise Unacceptable("does not say the KMS key's region: give its ARN, add ?region=…, or set AWS_REGION")
+    return KeySpec("aws-kms", key, region, _endpoint(asked.get("endpoint_url", "")))
+
+
+def _asked(query: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:
+        raise Unacceptable("has something after ? that is not NAME=VALUE parted by &") from None
+    asked = dict(pairs)
+    if len(asked) < len(pairs) or not asked.keys() <= {"region", "endpoint_url"}:
+        raise Unacceptable("may have region= and endpoint_url= after ?, each once, and nothing else")
+    return asked
+
+
+def _endpoint(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        url, usable = SplitResult("", "", "", "", ""), False
+    if not usable or not text.isascii() or not text.isprintable() or " " in text or url.query or url.fragment:
+        raise Unacceptable("has an endpoint_url that is no http:// or https:// URL")
+    if "@" in url.netloc:
+        raise Unacceptable("has an endpoint_url with a user in it: KMS takes signatures, and the URL is shown")
     return text
+
+
+def _ambient_region(environ: Mapping[str, str]) -> str | None:
+    """The region where AWS's own programs look for it: the environment, then the profile in the configuration file."""
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or _profile_region(environ)
+    return region if region and _REGION.fullmatch(region) else None
+
+
+def _profile_region(environ: Mapping[str, str]) -> str | None:
+    import configparser  # here, since few need it and every process of ours imports this module
+
+    profile = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    file = environ.get("AWS_CONFIG_FILE") or f"{environ.get('HOME') or _passwd_home()}/.aws/config"
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(os.path.expanduser(file), encoding="utf-8")
+    except (configparser.Error, OSError, ValueError):
+        return None
+    for section in (f"profile {profile}", profile):
+        if found := parser.get(section, "region", fallback=None):
+            return found
+    return None
 
 
 def _file_text(file: str) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy import DateTime, Dialect, String
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from secretstore.errors import RowUnreadable
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC: `timestamptz` on PostgreSQL, text of a fixed width, which sorts as time, on SQLite."""
@@ -27,8 +29,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return moment.astimezone(UTC)
+        try:
+            moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
+            return moment.astimezone(UTC)
+        except (ValueError, OverflowError, AttributeError):
+            raise RowUnreadable from None
 
 
 def utc_now() -> datetime:

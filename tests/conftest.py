@@ -1,10 +1,19 @@
 """Servers for the tests that need real ones; `scripts/test` finds or starts them and sets their URLs."""
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
 
 import pytest
+
+LONG = ("system", "leaks", "documents")
+"""Folders of tests that start workers and wait for them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that the test processes end together."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 def server(word: str, title: str) -> str:
@@ -49,9 +58,9 @@ def redis_url(redis_database: str) -> str:
     return redis_database
 
 
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """An empty PostgreSQL database for one test, dropped after it with whatever is still connected."""
+@contextlib.contextmanager
+def empty_database() -> Iterator[str]:
+    """An empty PostgreSQL database, dropped at the end with whatever is still connected."""
     url = server("POSTGRES", "PostgreSQL")
     psycopg = pytest.importorskip("psycopg")
     name = f"sealrun_test_{uuid.uuid4().hex}"
@@ -61,6 +70,20 @@ def postgres_url() -> Iterator[str]:
             yield f"{url.rsplit('/', 1)[0]}/{name}"
         finally:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """An empty PostgreSQL database for one test."""
+    with empty_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def postgres_database() -> Iterator[str]:
+    """The same for one module."""
+    with empty_database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from executor import history, logs, submit
+from executor import bundles, history, logs, packing, submit
 from executor.celery_app import make_app
 from executor.database import migrate, open_database
 from executor.embedded import broker
@@ -31,6 +30,7 @@ from executor.settings import read_settings
 from executor.workers import list_workers
 from secretstore import vault
 from secretstore.local_keys import create_local_key
+from secretstore.pins import Pins
 from tests.processes import children, descendants, eventually, is_alive, name
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -146,6 +146,8 @@ class Rig:
             "LANG": "C.UTF-8",
             "SEALRUN_HOME": str(self.home),
             "SEALRUN_WORKSPACES": str(folder / "runs"),
+            "SEALRUN_CACHE": str(folder / "cache"),
+            "SEALRUN_INT_GRACE_SECONDS": "1",
             "SEALRUN_TERM_GRACE_SECONDS": "1",
             **({"SEALRUN_BROKER_URL": broker} if broker else {}),
             **({"SEALRUN_DATABASE_URL": database} if database else {}),
@@ -154,18 +156,24 @@ class Rig:
         self.settings = read_settings(self.environ)
         self.workspaces = self.settings.workspaces
         self.home.mkdir(mode=0o700)
-        self.key_file = Path(self.settings.store.keys.removeprefix("local:"))
-        create_local_key(self.key_file)
+        for key_file in self.settings.store.key_files:
+            create_local_key(key_file)
         self.db = self._database()
+        self.pins = Pins(self.home / "known_keys", self.db.url_shown)
         self.app = make_app(self.settings)
         self.workers: list[Worker] = []
         self._ending = contextlib.ExitStack()
+
+    @property
+    def key_file(self) -> Path:
+        """The local key file."""
+        return self.settings.store.key_files[0]
 
     def project(self, name: str, secrets: Mapping[str, bytes] = {}, variables: Mapping[str, str] = {}) -> None:
         """Make a project with what belongs to its environment `default`."""
         vault.create_project(self.db, name, actor=ACTOR, birth=birth(self.settings))
         for key, value in secrets.items():
-            vault.put(self.db, name, "default", key, value, actor=ACTOR)
+            vault.put(self.db, name, "default", key, value, actor=ACTOR, pins=self.pins)
         for key, text_ in variables.items():
             vault.set_variable(self.db, name, "default", key, text_, actor=ACTOR)
 
@@ -237,10 +245,21 @@ class Rig:
             environment_id=environment.id,
             environment="default",
             target=target,
-            source_root=str(self.jobs),
-            **{"host": socket.gethostname(), "python": self.python, "queue": self.queue, **asked},
+            **{
+                "source_root": str(self.jobs),
+                "host": self.settings.host,
+                "python": self.python,
+                "queue": self.queue,
+                **asked,
+            },
         )
         return submit.submit(self.db, self.app, spec, ACTOR.name).run_id
+
+    def uploaded(self, project: str = "shop") -> dict[str, Any]:
+        """Upload the jobs as they are now; what to tell `submit` of a run that any machine may take."""
+        packed = packing.pack(packing.listing(self.jobs, self.settings.source_bytes))
+        project_id = vault.get_project(self.db, project).id
+        return {"bundle": bundles.upload(self.db, project_id, packed), "host": None, "python": None}
 
     def ring(self, run_id: str) -> bool:
         """Send the message of a run once more."""

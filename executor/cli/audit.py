@@ -1,43 +1,115 @@
 """`sealrun audit`: list and verify."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from executor.cli import desk, options, screen
+from executor.cli.desk import Desk
 from secretstore import audit
+from secretstore.audit import EventView, Filter, Head
+from secretstore.errors import SecretStoreError
 
 app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True, add_completion=False)
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 @app.command("list")
 def list_(
     project: options.Project = None,
     limit: Annotated[int, typer.Option("-L", "--limit", metavar="N", min=1, help="At most so many, the newest.")] = 50,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="Since 2026-01-31, 2026-01-31T08:00Z, or 7d, 12h, 30m."),
+    ] = None,
+    actor: Annotated[str | None, typer.Option("--actor", metavar="WHO", help="By whom; ada* for a beginning.")] = None,
+    action: Annotated[
+        str | None, typer.Option("--action", metavar="WHAT", help="As secret.set; secrets.* for a beginning.")
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", metavar="NAME", help="As prod/API_KEY; prod/* for a beginning.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """List a project's events, the oldest first."""
+    """List a project's events in the order of its chain. In JSON with every field that is hashed, as it is hashed."""
+    only = Filter(_moment(since), actor, action, subject)
     at = desk.sit_down()
-    events = audit.list_events(at.db, desk.project_named(at.settings, project), limit=limit)
+    _link(at)
+    events = audit.list_events(at.db, desk.project_named(at.settings, project), limit=limit, only=only)
     if json:
-        screen.show_json(events)
+        screen.show_json([event.fields() for event in events])
         return
-    rows = [
-        (str(event.sequence), screen.moment(event.at), event.actor, event.origin, event.action, event.subject)
-        for event in events
-    ]
-    screen.table(("", "at", "actor", "by way of", "action", "subject"), rows, ("dim", "", "", "", "bold"))
+    headings = ("", "at", "actor", "by way of", "action", "subject", "outcome")
+    screen.table(headings, map(_row, events), ("dim", "", "", "", "bold"))
 
 
 @app.command()
-def verify(project: options.Project = None, json: options.Json = False) -> None:
-    """Walk a project's chain of events and name the first that is not as it was written."""
+def verify(
+    project: options.Project = None,
+    expect_head: Annotated[
+        str | None,
+        typer.Option("--expect-head", metavar="HEAD", help="A head that an earlier verify printed: SEQUENCE:HASH."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Walk a project's chain of events and name the first that is not as it was written.
+
+    It prints the chain's head. Keep that elsewhere: that the end of the chain was not cut off, and that the database is
+    no older one, only --expect-head can tell.
+    """
+    expect = _head(expect_head)
     at = desk.sit_down()
-    found = audit.verify(at.db, desk.project_named(at.settings, project))
+    _link(at)
+    found = audit.verify(at.db, desk.project_named(at.settings, project), expect=expect)
     if json:
         screen.show_json(screen.plain_data(found) | {"ok": found.ok})
     elif found.ok:
         screen.show(f"{found.checked} events, each as it was written; head {found.head}")
+    elif found.first_bad is not None:
+        of = f" of project id {found.project_id}" if found.project_id else ""
+        screen.show(
+            f"{screen.printable(found.why or '')}{of}; the {found.checked} events before it are as they were written"
+        )
     else:
-        screen.show(f"event {found.first_bad} is not as it was written: {found.why}")
+        screen.show(f"{found.why}; head {found.head}")
     raise typer.Exit(0 if found.ok else 1)
+
+
+def _row(event: EventView) -> tuple[str, ...]:
+    moment = screen.moment(event.at)
+    return str(event.sequence), moment, event.actor, event.origin, event.action, event.subject, event.outcome
+
+
+def _link(at: Desk) -> None:
+    """What runs left waiting belongs to the answer; who may only read gets the answer without it, and is told."""
+    stuck: list[object] = []
+    try:
+        audit.link_waiting(at.db, skipped=lambda *which: stuck.append(which))
+    except (SecretStoreError, DBAPIError) as problem:
+        stuck.append(problem)
+    if stuck and (waiting := audit.waiting_events(at.db)):
+        screen.say(f"note: {waiting} events wait to be linked, and could not be from here", "yellow")
+
+
+def _head(text: str | None) -> Head | None:
+    try:
+        return None if text is None else Head.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--expect-head") from None
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A day, a moment (UTC unless it says otherwise), or a length of time before now."""
+    if text is None:
+        return None
+    try:
+        if text[-1:] in _UNITS and text[:-1].isdecimal():
+            return datetime.now(UTC) - int(text[:-1]) * _UNITS[text[-1]]
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        said = "a day as 2026-01-31, a moment as 2026-01-31T08:00Z, or a time ago as 7d, 12h or 30m"
+        raise typer.BadParameter(said, param_hint="--since") from None

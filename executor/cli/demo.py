@@ -12,14 +12,16 @@ from executor.cli import desk, screen, verdict
 from executor.cli.desk import Desk
 from executor.cli.errors import DemoFailed, NoWorkerSeen
 from executor.cli.project import create_project
-from executor.cli.run import Submission, specify, tell
+from executor.cli.run import Submission, tell
 from executor.cli.runs import file_line
 from executor.cli.secret import seal
-from executor.cli.target import parse
-from executor.cli.waiting import live_workers, unseen
+from executor.cli.waiting import unseen
 from executor.errors import SourceIsHome
 from executor.history import RunView
+from executor.needs import live_workers
 from executor.source import PROJECT_FILE, source_root
+from executor.specification import Request, specify
+from executor.target import parse
 from secretstore import vault
 
 app = typer.Typer(
@@ -73,8 +75,8 @@ JOBS = (
 def demo() -> None:
     """Make the project "shop", seal secrets, run the examples with them, and show output, result and receipt."""
     at = desk.sit_down()
-    if not at.settings.embedded and not live_workers(at.db):
-        raise NoWorkerSeen(since=unseen(at.db))
+    if not at.settings.embedded and not live_workers(at.settings, at.db):
+        raise NoWorkerSeen(since=unseen(at.settings, at.db))
     _heading("A project, its key pair, and secrets sealed to it")
     create_project(at, PROJECT, [])
     _seal_missing(at)
@@ -96,7 +98,7 @@ def _seal_missing(at: Desk) -> None:
         if name in there:
             screen.say(f"{name} is sealed already")
         else:
-            seal(at, PROJECT, desk.DEFAULT_ENVIRONMENT, name, value.encode())
+            seal(at, PROJECT, [vault.NewSecret(desk.DEFAULT_ENVIRONMENT, name, value.encode())])
 
 
 def _show(at: Desk, job: Job, folder: Path) -> RunView:
@@ -104,9 +106,10 @@ def _show(at: Desk, job: Job, folder: Path) -> RunView:
     screen.say(f"$ {job.command}", "bold")
     wanted = parse(list(job.words))
     given = list(job.secrets) if job.secrets is not None else None
-    spec = specify(
-        at, wanted, PROJECT, desk.DEFAULT_ENVIRONMENT, text=job.text, secrets=given, timeout=60, folder=folder
+    request = Request(
+        wanted, PROJECT, desk.DEFAULT_ENVIRONMENT, text=job.text, secrets=given, timeout=60, folder=folder
     )
+    spec = specify(at.db, at.settings, request)
     submission = Submission(at, spec)
     heard = _Heard()
     view = submission.follow(also=heard)
@@ -129,10 +132,11 @@ def _receipt(view: RunView) -> None:
 
 
 def _goodbye(at: Desk, folder: Path) -> None:
-    _heading("The key file")
-    keys = at.settings.store.keys
-    screen.say(f"Private keys are wrapped by {keys.removeprefix('local:')}")
-    screen.say("Keep a copy of it somewhere safe: losing it loses the secrets.")
+    _heading("The key service")
+    keys = at.settings.store.key_specs[0]
+    screen.say(f"Private keys are wrapped by {keys.place}")
+    if keys.kind == "local":
+        screen.say("Keep a copy of it somewhere safe: losing it loses the secrets.")
     _heading("The same by hand")
     if folder != Path.cwd():
         screen.show(f"cd {_shown(folder)}")

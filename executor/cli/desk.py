@@ -1,21 +1,27 @@
 """What every command that touches the database starts with, and which project and environment it is about."""
 
-import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import typer
 
 from executor.cli.errors import NeedsYes
 from executor.database import open_database
-from executor.errors import NoProjectNamed
+from executor.places import (
+    DEFAULT_ENVIRONMENT,
+    environment_named,
+    maybe_project,
+    nearest_project_file,
+    project_named,
+)
 from executor.settings import Settings, read_here
-from executor.source import ProjectFile, project_file
 from secretstore import vault
 from secretstore.database import Database
+from secretstore.pins import Pins
 
-DEFAULT_ENVIRONMENT = "default"
+__all__ = [
+    "DEFAULT_ENVIRONMENT", "Desk", "confirm", "environment_named", "maybe_project", "project_named", "sit_down",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,13 @@ class Desk:
     db: Database
     actor: vault.Actor
 
+    @property
+    def pins(self) -> Pins:
+        """The key pairs that this user knows, and those that the project file pins."""
+        file = nearest_project_file()
+        committed = {(file.project, name): pin for name, pin in file.pins.items() if file.project}
+        return Pins(self.settings.store.home / "known_keys", self.db.url_shown, committed)
+
 
 def sit_down() -> Desk:
     """Read the settings and open the database.
@@ -34,28 +47,8 @@ def sit_down() -> Desk:
         SecretStoreError: the settings or the database cannot be used.
     """
     settings = read_here()
-    return Desk(settings, open_database(settings), vault.Actor(settings.store.actor, "cli"))
-
-
-def project_named(settings: Settings, given: str | None) -> str:
-    """The project: `-p`, else SEALRUN_PROJECT, else the project file of this folder or a parent.
-
-    Raises:
-        NoProjectNamed: none of them says.
-    """
-    if project := maybe_project(settings, given):
-        return project
-    raise NoProjectNamed
-
-
-def maybe_project(settings: Settings, given: str | None) -> str | None:
-    """As `project_named`, and None where nobody says."""
-    return given or settings.project or _project_file().project
-
-
-def environment_named(settings: Settings, given: str | None) -> str:
-    """The environment: `-e`, else SEALRUN_ENV, else the project file's, else `default`."""
-    return given or settings.environment or _project_file().environment or DEFAULT_ENVIRONMENT
+    db = open_database(settings)
+    return Desk(settings, db, vault.Actor(settings.store.actor, "cli"))
 
 
 def confirm(act: str, yes: bool) -> None:
@@ -70,15 +63,3 @@ def confirm(act: str, yes: bool) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise NeedsYes(act=act)
     typer.confirm(f"{act}?", abort=True, err=True)
-
-
-def _project_file() -> ProjectFile:
-    try:
-        return project_file(Path.cwd())
-    except FileNotFoundError:  # the folder was removed under our feet
-        return ProjectFile()
-
-
-def search_path() -> str:
-    """The submitter's PATH, where a run's interpreter is looked for."""
-    return os.environ.get("PATH", os.defpath)

@@ -4,30 +4,38 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import typer
 from sqlmodel import select
 
 from executor import database, embedded
+from executor.aws_credentials import aws_credentials
 from executor.celery_app import make_app
 from executor.cli import options, ours, screen
-from executor.cli.waiting import live_workers, unseen
+from executor.cli.expiry import DUE_DAYS, told
+from executor.cli.waiting import unseen
 from executor.errors import ExecutorError
+from executor.key_access import key_access
+from executor.needs import live_workers
 from executor.settings import Settings, read_here
 from executor.supervisor import sandbox
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
 from secretstore import __version__, vault
-from secretstore.database import Database
+from secretstore.database import Database, utc_now
 from secretstore.errors import KeyFileMissing, SecretStoreError
-from secretstore.keyring import key_service
+from secretstore.keyring import KeyAccess, opens
+from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair
 from secretstore.settings import ensure_home
 
 app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
+_DUE_NAMED = 10  # secrets that are told one by one
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 _PACKAGES = ("celery", "kombu", "cryptography", "sqlalchemy", "sqlmodel", "ahocorasick-rs")
 
@@ -53,9 +61,9 @@ def doctor(json: options.Json = False) -> None:
         width = max(len(found.what) for found in findings)
         for found in findings:
             mark = screen.paint(f"{found.status:<5}", _MARKS[found.status], sys.stdout)
-            screen.show(f"{mark}  {found.what:<{width}}  {found.text}")
+            screen.show(f"{mark}  {found.what:<{width}}  {screen.printable(found.text)}")
             if found.mend:
-                screen.show(f"       {'':<{width}}  mend: {found.mend}")
+                screen.show(f"       {'':<{width}}  mend: {screen.printable(found.mend)}")
     if any(found.status == "wrong" for found in findings):
         raise typer.Exit(1)
 
@@ -77,10 +85,11 @@ def _examine() -> Iterator[Finding]:
     for finding, opened in _database(settings):
         db = opened or db
         yield finding
-    yield _keys(settings, db)
+    yield from _keys(settings, db)
     yield _broker(settings)
     yield from _isolation(settings)
     if db is not None:
+        yield _expiry(db)
         yield _workers(settings, db)
 
 
@@ -105,12 +114,16 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     store = settings.store
     yield Finding("home", "ok", str(store.home))
     yield Finding("actor", "ok", store.actor)
+    yield Finding("host", "ok", settings.host)
     mode = "nothing is configured: one machine, embedded broker and SQLite" if settings.embedded else "configured"
     yield Finding("mode", "ok", mode)
     limits = {
         "lease_seconds": settings.lease,
+        "int_grace_seconds": settings.int_grace,
         "term_grace_seconds": settings.term_grace,
         "log_limit_bytes": settings.log_bytes,
+        "log_rate_bytes_per_second": settings.log_rate,
+        "log_line_bytes": settings.log_line,
         "result_limit_bytes": settings.result_bytes,
         "output_limit_bytes": settings.output_bytes,
     }
@@ -128,15 +141,33 @@ def _database(settings: Settings) -> Iterator[tuple[Finding, Database | None]]:
     yield Finding("database", "ok", f"{db.url_shown}, revisions {store} and {executor}"), db
 
 
-def _keys(settings: Settings, db: Database | None) -> Finding:
-    spec = settings.store.keys
+def _keys(settings: Settings, db: Database | None) -> Iterator[Finding]:
+    """The key services, without asking any: a call of AWS KMS costs money and an entry in its log."""
+    for spec in settings.store.key_specs:
+        if spec.kind == "local":
+            yield _key_file(settings, Path(spec.place), db)
+        else:
+            at = f", at {spec.endpoint_url}" if spec.endpoint_url else ""
+            wait = f"waits {settings.store.kms_timeout} seconds at most"
+            yield Finding("key service", "ok", f"AWS KMS, {spec.place} in {spec.region}{at}; {wait}")
+    access = KeyAccess(settings.store.keys)
+    if settings.store.uses_kms:
+        try:
+            access = key_access(settings)
+            yield _credentials(settings, access)
+        except SecretStoreError as error:
+            yield Finding("credentials", "wrong", str(error), error.hint)
+    if db is not None and (others := _wrapped_elsewhere(db, access)):
+        known = ", ".join(others)
+        mend = "put back that key file or list that key service again; with another one what is sealed cannot be opened"
+        text = f"private keys are wrapped by {known}, which SEALRUN_KEYS does not list"
+        yield Finding("wrapped keys", "wrong", text, mend)
+
+
+def _key_file(settings: Settings, path: Path, db: Database | None) -> Finding:
     try:
-        service = key_service(spec)
-        if db is not None and (others := _wrapped_elsewhere(db, service.id)):
-            known = ", ".join(others)
-            mend = "put back the file of that key; with another one what is sealed cannot be opened"
-            return Finding("key file", "wrong", f"it is {service.id}, and private keys are wrapped by {known}", mend)
-        return Finding("key file", "ok", f"{spec.removeprefix('local:')} is {service.id}, readable by its owner alone")
+        service = LocalKeys(path)
+        return Finding("key file", "ok", f"{path} is {service.id}, readable by its owner alone")
     except KeyFileMissing as error:
         if db is not None and not vault.list_projects(db):
             made = "the first `sealrun project create` makes it" if _is_default(settings) else str(error.hint)
@@ -146,10 +177,21 @@ def _keys(settings: Settings, db: Database | None) -> Finding:
         return Finding("key file", "wrong", str(error), error.hint)
 
 
-def _wrapped_elsewhere(db: Database, service_id: str) -> list[str]:
-    """Key services other than this one under which current private keys are wrapped."""
+def _credentials(settings: Settings, access: KeyAccess) -> Finding:
+    detail = {"botocore": version("botocore")}
+    if access.credentials is None:
+        text = "botocore's chain has no AWS credentials in this environment; a worker needs them, sealing does not"
+        mend = "give the worker a role, a profile or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        return Finding("credentials", "note", text, mend, detail)
+    provider = aws_credentials(settings.store.kms_timeout).provider
+    return Finding("credentials", "ok", f"AWS credentials by botocore's provider {provider}", detail=detail)
+
+
+def _wrapped_elsewhere(db: Database, access: KeyAccess) -> list[str]:
+    """Key services under which private keys are wrapped and that SEALRUN_KEYS does not list."""
     with db.reading() as session:
-        return sorted({pair.key_service for pair in session.exec(select(KeyPair))} - {service_id})
+        recorded = set(session.exec(select(KeyPair.key_service)))
+    return sorted(found for found in recorded if not opens(access, found))
 
 
 def _is_default(settings: Settings) -> bool:
@@ -203,11 +245,22 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("workspaces", "wrong", text, "point SEALRUN_WORKSPACES at a folder you can write to")
 
 
+def _expiry(db: Database) -> Finding:
+    found, count = vault.due_secrets(db, utc_now() + timedelta(days=DUE_DAYS), _DUE_NAMED)
+    if not count:
+        return Finding("expiry", "ok", f"no secret has expired or does so within {DUE_DAYS} days")
+    named = [f"{due.name} of {due.project}/{due.environment} {told(due.expires_at)}" for due in found]
+    more = f", and {count - len(found)} more" if count > len(found) else ""
+    mend = "store a fresh value: sealrun secret set NAME -p PROJECT -e ENV"
+    detail = {"count": count, "first": [screen.plain_data(due) for due in found]}
+    return Finding("expiry", "note", ", ".join(named) + more, mend, detail)
+
+
 def _workers(settings: Settings, db: Database) -> Finding:
-    alive = live_workers(db)
+    alive = live_workers(settings, db)
     if alive:
         told = [f"{found.name} (process {found.pid}, {found.slots} slots, rung {found.rung})" for found in alive]
         return Finding("workers", "ok", ", ".join(told))
     if settings.embedded:
         return Finding("workers", "ok", "none runs; `sealrun run` starts one")
-    return Finding("workers", "note", unseen(db), "start one: sealrun worker")
+    return Finding("workers", "note", unseen(settings, db), "start one: sealrun worker")

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,6 +13,13 @@ import typer
 from executor.cli import screen
 from executor.errors import ExecutorError
 
+# What pydantic, which reads options, says of a value; and what a person is told.
+_PLAINER = (
+    ("Input should be a valid integer.*", "a whole number is needed"),
+    ("Input should be a valid number.*", "a number is needed"),
+    ("Input should be greater than or equal to", "it must be at least"),
+    ("Value error, ", ""),
+)
 INTERRUPTED = 130
 PIPE_CLOSED = 141  # as a program that SIGPIPE ended
 
@@ -31,9 +40,15 @@ def ended(act: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             return told(error)
-        screen.complain(
-            f"what was to be written could not be: {os.strerror(error.errno)}", "make room, or choose another disk"
-        )
+        try:
+            screen.complain(
+                f"what was to be written could not be: {os.strerror(error.errno)}", "make room, or choose another disk"
+            )
+        except OSError as deaf:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            if deaf.errno == errno.EIO and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+                # A terminal that is closed refuses what is written before the kernel's SIGHUP arrives: it is that end.
+                os.kill(os.getpid(), signal.SIGHUP)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except Exception as error:  # noqa: BLE001  # the outermost door: nothing may leave as a traceback
@@ -77,6 +92,8 @@ def exit_code(error: Exception) -> int:
         store.UnknownVariable,
         store.NameRefused,
         store.ValueRefused,
+        store.ExpiryRefused,
+        store.RollbackRefused,
     )
     if isinstance(error, ExecutorError):
         return error.exit_code
@@ -91,5 +108,7 @@ def _misused(error: typer.TyperException) -> int:
         return error.exit_code
     path = getattr(getattr(error, "ctx", None), "command_path", "sealrun")
     text = error.format_message().strip().rstrip(".")
+    for theirs, ours in _PLAINER:
+        text = re.sub(theirs, ours, text)
     screen.complain(text[:1].lower() + text[1:], f"see: {path} --help")
     return error.exit_code

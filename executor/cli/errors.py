@@ -26,9 +26,17 @@ class ValueOnCommandLine(CliError):
     exit_code = 2
 
 
-class ValueFileUnreadable(CliError):
-    """{path} cannot be read: {why}"""
+class NothingShowsAValue(CliError):
+    """there is no command that shows a secret's value: a run is given it, and nothing else"""
 
+    hint = "names: sealrun secret list; what a run would be given: sealrun secret explain TARGET"
+    exit_code = 2
+
+
+class OneFileAtATime(CliError):
+    """one file is imported at a time"""
+
+    hint = "import them one after another; options may stand before or after the file"
     exit_code = 2
 
 
@@ -39,34 +47,38 @@ class NeedsYes(CliError):
     exit_code = 2
 
 
-class NotDone(CliError):
-    """nothing was done"""
-
-
 class ProjectBusy(CliError):
-    """project "{project}" has unfinished runs: {count}"""
+    """{what} has unfinished runs: {count}"""
 
     hint = "cancel them or wait: sealrun runs list -p {project}"
 
 
+class QueueNeedsBroker(CliError):
+    """the queue {queue} needs workers of its own, and with nothing configured there is one for all"""
+
+    hint = "set SEALRUN_BROKER_URL and SEALRUN_DATABASE_URL, and start one with: sealrun worker -Q {queue}"
+    exit_code = 2
+
+
 class EnvFileBroken(CliError):
-    """{path}, line {line}: {why}"""
+    """{path}, {problems}"""
 
     hint = "a line is KEY=VALUE, KEY='VALUE', KEY=\"VALUE\", or a comment after #"
     exit_code = 2
+
+
+class ImportRefused(CliError):
+    """{source} cannot be imported, and nothing was written:{listing}"""
+
+
+class WouldBeRefused(CliError):
+    """this run would be refused:{listing}"""
 
 
 class ProjectFileExists(CliError):
     """{path} exists already"""
 
     hint = "edit it, or remove it first"
-
-
-class StandbyFailed(CliError):
-    """the worker that was started for this run has ended with status {status}{said}"""
-
-    hint = "its words are in {log}"
-    exit_code = 125
 
 
 class NoWorkerSeen(CliError):

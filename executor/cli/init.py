@@ -17,7 +17,7 @@ app = typer.Typer(help="Write .sealrun.toml in this folder, so that commands her
 @app.command()
 def init(
     name: Annotated[
-        str | None, typer.Argument(metavar="[PROJECT]", help="The project (else named after this folder).")
+        str | None, typer.Argument(metavar="PROJECT", help="The project (else named after this folder).")
     ] = None,
     project: options.Project = None,
     environment: options.Environment = None,

@@ -12,8 +12,9 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "demo": "Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.",
     "init": "Write .sealrun.toml in this folder, so that commands here need no -p.",
-    "project": "Create, list and delete projects.",
+    "project": "Create, change, list and delete projects.",
     "secret": "Store secrets, list their names, delete them. Nothing shows a value.",
+    "key": "List, rotate, rewrap and trust key pairs; make a local key file.",
     "variable": "Set, list and delete variables: plain configuration, never masked.",
     "run": "Run a file, module, function or command with its project's secrets.",
     "runs": "List, show, follow and cancel runs, and download what they left.",

@@ -10,13 +10,19 @@ import typer
 from typer.core import TyperCommand
 
 from executor.cli import screen
-from executor.cli.errors import Misuse, ValueFileUnreadable, ValueOnCommandLine
+from executor.cli.errors import Misuse, ValueOnCommandLine
+from executor.errors import FileUnreadable
 
 _READ_LIMIT = 1 << 20  # bytes; far above what a variable can hold, so that the vault is the one to refuse
 
 
 class WithoutValues(TyperCommand):
-    """A command whose usage errors quote nothing: a value may have been typed where an option was expected."""
+    """A command of `secret` whose usage errors quote nothing: a value may stand where an option was expected."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Without the hidden argument that catches values typed in the wrong place."""
+        shown = [parameter for parameter in self.params if not getattr(parameter, "hidden", False)]
+        return ["[OPTIONS]", *(piece for parameter in shown for piece in parameter.get_usage_pieces(ctx))]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As usual, except that an unknown option is named only where it is nearly one of ours."""
@@ -29,14 +35,14 @@ class WithoutValues(TyperCommand):
             typed = getattr(error, "option_name", "")
             if len(typed) < 3 or not get_close_matches(typed, known, cutoff=0.75):
                 raise ValueOnCommandLine from None
-            raise Misuse(what=f"there is no option {typed}", command="secret set") from None
+            raise Misuse(what=f"there is no option {typed}", command=f"secret {ctx.info_name}") from None
 
 
 def read_value(name: str, from_file: str | None, raw: bool) -> bytes:
     """The value, from the file, the terminal or stdin.
 
     Raises:
-        ValueFileUnreadable: the file cannot be read.
+        FileUnreadable: the file cannot be read.
     """
     if from_file is not None:
         return _file(from_file)
@@ -54,7 +60,7 @@ def _file(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read(_READ_LIMIT)
     except OSError as error:
-        raise ValueFileUnreadable(path=path, why=os.strerror(error.errno or 0).lower()) from None
+        raise FileUnreadable(path=path, why=os.strerror(error.errno or 0).lower()) from None
 
 
 def _typed(name: str) -> bytes:

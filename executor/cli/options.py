@@ -12,5 +12,14 @@ Environment = Annotated[
     str | None,
     typer.Option("-e", "--environment", metavar="ENV", help='The environment (else SEALRUN_ENV, else "default").'),
 ]
+AnyEnvironment = Annotated[
+    str | None, typer.Option("-e", "--environment", metavar="ENV", help="This environment alone (else all of them).")
+]
+AnyProject = Annotated[
+    str | None,
+    typer.Option(
+        "-p", "--project", metavar="PROJECT", help="The project (else SEALRUN_PROJECT, else .sealrun.toml, else all)."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -1,36 +1,33 @@
 """`sealrun run`: submit, follow, and end as the run ended."""
 
 import contextlib
-import json as jsonlib
 import os
-import platform
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from executor import embedded, history, outputs, runs, submit
+from executor import history, outputs, submit, target
+from executor.cancelling import cancel
 from executor.celery_app import make_app
-from executor.cli import desk, options, screen, target, verdict
+from executor.cli import desk, options, screen, verdict
 from executor.cli.desk import Desk
-from executor.cli.env_file import read_env_file
-from executor.cli.errors import CliError, FolderUnwritable, Misuse
-from executor.cli.follow import Detached, follow, interrupts, to_streams, wait_until_over
-from executor.cli.target import TAIL, RunCommand, Target
-from executor.cli.waiting import Waiting, live_workers
-from executor.errors import BrokerMissing, ExecutorError, InterpreterMissing, RunOver, WorkerUnsupported
+from executor.cli.errors import FolderUnwritable
+from executor.cli.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
+from executor.cli.specification import arguments_of, checked_variables, secrets_named
+from executor.cli.target import TAIL, RunCommand, refusals_as_json
+from executor.cli.waiting import Waiting
+from executor.errors import ExecutorError, RunOver, StandbyFailed
 from executor.history import RunView
+from executor.logs import Place
 from executor.runs import RunSpec
-from executor.source import choose_interpreter, relative_target, source_root
-from executor.supervisor.errors import NameTaken, SupervisorError
-from secretstore import vault
-from secretstore.errors import SecretStoreError, UnknownSecret
-from secretstore.naming import check_variable_name
-from secretstore.vault.places import did_you_mean
+from executor.specification import Request, specify
+from executor.standby import Standby
+from executor.supervisor.errors import SupervisorError
+from secretstore.errors import SecretStoreError
 
 app = typer.Typer(help="Run a file, module, function or command with its project's secrets.", add_completion=False)
 
@@ -60,7 +57,44 @@ def run(
     python: Annotated[
         str | None,
         typer.Option(
-            "--python", metavar="PATH", help="The interpreter or virtual environment (else .venv, else PATH)."
+            "--python",
+            metavar="X.Y|PATH",
+            help="A version, an interpreter or a virtual environment (else .venv, else PATH).",
+        ),
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="PKG", help="A package for the run's own environment; repeatable."),
+    ] = None,
+    requirements: Annotated[
+        str | None,
+        typer.Option("--requirements", metavar="FILE", help="Build the run's own environment from this file."),
+    ] = None,
+    setup_secret: Annotated[
+        list[str] | None,
+        typer.Option("--setup-secret", metavar="NAME", help="Give this secret to the installer; repeatable."),
+    ] = None,
+    bundle: Annotated[
+        bool | None,
+        typer.Option("--bundle/--no-bundle", help="Upload the source root, or run from it on machines that see it."),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option("--retries", metavar="N", min=0, max=9, help="Try again so often after a failure.")
+    ] = 0,
+    retry_on: Annotated[
+        list[str] | None,
+        typer.Option("--retry-on", metavar="REASON", help="Try again after this reason only; repeatable."),
+    ] = None,
+    queue_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--queue-timeout", metavar="S", help="Give up after so many seconds in which no worker can take it."
+        ),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--idempotency-key", metavar="KEY", help="A second run of the project with this key is the first."
         ),
     ] = None,
     output: Annotated[
@@ -77,75 +111,44 @@ def run(
 ) -> None:
     """Run TARGET with the secrets of its project, and end as it ends.
 
-    TARGET is path.py, -m pkg.module, path.py:function, or -- command. What follows it is its own.
+    TARGET is path.py, -m pkg.module, path.py:function, or -- command. What follows it is its own: a function's
+    arguments by position, else words as they are.
     """
-    if secret and no_secrets:
-        raise _misuse("--secret and --no-secrets exclude each other")
-    if timeout is not None and not 0 < timeout < 10**8:
-        raise _misuse("--timeout is a number of seconds above 0")
-    wanted = target.parse(context.meta[TAIL])
-    text, values = _arguments(wanted, arg or [], json_arg or [])
-    variables = _variables(env or [], env_file)
-    try:
-        at = desk.sit_down()
-        names = [] if no_secrets else secret
-        spec = specify(at, wanted, project, environment, text, values, variables, names, timeout, python)
-        folder = _output_folder(output)
-        submitted = Submission(at, spec)
-    except (SecretStoreError, SupervisorError, ExecutorError) as error:
-        raise NeverStarted.by(error) from None
+    with refusals_as_json(json):
+        names = secrets_named(secret, no_secrets)
+        wanted = target.parse(context.meta[TAIL])
+        text, values = arguments_of(wanted, arg or [], json_arg or [])
+        variables = checked_variables(env or [], env_file)
+        try:
+            at = desk.sit_down()
+            request = Request(
+                target=wanted,
+                project=project,
+                environment=environment,
+                text=text,
+                values=values,
+                variables=variables,
+                secrets=names,
+                timeout=timeout,
+                python=python,
+                packages=with_ or (),
+                requirements_file=requirements,
+                setup_secrets=setup_secret or (),
+                bundle=bundle,
+                retries=retries,
+                retry_on=retry_on,
+                queue_timeout=queue_timeout,
+                idempotency_key=idempotency_key,
+            )
+            spec = specify(at.db, at.settings, request)
+            folder = _output_folder(output)
+            submitted = Submission(at, spec)
+        except (SecretStoreError, SupervisorError, ExecutorError) as error:
+            raise NeverStarted.by(error) from None
     if detach:
         submitted.leave(json)
         return
     raise typer.Exit(finish(submitted, json, folder))
-
-
-def specify(
-    at: Desk,
-    wanted: Target,
-    project: str | None,
-    environment: str | None,
-    text: dict[str, str] | None = None,
-    values: dict[str, Any] | None = None,
-    variables: dict[str, str] | None = None,
-    secrets: list[str] | None = None,
-    timeout: float | None = None,
-    python: str | None = None,
-    folder: Path | None = None,
-) -> RunSpec:
-    """Look everything up that a run needs, so that a mistake is told before it is submitted.
-
-    Raises:
-        SecretStoreError, SupervisorError, ExecutorError: something is missing or named wrongly.
-    """
-    project = desk.project_named(at.settings, project)
-    place = vault.get_environment(at.db, project, desk.environment_named(at.settings, environment))
-    known = [entry.name for entry in vault.list_secrets(at.db, project, place.name)]
-    for name in secrets or []:
-        if name not in known:
-            raise UnknownSecret(name=name, project=project, environment=place.name, hint=did_you_mean(name, known))
-    given = known if secrets is None else secrets
-    for name in variables or {}:
-        if name in given:
-            raise NameTaken(name=name)
-    here = folder or Path.cwd()
-    root = source_root(here, wanted.path)
-    path = relative_target(root, here, wanted.path) if wanted.path is not None else None
-    minimum = vault.get_project(at.db, project).sandbox_min
-    return RunSpec(
-        project_id=place.project_id,
-        project=project,
-        environment_id=place.id,
-        environment=place.name,
-        target=wanted.document(path, text or {}, values or {}),
-        source_root=str(root),
-        host=socket.gethostname(),
-        python=_interpreter(wanted, root, python),
-        variables=variables or {},
-        secret_names=secrets,
-        timeout=timeout,
-        rung_min=None if minimum == "process" else minimum,
-    )
 
 
 class Submission:
@@ -153,15 +156,17 @@ class Submission:
 
     def __init__(self, at: Desk, spec: RunSpec) -> None:
         self.at = at
-        self.waiting = Waiting(at.settings, at.db)
-        alone = at.settings.embedded and not live_workers(at.db)
-        if alone:
-            _check_worker_can_start()
+        standby = Standby(at.settings)
+        self.waiting = Waiting(at.settings, at.db, spec, None, standby)
         with interrupts() as pressed:
-            # Nobody hears a bell yet: the worker that is started looks for waiting runs before anything else.
-            self.id = runs.create(at.db, spec, at.actor.name) if alone else self._submit(spec)
-            if alone:
-                self.waiting.start_worker()
+            accepted = submit.accept(at.db, at.settings, lambda: make_app(at.settings), spec, at.actor.name, standby)
+            self.id = self.waiting.run_id = accepted.run_id
+            if accepted.started:
+                self.waiting.tell_started()
+            if not accepted.rung:
+                screen.say("the broker could not be told; the run is accepted, and workers look for it", "yellow")
+            if not accepted.new:
+                screen.say(f"that is run {self.id[:8]}, submitted before with this idempotency key")
             self._interrupted = pressed()
 
     def leave(self, json: bool) -> None:
@@ -187,24 +192,18 @@ class Submission:
                     if self._interrupted:
                         raise Detached
                     follow(self.at.db, self.id, to_streams(out, also), self.waiting)
-                except Detached:
-                    self._second_thoughts()
-        except CliError:
+                except Detached as left:
+                    self._second_thoughts(left.place)
+        except StandbyFailed:
             with contextlib.suppress(RunOver):  # another worker took it meanwhile
-                runs.cancel(self.at.db, self.id, self.at.actor.name)
+                cancel(self.at.db, self.at.settings, self.id, self.at.actor.name)
             raise
         return history.show(self.at.db, self.id)
 
-    def _submit(self, spec: RunSpec) -> str:
-        submitted = submit.submit(self.at.db, make_app(self.at.settings), spec, self.at.actor.name)
-        if not submitted.rung:
-            screen.say("the broker could not be told; the run is accepted, and workers look for it", "yellow")
-        return submitted.run_id
-
-    def _second_thoughts(self) -> None:
+    def _second_thoughts(self, place: Place) -> None:
         with interrupts() as pressed:
             screen.say(
-                f"\ndetached; the run goes on. Come back: sealrun runs logs -f {self.id[:8]}"
+                f"\ndetached; the run goes on. Come back: {come_back(self.id, place)}"
                 f" (Ctrl-C again within {_SECOND_THOUGHTS:g} s cancels it)"
             )
             again = False
@@ -219,11 +218,13 @@ class Submission:
             if not again:
                 raise Detached
             try:
-                runs.cancel(self.at.db, self.id, self.at.actor.name)
+                cancel(self.at.db, self.at.settings, self.id, self.at.actor.name)
             except RunOver:
                 return
             screen.say("cancelling …")
-            if not wait_until_over(self.at.db, self.id, self.at.settings.term_grace + self.at.settings.lease, pressed):
+            settings = self.at.settings
+            patience = settings.int_grace + settings.term_grace + settings.lease
+            if not wait_until_over(self.at.db, self.id, patience, pressed):
                 screen.say(f"its worker was asked to end it: sealrun runs show {self.id[:8]}")
                 raise Detached
 
@@ -265,6 +266,8 @@ class NeverStarted(ExecutorError):
     """{sentence}"""
 
     exit_code = verdict.NEVER_STARTED
+    kind = "NeverStarted"
+    """The name of the error that it speaks for."""
 
     @classmethod
     def by(cls, error: SecretStoreError | SupervisorError | ExecutorError) -> Exception:
@@ -273,57 +276,9 @@ class NeverStarted(ExecutorError):
 
         if exit_code(error) != 1:
             return error
-        found = cls(sentence=str(error).strip().replace("{", "{{").replace("}", "}}"))
-        found.hint = error.hint
+        found = cls(sentence=str(error).strip())
+        found.hint, found.kind = error.hint, type(error).__name__
         return found
-
-
-def _arguments(wanted: Target, text: list[str], json: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
-    if (text or json) and wanted.kind != "function":
-        raise _misuse("--arg and --json-arg are for functions; other arguments follow TARGET")
-    values = {}
-    for name, value in _pairs("--json-arg", json).items():
-        try:
-            values[name] = jsonlib.loads(value)
-        except ValueError:
-            raise _misuse(f"--json-arg {name} is not JSON") from None
-    plain = _pairs("--arg", text)
-    if both := plain.keys() & values.keys():
-        raise _misuse(f"the argument {min(both)} is given twice")
-    return plain, values
-
-
-def _variables(pairs: list[str], file: str | None) -> dict[str, str]:
-    variables = {**(read_env_file(file) if file is not None else {}), **_pairs("--env", pairs)}
-    for name in variables:
-        check_variable_name(name)
-    return variables
-
-
-def _pairs(option: str, pairs: list[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise _misuse(f"{option} takes NAME=VALUE")
-        found[name] = value
-    return found
-
-
-def _interpreter(wanted: Target, root: Path, python: str | None) -> str | None:
-    try:
-        return choose_interpreter(root, python, desk.search_path())
-    except InterpreterMissing:
-        if wanted.kind == "command" and python is None:
-            return None
-        raise
-
-
-def _check_worker_can_start() -> None:
-    if platform.system() != "Linux":
-        raise WorkerUnsupported(system=platform.system())
-    if embedded.find_server() is None:
-        raise BrokerMissing
 
 
 def _output_folder(path: str | None) -> Path | None:
@@ -344,7 +299,3 @@ def _fetch(at: Desk, view: RunView, folder: Path) -> None:
     written = outputs.download(at.db, view.id, view.attempt, folder)
     names = ", ".join(screen.printable(str(path.relative_to(folder))) for path in written)
     screen.say(f"wrote {names} to {folder}" if written else "the run left no files")
-
-
-def _misuse(what: str) -> Misuse:
-    return Misuse(what=what, command="run")

@@ -1,27 +1,29 @@
-"""`sealrun runs`: list, show, logs, cancel, download."""
+"""`sealrun runs`: list, show, logs, cancel, retry, download."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from executor import history, logs, outputs
-from executor import runs as lifecycle
+from executor import cancelling, history, logs, outputs
 from executor.cli import desk, options, screen, verdict
 from executor.cli.desk import Desk
-from executor.cli.errors import FolderUnwritable, RunOutputsMissing
-from executor.cli.follow import Detached, follow, to_streams
+from executor.cli.errors import FolderUnwritable, Misuse, RunOutputsMissing
+from executor.cli.follow import Detached, as_json, come_back, follow, to_streams
 from executor.cli.waiting import Waiting
-from executor.history import RunView
-from executor.logs import Piece, Place
+from executor.history import AttemptView, RunView
+from executor.logs import BEGINNING, STREAMS, Place, StoredPiece
 from executor.outputs import OutputFile
+from executor.specification import repeated
 from secretstore import vault
 
 app = typer.Typer(
-    help="List, show, follow and cancel runs, and download what they left.", no_args_is_help=True, add_completion=False
+    help="List, show, follow, cancel and retry runs, and download what they left.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Reference = Annotated[
@@ -31,7 +33,7 @@ Reference = Annotated[
 
 @app.command("list")
 def list_(
-    project: options.Project = None,
+    project: options.AnyProject = None,
     state: Annotated[
         str | None, typer.Option("--state", metavar="STATE", help=f"{', '.join(screen.STATE_STYLES)}.")
     ] = None,
@@ -54,18 +56,27 @@ def list_(
             view.environment,
             view.title,
             screen.moment(view.created_at),
-            lasted(view.started_at, view.finished_at),
+            view.delayed or lasted(view.started_at, view.finished_at),
+            f"waiting: {view.waiting_for}" if view.waiting_for else "",
         )
         for view in found
     ]
-    screen.table(("run", "state", "project", "environment", "target", "created", "lasted"), rows, ("bold",))
+    screen.table(("run", "state", "project", "environment", "target", "created", "lasted", ""), rows, ("bold",))
 
 
 @app.command()
-def show(run: Reference, project: options.Project = None, json: options.Json = False) -> None:
-    """Show a run: how it ended, what it returned, what it left, and its receipt."""
+def show(
+    run: Reference,
+    project: options.Project = None,
+    attempt: Annotated[
+        int | None,
+        typer.Option("--attempt", metavar="N", min=1, help="What an earlier attempt left and saw (else the last)."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Show a run: how it ended, what it returned, what it left, and its receipts: what it saw."""
     at = desk.sit_down()
-    view = _found(at, run, project)
+    view = _of_attempt(at, _found(at, run, project), attempt)
     if json:
         screen.show_json(verdict.document(view))
         return
@@ -76,20 +87,43 @@ def show(run: Reference, project: options.Project = None, json: options.Json = F
 def logs_(
     run: Reference,
     following: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run is over.")] = False,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of this attempt alone (else of all).")
+    ] = None,
     project: options.Project = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="PLACE", help="Begin behind this place, as in 1:53, where one has read to."),
+    ] = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option("--stream", metavar="STREAM", help=f"{', '.join(STREAMS)}; repeatable. Else all of them."),
+    ] = None,
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="Begin each line with when it was written.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="A JSON object per piece: attempt, sequence, stream, at, text.")
+    ] = False,
 ) -> None:
-    """Write a run's masked output, its stdout to stdout and its stderr to stderr."""
+    """Write a run's masked output, its stdout to stdout and the rest to stderr."""
+    if unknown := set(stream or ()) - set(STREAMS):
+        raise typer.BadParameter(f"{min(unknown)} is none of {', '.join(STREAMS)}", param_hint="--stream")
+    if following and attempt is not None:
+        raise Misuse(what="--attempt and --follow exclude each other", command="runs logs")
+    if json and timestamps:
+        raise Misuse(what="--json has the moments; --timestamps is for lines", command="runs logs")
+    begin = Place.parse(after) if after is not None else BEGINNING
     at = desk.sit_down()
-    view = _found(at, run, project)
-    write = to_streams(sys.stdout.buffer)
+    view = _of_attempt(at, _found(at, run, project), attempt)
+    write = as_json(sys.stdout.buffer) if json else to_streams(sys.stdout.buffer, stamped=timestamps)
     if not following:
-        for piece in _so_far(at, view.id):
+        for piece in _so_far(at, view.id, begin, stream, attempt):
             write(piece)
         return
+    waiting = None if view.over else Waiting(at.settings, at.db, view, view.id)
     try:
-        follow(at.db, view.id, write, None if view.over else Waiting(at.settings, at.db))
-    except Detached:
-        screen.say("")
+        follow(at.db, view.id, write, waiting, after=begin, streams=stream)
+    except Detached as left:
+        screen.say(f"\ncome back: {come_back(view.id, left.place)}")
         raise typer.Exit(verdict.CANCELLED) from None
     view = history.show(at.db, view.id)
     if view.state != "succeeded":
@@ -101,8 +135,27 @@ def cancel(run: Reference, project: options.Project = None) -> None:
     """Cancel a run: at once while it waits, else by asking its worker to end it."""
     at = desk.sit_down()
     view = _found(at, run, project)
-    done = lifecycle.cancel(at.db, view.id, at.actor.name)
+    done = cancelling.cancel(at.db, at.settings, view.id, at.actor.name)
     screen.say(f"run {view.id[:8]} is cancelled" if done else f"asked the worker of run {view.id[:8]} to end it")
+
+
+@app.command()
+def retry(
+    run: Reference,
+    project: options.Project = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Submit, print the new run's id, and do not wait.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Make a new run from one that is over, with the same target, source, secrets and options, and follow it."""
+    from executor.cli.run import Submission, finish  # what talks to the broker takes its time to import
+
+    at = desk.sit_down()
+    submitted = Submission(at, repeated(at.db, _found(at, run, project).id))
+    screen.say(f"run {submitted.id[:8]}")
+    if detach:
+        submitted.leave(json)
+        return
+    raise typer.Exit(finish(submitted, json, None))
 
 
 @app.command()
@@ -141,15 +194,25 @@ def _found(at: Desk, reference: str, project: str | None) -> RunView:
     return history.show(at.db, history.find(at.db, reference, within))
 
 
+def _of_attempt(at: Desk, view: RunView, attempt: int | None) -> RunView:
+    if attempt is None:
+        return view
+    if attempt not in {one.number for one in view.attempts}:
+        made = f"it had {view.attempt}" if view.attempts else "it had none yet"
+        raise typer.BadParameter(f"run {view.id[:8]} has no attempt {attempt}: {made}", param_hint="--attempt")
+    return history.show(at.db, view.id, attempt)
+
+
 def _project_id(at: Desk, project: str | None) -> str | None:
     name = desk.maybe_project(at.settings, project)
     return vault.get_project(at.db, name).id if name is not None else None
 
 
-def _so_far(at: Desk, run_id: str) -> Iterator[Piece]:
-    place = Place()
+def _so_far(
+    at: Desk, run_id: str, place: Place, streams: Collection[str] | None, attempt: int | None
+) -> Iterator[StoredPiece]:
     while True:
-        pieces, place = logs.read(at.db, run_id, place)
+        pieces, place = logs.read(at.db, run_id, place, streams=streams, attempt=attempt)
         if not pieces:
             return
         yield from pieces
@@ -163,30 +226,64 @@ def _show(view: RunView) -> None:
         ("project", f"{view.project}/{view.environment}"),
         ("state", state + (f" ({view.reason})" if view.reason not in (None, view.state) else "")),
     ]
+    facts.append(("source", verdict.source(view)))
+    if view.waiting_for:
+        facts.append(("waiting", screen.printable(view.waiting_for)))
     if view.message:
         facts.append(("message", screen.printable(view.message)))
     if view.exit_code is not None:
         facts.append(("exit code", str(view.exit_code)))
+    if view.delayed:
+        facts.append(("waiting", view.delayed))
+    if view.retry_of:
+        facts.append(("retry of", view.retry_of))
     facts += [
-        ("attempt", str(view.attempt)),
+        ("attempt", str(view.attempt) if len(view.attempts) < 2 else "\n".join(map(_attempt_line, view.attempts))),
         ("created", f"{screen.moment(view.created_at)} by {view.created_by}"),
         ("started", screen.moment(view.started_at)),
         ("finished", screen.moment(view.finished_at)),
     ]
     if view.worker:
         facts.append(("worker", view.worker))
+    latest = next((attempt for attempt in view.attempts if attempt.number == view.attempt), None)
+    if latest is not None and latest.packages is not None:
+        facts.append(("python", _python(latest.packages)))
     if view.result is not None:
         facts.append(("result", screen.json_text(view.result)))
     if view.note:
         facts.append(("note", view.note))
     if view.problem:
-        facts.append(("problem", screen.printable(f"{view.problem.get('type')}: {view.problem.get('message')}")))
+        facts.append(("problem", "\n".join(verdict.problem_lines(view.problem))))
+    facts += verdict.metric_facts(view)
     if view.outputs:
         facts.append(("files", "\n".join(file_line(file) for file in view.outputs)))
     screen.facts(facts)
-    if view.receipt is not None:
-        screen.show("\nreceipt")
-        screen.facts((f"  {name}", text) for name, text in verdict.receipt_facts(view.receipt))
+    for attempt in view.attempts:
+        if attempt.number == view.attempt:
+            _show_receipts(view, attempt)
+
+
+def _attempt_line(attempt: AttemptView) -> str:
+    how = attempt.state + (f" ({attempt.reason})" if attempt.reason not in (None, attempt.state) else "")
+    return f"{attempt.number} {how}" + (f": {screen.printable(attempt.message)}" if attempt.message else "")
+
+
+def _python(packages: dict[str, Any]) -> str:
+    """Its version, and which environment was built or found for it."""
+    if "environment" not in packages:
+        return str(packages["python"])
+    how = "kept from an earlier run" if packages["cached"] else f"built in {packages['seconds']:.1f} s"
+    return f"{packages['python']}, environment {packages['environment'][:12]}, {how}"
+
+
+def _show_receipts(view: RunView, attempt: AttemptView) -> None:
+    of_attempt = f" of attempt {attempt.number}, {attempt.state}, on {attempt.worker}" if len(view.attempts) > 1 else ""
+    for receipt in attempt.receipts:
+        of_phase = f" of phase {receipt.phase}" if len(attempt.receipts) > 1 else ""
+        screen.show(f"\nreceipt{of_phase}{of_attempt}")
+        screen.facts((f"  {name}", text) for name, text in verdict.receipt_facts(receipt))
+    if not attempt.receipts:
+        screen.show(f"\nno receipt{of_attempt}: it did not reach its gate, and was given nothing")
 
 
 def file_line(file: OutputFile) -> str:

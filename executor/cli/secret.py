@@ -1,20 +1,42 @@
-"""`sealrun secret`: set, list, delete, history. A value goes in by stdin, a hidden prompt or a file, and never out."""
+"""`sealrun secret`: a value goes in by stdin, a hidden prompt or a file, and never out."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from executor import history as runs_history
 from executor.cli import desk, options, screen
 from executor.cli.desk import Desk
-from executor.cli.errors import ValueOnCommandLine
+from executor.cli.errors import NothingShowsAValue, ValueOnCommandLine
+from executor.cli.expiry import expiry, told
 from executor.cli.new_value import WithoutValues, read_value
 from executor.cli.project import create_environment
+from executor.cli.secret_explain import explain
+from executor.cli.secret_import import import_
+from executor.cli.target import RunCommand
+from executor.history import RunUse, VersionUse
 from executor.supervisor.needles import verdict
 from secretstore import vault
 from secretstore.errors import UnknownEnvironment, ValueRefused
 from secretstore.naming import alias_for, aliases, check_secret_name, shell_note
 
+_ASKS_FOR_A_VALUE = ("get", "show", "view", "read", "cat", "reveal", "export")
+
+
+class WriteOnly(TyperGroup):
+    """The commands of `secret`, with an answer for those who look for one that shows a value."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """As usual; `get` is not taken for a mistyped `set`."""
+        if args and args[0] in _ASKS_FOR_A_VALUE:
+            raise NothingShowsAValue
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=WriteOnly,
     help="Store secrets, list their names, delete them. Nothing shows a value.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,6 +60,10 @@ def set_(
     allow_short: Annotated[
         bool, typer.Option("--allow-short", help="Take a value that is too short to be masked.")
     ] = False,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", metavar="WHEN", help="When it is due: 90d, 12h, 2030-01-31. A reminder, no lock."),
+    ] = None,
     create_env: Annotated[
         bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")
     ] = False,
@@ -46,42 +72,43 @@ def set_(
     """Seal a value and store it as the secret's next version.
 
     The value is read from stdin, or from a hidden prompt on a terminal, or with --from-file. Never from the
-    command line.
+    command line. With several environments it is sealed for each, or for none.
     """
     if values or "=" in name:
         raise ValueOnCommandLine
     check_secret_name(name)
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
-    places = environments or [desk.environment_named(at.settings, None)]
-    for environment in places:
-        require_environment(at, project, environment, create_env)
+    places = dict.fromkeys(environments or [desk.environment_named(at.settings, None)])
+    expires_at = expiry(name, expires) if expires is not None else None
+    if not create_env:  # told before a value is typed; one that is asked for is made once the value is known to be good
+        for environment in places:
+            require_environment(at, project, environment, create=False)
     value = read_value(name, from_file, raw)
     _tell_verdict(name, value, allow_short)
-    for environment in places:
-        seal(at, project, environment, name, value, allow_short)
+    if create_env:
+        for environment in places:
+            require_environment(at, project, environment, create=True)
+    seal(at, project, [vault.NewSecret(place, name, value, expires_at, allow_short) for place in places])
 
 
 @app.command("list")
-def list_(project: options.Project = None, environment: options.Environment = None, json: options.Json = False) -> None:
+def list_(
+    project: options.Project = None, environment: options.AnyEnvironment = None, json: options.Json = False
+) -> None:
     """List secrets by name, of all environments unless -e says one."""
     at = desk.sit_down()
-    found = vault.list_secrets(at.db, desk.project_named(at.settings, project), environment)
+    project = desk.project_named(at.settings, project)
+    found = vault.list_secrets(at.db, project, environment)
+    used = runs_history.last_used(at.db, vault.get_project(at.db, project).id)
     if json:
-        screen.show_json(found)
+        screen.show_json([screen.plain_data(secret) | {"last_used_at": used.get(secret.id)} for secret in found])
         return
-    rows = [
-        (
-            secret.name,
-            secret.environment,
-            str(secret.version),
-            screen.moment(secret.updated_at),
-            secret.updated_by,
-            "" if secret.maskable else "not masked",
-        )
-        for secret in found
-    ]
-    screen.table(("secret", "environment", "version", "updated", "by", ""), rows, ("bold", "", "", "", "", "yellow"))
+    screen.table(
+        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry"),
+        [_secret_row(secret, used.get(secret.id)) for secret in found],
+        ("bold", "", "", "", "", "", "yellow", "yellow"),
+    )
 
 
 @app.command()
@@ -105,21 +132,98 @@ def history(
     name: Name,
     project: options.Project = None,
     environment: options.Environment = None,
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", min=1, help="List the runs that were given this version.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("-L", "--limit", metavar="N", min=1, help="At most so many runs, with --version.")
+    ] = 20,
     json: options.Json = False,
 ) -> None:
-    """List a secret's versions, the newest first."""
+    """List a secret's versions, the newest first, and how many runs were given each; or the runs of one version."""
     at = desk.sit_down()
-    versions = vault.history(
-        at.db, desk.project_named(at.settings, project), desk.environment_named(at.settings, environment), name
-    )
+    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
+    versions = vault.history(at.db, project, environment, name)
+    secret_id = vault.secret_id(at.db, project, environment, name)
+    if version is None:
+        _show_versions(versions, runs_history.versions_used(at.db, secret_id), json)
+    else:
+        kept = any(entry.version == version for entry in versions)
+        _show_runs(name, version, kept, runs_history.runs_given(at.db, secret_id, version, limit), json)
+
+
+def _show_versions(versions: list[vault.VersionView], used: dict[int, VersionUse], json: bool) -> None:
+    """The versions that are kept, and below them those that only receipts remember."""
     if json:
-        screen.show_json(versions)
+        documents = [screen.plain_data(entry) | {"kept": True} | _use(used.get(entry.version)) for entry in versions]
+        gone = sorted(used.keys() - {entry.version for entry in versions}, reverse=True)
+        unknown = dict.fromkeys(("created_at", "created_by", "maskable", "expires_at")) | {
+            "current": False,
+            "kept": False,
+        }
+        screen.show_json(documents + [{"version": number} | unknown | _use(used[number]) for number in gone])
         return
-    rows = [
-        (str(entry.version), screen.moment(entry.created_at), entry.created_by, "current" if entry.current else "")
-        for entry in versions
+    rows = [_version_row(entry, used.pop(entry.version, None)) for entry in versions]
+    rows += [
+        (str(number), "", "", *_used(used[number]), "no longer kept", "", "") for number in sorted(used, reverse=True)
     ]
-    screen.table(("version", "set", "by", ""), rows, ("bold", "", "", "green"))
+    screen.table(
+        ("version", "set", "by", "runs", "last run", "when", "", "", "expiry"),
+        rows,
+        ("bold", "", "", "", "", "", "green", "yellow", "yellow"),
+    )
+
+
+def _used(use: VersionUse | None) -> tuple[str, str, str]:
+    return (str(use.runs), use.last_run[:8], screen.moment(use.last_given_at)) if use else ("0", "", "")
+
+
+def _use(use: VersionUse | None) -> dict[str, object]:
+    if use is None:
+        return {"runs": 0, "last_run": None, "last_given_at": None}
+    return {"runs": use.runs, "last_run": use.last_run, "last_given_at": screen.moment(use.last_given_at)}
+
+
+def _show_runs(name: str, version: int, kept: bool, given: list[RunUse], json: bool) -> None:
+    if json:
+        screen.show_json({"name": name, "version": version, "kept": kept, "runs": given})
+        return
+    if not kept:
+        screen.say(f"version {version} of {name} is no longer kept" if given else f"{name} has no version {version}")
+    rows = [
+        (
+            run.id[:8] + (f" attempt {run.attempt}" if run.attempt > 1 else ""),
+            run.state or "no longer kept",
+            screen.moment(run.started_at),
+            run.created_by or "",
+            screen.moment(run.given_at),
+            run.opening.replace("_", " "),
+        )
+        for run in given
+    ]
+    screen.table(("run", "state", "started", "by", "given", ""), rows, ("bold",))
+
+
+@app.command()
+def rollback(
+    name: Name,
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="The version (else the one before the current one).")
+    ] = None,
+    project: options.Project = None,
+    environment: options.Environment = None,
+) -> None:
+    """Make an earlier version the current one again. Runs that have begun keep what they were given."""
+    at = desk.sit_down()
+    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
+    secret = vault.rollback(at.db, project, environment, name, to=to, actor=at.actor)
+    screen.say(f"{name} of {project}/{environment} is at version {secret.version} again")
+    if expired := told(secret.expires_at):
+        screen.say(f"note: that version {expired.replace('expired', 'has expired')}", "yellow")
+
+
+app.command("import", cls=WithoutValues)(import_)
+app.command("explain", cls=RunCommand)(explain)
 
 
 def require_environment(at: Desk, project: str, environment: str, create: bool) -> None:
@@ -137,16 +241,47 @@ def require_environment(at: Desk, project: str, environment: str, create: bool) 
         create_environment(at, project, environment)
 
 
-def seal(at: Desk, project: str, environment: str, name: str, value: bytes, allow_short: bool = False) -> None:
-    """Store a value, and say what became of it and under which names a run will find it."""
-    sealed = vault.put(at.db, project, environment, name, value, actor=at.actor, allow_short=allow_short)
-    screen.say(f"sealed {name} version {sealed.version} in {project}/{environment}")
-    if note := _name_note(at, project, environment, name):
-        screen.say(f"note: {note}", "yellow")
+def seal(at: Desk, project: str, entries: list[vault.NewSecret]) -> None:
+    """Store values, all or none, and say what became of each and under which names a run will find it."""
+    keep = at.settings.store.versions_kept
+    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins, keep=keep):
+        assert isinstance(view, vault.SecretView)
+        until = f", expires {screen.moment(view.expires_at)}" if view.expires_at else ""
+        screen.say(f"sealed {view.name} version {view.version} in {project}/{view.environment}{until}")
+        if note := _name_note(at, project, view.environment, view.name):
+            screen.say(f"note: {note}", "yellow")
+
+
+def _secret_row(secret: vault.SecretView, used: datetime | None) -> tuple[str, ...]:
+    return (
+        secret.name,
+        secret.environment,
+        str(secret.version),
+        screen.moment(secret.updated_at),
+        secret.updated_by,
+        screen.moment(used) or "never",
+        "" if secret.maskable else "not masked",
+        told(secret.expires_at),
+    )
+
+
+def _version_row(version: vault.VersionView, used: VersionUse | None) -> tuple[str, ...]:
+    return (
+        str(version.version),
+        screen.moment(version.created_at),
+        version.created_by,
+        *_used(used),
+        "current" if version.current else "",
+        "" if version.maskable else "not masked",
+        told(version.expires_at),
+    )
 
 
 def _tell_verdict(name: str, value: bytes, allow_short: bool) -> None:
     """What the masker can do for it, before it is sealed."""
+    if not value:
+        hint = f'nothing came in; is the variable set in: printf %s "$VALUE" | sealrun secret set {name}'
+        raise ValueRefused(name=name, why="it is empty", hint=hint)
     judged = verdict(name, value)
     if value.strip() and not judged.maskable and not allow_short:
         hint = "take a longer one, or say --allow-short: it will stand in the run's output as it is"
@@ -156,8 +291,7 @@ def _tell_verdict(name: str, value: bytes, allow_short: bool) -> None:
 
 
 def _name_note(at: Desk, project: str, environment: str, name: str) -> str | None:
-    names = {secret.name for secret in vault.list_secrets(at.db, project, environment)}
     alias = alias_for(name)
-    if alias and aliases(names).get(name) is None:
+    if alias and name not in aliases(vault.secrets_like(at.db, project, environment, name)):
         return f'"{name}" is no name of a shell variable, and gets no alias: another name would have {alias} too'
     return shell_note(name)

@@ -1,12 +1,11 @@
-"""What follows the options of `sealrun run`: a file, module, function or command, and arguments that are its own."""
+"""What follows the options of `sealrun run` is the target's own, verbatim; and what refuses it, in JSON if asked."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+from typer import TyperException
 from typer.core import TyperCommand
-
-from executor.cli.errors import Misuse
 
 TAIL = "sealrun.target"
 
@@ -18,7 +17,8 @@ class RunCommand(TyperCommand):
         """Split at TARGET; options like `--json` after it are not ours."""
         end = self._options_end(args)
         ctx.meta[TAIL] = args[end:]
-        return super().parse_args(ctx, args[:end])
+        with refusals_as_json("--json" in args[:end]):
+            return super().parse_args(ctx, args[:end])
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Show TARGET in the usage line."""
@@ -40,52 +40,29 @@ class RunCommand(TyperCommand):
         return min(place, len(args))
 
 
-@dataclass(frozen=True)
-class Target:
-    """What is to run. `path` is the file it names, relative to where the user is; None for modules and commands."""
+@contextlib.contextmanager
+def refusals_as_json(asked: bool) -> Iterator[None]:
+    """What ends the command before there is a run is an object on stdout, too: {"error": {…}}."""
+    try:
+        yield
+    except Exception as error:
+        if asked and (document := _document(error)) is not None:
+            from executor.cli import screen
 
-    kind: str
-    path: str | None = None
-    name: str = ""
-    argv: tuple[str, ...] = ()
-
-    def document(self, path: str | None, text: dict[str, str], json: dict[str, Any]) -> dict[str, Any]:
-        """The target as a run stores it; `path` is relative to the source root."""
-        if self.kind == "function":
-            return {"kind": "function", "path": path, "function": self.name, "text": text, "json": json}
-        if self.kind == "module":
-            return {"kind": "module", "module": self.name, "argv": list(self.argv)}
-        if self.kind == "file":
-            return {"kind": "file", "path": path, "argv": list(self.argv)}
-        return {"kind": "command", "argv": list(self.argv)}
+            screen.show_json({"error": document})
+        raise
 
 
-def parse(words: list[str]) -> Target:
-    """Tell which of the four kinds is meant.
+def _document(error: Exception) -> dict[str, Any] | None:
+    """The sentence that stderr shows; None for a fault of ours, whose text may have seen a value."""
+    from executor.cli.ending import exit_code
+    from executor.errors import ExecutorError
+    from executor.supervisor.errors import SupervisorError
+    from secretstore.errors import SecretStoreError
 
-    Raises:
-        Misuse: none is.
-    """
-    if not words:
-        raise _misuse("TARGET is missing: path.py, -m pkg.module, path.py:function, or -- command")
-    first, *rest = words
-    if first == "--":
-        if not rest:
-            raise _misuse("after -- comes a command")
-        return Target("command", argv=tuple(rest))
-    if first == "-m":
-        if not rest:
-            raise _misuse("after -m comes a module")
-        return Target("module", name=rest[0], argv=tuple(rest[1:]))
-    path, colon, name = first.rpartition(":")
-    if colon and name.isidentifier() and not Path(first).exists():
-        if rest:
-            raise _misuse("a function's arguments come before it: --arg NAME=TEXT or --json-arg NAME=JSON")
-        return Target("function", path=path, name=name)
-    if Path(first).suffix not in ("", ".py", ".pyw"):
-        raise _misuse(f"{first} is no Python file; a command comes after --, as in: sealrun run -- sh job.sh")
-    return Target("file", path=first, argv=tuple(rest))
-
-
-def _misuse(what: str) -> Misuse:
-    return Misuse(what=what, command="run")
+    if isinstance(error, TyperException):
+        return {"type": "Misuse", "message": error.format_message().strip(), "hint": None, "exit_code": 2}
+    if not isinstance(error, ExecutorError | SupervisorError | SecretStoreError):
+        return None
+    named = getattr(error, "kind", type(error).__name__)
+    return {"type": named, "message": str(error).strip(), "hint": error.hint, "exit_code": exit_code(error)}

@@ -5,17 +5,17 @@ import os
 import platform
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
 
 from executor.cli import screen
-from executor.cli.standby import worker_command, worker_environment
 from executor.database import open_database
 from executor.embedded import broker
 from executor.errors import WorkerUnsupported
 from executor.settings import Settings, read_here
+from executor.standby import worker_command, worker_environment
 
 app = typer.Typer(help="Start an embedded broker and a worker, until Ctrl-C.", add_completion=False)
 
@@ -41,8 +41,7 @@ def up(
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C comes here alone, and is passed on once
         )
-        _tell(settings, worker.pid)
-        status = _ended(worker)
+        status = _ended(worker, lambda: _tell(settings, worker.pid))
     raise typer.Exit(status)
 
 
@@ -67,8 +66,8 @@ def _tell(settings: Settings, pid: int) -> None:
     screen.say(f"sealrun up: worker is process {pid}; Ctrl-C ends it when its runs are over, twice ends them too")
 
 
-def _ended(worker: "subprocess.Popen[bytes]") -> int:
-    """Wait for the worker; the first signal lets its runs end, the second ends them."""
+def _ended(worker: "subprocess.Popen[bytes]", begun: Callable[[], None]) -> int:
+    """Wait for the worker; the first signal lets its runs end, the second ends them. Who is told can send one."""
     asked = 0
 
     def pass_on(*_: object) -> None:
@@ -78,6 +77,7 @@ def _ended(worker: "subprocess.Popen[bytes]") -> int:
 
     before = {number: signal.signal(number, pass_on) for number in _ENDS}
     try:
+        begun()
         status = worker.wait()
     finally:
         for number, handler in before.items():

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from executor.cli import desk, options, screen
+from executor.cli.errors import Misuse
 from executor.cli.secret import require_environment
+from executor.importing import is_named_like_a_secret
 from secretstore import vault
 from secretstore.naming import check_variable_name
 
@@ -23,7 +25,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name."
 def set_(
     name: Name,
     value: Annotated[
-        str | None, typer.Argument(metavar="[VALUE]", help="The value; read from stdin if left out.")
+        str | None,
+        typer.Argument(
+            metavar="VALUE", help="The value; read from stdin if left out. One that begins with - goes after --."
+        ),
     ] = None,
     project: options.Project = None,
     environments: Annotated[
@@ -35,21 +40,29 @@ def set_(
     ] = False,
 ) -> None:
     """Set a variable. Anyone who may list sees its value: a password belongs into a secret."""
+    if value is None and "=" in name:
+        raise Misuse(what="the value stands after the name, parted by a blank: NAME VALUE", command="variable set")
     check_variable_name(name)
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
-    places = environments or [desk.environment_named(at.settings, None)]
+    places = dict.fromkeys(environments or [desk.environment_named(at.settings, None)])
     for environment in places:
         require_environment(at, project, environment, create_env)
     if value is None:
         value = _read(name)
-    for environment in places:
-        vault.set_variable(at.db, project, environment, name, value, actor=at.actor)
-        screen.say(f"set {name} in {project}/{environment}")
+    if not value:
+        screen.say(f"note: the value of {name} is empty", "yellow")
+    elif is_named_like_a_secret(name):
+        screen.say(f"note: {name} is named like a secret, and anyone who may list sees its value", "yellow")
+    entries = [vault.NewVariable(environment, name, value) for environment in places]
+    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins):
+        screen.say(f"set {view.name} in {project}/{view.environment}")
 
 
 @app.command("list")
-def list_(project: options.Project = None, environment: options.Environment = None, json: options.Json = False) -> None:
+def list_(
+    project: options.Project = None, environment: options.AnyEnvironment = None, json: options.Json = False
+) -> None:
     """List variables with their values, of all environments unless -e says one."""
     at = desk.sit_down()
     found = vault.list_variables(at.db, desk.project_named(at.settings, project), environment)
@@ -73,8 +86,9 @@ def delete(
     """Delete a variable."""
     at = desk.sit_down()
     project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
-    vault.get_environment(at.db, project, environment)
-    desk.confirm(f"delete variable {name} of {project}/{environment}", yes)
+    # An unknown name is told, and nothing is asked.
+    if any(entry.name == name for entry in vault.list_variables(at.db, project, environment)):
+        desk.confirm(f"delete variable {name} of {project}/{environment}", yes)
     vault.delete_variable(at.db, project, environment, name, actor=at.actor)
     screen.say(f"deleted variable {name} of {project}/{environment}")
 

@@ -1,33 +1,35 @@
-"""While a run waits: start a worker where that is ours to do, else say when one was last seen."""
+"""While a run waits: start a worker where that is ours to do, else say at once what no live worker offers."""
 
 import os
-import socket
 import sys
 import time
 
-from executor import workers
-from executor.celery_app import QUEUE
+from executor import needs, unserved, workers
 from executor.cli import screen
-from executor.cli.standby import IDLE, Standby
-from executor.settings import Settings
-from executor.workers import WorkerView
+from executor.needs import Asking, live_workers
+from executor.settings import QUEUE, Settings
+from executor.standby import IDLE, Standby
 from secretstore.database import Database
 
 _LOOK = 0.5  # seconds between two looks for a worker
 _QUIET = 0.3  # seconds before the line on a terminal appears; most runs begin sooner
-_PATIENCE = 2.0  # seconds before a missing worker is worth a word
 
 
 class Waiting:
     """What a follower does about a run that nobody has taken yet."""
 
-    def __init__(self, settings: Settings, db: Database) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, run: Asking, run_id: str | None, standby: Standby | None = None
+    ) -> None:
+        """Nothing is looked at yet; without a `run_id` the run is not accepted yet either."""
+        self.run_id = run_id
         self._settings = settings
+        self._run = run
         self._db = db
-        self._standby = Standby(settings)
+        self._standby = standby or Standby(settings)
         self._began = time.monotonic()
         self._looked_at = -_LOOK
-        self._told = False
+        self._told: str | None = None
         self._line = ProgressLine()
 
     def look(self) -> None:
@@ -39,7 +41,8 @@ class Waiting:
         waited = time.monotonic() - self._began
         if waited - self._looked_at >= _LOOK:
             self._looked_at = waited
-            self._mind_workers(waited)
+            self._start_worker()
+            self._tell_what_is_missing()
         if waited >= _QUIET:
             self._line.show(f"waiting for a worker … {waited:.0f} s")
 
@@ -47,35 +50,47 @@ class Waiting:
         """The run has begun, or nobody watches it any more."""
         self._line.clear()
 
-    def start_worker(self) -> None:
-        """Start one now if it is ours to start and none is alive."""
-        if self._settings.embedded and not live_workers(self._db) and self._standby.ensure():
+    def tell_started(self) -> None:
+        """A worker was started just now."""
+        self._line.clear()
+        screen.say(
+            f"no worker was running: started one, which ends after {IDLE} idle seconds (log: {self._standby.log})"
+        )
+
+    def _start_worker(self) -> None:
+        """If it is ours to start, and none is alive."""
+        if self._settings.embedded and not live_workers(self._settings, self._db) and self._standby.ensure():
+            self.tell_started()
+
+    def _tell_what_is_missing(self) -> None:
+        """Once, and again when it is something else."""
+        live = workers.list_workers(self._db, alive_only=True)
+        if self._settings.embedded and not live:
+            return  # one is on its way
+        if not live and self.run_id is not None:
+            unserved.end_unserved(self._db, self._settings.queue_timeout, run_id=self.run_id)  # nobody else would
+        missing = needs.waiting_for(self._run, live)
+        if missing is not None and missing != self._told:
             self._line.clear()
-            screen.say(
-                f"no worker was running: started one, which ends after {IDLE} idle seconds (log: {self._standby.log})"
-            )
+            screen.say(self._sentence(missing), "yellow")
+        self._told = missing
 
-    def _mind_workers(self, waited: float) -> None:
-        if self._settings.embedded:
-            self.start_worker()
-        elif waited >= _PATIENCE and not self._told and not live_workers(self._db):
-            self._told = True
-            self._line.clear()
-            screen.say(f"{unseen(self._db)}; the run waits (start one: sealrun worker)", "yellow")
+    def _sentence(self, missing: str) -> str:
+        queue = self._run.queue
+        if self._run.host != self._settings.host or live_workers(self._settings, self._db, queue):
+            return f"waiting: {missing}"
+        start = "sealrun worker" + (f" -Q {queue}" if queue != QUEUE else "")
+        return f"{unseen(self._settings, self._db, queue)}; the run waits (start one: {start})"
 
 
-def live_workers(db: Database) -> list[WorkerView]:
-    """Workers that take runs of this machine and live."""
-    return [worker for worker in _ours(workers.list_workers(db, alive_only=True)) if _has_process(worker.pid)]
-
-
-def unseen(db: Database) -> str:
-    """Since when no worker was seen, as a sentence."""
-    seen = _ours(workers.list_workers(db))
+def unseen(settings: Settings, db: Database, queue: str = QUEUE) -> str:
+    """Since when no worker was seen, as a sentence; with the name that has to be the same on both sides."""
+    seen = [one for one in workers.list_workers(db) if one.host == settings.host and queue in one.queues]
+    which = f"for this machine ({settings.host})" + (f" and the queue {queue}" if queue != QUEUE else "")
     if not seen:
-        return "no worker for this machine has been seen yet"
+        return f"no worker {which} has been seen yet"
     last = seen[0].seen_at
-    return f"no worker for this machine has been seen since {screen.moment(last)}, {screen.ago(last)}"
+    return f"no worker {which} has been seen since {screen.moment(last)}, {screen.ago(last)}"
 
 
 class ProgressLine:
@@ -98,19 +113,3 @@ class ProgressLine:
             self._text = ""
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
-
-
-def _ours(found: list[WorkerView]) -> list[WorkerView]:
-    host = socket.gethostname()
-    return [worker for worker in found if worker.host == host and QUEUE in worker.queues]
-
-
-def _has_process(pid: int) -> bool:
-    """A worker that was killed a moment ago still has a fresh heartbeat."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

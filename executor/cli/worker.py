@@ -14,10 +14,10 @@ from celery.apps.worker import Worker as CeleryWorker
 from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import default_nodename, host_format
 
-from executor.celery_app import QUEUE, make_app
+from executor.celery_app import make_app
 from executor.cli import screen
 from executor.errors import WorkerUnsupported
-from executor.settings import Settings, read_here
+from executor.settings import QUEUE, Settings, read_here
 
 app = typer.Typer(help="Execute runs on this machine until stopped.", add_completion=False)
 

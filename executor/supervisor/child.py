@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from executor.supervisor import kernel, sandbox
-from executor.supervisor.errors import StartFailed
+from executor.supervisor.errors import ProgramNotStarted, StartFailed
 
 # Read once, in the zygote: a run costs no file access for it, and an upgrade of the files on disk cannot mix versions.
 ENTRY = (Path(__file__).parent / "entry.py").read_bytes()
@@ -26,6 +26,8 @@ _BOOTSTRAP = (
 )
 # All of them: what the worker's own starter ignored (a shell's `&`, nohup) would be ignored in the run, too.
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_START = "start "
+_NOT_STARTED = f"could not {_START}"
 _MARSHAL_VERSION = 2  # the last one without references: every Python from 3.0 reads it
 
 # In the run: the entry program and then the word to go; the result; the environment, once the word was given.
@@ -76,7 +78,7 @@ class Waiting:
         if why:
             os.waitpid(self._child.pid, 0)
             close(self._child)
-            raise StartFailed(why=why)
+            raise (ProgramNotStarted if why.startswith(_NOT_STARTED) else StartFailed)(why=why)
         return self._child
 
 
@@ -159,7 +161,7 @@ def _become(
         step = f"enter the folder {folder}"
         os.chdir(folder)
         environment = _wait() if command else bare
-        step = f"start {arguments[0]}"
+        step = f"{_START}{arguments[0]}"
         if "/" in arguments[0]:
             os.execve(arguments[0], arguments, environment)
         else:

@@ -33,6 +33,11 @@ def clear_orphan(place: Path, uid: int | None) -> None:
     _start(place, "sweep", *([] if uid is None else [str(uid)]))
 
 
+def remove_apart(place: Path) -> None:
+    """Remove what a run's setup left: it chose the names in it, and may have been given a secret."""
+    _start(place)
+
+
 def main(place: str, *sweep: str) -> None:
     """The process itself."""
     kernel.harden()

@@ -32,12 +32,12 @@ def main():
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like are outcomes, too
-        problem(error, target)
+        problem(error)
         finish()
         sys.exit(1)
     if target["kind"] == "function":
         finish()
-        report({"result": returned, **note(returned)})
+        report(result(returned))
 
 
 def environment():
@@ -64,7 +64,22 @@ def run_module(target):
 
     sys.path[0] = os.getcwd()
     sys.argv = [target["module"], *target["argv"]]
-    runpy.run_module(target["module"], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(target["module"], run_name="__main__", alter_sys=True)
+    except ImportError as error:
+        if is_missing(target["module"], error):
+            where = f"the source root or in this run's Python, {sys.executable}"
+            raise Mistake(f"there is no module {target['module']} in {where}") from None
+        raise
+
+
+def is_missing(name, error):
+    """Whether runpy itself did not find the module, or the package that it is in."""
+    if str(error) == f"No module named {name}":
+        return True
+    package = getattr(error.__cause__, "name", None)
+    about = f"Error while finding module specification for {name!r}"
+    return str(error).startswith(about) and package is not None and f"{name}.".startswith(f"{package}.")
 
 
 def run_function(target):
@@ -86,7 +101,8 @@ def run_function(target):
     function = getattr(module, target["function"], None)
     if not callable(function):
         raise Mistake(f"{target['path']} has no function {target['function']}")
-    returned = function(**arguments(function, target))
+    positional, named = arguments(function, target)
+    returned = function(*positional, **named)
     if hasattr(returned, "__await__"):
         import asyncio
 
@@ -100,23 +116,44 @@ async def awaited(coroutine):
 
 
 def arguments(function, target):
-    """Text arguments by annotation, JSON arguments as they are; unknown and missing names are told."""
+    """Positional and named arguments: texts by annotation, JSON as it is; what does not fit is told."""
     import inspect
 
-    signature = inspect.signature(function)
-    values = dict(target.get("json", {}))
-    for name, text in target.get("text", {}).items():
-        parameter = signature.parameters.get(name)
-        values[name] = text if parameter is None else convert(name, text, parameter.annotation)
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
-    unknown = [name for name in values if name not in signature.parameters and not takes_any]
-    if unknown:
-        raise Mistake(f"{target['function']}{signature} has no argument {', '.join(unknown)}")
+    args, text = target.get("args", []), target.get("text", {})
+    named = {**target.get("json", {}), **text}
     try:
-        signature.bind(**values)
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a callable written in C may not say what it takes
+        return [given(one) for one in args], named
+    called = f"{target['function']}{signature}"
+    parameters = signature.parameters.values()
+    in_order = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    rest = [one for one in parameters if one.kind is one.VAR_POSITIONAL]
+    more = [one for one in parameters if one.kind is one.VAR_KEYWORD]
+    if len(args) > len(in_order) and not rest:
+        takes = f"at most {len(in_order)}" if in_order else "no"
+        raise Mistake(f"{called} takes {takes} arguments by position, {len(args)} were given")
+    by_name = {one.name: one for one in parameters if one not in rest + more}
+    unknown = [name for name in named if name not in by_name and not more]
+    if unknown:
+        raise Mistake(f"{called} has no argument {', '.join(unknown)}")
+    places = in_order[: len(args)] + rest * (len(args) - len(in_order))
+    positional = [given(one, parameter) for one, parameter in zip(args, places)]
+    for name, word in text.items():
+        parameter = by_name.get(name) or more[0]
+        named[name] = convert(name, word, parameter.annotation)
+    try:
+        signature.bind(*positional, **named)
     except TypeError as error:
-        raise Mistake(f"{target['function']}{signature}: {error}") from None
-    return values
+        raise Mistake(f"{called}: {error}") from None
+    return positional, named
+
+
+def given(one, parameter=None):
+    """A positional argument, as JSON or as text for the parameter it lands on."""
+    if "json" in one:
+        return one["json"]
+    return one["text"] if parameter is None else convert(parameter.name, one["text"], parameter.annotation)
 
 
 def convert(name, text, annotation):
@@ -164,76 +201,230 @@ def fresh_main(path):
     return module
 
 
-def problem(error, target):
+def problem(error):
     """Report an exception as data and print it as Python would, without the frames of this file."""
-    kind = type(error).__qualname__
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001  # the user's own __str__ may raise anything
-        message = ""
+    if isinstance(error, MemoryError):
+        RESERVE.clear()
+    message = message_of(error)
+    told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     if isinstance(error, Mistake):
         text = f"sealrun: {message}\n"
     else:
-        text = formatted(error) or f"{kind}: {message}\n"
+        shown = pictured(error)
+        text = formatted(error, shown, chain=True)
         if isinstance(error, ImportError) and "No module named" in message:
             text += (
-                f"sealrun: this run's interpreter is {sys.executable}; "
-                "choose another with --python PATH, or a .venv in the source root\n"
+                f"sealrun: it is neither in the source root nor in this run's Python, {sys.executable}; install its "
+                "package with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
             )
+        if of_the_source(error):
+            text += (
+                "sealrun: the source root is read-only to a run; what is to be kept goes to SEALRUN_OUTPUT_DIR, "
+                "the rest to TMPDIR\n"
+            )
+        told["causes"] = causes(error, shown)
+    told["traceback"] = short(text, TRACEBACK_LIMIT)
     finish()
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except Exception:  # noqa: BLE001  # the target may have closed it, or put anything in its place
         pass
-    report({"problem": {"type": kind, "message": message, "traceback": text}})
+    report(json_text({"problem": told}))
 
 
-def formatted(error):
-    import traceback
+def of_the_source(error):
+    """Whether something was refused because it would change the source root, which is the working directory."""
+    import errno
 
+    if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EROFS):
+        return False
+    if not isinstance(error.filename, str):
+        return False
+    root, path = os.getcwd(), os.path.abspath(error.filename)
+    return path.startswith(root + os.sep) and (not os.path.lexists(path) or os.access(path, os.R_OK))
+
+
+def kind_of(error):
+    """Its class as a traceback names it."""
+    kind = type(error)
+    module = getattr(kind, "__module__", None)
+    known = not isinstance(module, str) or module in ("builtins", "__main__")
+    return kind.__qualname__ if known else f"{module}.{kind.__qualname__}"
+
+
+def message_of(error):
     try:
-        return "".join(traceback.TracebackException.from_exception(strip(error)).format())
-    except RecursionError:  # a chain too long for this Python
+        return str(error)
+    except Exception:  # noqa: BLE001  # the user's own __str__ may raise anything
+        return "<exception str() failed>"
+
+
+def causes(error, shown):
+    """The exceptions that belong to one, nearest first: members of a group, and what each was raised from or after."""
+    found, seen, left = [], {id(error)}, [(error, shown)]
+    while left:
+        one, shown = left.pop(0)
+        members = getattr(one, "exceptions", None)
+        near = [(member, "member") for member in members] if isinstance(members, tuple) else []
+        pictures = list(getattr(shown, "exceptions", None) or [None] * len(near))
+        if one.__cause__ is not None:
+            near.append((one.__cause__, "cause"))
+            pictures.append(getattr(shown, "__cause__", None))
+        elif one.__context__ is not None and not one.__suppress_context__:
+            near.append((one.__context__, "context"))
+            pictures.append(getattr(shown, "__context__", None))
+        for (other, relation), picture in zip(near, pictures):
+            if len(found) == CAUSES_LIMIT:
+                return found
+            if isinstance(other, BaseException) and id(other) not in seen:
+                seen.add(id(other))
+                left.append((other, picture))
+                text = short(formatted(other, picture, chain=False), MESSAGE_LIMIT)
+                message = short(message_of(other), MESSAGE_LIMIT)
+                told = {"type": kind_of(other), "message": message, "traceback": text, "relation": relation}
+                found.append(told)
+    return found
+
+
+def pictured(error):
+    """An exception as it is shown: without frames of ours, and with paths from the source root on.
+
+    None where Python itself cannot tell it: its chain is too long, or there is no memory left for it.
+    """
+    try:
+        import traceback
+
+        shown = traceback.TracebackException.from_exception(error)
+        root = os.path.join(os.getcwd(), "")
+    except (RecursionError, MemoryError, OSError):
         return None
-
-
-def strip(error):
-    """Drop the frames of this file and of runpy from an exception and from those it was raised from."""
-    seen, left = set(), [error]
+    left = [shown]
     while left:
         one = left.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        frame = one.__traceback__
-        while frame is not None and hidden(frame.tb_frame):
-            frame = frame.tb_next
-        one.__traceback__ = frame
-        left += [one.__cause__, one.__context__]
-    return error
+        if one is not None:
+            clean(one, root)
+            left += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
+    return shown
 
 
-def hidden(frame):
-    # Before 3.11 runpy is not frozen and has a path.
-    return frame.f_code.co_filename in HIDDEN or frame.f_globals.get("__name__") == "runpy"
+def formatted(error, shown, chain):
+    try:
+        if shown is not None:
+            return "".join(shown.format(chain=chain))
+    except (RecursionError, MemoryError):
+        pass
+    return f"{kind_of(error)}: {message_of(error)}\n"
+
+
+def clean(shown, root):
+    frames = shown.stack
+    ours = [place for place, frame in enumerate(frames) if frame.filename == "<sealrun>"]
+    del frames[: ours[-1] + 1 if ours else 0]
+    while frames and of_module(frames[0].filename, "runpy"):
+        del frames[0]
+    frames[:] = [frame for frame in frames if not of_module(frame.filename, "importlib")]
+    for frame in frames:
+        if frame.filename.startswith(root):
+            frame.filename = frame.filename[len(root) :]
+    path = getattr(shown, "filename", None)  # of a SyntaxError: the file that does not parse
+    if isinstance(path, str) and path.startswith(root):
+        shown.filename = path[len(root) :]
+
+
+def of_module(path, name):
+    return path.startswith(f"<frozen {name}") or path == getattr(sys.modules.get(name), "__file__", None)
+
+
+def short(text, limit):
+    """A text that fits; of a longer one its beginning, and how many characters were left out, for the masker to end."""
+    return text if len(text) <= limit else {"text": text[:limit], "left_out": len(text) - limit}
+
+
+def result(value):
+    """What is reported of a returned value: itself as JSON, or a note that names what in it is none."""
+    try:
+        return f'{{"result":{json_text(value)}}}'
+    except Exception:  # noqa: BLE001  # what it holds may raise anything when it is looked at
+        return json_text({"note": note(value)})
 
 
 def note(value):
-    """What could not be stored of a returned value, as a sentence; the value itself stays in the run."""
-    import json
+    import itertools
 
+    said = f"the returned {type(value).__name__} was not stored"
     try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        return {"result": None, "note": f"the returned {type(value).__name__} is not JSON: {type(error).__name__}"}
-    return {}
+        found = [f"{path} is {what}" for path, what in itertools.islice(unfit(value, "$", ()), UNFIT_SHOWN + 1)]
+    except RecursionError:
+        return f"{said}: it is nested too deeply"
+    except Exception as error:  # noqa: BLE001  # the value is the user's, and may raise anything
+        return f"{said}: {kind_of(error)} was raised while it was looked through"
+    more = ", and more" if len(found) > UNFIT_SHOWN else ""
+    return (
+        f"{said}, as JSON has no room for it: {'; '.join(found[:UNFIT_SHOWN]) or 'it changes'}{more}. "
+        "Return numbers, texts, lists and dicts, or leave a file in SEALRUN_OUTPUT_DIR"
+    )
 
 
-def report(document):
+def plain(value):
+    """What JSON does not have and has one plain text: moments as ISO 8601, exact decimals, UUIDs and paths."""
+    import datetime
+    import decimal
+    import pathlib
+    import uuid
+
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (decimal.Decimal, uuid.UUID, pathlib.PurePath)):
+        return str(value)
+    raise TypeError
+
+
+def unfit(value, path, above):
+    """Path and description of what JSON cannot hold."""
+    if value is None or isinstance(value, (bool, str)):
+        return
+    if isinstance(value, int):
+        if value.bit_length() > 14_000:  # beyond what Python turns into digits
+            yield path, "an int of thousands of digits"
+        return
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            yield path, f"the float {float(value)!r}"
+        return
+    if id(value) in above:
+        yield path, f"the {type(value).__name__} that holds it"
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            if key is not None and not isinstance(key, (str, int, float, bool)):
+                yield path, f"a dict with a key that is {an(key)}"
+            else:
+                inner = f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{json_text(key)}]"
+                yield from unfit(member, inner, (*above, id(value)))
+    elif isinstance(value, (list, tuple)):
+        for place, member in enumerate(value):
+            yield from unfit(member, f"{path}[{place}]", (*above, id(value)))
+    else:
+        try:
+            plain(value)
+        except Exception:  # noqa: BLE001  # the same
+            yield path, an(value)
+
+
+def an(value):
+    """The class of a value, with its article."""
+    kind = type(value).__name__
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def json_text(value):
     import json
 
-    data = json.dumps(document, allow_nan=False, default=str).encode()
+    return json.dumps(value, allow_nan=False, default=plain)
+
+
+def report(text):
+    data = text.encode()
     try:
         while data:
             data = data[os.write(RESULT_FD, data) :]
@@ -251,13 +442,10 @@ def finish():
             pass
 
 
-HIDDEN = {
-    "<sealrun>",
-    "<string>",
-    "<frozen runpy>",
-    "<frozen importlib._bootstrap>",
-    "<frozen importlib._bootstrap_external>",
-}
+MESSAGE_LIMIT, TRACEBACK_LIMIT = 16 << 10, 128 << 10  # characters
+CAUSES_LIMIT = 10
+UNFIT_SHOWN = 3
+RESERVE = bytearray(8 << 20)  # for words about a lack of memory; until it is written to it takes up none
 CALLS = {"file": run_file, "module": run_module, "function": run_function}
 
 main()

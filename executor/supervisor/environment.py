@@ -1,9 +1,10 @@
 """A run's environment, built from `{}`: a short allow-list, plain variables, then secrets under their exact names."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from executor.supervisor.errors import EnvironmentTooLarge, NameTaken
+from secretstore.errors import NameRefused
 from secretstore.naming import aliases, check_secret_name, check_variable_name
 
 # execve(2) refuses one string over 32 pages, and all of argv and envp over a quarter of the stack limit
@@ -38,22 +39,53 @@ def build(base: Mapping[str, str], variables: Mapping[str, str], secrets: Mappin
         NameTaken: a name is both secret and variable.
         EnvironmentTooLarge: the kernel would refuse it.
     """
-    for name in variables:
-        check_variable_name(name)
-        if name in secrets:
-            raise NameTaken(name=name)
-    for name in secrets:
-        check_secret_name(name)
-    second_names = {
-        name: alias for name, alias in aliases(secrets).items() if alias not in variables and alias not in base
-    }
+    for refusal in name_refusals(variables, secrets):
+        raise refusal
+    given_also = second_names(base, variables, secrets)
     entries = {name.encode(): value.encode() for name, value in {**variables, **base}.items()}
     for name, value in secrets.items():
         entries[name.encode()] = value
-        if name in second_names:
-            entries[second_names[name].encode()] = value
-    _check_sizes(entries)
-    return Environment(entries, second_names)
+        if name in given_also:
+            entries[given_also[name].encode()] = value
+    for too_large in size_refusals({name.decode(): len(value) for name, value in entries.items()}):
+        raise too_large
+    return Environment(entries, given_also)
+
+
+def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Iterator[NameTaken | NameRefused]:
+    """Each reason for which no run can have these names; `build` raises the first."""
+    for check, names in ((check_variable_name, variables), (check_secret_name, secrets)):
+        for name in names:
+            try:
+                check(name)
+            except NameRefused as refused:
+                yield refused
+            if names is variables and name in secrets:
+                yield NameTaken(name=name)
+
+
+def second_names(base: Collection[str], variables: Collection[str], secrets: Collection[str]) -> dict[str, str]:
+    """The secrets that are also given under an alias, with it: none takes a name that something else has."""
+    return {name: alias for name, alias in aliases(secrets).items() if alias not in variables and alias not in base}
+
+
+def size_refusals(sizes: Mapping[str, int]) -> Iterator[EnvironmentTooLarge]:
+    """Each reason for which the kernel would refuse values of these sizes, in bytes; `build` raises the first."""
+    for name, size in sizes.items():
+        if (whole := string_size(name, size)) > STRING_LIMIT:
+            yield EnvironmentTooLarge(what=name, size=whole, limit=STRING_LIMIT)
+    if (total := total_size(sizes)) > TOTAL_LIMIT:
+        yield EnvironmentTooLarge(what="the environment of this run", size=total, limit=TOTAL_LIMIT)
+
+
+def string_size(name: str, size: int) -> int:
+    """Bytes of `NAME=value`, as the kernel limits them one by one."""
+    return len(name.encode()) + 1 + size
+
+
+def total_size(sizes: Mapping[str, int]) -> int:
+    """Bytes of all of it, as the kernel counts them: each string, its end and its pointer."""
+    return sum(string_size(name, size) + 1 + 8 for name, size in sizes.items())
 
 
 def base_environment(
@@ -69,15 +101,5 @@ def base_environment(
         "SEALRUN_PROJECT": project,
         "SEALRUN_ENV": environment,
         "SEALRUN_OUTPUT_DIR": output,
+        "SEALRUN_METRICS": f"{temporary}/sealrun-metrics.jsonl",
     }
-
-
-def _check_sizes(entries: Mapping[bytes, bytes]) -> None:
-    total = 0
-    for name, value in entries.items():
-        size = len(name) + 1 + len(value)
-        if size > STRING_LIMIT:
-            raise EnvironmentTooLarge(what=name.decode(), size=size, limit=STRING_LIMIT)
-        total += size + 1 + 8  # the string's end and its pointer
-    if total > TOTAL_LIMIT:
-        raise EnvironmentTooLarge(what="the environment of this run", size=total, limit=TOTAL_LIMIT)

@@ -47,7 +47,13 @@ class Unreadable(SupervisorError):
 
 
 class StartFailed(SupervisorError):
-    """the run's process could not be started: {why}"""
+    """the run's process {why}"""
+
+
+class ProgramNotStarted(StartFailed):
+    """the run {why}"""
+
+    hint = "a command is a program on the run's PATH, or a path from the source root"
 
 
 class EnvironmentTooLarge(SupervisorError):

@@ -12,7 +12,7 @@ import resource
 import struct
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -94,6 +94,26 @@ def name_process(name: str) -> None:
     """Set the name that `ps -o comm` shows (15 bytes)."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
     _libc.prctl(_PR_SET_NAME, buffer, 0, 0, 0)
+
+
+def blank_environment(names: Collection[str]) -> None:
+    """Overwrite these variables in the block that execve(2) left, which /proc/PID/environ shows to root for good.
+
+    What `os.environ` still has of them is given to libc anew, elsewhere in memory: it goes on as if nothing had been.
+    """
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])  # env_start and env_end, fields 50 and 51 in proc(5)
+    for name in names:
+        if name in os.environ:
+            os.environ[name] = os.environ[name]
+    block = ctypes.string_at(start, end - start) if start else b""
+    place = start
+    for entry in block.split(b"\0"):
+        key, mark, _ = entry.partition(b"=")
+        if mark and os.fsdecode(key) in names:
+            ctypes.memset(place, 0, len(entry))
+        place += len(entry) + 1
 
 
 def landlock_abi() -> int:

@@ -89,6 +89,11 @@ class Masker:
         """The same for text. Lone surrogates, which UTF-8 cannot hold, become replacement characters."""
         return self.mask(_bytes_of(text)).decode("utf-8", "replace")
 
+    def mask_beginning(self, text: str) -> str:
+        """The same for the beginning of a longer text: its end is masked, too, where a needle may have begun there."""
+        stream = self.stream()
+        return (stream.feed(_bytes_of(text)) + stream.finish()).decode("utf-8", "replace")
+
     def mask_json(self, value: object, depth: int = JSON_DEPTH) -> object:
         """A parsed JSON value written anew, every string, key and number in it masked.
 

@@ -93,19 +93,19 @@ def verdict(name: str, value: bytes) -> Verdict:
     if not _is_maskable(value):
         return Verdict(False, (f"{name} has under {SHORTEST} bytes (outer white space aside): it is not masked",))
     notes = []
-    drawback = _drawback(value.strip())
-    if drawback is not None:
-        notes.append(f"{name} is {drawback}: wherever it stands in the output, *** takes its place")
+    why = drawback(value)
+    if why is not None:
+        notes.append(f"{name} is {why}: wherever it stands in the output, *** takes its place")
     if is_long_binary(value):
         notes.append(f"{name} is long and not UTF-8: of encoded forms only base64, hex and repr are masked")
     parts = list(_parts(value))
     left_out: dict[tuple[str, str], dict[str, None]] = {}
     for part in parts:
-        drawback = _drawback(part.text)
-        if drawback is not None and part.noted:
-            left_out.setdefault((part.kind, drawback), {})[part.where] = None
-    for (kind, drawback), places in left_out.items():
-        notes.append(_left_out(name, kind, drawback, list(places)))
+        why = _drawback(part.text)
+        if why is not None and part.noted:
+            left_out.setdefault((part.kind, why), {})[part.where] = None
+    for (kind, why), places in left_out.items():
+        notes.append(_left_out(name, kind, why, list(places)))
     masked = _masked(parts)
     count = _encoded_count(masked)
     if count < len(masked):
@@ -116,15 +116,20 @@ def verdict(name: str, value: bytes) -> Verdict:
     return Verdict(True, tuple(notes))
 
 
-def _left_out(name: str, kind: str, drawback: str, places: list[str]) -> str:
+def drawback(value: bytes) -> str | None:
+    """Why a value is no good needle as a whole, in words that quote nothing of it; None where it is one."""
+    return _drawback(value.strip())
+
+
+def _left_out(name: str, kind: str, why: str, places: list[str]) -> str:
     if not any(places):
-        return f"{kind} in {name} is {drawback}: it is not masked on its own"
+        return f"{kind} in {name} is {why}: it is not masked on its own"
     named, more = ", ".join(places[:NOTED]), len(places) - NOTED
     if more > 0:
         named += f" and {more} more"
     if len(places) == 1:
-        return f"{kind} {named} of {name} is {drawback}: it is not masked on its own"
-    return f"{kind}s {named} of {name} are {drawback}: they are not masked on their own"
+        return f"{kind} {named} of {name} is {why}: it is not masked on its own"
+    return f"{kind}s {named} of {name} are {why}: they are not masked on their own"
 
 
 def _is_maskable(value: bytes) -> bool:

@@ -1,19 +1,22 @@
 """One-shot: takes a sealed bundle, unwraps its key once, opens the values, hands them to the supervisor, exits.
 
+Or, for a rotation: opens values and seals each at once to a key pair made here; nothing but ciphertext comes out.
 The only importer of `secretstore.reveal`. Forked from the zygote; it has no database, no broker and no child.
 """
 
+import contextlib
 import os
 import socket
 import time
+from base64 import b64encode
 from datetime import UTC, datetime
 
 from executor.supervisor import kernel
 from executor.supervisor.wire import Kind, Receiver, WireBroken, encode, send
-from secretstore.bundle import SealedBundle
+from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SecretStoreError
-from secretstore.keyring import key_service
-from secretstore.reveal import reveal
+from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, key_service
+from secretstore.reveal import Resealer, reveal
 
 
 def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
@@ -35,25 +38,65 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     started = time.monotonic()
     try:
         bundle = SealedBundle.from_json(request["bundle"])
-        frames = [_frame(item.name, value) for item, value in reveal(key_service(request["keys"]), bundle)]
+        service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
+        frames = [_frame(item.name, value) for item, value in reveal(service, bundle)]
         supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
     except SecretStoreError as error:
-        send(worker, Kind.NOT_OPENED, {"error": type(error).__name__, "message": str(error), "hint": error.hint})
-        return 1
+        return _not_opened(worker, type(error).__name__, str(error), error.hint)
     except OSError as error:
-        send(
-            worker,
-            Kind.NOT_OPENED,
-            {"error": "OSError", "message": f"handing over failed: {os.strerror(error.errno or 0)}"},
-        )
-        return 1
+        return _not_opened(worker, "OSError", f"handing over failed: {os.strerror(error.errno or 0)}")
     except Exception as error:  # noqa: BLE001  # see below
         # Anything else may quote what it saw; only its kind leaves this process.
-        send(worker, Kind.NOT_OPENED, {"error": type(error).__name__, "message": "the secrets could not be opened"})
-        return 1
+        return _not_opened(worker, type(error).__name__, "the secrets could not be opened")
     at = datetime.now(UTC).isoformat()
     send(worker, Kind.OPENED, {"at": at, "count": len(frames), "seconds": time.monotonic() - started})
     return 0
+
+
+def _not_opened(worker: socket.socket, kind: str, message: str, hint: str | None = None) -> int:
+    with contextlib.suppress(OSError):  # a worker that ended the run while a key service was asked does not listen
+        send(worker, Kind.NOT_OPENED, {"error": kind, "message": message, "hint": hint})
+    return 1
+
+
+def reseal(asker: socket.socket) -> int:
+    """Serve one rotation until the asker closes its end, and return the exit status.
+
+    Args:
+        asker: receives one ROTATE frame, answered with SUCCESSOR, and RESEAL frames, each answered with RESEALED;
+            NOT_OPENED instead of either says why there is nothing more.
+    """
+    kernel.harden()
+    kernel.name_process("sealrun-reseal")
+    asked = Receiver(asker)
+    try:
+        frame = asked.receive()
+        if frame is None or frame.kind is not Kind.ROTATE:
+            return 0
+        request = frame.json()
+        pair = WrappedKeyPair.from_json(request["pair"])
+        access = KeyAccess.from_json(request["access"])
+        services = key_service(access, pair.key_service), key_service(access)
+        resealer = Resealer(*services, KeyPlace(**request["place"]), pair)
+        voucher = resealer.voucher.hex() if resealer.voucher else None
+        send(asker, Kind.SUCCESSOR, {"pair": resealer.successor.to_json(), "voucher": voucher})
+        while (frame := asked.receive()) is not None and frame.kind is Kind.RESEAL:
+            sealed = resealer.reseal(items_from_json(frame.json()))
+            answer = [b64encode(one).decode() if one is not None else None for one in sealed]
+            send(asker, Kind.RESEALED, {"sealed": answer})
+    except (WireBroken, OSError):
+        return 1
+    except SecretStoreError as error:
+        return _refuse(asker, {"error": type(error).__name__, "message": str(error), "hint": error.hint})
+    except Exception as error:  # noqa: BLE001  # see above
+        return _refuse(asker, {"error": type(error).__name__, "message": "the values could not be sealed anew"})
+    return 0
+
+
+def _refuse(asker: socket.socket, document: dict[str, str | None]) -> int:
+    with contextlib.suppress(OSError):
+        send(asker, Kind.NOT_OPENED, document)
+    return 1
 
 
 def _frame(name: str, value: bytes) -> bytes:

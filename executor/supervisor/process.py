@@ -12,18 +12,22 @@ import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from executor.supervisor import child as children
 from executor.supervisor import environment, kernel, sandbox, tree
+from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import collect
 from executor.supervisor.removal import remove
 from executor.supervisor.report import Reporter
+from executor.supervisor.reported import Reported
+from executor.supervisor.usage import Usage, kill_counter
 from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
 from secretstore.errors import SecretStoreError
 
@@ -53,10 +57,11 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
             view=sandbox.View.from_json(job["view"]),
             bare=job["base"],
         )
+        counter = kill_counter()
         go = _expect(receiver, Kind.GO).json()
     except (EOFError, WireBroken):
         return 1
-    attempt = Attempt(worker, receiver, reporter, job, waiting, go)
+    attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter))
     secrets: dict[str, bytes] = {}
     with values:
         if go["secrets"]:
@@ -74,15 +79,16 @@ class Limits:
     """What one attempt may use; seconds and bytes."""
 
     timeout: float | None
+    int_grace: float
     term_grace: float
-    log_bytes: int
+    logs: LogLimits
     result_bytes: int
     output_bytes: int
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Limits":
         """From the wire."""
-        return cls(**document)
+        return cls(**{**document, "logs": LogLimits(**document["logs"])})
 
 
 class Attempt:
@@ -96,6 +102,7 @@ class Attempt:
         job: dict[str, Any],
         waiting: Waiting,
         go: dict[str, Any],
+        usage: Usage,
     ) -> None:
         self._worker = worker
         self._receiver = receiver
@@ -105,9 +112,12 @@ class Attempt:
         self._limits = Limits.from_json(job["limits"])
         self._deadline: int = go["deadline"]
         self._variables: dict[str, str] = go["variables"]
+        self._usage = usage
+        self._began = time.monotonic()
+        self._reported: Reported | None = None
         self._lost = False
         self.reason: str | None = None
-        self._kill_at: float | None = None
+        self._signals: deque[tuple[float, int]] = deque()  # when is which sent, once it is to end
         self._kills = 0
 
     def receive(self, values: socket.socket) -> dict[str, bytes]:
@@ -141,7 +151,9 @@ class Attempt:
         """Mask, start, pump, end, report."""
         job, reporter = self._job, self._reporter
         try:
-            reporter.register(Masker.build(secrets), self._limits.log_bytes, self._limits.result_bytes)
+            reporter.register(Masker.build(secrets), self._limits.logs, self._limits.result_bytes)
+            if (path := job["base"].get("SEALRUN_METRICS")) is not None:
+                self._reported = Reported(path, job["view"]["uid"])
             place = environment.build(job["base"], self._variables, secrets)
             reporter.post(Kind.STARTED, {"aliases": place.aliases})
             child = self._waiting.start(place.entries)
@@ -151,7 +163,7 @@ class Attempt:
             return 1
         started = time.monotonic()
         status = self._pump(child)
-        wall = time.monotonic() - started
+        ended = time.monotonic()
         statuses: dict[int, int] = {}
         whole = tree.end_tree(uid=job["view"]["uid"], statuses=statuses)
         if status is None:
@@ -159,12 +171,14 @@ class Attempt:
         reporter.drain(child, _DRAIN)
         children.close(child)
         if not self._lost:
+            self._last_metrics()
             reporter.result()
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
         # Here and not in the worker: the run chose the names of its files, and they may hold a secret.
         for name in ("HOME", "TMPDIR", "SEALRUN_OUTPUT_DIR"):
             remove(Path(job["base"][name]))
-        self._report(status, wall, whole)
+        phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}
+        self._report(status, phases, whole)
         return 0
 
     def _pump(self, child: Child) -> int | None:
@@ -206,14 +220,33 @@ class Attempt:
                     elif not self._listen():
                         selector.unregister(self._worker)
                 self._mind_the_time(child, timeout_at)
+                if time.monotonic() >= self._usage.next_at:
+                    self._look(child)
                 if self._kills > 1:
                     return None
 
     def _wait(self, timeout_at: float | None) -> float:
         """Seconds until something is due."""
-        due = [(self._deadline - _boottime()) / 1e9, 5.0]
-        due += [at - time.monotonic() for at in (timeout_at, self._kill_at) if at is not None]
+        now = time.monotonic()
+        due = [self._usage.next_at - now, *(at - now for at, _ in list(self._signals)[:1])]
+        if self.reason != "lost":
+            due.append((self._deadline - _boottime()) / 1e9)
+        if timeout_at is not None and self.reason is None:
+            due.append(timeout_at - now)
         return max(min(due), 0.0)
+
+    def _look(self, child: Child) -> None:
+        """What the run uses now, and what it has reported since."""
+        tree.reap([child.pid])
+        self._reporter.sample(self._usage.sample())
+        if self._reported is not None:
+            self._reporter.metrics(self._reported.new(self._reporter.masker))
+
+    def _last_metrics(self) -> None:
+        if self._reported is not None:
+            self._reporter.metrics(self._reported.new(self._reporter.masker, last=True))
+            if left_out := self._reported.close():
+                self._reporter.say(left_out)
 
     def _listen(self) -> bool:
         """Take what the worker says; False when its end is gone."""
@@ -238,32 +271,51 @@ class Attempt:
             self._end("lost")
         if timeout_at is not None and now >= timeout_at:
             self._end("timed_out")
-        if self._kill_at is None and self.reason is not None:
-            # The polite word goes to the run's own session; what does not listen is killed as a tree.
-            polite = self.reason in ("cancelled", "timed_out")
-            self._kill_at = now + (self._limits.term_grace if polite else 0.0)
-            if polite:
-                _signal_group(child.pid, signal.SIGTERM)
-        if self._kill_at is not None and now >= self._kill_at:
-            _signal_group(child.pid, signal.SIGKILL)
-            self._kill_at = now + 1.0
-            self._kills += 1
+        while self._signals and now >= self._signals[0][0]:
+            _, number = self._signals.popleft()
+            _signal_group(child.pid, number)
+            if number == signal.SIGKILL:
+                self._signals.append((now + 1.0, number))
+                self._kills += 1
 
     def _end(self, reason: str) -> None:
-        if self.reason is None or reason == "lost":
-            self.reason = reason
-            self._kill_at = None
+        """Begin to end the run, unless that has begun: politely, with a word to its own session.
 
-    def _report(self, status: int, wall: float, whole: bool) -> None:
+        What does not listen is killed as a tree. What is lost, with nobody left to drain it for, at once.
+        """
+        if self.reason is not None and (reason != "lost" or self.reason == "lost"):
+            return
+        self.reason = reason
+        at = time.monotonic()
+        self._signals.clear()
+        if reason == "cancelled":
+            self._signals.append((at, signal.SIGINT))
+            at += self._limits.int_grace
+        if reason in ("cancelled", "timed_out"):
+            self._signals.append((at, signal.SIGTERM))
+            at += self._limits.term_grace
+        self._signals.append((at, signal.SIGKILL))
+
+    def _report(self, status: int, phases: dict[str, float], whole: bool) -> None:
         exited = os.WIFEXITED(status)
         code = os.WEXITSTATUS(status) if exited else None
         number = None if exited else os.WTERMSIG(status)
         reason = self.reason
-        if reason is None and not exited:
+        # A shell tells of a program that was killed by its own exit code.
+        killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
+        if reason is None and killed and self._usage.killed_for_memory():
+            reason = "out_of_memory"
+        elif reason is None and not exited:
             reason = "signal"
         elif reason is None and code:
             reason = "exit_code"
-        self._reporter.outcome(reason=reason, exit_code=code, signal=number, wall=wall, tree_ended=whole)
+        metrics = {
+            "wall_seconds": round(phases["run"], 3),
+            **asdict(self._usage.total()),
+            **self._reporter.written,
+            "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
+        }
+        self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
 
 
 def _expect(receiver: Receiver, kind: Kind) -> Frame:

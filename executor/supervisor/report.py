@@ -5,10 +5,15 @@ import os
 import select
 import socket
 import time
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
 
+from executor.supervisor.allowance import Allowance, LogLimits, Portion, size_text
 from executor.supervisor.child import Child
-from executor.supervisor.masking import Masker, Stream
+from executor.supervisor.masking import Masker, NestedTooDeep, Stream
+from executor.supervisor.reported import Metric
+from executor.supervisor.usage import Sample
 from executor.supervisor.wire import FRAME_LIMIT, Kind, encode
 
 _READ = 1 << 16
@@ -17,7 +22,14 @@ _CONGESTED = 4 << 20  # bytes waiting for the worker before the child's output i
 _PATIENCE = 60.0  # seconds for a worker to take the last frames of a run that is over
 _DEPTH_LIMIT = 64
 _FREE_TEXT = ("message", "path", "why", "note")
-_PROBLEM = ("type", "message", "traceback")
+_PROBLEM_BEGINS = b'{"problem":'
+_PROBLEM_READ = 4 << 20  # bytes of JSON
+_CAUSES = 10
+_RELATIONS = ("cause", "context", "member")
+# Characters, after masking; `entry` keeps within them.
+_TEXTS = {"type": 1 << 10, "message": 16 << 10, "traceback": 128 << 10}
+_NOTE = 4 << 10
+T = TypeVar("T")
 
 
 class Reporter:
@@ -28,23 +40,23 @@ class Reporter:
         self._queue = bytearray()
         self._gone = False
         self._masker = Masker.build({})
-        self._streams: dict[Kind, Stream] = {}
-        self._log_left = 0
-        self._cut = False
+        self._outputs: dict[Kind, _Output] = {}
         self._result = bytearray()
+        self._result_size = 0
         self._result_limit = 0
 
-    def register(self, masker: Masker, log_bytes: int, result_bytes: int) -> None:
+    def register(self, masker: Masker, log_limits: LogLimits, result_bytes: int) -> None:
         """Put the masker in place; called before the child exists.
 
         Args:
             masker: built from all values of this run.
-            log_bytes: stdout and stderr together, after masking; the rest is cut, and said.
-            result_bytes: the result or problem as JSON.
+            log_limits: what is kept of stdout and stderr; the rest is left out, and said.
+            result_bytes: the result as JSON.
         """
         self._masker = masker
-        self._streams = {Kind.STDOUT: masker.stream(), Kind.STDERR: masker.stream()}
-        self._log_left = log_bytes
+        allowance = Allowance(log_limits)
+        for kind in (Kind.STDOUT, Kind.STDERR):
+            self._outputs[kind] = _Output(masker.stream(), allowance.stream())
         self._result_limit = result_bytes
 
     @property
@@ -75,10 +87,11 @@ class Reporter:
         except BlockingIOError:
             return True
         if kind is Kind.RESULT:
-            # One byte over the limit is kept, to tell "too large" from "just fits".
-            self._result += data[: self._result_limit + 1 - len(self._result)]
+            self._result_size += len(data)
+            room = max(self._result_limit, _PROBLEM_READ) - len(self._result)
+            self._result += data[: max(room, 0)]
         elif data:
-            self._log(kind, self._streams[kind].feed(data))
+            self._log(kind, self._outputs[kind].take(data))
         return bool(data)
 
     def drain(self, child: Child, patience: float) -> None:
@@ -91,32 +104,89 @@ class Reporter:
                 if not self.carry(pipes[fd], fd):
                     del pipes[fd]
             self.flush()
-        for kind, stream in self._streams.items():
-            self._log(kind, stream.finish())
+        for kind, output in self._outputs.items():
+            self._log(kind, output.finish())
 
     def result(self) -> None:
         """Parse what the child reported, mask every text and number in it, and write it anew."""
         if not self._result:
             return
-        if len(self._result) > self._result_limit:
-            self._note(f"the result is larger than {self._result_limit:,} bytes and was not stored")
+        is_problem = self._result.startswith(_PROBLEM_BEGINS)
+        limit = _PROBLEM_READ if is_problem else self._result_limit
+        if self._result_size > limit:
+            self._note(
+                f"the result has {self._result_size:,} bytes as JSON and was not stored: SEALRUN_RESULT_LIMIT_KIB "
+                f"allows {size_text(limit)}; leave a file in SEALRUN_OUTPUT_DIR instead"
+            )
             return
         try:
-            kind, document = _shaped(json.loads(self._result))
-            masked = self._masked(document)
+            document = json.loads(self._result)
+            kind = Kind.PROBLEM if _of(document, dict).get("problem") is not None else Kind.RESULT
+            anew = {"problem": self._problem(document["problem"])} if kind is Kind.PROBLEM else self._returned(document)
             # NaN and infinities are no JSON, and PostgreSQL would refuse the whole outcome for one.
-            payload = json.dumps(masked, allow_nan=False, ensure_ascii=False).encode()
+            payload = json.dumps(anew, allow_nan=False, ensure_ascii=False).encode()
             if len(payload) > FRAME_LIMIT:
                 raise ValueError
             self._enqueue(encode(kind, payload))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            self._note("the result was not readable JSON, or nested too deeply, and was not stored")
+        except (NestedTooDeep, RecursionError):
+            self._note(f"the result is nested more than {_DEPTH_LIMIT} levels deep and was not stored")
+        except (ValueError, TypeError):
+            self._note("the result was not readable JSON and was not stored")
 
-    def _masked(self, document: dict[str, Any]) -> dict[str, Any]:
+    def _returned(self, document: dict[str, Any]) -> dict[str, Any]:
         """The values, not our own keys: a secret whose value is one of these words must not hide what stands there."""
-        if "problem" in document:
-            return {"problem": {key: self._masker.mask_text(text) for key, text in document["problem"].items()}}
-        return {key: self._masker.mask_json(value, _DEPTH_LIMIT) for key, value in document.items()}
+        note = document.get("note")
+        return {
+            "result": self._masker.mask_json(document.get("result"), _DEPTH_LIMIT),
+            "note": None if note is None else self._text(note, _NOTE),
+        }
+
+    def _problem(self, found: Any) -> dict[str, Any]:
+        """Of a problem the fields that it may have, of the types they are stored as."""
+        problem: dict[str, Any] = self._texts(found)
+        causes = []
+        for one in _of(found.get("causes", []), list)[:_CAUSES]:
+            if _of(one, dict).get("relation") not in _RELATIONS:
+                raise TypeError
+            causes.append({**self._texts(one), "relation": one["relation"]})
+        return {**problem, "causes": causes} if causes else problem
+
+    def _texts(self, found: Any) -> dict[str, str]:
+        return {name: self._text(found[name], limit) for name, limit in _TEXTS.items() if name in _of(found, dict)}
+
+    def _text(self, found: Any, limit: int) -> str:
+        """One text, masked and then cut. Of one that is too long for it the run sends the beginning."""
+        left_out = 0
+        if isinstance(found, dict):
+            found, left_out = found.get("text"), _of(found.get("left_out"), int)
+        text = _of(found, str).replace("\0", "\N{SYMBOL FOR NULL}")  # PostgreSQL's text has no NUL
+        text = self._masker.mask_beginning(text) if left_out else self._masker.mask_text(text)
+        left_out += max(len(text) - limit, 0)
+        return f"{text[:limit]}… ({left_out:,} characters were left out)" if left_out else text
+
+    def sample(self, sample: Sample) -> None:
+        """What the run uses now."""
+        self.post(Kind.SAMPLE, asdict(sample))
+
+    def metrics(self, metrics: Sequence[Metric]) -> None:
+        """What the run has reported itself, masked already: its texts in `reported`, and its numbers."""
+        if metrics:
+            self._enqueue(encode(Kind.METRICS, [asdict(metric) for metric in metrics]))
+
+    def say(self, text: str) -> None:
+        """A line of ours among the run's stderr, at its end."""
+        self._log(Kind.STDERR, self._outputs[Kind.STDERR].portion.note(self._masker.mask_text(text)))
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Bytes of each stream, as the run wrote them, and of those that are masked the ones kept and left out."""
+        written: dict[str, int] = {}
+        for kind, output in self._outputs.items():
+            name, portion = kind.name.lower(), output.portion
+            written[f"{name}_bytes"] = output.written
+            written[f"{name}_kept_bytes"] = portion.kept
+            written[f"{name}_left_out_bytes"] = portion.left_out
+        return written
 
     def file(self, path: str, size: int) -> None:
         """Announce a file that is left; its bytes follow by `file_data`. The masker has searched both already."""
@@ -156,16 +226,8 @@ class Reporter:
             del self._queue[:sent]
 
     def _log(self, kind: Kind, data: bytes) -> None:
-        if not data or self._cut:
-            return
-        if len(data) > self._log_left:
-            data = data[: self._log_left]
-            self._cut = True
-        self._log_left -= len(data)
         if data:
             self._enqueue(encode(kind, data))
-        if self._cut:
-            self._enqueue(encode(Kind.STDERR, b"\nsealrun: the output limit is reached; what follows is not kept\n"))
 
     def _note(self, text: str) -> None:
         self.post(Kind.RESULT, {"result": None, "note": text})
@@ -185,24 +247,35 @@ class Reporter:
             self._gone = True
 
 
-def _shaped(document: Any) -> tuple[Kind, dict[str, Any]]:
-    """The fields a run may fill, of the types they are stored as. It may have written anything, past our `entry`.
+class _Output:
+    """One stream of the run: masked first, then cut."""
+
+    def __init__(self, stream: Stream, portion: Portion) -> None:
+        self._stream = stream
+        self.portion = portion
+        self.written = 0
+
+    def take(self, data: bytes) -> bytes:
+        """What goes out of this."""
+        self.written += len(data)
+        if self.portion.full:
+            # Nothing of this stream goes out any more, so nothing of it has to be searched.
+            self.portion.skip(len(data))
+            return b""
+        return self.portion.take(self._stream.feed(data))
+
+    def finish(self) -> bytes:
+        """The end of the stream."""
+        rest = b"" if self.portion.full else self.portion.take(self._stream.finish())
+        return rest + self.portion.finish()
+
+
+def _of(value: Any, kind: type[T]) -> T:
+    """A value that is of this type.
 
     Raises:
-        TypeError: a field is of another type.
+        TypeError: it is not; a run may have written anything, past our `entry`.
     """
-    if not isinstance(document, dict):
+    if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError
-    problem = document.get("problem")
-    if problem is not None:
-        if not isinstance(problem, dict):
-            raise TypeError
-        return Kind.PROBLEM, {"problem": {name: _text(problem[name]) for name in _PROBLEM if name in problem}}
-    note = document.get("note")
-    return Kind.RESULT, {"result": document.get("result"), "note": None if note is None else _text(note)}
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value.replace("\0", "\N{SYMBOL FOR NULL}")  # PostgreSQL's text has no NUL
+    return value

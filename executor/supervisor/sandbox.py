@@ -30,7 +30,8 @@ _RUNS_PROCESS_LIMIT = 4096
 class View:
     """The files of one run, as paths.
 
-    `covered` folders are hidden by an empty one in which `brought` paths appear, and `links` as links.
+    `covered` folders are hidden by an empty one in which `brought` paths appear, and `links` as links. `cached` folders
+    are readable although they lie in what is forbidden as a whole.
     """
 
     rung: str
@@ -40,6 +41,7 @@ class View:
     covered: tuple[str, ...] = ()
     brought: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    cached: tuple[str, ...] = ()
     uid: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def view(
     writable: Sequence[Path],
     uid: int | None,
     forbidden: Iterable[Path],
+    cached: Sequence[Path] = (),
 ) -> View:
     """Decide what a run sees.
 
@@ -101,7 +104,8 @@ def view(
         writable: the run's private folders, the only writable ones.
         uid: the lent user id, or None.
         forbidden: what no run may read even where it lies beneath a readable folder: SEALRUN_HOME, the key file, the
-            database file, other runs' places.
+            database file, other runs' places, the worker's cache.
+        cached: folders of the worker's cache that are this run's to read; nobody but the worker chose them.
 
     Raises:
         SourceForbidden: the source root lies in what no run may read.
@@ -110,18 +114,19 @@ def view(
     """
     forbidden = list(forbidden)
     for folder in forbidden:
-        if _beneath(os.path.realpath(source), os.path.realpath(folder)):
+        if source not in cached and _beneath(os.path.realpath(source), os.path.realpath(folder)):
             raise SourceForbidden(path=source, folder=folder)
     interpreter = list(interpreter)
     # Never among the readable: a rule on a link would open what it points to, wherever that is.
     links = [path for path in interpreter if path.is_symlink()]
-    needed = [source, *(path for path in interpreter if path not in links)]
+    needed = [*dict.fromkeys((source, *(path for path in interpreter if path not in links), *cached))]
     covered: set[str] = set()
     brought: set[str] = set()
     renewed: set[str] = set()
     if uid is not None:
-        if _closed_above(writable[0]) is not None:
-            raise CannotBringIn(path=writable[0], uid=uid)  # with mounts, too: it is made before them
+        for folder in writable:
+            if _closed_above(folder) is not None:
+                raise CannotBringIn(path=folder, uid=uid)  # with mounts, too: it is made before them
         for path in (*needed, *links):
             if path not in links:
                 _check_readable(path, uid)
@@ -133,7 +138,8 @@ def view(
                 (renewed if path in links else brought).add(str(path))
     return View(
         rung=host.rung,
-        readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed)),
+        readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached)),
+        cached=tuple(str(folder) for folder in cached),
         writable=tuple(str(folder) for folder in writable),
         forbidden=tuple(str(path) for path in forbidden),
         covered=tuple(sorted(path for path in covered if not any(_beneath(path, other) for other in covered))),
@@ -210,6 +216,8 @@ def _rules(view: View) -> kernel.Ruleset:
     for folder in view.readable:
         for part in _carved(folder, view.forbidden):
             rules.allow(part, kernel.FS_READ)
+    for folder in view.cached:
+        rules.allow(folder, kernel.FS_READ)
     for folder in view.writable:
         rules.allow(folder, rules.everything)
     for device in DEVICES:

@@ -38,7 +38,7 @@ def end_tree(
     while left := list(descendants(spare)):
         for pid in left:
             _signal(pid, signal.SIGKILL)
-        _reap(spare, statuses)
+        reap(spare, statuses)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.001)
@@ -116,7 +116,7 @@ def _stop(spare: Collection[int], stopped: set[int]) -> bool:
     return len(stopped) > before
 
 
-def _reap(spare: Collection[int], statuses: dict[int, int] | None) -> None:
+def reap(spare: Collection[int], statuses: dict[int, int] | None = None) -> None:
     """Collect dead children, leaving those in `spare` to whoever waits for them."""
     for pid in children(os.getpid()):
         if pid not in spare:

@@ -28,6 +28,8 @@ class Kind(IntEnum):
     DEADLINE = 3  # kill the run at this moment of CLOCK_BOOTTIME unless told a later one
     CANCEL = 4
     BUNDLE = 5  # sealed values and the wrapped key, to an opener
+    ROTATE = 6  # a wrapped key pair that is to be followed by another, to a resealer
+    RESEAL = 7  # values sealed to it
 
     READY = 32
     STDOUT = 33
@@ -43,6 +45,10 @@ class Kind(IntEnum):
     NOT_OPENED = 43
     VALUE = 44  # opener to supervisor only
     VALUES_END = 45
+    SUCCESSOR = 46  # the key pair that follows, its private half wrapped
+    RESEALED = 47  # the values, sealed to it
+    SAMPLE = 48  # what the run's processes use now
+    METRICS = 49  # what the run has reported itself
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,13 @@ class WireBroken(Exception):
     """the other end sent something that is not a frame"""
 
 
-def encode(kind: Kind, payload: bytes | dict[str, Any] = b"") -> bytes:
+def encode(kind: Kind, payload: bytes | dict[str, Any] | list[Any] = b"") -> bytes:
     """One frame as bytes."""
     body = payload if isinstance(payload, bytes) else json.dumps(payload, separators=(",", ":")).encode()
     return _HEADER.pack(kind, len(body)) + body
 
 
-def send(channel: socket.socket, kind: Kind, payload: bytes | dict[str, Any] = b"") -> None:
+def send(channel: socket.socket, kind: Kind, payload: bytes | dict[str, Any] | list[Any] = b"") -> None:
     """Send one frame on a blocking socket."""
     channel.sendall(encode(kind, payload))
 

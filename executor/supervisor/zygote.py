@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,17 +21,21 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from executor.supervisor import kernel, tree
 from executor.supervisor.child import adopt
+from executor.supervisor.fork import fork
 from executor.supervisor.masking import Masker
-from executor.supervisor.opener import open_bundle
+from executor.supervisor.opener import open_bundle, reseal
 from executor.supervisor.process import supervise
+from executor.supervisor.template import Template
 from secretstore import sealing
+from secretstore.keyring import KeyAccess
 
+_ACCESS_LIMIT = 1 << 16  # bytes
 _FAREWELL = 10.0  # seconds supervisors have to end their runs once the worker is gone
 
 
 @dataclass(frozen=True)
 class _Ward:
-    """A supervisor or opener of ours, and where its wait status goes."""
+    """A supervisor, opener or template of ours, and where its wait status goes."""
 
     kind: str
     status: int | None
@@ -41,8 +44,10 @@ class _Ward:
 def serve(control_fd: int) -> int:
     """Fork on request until the worker is gone.
 
-    A request is one datagram with three descriptors: the supervisor's channel, the opener's channel, and a pipe that
-    receives the supervisor's wait status as JSON when it has been reaped.
+    The first datagram says what openers need ready beside what is here: nothing where it is blank, else it is the
+    access to AWS KMS as JSON, without credentials. Each further one is a request. `pair` comes with three descriptors:
+    the supervisor's channel, the opener's channel, and a pipe that receives the supervisor's wait status as JSON when
+    it has been reaped. `reseal` comes with one.
     """
     os.setsid()
     os.chdir("/")
@@ -60,7 +65,9 @@ def serve(control_fd: int) -> int:
     _warm_up()
     gc.freeze()  # keeps the collector from touching, and so copying, pages every fork shares
     wards: dict[int, _Ward] = {}
-    control.send(b"ready")
+    template = _template(control.recv(_ACCESS_LIMIT), wards)
+    with contextlib.suppress(BrokenPipeError):  # who started it is gone already, which is seen below
+        control.send(b"ready")
     poll = select.poll()  # a large worker's descriptors, and so ours, may lie beyond select's reach
     for fd in (control.fileno(), wake):
         poll.register(fd, select.POLLIN)
@@ -74,12 +81,15 @@ def serve(control_fd: int) -> int:
             try:
                 data, fds, _, _ = socket.recv_fds(control, 64, 3)
             except ConnectionResetError:
-                return _leave(wards)
+                return _leave(wards, template)
             if not data:
-                return _leave(wards)
+                return _leave(wards, template)
             # Where nothing can be forked, the channels close, and the worker sees that no supervisor came up.
             with contextlib.suppress(OSError):
-                _fork_pair(fds, wards)
+                if data == b"reseal":
+                    _fork_resealer(fds, wards)
+                else:
+                    _fork_pair(fds, wards, template)
 
 
 def _warm_up() -> None:
@@ -92,7 +102,28 @@ def _warm_up() -> None:
     json.loads(json.dumps({"at": datetime.now(UTC).isoformat()}))
 
 
-def _fork_pair(fds: list[int], wards: dict[int, _Ward]) -> None:
+def _template(access: bytes, wards: dict[int, _Ward]) -> Template | None:
+    """The process that openers are forked from, where they need more than the zygote has."""
+    if not access.strip():
+        return None
+    template = Template(KeyAccess.from_json(json.loads(access)), open_bundle)
+    wards[template.start()] = _Ward("template", None)
+    return template
+
+
+def _fork_opener(fds: tuple[int, int], wards: dict[int, _Ward], template: Template | None) -> int:
+    first, second = fds
+    if template is None:
+        return fork(lambda: open_bundle(adopt(first), adopt(second)), set(fds))
+    try:
+        return template.opener(first, second)
+    except OSError:  # it was killed, or hangs
+        template.kill()
+        wards[template.start()] = _Ward("template", None)
+        return template.opener(first, second)
+
+
+def _fork_pair(fds: list[int], wards: dict[int, _Ward], template: Template | None) -> None:
     with contextlib.ExitStack() as ending:
         for fd in fds:
             ending.callback(os.close, fd)
@@ -100,37 +131,23 @@ def _fork_pair(fds: list[int], wards: dict[int, _Ward]) -> None:
             return  # no room for them in this process
         channel, opener_channel, status = fds
         values_in, values_out = (ending.enter_context(end) for end in socket.socketpair())
-        supervisor = _fork(lambda: supervise(adopt(channel), values_in), {channel, values_in.fileno()})
+        supervisor = fork(lambda: supervise(adopt(channel), values_in), {channel, values_in.fileno()})
         wards[supervisor] = _Ward("supervisor", os.dup(status))
         try:
-            kept = {opener_channel, values_out.fileno()}
-            opener = _fork(lambda: open_bundle(adopt(opener_channel), values_out), kept)
+            opener = _fork_opener((opener_channel, values_out.fileno()), wards, template)
         except OSError:
             os.kill(supervisor, signal.SIGKILL)
             raise
         wards[opener] = _Ward("opener", None)
 
 
-def _fork(work: Callable[[], int], keep: set[int]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 70
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        kernel.close_descriptors(keep)
-        code = work()
-    except BaseException as error:  # noqa: BLE001  # ends in _exit
-        # The text of an exception may quote a value: its kind, and where it happened, are all that is told.
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        place = f" at {os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else ""
-        with contextlib.suppress(OSError):
-            os.write(2, f"sealrun: a process of this worker failed: {type(error).__name__}{place}\n".encode())
-    finally:
-        os._exit(code)
+def _fork_resealer(fds: list[int], wards: dict[int, _Ward]) -> None:
+    """For a rotation. It loads what AWS KMS needs by itself: there is one of them now and then."""
+    with contextlib.ExitStack() as ending:
+        for fd in fds:
+            ending.callback(os.close, fd)
+        if len(fds) == 1:
+            wards[fork(lambda: reseal(adopt(fds[0])), {fds[0]})] = _Ward("resealer", None)
 
 
 def _reap(wards: dict[int, _Ward]) -> None:
@@ -153,8 +170,10 @@ def _reap(wards: dict[int, _Ward]) -> None:
         tree.end_tree(spare=wards)
 
 
-def _leave(wards: dict[int, _Ward]) -> int:
+def _leave(wards: dict[int, _Ward], template: Template | None) -> int:
     """The worker is gone: its supervisors have seen that too and end their runs; what is slow is helped."""
+    if template is not None:
+        template.stop()
     deadline = time.monotonic() + _FAREWELL
     while wards and time.monotonic() < deadline:
         _reap(wards)

@@ -4,15 +4,18 @@ from sqlmodel import Session, col, select
 
 from secretstore.audit import Actor, append
 from secretstore.database import Database
-from secretstore.errors import AlreadyExists
-from secretstore.keyring import WrappedKeyPair
+from secretstore.errors import AlreadyExists, KeyChanged
+from secretstore.keyring import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, new_id
-from secretstore.naming import check_environment_name
+from secretstore.naming import check_environment_name, check_queue_name
 from secretstore.vault.places import (
     Birth,
+    RefuseIf,
     find_environment,
     find_project,
+    hold_environment,
     hold_project,
+    take_environment,
     take_project,
     taken_names,
 )
@@ -34,7 +37,7 @@ def create_environment(db: Database, project: str, name: str, *, actor: Actor, b
         place = find_project(session, project)
         _refuse_taken(session, place, name)
     environment_id = new_id()
-    pair = birth(place.id, environment_id, 1)
+    pair = birth(KeyPlace(place.name, place.id, name, environment_id), 1)
     with taken_names("environment", name), db.writing() as session:
         held = hold_project(session, project)
         if held.id != place.id:  # deleted and made anew meanwhile: the key pair is bound to the old one
@@ -63,6 +66,7 @@ def add_environment(
             public_key=pair.public_key,
             fingerprint=pair.fingerprint,
             key_service=pair.key_service,
+            form=pair.form,
             wrapped_private_key=pair.wrapped,
             created_by=actor.name,
         )
@@ -112,22 +116,69 @@ def list_environments(db: Database, project: str) -> list[EnvironmentView]:
         return [_view(place, environment, fingerprint) for environment, fingerprint in session.exec(query)]
 
 
-def delete_environment(db: Database, project: str, name: str, *, actor: Actor) -> None:
-    """Deletes an environment with its keys, secrets and variables.
+def set_environment(db: Database, project: str, name: str, *, queue: str | None, actor: Actor) -> EnvironmentView:
+    """Says in which queue an environment's runs wait: only workers that serve it take them.
+
+    Args:
+        db: The database.
+        project: The project's name.
+        name: The environment's name.
+        queue: 1 to 63 letters, digits, `.`, `-` and `_`; None for the usual one.
+        actor: Who says so.
+
+    Raises:
+        NameRefused: When the queue's name breaks its rule.
+        UnknownProject, UnknownEnvironment: When there is none of this name.
+    """
+    if queue is not None:
+        check_queue_name(queue)
+    with db.writing() as session:
+        place = hold_project(session, project)
+        environment = hold_environment(session, place, name)
+        environment.queue = queue
+        fingerprint = current_key_pair(session, environment).fingerprint
+        detail = {"queue": queue}
+        append(session, place.id, place.name, actor=actor, action="environment.set", subject=name, detail=detail)
+        return _view(place, environment, fingerprint)
+
+
+def delete_environment(
+    db: Database, project: str, name: str, *, actor: Actor, refuse_if: RefuseIf | None = None
+) -> None:
+    """Deletes an environment with its secrets, variables and wrapped keys: what is sealed there opens nowhere again.
+
+    Args:
+        db: The database.
+        project: The project's name.
+        name: The environment's name.
+        actor: Who deletes.
+        refuse_if: Called with the session, the project's id and the environment's while no run can be given anything
+            of it; what it raises keeps the environment.
 
     Raises:
         UnknownProject, UnknownEnvironment: When there is none of this name.
     """
     with db.writing() as session:
         place = take_project(session, project)
-        environment = find_environment(session, place, name)
+        environment = take_environment(session, place, name)
+        if refuse_if is not None:
+            refuse_if(session, place.id, environment.id)
         session.delete(environment)
         append(session, place.id, place.name, actor=actor, action="environment.delete", subject=name)
+    db.wipe()
 
 
 def current_key_pair(session: Session, environment: Environment) -> KeyPair:
-    """Returns the key pair that values are sealed to now."""
-    return session.get_one(KeyPair, (environment.id, environment.generation))
+    """Returns the key pair that values are sealed to now.
+
+    Raises:
+        KeyChanged: When it is missing.
+    """
+    if pair := session.get(KeyPair, (environment.id, environment.generation)):
+        return pair
+    project = session.get_one(Project, environment.project_id).name
+    why = f"its generation {environment.generation} is missing"
+    raise KeyChanged(project=project, environment=environment.name, why=why)
 
 
 def _refuse_taken(session: Session, project: Project, name: str) -> None:
@@ -144,6 +195,7 @@ def _view(project: Project, environment: Environment, fingerprint: str) -> Envir
         name=environment.name,
         generation=environment.generation,
         fingerprint=fingerprint,
+        queue=environment.queue,
         created_at=environment.created_at,
         created_by=environment.created_by,
     )

@@ -8,16 +8,20 @@ shares it with runs that are being given secrets; who replaces its key pair or d
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import islice
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from secretstore.errors import AlreadyExists, UnknownEnvironment, UnknownProject
-from secretstore.keyring import WrappedKeyPair
+from secretstore.keyring import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, Project
 
-Birth = Callable[[str, str, int], WrappedKeyPair]
-"""Makes a key pair for (project id, environment id, generation), in a process that wraps it and exits."""
+Birth = Callable[[KeyPlace, int], WrappedKeyPair]
+"""Makes a key pair for a place and a generation, in a process that wraps it and exits."""
+
+RefuseIf = Callable[[Session, str, str | None], None]
+"""Raises what keeps a project, or one environment of it, from being deleted; called with the ids, under the locks."""
 
 
 def find_project(session: Session, name: str) -> Project:
@@ -57,6 +61,18 @@ def hold_environment(session: Session, project: Project, name: str) -> Environme
     return _environment(session, project, name, session.exec(query.with_for_update(key_share=True)).first())
 
 
+def take_environment(session: Session, project: Project, name: str) -> Environment:
+    """Returns the environment, alone: no run is given its secrets until the transaction ends."""
+    query = select(Environment).where(Environment.project_id == project.id, Environment.name == name)
+    return _environment(session, project, name, session.exec(query.with_for_update()).first())
+
+
+def take_environments(session: Session, project: Project) -> None:
+    """Takes all of a project's environments, alone."""
+    mine = select(Environment.id).where(Environment.project_id == project.id).order_by(col(Environment.id))
+    session.exec(mine.with_for_update()).all()
+
+
 @contextmanager
 def taken_names(what: str, name: str) -> Iterator[None]:
     """Turns the database's refusal of a second row of the same name into ours: two may create it at once."""
@@ -66,9 +82,13 @@ def taken_names(what: str, name: str) -> Iterator[None]:
         raise AlreadyExists(what=what, name=name) from None
 
 
+COMPARED = 1000
+"""Names that a mistyped one is compared with: some 50 ms."""
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
     """Returns a hint when one of the names is close to the one given."""
-    close = get_close_matches(name, list(names), n=1)
+    close = get_close_matches(name, islice(names, COMPARED), n=1)
     return f'did you mean "{close[0]}"?' if close else None
 
 

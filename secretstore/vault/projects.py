@@ -5,10 +5,11 @@ from sqlmodel import Session, col, select
 from secretstore.audit import Actor, append
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists
+from secretstore.keyring import KeyPlace
 from secretstore.models import Project, new_id
 from secretstore.naming import check_project_name
 from secretstore.vault.environments import DEFAULT_ENVIRONMENT, add_environment
-from secretstore.vault.places import Birth, find_project, take_project, taken_names
+from secretstore.vault.places import Birth, RefuseIf, find_project, take_environments, take_project, taken_names
 from secretstore.vault.views import ProjectView
 
 
@@ -24,7 +25,7 @@ def create_project(db: Database, name: str, *, actor: Actor, birth: Birth) -> Pr
         _refuse_taken(session, name)
     # The key pair is born outside the transaction: that takes a process, and others would wait for the lock.
     project_id, environment_id = new_id(), new_id()
-    pair = birth(project_id, environment_id, 1)
+    pair = birth(KeyPlace(name, project_id, DEFAULT_ENVIRONMENT, environment_id), 1)
     with taken_names("project", name), db.writing() as session:
         _refuse_taken(session, name)
         project = Project(
@@ -53,6 +54,8 @@ def set_project(
 ) -> ProjectView:
     """Changes what is given of a project's settings; the executor knows which values they may have.
 
+    `max_running` 0 takes the limit away.
+
     Raises:
         UnknownProject: When there is none of this name.
     """
@@ -61,7 +64,7 @@ def set_project(
     with db.writing() as session:
         project = take_project(session, name)
         for setting, value in changes.items():
-            setattr(project, setting, value)
+            setattr(project, setting, value or None)
         append(session, project.id, name, actor=actor, action="project.set", subject=name, detail=changes)
         return _view(project)
 
@@ -82,16 +85,29 @@ def list_projects(db: Database) -> list[ProjectView]:
         return [_view(project) for project in session.exec(select(Project).order_by(col(Project.name)))]
 
 
-def delete_project(db: Database, name: str, *, actor: Actor) -> None:
-    """Deletes a project with its environments, keys, secrets and variables; its audit events stay.
+def delete_project(db: Database, name: str, *, actor: Actor, refuse_if: RefuseIf | None = None) -> None:
+    """Deletes a project with its environments, secrets, variables and wrapped keys: what is sealed opens nowhere again.
+
+    Its audit events stay.
+
+    Args:
+        db: The database.
+        name: The project's name.
+        actor: Who deletes.
+        refuse_if: Called with the session, the project's id and None while no run can be given anything of it; what
+            it raises keeps the project.
 
     Raises:
         UnknownProject: When there is none of this name.
     """
     with db.writing() as session:
         project = take_project(session, name)
+        if refuse_if is not None:
+            take_environments(session, project)
+            refuse_if(session, project.id, None)
         session.delete(project)
         append(session, project.id, name, actor=actor, action="project.delete", subject=name)
+    db.wipe()
 
 
 def _refuse_taken(session: Session, name: str) -> None:

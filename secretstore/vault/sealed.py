@@ -2,13 +2,19 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import and_
+from sqlalchemy import ColumnElement, and_, case, func, literal
 from sqlmodel import Session, col, select
 
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.errors import EnvironmentGone, SealMissing
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
+from secretstore.sealing import LONGEST_SEALED
 from secretstore.vault.secrets import unknown_secret
+
+# A row may hold up to a gigabyte: what is too long to have been sealed here is not fetched, and does not open.
+FETCHED: ColumnElement[bytes] = case(
+    (func.length(SecretVersion.sealed) > LONGEST_SEALED, literal(b"")), else_=col(SecretVersion.sealed)
+)
 
 
 def sealed_bundle(session: Session, environment_id: str, names: Collection[str] | None) -> SealedBundle:
@@ -36,9 +42,10 @@ def sealed_bundle(session: Session, environment_id: str, names: Collection[str] 
         environment=environment.name,
         environment_id=environment.id,
         generation=pair.generation,
+        form=pair.form,
         fingerprint=pair.fingerprint,
         key_service=pair.key_service,
-        wrapped=pair.wrapped_private_key,
+        wrapped=pair.wrapped_private_key or b"",
         items=tuple(_item(project, environment, *row) for row in sealed.values()),
     )
 
@@ -69,7 +76,7 @@ def _sealed(
         col(SecretVersion.generation) == environment.generation,
     )
     query = (
-        select(Secret, SecretVersion.sealed)
+        select(Secret, FETCHED)
         .join(SecretVersion, of_now, isouter=True)
         .where(Secret.environment_id == environment.id)
         .order_by(col(Secret.name))
@@ -82,4 +89,4 @@ def _sealed(
 def _item(project: Project, environment: Environment, secret: Secret, sealed: bytes | None) -> SealedItem:
     if sealed is None:
         raise SealMissing(project=project.name, environment=environment.name, name=secret.name)
-    return SealedItem(secret.id, secret.name, secret.current_version, sealed)
+    return SealedItem(secret.id, secret.name, secret.current_version, sealed, secret.expires_at)

@@ -1,78 +1,42 @@
-"""Secrets: sealed on their way in, listed by name, deleted. Nothing here can open one."""
+"""Secrets: listed by name, with their versions, rolled back, deleted. Nothing here can open one."""
 
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Actor, append
+from secretstore.audit import Actor, append, append_many
 from secretstore.database import Database
-from secretstore.errors import NameRefused, UnknownSecret, ValueRefused
-from secretstore.models import Environment, Project, Secret, SecretVersion, Variable, new_id
-from secretstore.naming import check_secret_name
-from secretstore.sealing import MAX_VALUE, Binding, PublicKey, seal
+from secretstore.errors import RollbackRefused, UnknownSecret
+from secretstore.models import Environment, Project, Secret, SecretVersion
 from secretstore.timestamps import utc_now
-from secretstore.vault.environments import current_key_pair
 from secretstore.vault.places import (
+    COMPARED,
     did_you_mean,
     find_environment,
     find_project,
     hold_environment,
     hold_project,
 )
-from secretstore.vault.views import SecretView, VersionView
+from secretstore.vault.storing import act_on, parts
+from secretstore.vault.views import DueView, SecretView, VersionView, secret_view
 
-SHORTEST_MASKABLE = 8
-"""Bytes: a shorter value would turn ordinary output into stars, so it is not masked at all."""
-
-
-def put(
-    db: Database,
-    project: str,
-    environment: str,
-    name: str,
-    value: bytes,
-    *,
-    actor: Actor,
-    allow_short: bool = False,
-) -> SecretView:
-    """Seals a value with the environment's public key and stores it as the secret's next version.
-
-    Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
-        name: The secret's name, which is also the variable's name in a run.
-        value: Any bytes but NUL; `name=value` has at most 131,071 bytes.
-        actor: Who stores it.
-        allow_short: Takes a value under 8 bytes, which cannot be masked.
-
-    Raises:
-        NameRefused: When the name breaks the rule, or is a variable's.
-        ValueRefused: When the value breaks one; it is not quoted.
-        UnknownProject, UnknownEnvironment: When there is no such place.
-    """
-    check_secret_name(name)
-    _check_value(name, value, allow_short)
-    with db.writing() as session:
-        place = hold_project(session, project)
-        held = hold_environment(session, place, environment)
-        _refuse_variable(session, held, name)
-        pair = current_key_pair(session, held)
-        secret = _next_version(session, held, name, actor)
-        secret.maskable = _is_maskable(value)
-        session.add(secret)
-        session.flush()
-        binding = Binding(place.id, held.id, secret.id, name, secret.current_version)
-        session.add(
-            SecretVersion(
-                secret_id=secret.id,
-                version=secret.current_version,
-                generation=pair.generation,
-                sealed=seal(PublicKey.from_bytes(pair.public_key), pair.generation, value, binding),
-                maskable=secret.maskable,
-                created_by=actor.name,
-            )
-        )
-        _record(session, place, held, secret, actor, "secret.set")
-        return _view(secret, held.name)
+_VIEWED: tuple[Any, ...] = (
+    Secret.id,
+    Secret.name,
+    Environment.name,
+    Secret.current_version,
+    Secret.maskable,
+    Secret.created_at,
+    Secret.created_by,
+    Secret.updated_at,
+    Secret.updated_by,
+    Secret.expires_at,
+)
+"""The fields of a `SecretView`, in its order."""
 
 
 def list_secrets(db: Database, project: str, environment: str | None = None) -> list[SecretView]:
@@ -83,13 +47,14 @@ def list_secrets(db: Database, project: str, environment: str | None = None) -> 
     """
     with db.reading() as session:
         place = find_project(session, project)
-        query = select(Secret, Environment.name).where(
-            Secret.environment_id == Environment.id, Environment.project_id == place.id
+        # Columns and not objects: there may be ten thousand.
+        query = sqlalchemy.select(*_VIEWED).where(
+            col(Secret.environment_id) == Environment.id, col(Environment.project_id) == place.id
         )
         if environment is not None:
-            query = query.where(Environment.id == find_environment(session, place, environment).id)
-        rows = session.exec(query.order_by(col(Environment.name), col(Secret.name)))
-        return [_view(secret, where) for secret, where in rows]
+            query = query.where(col(Environment.id) == find_environment(session, place, environment).id)
+        rows = session.execute(query.order_by(col(Environment.name), col(Secret.name)))
+        return [SecretView(*row) for row in rows]
 
 
 def history(db: Database, project: str, environment: str, name: str) -> list[VersionView]:
@@ -108,9 +73,72 @@ def history(db: Database, project: str, environment: str, name: str) -> list[Ver
         for row in rows:
             first.setdefault(row.version, row)
         return [
-            VersionView(row.version, row.created_at, row.created_by, row.version == secret.current_version)
+            VersionView(
+                row.version,
+                row.created_at,
+                row.created_by,
+                row.version == secret.current_version,
+                row.maskable,
+                row.expires_at,
+            )
             for row in first.values()
         ]
+
+
+def rollback(
+    db: Database, project: str, environment: str, name: str, *, to: int | None = None, actor: Actor
+) -> SecretView:
+    """Makes a version that is kept the current one: a pointer moves, and what is sealed stays as it is.
+
+    The next value that is stored is a version above all there ever were.
+
+    Args:
+        db: The database.
+        project: The project's name.
+        environment: The environment's name.
+        name: The secret's name.
+        to: The version; None for the newest of those before the current one.
+        actor: Who does it.
+
+    Raises:
+        RollbackRefused: When the version is not kept, or is the current one.
+        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+    """
+    with db.writing() as session:
+        place = hold_project(session, project)
+        held = hold_environment(session, place, environment)
+        secret = _find(session, place, held, name)
+        query = (
+            select(SecretVersion.version, SecretVersion.maskable, SecretVersion.expires_at)
+            # What is not sealed under the current key pair could not be opened.
+            .where(SecretVersion.secret_id == secret.id, SecretVersion.generation == held.generation)
+            .order_by(col(SecretVersion.version))
+        )
+        kept = {version: (maskable, expires_at) for version, maskable, expires_at in session.exec(query)}
+        left = secret.current_version
+        if to is None:
+            to = max((version for version in kept if version < left), default=None)
+        if to is None or to == left or to not in kept:
+            why = _why_not(to, left, kept)
+            raise RollbackRefused(name=name, project=project, environment=environment, why=why)
+        secret.current_version = to
+        secret.maskable, secret.expires_at = kept[to]
+        secret.updated_at, secret.updated_by = utc_now(), actor.name
+        detail = {"secret_id": secret.id, "from": left, "to": to}
+        subject = f"{environment}/{name}"
+        append(session, place.id, place.name, actor=actor, action="secret.rollback", subject=subject, detail=detail)
+        return secret_view(secret, environment)
+
+
+def secret_id(db: Database, project: str, environment: str, name: str) -> str:
+    """Returns a secret's id, under which receipts know it.
+
+    Raises:
+        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+    """
+    with db.reading() as session:
+        place = find_project(session, project)
+        return _find(session, place, find_environment(session, place, environment), name).id
 
 
 def delete_secret(db: Database, project: str, environment: str, name: str, *, actor: Actor) -> None:
@@ -124,61 +152,82 @@ def delete_secret(db: Database, project: str, environment: str, name: str, *, ac
         held = hold_environment(session, place, environment)
         secret = _find(session, place, held, name)
         session.delete(secret)
-        _record(session, place, held, secret, actor, "secret.delete")
+        append_many(session, place.id, place.name, actor=actor, acts=[act_on(secret, held.name, "secret.delete")])
+
+
+def require_secrets(db: Database, project: str, environment: str, names: Iterable[str]) -> None:
+    """Checks that secrets are there, without a look at all the others.
+
+    Raises:
+        UnknownSecret: When one is not; the hint suggests a close name.
+        UnknownProject, UnknownEnvironment: When there is no such place.
+    """
+    wanted = list(dict.fromkeys(names))
+    with db.reading() as session:
+        place = find_project(session, project)
+        found = find_environment(session, place, environment)
+        there = _among(session, found, wanted)
+        for name in wanted:
+            if name not in there:
+                raise unknown_secret(session, project, found, name)
+
+
+def secrets_among(db: Database, project: str, environment: str, names: Iterable[str]) -> set[str]:
+    """Returns which of these names an environment's secrets have.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: When there is no such place.
+    """
+    with db.reading() as session:
+        return _among(session, find_environment(session, find_project(session, project), environment), list(names))
+
+
+def secrets_like(db: Database, project: str, environment: str, name: str) -> set[str]:
+    """Returns the names of an environment's secrets that differ from this one in `.`, `-`, case and a first `_`.
+
+    Those, and no others, decide whether it gets its alias, see `secretstore.naming.aliases`.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: When there is no such place.
+    """
+    with db.reading() as session:
+        found = find_environment(session, find_project(session, project), environment)
+        folded = func.upper(func.replace(func.replace(col(Secret.name), ".", "_"), "-", "_"))
+        bare = name.replace(".", "_").replace("-", "_").upper()
+        query = select(Secret.name).where(
+            Secret.environment_id == found.id,
+            func.length(Secret.name).between(len(name) - 1, len(name) + 1),  # spares most names the next line
+            folded.in_((bare, f"_{bare}", bare.removeprefix("_"))),
+        )
+        return set(session.exec(query))
+
+
+def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueView], int]:
+    """Returns the secrets of all projects that expire before a moment, the first ones first, and how many there are.
+
+    Args:
+        db: The database.
+        before: The moment; who has expired is among them.
+        limit: How many are returned at most.
+    """
+    due = col(Secret.expires_at) < before
+    with db.reading() as session:
+        count = session.exec(select(func.count()).select_from(Secret).where(due)).one()
+        query = (
+            select(Project.name, Environment.name, Secret.name, Secret.expires_at)
+            .where(due, Secret.environment_id == Environment.id, Secret.project_id == Project.id)
+            .order_by(col(Secret.expires_at), col(Secret.name))
+            .limit(limit)
+        )
+        return [DueView(*row) for row in session.exec(query)], count
 
 
 def unknown_secret(session: Session, project: str, environment: Environment, name: str) -> UnknownSecret:
     """Returns the error for a name that is not there, with a close one as its hint."""
-    names = session.exec(select(Secret.name).where(Secret.environment_id == environment.id))
-    hint = did_you_mean(name, names)
+    names = select(Secret.name).where(Secret.environment_id == environment.id)
+    nearest = func.abs(func.length(Secret.name) - len(name))
+    hint = did_you_mean(name, session.exec(names.order_by(nearest, col(Secret.name)).limit(COMPARED)))
     return UnknownSecret(name=name, project=project, environment=environment.name, hint=hint)
-
-
-def _check_value(name: str, value: bytes, allow_short: bool) -> None:
-    why = hint = None
-    if not value:
-        why = "it is empty"
-    elif b"\0" in value:
-        why = "it contains a NUL byte, which no environment variable can hold"
-    elif len(name) + 1 + len(value) > MAX_VALUE:
-        why = f"NAME=value may have {MAX_VALUE:,} bytes at most, and this has more"
-    elif not _is_maskable(value) and not allow_short:
-        why = f"it has fewer than {SHORTEST_MASKABLE} bytes beside outer white space, and could not be masked"
-        hint = "take a longer one, or say --allow-short"
-    if why:
-        raise ValueRefused(name=name, why=why, hint=hint)
-
-
-def _is_maskable(value: bytes) -> bool:
-    """Outer white space does not count: the masker looks for the value without it."""
-    return len(value.strip()) >= SHORTEST_MASKABLE
-
-
-def _refuse_variable(session: Session, environment: Environment, name: str) -> None:
-    query = select(Variable.id).where(Variable.environment_id == environment.id, Variable.name == name)
-    if session.exec(query).first():
-        why = f"a variable of {environment.name} has it, and a run could not have both"
-        raise NameRefused(name=name, why=why)
-
-
-def _next_version(session: Session, environment: Environment, name: str, actor: Actor) -> Secret:
-    query = select(Secret).where(Secret.environment_id == environment.id, Secret.name == name)
-    secret = session.exec(query).first()
-    if secret is None:
-        return Secret(
-            id=new_id(),
-            project_id=environment.project_id,
-            environment_id=environment.id,
-            name=name,
-            current_version=1,
-            last_version=1,
-            maskable=True,
-            created_by=actor.name,
-            updated_by=actor.name,
-        )
-    secret.current_version = secret.last_version = secret.last_version + 1
-    secret.updated_at, secret.updated_by = utc_now(), actor.name
-    return secret
 
 
 def _find(session: Session, project: Project, environment: Environment, name: str) -> Secret:
@@ -188,29 +237,30 @@ def _find(session: Session, project: Project, environment: Environment, name: st
     raise unknown_secret(session, project.name, environment, name)
 
 
-def _record(
-    session: Session, project: Project, environment: Environment, secret: Secret, actor: Actor, action: str
-) -> None:
-    append(
-        session,
-        project.id,
-        project.name,
-        actor=actor,
-        action=action,
-        subject=f"{environment.name}/{secret.name}",
-        detail={"secret_id": secret.id, "version": secret.current_version},
-    )
+def _among(session: Session, environment: Environment, names: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for part in parts(names):
+        query = select(Secret.name).where(Secret.environment_id == environment.id, col(Secret.name).in_(part))
+        found.update(session.exec(query))
+    return found
 
 
-def _view(secret: Secret, environment: str) -> SecretView:
-    return SecretView(
-        id=secret.id,
-        name=secret.name,
-        environment=environment,
-        version=secret.current_version,
-        maskable=secret.maskable,
-        created_at=secret.created_at,
-        created_by=secret.created_by,
-        updated_at=secret.updated_at,
-        updated_by=secret.updated_by,
-    )
+def _why_not(to: int | None, current: int, kept: Collection[int]) -> str:
+    if to is None:
+        why = f"nothing before version {current}, the current one, is kept"
+    elif to == current:
+        why = f"version {to} is the current one"
+    else:
+        why = f"version {to} is not kept"
+    return f"{why}; there is {_listed(kept)}"
+
+
+def _listed(versions: Iterable[int]) -> str:
+    """Numbers as a person writes them: 1, 4 to 9."""
+    ranges: list[list[int]] = []
+    for version in sorted(versions):
+        if ranges and version == ranges[-1][-1] + 1:
+            ranges[-1].append(version)
+        else:
+            ranges.append([version])
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]} to {part[-1]}" for part in ranges)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from secretstore.models import Secret, Variable
+
 
 @dataclass(frozen=True)
 class ProjectView:
@@ -27,8 +29,27 @@ class EnvironmentView:
     name: str
     generation: int
     fingerprint: str
+    queue: str | None
     created_at: datetime
     created_by: str
+
+
+@dataclass(frozen=True)
+class KeyPairView:
+    """One generation of an environment's key pair.
+
+    `state`: pending (a rotation prepares it), current, kept (past, and not destroyed yet) or destroyed.
+    """
+
+    project: str
+    environment: str
+    generation: int
+    fingerprint: str
+    state: str
+    key_service: str
+    created_at: datetime
+    created_by: str
+    destroyed_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -44,16 +65,29 @@ class SecretView:
     created_by: str
     updated_at: datetime
     updated_by: str
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True)
 class VersionView:
-    """One version of a secret."""
+    """One version of a secret that is kept."""
 
     version: int
     created_at: datetime
     created_by: str
     current: bool
+    maskable: bool
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DueView:
+    """A secret whose current version expires, or has expired."""
+
+    project: str
+    environment: str
+    name: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True)
@@ -68,3 +102,33 @@ class VariableView:
     created_by: str
     updated_at: datetime
     updated_by: str
+
+
+def secret_view(secret: Secret, environment: str) -> SecretView:
+    """Returns what is shown of a secret, with its environment's name."""
+    return SecretView(
+        id=secret.id,
+        name=secret.name,
+        environment=environment,
+        version=secret.current_version,
+        maskable=secret.maskable,
+        created_at=secret.created_at,
+        created_by=secret.created_by,
+        updated_at=secret.updated_at,
+        updated_by=secret.updated_by,
+        expires_at=secret.expires_at,
+    )
+
+
+def variable_view(variable: Variable, environment: str) -> VariableView:
+    """Returns what is shown of a variable, with its environment's name."""
+    return VariableView(
+        id=variable.id,
+        name=variable.name,
+        environment=environment,
+        value=variable.value,
+        created_at=variable.created_at,
+        created_by=variable.created_by,
+        updated_at=variable.updated_at,
+        updated_by=variable.updated_by,
+    )

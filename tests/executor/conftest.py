@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from executor import database, runs
+from executor.models import Run
 from executor.runs import Lease, Offer, RunSpec
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
@@ -70,13 +72,18 @@ class Bench:
 
     def create(self, db: Database, **fields: Any) -> str:
         """A pending run."""
-        return runs.create(db, self.spec(**fields), "ada@here")
+        return runs.accept(db, self.spec(**fields), "ada@here").run_id
 
     def claim(self, db: Database, run_id: str, seconds: float = 30, offer: Offer | None = None) -> Lease:
         """Its lease; the claim has to succeed."""
         claimed = runs.claim(db, run_id, offer or self.offer, seconds)
         assert claimed is not None, "the run could not be claimed"
         return claimed[1]
+
+    def due(self, db: Database, run_id: str) -> None:
+        """The delay before its retry is over."""
+        with db.writing() as session:
+            session.exec(update(Run).where(Run.id == run_id).values(not_before=db.after(-0.001)))
 
     def through(self, db: Database, lease: Lease, bundle: SealedBundle | None = None) -> SealedBundle | None:
         """Through the gate."""
@@ -96,7 +103,7 @@ class Bench:
             SealedItem(secret_id=f"s-{name}", name=name, version=number, sealed=b"sealed")
             for number, name in enumerate(names, 1)
         )
-        return SealedBundle("shop", "p1", "default", "e1", 1, "f1", "local:0", b"wrapped", items)
+        return SealedBundle("shop", "p1", "default", "e1", 1, 2, "f1", "local:0", b"wrapped", items)
 
 
 @pytest.fixture

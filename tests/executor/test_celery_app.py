@@ -15,8 +15,8 @@ from celery import Celery, signals
 from kombu import Connection, Exchange, Queue
 
 from executor import celery_app, submit
-from executor.celery_app import QUEUE, Consumer, install, make_app
-from executor.settings import Settings, read_settings
+from executor.celery_app import Consumer, install, make_app
+from executor.settings import QUEUE, Settings, read_settings
 from executor.tasks import TASK
 from secretstore.database import Database
 from tests.executor.conftest import ROOT, Bench

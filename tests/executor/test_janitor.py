@@ -12,7 +12,7 @@ from celery import Celery
 
 from executor import janitor, runs, workers
 from executor.celery_app import make_app
-from executor.runs import Offer
+from executor.runs import Offer, Outcome
 from executor.settings import read_settings
 from executor.supervisor.workspace import prepare_root, workspace
 from secretstore.database import Database
@@ -49,6 +49,24 @@ def test_bells_that_were_not_heard_ring_again_in_their_own_queue(
     bells.clear()
     assert janitor.ring_again(sqlite_db, app(tmp_path), offer, 5, unheard=0) == 3
     assert bells[-1] == (third, "sealrun")
+
+
+def test_a_bell_rings_for_a_retry_that_is_due_and_for_the_next_of_a_project(
+    sqlite_db: Database, bench: Bench, bells: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    """Also in a queue that this worker does not consume; and once each."""
+    lease = bench.running(sqlite_db, retries=1, queue="sealrun")
+    runs.finish(sqlite_db, lease, Outcome("failed", "exception"))
+    elsewhere = bench.create(sqlite_db, queue="reports", project_id="p2")
+    for run_id in (lease.run_id, elsewhere):
+        bench.due(sqlite_db, run_id)
+    assert janitor.ring_due(sqlite_db, app(tmp_path)) == 2
+    assert sorted(bells) == sorted([(lease.run_id, "sealrun"), (elsewhere, "reports")])
+    assert janitor.ring_due(sqlite_db, app(tmp_path)) == 0
+    bells.clear()
+    assert janitor.ring_next(sqlite_db, app(tmp_path), "p2", bench.offer)
+    assert not janitor.ring_next(sqlite_db, app(tmp_path), "p3", bench.offer)
+    assert bells == [(elsewhere, "reports")]
 
 
 def test_lost_runs_are_settled(db: Database, bench: Bench) -> None:

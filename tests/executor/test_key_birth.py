@@ -12,9 +12,11 @@ from executor.errors import KeyPairNotBorn
 from executor.key_birth import birth
 from executor.settings import Settings, read_settings
 from secretstore import sealing
-from secretstore.keyring import wrapping_context
+from secretstore.keyring import KeyPlace, wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from tests.executor.conftest import ROOT, OrdinaryUser
+
+PLACE = KeyPlace("shop", "p1", "staging", "e1")
 
 
 @pytest.fixture
@@ -28,11 +30,11 @@ def settings(tmp_path: Path) -> Settings:
 def test_what_is_born_can_seal_and_be_unwrapped_where_it_belongs(settings: Settings) -> None:
     """A different pair each time, wrapped for its project and environment, by the key service of the settings."""
     new = birth(settings)
-    first, second = new("p1", "e1", 1), new("p1", "e1", 2)
+    first, second = new(PLACE, 1), new(PLACE, 2)
     assert first.fingerprint != second.fingerprint and (first.generation, second.generation) == (1, 2)
     service = LocalKeys(Path(settings.store.keys.removeprefix("local:")))
     assert first.key_service == service.id
-    private = service.unwrap(first.wrapped, wrapping_context("p1", "e1", first.fingerprint))
+    private = service.unwrap(first.wrapped, wrapping_context(first.form, PLACE, first.fingerprint))
     assert private not in first.wrapped
     key = sealing.PrivateKey.from_bytes(private)
     assert key.public_key().to_bytes() == first.public_key and key.fingerprint == first.fingerprint
@@ -48,11 +50,12 @@ def test_nothing_of_the_private_key_comes_out(settings: Settings, monkeypatch: p
         return said[-1]
 
     monkeypatch.setattr(key_birth.subprocess, "run", run)
-    pair = birth(settings)("p1", "e1", 1)
+    pair = birth(settings)(PLACE, 1)
     service = LocalKeys(Path(settings.store.keys.removeprefix("local:")))
-    private = service.unwrap(pair.wrapped, wrapping_context("p1", "e1", pair.fingerprint))
+    private = service.unwrap(pair.wrapped, wrapping_context(pair.form, PLACE, pair.fingerprint))
     (ended,) = said
     assert ended.stderr == "" and set(json.loads(ended.stdout)) == {
+        "form",
         "public_key",
         "fingerprint",
         "generation",
@@ -63,7 +66,7 @@ def test_nothing_of_the_private_key_comes_out(settings: Settings, monkeypatch: p
     for start in range(len(private) - 8):
         assert private[start : start + 8] not in raw
         assert private[start : start + 8].hex() not in ended.stdout
-    assert not any(str(word).startswith(("p1", "e1")) for word in ended.args), "argv can be read by every user"
+    assert not any(str(word).startswith(("p1", "e1", "shop")) for word in ended.args), "argv can be read by every user"
 
 
 def is_hex(value: object) -> bool:
@@ -78,7 +81,7 @@ def test_the_process_inherits_nothing_of_ours(settings: Settings, monkeypatch: p
     seen: dict[str, object] = {}
     real = subprocess.run
     monkeypatch.setattr(key_birth.subprocess, "run", lambda *given, **more: seen.update(more) or real(*given, **more))
-    assert birth(settings)("p1", "e1", 1).public_key
+    assert birth(settings)(PLACE, 1).public_key
     assert seen["env"] == {}
 
 
@@ -86,7 +89,7 @@ def test_an_error_is_the_key_services_own_sentence(settings: Settings) -> None:
     """With its hint; whatever else goes wrong is told by the exit status alone."""
     Path(settings.store.keys.removeprefix("local:")).unlink()
     with pytest.raises(KeyPairNotBorn) as caught:
-        birth(settings)("p1", "e1", 1)
+        birth(settings)(PLACE, 1)
     assert settings.store.keys.removeprefix("local:") in str(caught.value)
 
 
@@ -102,7 +105,7 @@ def test_a_process_that_says_nothing_or_hangs_is_an_error(
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
         with pytest.raises(KeyPairNotBorn, match=said) as caught:
-            birth(settings)("p1", "e1", 1)
+            birth(settings)(PLACE, 1)
         assert "hunter2" not in str(caught.value) and caught.value.__cause__ is None
 
 

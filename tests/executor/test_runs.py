@@ -9,7 +9,7 @@ from sqlmodel import select
 from executor import history, logs, outputs, runs
 from executor.errors import RunOver, UnknownRun
 from executor.logs import Piece
-from executor.models import Attempt, ReceiptSecret, Run
+from executor.models import ReceiptSecret, Run
 from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database
@@ -20,9 +20,8 @@ DONE = Outcome("succeeded", exit_code=0)
 
 def attempts(db: Database, run_id: str) -> list[tuple[int, str, str]]:
     """Number, state and receipt of each attempt."""
-    with db.reading() as session:
-        found = session.exec(select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number))
-        return [(row.number, row.state, row.receipt) for row in found]
+    found = history.show(db, run_id).attempts
+    return [(one.number, one.state, one.receipt.status if one.receipt else "none") for one in found]
 
 
 def stored(db: Database, run_id: str) -> Run:
@@ -186,7 +185,7 @@ def refuse_all_writes(db: Database, lease: Lease) -> None:
 
 def test_an_attempt_that_was_given_back_has_lost_its_token(db: Database, bench: Bench) -> None:
     """I6: a worker that wakes up after its attempt was settled as lost commits no other outcome, and holds nothing."""
-    lease = bench.running(db, seconds=-1, retry_when_lost=True)
+    lease = bench.running(db, seconds=-1, retries=9, retry_on=["lost"])
     assert runs.end_lost(db) == [(lease.run_id, "pending")]
     assert not runs.renew(db, lease).held
     assert not runs.finish(db, lease, DONE)
@@ -194,6 +193,7 @@ def test_an_attempt_that_was_given_back_has_lost_its_token(db: Database, bench: 
     refuse_all_writes(db, lease)
     assert attempts(db, lease.run_id) == [(1, "lost", "none")]
     assert stored(db, lease.run_id).state == "pending"
+    bench.due(db, lease.run_id)
     assert bench.claim(db, lease.run_id).attempt == 2
 
 
@@ -297,9 +297,10 @@ def test_a_run_lost_past_its_gate_fails_with_a_reason(db: Database, bench: Bench
 
 
 def test_a_lost_run_that_may_be_repeated_gets_another_attempt(db: Database, bench: Bench) -> None:
-    """I7: `retry_when_lost` gives it back, up to the limit of attempts; then it fails."""
-    run_id = bench.create(db, retry_when_lost=True)
+    """I7: A run to be tried again when lost is given back, up to the limit of attempts; then it fails."""
+    run_id = bench.create(db, retries=9, retry_on=["lost"])
     for number in range(1, ATTEMPTS_LIMIT + 1):
+        bench.due(db, run_id)
         lease = bench.claim(db, run_id)
         assert lease.attempt == number
         bench.through(db, lease)
@@ -323,7 +324,7 @@ def test_attempts_lost_before_the_gate_end_at_the_limit(db: Database, bench: Ben
 
 def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(db: Database, bench: Bench) -> None:
     """I7: asked to end and then lost, past the gate or before it, it is cancelled, also where it could be repeated."""
-    running = bench.running(db, retry_when_lost=True)
+    running = bench.running(db, retries=9, retry_on=["lost"])
     claimed = bench.claim(db, bench.create(db))
     for lease in (running, claimed):
         runs.cancel(db, lease.run_id, "bob")
@@ -335,7 +336,7 @@ def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(db: Database, bench: B
 @pytest.mark.parametrize("retry", [False, True])
 def test_a_run_past_its_gate_is_taken_over_by_nobody(db: Database, bench: Bench, retry: bool) -> None:
     """I7: its lease is over, yet it may have done part of its work: no bell starts it, before it was settled."""
-    lease = bench.running(db, seconds=-1, retry_when_lost=retry)
+    lease = bench.running(db, seconds=-1, retries=9 * retry, retry_on=["lost"])
     assert runs.claim(db, lease.run_id, bench.offer, 30) is None
     assert runs.unclaimed(db, bench.offer, 0, 9) == []
     assert not runs.cancel(db, lease.run_id, "bob"), "only a janitor says that it is lost"
@@ -356,15 +357,14 @@ def test_a_lease_renewed_at_the_last_moment_is_not_settled(
     db: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I6: between a janitor's look and its verdict the worker may renew; the verdict is then no longer true."""
-    leases = [bench.running(db, seconds=-1, retry_when_lost=retry) for retry in (False, True)]
-    for verdict in ("finish", "give_back"):
-        real = getattr(runs, verdict)
+    leases = [bench.running(db, seconds=-1, retries=9 * retry, retry_on=["lost"]) for retry in (False, True)]
+    real = runs.finish
 
-        def renewed_first(db: Database, lease: Lease, *rest: object, real: object = real, **more: object) -> bool:
-            assert runs.renew(db, Lease(lease.run_id, lease.attempt, lease.token, 30)).held
-            return real(db, lease, *rest, **more)
+    def renewed_first(db: Database, lease: Lease, *rest: object, **more: object) -> str | None:
+        assert runs.renew(db, Lease(lease.run_id, lease.attempt, lease.token, 30)).held
+        return real(db, lease, *rest, **more)
 
-        monkeypatch.setattr(runs, verdict, renewed_first)
+    monkeypatch.setattr(runs, "finish", renewed_first)
     assert runs.end_lost(db) == []
     monkeypatch.undo()
     for lease in leases:

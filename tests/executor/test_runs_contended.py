@@ -83,7 +83,7 @@ def test_one_of_many_finishes_commits(db: Database, bench: Bench) -> None:
 
         def act(number: int, acts: list = acts, start: Barrier = start) -> bool:
             start.wait()
-            return acts[number % len(acts)]()
+            return bool(acts[number % len(acts)]())
 
         with ThreadPoolExecutor(len(acts) * 2) as pool:
             assert sum(pool.map(act, range(len(acts) * 2))) == 1

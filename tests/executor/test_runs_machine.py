@@ -18,8 +18,17 @@ from tests.executor.conftest import Bench
 
 WORKERS = st.sampled_from(["w1", "w2"])
 OUTCOMES = st.sampled_from(
-    [Outcome("succeeded", exit_code=0), Outcome("failed", "exit_code", exit_code=1), Outcome("cancelled", "cancelled")]
+    [
+        Outcome("succeeded", exit_code=0),
+        Outcome("failed", "exit_code", exit_code=1),
+        Outcome("failed", "timed_out"),
+        Outcome("lost", "lost"),
+        Outcome("cancelled", "cancelled"),
+    ]
 )
+ASKED = st.sampled_from([(0, None), (2, None), (9, ["lost"]), (2, ["timed_out", "lost"])])
+TRIED_UNASKED = {"exit_code"}
+"""What a run with retries and no word on the reasons is tried again for, of the reasons that occur here."""
 
 
 @dataclass
@@ -46,10 +55,11 @@ class LifeOfARun(RuleBasedStateMachine):
         self.db.close()
         shutil.rmtree(self.folder)
 
-    @initialize(retry=st.booleans())
-    def submit(self, retry: bool) -> None:
-        self.retry = retry
-        self.run_id = self.bench.create(self.db, retry_when_lost=retry)
+    @initialize(asked=ASKED)
+    def submit(self, asked: tuple[int, list[str] | None]) -> None:
+        self.retries, chosen = asked
+        self.reasons = TRIED_UNASKED if chosen is None else set(chosen)
+        self.run_id = self.bench.create(self.db, retries=self.retries, retry_on=chosen)
         self.leases: dict[str, list[Lease]] = {"w1": [], "w2": []}
         self.outcomes: dict[int, str] = {}
         self.passed: set[int] = set()
@@ -57,11 +67,11 @@ class LifeOfARun(RuleBasedStateMachine):
         self.seen = Seen()
 
     @precondition(lambda self: self.seen.over is not None)
-    @rule(retry=st.booleans())
-    def submit_another(self, retry: bool) -> None:
+    @rule(asked=ASKED)
+    def submit_another(self, asked: tuple[int, list[str] | None]) -> None:
         """What is over stays as it is whatever happens to others; see `what_is_over_stays_as_it_is`."""
         self.earlier.append(self.row())
-        self.submit(retry)
+        self.submit(asked)
 
     @rule(worker=WORKERS, seconds=st.sampled_from([30, -1]))
     def claim(self, worker: str, seconds: float) -> None:
@@ -73,7 +83,9 @@ class LifeOfARun(RuleBasedStateMachine):
         lease = claimed[1]
         assert before.state == "pending" and not self.cancelling
         assert not self.good(before), "a good lease was taken over"
-        assert lease.token > before.fencing_token and lease.attempt == before.attempt + 1 <= ATTEMPTS_LIMIT
+        assert before.not_before is None or before.not_before <= self.now(), "claimed before its delay was over"
+        assert lease.token > before.fencing_token and lease.attempt == before.attempt + 1
+        assert lease.attempt - before.retried <= ATTEMPTS_LIMIT
         self.leases[worker].append(lease)
 
     @precondition(lambda self: any(self.leases.values()))
@@ -106,21 +118,58 @@ class LifeOfARun(RuleBasedStateMachine):
     @rule(data=st.data(), outcome=OUTCOMES)
     def finish(self, data: st.DataObject, outcome: Outcome) -> None:
         lease, before = self.some_lease(data), self.row()
-        if runs.finish(self.db, lease, outcome):
-            assert before.fencing_token == lease.token and before.state not in OVER
-            self.committed(lease.attempt, outcome.state)
-        else:
+        state = runs.finish(self.db, lease, outcome)
+        if state is None:
             assert self.row() == before
+            return
+        assert before.fencing_token == lease.token and before.state not in OVER
+        if self.tried_again(before, outcome.reason):
+            assert state == "pending"
+            self.committed(lease.attempt, outcome.state)
+            self.went_back(before, counted=True)
+        else:
+            lost = "cancelled" if self.cancelling else "failed"
+            assert state == (lost if outcome.state == "lost" else outcome.state)
+            self.committed(lease.attempt, state)
 
     @precondition(lambda self: any(self.leases.values()))
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
         lease, before = self.some_lease(data), self.row()
-        if runs.give_back(self.db, lease, Outcome("lost", "lost")):
-            assert before.fencing_token == lease.token and before.state not in OVER
-            self.committed(lease.attempt, "lost")
-        else:
+        state = runs.give_back(self.db, lease, Outcome("lost", "lost"))
+        if state is None:
             assert self.row() == before
+            return
+        assert before.fencing_token == lease.token and before.state not in OVER
+        assert state == ("cancelled" if self.cancelling else "pending")
+        self.committed(lease.attempt, "cancelled" if self.cancelling else "lost")
+        if state == "pending":
+            self.went_back(before, counted=False)
+
+    @rule()
+    def wait(self) -> None:
+        """The delay before a retry is over."""
+        if self.row().not_before is not None:
+            self.bench.due(self.db, self.run_id)
+
+    @rule()
+    def ring_for_retries(self) -> None:
+        """Of whoever asks, one is told, and only when it is time."""
+        before = self.row()
+        due = before.state == "pending" and before.not_before is not None and before.not_before <= self.now()
+        assert runs.end_delays(self.db) == ([(self.run_id, "sealrun")] if due else [])
+        assert runs.end_delays(self.db) == []
+
+    @rule(sure=st.integers(0, 3))
+    def give_up(self, sure: int) -> None:
+        """A quarter as often as the rest, which it ends."""
+        before = self.row()
+        if sure or not runs.give_up(self.db, self.run_id, "for an hour no worker offers Python 3.12"):
+            assert self.row() == before
+            return
+        assert before.state == "pending" and not self.good(before) and not self.cancelling
+        assert before.not_before is None or before.not_before <= self.now()
+        assert self.row().state == "failed"
 
     @rule(sure=st.booleans())
     def cancel(self, sure: bool) -> None:
@@ -143,9 +192,11 @@ class LifeOfARun(RuleBasedStateMachine):
         before = self.row()
         for _, state in runs.end_lost(self.db):
             assert before.state not in OVER and not self.good(before)
+            assert (state == "cancelled") == self.cancelling
             if state == "pending":
-                assert self.retry and not self.cancelling
+                assert before.state == "running" and self.tried_again(before, "lost")
                 self.committed(before.attempt, "lost")
+                self.went_back(before, counted=True)
             elif before.attempt not in self.outcomes:
                 self.committed(before.attempt, state)
 
@@ -187,6 +238,16 @@ class LifeOfARun(RuleBasedStateMachine):
             elif row.state not in ("claimed", "running"):
                 self.outcomes[row.number] = row.state
         assert sum(row.state in ("claimed", "running") for row in rows) <= 1
+
+    def tried_again(self, before: Run, reason: str | None) -> bool:
+        """Whether there is a retry of a run that ends for this reason."""
+        return reason in self.reasons and before.retried < self.retries and not self.cancelling
+
+    def went_back(self, before: Run, counted: bool) -> None:
+        row = self.row()
+        assert row.state == "pending" and row.lease_until is None and row.fencing_token > before.fencing_token
+        assert row.retried == before.retried + counted <= self.retries
+        assert (row.not_before is not None) == counted
 
     def committed(self, attempt: int, state: str) -> None:
         assert attempt not in self.outcomes, "a second outcome for one attempt"

@@ -1,6 +1,7 @@
 """The executor's settings: read once, all problems at once, and never a raw value on the screen."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ def test_nothing_set_is_one_machine_with_its_own_broker() -> None:
     """The defaults are the documented ones."""
     settings = read_settings(HOME)
     assert settings.embedded and settings.broker_url is None and settings.project is None
-    assert (settings.environment, settings.lease, settings.term_grace) == (None, 30, 10)
+    assert (settings.environment, settings.lease, settings.int_grace, settings.term_grace) == (None, 30, 5, 10)
+    assert settings.host == socket.gethostname()
     assert (settings.log_bytes, settings.result_bytes, settings.output_bytes) == (64 << 20, 1 << 20, 64 << 20)
+    assert (settings.source_bytes, settings.cache_bytes, settings.host_is_default) == (64 << 20, 10 << 30, True)
     assert settings.run_uids == range(60706, 61184)
     assert f"sealrun-runs-{os.geteuid()}-" in settings.workspaces.name
 
@@ -37,10 +40,13 @@ def test_what_is_set_is_taken() -> None:
             "SEALRUN_LOG_LIMIT_MIB": "2",
             "SEALRUN_RESULT_LIMIT_KIB": "3",
             "SEALRUN_OUTPUT_LIMIT_MIB": "0",
+            "SEALRUN_SOURCE_LIMIT_MIB": "5",
+            "SEALRUN_CACHE_LIMIT_GIB": "4",
             "SEALRUN_RUN_UIDS": "70000",
             "SEALRUN_WORKSPACES": "/srv/runs",
             "SEALRUN_PROJECT": "shop",
             "SEALRUN_ENV": "staging",
+            "SEALRUN_HOST": "mill of the north",
         }
     )
     assert not settings.embedded
@@ -51,14 +57,15 @@ def test_what_is_set_is_taken() -> None:
         0,
     )
     assert (settings.run_uids, settings.workspaces) == (range(70000, 70001), Path("/srv/runs"))
-    assert (settings.project, settings.environment) == ("shop", "staging")
+    assert (settings.source_bytes, settings.cache_bytes, settings.host_is_default) == (5 << 20, 4 << 30, False)
+    assert (settings.project, settings.environment, settings.host) == ("shop", "staging", "mill of the north")
     assert not read_settings({**HOME, "SEALRUN_DATABASE_URL": "postgresql://h/d"}).embedded
 
 
 def test_all_problems_are_told_at_once_without_a_value() -> None:
     """I10: one look shows everything there is to mend, and a password put in the wrong place is not repeated."""
     wrong = {setting.name: f"hunter2-{setting.name}" for setting in ALL_SETTINGS}
-    wrong["SEALRUN_ACTOR"] = "hunter2\n"
+    wrong["SEALRUN_ACTOR"] = wrong["SEALRUN_HOST"] = "hunter2\n"
     named = problems(wrong)
     fine = {"SEALRUN_PROJECT", "SEALRUN_ENV"}  # any text is a name here; the store says which exist
     assert {problem.split()[0] for problem in named} == {setting.name for setting in ALL_SETTINGS} - fine
@@ -72,6 +79,14 @@ def test_user_ids_that_cannot_be_lent_are_refused(uids: str) -> None:
     """Root is never lent, and whatever was typed is a sentence and no error of ours."""
     (problem,) = problems({"SEALRUN_RUN_UIDS": uids})
     assert problem.startswith("SEALRUN_RUN_UIDS ")
+
+
+@pytest.mark.parametrize("host", ["", "mill\n", "mi\tll", "mi\0ll", "\u202emill", "x" * 256])
+def test_a_host_name_that_nobody_could_read_is_refused(host: str) -> None:
+    """Two names that look the same and are not would leave a run waiting for ever."""
+    (problem,) = problems({"SEALRUN_HOST": host})
+    assert problem.startswith("SEALRUN_HOST ")
+    assert read_settings({**HOME, "SEALRUN_HOST": "x" * 255}).host == "x" * 255
 
 
 @pytest.mark.parametrize("broker", ["http://x", "redis", "sqla+sqlite:///x", "filesystem://", "memory://", "//x"])

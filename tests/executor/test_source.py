@@ -7,6 +7,7 @@ import pytest
 from executor import source
 from executor.errors import SettingsFileBroken, SourceIsHome, TargetMissing, TargetOutside
 from executor.source import ProjectFile, project_file, relative_target, source_root
+from secretstore.pins import Pin
 from tests.executor.conftest import ROOT, OrdinaryUser
 
 
@@ -119,6 +120,18 @@ def test_a_project_file_names_project_and_environment(home: Path) -> None:
     assert project_file(shop / "a/b/c") == ProjectFile()
 
 
+def test_a_project_file_pins_key_pairs(home: Path) -> None:
+    """By environment, in either of the two places: generation and fingerprint."""
+    pin = Pin(3, "0f" * 32)
+    for name, head in ((".sealrun.toml", ""), ("pyproject.toml", "tool.sealrun")):
+        table = f"[{head}]\n" if head else ""
+        pins = f"[{head}.pins]" if head else "[pins]"
+        folder = home / name
+        folder.mkdir()
+        (folder / name).write_text(f'{table}project = "shop"\n{pins}\nprod = "3:{pin.fingerprint}"\n')
+        assert project_file(folder).pins == {"prod": pin}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -129,6 +142,10 @@ def test_a_project_file_names_project_and_environment(home: Path) -> None:
         "[project]\nname = 'x'",
         "\xff".encode("latin-1"),
         'project = "a"\nproject = "b"',
+        'project = "a"\npins = 1',
+        'project = "a"\n[pins]\ndefault = 1',
+        'project = "a"\n[pins]\ndefault = "1:abc"',
+        f'[pins]\ndefault = "1:{"a" * 64}"',
     ],
 )
 def test_a_broken_project_file_is_told(home: Path, text: str | bytes) -> None:
@@ -166,4 +183,4 @@ def test_folders_above_that_cannot_be_searched_hold_no_mark(as_ordinary_user: Or
         "here.parent.chmod(0o700)\n"
     )
     ended = as_ordinary_user(code, ROOT, open_folder)
-    assert (ended.stdout, ended.stderr) == ("ProjectFile(project=None, environment=None) True\n", "")
+    assert (ended.stdout, ended.stderr) == ("ProjectFile(project=None, environment=None, dependencies=None) True\n", "")

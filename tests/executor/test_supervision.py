@@ -89,7 +89,7 @@ def test_it_does_not_hear_the_terminal(zygote: Zygote) -> None:
 def test_neither_it_nor_its_forks_can_be_read_or_leave_a_core(as_ordinary_user: OrdinaryUser) -> None:
     """I1: also to their own user: /proc gives them to root, and ptrace does not attach."""
     code = """
-import os, sys
+import os, sys, time
 sys.path[:0] = [sys.argv[1]]
 from executor.supervision import Zygote
 from executor.supervisor import tree
@@ -97,6 +97,10 @@ zygote = Zygote()
 zygote.start()
 with zygote.pair() as pair:
     assert pair.frames.receive(30).kind.name == "READY"
+    until = time.monotonic() + 30
+    while len(tree.children(zygote.pid)) < 2:  # The supervisor may be ready before the opener is there.
+        assert time.monotonic() < until, "no opener"
+        time.sleep(0.01)
     for pid in [zygote.pid, *tree.children(zygote.pid)]:
         for name in ("environ", "mem", "maps"):
             try:
@@ -121,7 +125,9 @@ def test_it_forks_a_supervisor_and_an_opener(zygote: Zygote) -> None:
     """Each with its own channel and no other's; both end when the context is left."""
     with zygote.pair() as supervision:
         assert ready(supervision)
-        pair = children(zygote.pid or 0)
+        # The supervisor may be ready before the opener is there.
+        pair = eventually(lambda: len(found := children(zygote.pid or 0)) == 2 and found, 10, "they are not two")
+        assert pair
         names = eventually(
             lambda: (
                 (found := sorted(status(pid)["Name"] for pid in pair)) == ["sealrun-opener", "sealrun-superv"] and found
@@ -163,8 +169,8 @@ def test_an_opener_whose_gate_stays_shut_opens_nothing(zygote: Zygote) -> None:
 def test_an_opener_that_cannot_open_says_why_without_quoting(zygote: Zygote) -> None:
     """I10: one NOT_OPENED frame with a sentence; nothing of what was sent is in it."""
     for request in (
-        {"keys": "nonsense:hunter2", "bundle": "{}"},
-        {"keys": "local:/nowhere", "bundle": '{"hunter2": 1}'},
+        {"access": {"keys": "nonsense:hunter2"}, "bundle": "{}"},
+        {"access": {"keys": "local:/nowhere"}, "bundle": '{"hunter2": 1}'},
     ):
         with zygote.pair() as supervision:
             send(supervision.opener, Kind.BUNDLE, request)
@@ -232,14 +238,16 @@ def test_it_ends_with_its_worker() -> None:
             own = own_zygote()
             with own.pair() as supervision:
                 ready(supervision)
-                os.write(pipes[1], f"{own.pid} {' '.join(map(str, children(own.pid or 0)))}".encode())
+                pair = eventually(lambda: len(found := children(own.pid or 0)) == 2 and found, 10, "they are not two")
+                os.write(pipes[1], f"{own.pid} {' '.join(map(str, pair or []))}".encode())
                 time.sleep(600)
         finally:
             os._exit(1)  # not on, into the tests of its parent
     started = [int(pid) for pid in os.read(pipes[0], 1000).split()]
-    assert len(alive(started)) == 3
+    before = alive(started)
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
+    assert len(before) == 3
     eventually(lambda: not alive(started), 15, "something outlives its worker")
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from executor.embedded import broker_address
 from secretstore import vault
-from secretstore.keyring import wrapping_context
+from secretstore.keyring import KeyPlace, wrapping_context
 from secretstore.local_keys import LocalKeys
 from tests.leaks.canaries import Canaries
 from tests.leaks.evidence import Eavesdropper, Finding, Search, broker_content, files, memory
@@ -101,6 +101,8 @@ class _Scene:
             events(connection.default_channel).declare()
         targets: dict[str, Target] = {
             "prints": file("worst.py", "print"),
+            "reports": file("worst.py", "report"),
+            "notes": function("worst.py", "noted"),
             "leaves": file("worst.py", "leave"),
             "passes on": file("worst.py", "pass_on"),
             "dies": file("worst.py", "die"),
@@ -182,6 +184,8 @@ class _Scene:
                 cells = [cell if isinstance(cell, bytes) else str(cell).encode() for row in rows for cell in row]
                 self._look(f"table {table}", [b"\n".join(cells)])
                 seen.marks[f"table {table}"] = bool(cells)
+                if table == "secretstore_audit_event":
+                    seen.marks[f"table {table} has what runs left waiting"] = b"secrets.open" in cells
         self._look("broker, after", [broker_content(self.client)])
         heard = self.ear.stop()
         self._look("what the broker was told", [heard])
@@ -223,14 +227,16 @@ def _private_keys(made: Rig) -> dict[tuple[str, str], bytes]:
         row = (
             session.connection()
             .execute(
-                text("SELECT wrapped_private_key, fingerprint FROM secretstore_key_pair WHERE environment_id = :id"),
+                text(
+                    "SELECT wrapped_private_key, fingerprint, form FROM secretstore_key_pair WHERE environment_id = :id"
+                ),
                 {"id": environment.id},
             )
             .one()
         )
-    context = wrapping_context(environment.project_id, environment.id, row[1])
+    context = wrapping_context(row[2], KeyPlace("shop", environment.project_id, "default", environment.id), row[1])
     private = LocalKeys(made.key_file).unwrap(row[0], context)
-    parts = {"ML-KEM seed": private[1:65], "X25519 scalar": private[65:97]}
+    parts = {"ML-KEM seed": private[1:65], "X25519 scalar": private[65:97], "Ed25519 seed": private[97:129]}
     needles = {}
     for title, part in parts.items():
         needles |= {(title, "raw"): part, (title, "hex"): part.hex().encode()}

@@ -38,6 +38,8 @@ def test_without_the_masker() -> None:
     assert found(seen, "table executor_log_chunk") >= everything
     assert found(seen, "table executor_output_chunk") >= everything
     assert ("plain", "JSON") in found(seen, "table executor_result")
+    assert found(seen, "table executor_metric") and found(seen, "view of a run that reports")
+    assert found(seen, "view of a run that notes")
     assert (
         found(seen, "table executor_output") and found(seen, "sealrun.db") and found(seen, "view of a run that raises")
     )
@@ -48,12 +50,12 @@ def test_without_the_masker() -> None:
 
 REVEALING = """
 from executor.settings import read_here
-from secretstore.keyring import key_service
+from secretstore.keyring import KeyAccess, key_service
 from secretstore.reveal import reveal
 
 def _revealing(*arguments, **options):
     bundle = _pass_gate(*arguments, **options)
-    _values.append(list(reveal(key_service(read_here().store.keys), getattr(bundle, "bundle", bundle))))
+    _values.append(list(reveal(key_service(KeyAccess(read_here().store.keys)), getattr(bundle, "bundle", bundle))))
     return bundle
 
 _values = []

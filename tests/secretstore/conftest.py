@@ -10,6 +10,7 @@ from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate
 from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.pins import Pins
 from secretstore.vault import Actor, Birth
 
 Bundled = Callable[..., SealedBundle]
@@ -32,13 +33,19 @@ def keys(key_file: Path) -> LocalKeys:
 @pytest.fixture
 def birth(keys: LocalKeys) -> Birth:
     """Makes key pairs in this process; the product does it in one that exits."""
-    return lambda project_id, environment_id, generation: generate_wrapped(keys, project_id, environment_id, generation)
+    return lambda place, generation: generate_wrapped(keys, place, generation)
 
 
 @pytest.fixture
 def actor() -> Actor:
     """Who acts in these tests."""
     return Actor("ada@example", "test")
+
+
+@pytest.fixture
+def pins(tmp_path: Path, database_url: str) -> Pins:
+    """What one sealer remembers of key pairs, nothing to begin with."""
+    return Pins(tmp_path / "known_keys", database_url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,6 +1,7 @@
 """The audit trail: complete, in the act's own transaction, and a change of it is found."""
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from threading import Barrier, Thread
 
@@ -13,16 +14,17 @@ from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.errors import UnknownProject
 from secretstore.models import AuditEvent, Project
+from secretstore.pins import Pins
 from secretstore.vault import Birth
 
 CANARY = b"canary-5d1f0b7e-value"
 
 
 @pytest.fixture
-def trail(shop: Database, actor: Actor) -> Database:
+def trail(shop: Database, actor: Actor, pins: Pins) -> Database:
     """`shop` with ten events: three of its making, seven of the other kinds."""
-    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
-    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor)
+    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor, pins=pins)
+    vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor, pins=pins)
     vault.delete_secret(shop, "shop", "default", "TOKEN", actor=actor)
     vault.set_variable(shop, "shop", "default", "REGION", "eu-canary", actor=actor)
     vault.delete_variable(shop, "shop", "default", "REGION", actor=actor)
@@ -47,7 +49,7 @@ def test_every_act_is_recorded_by_name_without_values(trail: Database) -> None:
         (10, "environment.delete", "staging"),
     ]
     assert {(event.actor, event.origin, event.outcome) for event in events} == {("ada@example", "test", "done")}
-    assert events[4].detail["version"] == 2
+    assert json.loads(events[4].detail)["version"] == 2
     assert "canary" not in repr(events)
 
 
@@ -63,7 +65,7 @@ def test_a_whole_chain_verifies(trail: Database, monkeypatch: pytest.MonkeyPatch
     for batch in (500, 10, 3, 1):
         monkeypatch.setattr(audit, "_BATCH", batch)
         result = audit.verify(trail, "shop")
-        assert (result.ok, result.checked, result.head) == (True, 10, head)
+        assert (result.ok, result.checked, result.head) == (True, 10, f"10:{head}")
 
 
 def test_the_hash_is_the_documented_one(trail: Database) -> None:
@@ -85,6 +87,24 @@ def test_the_hash_is_the_documented_one(trail: Database) -> None:
     }
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     assert sha256(canonical.encode("ascii")).hexdigest() == event.hash
+
+
+def test_a_frozen_event_keeps_its_hash() -> None:
+    """Chains that exist must verify for ever: this event was hashed by the first revision's code."""
+    event = {
+        "project_id": "0123456789abcdef0123456789abcdef",
+        "sequence": 2,
+        "project": "shop",
+        "at": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+        "actor": "zoë@example 🗝",
+        "origin": "cli",
+        "action": "secret.set",
+        "subject": "default/db.url",
+        "detail": '{"secret_id": "fedcba9876543210fedcba9876543210", "version": 7}',
+        "outcome": "done",
+        "previous_hash": "ab" * 32,
+    }
+    assert audit._hash(event) == "a6250b86c00b4f84d032471c23d69f08e7d200af71af5ee1b37e60c83533ad68"
 
 
 @pytest.mark.parametrize(
@@ -123,12 +143,39 @@ def test_a_change_is_found_and_named(trail: Database, change: str, first_bad: in
     assert result.ok or result.why
 
 
+def test_what_cannot_be_read_is_a_changed_event(trail: Database) -> None:
+    """SQLite keeps whatever it is given: a moment that is none and bytes in place of text are found, and no error."""
+    wrongs = [("actor", "12"), ("detail", "'{'")]
+    if trail.dialect == "sqlite":
+        wrongs += [("at", "'yesterday'"), ("detail", "x'00ff'"), ("hash", "x'00ff'")]
+    for field, wrong in wrongs:
+        with trail.writing() as session:
+            (kept,) = session.execute(text(f"SELECT {field} FROM secretstore_audit_event WHERE sequence = 5")).one()
+            session.execute(text(f"UPDATE secretstore_audit_event SET {field} = {wrong} WHERE sequence = 5"))
+        assert audit.verify(trail, "shop").first_bad == 5
+        with trail.writing() as session:
+            session.execute(
+                text(f"UPDATE secretstore_audit_event SET {field} = :kept WHERE sequence = 5"), {"kept": kept}
+            )
+    assert audit.verify(trail, "shop").ok
+
+
+def test_no_word_stands_for_the_hash_of_what_cannot_be_hashed(trail: Database) -> None:
+    """Of the last event neither, which no other follows."""
+    if trail.dialect != "sqlite":
+        pytest.skip("PostgreSQL takes no bytes for text")
+    with trail.writing() as session:
+        change = "UPDATE secretstore_audit_event SET action = x'00ff', hash = 'not an event' WHERE sequence = 10"
+        session.execute(text(change))
+    assert audit.verify(trail, "shop").first_bad == 10
+
+
 def test_a_rewritten_event_breaks_the_next(trail: Database) -> None:
     """Who edits an event and gives it a fitting hash is found out by the event after it."""
     with trail.writing() as session:
         event = session.exec(select(AuditEvent).where(AuditEvent.sequence == 5)).one()
         event.actor = "nobody"
-        event.hash = audit._hash(event)
+        event.hash = audit._hash(event.model_dump())
     assert audit.verify(trail, "shop").first_bad == 6
 
 

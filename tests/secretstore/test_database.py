@@ -20,6 +20,7 @@ from secretstore.audit import Actor
 from secretstore.database import Database, UtcDateTime, current, migrate, require_current
 from secretstore.errors import DatabaseBusy, DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable
 from secretstore.models import Project
+from secretstore.pins import Pins
 
 
 def project(name: str, **fields: object) -> Project:
@@ -116,18 +117,18 @@ def test_the_clock_is_not_the_transactions_start(db: Database) -> None:
     assert all(moment.tzinfo for moment in moments)
 
 
-def test_sixty_four_threads_share_a_database(shop: Database, actor: Actor) -> None:
+def test_sixty_four_threads_share_a_database(shop: Database, actor: Actor, pins: Pins) -> None:
     """Threads that write and read at once meet no error and lose nothing."""
 
     def work(number: int) -> None:
-        vault.put(shop, "shop", "default", f"TOKEN_{number}", b"some value", actor=actor)
-        vault.put(shop, "shop", "default", "SHARED", b"some value", actor=actor)
+        vault.put(shop, "shop", "default", f"TOKEN_{number}", b"some value", actor=actor, pins=pins)
+        vault.put(shop, "shop", "default", "SHARED", b"some value", actor=actor, pins=pins)
         vault.list_secrets(shop, "shop")
 
     with ThreadPoolExecutor(64) as threads:
         list(threads.map(work, range(64)))
     assert len(vault.list_secrets(shop, "shop")) == 65
-    assert len(vault.history(shop, "shop", "default", "SHARED")) == 64
+    assert [view.version for view in vault.history(shop, "shop", "default", "SHARED")] == list(range(64, 54, -1))
 
 
 def test_sqlite_files_are_private_whatever_the_umask(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ KINDS = [
 
 
 def _made(kind: type[SecretStoreError]) -> SecretStoreError:
-    fields = {field for _, field, _, _ in Formatter().parse(kind.__doc__ or "") if field}
+    said = f"{kind.__doc__ or ''} {kind.mend or ''}"
+    fields = {field for _, field, _, _ in Formatter().parse(said) if field}
     return kind(**{field: f"<{field}>" for field in fields})
 
 

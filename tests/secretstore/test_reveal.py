@@ -13,10 +13,12 @@ from secretstore import vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
 from secretstore.errors import BundleBroken, SealBroken, SealMissing, SecretStoreError, WrapBroken
-from secretstore.keyring import KeyService
+from secretstore.keyring import KeyService, wrapping_context
 from secretstore.local_keys import LocalKeys
 from secretstore.models import Environment, KeyPair, Secret, SecretVersion
+from secretstore.pins import Pins
 from secretstore.reveal import reveal
+from secretstore.sealing import Binding, generate_private_key, seal
 from secretstore.vault import Actor
 
 Bundled = Callable[..., SealedBundle]
@@ -43,12 +45,12 @@ class Counting:
 
 
 @pytest.fixture
-def stocked(shop: Database, actor: Actor) -> Database:
+def stocked(shop: Database, actor: Actor, pins: Pins) -> Database:
     """`shop` with the secrets ONE (two versions) and TWO, and TWO in staging."""
-    vault.put(shop, "shop", "default", "ONE", b"value one, old", actor=actor)
-    vault.put(shop, "shop", "default", "ONE", b"value one, new", actor=actor)
-    vault.put(shop, "shop", "default", "TWO", b"value of two", actor=actor)
-    vault.put(shop, "shop", "staging", "TWO", b"value two of staging", actor=actor)
+    vault.put(shop, "shop", "default", "ONE", b"value one, old", actor=actor, pins=pins)
+    vault.put(shop, "shop", "default", "ONE", b"value one, new", actor=actor, pins=pins)
+    vault.put(shop, "shop", "default", "TWO", b"value of two", actor=actor, pins=pins)
+    vault.put(shop, "shop", "staging", "TWO", b"value two of staging", actor=actor, pins=pins)
     return shop
 
 
@@ -119,17 +121,32 @@ def test_i2_a_tampered_row_does_not_open(
 
 
 def test_i2_a_resurrected_secret_does_not_open(
-    stocked: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
+    stocked: Database, actor: Actor, keys: LocalKeys, bundled: Bundled, pins: Pins
 ) -> None:
     """I2: the ciphertext of a deleted secret, put back under the same name and version, stays closed."""
     with stocked.reading() as session:
         old = row(session, "default", "TWO", 1).sealed
     vault.delete_secret(stocked, "shop", "default", "TWO", actor=actor)
-    vault.put(stocked, "shop", "default", "TWO", b"another value", actor=actor)
+    vault.put(stocked, "shop", "default", "TWO", b"another value", actor=actor, pins=pins)
     with stocked.writing() as session:
         row(session, "default", "TWO", 1).sealed = old
     with pytest.raises(SealBroken, match='"TWO" of shop/default'):
         list(reveal(keys, bundled(stocked)))
+
+
+def test_what_a_kept_copy_of_all_rows_of_a_deleted_secret_opens(
+    stocked: Database, actor: Actor, keys: LocalKeys, bundled: Bundled
+) -> None:
+    """SECURITY.md says so: with its old id it is the same secret, as long as the key pair is."""
+    with stocked.reading() as session:
+        version = row(session, "default", "TWO", 1)
+        kept = session.get_one(Secret, version.secret_id).model_dump(), version.model_dump()
+    vault.delete_secret(stocked, "shop", "default", "TWO", actor=actor)
+    with stocked.writing() as session:
+        session.add(Secret(**kept[0]))
+        session.flush()
+        session.add(SecretVersion(**kept[1]))
+    assert [value for _, value in reveal(keys, bundled(stocked, names=["TWO"]))] == [b"value of two"]
 
 
 def test_i2_a_key_pair_copied_to_another_environment_does_not_unwrap(
@@ -164,7 +181,7 @@ def test_i2_the_seal_holds_without_the_wrap(stocked: Database, keys: LocalKeys, 
     from secretstore.keyring import wrapping_context
 
     bundle = bundled(stocked)
-    careless = Unbound(keys, wrapping_context(bundle.project_id, bundle.environment_id, bundle.fingerprint))
+    careless = Unbound(keys, wrapping_context(bundle.form, bundle.place, bundle.fingerprint))
     assert len(list(reveal(careless, bundle))) == 2
     with pytest.raises(SealBroken):
         list(reveal(careless, replace(bundle, **{field: "f" * 32})))
@@ -195,7 +212,7 @@ def test_a_bundle_travels_as_json(stocked: Database, bundled: Bundled) -> None:
     assert SealedBundle.from_json(bundle.to_json().encode()) == bundle
 
 
-BUNDLE = SealedBundle("shop", "1", "default", "2", 1, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),))
+BUNDLE = SealedBundle("shop", "1", "default", "2", 1, 2, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),))
 
 
 def _broken() -> Iterator[str]:
@@ -232,6 +249,7 @@ def test_the_way_out_is_light() -> None:
     assert {name for name in foreign if not name.startswith("_")} == {"secretstore", "cryptography"}
     assert {name for name in loaded if name.startswith("secretstore")} == {
         "secretstore",
+        "secretstore.aws_kms",
         "secretstore.bundle",
         "secretstore.errors",
         "secretstore.keyring",
@@ -240,6 +258,7 @@ def test_the_way_out_is_light() -> None:
         "secretstore.refused_names",
         "secretstore.reveal",
         "secretstore.sealing",
+        "secretstore.settings",
     }
 
 
@@ -255,3 +274,16 @@ def test_i10_a_key_service_error_passes_through(stocked: Database, tmp_path: Pat
     with pytest.raises(SecretStoreError, match=f"no key file at {tmp_path}/nowhere") as refusal:
         list(reveal(LocalKeys(tmp_path / "nowhere"), bundled(stocked)))
     assert refusal.value.__cause__ is None
+
+
+def test_a_private_key_that_is_not_the_bundles_opens_nothing(
+    stocked: Database, keys: LocalKeys, bundled: Bundled
+) -> None:
+    """I4: the receipt has the pair's fingerprint, so what is unwrapped under it has to be that pair's."""
+    real = bundled(stocked)
+    own = generate_private_key()
+    value = seal(own.public_key(), 1, b"theirs", Binding(real.project_id, real.environment_id, "s", "THEIRS", 1))
+    wrapped = keys.wrap(own.to_bytes(), wrapping_context(real.form, real.place, real.fingerprint))
+    planted = replace(real, wrapped=wrapped, items=(SealedItem("s", "THEIRS", 1, value),))
+    with pytest.raises(WrapBroken):
+        list(reveal(keys, planted))

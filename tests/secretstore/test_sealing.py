@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from secretstore import sealing
 from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueTooLong
-from secretstore.sealing import MAX_VALUE, Binding, PrivateKey, PublicKey, generate_private_key, open_, seal
+from secretstore.sealing import (
+    MAX_VALUE,
+    Binding,
+    PrivateKey,
+    PublicKey,
+    generate_private_key,
+    length_bounds,
+    open_,
+    seal,
+)
 
 PRIVATE = generate_private_key()
 PUBLIC = PRIVATE.public_key()
@@ -151,7 +160,7 @@ def test_only_the_one_padding_opens(padded: bytes) -> None:
 def test_keys_of_another_form_are_refused() -> None:
     """A key of the wrong length or version is refused without quoting it."""
     raw = PRIVATE.to_bytes()
-    for wrong in (b"", raw[1:], raw + b"\0", b"\x02" + raw[1:]):
+    for wrong in (b"", raw[1:], raw + b"\0", b"\x03" + raw[1:], b"\x01" + raw[1:], raw[:97]):
         with pytest.raises(KeyUnreadable) as refusal:
             PrivateKey.from_bytes(wrong)
         assert str(refusal.value) == "a private key is not in a form this version reads"
@@ -172,3 +181,12 @@ def test_i10_the_error_says_nothing_and_carries_no_cause() -> None:
     assert str(refusal.value) == "the sealed value does not open"
     assert refusal.value.__cause__ is None
     assert refusal.value.__suppress_context__
+
+
+def test_a_sealed_value_tells_its_length_up_to_the_padding() -> None:
+    """The bounds hold, and are as close as a power of two: nobody learns more from outside."""
+    for length in (0, 1, 59, 60, 61, 123, 124, 125, 1_000, 4_092, 4_093, 65_536, MAX_VALUE):
+        least, most = length_bounds(len(seal(PUBLIC, 1, b"x" * length, BINDING)))
+        assert least <= length <= most
+        assert most <= max(60, 2 * length + 8)
+        assert least == 0 or most + 4 == 2 * (least + 3)

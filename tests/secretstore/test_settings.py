@@ -7,6 +7,7 @@ import pytest
 from secretstore.errors import SettingsProblem
 from secretstore.settings import (
     STORE_SETTINGS,
+    KeySpec,
     Setting,
     SettingsReading,
     ensure_home,
@@ -105,6 +106,91 @@ def test_what_would_mean_something_else_is_refused(environ: dict[str, str]) -> N
     with pytest.raises(SettingsProblem) as refusal:
         read_store_settings({"HOME": "/h"} | environ)
     assert len(refusal.value.problems) == 1
+
+
+ARN = "arn:aws:kms:eu-north-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "found"),
+    [
+        (f"aws-kms:{ARN}", {}, KeySpec("aws-kms", ARN, "eu-north-1")),
+        (f"aws-kms:{ARN}", {"AWS_REGION": "us-east-1"}, KeySpec("aws-kms", ARN, "eu-north-1")),
+        ("aws-kms:alias/a?region=us-east-1", {"AWS_REGION": "x"}, KeySpec("aws-kms", "alias/a", "us-east-1")),
+        ("aws-kms:alias/a", {"AWS_DEFAULT_REGION": "eu-west-1"}, KeySpec("aws-kms", "alias/a", "eu-west-1")),
+        ("aws-kms:mrk-1", {"AWS_REGION": "a", "AWS_DEFAULT_REGION": "b"}, KeySpec("aws-kms", "mrk-1", "a")),
+        (
+            "aws-kms:k?endpoint_url=http%3A%2F%2F127.0.0.1%3A5000&region=r",
+            {},
+            KeySpec("aws-kms", "k", "r", "http://127.0.0.1:5000"),
+        ),
+        ("local:/a,b/c,d", {}, KeySpec("local", "/a,b/c,d")),
+    ],
+)
+def test_a_key_service_is_parsed_whole(text: str, environ: dict[str, str], found: KeySpec) -> None:
+    """What only this environment knows is filled in, so that a process without one finds the same service."""
+    settings = read_store_settings({"HOME": "/h", "SEALRUN_KEYS": text, **environ})
+    assert settings.key_specs == (found,)
+    assert read_store_settings({"HOME": "/h", "SEALRUN_KEYS": settings.keys}).key_specs == (found,)
+    assert settings.uses_kms == (found.kind == "aws-kms")
+
+
+def test_the_profile_may_say_the_region(tmp_path: Path) -> None:
+    """As for AWS's own programs: `~/.aws/config`, AWS_CONFIG_FILE, AWS_PROFILE; a file that is none says nothing."""
+    config = tmp_path / ".aws" / "config"
+    config.parent.mkdir()
+    config.write_text("[default]\nregion = eu-west-1\n[profile other]\nregion = eu-west-2\n")
+    given = {"HOME": str(tmp_path), "SEALRUN_KEYS": "aws-kms:alias/a"}
+    assert read_store_settings(given).key_specs[0].region == "eu-west-1"
+    assert read_store_settings({**given, "AWS_PROFILE": "other"}).key_specs[0].region == "eu-west-2"
+    config.rename(tmp_path / "elsewhere")
+    with pytest.raises(SettingsProblem, match="does not say the KMS key's region: give its ARN, add"):
+        read_store_settings(given)
+    assert read_store_settings({**given, "AWS_CONFIG_FILE": str(tmp_path / "elsewhere")}).key_specs[0].region
+    config.write_bytes(b"\xff canary")
+    with pytest.raises(SettingsProblem) as refusal:
+        read_store_settings(given)
+    assert "canary" not in str(refusal.value)
+
+
+def test_several_key_services_are_parted_by_commas() -> None:
+    """The first wraps; local files among them are what no run may read."""
+    text = f"aws-kms:{ARN},local:/k/a,b.key,aws-kms:alias/x?region=r,local:/k/c"
+    settings = read_store_settings({"HOME": "/h", "SEALRUN_KEYS": text})
+    assert [spec.place for spec in settings.key_specs] == [ARN, "/k/a,b.key", "alias/x", "/k/c"]
+    assert settings.key_files == (Path("/k/a,b.key"), Path("/k/c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("canary", "names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
+        ("aws-kms:", "names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
+        ("aws-kms:can ary?region=r", "names no KMS key after aws-kms: give its id, alias/NAME or ARN"),
+        ("aws-kms:arn:aws:s3:::canary?region=r", "names no KMS key after aws-kms: give its id, alias/NAME or ARN"),
+        (f"aws-kms:{ARN}/canary", "names no KMS key after aws-kms: give its id, alias/NAME or ARN"),
+        ("aws-kms:k?region=canary!", "names no AWS region after region="),
+        (f"aws-kms:{ARN}?region=canary", "gives another region than the KMS key's ARN has"),
+        ("aws-kms:k", "does not say the KMS key's region: give its ARN, add ?region=…, or set AWS_REGION"),
+        ("aws-kms:k?canary", "has something after ? that is not NAME=VALUE parted by &"),
+        ("aws-kms:k?region=r&canary=1", "may have region= and endpoint_url= after ?, each once, and nothing else"),
+        ("aws-kms:k?region=r&region=canary", "may have region= and endpoint_url= after ?, each once, and nothing else"),
+        ("aws-kms:k?region=r&endpoint_url=canary", "has an endpoint_url that is no http:// or https:// URL"),
+        ("aws-kms:k?region=r&endpoint_url=ftp://canary", "has an endpoint_url that is no http:// or https:// URL"),
+        ("aws-kms:k?region=r&endpoint_url=http://canary:x", "has an endpoint_url that is no http:// or https:// URL"),
+        ("aws-kms:k?region=r&endpoint_url=http://[canary", "has an endpoint_url that is no http:// or https:// URL"),
+        (
+            "aws-kms:k?region=r&endpoint_url=https://ada:canary@kms",
+            "has an endpoint_url with a user in it: KMS takes signatures, and the URL is shown",
+        ),
+        ("local:/k,aws-kms:", "names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
+    ],
+)
+def test_i10_each_mistake_in_a_key_service_has_its_sentence(text: str, sentence: str) -> None:
+    """I10: told at the door, and what was set is not quoted."""
+    with pytest.raises(SettingsProblem) as refusal:
+        read_store_settings({"HOME": "/nowhere", "SEALRUN_KEYS": text})
+    assert refusal.value.problems == [f"SEALRUN_KEYS {sentence}"]
 
 
 def test_a_file_that_is_no_url_is_not_quoted(tmp_path: Path) -> None:

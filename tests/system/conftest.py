@@ -1,6 +1,5 @@
 """Rigs that the tests of a module share."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -25,20 +24,6 @@ def ordinary() -> Iterator[Rig]:
         made.project("shop", {"API_KEY": b"hunter2-prod-key-5417"})
         made.start_worker()
         yield made
-
-
-@pytest.fixture(scope="module")
-def postgres_database() -> Iterator[str]:
-    """An empty PostgreSQL database for one module."""
-    url = server("POSTGRES", "PostgreSQL")
-    psycopg = pytest.importorskip("psycopg")
-    name = f"sealrun_test_{uuid.uuid4().hex}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        try:
-            yield f"{url.rsplit('/', 1)[0]}/{name}"
-        finally:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from tests.rig import Rig, command, file, function, ordinary_account, rig
 
 ALLOWED = {
     "PATH", "LANG", "HOME", "TMPDIR", "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR",
+    "SEALRUN_METRICS",
 }  # fmt: skip
 WORKERS_OWN = {
     "AWS_SECRET_ACCESS_KEY": "of-the-worker",
@@ -38,6 +39,37 @@ for path in sys.argv[1:]:
         found[path] = str(len(os.listdir(path) if os.path.isdir(path) else open(path, "rb").read()))
     except OSError as error:
         found[path] = type(error).__name__
+print(json.dumps(found))
+"""
+
+# Tries to change the folder that it runs from, by every way there is; prints what came of each.
+VANDAL = """
+import json, os, sys
+here, found = os.getcwd(), {}
+def attempt(name, act):
+    try:
+        act()
+        found[name] = "done"
+    except OSError as error:
+        found[name] = type(error).__name__
+def write(path, mode):
+    with open(path, mode) as out:
+        out.write("#")
+attempt("append", lambda: write(__file__, "a"))
+attempt("new", lambda: write("new.py", "w"))
+attempt("folder", lambda: os.mkdir("new"))
+attempt("remove", lambda: os.unlink(__file__))
+attempt("rename", lambda: os.rename(here, here + "x"))
+attempt("link", lambda: os.link(__file__, "twin.py"))
+for path in (__file__, here):
+    try:
+        os.chmod(path, 0o777)
+    except OSError:
+        pass
+attempt("append afterwards", lambda: write(__file__, "a"))
+attempt("new afterwards", lambda: write("new.py", "w"))
+attempt("neighbours", lambda: os.listdir(os.path.dirname(here)))
+attempt("cache", lambda: os.listdir(os.path.dirname(os.path.dirname(os.path.dirname(here)))))
 print(json.dumps(found))
 """
 
@@ -152,6 +184,26 @@ class TestFiles:
         code += "    try: open(path, 'w'); print('wrote', path)\n    except OSError: pass\n"
         ended = place.python_run(code)
         assert (ended.how, ended.stdout) == (("succeeded", None, 0), "0o700\n0o700\n0o700\n"), ended.stderr
+
+    def test_its_uploaded_source_is_not_its_to_change(self, place: Rig) -> None:
+        """I3: neither a file nor a folder of it, whatever it makes of the modes; nor can it see what else is kept."""
+        path = place.job(VANDAL, "vandal.py")
+        asked = place.uploaded()
+        found = json.loads(place.run(file(path), **asked).stdout)
+        assert len(found) == 10 and set(found.values()) <= {"PermissionError", "OSError"}, found
+        assert json.loads(place.run(file(path), **asked).stdout) == found
+        (kept,) = place.settings.cache.glob(f"*/sources/{asked['bundle']}")
+        assert (kept / "vandal.py").read_text() == VANDAL
+        assert sorted(os.listdir(kept)) == sorted(set(os.listdir(place.jobs)) - {"__pycache__"})
+
+    def test_what_others_uploaded_cannot_be_read(self, place: Rig) -> None:
+        """I3: the path of it is no key to it, not even for a run whose source root is above the cache."""
+        place.run(command("true"), **place.uploaded())
+        kept = [str(path) for path in place.settings.cache.glob("*/sources/[!.]*")]
+        place.job(PROBE, "probe.py")
+        for root, path in ((place.jobs, "probe.py"), (place.folder, "jobs/probe.py")):
+            found = json.loads(place.run(file(path, *kept), source_root=str(root)).stdout)
+            assert found and set(found.values()) == {"PermissionError"}
 
     def test_processes_of_others(self, place: Rig) -> None:
         """I3: a run can neither read nor signal the worker, the zygote, its supervisor, or another run."""

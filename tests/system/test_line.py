@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -118,7 +117,7 @@ class TestEnds:
     def test_missing_module(self, line: Rig) -> None:
         """A module that is not installed adds the line that says which interpreter it was, and how to choose."""
         ended = line.python_run("import no_such_module_here")
-        assert f"interpreter is {line.python}; choose another with --python" in ended.stderr
+        assert f"this run's Python, {line.python}; install its package with --with NAME" in ended.stderr
 
     def test_result_is_masked(self, line: Rig) -> None:
         """I5: strings and keys of a result are masked, whatever is derived from a secret included."""
@@ -143,7 +142,7 @@ class TestEnds:
         """A run that nobody has taken is cancelled at once, and its message changes nothing any more."""
         run_id = line.submit(command("true"), host="another-machine")
         assert runs.cancel(line.db, run_id, "somebody") is True
-        line.execute("UPDATE executor_run SET host = :host WHERE id = :id", host=socket.gethostname(), id=run_id)
+        line.execute("UPDATE executor_run SET host = :host WHERE id = :id", host=line.settings.host, id=run_id)
         line.ring(run_id)
         assert line.run(command("true")).how[0] == "succeeded"
         view = line.view(run_id)
@@ -211,7 +210,7 @@ class TestGiven:
     def test_latest_version(self, line: Rig) -> None:
         """A run is given the version that is current at its gate, and the receipt names it."""
         for value in (b"rotating-value-one", b"rotating-value-two"):
-            vault.put(line.db, "plain", "default", "ROTATING", value, actor=ACTOR)
+            vault.put(line.db, "plain", "default", "ROTATING", value, actor=ACTOR, pins=line.pins)
             ended = line.python_run("import os\nprint(os.environ['ROTATING'][-3:])", project="plain")
             assert ended.stdout == value.decode()[-3:] + "\n"
         receipt = ended.view.receipt

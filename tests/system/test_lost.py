@@ -96,7 +96,7 @@ class TestKilled:
         code = "import os\nprint('attempt in', os.environ['HOME'])\n" + DAEMONS.replace(
             "import os", "if os.environ['HOME'].endswith('-2/home'): raise SystemExit\nimport os", 1
         )
-        run_id = place.submit(file(place.job(code)), retry_when_lost=True)
+        run_id = place.submit(file(place.job(code)), retries=9, retry_on=["lost"])
         pids = place.pids(run_id, 3)
         kill(worker.pid)
         gone(pids, run_id)
@@ -118,9 +118,10 @@ class TestKilled:
         place.start_worker()
         ended = place.ended(run_id)
         assert (ended.how, ended.stdout) == (("succeeded", None, 0), "ran\n")
-        first, second = place.attempts(run_id)
-        assert (first.state, first.receipt, first.rung) == ("lost", "none", None)
-        assert (second.state, second.receipt) == ("succeeded", "closed")
+        first, second = ended.view.attempts
+        assert (first.state, first.receipts) == ("lost", ())
+        assert second.receipt is not None
+        assert (second.state, second.receipt.status) == ("succeeded", "closed")
 
     def test_supervisor(self, place: Rig) -> None:
         """I4, I8: the supervisor killed: its tree is dead within a second, the receipt stands, the worker goes on."""
@@ -197,7 +198,7 @@ class TestStopped:
         (first,) = place.workers
         second = place.start_worker()
         code = SECOND_WAITS + DAEMONS
-        run_id = place.submit(file(place.job(code)), retry_when_lost=True)
+        run_id = place.submit(file(place.job(code)), retries=9, retry_on=["lost"])
         pids = place.pids(run_id, 3)
         (holder,) = [one for one in (first, second) if one.supervisors()]
         os.kill(holder.pid, signal.SIGSTOP)

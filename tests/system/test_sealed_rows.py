@@ -31,7 +31,7 @@ def project(place: Rig) -> str:
     name = f"p-{uuid.uuid4().hex[:12]}"
     place.project(name, {"FIRST": FIRST, "SECOND": SECOND})
     vault.create_environment(place.db, name, "prod", actor=ACTOR, birth=birth(place.settings))
-    vault.put(place.db, name, "prod", "FIRST", b"the-value-of-production", actor=ACTOR)
+    vault.put(place.db, name, "prod", "FIRST", b"the-value-of-production", actor=ACTOR, pins=place.pins)
     return name
 
 
@@ -115,7 +115,7 @@ class TestRows:
         """I2: the ciphertext of a deleted secret does not open under a new one of its name."""
         old = sealed(place, secret_id(place, project, "FIRST"))
         vault.delete_secret(place.db, project, "default", "FIRST", actor=ACTOR)
-        vault.put(place.db, project, "default", "FIRST", b"a-newer-secret-value", actor=ACTOR)
+        vault.put(place.db, project, "default", "FIRST", b"a-newer-secret-value", actor=ACTOR, pins=place.pins)
         put_sealed(place, secret_id(place, project, "FIRST"), old)
         refused(place, try_it(place, project), f"{project}/default", '"FIRST"')
 
@@ -123,7 +123,7 @@ class TestRows:
         """I2: an older ciphertext in the place of the current version does not open."""
         key = secret_id(place, project, "FIRST")
         old = sealed(place, key)
-        vault.put(place.db, project, "default", "FIRST", b"a-newer-secret-value", actor=ACTOR)
+        vault.put(place.db, project, "default", "FIRST", b"a-newer-secret-value", actor=ACTOR, pins=place.pins)
         put_sealed(place, key, old)
         refused(place, try_it(place, project), f"{project}/default", '"FIRST"')
 
@@ -135,7 +135,7 @@ class TestKeyFile:
         place.key_file.rename(away)
         try:
             refused(place, try_it(place, project), "no key file at", str(place.key_file))
-            vault.put(place.db, project, "default", "SECOND", b"sealed-without-a-key", actor=ACTOR)
+            vault.put(place.db, project, "default", "SECOND", b"sealed-without-a-key", actor=ACTOR, pins=place.pins)
         finally:
             away.rename(place.key_file)
         assert try_it(place, project).how == ("succeeded", None, 0)

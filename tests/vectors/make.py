@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from secretstore.keyring import wrapping_context
+from secretstore.keyring import FORM, KeyPlace, wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.sealing import Binding, PrivateKey, generate_private_key, seal
 
@@ -32,8 +32,8 @@ VALUES = {
 
 def main() -> None:
     keys = [generate_private_key() for _ in range(2)]
-    _write("sealed-1.json", {"keys": [_key(key) for key in keys], "values": _values(keys)})
-    _write("local-wrap-1.json", _wrap(keys[0]))
+    _write("sealed-2.json", {"keys": [_key(key) for key in keys], "values": _values(keys)})
+    _write("local-wrap-2.json", _wrap(keys[0]))
 
 
 def _key(key: PrivateKey) -> dict[str, str]:
@@ -64,7 +64,7 @@ def _values(keys: list[PrivateKey]) -> list[dict[str, object]]:
 
 
 def _wrap(key: PrivateKey) -> dict[str, object]:
-    context = wrapping_context("a" * 32, "b" * 32, key.fingerprint)
+    context = wrapping_context(FORM, KeyPlace("shop", "a" * 32, "staging", "b" * 32), key.fingerprint)
     with TemporaryDirectory() as folder:
         file = Path(folder, "local.key")
         create_local_key(file)

@@ -1,12 +1,14 @@
 """A home of its own for each module, and the real command line to use it with."""
 
 import contextlib
+import importlib
 import json
 import os
 import pty
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,15 @@ PATIENCE = 40.0
 
 BYTECODE = str(Path(tempfile.gettempdir(), f"sealrun-tests-bytecode-{os.geteuid()}"))
 """Compiled once for all the commands that the tests start, and not into the tree."""
+
+_MODULES = {
+    "secret": ("cli.secret", "cli.specification", "importing", "preview", "specification"),
+    "variable": ("cli.variable",),
+    "project": ("cli.project",),
+    "run": ("cli.run", "specification"),
+    "runs": ("cli.runs",),
+}
+"""What a command imports when it is called."""
 
 Ended = subprocess.CompletedProcess[str]
 
@@ -98,6 +109,7 @@ class Cli:
             "PYTHONPYCACHEPREFIX": BYTECODE,
             "SEALRUN_HOME": str(self.home),
             "SEALRUN_WORKSPACES": str(folder / "runs"),
+            "SEALRUN_CACHE": str(folder / "cache"),
             "SEALRUN_TERM_GRACE_SECONDS": "1",
             **environ,
         }
@@ -167,12 +179,15 @@ class Cli:
         return name
 
     def workers(self) -> list[int]:
-        """The process ids of the workers that live."""
+        """The process ids of the workers that live on this machine."""
         if not (self.home / "sealrun.db").exists() and "SEALRUN_DATABASE_URL" not in self.environ:
             return []
         db = open_database(read_settings(self.environ))
         try:
-            return [found.pid for found in workers.list_workers(db, alive_only=True) if is_alive(found.pid)]
+            listed = workers.list_workers(db, alive_only=True)
+            # Of this machine's own name alone: another one's process 1 is not this one's, which must not be ended.
+            ours = [found.pid for found in listed if found.name.endswith(f"@{socket.gethostname()}")]
+            return [pid for pid in ours if is_alive(pid)]
         finally:
             db.close()
 
@@ -212,16 +227,21 @@ def shop(cli: Cli) -> Cli:
 
 
 def forked(
-    words: Sequence[str], stdin: bytes, folder: Path, environ: Mapping[str, str]
+    words: Sequence[str], stdin: bytes, folder: Path, environ: Mapping[str, str], merged: bool = False
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a command in a process of its own, as `subprocess.run` would, without starting Python again."""
+    """Run a command in a process of its own, as `subprocess.run` would, without starting Python again.
+
+    `merged`: stdout has both streams, as they came.
+    """
+    for module in _MODULES.get(words[0], ()) if words else ():
+        importlib.import_module(f"executor.{module}")  # once, and not in every fork
     with contextlib.ExitStack() as files:
         given, out, said = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         given.write(stdin)
         given.seek(0)
         pid = os.fork()
         if pid == 0:
-            _become(words, folder, environ, [file.fileno() for file in (given, out, said)])
+            _become(words, folder, environ, [file.fileno() for file in (given, out, out if merged else said)])
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), PATIENCE, str(words))
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         for file in (out, said):

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -120,5 +121,5 @@ def test_with_a_database_configured_and_no_worker_it_says_so(cli: Cli) -> None:
 
     refused = cli("demo", environ=configured, code=125)
 
-    assert "no worker for this machine has been seen yet" in refused.stderr
+    assert f"no worker for this machine ({socket.gethostname()}) has been seen yet" in refused.stderr
     assert "hint: start one: sealrun worker" in refused.stderr

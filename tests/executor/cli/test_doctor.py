@@ -125,7 +125,7 @@ def test_a_key_file_of_another_key_is_wrong(shop: Cli) -> None:
     hidden = key_file.rename(shop.folder / "hidden.key")
     try:
         create_local_key(key_file)
-        wrong = findings(shop, 1)["key file"]
+        wrong = findings(shop, 1)["wrapped keys"]
     finally:
         key_file.unlink()
         hidden.rename(key_file)

@@ -52,6 +52,27 @@ def test_what_is_typed_wrong_ends_with_2_and_a_hint(cli: Cli) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("secret", "rollback", "K", "--to", "x"), "'--to': a whole number is needed"),
+        (("run", "--timeout", "1m", "job.py"), "'--timeout': a number is needed"),
+        (("runs", "list", "-L", "0"), "'-L' / '--limit': it must be at least 1"),
+        (("secret", "import", "x", "--format", "yaml"), "'--format': 'yaml' is not one of 'env', 'json'"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_told_in_plain_words(cli: Cli, words: tuple[str, ...], why: str) -> None:
+    """And not in those of the library that reads it."""
+    assert cli(*words, code=2).stderr.startswith(f"sealrun: invalid value for {why}\nhint: see: sealrun ")
+
+
+def test_a_listing_says_that_without_e_it_has_all_environments(cli: Cli) -> None:
+    """SEALRUN_ENV and "default" are for commands about one."""
+    for words in (("secret", "list"), ("variable", "list"), ("key", "list"), ("key", "rewrap")):
+        shown = cli.ok(*words, "--help")
+        assert "This environment alone (else all of them)." in shown and 'else "default"' not in shown
+
+
 def test_a_closed_pipe_is_quiet(shop: Cli) -> None:
     """`sealrun secret list | head -0`."""
     command = shop.command("secret", "list", "-p", "shop")

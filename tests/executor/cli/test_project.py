@@ -4,6 +4,11 @@ import stat
 
 import pytest
 
+from executor import runs
+from executor.database import open_database
+from executor.runs import RunSpec
+from executor.settings import read_settings
+from secretstore import vault
 from tests.executor.cli.conftest import Cli
 
 NO_PROJECT = (
@@ -67,6 +72,35 @@ def test_a_name_that_breaks_the_rule_is_refused(cli: Cli, name: str) -> None:
     assert "a project name has 1 to 63 lower-case letters" in refused.stderr
 
 
+def test_the_least_rung_is_asked_of_workers(cli: Cli) -> None:
+    """`project set` says it, `project list` shows it; a rung that there is not is refused."""
+    cli.ok("project", "create", "strict")
+
+    said = cli("project", "set", "strict", "--sandbox-min", "landlock", code=0).stderr
+
+    assert said == "runs of strict need rung landlock or better\n"
+    (listed,) = [project for project in cli.json("project", "list", "--json") if project["name"] == "strict"]
+    assert listed["sandbox_min"] == "landlock"
+    assert "'process', 'landlock'" in cli("project", "set", "strict", "--sandbox-min", "none", code=2).stderr
+    assert 'no project "strct"' in cli("project", "set", "strct", "--sandbox-min", "process", code=2).stderr
+
+
+def test_so_many_runs_at_a_time(cli: Cli) -> None:
+    """`project set` says it and takes it back; what is no number above 0 is refused."""
+    cli.ok("project", "create", "busy")
+
+    def limit() -> int | None:
+        (listed,) = [project for project in cli.json("project", "list", "--json") if project["name"] == "busy"]
+        return listed["max_running"]  # type: ignore[no-any-return]
+
+    assert "at most 3 runs of busy at a time" in cli("project", "set", "busy", "--max-running", "3", code=0).stderr
+    assert limit() == 3
+    assert "runs of busy have no limit" in cli("project", "set", "busy", "--max-running", "none", code=0).stderr
+    assert limit() is None
+    for wrong in ("0", "-1", "many"):
+        assert "a whole number above 0" in cli("project", "set", "busy", "--max-running", wrong, code=2).stderr
+
+
 class TestDelete:
     def test_without_a_terminal_it_refuses(self, cli: Cli) -> None:
         """Nobody can be asked, so --yes has to be said."""
@@ -97,6 +131,40 @@ class TestDelete:
             screen.type(answer)
             assert screen.ended() == code
             assert ("asked" in cli.ok("project", "list")) is left
+
+    def test_one_environment_alone(self, cli: Cli) -> None:
+        """The others stay; what it says is what it does: the keys are destroyed."""
+        cli.ok("project", "create", "shrinking", "-e", "dev")
+        said = cli("project", "delete", "shrinking", "-e", "dev", "--yes", code=0).stderr
+        assert said == 'deleted environment "dev" of project "shrinking"; its keys are destroyed\n'
+        assert {"name": "shrinking", "environments": ["default"]}.items() <= next(
+            found for found in cli.json("project", "list", "--json") if found["name"] == "shrinking"
+        ).items()
+        assert 'no environment "dev"' in cli("project", "delete", "shrinking", "-e", "dev", code=2).stderr
+
+    def test_with_a_run_that_is_not_over_it_is_refused(self, cli: Cli) -> None:
+        """A project, and the environment of the run; another environment of it can go."""
+        cli.ok("project", "create", "busy", "-e", "dev", "-e", "idle")
+        db = open_database(read_settings(cli.environ))
+        place = vault.get_environment(db, "busy", "dev")
+        spec = RunSpec(
+            project_id=place.project_id,
+            project="busy",
+            environment_id=place.id,
+            environment="dev",
+            target={"kind": "command", "argv": ["true"]},
+            source_root="/srv/busy",
+            host="elsewhere",
+        )
+        run_id = runs.accept(db, spec, "ada").run_id
+        refused = cli("project", "delete", "busy", "--yes", code=1).stderr
+        assert refused.splitlines()[0] == 'sealrun: project "busy" has unfinished runs: 1'
+        refused = cli("project", "delete", "busy", "-e", "dev", "--yes", code=1).stderr
+        assert 'environment "dev" of project "busy" has unfinished runs: 1' in refused
+        cli.ok("project", "delete", "busy", "-e", "idle", "--yes")
+        runs.cancel(db, run_id, "ada")
+        cli.ok("project", "delete", "busy", "--yes")
+        db.close()
 
     def test_an_unknown_one_is_named(self, cli: Cli) -> None:
         """Before anything is asked."""
@@ -198,3 +266,12 @@ def test_a_configured_database_waits_for_migrate(cli: Cli) -> None:
 
     assert "was secretstore empty" in cli("migrate", environ=configured, code=0).stderr
     cli.ok("project", "list", environ=configured)
+
+
+def test_an_environment_gets_a_queue_of_its_own(cli: Cli) -> None:
+    """With servers of one's own, runs of an environment wait for workers of its queue; with none, that is refused."""
+    cli.ok("project", "create", "queued", "-e", "prod")
+    alone = cli("project", "set", "queued", "-e", "prod", "--queue", "prod", code=2)
+    assert "the queue prod needs workers of its own" in alone.stderr
+    cli("project", "set", "queued", code=2)
+    cli("project", "set", "queued", "-e", "prod", code=2)

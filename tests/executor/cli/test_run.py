@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from executor import history
+from executor.database import open_database
+from executor.settings import read_settings
 from tests.executor.cli.conftest import PATIENCE, Cli
+from tests.executor.conftest import Bench
 from tests.processes import eventually
+from tests.rig import job_python
 
 WORDS = """
 import json, os, sys
@@ -66,10 +71,14 @@ class TestExitCodes:
             (("--",), 2, "after -- comes a command"),
             (("-m",), 2, "after -m comes a module"),
             (("words.txt",), 2, "words.txt is no Python file; a command comes after --"),
-            (("calc.py:add", "1"), 2, "a function's arguments come before it"),
+            (("calc.py:add", "--arg", "n=1"), 2, "a function's arguments by name come before it"),
+            (("calc.py:add", "four"), 2, "argument n is no int"),
+            (("calc.py:ad", "4"), 125, "calc.py has no function ad\nhint: did you mean add?"),
+            (("broken.py",), 125, "broken.py is not valid Python: line 2: "),
+            (("-m", "pkg.mood"), 125, "there is no module pkg.mood: pkg/ has no mood.py\nhint: did you mean mod?"),
             (("--arg", "n=1", "words.py"), 2, "--arg and --json-arg are for functions"),
             (("--json-arg", "n={", "calc.py:add"), 2, "--json-arg n is not JSON"),
-            (("--timeout", "0", "words.py"), 2, "--timeout is a number of seconds above 0"),
+            (("--timeout", "0", "words.py"), 2, "the time-out is a number of seconds above 0"),
             (("--no-such-option", "words.py"), 2, "no such option: --no-such-option"),
             (("--env", "NOVALUE", "words.py"), 2, "--env takes NAME=VALUE"),
             (("--env", "PYTHONPATH=/x", "words.py"), 2, 'the name "PYTHONPATH" is refused'),
@@ -80,6 +89,7 @@ class TestExitCodes:
     def test_each_end_has_its_own(self, jobs: Cli, words: tuple[str, ...], code: int, sentence: str) -> None:
         """The run's own, 128 and the signal, 124, 1, 125 where it never started, 2 for what was typed."""
         jobs.job("raises.py", "{}['missing']")
+        jobs.job("broken.py", "\ndef load(:\n")
 
         ended = jobs("run", *words, code=code)
 
@@ -155,12 +165,16 @@ class TestArguments:
         assert jobs.ok("run", "calc.py:nothing") == "null\n"
         odd = jobs("run", "calc.py:odd", code=0)
         assert odd.stdout == ""
-        assert "note: the returned set is not JSON" in odd.stderr
+        assert "note: the returned set was not stored, as JSON has no room for it: $ is a set." in odd.stderr
 
     def test_a_wrong_argument_is_a_sentence(self, jobs: Cli) -> None:
-        """Of the function's own signature."""
-        assert "argument n is no int: 'four'" in jobs("run", "--arg", "n=four", "calc.py:add", code=1).stderr
-        assert "has no argument m" in jobs("run", "--arg", "n=1", "--arg", "m=4", "calc.py:add", code=1).stderr
+        """Of the function's own signature: before the run where its text is plain, else by the run."""
+        before = len(jobs.json("runs", "list", "-L", "100", "--json"))
+        assert "argument n is no int" in jobs("run", "--arg", "n=four", "calc.py:add", code=2).stderr
+        assert "has no argument m" in jobs("run", "--arg", "n=1", "--arg", "m=4", "calc.py:add", code=2).stderr
+        assert len(jobs.json("runs", "list", "-L", "100", "--json")) == before
+        jobs.job("late.py", "def add(n: int): ...\nadd = add\n")
+        assert "argument n is no int: 'four'" in jobs("run", "--arg", "n=four", "late.py:add", code=1).stderr
 
     def test_an_annotation_may_allow_none_and_a_function_may_be_async(self, jobs: Cli) -> None:
         """`int | None`, `Optional[date]` and `list[int]`: the first two are converted, the last stays text."""
@@ -258,7 +272,8 @@ class TestJson:
         assert (told["reason"], told["exit_code"], told["attempt"], told["problem"]) == (None, 0, 1, None)
         assert told["result"] == {"n": 2, "day": "None", "extra": None, "key": "***"}
         receipt = told["receipt"]
-        assert {"name": "API_KEY", "version": 1, "channel": "environment", "alias": None} in receipt["secrets"]
+        given = {"name": "API_KEY", "version": 1, "channel": "environment", "alias": None, "expires_at": None}
+        assert given in receipt["secrets"]
         moments = [told["created_at"], told["started_at"], receipt["opened_at"], receipt["dropped_at"]]
         assert moments == sorted(moments) and all(moment.endswith("Z") for moment in moments)
         assert receipt["rung"] in ("process", "landlock", "namespace")
@@ -271,6 +286,84 @@ class TestJson:
         assert (told["state"], told["reason"]) == ("failed", "exception")
         assert (told["problem"]["type"], told["problem"]["message"]) == ("ValueError", "bad ***")
         assert "raising.py" in told["problem"]["traceback"]
+
+    def test_what_it_used_and_reported_is_shown(self, jobs: Cli) -> None:
+        """Causes, bytes, phases and metrics in a few lines, and no control character of the run's."""
+        jobs.job(
+            "measured.py",
+            "import json, os\n"
+            "with open(os.environ['SEALRUN_METRICS'], 'w') as out:\n"
+            "    for name, unit in (('rows', '1'), ('sp\\x1bent', 's')):\n"
+            "        print(json.dumps({'name': name, 'value': 12, 'unit': unit, 'labels': {'table': 'x'}}), file=out)\n"
+            "print('four')\n"
+            "raise ValueError('outer') from KeyError('inner')\n",
+        )
+        assert jobs("run", "measured.py", code=1).stdout == "four\n"
+        shown = " ".join(jobs.ok("runs", "show", "@last").split())
+        assert "problem ValueError: outer caused by KeyError: 'inner' used " in shown
+        assert " s of CPU time, " in shown and " MiB at its highest printed 5 bytes to stdout, " in shown
+        assert "phases queued " in shown and ", drain " in shown
+        assert "metrics rows = 12 table=x sp\\x1bent = 12 s table=x" in shown
+
+    @pytest.mark.parametrize(
+        ("words", "kind", "code"),
+        [
+            (("missing.py",), "TargetMissing", 125),
+            (("-p", "toys", "words.py"), "UnknownProject", 2),
+            (("--timeout", "soon", "words.py"), "Misuse", 2),
+            (("--env", "API_KEY=hunter2", "words.py"), "NameTaken", 2),
+            (("calc.py:add",), "ArgumentsRefused", 2),
+            ((), "TargetUnclear", 2),
+        ],
+    )
+    def test_a_run_that_is_refused_is_an_object_too(
+        self, jobs: Cli, words: tuple[str, ...], kind: str, code: int
+    ) -> None:
+        """With the sentence that stderr has, its hint and the exit code; no value is in it (I10)."""
+        ended = jobs("run", "--json", *words, code=code)
+        told = json.loads(ended.stdout)
+        assert told.keys() == {"error"}
+        assert (told["error"]["type"], told["error"]["exit_code"]) == (kind, code)
+        assert told["error"]["message"].lower()[:12] in ended.stderr.lower()
+        assert "hunter2" not in ended.stdout + ended.stderr
+
+
+class TestSource:
+    def test_it_is_uploaded_where_that_is_asked_for(self, jobs: Cli) -> None:
+        """The run says which bundle it had, and from where; at which commit, where there is one."""
+        checkout = jobs.jobs / "checkout"
+        jobs.job("checkout/.git/HEAD", "0123456789" * 4)
+        jobs.job("checkout/.sealrun.toml", "")
+        jobs.job("checkout/job.py", "import os; print(os.path.basename(os.path.dirname(os.getcwd())))")
+        without_git = {"PATH": str(jobs.folder / "bin")}
+        (jobs.folder / "bin").mkdir()
+        (jobs.folder / "bin/python3").symlink_to(job_python())
+
+        told = jobs("run", "--bundle", "job.py", cwd=checkout, code=0, environ=without_git)
+
+        assert told.stdout == "sources\n"
+        run = jobs.json("runs", "show", "@last", "--json")
+        assert (run["source_root"], run["source_commit"]) == (str(checkout), "0123456789" * 4)
+        shown = jobs.ok("runs", "show", "@last")
+        assert f"bundle {run['bundle'][:12]}, uploaded from {checkout}, commit 012345678901\n" in shown
+
+    @pytest.mark.parametrize(
+        ("words", "sentence", "mend"),
+        [
+            (("job.py",), "big.bin (2 MiB)", ".sealrunignore"),
+            (("--python", "/usr/bin/python3", "job.py"), "is an interpreter of this machine", "--no-bundle"),
+        ],
+    )
+    def test_what_cannot_be_uploaded_is_told(self, jobs: Cli, words: tuple[str, ...], sentence: str, mend: str) -> None:
+        """With the mend, before anything is submitted."""
+        jobs.job("large/.sealrun.toml", "")
+        jobs.job("large/job.py", "")
+        jobs.job("large/big.bin", "x" * (2 << 20))
+        limit = {"SEALRUN_SOURCE_LIMIT_MIB": "1"}
+
+        ended = jobs("run", "--bundle", *words, cwd=jobs.jobs / "large", code=125, environ=limit)
+
+        assert sentence in ended.stderr and mend in ended.stderr
 
 
 class TestOutputs:
@@ -348,6 +441,142 @@ class TestDetached:
         assert jobs.workers() == workers != []
 
 
+@pytest.fixture(scope="module")
+def run_id(jobs: Cli) -> str:
+    """A run that wrote to both streams, a line in two pieces, and half a character."""
+    jobs("run", "--", "sh", "-c", "printf 'a\\nb'; echo e >&2; sleep 0.2; echo c; printf '\\303'", code=0)
+    return str(jobs.json("runs", "show", "@last", "--json")["id"])
+
+
+class TestLogs:
+    def test_pieces_are_objects(self, jobs: Cli, run_id: str) -> None:
+        """One a line, with the place to go on from; text is UTF-8."""
+        told = [json.loads(line) for line in jobs.ok("runs", "logs", "--json", run_id).splitlines()]
+        assert all(one.keys() == {"attempt", "sequence", "stream", "at", "text"} for one in told)
+        assert "".join(one["text"] for one in told if one["stream"] == "stdout") == "a\nbc\n"
+        assert "".join(one["text"] for one in told if one["stream"] == "stderr") == "e\n"
+        assert [one["sequence"] for one in told] == list(range(1, len(told) + 1))
+        place = f"{told[0]['attempt']}:{told[0]['sequence']}"
+        rest = jobs.ok("runs", "logs", "-f", "--json", "--after", place, run_id).splitlines()
+        assert [json.loads(line) for line in rest] == told[1:]
+
+    def test_a_stream_alone_and_lines_with_their_moment(self, jobs: Cli, run_id: str) -> None:
+        """A line that comes in two pieces has one moment, that of its beginning."""
+        assert jobs("runs", "logs", "--stream", "stderr", run_id, code=0).stdout == ""
+        assert jobs("runs", "logs", "--stream", "stderr", run_id, code=0).stderr == "e\n"
+        stamped = jobs.raw("runs", "logs", "--timestamps", "--stream", "stdout", run_id).stdout
+        assert re.fullmatch(rb"(20[^ ]+Z) a\n20[^ ]+Z bc\n20[^ ]+Z \xc3", stamped), stamped
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (("--after", "x"), '"x" is no place in a run\'s output'),
+            (("--stream", "stdin"), "stdin is none of stdout, stderr, setup"),
+            (("--json", "--timestamps"), "--json has the moments"),
+        ],
+    )
+    def test_what_cannot_be_asked(self, jobs: Cli, words: tuple[str, ...], sentence: str) -> None:
+        """Is a sentence."""
+        assert sentence in jobs("runs", "logs", *words, "@last", code=2).stderr
+
+    def test_who_leaves_is_told_where_to_come_back(self, jobs: Cli) -> None:
+        """The rest is there, and nothing comes twice."""
+        jobs.ok("run", "--detach", "--", "sh", "-c", "echo begun; sleep 2; echo done")
+        screen = jobs.terminal("runs", "logs", "-f", "@last")
+        screen.until("begun")
+        screen.type("\x03")
+        assert screen.ended() == 130
+        words = screen.shown.partition("come back: sealrun ")[2].split()
+        assert words[:3] == ["runs", "logs", "-f"] and words[4:] == ["--after", "1:1"]
+        assert jobs.ok(*words) == "done\n"
+
+
+class TestTriedAgain:
+    def test_a_failed_run_by_itself(self, jobs: Cli) -> None:
+        """Until it succeeds; each attempt is shown with what it left. A worker that waits rings when it is time."""
+        jobs.job(
+            "second.py",
+            "import os, sys\nprint('in', os.environ['HOME'])\nif '-1/home' in os.environ['HOME']: sys.exit(3)\n",
+        )
+        run = jobs.ok("run", "--detach", "--retries", "2", "--retry-on", "exit_code", "second.py").strip()
+        db = open_database(read_settings(jobs.environ))
+        first = eventually(lambda: history.show(db, run).retried and history.show(db, run), PATIENCE, "it has failed")
+        if first.delayed:
+            assert re.fullmatch(r"retry 1 of 2 in \d s", first.delayed)
+            Bench().due(db, run)
+        db.close()
+
+        assert jobs.ok("runs", "logs", "-f", run).count("in ") == 2
+
+        shown = jobs.ok("runs", "show", run)
+        assert "1 failed (exit_code): second.py ended with exit code 3\n" in shown and "2 succeeded\n" in shown
+        assert "-1/home" in jobs.ok("runs", "logs", "--attempt", "1", run)
+        assert "-2/home" in jobs.ok("runs", "logs", "--attempt", "2", run)
+        attempt = jobs.json("runs", "show", "--attempt", "1", run, "--json")
+        assert (attempt["attempt"], attempt["retried"], attempt["attempts"][0]["exit_code"]) == (1, 1, 3)
+        assert "no attempt 3" in jobs("runs", "logs", "--attempt", "3", run, code=2).stderr
+        assert "exclude each other" in jobs("runs", "logs", "-f", "--attempt", "1", run, code=2).stderr
+
+    def test_one_that_is_over_by_its_user(self, jobs: Cli) -> None:
+        """A new run with the same target, variables and options; the old one stays as it is."""
+        old = jobs.ok("run", "--detach", "--env", "N=5", "--no-secrets", "--", "sh", "-c", "exit $N").strip()
+        jobs("runs", "logs", "-f", old)
+        before = jobs.json("runs", "show", old, "--json")
+
+        again = jobs("runs", "retry", old, "--json", code=5)
+
+        new = json.loads(again.stdout)
+        assert (new["retry_of"], new["exit_code"], new["receipt"]["status"]) == (old, 5, "none")
+        assert f"run {new['id'][:8]}" in again.stderr
+        assert re.search(rf"^retry of +{old}$", jobs.ok("runs", "show", new["id"]), re.MULTILINE)
+        assert jobs.json("runs", "show", old, "--json") == before
+        waiting = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
+        assert "is not over yet, it is" in jobs("runs", "retry", waiting, code=1).stderr
+        jobs.ok("runs", "cancel", waiting)
+
+    def test_not_where_its_environment_is_gone(self, jobs: Cli) -> None:
+        """Whatever has the name now has other keys and secrets."""
+        jobs.ok("project", "create", "shop", "-e", "short-lived")
+        run = jobs.ok("run", "-e", "short-lived", "--detach", "--", "true").strip()
+        jobs.ok("runs", "logs", "-f", run)
+        for _ in range(2):
+            jobs.ok("project", "delete", "shop", "-e", "short-lived", "--yes")
+            refused = jobs("runs", "retry", run, code=125).stderr
+            assert "was of shop/short-lived, which has been deleted since" in refused
+            jobs.ok("project", "create", "shop", "-e", "short-lived")
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (
+                ("--retries", "1", "--retry-on", "lots"),
+                'a run cannot be tried again for "lots"\nhint: the reasons are: ',
+            ),
+            (("--retry-on", "lost"), "there are reasons for retries, and the number of retries is 0"),
+            (("--retries", "10"), "--retries"),
+            (("--queue-timeout", "0"), "a number of seconds above 0"),
+            (("--idempotency-key", ""), "an idempotency key has 1 to 200 printable characters"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused(self, jobs: Cli, words: tuple[str, ...], sentence: str) -> None:
+        """Before there is a run."""
+        assert sentence in jobs("run", *words, "--", "true", code=2).stderr
+
+    def test_the_same_key_is_the_same_run(self, jobs: Cli) -> None:
+        """Its output and its end, too; for another target the key is taken."""
+        first = jobs.ok(
+            "run", "--detach", "--idempotency-key", "nightly", "--", "sh", "-c", "echo once; exit 4"
+        ).strip()
+
+        second = jobs("run", "--idempotency-key", "nightly", "--", "sh", "-c", "echo once; exit 4", code=4)
+
+        assert second.stdout == "once\n"
+        assert f"that is run {first[:8]}, submitted before" in second.stderr
+        assert jobs.json("runs", "list", "-L", "1", "--json")[0]["id"] == first
+        taken = jobs("run", "--idempotency-key", "nightly", "--", "true", code=2).stderr
+        assert f"is that of run {first[:8]}, which has another target" in taken
+
+
 class TestRuns:
     def test_they_are_listed_latest_first(self, jobs: Cli) -> None:
         """With -L and --state; results and receipts are for `show`."""
@@ -398,6 +627,9 @@ class TestRuns:
         jobs.ok("migrate", environ=configured)
         jobs.ok("project", "create", "shop", environ=configured)
         run_id = jobs.ok("run", "--detach", "--", "true", environ=configured).strip()
+        listed = jobs.ok("runs", "list", environ=configured).rstrip("\n").split("\t")
+        assert (listed[1], listed[-1]) == ("pending", "waiting: no worker is running")
+        assert re.search("^waiting +no worker is running$", jobs.ok("runs", "show", run_id, environ=configured), re.M)
         assert "is cancelled" in jobs("runs", "cancel", run_id, environ=configured, code=0).stderr
 
     def test_a_project_with_a_running_one_is_not_deleted(self, jobs: Cli) -> None:

@@ -6,10 +6,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from executor.database import open_database
+from executor.settings import read_settings
+from secretstore import vault
+from secretstore.pins import Pins
 from tests.executor.cli.conftest import CHECKOUT, Cli
 
 VALUE = "correct-horse-battery"
+PEM = (
+    ed25519.Ed25519PrivateKey.generate()
+    .private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    .decode("ascii")
+)
+SERVICE_ACCOUNT = json.dumps(
+    {
+        "type": "service_account",
+        "project_id": "shop-prod-123",
+        "private_key_id": "0123456789abcdef0123456789abcdef01234567",
+        "private_key": PEM,
+        "client_email": "ci@shop-prod-123.iam.gserviceaccount.com",
+        "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+        "nick": "ci",
+    },
+    indent=2,
+)
 
 
 def bytes_in_a_run(cli: Cli, name: str) -> bytes:
@@ -107,6 +130,25 @@ class TestTheValue:
         assert not value.strip() or value.strip() not in refused.stderr
         assert "REFUSED" not in shop.ok("secret", "list")
 
+    def test_an_empty_stdin_is_told_and_nothing_is_said_of_masking(self, shop: Cli) -> None:
+        """A variable that is not set is the usual reason, and the hint asks for it."""
+        refused = shop("secret", "set", "REFUSED", code=2).stderr
+
+        assert refused.startswith('sealrun: the value of "REFUSED" is refused: it is empty\nhint: nothing came in;')
+
+    @pytest.mark.parametrize("word", ["get", "show"])
+    def test_who_looks_for_a_way_out_is_told_that_there_is_none(self, shop: Cli, word: str) -> None:
+        """`get` is not taken for a mistyped `set` (I1)."""
+        refused = shop("secret", word, "ECHOED", code=2).stderr
+
+        assert "no command that shows a secret's value" in refused
+        assert "did you mean" not in refused.lower()
+
+    def test_the_usage_has_no_place_for_a_value(self, shop: Cli) -> None:
+        """The hidden argument that catches one stays hidden."""
+        assert shop.ok("secret", "set", "--help").startswith("Usage: sealrun secret set [OPTIONS] {NAME}\n")
+        assert shop.ok("secret", "import", "--help").startswith("Usage: sealrun secret import [OPTIONS] {FILE}\n")
+
     def test_a_short_value_is_taken_when_asked_and_marked(self, shop: Cli) -> None:
         """--allow-short takes it and says that it is not masked (I9)."""
         said = shop("secret", "set", "PIN", "--allow-short", stdin="1234", code=0).stderr
@@ -122,6 +164,31 @@ class TestTheValue:
         note, sealed = said.splitlines()
         assert note == "note: the password of the URL in URL is under 8 bytes: it is not masked on its own"
         assert sealed.startswith("sealed URL version 1")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "notes"),
+        [
+            ("PEM", PEM, []),
+            ("SERVICE", SERVICE_ACCOUNT, [
+                "member $.nick of SERVICE is under 8 bytes: it is not masked on its own",
+                "member $.type of SERVICE is too common: it is not masked on its own",
+            ]),
+            ("STAGE", "production", ["STAGE is too common: wherever it stands in the output, *** takes its place"]),
+            ("LINES", "a-line-that-is-long\nab\nxyz\nanother-such-line", [
+                "lines 2, 3 of LINES are under 8 bytes: they are not masked on their own",
+            ]),
+        ],
+        ids=["a key", "a service account", "a common word", "short lines"],
+    )  # fmt: skip
+    def test_what_the_masker_cannot_do_is_told_of_what_people_store(
+        self, shop: Cli, name: str, value: str, notes: list[str]
+    ) -> None:
+        """I9: which lines and members are too short, and that a common word would ruin the log; then it is sealed."""
+        said = shop("secret", "set", name, stdin=value, code=0).stderr
+
+        *told, sealed = [line for line in said.splitlines() if "final newline" not in line]
+        assert told == [f"note: {note}" for note in notes]
+        assert sealed == f"sealed {name} version 1 in shop/default"
 
 
 class TestTheName:
@@ -168,6 +235,25 @@ class TestEnvironments:
         assert "sealed K version 1 in shop/staging" in said
         assert "sealed K version 1 in shop/prod" in said
 
+    def test_a_value_that_is_refused_makes_no_environment(self, shop: Cli) -> None:
+        """--create-env acts once the value is known to be good."""
+        said = shop("secret", "set", "K", "-e", "hasty", "--create-env", stdin="tiny42", code=2).stderr
+
+        assert "created" not in said
+        (project,) = [one for one in shop.json("project", "list", "--json") if one["name"] == "shop"]
+        assert "hasty" not in project["environments"]
+
+    def test_what_one_refuses_none_of_them_gets(self, shop: Cli) -> None:
+        """A variable in the way in one environment keeps the value out of all, and names said twice count once."""
+        shop.ok("variable", "set", "BOTH", "x", "-e", "staging")
+
+        refused = shop("secret", "set", "BOTH", "-e", "default", "-e", "staging", stdin=VALUE, code=2)
+
+        assert "a variable of staging has it" in refused.stderr
+        assert "BOTH" not in shop.ok("secret", "list")
+        shop.ok("secret", "set", "TWICE", "-e", "staging", "-e", "staging", stdin=VALUE)
+        assert [one["version"] for one in shop.json("secret", "list", "--json") if one["name"] == "TWICE"] == [1]
+
     def test_if_one_is_not_there_none_is_written(self, shop: Cli) -> None:
         """All are looked up before the first value is sealed."""
         shop("secret", "set", "HALF", "-e", "staging", "-e", "nowhere", stdin=VALUE, code=2)
@@ -185,6 +271,7 @@ class TestListing:
         (listed,) = [one for one in json.loads(answered) if one["name"] == "LISTED"]
         assert listed.keys() == {
             "id", "name", "environment", "version", "maskable", "created_at", "created_by", "updated_at", "updated_by",
+            "expires_at", "last_used_at",
         }  # fmt: skip
         assert (listed["environment"], listed["version"]) == ("default", 2)
         assert (listed["created_by"], listed["updated_by"]) == ("ada@example", "bob@example")
@@ -213,6 +300,104 @@ class TestListing:
             assert screen.ended() == 0
             assert "ENVIRONMENT" in screen.shown
             assert ("\x1b[1m" in screen.shown) is coloured
+
+    def test_a_long_one_on_a_terminal_is_aligned_too(self, shop: Cli) -> None:
+        """Beyond what is folded to the terminal's width: a line each, headings above, a colour for what stands out."""
+        lot = "".join(f"LOT_{number} " for number in range(250))
+        shop.ok("project", "create", "many")
+        db = open_database(read_settings(shop.environ))
+        pins = Pins(shop.home / "known_keys", db.url_shown)
+        entries = [vault.NewSecret("default", name, b"1234", allow_short=True) for name in lot.split()]
+        vault.store(db, "many", entries, actor=vault.Actor("ada@example", "test"), pins=pins)
+        db.close()
+
+        screen = shop.terminal("secret", "list", "-p", "many")
+
+        assert screen.ended() == 0
+        lines = screen.shown.splitlines()
+        assert len(lines) == 251
+        assert lines[0].startswith("\x1b[2mSECRET   ENVIRONMENT  VERSION")
+        assert lines[1].startswith("\x1b[1mLOT_0  \x1b[0m  default      1  ")
+        assert lines[1].endswith("ada@example  never      \x1b[33mnot masked\x1b[0m")
+
+
+def test_postgresql_is_named_as_its_tools_name_it(cli: Cli, postgres_url: str) -> None:
+    """`postgres://` is taken; the commands are the same there."""
+    there = {"SEALRUN_DATABASE_URL": postgres_url.replace("postgresql://", "postgres://", 1), "SEALRUN_PROJECT": "far"}
+    cli.ok("migrate", environ=there)
+    cli.ok("project", "create", "far", "-e", "staging", environ=there)
+    for number in (1, 2):
+        cli.ok("secret", "set", "K", "-e", "default", "-e", "staging", stdin=f"{VALUE}-{number}", environ=there)
+
+    cli.ok("secret", "rollback", "K", "-e", "staging", environ=there)
+
+    listed = cli.json("secret", "list", "--json", environ=there)
+    assert [(one["environment"], one["version"]) for one in listed] == [("default", 2), ("staging", 1)]
+
+
+class TestVersions:
+    def test_a_rollback_gives_runs_the_value_before(self, shop: Cli) -> None:
+        """The version before the current one, or the one that --to names; a sentence says which it is."""
+        for number in (1, 2, 3):
+            shop.ok("secret", "set", "BACK", stdin=f"{VALUE}-{number}")
+
+        assert shop("secret", "rollback", "BACK", code=0).stderr == "BACK of shop/default is at version 2 again\n"
+        shop.ok("secret", "rollback", "BACK", "--to", "1")
+
+        assert bytes_in_a_run(shop, "BACK") == f"{VALUE}-1".encode()
+        refused = shop("secret", "rollback", "BACK", "--to", "9", code=2)
+        assert refused.stderr.endswith("version 9 is not kept; there is 1 to 3\n")
+        assert "version 4" in shop("secret", "set", "BACK", stdin=VALUE, code=0).stderr
+
+    def test_as_many_are_kept_as_the_setting_says(self, shop: Cli) -> None:
+        """SEALRUN_VERSIONS_KEPT; more or fewer than it takes is told by name."""
+        for _ in range(3):
+            shop.ok("secret", "set", "FEW", stdin=VALUE, environ={"SEALRUN_VERSIONS_KEPT": "2"})
+
+        assert [one["version"] for one in shop.json("secret", "history", "FEW", "--json")] == [3, 2]
+        refused = shop("secret", "set", "FEW", stdin=VALUE, environ={"SEALRUN_VERSIONS_KEPT": "0"}, code=2)
+        assert "SEALRUN_VERSIONS_KEPT is not a whole number from 1 to 1000" in refused.stderr
+
+
+class TestExpiry:
+    def test_it_is_told_by_set_list_history_and_doctor(self, shop: Cli) -> None:
+        """A duration or a date; what is more than two weeks off is no news to doctor."""
+        said = shop("secret", "set", "FAR", "--expires", "2100-01-31", stdin=VALUE, code=0).stderr
+        assert said == "sealed FAR version 1 in shop/default, expires 2100-01-31T00:00:00.000Z\n"
+        shop.ok("secret", "set", "NEAR", "--expires", "5d", stdin=VALUE)
+
+        rows = {line.split("\t")[0]: line.split("\t")[-1] for line in shop.ok("secret", "list").splitlines()}
+        assert rows["NEAR"] == "expires in 5 days"
+        assert rows["API_KEY"] == ""
+        assert shop.ok("secret", "history", "NEAR").endswith("\texpires in 5 days\n")
+        (far,) = [one for one in shop.json("secret", "list", "--json") if one["name"] == "FAR"]
+        assert far["expires_at"] == "2100-01-31T00:00:00.000Z"
+        (found,) = [line for line in shop.ok("doctor").splitlines() if " expiry " in line]
+        assert found.split("  ")[-1] == "NEAR of shop/default expires in 5 days"
+
+        shop.ok("secret", "set", "NEAR", stdin=VALUE)
+
+        (near,) = [one for one in shop.json("secret", "list", "--json") if one["name"] == "NEAR"]
+        assert near["expires_at"] is None
+        assert "no secret has expired or does so within 14 days" in shop.ok("doctor")
+
+    @pytest.mark.parametrize(
+        "when",
+        [VALUE, "", "90", "90m", "2030-02-30", "1" * 30 + "d", "999999w"],
+        ids=["a value", "nothing", "no unit", "another unit", "no such day", "many digits", "too far"],
+    )
+    def test_one_that_cannot_be_read_is_not_repeated(self, shop: Cli, when: str) -> None:
+        """I10: the forms that are taken are told; a value may have been typed in its place."""
+        refused = shop("secret", "set", "NEVER", "--expires", when, stdin=VALUE, code=2)
+
+        assert "--expires takes a duration (12h, 90d, 6w), a date" in refused.stderr
+        assert not when or when not in refused.stderr.replace("90d", "")
+
+    def test_one_that_is_over_is_refused(self, shop: Cli) -> None:
+        """Before the value is read; nothing is stored."""
+        refused = shop("secret", "set", "OVER", "--expires", "2020-01-01T12:00+02:00", stdin=VALUE, code=2)
+        assert refused.stderr == 'sealrun: the expiry of "OVER" is refused: it is in the past\n'
+        assert "OVER" not in shop.ok("secret", "list")
 
 
 class TestDelete:
@@ -243,6 +428,17 @@ class TestVariables:
         assert shop("variable", "delete", "LEVEL", code=2).stderr.endswith("hint: add --yes\n")
         shop.ok("variable", "delete", "LEVEL", "--yes")
         assert 'no variable "LEVEL"' in shop("variable", "delete", "LEVEL", "--yes", code=2).stderr
+
+    def test_the_usual_mistakes_are_named(self, shop: Cli) -> None:
+        """NAME=VALUE in one word, nothing on stdin, a name that promises a secret, one that is not there."""
+        refused = shop("variable", "set", "DB_PASSWORD=canary-typed", code=2).stderr
+        assert "the value stands after the name, parted by a blank: NAME VALUE" in refused
+        assert "canary" not in refused
+
+        assert "note: the value of NOTHING is empty" in shop("variable", "set", "NOTHING", code=0).stderr
+        said = shop("variable", "set", "DB_PASSWORD", "x", code=0).stderr
+        assert "note: DB_PASSWORD is named like a secret" in said
+        assert 'no variable "NOTHINK"' in shop("variable", "delete", "NOTHINK", code=2).stderr
 
 
 class TestAdminScript:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
@@ -207,7 +208,8 @@ class TestConfigured:
             line = waiting.stderr.readline()
             assert line, said
             said += line
-        assert "no worker for this machine has been seen yet; the run waits (start one: sealrun worker)" in said
+        here = f"this machine ({socket.gethostname()})"
+        assert f"no worker for {here} has been seen yet; the run waits (start one: sealrun worker)" in said
         assert own_workers(configured) == []
 
         with working(configured):
@@ -229,7 +231,7 @@ class TestConfigured:
             assert line, said
             said += line
 
-        assert "no worker for this machine has been seen since 2" in said and " ago; the run waits" in said
+        assert f"({socket.gethostname()}) has been seen since 2" in said and " ago; the run waits" in said
         os.killpg(waiting.pid, signal.SIGKILL)
         waiting.communicate()
 

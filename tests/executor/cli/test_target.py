@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from executor.cli.env_file import read_env_file
-from executor.cli.errors import EnvFileBroken, Misuse
-from executor.cli.target import Target, parse
+from executor.cli.errors import EnvFileBroken
+from executor.errors import TargetUnclear
+from executor.history import title
+from executor.target import Target, parse
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,7 @@ from executor.cli.target import Target, parse
         (["script"], Target("file", "script")),
         (["-m", "pkg.mod", "-m"], Target("module", name="pkg.mod", argv=("-m",))),
         (["a.py:f"], Target("function", "a.py", "f")),
+        (["a.py:f", "3", "--x", "TEA"], Target("function", "a.py", "f", argv=("3", "--x", "TEA"))),
         (["dir/a.py:main"], Target("function", "dir/a.py", "main")),
         (["--", "a.py:f", "--"], Target("command", argv=("a.py:f", "--"))),
     ],
@@ -25,6 +28,22 @@ def test_the_four_kinds_are_told_apart(words: list[str], target: Target) -> None
     assert parse(words) == target
 
 
+def test_a_functions_arguments_keep_their_order() -> None:
+    """Text by position as typed, then values; each by name beside them."""
+    document = parse(["a.py:f", "3", "TEA"]).document("a.py", {"n": "1"}, {"m": [1]}, [None, {"a": 2}])
+    assert document == {
+        "kind": "function",
+        "path": "a.py",
+        "function": "f",
+        "args": [{"text": "3"}, {"text": "TEA"}, {"json": None}, {"json": {"a": 2}}],
+        "text": {"n": "1"},
+        "json": {"m": [1]},
+    }
+    assert title(document) == 'a.py:f 3 TEA null {"a": 2}'
+    document["args"] = [{"json": "x" * 100}]
+    assert title(document) == 'a.py:f "' + "x" * 38 + "…"
+
+
 def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If it is there."""
     monkeypatch.chdir(tmp_path)
@@ -32,10 +51,10 @@ def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path: Path, monkeypatch: 
     assert parse(["a:b"]) == Target("file", "a:b")
 
 
-@pytest.mark.parametrize("words", [[], ["--"], ["-m"], ["a.sh"], ["a.py:f", "x"], ["a.py:1f"]])
+@pytest.mark.parametrize("words", [[], ["--"], ["-m"], ["a.sh"], ["a.py:f", "--arg", "x=1"], ["a.py:1f"]])
 def test_anything_else_is_refused(words: list[str]) -> None:
     """With a sentence."""
-    with pytest.raises(Misuse):
+    with pytest.raises(TargetUnclear):
         parse(words)
 
 
@@ -51,7 +70,8 @@ def test_anything_else_is_refused(words: list[str]) -> None:
         ("A= # nothing", {"A": ""}),
         ("A=it's", {"A": "it's"}),
         ("A='a # b $X \\n'  # said", {"A": "a # b $X \\n"}),
-        (r'A="a\tb\"c\\d\$e\qf"', {"A": 'a\tb"c\\d$e\\qf'}),
+        (r'A="a\tb\"c\\d\$e\qf"', {"A": 'a\tb"c\\d\\$e\\qf'}),
+        ("A='two\nlines'\nB=${A}", {"A": "two\nlines", "B": "${A}"}),
         ("db.url=x=y", {"db.url": "x=y"}),
         ("# A=1", {}),
         ("", {}),

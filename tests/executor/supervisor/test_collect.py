@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor.supervisor import outputs as module
+from executor.supervisor.allowance import LogLimits
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import FILES_LIMIT, collect
 from executor.supervisor.report import Reporter
@@ -29,7 +30,9 @@ def collected() -> Iterator[Callable[..., Collected]]:
 
     def run(folder: Path, limit: int = 1 << 20, uid: int | None = None) -> Collected:
         reporter = Reporter(ours)
-        reporter.register(Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}), 0, 0)
+        reporter.register(
+            Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}), LogLimits(0, 0, 0), 0
+        )
         collect(str(folder), limit, uid, reporter)
         files: dict[str, bytes] = {}
         withheld: dict[str, str] = {}

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,11 @@ def deep():
     for _ in range(100_000): value = [value]
     return value
 def pairs(): return {1: "a", None: "b"}
+def positions(n: int, /, x: float, *days: date, key: bool = False): return [n, x, [str(day) for day in days], key]
+def named(*, key: int): return key
+def plain(a, b="c"): return [a, b]
+def anything(**numbers: int): return numbers
+built_in = max
 def fail(): raise KeyError("gone")
 def exits(code): sys.exit(code)
 not_callable = 3
@@ -43,8 +50,16 @@ not_callable = 3
 FUNCTIONS_NOW = FUNCTIONS.replace("from __future__ import annotations\n", "")
 
 
-def function(name: str, text: dict[str, str] | None = None, json: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"kind": "function", "path": "jobs.py", "function": name, "text": text or {}, "json": json or {}}
+def function(
+    name: str, text: dict[str, str] | None = None, json: dict[str, Any] | None = None, args: Sequence[Any] = ()
+) -> dict[str, Any]:
+    named = {"text": text or {}, "json": json or {}}
+    return {"kind": "function", "path": "jobs.py", "function": name, **named, **({"args": list(args)} if args else {})}
+
+
+def word(text: str) -> dict[str, str]:
+    """An argument by position, as the command line gives it."""
+    return {"text": text}
 
 
 def file(path: str = "job.py", *argv: str) -> dict[str, Any]:
@@ -100,6 +115,20 @@ def test_arguments_are_converted_by_annotation(execute: Execute, tmp_path: Path,
     assert ended.result == {"result": ["date", "date"]}
 
 
+@pytest.mark.parametrize("source", [FUNCTIONS, FUNCTIONS_NOW], ids=["postponed", "evaluated"])
+def test_arguments_by_position(execute: Execute, tmp_path: Path, source: str) -> None:
+    """Text is converted for the parameter it lands on, that of `*args` included; JSON stays as it is."""
+    (tmp_path / "jobs.py").write_text(source)
+    args = [word("4"), word("1e3"), word("2026-01-31"), word("2026-02-01")]
+    ended = execute(function("positions", {"key": "yes"}, args=args))
+    assert ended.result == {"result": [4, 1000.0, ["2026-01-31", "2026-02-01"], True]}
+    ended = execute(function("plain", json={"b": {"c": 1}}, args=[{"json": ["4"]}]))
+    assert ended.result == {"result": [["4"], {"c": 1}]}
+    assert execute(function("anything", {"a": "1"}, {"b": "2"})).result == {"result": {"a": 1, "b": "2"}}
+    ended = execute(function("built_in", args=[{"json": 4}, {"json": 5}]))
+    assert ended.result == {"result": 5}
+
+
 def test_a_function_finds_its_file_and_the_source_root(execute: Execute, tmp_path: Path, any_python: str) -> None:
     """Its folder is on the path, its module has the file's name, and what it returns is the result."""
     (tmp_path / "jobs.py").write_text(FUNCTIONS)
@@ -117,6 +146,12 @@ def test_a_function_finds_its_file_and_the_source_root(execute: Execute, tmp_pat
         (function("typed", {"n": "4", "yes": "maybe"}), "argument yes is no bool: 'maybe'"),
         (function("typed", {"n": "4", "day": "31.1.2026"}), "argument day is no date: '31.1.2026'"),
         (function("typed"), "missing a required argument: 'n'"),
+        (function("positions", args=[word("x")]), "argument n is no int: 'x'"),
+        (function("positions", args=[word("1"), word("2"), word("soon")]), "argument days is no date: 'soon'"),
+        (function("positions", {"n": "1", "x": "2"}), "'n' parameter is positional only"),
+        (function("plain", {"a": "1"}, args=[word("1")]), "multiple values for argument 'a'"),
+        (function("plain", args=[word("1")] * 3), "takes at most 2 arguments by position, 3 were given"),
+        (function("named", args=[word("1")]), "takes no arguments by position, 1 were given"),
         (function("here", {"unknown": "x"}), "has no argument unknown"),
         (function("nowhere"), "jobs.py has no function nowhere"),
         (function("not_callable"), "jobs.py has no function not_callable"),
@@ -146,10 +181,10 @@ def test_a_function_needs_a_python_file(execute: Execute, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nan", "dict is not JSON"),
-        ("odd", "set is not JSON"),
-        ("circular", "list is not JSON"),
-        ("deep", "list is not"),
+        ("nan", "the returned dict was not stored, as JSON has no room for it: $.a is the float nan. "),
+        ("odd", "$ is a set. Return numbers, texts, lists and dicts, or leave a file in SEALRUN_OUTPUT_DIR"),
+        ("circular", "$[0] is the list that holds it"),
+        ("deep", "nested too deeply"),
     ],
 )
 def test_what_is_not_json_is_said_and_not_stored(
@@ -159,7 +194,51 @@ def test_what_is_not_json_is_said_and_not_stored(
     (tmp_path / "jobs.py").write_text(FUNCTIONS)
     ended = execute(function(name), any_python)
     assert ended.code == 0
-    assert ended.result["result"] is None and said in ended.result["note"]
+    assert set(ended.result) == {"note"} and said in ended.result["note"]
+
+
+RESULTS = """
+import collections, datetime, decimal, enum, pathlib, uuid
+Point = collections.namedtuple("Point", "x y")
+class Odd:
+    def __repr__(self): raise RuntimeError
+class Sly(dict):
+    def items(self): raise RuntimeError
+class Colour(str, enum.Enum):
+    RED = "red"
+def known():
+    moment = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+    return {
+        "moment": moment, "day": moment.date(), "time": moment.time(), "price": decimal.Decimal("1.10"),
+        "id": uuid.UUID(int=1), "path": pathlib.Path("a/b"), "point": Point(1, (2, 3)), "colour": Colour.RED,
+    }
+def rows():
+    return {"rows": [{"ok": 1}, {"when": b"x", "a b": Odd()}], "more": {(1, 2): 3, 1: [{2}]}}
+def sly(): return [Sly(a=Odd())]
+def large(): return 10 ** 5000
+"""
+
+
+def test_what_has_one_plain_text_becomes_it(execute: Execute, tmp_path: Path) -> None:
+    """Moments as ISO 8601; exact decimals, UUIDs and paths as text; tuples as lists."""
+    (tmp_path / "jobs.py").write_text(RESULTS)
+    assert execute(function("known")).result["result"] == {
+        "moment": "2026-01-02T03:04:05+00:00", "day": "2026-01-02", "time": "03:04:05", "price": "1.10",
+        "id": "00000000-0000-0000-0000-000000000001", "path": "a/b", "point": [1, [2, 3]], "colour": "red",
+    }  # fmt: skip
+
+
+def test_a_note_names_places_and_types(execute: Execute, tmp_path: Path) -> None:
+    """The first three, as one would write them; what cannot even be looked at is no problem of the run."""
+    (tmp_path / "jobs.py").write_text(RESULTS)
+    note = execute(function("rows")).result["note"]
+    said = (
+        '$.rows[1].when is a bytes; $.rows[1]["a b"] is an Odd; $.more is a dict with a key that is a tuple, and more.'
+    )
+    assert said in note
+    ended = execute(function("sly"))
+    assert (ended.code, ended.stderr) == (0, "") and "RuntimeError was raised" in ended.result["note"]
+    assert "$ is an int of thousands of digits" in execute(function("large")).result["note"]
 
 
 def test_a_result_is_reported_after_what_was_printed(execute: Execute, tmp_path: Path, any_python: str) -> None:
@@ -222,7 +301,7 @@ def test_a_traceback_shows_the_users_frames_alone(execute: Execute, tmp_path: Pa
         {"kind": "function", "path": "job.py", "function": "outer", "text": {}, "json": {}},
     ):
         text = uncaught(execute(target, any_python), "ValueError")
-        assert set(frames(text)) == {str(job)}, text
+        assert set(frames(text)) == {job.name}, text
         assert "direct cause" in text and "KeyError: 'gone'" in text and text.endswith("ValueError: wrapped\n")
 
 
@@ -231,19 +310,140 @@ def test_errors_while_importing_show_the_users_frames_alone(execute: Execute, tm
     (tmp_path / "broken.py").write_text("def f(:\n")
     for target in (file("broken.py"), {"kind": "module", "module": "broken", "argv": []}):
         text = uncaught(execute(target, any_python), "SyntaxError")
-        assert set(frames(text)) == {str(tmp_path / "broken.py")}, text
+        assert set(frames(text)) == {"broken.py"} and "    def f(:\n" in text and "^\n" in text, text
     (tmp_path / "jobs.py").write_text("import broken\ndef f(): pass\n")
     text = uncaught(execute(function("f"), any_python), "SyntaxError")
-    assert set(frames(text)) == {str(tmp_path / "jobs.py"), str(tmp_path / "broken.py")}, text
+    assert set(frames(text)) == {"jobs.py", "broken.py"}, text
+
+
+CHAIN = """
+import asyncio, importlib
+
+class Ours(Exception):
+    pass
+
+class Mute(Exception):
+    def __str__(self): raise RuntimeError("no words")
+
+def chain():
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise Mute("second")
+    except Mute as error:
+        raise Ours("third") from error
+
+def hidden():
+    try:
+        raise KeyError("first")
+    except KeyError:
+        raise Ours("alone") from None
+
+def group():
+    raise ExceptionGroup("several", [ValueError("one"), ExceptionGroup("inner", [TypeError("two")])])
+
+async def waits():
+    await asyncio.sleep(0)
+    raise Ours("late")
+
+def imports():
+    importlib.import_module("fails")
+
+def long():
+    raise Ours("x" * 100_000) from ValueError("y" * 100_000)
+
+def many():
+    error = None
+    for number in range(30):
+        new = ValueError(number)
+        new.__cause__ = error
+        error = new
+    raise error
+"""
+
+
+def raised(execute: Execute, tmp_path: Path, name: str, python: str) -> dict[str, Any]:
+    (tmp_path / "jobs.py").write_text(CHAIN)
+    (tmp_path / "fails.py").write_text("1 / 0\n")
+    ended = execute(function(name), python)
+    assert ended.code == 1
+    problem: dict[str, Any] = ended.result["problem"]
+    return problem
+
+
+def test_causes_are_kept_as_data(execute: Execute, tmp_path: Path, any_python: str) -> None:
+    """Each with its class, message and traceback, and how it belongs to the one before; nearest first."""
+    problem = raised(execute, tmp_path, "chain", any_python)
+    assert (problem["type"], problem["message"]) == ("jobs.Ours", "third")
+    found = [(one["type"], one["message"], one["relation"]) for one in problem["causes"]]
+    assert found == [
+        ("jobs.Mute", "<exception str() failed>", "cause"),
+        ("KeyError", "'first'", "context"),
+    ]
+    for one in problem["causes"]:
+        assert frames(one["traceback"]) == ["jobs.py"] and one["traceback"].count("Traceback") == 1
+    assert problem["traceback"].count("Traceback") == 3
+    assert raised(execute, tmp_path, "hidden", any_python)["causes"] == []
+
+
+def test_members_of_a_group_are_kept(execute: Execute, tmp_path: Path) -> None:
+    """Those of groups in it, too; the traceback shows them as Python does."""
+    problem = raised(execute, tmp_path, "group", sys.executable)
+    assert [(one["type"], one["message"], one["relation"]) for one in problem["causes"]] == [
+        ("ValueError", "one", "member"),
+        ("ExceptionGroup", "inner (1 sub-exception)", "member"),
+        ("TypeError", "two", "member"),
+    ]
+    assert "| ValueError: one" in problem["traceback"]
+
+
+def test_no_frame_of_a_loop_or_of_imports_is_shown(execute: Execute, tmp_path: Path, any_python: str) -> None:
+    """What stands between us and an `async def`, or between two files of the user, is not theirs."""
+    assert frames(raised(execute, tmp_path, "waits", any_python)["traceback"]) == ["jobs.py"]
+    assert frames(raised(execute, tmp_path, "imports", any_python)["traceback"]) == ["jobs.py", "fails.py"]
+
+
+def test_a_long_problem_is_sent_in_part(execute: Execute, tmp_path: Path) -> None:
+    """The beginnings of its texts, with how much is missing, and its nearest causes; stderr has all of it."""
+    problem = raised(execute, tmp_path, "long", sys.executable)
+    assert problem["message"] == {"text": "x" * (16 << 10), "left_out": 100_000 - (16 << 10)}
+    assert problem["causes"][0]["message"]["left_out"] == 100_000 - (16 << 10)
+    assert problem["traceback"]["left_out"] > 0
+    problem = raised(execute, tmp_path, "many", sys.executable)
+    assert [one["message"] for one in problem["causes"]] == [str(number) for number in range(28, 18, -1)]
+
+
+def test_a_lack_of_memory_is_told_with_what_is_left(execute: Execute, tmp_path: Path, any_python: str) -> None:
+    """Whatever has filled it, and though all of it is still held."""
+    (tmp_path / "job.py").write_text(
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))\n"
+        "held = []\n"
+        "for size in (1 << 20, 1 << 12, 1 << 6):\n"
+        "    try:\n"
+        "        while True: held.append(bytearray(size))\n"
+        "    except MemoryError:\n"
+        "        if size == 1 << 6: raise\n"
+    )
+    text = uncaught(execute(file(), any_python), "MemoryError")
+    assert set(frames(text)) == {"job.py"} and text.endswith("MemoryError\n")
 
 
 def test_a_missing_module_names_the_interpreter(execute: Execute, tmp_path: Path, any_python: str) -> None:
-    """One more line says which interpreter it was and how to choose another."""
+    """One more line says which interpreter it was and how it gets the package; of a target's own module it is all."""
     (tmp_path / "job.py").write_text("import surely_not_there\n")
     text = uncaught(execute(file(), any_python), "ModuleNotFoundError")
-    assert any_python in text.splitlines()[-1] and "--python PATH" in text.splitlines()[-1]
-    ended = execute({"kind": "module", "module": "surely_not_there", "argv": []}, any_python)
-    assert "--python PATH" in ended.stderr.splitlines()[-1]
+    assert any_python in text.splitlines()[-1] and "--with NAME" in text.splitlines()[-1]
+    (tmp_path / "package").mkdir()
+    for name in ("surely_not_there", "surely_not_there.module", "package.module"):
+        ended = execute({"kind": "module", "module": name, "argv": []}, any_python)
+        assert ended.stderr == (
+            f"sealrun: there is no module {name} in the source root or in this run's Python, {any_python}\n"
+        )
+    (tmp_path / "package/broken.py").write_text("import surely_not_there\n")
+    ended = execute({"kind": "module", "module": "package.broken", "argv": []}, any_python)
+    assert "Traceback" in ended.stderr and "--with NAME" in ended.stderr.splitlines()[-1]
 
 
 def test_a_problem_is_reported_though_the_streams_are_gone(execute: Execute, tmp_path: Path, any_python: str) -> None:

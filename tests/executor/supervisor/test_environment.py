@@ -36,6 +36,7 @@ def test_nothing_but_the_list_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
         "SEALRUN_PROJECT": "shop",
         "SEALRUN_ENV": "default",
         "SEALRUN_OUTPUT_DIR": "/w/output",
+        "SEALRUN_METRICS": "/w/tmp/sealrun-metrics.jsonl",
     }
 
 

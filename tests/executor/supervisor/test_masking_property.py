@@ -40,9 +40,10 @@ def covered(text: bytes, needles: list[bytes]) -> list[bool]:
     """For each byte, whether it belongs to an occurrence of a needle."""
     marks = [False] * len(text)
     for needle in needles:
-        for start in range(len(text) - len(needle) + 1):
-            if text[start : start + len(needle)] == needle:
-                marks[start : start + len(needle)] = [True] * len(needle)
+        start = text.find(needle)
+        while start >= 0:
+            marks[start : start + len(needle)] = [True] * len(needle)
+            start = text.find(needle, start + 1)
     return marks
 
 
@@ -59,7 +60,7 @@ def rendered(text: bytes, marks: list[bool]) -> bytes:
 
 def undecided(text: bytes, needles: list[bytes]) -> int:
     """Length of the longest end of `text` that is the start of a needle and not the whole of it."""
-    for length in range(len(text), 0, -1):
+    for length in range(min(len(text), max(map(len, needles))), 0, -1):
         if any(len(needle) > length and needle.startswith(text[-length:]) for needle in needles):
             return length
     return 0

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child
 from executor.supervisor.masking import Masker
 from executor.supervisor.report import Reporter
 from executor.supervisor.wire import Frame, Kind, Receiver
 
 SECRET = b"hunter2-prod-key"
+LIMITS = LogLimits(total=1 << 20, rate=64 << 20, line=1 << 20)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def reporter(ends: tuple[socket.socket, socket.socket]) -> Reporter:
     """A reporter that masks one secret, with limits of a megabyte."""
     reporter = Reporter(ends[0])
-    reporter.register(Masker.build({"API_KEY": SECRET}), 1 << 20, 1 << 20)
+    reporter.register(Masker.build({"API_KEY": SECRET}), LIMITS, 1 << 20)
     return reporter
 
 
@@ -119,17 +121,42 @@ def test_draining_is_bounded(reporter: Reporter, frames: Callable[[], list[Frame
 def test_output_is_cut_at_the_limit_and_said(
     ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
 ) -> None:
-    """Exactly the limit, over both streams, then one line; the child is never stopped by it."""
+    """Exactly the limit, over both streams, then a line of ours on each; the child is never stopped by it."""
     reporter = Reporter(ends[0])
-    reporter.register(Masker.build({}), 10, 100)
+    reporter.register(Masker.build({}), LogLimits(total=10, rate=1 << 20, line=100), 100)
     carried(reporter, Kind.STDOUT, b"12345")
     carried(reporter, Kind.STDERR, b"67890")
     assert b"".join(frame.payload for frame in frames()) == b"1234567890"
     carried(reporter, Kind.STDOUT, b"X")
     carried(reporter, Kind.STDERR, b"Y" * 100)
+    carried(reporter, Kind.STDOUT, b"X" * 100)
     said = frames()
-    assert [frame.kind for frame in said] == [Kind.STDERR]
-    assert b"limit" in said[0].payload and b"X" not in said[0].payload
+    assert [frame.kind for frame in said] == [Kind.STDOUT, Kind.STDERR]
+    assert all(b"the limit of 10 bytes of output is reached" in frame.payload for frame in said)
+    drained(reporter, b"X")
+    assert [(frame.kind, b"".join(frame.payload.split(b"X"))) for frame in frames()] == [
+        (Kind.STDOUT, b"sealrun: 102 bytes were left out at the end of this stream\n"),
+        (Kind.STDERR, b"sealrun: 100 bytes were left out at the end of this stream\n"),
+    ]
+    assert reporter.written == {
+        "stdout_bytes": 107, "stdout_kept_bytes": 5, "stdout_left_out_bytes": 102,
+        "stderr_bytes": 105, "stderr_kept_bytes": 5, "stderr_left_out_bytes": 100,
+    }  # fmt: skip
+
+
+def test_a_secret_is_masked_where_output_is_cut(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
+) -> None:
+    """I5: whatever limit falls into a secret, no part of it stands before or behind the mark."""
+    for at in range(1, len(SECRET)):
+        for limits in (LogLimits(at + 20, 1 << 20, 1 << 20), LogLimits(1 << 20, 1 << 20, at + 20)):
+            reporter = Reporter(ends[0])
+            reporter.register(Masker.build({"API_KEY": SECRET}), limits, 100)
+            carried(reporter, Kind.STDOUT, b"x" * 20 + SECRET + b"y" * 30 + b"\n" + SECRET + b"\n")
+            drained(reporter, b"")
+            said = b"".join(frame.payload for frame in frames())
+            assert not any(SECRET[start : start + 4] in said for start in range(len(SECRET) - 3)), said
+            assert b"sealrun: " in said
 
 
 def test_a_result_is_written_anew_and_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
@@ -151,7 +178,7 @@ def test_a_secret_that_is_no_text_is_masked_beside_lone_surrogates(
 ) -> None:
     """I5: Python shows such a value as surrogates; more of them, which stand for no byte, do not hide it."""
     reporter = Reporter(ends[0])
-    reporter.register(Masker.build({"RAW": RAW}), 1 << 20, 1 << 20)
+    reporter.register(Masker.build({"RAW": RAW}), LIMITS, 1 << 20)
     shown = RAW.decode("utf-8", "surrogateescape")
     document = {"result": {f"{other} {shown}": [f"{shown} {other}"]}}
     frame = left(reporter, frames, json.dumps(document).encode())
@@ -159,7 +186,7 @@ def test_a_secret_that_is_no_text_is_masked_beside_lone_surrogates(
     assert frame.json() == {"result": {f"{placed} ***": [f"*** {placed}"]}, "note": None}
     problem = {"problem": {"type": "OSError", "message": f"{other} {shown}", "traceback": f"x {shown}{other}"}}
     reporter = Reporter(ends[0])
-    reporter.register(Masker.build({"RAW": RAW}), 1 << 20, 1 << 20)
+    reporter.register(Masker.build({"RAW": RAW}), LIMITS, 1 << 20)
     frame = left(reporter, frames, json.dumps(problem).encode())
     assert frame.json() == {
         "problem": {"type": "OSError", "message": f"{placed} ***", "traceback": f"x ***{placed}"},
@@ -182,7 +209,7 @@ def test_a_secret_that_is_a_word_of_ours_changes_no_outcome(
     said = {}
     for value in (b"none of our words", word.encode()):
         reporter = Reporter(ends[0])
-        reporter.register(Masker.build({"A": value}), 1 << 20, 1 << 20)
+        reporter.register(Masker.build({"A": value}), LIMITS, 1 << 20)
         reporter.post(Kind.STARTED, {"aliases": {"A": "B"}})
         carried(reporter, Kind.RESULT, json.dumps({"problem": problem}).encode())
         reporter.result()
@@ -203,18 +230,42 @@ def test_a_problem_is_masked(reporter: Reporter, frames: Callable[[], list[Frame
     assert frame.json() == {"problem": {"type": "KeyError", "message": "***", "traceback": "x ***\n"}}
 
 
+def test_every_text_of_a_problem_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """I5: those of its causes, too; and a text of which the run sends the beginning, though it ends in a secret's."""
+    text = SECRET.decode()
+    cause = {"type": text, "message": f"a {text}", "traceback": f"{text}\n", "relation": "member"}
+    began = {"text": f"long {text[:10]}", "left_out": 1000}
+    problem = {"type": text, "message": began, "traceback": began, "causes": [cause]}
+    frame = left(reporter, frames, json.dumps({"problem": problem}).encode())
+    said = "long ***… (1,000 characters were left out)"
+    assert frame.json()["problem"] == {
+        "type": "***",
+        "message": said,
+        "traceback": said,
+        "causes": [{"type": "***", "message": "a ***", "traceback": "***\n", "relation": "member"}],
+    }
+
+
+@pytest.mark.parametrize("before", [4080, 4088, 4095])
+def test_a_note_is_masked_before_it_is_cut(reporter: Reporter, frames: Callable[[], list[Frame]], before: int) -> None:
+    """I5: it names places in what the function returned, and keys are the run's words."""
+    frame = left(reporter, frames, json.dumps({"note": "x" * before + SECRET.decode() + "y" * 100}).encode())
+    assert b"hunt" not in frame.payload and b"characters were left out" in frame.payload
+
+
 def test_the_result_limit_is_exact(
     ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
 ) -> None:
     """A result of the limit is stored, one byte more is not, and neither is read further than that."""
     for size, fits in ((100, True), (101, False), (1 << 20, False)):
         reporter = Reporter(ends[0])
-        reporter.register(Masker.build({}), 100, 100)
+        reporter.register(Masker.build({}), LIMITS, 100)
         data = b'{"result":"' + b"x" * (size - 13) + b'"}'
         assert len(data) == size
         frame = left(reporter, frames, data)
         assert (frame.json()["result"] is not None) == fits
-        assert fits or "larger than 100 bytes" in frame.json()["note"]
+        assert fits or f"has {size:,} bytes as JSON" in frame.json()["note"]
+        assert fits or "SEALRUN_RESULT_LIMIT_KIB allows 100 bytes" in frame.json()["note"]
 
 
 HOSTILE = {
@@ -241,6 +292,15 @@ HOSTILE = {
     "a lone surrogate": b'{"result":"\\ud800","note":"\\udc80"}',
     "both": b'{"problem":{"type":"E"},"result":1}',
     "unknown keys": b'{"outcome":1,"state":"succeeded"}',
+    "causes that are text": b'{"problem":{"type":"E","causes":"x"}}',
+    "causes of odd fields": b'{"problem":{"type":"E","causes":[{"type":1,"relation":"cause"}]}}',
+    "causes of odd relations": b'{"problem":{"type":"E","causes":[{"type":"E","relation":{"a":1}}]}}',
+    "causes with more fields": b'{"problem":{"type":"E","causes":[{"type":"E","relation":"cause","causes":[1]}]}}',
+    "many causes": b'{"problem":{"type":"E","causes":[' + b",".join([b'{"type":"E","relation":"cause"}'] * 50) + b"]}}",
+    "a text cut oddly": b'{"problem":{"type":"E","message":{"text":1,"left_out":"x"}}}',
+    "a text cut by true": b'{"problem":{"type":"E","message":{"text":"x","left_out":true}}}',
+    "a long text": b'{"problem":{"type":"E","message":"' + b"x" * 200_000 + b'"}}',
+    "a long note": b'{"result":null,"note":"' + b"x" * 200_000 + b'"}',
 }
 
 
@@ -258,8 +318,11 @@ def test_whatever_the_child_reports_becomes_a_frame_of_our_shape(
     json.dumps(document).encode()
     if frame.kind is Kind.PROBLEM:
         problem = document.pop("problem")
-        assert document == {} and set(problem) <= {"type", "message", "traceback"}
-        assert all(isinstance(text, str) and "\0" not in text for text in problem.values())
+        causes = problem.pop("causes", [])
+        assert document == {} and set(problem) <= {"type", "message", "traceback"} and len(causes) <= 10
+        assert all(set(cause) <= {"type", "message", "traceback", "relation"} for cause in causes)
+        for one in (problem, *causes):
+            assert all(isinstance(text, str) and "\0" not in text and len(text) < 1 << 18 for text in one.values())
     else:
         assert frame.kind is Kind.RESULT and set(document) <= {"result", "note"}
         note = document.get("note")
@@ -286,7 +349,7 @@ def test_a_worker_that_takes_nothing_blocks_nothing(
 ) -> None:
     """Frames wait in memory up to a few megabytes; then reading stops, and goes on when the worker does."""
     reporter = Reporter(ends[0])
-    reporter.register(Masker.build({}), 64 << 20, 100)
+    reporter.register(Masker.build({}), LogLimits(64 << 20, 64 << 20, 64 << 20), 100)
     sent = 0
     while not reporter.congested:
         carried(reporter, Kind.STDOUT, b"x" * (1 << 18))

@@ -246,6 +246,31 @@ def test_a_run_reads_its_source_and_writes_its_workspace_alone(place: Path) -> N
 
 
 @landlocked
+def test_a_cached_folder_is_open_and_the_cache_is_not(place: Path) -> None:
+    """I3: a run reads the folder that the worker chose for it, as its source or beside it, and none next to that."""
+    one, other = place / "home/keys", place / "home/other"
+    other.mkdir()
+    (other / "file").touch()
+
+    def look() -> list[str]:
+        return [
+            can(read, one / "file"),
+            can(os.listdir, one),
+            can(write, one / "file"),
+            can(os.listdir, place / "home"),
+            can(read, place / "home/file"),
+            can(read, other / "file"),
+        ]
+
+    for source in (one, place / "source", place):
+        view = decided(place, source=source, cached=[one])
+        assert View.from_json(json.loads(json.dumps(view.to_json()))) == view
+        assert inside(view, look) == ["yes", "yes", *["EACCES"] * 4]
+    with pytest.raises(SourceForbidden):
+        decided(place, source=other, cached=[one])
+
+
+@landlocked
 def test_a_forbidden_path_inside_the_source_stays_closed(place: Path) -> None:
     """I3: SEALRUN_HOME within the project's folder; links do not open it either."""
     (place / "source/link").symlink_to(place / "source/sub")

@@ -1,0 +1,139 @@
+"""`sealrun secret explain`: what a run of TARGET would see, by name, without a key. Nothing is opened for it.
+
+What it needs is imported when it is called, so that the other commands of `secret` do not pay for it.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from executor.cli import options
+from executor.cli.target import TAIL
+
+if TYPE_CHECKING:
+    from executor.preview import Preview, Seen
+
+
+def explain(
+    context: typer.Context,
+    project: options.Project = None,
+    environment: options.Environment = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option("--secret", metavar="NAME", help="As for run: this secret only; repeatable."),
+    ] = None,
+    no_secrets: Annotated[bool, typer.Option("--no-secrets", help="As for run: no secrets.")] = False,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="K=V", help="As for run: a plain variable; repeatable.")
+    ] = None,
+    env_file: Annotated[
+        str | None, typer.Option("--env-file", metavar="FILE", help="As for run: plain variables from a file.")
+    ] = None,
+    python: Annotated[str | None, typer.Option("--python", metavar="PATH", help="As for run: the interpreter.")] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option("--arg", metavar="NAME=TEXT", help="As for run: an argument; repeatable.")
+    ] = None,
+    json_arg: Annotated[
+        list[str] | None, typer.Option("--json-arg", metavar="NAME=JSON", help="As for run: one as JSON; repeatable.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Show the names a run of TARGET would see, where each comes from, and what would refuse the run.
+
+    No key is used and no value is opened: of a secret's size only a bound is known.
+    """
+    from executor import target
+    from executor.cli import desk, screen
+    from executor.cli.env_file import read_env_file
+    from executor.cli.errors import EnvFileBroken, WouldBeRefused
+    from executor.cli.specification import arguments_of, pairs_of, secrets_named
+    from executor.errors import FileUnreadable
+    from executor.preview import preview
+    from executor.specification import Refusal, Request, examine
+
+    wanted = target.parse(context.meta[TAIL])
+    names = secrets_named(secret, no_secrets)
+    text, values = arguments_of(wanted, arg or [], json_arg or [])
+    layers = [("--env", pairs_of("--env", env or []))]
+    refusals: list[Refusal] = []
+    if env_file is not None:
+        try:
+            layers.insert(0, ("--env-file", read_env_file(env_file)))
+        except (EnvFileBroken, FileUnreadable) as refusal:
+            refusals.append(refusal)
+    variables = {name: value for _, pairs in layers for name, value in pairs.items()}
+    at = desk.sit_down()
+    request = Request(
+        wanted, project, environment, text=text, values=values, variables=variables, secrets=names, python=python
+    )
+    examined = examine(at.db, at.settings, request)
+    place = examined.place
+    seen = preview(at.db, place.project, place.name, python=examined.python, layers=layers, secrets=names)
+    told = {str(refusal).strip(): refusal.hint for refusal in (*refusals, *examined.refusals, *seen.refusals)}
+    if json:
+        where = {
+            "project": place.project,
+            "environment": place.name,
+            "source_root": None if examined.root is None else str(examined.root),
+            "python": examined.python,
+        }
+        screen.show_json(where | _document(seen, told))
+    else:
+        _show(seen)
+    if told:
+        hinted = [sentence + (f" ({hint})" if hint else "") for sentence, hint in told.items()]
+        raise WouldBeRefused(listing="".join(f"\n  {screen.printable(line)}" for line in hinted))
+
+
+def _show(seen: "Preview") -> None:
+    from executor.cli import screen
+    from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT
+
+    rows = [(entry.name, entry.kind, _origin(entry), _remarks(entry)) for entry in seen.names]
+    screen.table(("name", "kind", "from", ""), rows, ("bold", "", "", "yellow"))
+    if seen.left_out:
+        screen.say(f"left out: {', '.join(seen.left_out)}")
+    size = f"size: at most {seen.bytes_at_most:,} bytes of {TOTAL_LIMIT:,}"
+    if given := [entry for entry in seen.names if entry.kind != "sealrun"]:
+        largest = max(given, key=lambda entry: entry.bytes_at_most)
+        size += f"; the largest, {largest.name}, at most {largest.bytes_at_most:,} of {STRING_LIMIT:,}"
+    screen.say(size)
+    for note in seen.notes:
+        screen.say(f"note: {note}", "yellow")
+
+
+def _origin(entry: "Seen") -> str:
+    if entry.kind == "secret":
+        return f"{entry.origin}, version {entry.version}"
+    return entry.origin + (f", over {' and '.join(entry.over)}" if entry.over else "")
+
+
+def _remarks(entry: "Seen") -> str:
+    from executor.cli import screen
+
+    remarks = []
+    if entry.expires_at is not None:
+        remarks.append(f"{'expired' if entry.expired else 'expires'} {screen.moment(entry.expires_at)}")
+    if entry.maskable is False:
+        remarks.append("not masked")
+    if entry.alias is not None:
+        remarks.append(f"also as {entry.alias}")
+    if entry.no_alias is not None:
+        remarks.append(f"no alias: {entry.no_alias}")
+    return "; ".join(remarks)
+
+
+def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
+    from executor.cli import screen
+    from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT
+
+    return {
+        "runnable": not told,
+        "names": [screen.plain_data(entry) for entry in seen.names],
+        "left_out": seen.left_out,
+        "bytes_at_most": seen.bytes_at_most,
+        "bytes_limit": TOTAL_LIMIT,
+        "entry_bytes_limit": STRING_LIMIT,
+        "notes": seen.notes,
+        "refusals": [{"sentence": sentence, "hint": hint} for sentence, hint in told.items()],
+    }

@@ -1,0 +1,196 @@
+"""What `.gitignore` and `.sealrunignore` leave out, read as git reads such files: as bytes, the last match counting.
+
+A folder is asked about before what lies in it, and nothing beneath an ignored folder is asked about at all: that is
+why nothing there can be taken in again. https://git-scm.com/docs/gitignore
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.errors import FileUnreadable
+
+FILES = (".gitignore", ".sealrunignore")
+"""In the order in which they are read: a line of the second stands over the first's of the same folder."""
+
+_CLASSES: dict[bytes, Callable[[int], bool]] = {
+    b"alnum": lambda byte: chr(byte).isalnum(),
+    b"alpha": lambda byte: chr(byte).isalpha(),
+    b"blank": lambda byte: byte in b" \t",
+    b"cntrl": lambda byte: byte < 32 or byte == 127,
+    b"digit": lambda byte: chr(byte).isdigit(),
+    b"graph": lambda byte: 32 < byte < 127,
+    b"lower": lambda byte: chr(byte).islower(),
+    b"print": lambda byte: 32 <= byte < 127,
+    b"punct": lambda byte: 32 < byte < 127 and not chr(byte).isalnum(),
+    b"space": lambda byte: byte in b" \t\n\v\f\r",
+    b"upper": lambda byte: chr(byte).isupper(),
+    b"xdigit": lambda byte: byte in b"0123456789abcdefABCDEF",
+}
+
+_NAMED_CLASS = re.compile(rb"\[:([^\]]*):\]")
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One line. It is asked with a name, or with a path from its own folder."""
+
+    takes_in: bool
+    folders_only: bool
+    by_name: bool
+    matches: Callable[[bytes], object]
+
+
+@dataclass(frozen=True)
+class Ignoring:
+    """The lines in force in a folder: its own, those above it, and the way from where they stand to this folder."""
+
+    levels: tuple[tuple[tuple[_Rule, ...], bytes], ...] = ()
+
+    @classmethod
+    def at(cls, root: Path) -> "Ignoring":
+        """What is in force in a source root: where it lies in a git checkout, the lines above it count, too.
+
+        Raises:
+            FileUnreadable: one of the files cannot be read.
+        """
+        above = [root, *root.parents]
+        top = next((place for place in above if os.path.lexists(place / ".git")), root)
+        found = cls()
+        for place in reversed(above[: above.index(top)]):
+            found = found.within(place.parent).beneath(os.fsencode(place.name))
+        return found.within(root)
+
+    def within(self, folder: Path) -> "Ignoring":
+        """The same with the lines of the folder's own files.
+
+        Raises:
+            FileUnreadable: one of them cannot be read.
+        """
+        rules = tuple(rule for name in FILES for rule in _read(folder / name))
+        return Ignoring((*self.levels, (rules[::-1], b""))) if rules else self
+
+    def beneath(self, name: bytes) -> "Ignoring":
+        """The same as seen from a folder of this name in this one."""
+        return Ignoring(tuple((rules, way + name + b"/") for rules, way in self.levels))
+
+    def ignores(self, name: bytes, is_folder: bool) -> bool:
+        """Whether something of this name in this folder is left out."""
+        for rules, way in reversed(self.levels):
+            for rule in rules:
+                if (is_folder or not rule.folders_only) and rule.matches(name if rule.by_name else way + name):
+                    return not rule.takes_in
+        return False
+
+
+def _read(file: Path) -> Iterator[_Rule]:
+    try:
+        text = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return
+    except OSError as error:
+        raise FileUnreadable(path=file, why=os.strerror(error.errno or 0).lower()) from None
+    for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        rule = _rule(line.removesuffix(b"\r"))
+        if rule is not None:
+            yield rule
+
+
+def _rule(line: bytes) -> _Rule | None:
+    if line.startswith(b"#"):
+        return None
+    pattern = _without_trailing_spaces(line)
+    takes_in, pattern = pattern.startswith(b"!"), pattern.removeprefix(b"!")
+    folders_only, pattern = pattern.endswith(b"/"), pattern.removesuffix(b"/")
+    by_name = b"/" not in pattern
+    matches = _matcher(pattern.removeprefix(b"/"), in_paths=not by_name)
+    return None if matches is None else _Rule(takes_in, folders_only, by_name, matches)
+
+
+def _without_trailing_spaces(line: bytes) -> bytes:
+    """A space at the end counts where a backslash stands before it."""
+    kept = re.match(rb"(?:\\.|[^ \\]| +(?=[^ ])|\\\Z)*", line, re.DOTALL)
+    return kept[0] if kept is not None else line
+
+
+def _matcher(pattern: bytes, in_paths: bool) -> Callable[[bytes], object] | None:
+    """A pattern as a question about names, or about paths, where no wildcard but `**` matches a slash."""
+    if not re.search(rb"[*?\[\\]", pattern):
+        return pattern.__eq__ if pattern else None
+    if not in_paths and re.fullmatch(rb"\*[^*?\[\\]*", pattern):
+        ending = pattern[1:]
+        return lambda name: name.endswith(ending)
+    try:
+        return re.compile(b"".join(_translated(pattern, in_paths)), re.DOTALL).fullmatch
+    except _Unmatchable:
+        return None
+
+
+class _Unmatchable(Exception):
+    """the pattern is broken, so that nothing matches it"""
+
+
+def _translated(pattern: bytes, in_paths: bool) -> Iterator[bytes]:
+    any_one = rb"[^/]" if in_paths else rb"."
+    # `a**/b` is `a` and then `**/b` to git, which takes the plain beginning off first.
+    wild = min(pattern.find(mark) for mark in (b"*", b"?", b"[", b"\\") if mark in pattern)
+    at = 0
+    while at < len(pattern):
+        here = pattern[at : at + 1]
+        if here == b"*":
+            begin = at
+            while pattern[at : at + 1] == b"*":
+                at += 1
+            whole = at - begin > 1 and (begin == wild or pattern[begin - 1 : begin] == b"/")
+            rest = pattern[at:]
+            if not in_paths:
+                yield rb".*"
+            elif whole and rest.startswith(b"/"):
+                yield rb"(?:.*/)?"
+                at += 1
+            elif whole and (not rest or rest.startswith(rb"\/")):
+                yield rb".*"
+            else:
+                yield rb"[^/]*"
+        elif here == b"?":
+            yield any_one
+            at += 1
+        elif here == b"[":
+            members, at = _members(pattern, at + 1)
+            members -= set(b"/") if in_paths else set()
+            if not members:
+                raise _Unmatchable
+            yield b"[" + b"".join(re.escape(bytes([byte])) for byte in sorted(members)) + b"]"
+        else:
+            at += here == b"\\"
+            if at == len(pattern):
+                raise _Unmatchable  # a backslash before nothing
+            yield re.escape(pattern[at : at + 1])
+            at += 1
+
+
+def _members(pattern: bytes, at: int) -> tuple[set[int], int]:
+    """The bytes that a bracket names, and where the pattern goes on after it."""
+    excluded = pattern[at : at + 1] in (b"!", b"^")
+    at += excluded
+    members: set[int] = set()
+    before = first = -1
+    while first == -1 or pattern[at : at + 1] != b"]":
+        first = 0
+        if (named := _NAMED_CLASS.match(pattern, at)) is not None:
+            if named[1] not in _CLASSES:
+                raise _Unmatchable
+            members.update(byte for byte in range(128) if _CLASSES[named[1]](byte))
+            before, at = -1, named.end()
+            continue
+        is_range = before > 0 and pattern[at : at + 1] == b"-" and pattern[at + 1 : at + 2] not in (b"", b"]")
+        at += is_range
+        at += pattern[at : at + 1] == b"\\"
+        if at >= len(pattern):
+            raise _Unmatchable
+        byte = pattern[at]
+        members.update(range(before, byte + 1) if is_range else (byte,))
+        before, at = -1 if is_range else byte, at + 1
+    return set(range(1, 256)) - members if excluded else members, at + 1

@@ -1,0 +1,337 @@
+"""What a run's own Python environment is to be built of: found where the run is submitted, and checked there.
+
+The texts travel in the run's row. Whoever builds needs no second look at the source, and what was submitted is built.
+Nothing is resolved, executed or imported here.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from executor.errors import (
+    FileUnreadable,
+    RequirementBroken,
+    RequirementForGit,
+    RequirementLocal,
+    RequirementPassword,
+    RequirementsTooLarge,
+)
+
+TEXT_LIMIT = 4 << 20
+"""Bytes of all that describes one environment; a lock of a thousand packages is a fourth of it."""
+
+_VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")
+# As in PEP 723, https://packaging.python.org/en/latest/specifications/inline-script-metadata/
+_BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+_GIT_VARIABLE = re.compile(r"git\+[a-z]+://\S*\$\{")
+_USER = re.compile(r"(?P<scheme>[a-z+]+)://(?P<user>[^/\s:@'\"]*)(?::(?P<password>[^/\s@'\"]*))?@")
+_INCLUDE = re.compile(r"(-r|-c|--requirements?|--constraints?)(?:\s+|=|(?<=-[rc]))(?P<path>\S.*)")
+_EDITABLE = re.compile(r"(-e|--editable)(?:\s+|=)(?P<what>\S.*)")
+_COMMENT = re.compile(r"(^|\s)#.*$")
+_OPTION = re.compile(r"\s--?[a-z].*$")
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
+
+
+def is_version(python: str) -> bool:
+    """Whether `--python` names a version, as in `3.12` or `3.12.4`, and not a path."""
+    return _VERSION.fullmatch(python) is not None
+
+
+def of_script(script: Path) -> dict[str, Any] | None:
+    """What the block of PEP 723 in a Python file says; None where it has none.
+
+    Raises:
+        RequirementBroken, RequirementLocal, RequirementPassword, RequirementsTooLarge.
+    """
+    try:
+        text = script.read_bytes().decode()
+    except (OSError, ValueError):
+        return None  # it will not run either, and says why
+    blocks = list(_BLOCK.finditer(text.replace("\r\n", "\n")))
+    if not blocks:
+        return None
+    first = text[: blocks[0].start()].count("\n") + 1
+    if len(blocks) > 1:
+        raise RequirementBroken(place=_place(script.name, first), why="there is a second block `# /// script`")
+    body = "".join(
+        line[2:] if line.startswith("# ") else line[1:] for line in blocks[0]["content"].splitlines(keepends=True)
+    )
+    table = _toml(script.name, body, before=first)
+    # Its keys are those of `[project]`, and stand before every table: so it reads as the pyproject.toml it could be.
+    pyproject = f'[project]\nname = "script"\nversion = "0"\n{body}'
+    _toml(script.name, pyproject, before=first - 3)
+    return _of_table(script.name, pyproject, table, table, before=first - 3)
+
+
+def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None:
+    """What the source root says; None where it says nothing.
+
+    `listed` (`dependencies` of sealrun's own table), else the dependencies in `pyproject.toml`, at the versions of
+    `uv.lock` where there is one, else `requirements.txt`.
+
+    Raises:
+        RequirementBroken, RequirementLocal, RequirementPassword, RequirementsTooLarge, FileUnreadable.
+    """
+    if listed is not None:
+        return with_packages(None, listed, "dependencies of sealrun's project file")
+    pyproject = root / "pyproject.toml"
+    if pyproject.is_file():
+        text = _read(pyproject)
+        table = _toml(pyproject.name, text)
+        project = table.get("project")
+        if isinstance(project, dict) and project.get("dependencies"):
+            return _locked(root, _of_table("pyproject.toml", text, table, project))
+    if (root / "requirements.txt").is_file():
+        return from_file(root / "requirements.txt")
+    return None
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """What a requirements file says, with the files it includes.
+
+    Raises:
+        RequirementBroken, RequirementLocal, RequirementPassword, RequirementsTooLarge, FileUnreadable.
+    """
+    files: dict[str, str] = {}
+    left = [path.name]
+    empty, hashed = True, False
+    while left:
+        name = left.pop()
+        if name in files:
+            continue
+        files[name] = _read(path.parent / name)
+        for number, line in _lines(files[name]):
+            at = name, number
+            if included := _INCLUDE.fullmatch(line):
+                left.append(_included(included["path"], name, at))
+            elif line.startswith("-"):
+                _check_option(line, at)
+            else:
+                hashed = hashed or "--hash" in line
+                empty = False
+                _check(_OPTION.sub("", line), *at)
+    # The file first, then what it includes, in an order that does not depend on how they were found.
+    ordered = {path.name: files.pop(path.name), **dict(sorted(files.items()))}
+    if empty:
+        return _document("list", {})
+    return _document("requirements", ordered, entry=path.name, hashed=hashed)
+
+
+def with_packages(document: dict[str, Any] | None, packages: Sequence[str], where: str = "--with") -> dict[str, Any]:
+    """The same with further packages, which `where` names.
+
+    Raises:
+        RequirementBroken: one cannot be read, or the document has hashes, which are then wanted of everything.
+        RequirementLocal, RequirementPassword.
+    """
+    for package in packages:
+        _check(package, where, None)
+    found = document or _document("list", {})
+    if packages and found["hashed"]:
+        raise RequirementBroken(place=where, why=f"{found['entry']} has hashes, and what stands beside it has none")
+    return found | {"with": [*found["with"], *packages]}
+
+
+def builds(document: dict[str, Any] | None) -> bool:
+    """Whether there is anything to build; else an interpreter alone is all it asks for."""
+    return document is not None and bool(document["files"] or document["with"])
+
+
+def allows(document: dict[str, Any] | None, version: str) -> bool:
+    """Whether `requires-python` allows an interpreter of this version."""
+    wanted = document.get("requires_python") if document else None
+    return wanted is None or SpecifierSet(wanted).contains(version, prereleases=True)
+
+
+def _document(
+    kind: str,
+    files: dict[str, str],
+    *,
+    requires_python: str | None = None,
+    entry: str | None = None,
+    hashed: bool = False,
+) -> dict[str, Any]:
+    """What is stored: `kind` says how `files` are read, `with` is what is wanted beside them."""
+    size = sum(len(text.encode()) for text in files.values())
+    if size > TEXT_LIMIT:
+        raise RequirementsTooLarge(names=", ".join(files), size=size, limit=TEXT_LIMIT)
+    return {
+        "kind": kind,
+        "files": files,
+        "entry": entry,
+        "with": [],
+        "requires_python": requires_python,
+        "hashed": hashed,
+    }
+
+
+def _locked(root: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The same, at the versions of its `uv.lock`, where it has one."""
+    if not (root / "uv.lock").is_file():
+        return document
+    lock = _read(root / "uv.lock")
+    for number, line in enumerate(lock.splitlines(), 1):
+        _refuse_password(line, "uv.lock", number)
+    files = {**document["files"], "uv.lock": lock}
+    return _document("uv.lock", files, requires_python=document["requires_python"])
+
+
+def _of_table(name: str, text: str, table: dict[str, Any], project: dict[str, Any], before: int = 0) -> dict[str, Any]:
+    """What `project` depends on is checked line by line; what the file says to uv is left to uv.
+
+    Args:
+        name: the file's, for sentences.
+        text: a pyproject.toml.
+        table: all of it, read.
+        project: its project.
+        before: how many lines the file has before the text.
+    """
+    dependencies = project.get("dependencies", [])
+    if not isinstance(dependencies, list) or not all(isinstance(line, str) for line in dependencies):
+        raise RequirementBroken(place=name, why="dependencies is not a list of texts")
+    for number, line in enumerate(text.splitlines(), 1):
+        _refuse_password(line, name, before + number)
+    for line in dependencies:
+        _check(line, name, before + _line_of(text, line))
+    for package in _local_sources(table):
+        at = before + _line_of(text, package)
+        raise RequirementLocal(place=_place(name, at), what=f"the source of {package}")
+    requires = _requires_python(name, text, project, before)
+    if not dependencies:
+        return _document("list", {}, requires_python=requires)
+    return _document("pyproject.toml", {"pyproject.toml": text}, requires_python=requires)
+
+
+def _local_sources(table: dict[str, Any]) -> Iterator[str]:
+    """The packages that `[tool.uv.sources]` takes from a folder."""
+    tool = table.get("tool")
+    uv = tool.get("uv") if isinstance(tool, dict) else None
+    sources = uv.get("sources") if isinstance(uv, dict) else None
+    for package, source in sources.items() if isinstance(sources, dict) else ():
+        for one in source if isinstance(source, list) else [source]:
+            if isinstance(one, dict) and (one.get("workspace") or "path" in one):
+                yield package
+
+
+def _requires_python(name: str, text: str, project: dict[str, Any], before: int) -> str | None:
+    requires = project.get("requires-python")
+    if requires is None:
+        return None
+    place = _place(name, before + _line_of(text, "requires-python"))
+    try:
+        return str(SpecifierSet(requires))
+    except (InvalidSpecifier, TypeError, AttributeError):
+        raise RequirementBroken(place=place, why="requires-python is no range of versions, as in >=3.11") from None
+
+
+class _Line(NamedTuple):
+    number: int
+    text: str
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """The lines of a requirements file as pip reads them: continued, without comments, the empty ones left out."""
+    whole, began = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        began = began or number
+        if line.endswith("\\") and not line.lstrip().startswith("#"):
+            whole += line[:-1] + " "
+            continue
+        whole = _COMMENT.sub("", whole + line).strip()
+        if whole:
+            yield _Line(began, whole)
+        whole, began = "", 0
+    if whole.strip():
+        yield _Line(began, whole.strip())
+
+
+def _included(path: str, by: str, at: tuple[str, int]) -> str:
+    found = os.path.normpath(os.path.join(os.path.dirname(by), path.strip("'\"")))
+    if "://" in path or os.path.isabs(found) or found.startswith(".."):
+        raise RequirementLocal(place=_place(*at), what=path)
+    return found
+
+
+def _check_option(line: str, at: tuple[str, int]) -> None:
+    _refuse_password(line, *at)
+    if editable := _EDITABLE.fullmatch(line):
+        _check(editable["what"], *at)
+    for option in ("--find-links", "-f"):
+        if line.startswith(option) and "://" not in line:
+            raise RequirementLocal(place=_place(*at), what=line)
+
+
+def _check(line: str, file: str, number: int | None) -> None:
+    """Whether one requirement can be read, and names nothing that lies beside it: that is not there where it is built.
+
+    Nothing of a line with a password is quoted.
+    """
+    place = _place(file, number)
+    _refuse_password(line, file, number)
+    line = line.strip()
+    location = line.partition(" @ ")[2].strip() or line
+    if location.startswith("file:") or (location is line and _is_local(line)):
+        raise RequirementLocal(place=place, what=line)
+    if location is line and "://" in line:
+        return
+    try:
+        Requirement(line)
+    except InvalidRequirement as error:
+        why = str(error).strip().splitlines()[0].rstrip(".:") if line else "it is empty"
+        raise RequirementBroken(place=place, why=f"{line!r} is no requirement: {why[:1].lower()}{why[1:]}") from None
+
+
+def _is_local(line: str) -> bool:
+    bare = line.partition(";")[0].partition("[")[0].strip()
+    return "://" not in bare and (bare.startswith((".", "/", "~")) or "/" in bare or bare.endswith(_ARCHIVES))
+
+
+def _refuse_password(line: str, file: str, number: int | None) -> None:
+    """A token may stand where the name of a user does; what uv puts in from its environment is none.
+
+    But for git, to which uv hands it as an argument, where every process of the machine sees it.
+    """
+    if _GIT_VARIABLE.search(line):
+        raise RequirementForGit(place=_place(file, number))
+    for found in _USER.finditer(line):
+        user, password = found["user"], found["password"]
+        of_web = found["scheme"].rpartition("+")[2] in ("http", "https")
+        bare = of_web and user not in ("", "git") and not user.startswith("${")
+        if (password and not password.startswith("${")) or (bare and password is None):
+            raise RequirementPassword(place=_place(file, number))
+
+
+def _place(file: str, number: int | None) -> str:
+    return file if number is None else f"{file}, line {number}"
+
+
+def _line_of(text: str, word: str) -> int:
+    return next((number for number, line in enumerate(text.splitlines(), 1) if word in line), 1)
+
+
+def _toml(name: str, text: str, before: int = 0) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        why = str(error)
+        if before and (at := re.search(r"at line (\d+)", why)):
+            why = why.replace(at.group(), f"at line {before + int(at[1])}")
+        raise RequirementBroken(place=name, why=why[:1].lower() + why[1:]) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if len(data) > TEXT_LIMIT:
+            raise RequirementsTooLarge(names=path.name, size=len(data), limit=TEXT_LIMIT)
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise FileUnreadable(path=path, why=(error.strerror or "").lower()) from None
+    except UnicodeDecodeError:
+        raise FileUnreadable(path=path, why="it is not UTF-8 text") from None

@@ -1,0 +1,67 @@
+"""What is to run: a file, module, function or command, and arguments that are its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from executor.errors import TargetUnclear
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to run. `path` is the file it names, relative to where the user is; None for modules and commands.
+
+    `argv` are the words for it; those of a function are its first arguments by position.
+    """
+
+    kind: str
+    path: str | None = None
+    name: str = ""
+    argv: tuple[str, ...] = ()
+
+    def document(
+        self, path: str | None, text: Mapping[str, str], json: Mapping[str, Any], positional: Sequence[Any] = ()
+    ) -> dict[str, Any]:
+        """The target as a run stores it; `path` is relative to the source root.
+
+        A function's arguments: `text` and `json` by name, `argv` and then `positional`, JSON values, by position.
+        """
+        if self.kind == "function":
+            args = [*({"text": word} for word in self.argv), *({"json": value} for value in positional)]
+            named = {"text": dict(text), "json": dict(json)}
+            return {"kind": "function", "path": path, "function": self.name, "args": args, **named}
+        if self.kind == "module":
+            return {"kind": "module", "module": self.name, "argv": list(self.argv)}
+        if self.kind == "file":
+            return {"kind": "file", "path": path, "argv": list(self.argv)}
+        return {"kind": "command", "argv": list(self.argv)}
+
+
+def parse(words: list[str]) -> Target:
+    """Tell which of the four kinds is meant.
+
+    Raises:
+        TargetUnclear: none is.
+    """
+    if not words:
+        raise TargetUnclear(what="TARGET is missing: path.py, -m pkg.module, path.py:function, or -- command")
+    first, *rest = words
+    if first == "--":
+        if not rest:
+            raise TargetUnclear(what="after -- comes a command")
+        return Target("command", argv=tuple(rest))
+    if first == "-m":
+        if not rest:
+            raise TargetUnclear(what="after -m comes a module")
+        return Target("module", name=rest[0], argv=tuple(rest[1:]))
+    path, colon, name = first.rpartition(":")
+    if colon and name.isidentifier() and not Path(first).exists():
+        if any(word.partition("=")[0] in ("--arg", "--json-arg") for word in rest):
+            raise TargetUnclear(what="a function's arguments by name come before it; what follows it is by position")
+        return Target("function", path=path, name=name, argv=tuple(rest))
+    if Path(first).suffix not in ("", ".py", ".pyw"):
+        raise TargetUnclear(
+            what=f"{first} is no Python file; a command comes after --, as in: sealrun run -- sh job.sh"
+        )
+    return Target("file", path=first, argv=tuple(rest))

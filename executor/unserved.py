@@ -1,0 +1,71 @@
+"""Runs that no worker can take: after a while they fail, and say what no worker offers.
+
+The while is the run's own, and no capable worker was seen in it: one that is restarted, or too busy, keeps a run
+waiting.
+"""
+
+from dataclasses import replace
+
+from sqlalchemy import ColumnElement, false, func, or_
+from sqlalchemy import select as select_rows
+from sqlmodel import col, select
+
+from executor import needs, runs, workers
+from executor.models import Run
+from executor.workers import WorkerView
+from secretstore.database import Database
+
+SETTLED = 60.0
+"""Seconds after which a janitor may take it that every worker has come back that was stopped together with its own."""
+
+# What says what a run needs.
+_NEEDS = (
+    col(Run.id), col(Run.project), col(Run.environment), col(Run.queue), col(Run.host), col(Run.rung_min),
+    col(Run.network), col(Run.python_version),
+)  # fmt: skip
+_SOME = 200  # runs at a time
+
+
+def end_unserved(
+    db: Database, patience: float, *, watched: float = SETTLED, run_id: str | None = None
+) -> list[tuple[str, str]]:
+    """End runs that no worker could have taken for their `--queue-timeout`, or for `patience` seconds.
+
+    Returns id and sentence of each. Any janitor does it for all runs, once it has `watched` for a while; where no
+    worker lives to be one, a follower may do it for the run it follows.
+    """
+    ended = []
+    alive = workers.list_workers(db, alive_only=True)
+    one = [col(Run.id) == run_id] if run_id is not None else []
+    nobodys = [runs.claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
+    with db.reading() as session:
+        own = session.exec(select(Run.queue_timeout).where(*nobodys).distinct()).all()
+    for seconds in own:
+        # Rows are not always of our writing: what is no number of seconds is nothing that somebody asked for.
+        limit = seconds if isinstance(seconds, int | float) and 0 < seconds < runs.LONGEST else patience
+        if min(limit, SETTLED) > watched:
+            continue
+        mine = col(Run.queue_timeout).is_(None) if seconds is None else col(Run.queue_timeout) == seconds
+        since = func.coalesce(Run.not_before, Run.rung_at)
+        with db.reading() as session:
+            # What decides and nothing more: a row that cannot be read as a whole is no reason to let others wait.
+            late = session.execute(
+                select_rows(*_NEEDS).where(*nobodys, mine, since <= db.after(-limit)).limit(_SOME)
+            ).all()
+        seen = workers.list_workers(db, within=limit) if late else []
+        for run in late:
+            if needs.unmet(run, seen):
+                said = f"for {_seconds(limit)} {'; '.join(needs.unmet(run, alive))}"
+                if runs.give_up(db, run.id, said):
+                    ended.append((run.id, said))
+    return ended
+
+
+def _taken_by(alive: list[WorkerView]) -> ColumnElement[bool]:
+    """One of these workers can take the run."""
+    offers = {replace(worker.offer, worker="") for worker in alive}
+    return or_(false(), *(runs.suits(offer) for offer in offers))
+
+
+def _seconds(number: float) -> str:
+    return f"{number:g} second" + ("" if number == 1 else "s")

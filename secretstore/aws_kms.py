@@ -1,0 +1,432 @@
+"""The key service of AWS KMS: `Encrypt` wraps, one `Decrypt` unwraps, `ReEncrypt` moves to another key.
+
+The wrapped key is KMS's own ciphertext. The context is KMS's encryption context: authenticated, kept in CloudTrail in
+the open, and what an IAM policy can put conditions on. botocore signs and speaks; the connection is made here, because
+a TLS context that has read its certificates once (20 ms) can then be shared by every fork of this process.
+
+Nothing of botocore, nor of TLS, is imported before it is needed: the zygote has this module too, and stays small.
+
+A call has one deadline over everything: look-up of the name, connection, an answer that dribbles, further tries. It is
+therefore made in a thread, which is left behind at the deadline: call this in processes that end soon after.
+"""
+
+import functools
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from secretstore.errors import (
+    KmsAccessDenied,
+    KmsAnswerUnreadable,
+    KmsCertificatesMissing,
+    KmsCredentialsExpired,
+    KmsCredentialsInvalid,
+    KmsCredentialsMissing,
+    KmsError,
+    KmsFailing,
+    KmsKeyDisabled,
+    KmsKeyIncorrect,
+    KmsKeyNotFound,
+    KmsKeyUnfit,
+    KmsKeyUnusable,
+    KmsLibraryMissing,
+    KmsRefused,
+    KmsRegionsDiffer,
+    KmsSilent,
+    KmsThrottled,
+    KmsUnreachable,
+    KmsUntrusted,
+    WrapBroken,
+)
+
+if TYPE_CHECKING:
+    from secretstore.keyring import KeyService
+
+_ANSWER_LIMIT = 1 << 20  # bytes; KMS's longest answer here is some 9 kB
+_CONNECT = 3.0  # seconds for one try to connect, so that a lost packet leaves time for another
+_PAUSES = (0.1, 2.0)  # seconds: the first pause between two tries, doubled up to the second
+
+# https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html and the errors of Encrypt, Decrypt, ReEncrypt.
+# Codes come with and without "Exception", as services and their proxies spell them.
+_REFUSALS: dict[str, type[KmsError]] = {
+    "AccessDenied": KmsAccessDenied,
+    "NotAuthorized": KmsAccessDenied,
+    "OptInRequired": KmsAccessDenied,
+    "UnauthorizedOperation": KmsAccessDenied,
+    "Disabled": KmsKeyDisabled,
+    "KMSInvalidState": KmsKeyUnusable,
+    "NotFound": KmsKeyNotFound,
+    "InvalidKeyUsage": KmsKeyUnfit,
+    "IncorrectKey": KmsKeyIncorrect,
+    "UnrecognizedClient": KmsCredentialsInvalid,
+    "InvalidSignature": KmsCredentialsInvalid,
+    "SignatureDoesNotMatch": KmsCredentialsInvalid,
+    "IncompleteSignature": KmsCredentialsInvalid,
+    "InvalidClientTokenId": KmsCredentialsInvalid,
+    "InvalidAccessKeyId": KmsCredentialsInvalid,
+    "MissingAuthenticationToken": KmsCredentialsInvalid,
+    "ExpiredToken": KmsCredentialsExpired,
+    "RequestExpired": KmsCredentialsExpired,
+}
+_THROTTLED = ("Throttling", "Throttled", "RequestLimitExceeded", "TooManyRequests", "LimitExceeded")
+_FAILING = ("KMSInternal", "DependencyTimeout", "KeyUnavailable", "InternalFailure", "ServiceUnavailable", "Internal")
+_PRINTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """AWS credentials as they are at one moment."""
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+class AwsKms:
+    """One KMS key."""
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        region: str,
+        endpoint_url: str = "",
+        credentials: Credentials | None = None,
+        timeout: float = 10.0,
+        network: Mapping[str, str] = {},
+    ) -> None:
+        """What is needed to call it; nothing is called yet.
+
+        Args:
+            key: Its id, alias or ARN.
+            region: Where it is.
+            endpoint_url: Where KMS answers, if that is not AWS's own address for the region.
+            credentials: What requests are signed with.
+            timeout: Seconds for a call as a whole.
+            network: `ca_bundle`, and proxies by scheme, as in `KeyAccess`.
+        """
+        self.key, self.region, self.endpoint_url = key, region, endpoint_url
+        self._credentials, self._timeout, self._network = credentials, timeout, network
+        self._arn: str | None = None
+
+    @property
+    def id(self) -> str:
+        """`aws-kms:` and the key's ARN as KMS told it with its last answer; before, what the settings say."""
+        return f"aws-kms:{self._arn or self.key}"
+
+    def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
+        """Wraps a private key for this context: `Encrypt`.
+
+        Raises:
+            KmsError: When KMS refuses or is not to be had; each reason has a class of its own.
+        """
+        answer = self._call("encrypt", KeyId=self.key, Plaintext=private_key, EncryptionContext=dict(context))
+        self._arn = answer["KeyId"]
+        return bytes(answer["CiphertextBlob"])
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """Unwraps what `wrap` made under this key for this context: one `Decrypt`, which names the key.
+
+        Raises:
+            KmsError: When KMS refuses or is not to be had; each reason has a class of its own.
+            WrapBroken: When it was altered, or wrapped for another context.
+        """
+        _insist_on_length(wrapped)
+        answer = self._call("decrypt", KeyId=self.key, CiphertextBlob=wrapped, EncryptionContext=dict(context))
+        self._arn = answer["KeyId"]
+        return bytes(answer["Plaintext"])
+
+    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
+        """Wraps the same private key under another service.
+
+        To another KMS key it is `ReEncrypt`: KMS moves it and this process never has it. To another kind of service it
+        is plaintext in this process for a moment.
+
+        Raises:
+            KmsRegionsDiffer: When the other key is in another region, which `ReEncrypt` cannot reach.
+            KmsError, WrapBroken: As for `unwrap`.
+        """
+        if not isinstance(under, AwsKms):
+            return under.wrap(self.unwrap(wrapped, context), context)
+        if (self.region, self.endpoint_url) != (under.region, under.endpoint_url):
+            raise KmsRegionsDiffer(source=self.region, destination=under.region)
+        _insist_on_length(wrapped)
+        answer = self._call(
+            "re_encrypt",
+            CiphertextBlob=wrapped,
+            SourceKeyId=self.key,
+            SourceEncryptionContext=dict(context),
+            DestinationKeyId=under.key,
+            DestinationEncryptionContext=dict(context),
+        )
+        self._arn, under._arn = answer["SourceKeyId"], answer["KeyId"]
+        return bytes(answer["CiphertextBlob"])
+
+    def _call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
+        line = prepare(self.region, self.endpoint_url, self._network)
+        shown = self.key if operation != "re_encrypt" else f"{self.key} or {parameters['DestinationKeyId']}"
+        call = _Call(_ACTIONS[operation], shown, self.region, line.endpoint, self._timeout)
+        if self._credentials is None:
+            raise call.failure(KmsCredentialsMissing)
+        line.sign_with(self._credentials)
+        return call.made(lambda left: line.ask(operation, parameters, left), _WANTED[operation])
+
+
+_LONGEST_WRAPPED = 6144  # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
+_ACTIONS = {"encrypt": "kms:Encrypt", "decrypt": "kms:Decrypt", "re_encrypt": "kms:ReEncrypt*"}
+_WANTED: dict[str, dict[str, type]] = {
+    "encrypt": {"KeyId": str, "CiphertextBlob": bytes},
+    "decrypt": {"KeyId": str, "Plaintext": bytes},
+    "re_encrypt": {"KeyId": str, "SourceKeyId": str, "CiphertextBlob": bytes},
+}
+
+
+def _insist_on_length(wrapped: bytes) -> None:
+    """No call for what KMS cannot have wrapped: botocore would refuse it, in words that are not ours."""
+    if not 1 <= len(wrapped) <= _LONGEST_WRAPPED:
+        raise WrapBroken
+
+
+def is_alias(key: str) -> bool:
+    """Whether this is an alias or its ARN: which key it stands for, only KMS knows."""
+    return key.rpartition(":")[2].startswith("alias/")
+
+
+def key_id(key: str) -> str:
+    """What an id and an ARN of the same key have in common; a multi-region key has the same id in every region."""
+    return key.rpartition(":")[2].removeprefix("key/")
+
+
+# -- one call, with its deadline
+
+
+class _Call:
+    """One call from its first try to its answer, or to the reason why there is none."""
+
+    def __init__(self, action: str, key: str, region: str, endpoint: str, seconds: float) -> None:
+        self._facts: dict[str, Any] = {"action": action, "key": key, "region": region, "endpoint": endpoint}
+        self._facts["seconds"] = f"{seconds:g}"
+        self._seconds = seconds
+        self._deadline = 0.0
+        self._last: Exception | None = None
+        self._answer: Mapping[str, Any] | None = None
+
+    def failure(self, kind: type[KmsError], **more: Any) -> KmsError:
+        """An error with what is known of this call."""
+        return kind(**self._facts, **more)
+
+    def made(self, ask: Callable[[float], Mapping[str, Any]], wanted: Mapping[str, type]) -> Mapping[str, Any]:
+        """The answer, which has the fields that are wanted.
+
+        Raises:
+            KmsError, WrapBroken: Why there is none.
+        """
+        self._deadline = time.monotonic() + self._seconds
+        # Neither a look-up of a name nor an answer that comes byte by byte has a time limit of its own.
+        thread = threading.Thread(target=self._insist, args=(ask,), name="sealrun-kms", daemon=True)
+        thread.start()
+        thread.join(self._seconds)
+        answer, last = self._answer, self._last
+        if answer is None:
+            raise last or self.failure(KmsSilent) from None
+        if any(not isinstance(answer.get(name), kind) for name, kind in wanted.items()):
+            raise self.failure(KmsAnswerUnreadable)
+        return answer
+
+    def _insist(self, ask: Callable[[float], Mapping[str, Any]]) -> None:
+        pause, longest = _PAUSES
+        while True:
+            try:
+                self._answer = ask(self._deadline - time.monotonic())
+                return
+            except Exception as error:  # noqa: BLE001  # it may quote what AWS or a stranger said: it ends here
+                self._last, again = self._understood(error)
+            wait = pause * (0.5 + os.urandom(1)[0] / 512)  # apart from others who were throttled at the same moment
+            if not again or time.monotonic() + wait >= self._deadline:
+                return
+            time.sleep(wait)
+            pause = min(2 * pause, longest)
+
+    def _understood(self, error: Exception) -> tuple[Exception, bool]:
+        """The reason as an error of ours, and whether to try again."""
+        import ssl
+
+        import urllib3.exceptions as transport
+        from botocore.exceptions import ClientError
+
+        if isinstance(error, ClientError):
+            return self._refusal(error.response)
+        if isinstance(error, transport.ProxyError):
+            return self.failure(KmsUnreachable, why="the proxy did not let the connection through"), True
+        if isinstance(error, transport.SSLError):
+            if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
+                return self.failure(KmsUntrusted), False
+            return self.failure(KmsUnreachable, why="the TLS handshake failed"), True
+        if isinstance(error, transport.ReadTimeoutError):
+            return self.failure(KmsSilent), True
+        if isinstance(error, transport.ConnectTimeoutError) and not isinstance(error, transport.NewConnectionError):
+            return self.failure(KmsUnreachable, why="nothing answers there"), True
+        if isinstance(error, transport.HTTPError):
+            return self.failure(KmsUnreachable, why=_why(error)), True
+        return self.failure(KmsAnswerUnreadable), False
+
+    def _refusal(self, response: Mapping[str, Any]) -> tuple[Exception, bool]:
+        code = str(response.get("Error", {}).get("Code", ""))
+        about = response.get("ResponseMetadata", {})
+        status, request = about.get("HTTPStatusCode", 0), str(about.get("RequestId", ""))
+        answer = code if _PRINTABLE.fullmatch(code) else f"status {status}"
+        if _PRINTABLE.fullmatch(request):
+            answer += f", request {request}"
+        word = code.removesuffix("Exception")
+        if word == "InvalidCiphertext":
+            return WrapBroken(), False
+        if word in _REFUSALS:
+            return self.failure(_REFUSALS[word], answer=answer), False
+        if word in _THROTTLED or status == 429:
+            return self.failure(KmsThrottled, answer=answer), True
+        if word in _FAILING or status >= 500:
+            return self.failure(KmsFailing, answer=answer), True
+        if code.isdigit():  # botocore found no code in the answer
+            return self.failure(KmsAnswerUnreadable), False
+        return self.failure(KmsRefused, answer=answer), False
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    """An error with all that it was made from."""
+    found: list[BaseException] = []
+    left = [error]
+    while left:
+        one = left.pop()
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            left += [one.__cause__, one.__context__, *one.args, getattr(one, "reason", None)]
+    return found
+
+
+def _why(error: Exception) -> str:
+    causes = _causes(error)
+    if any(isinstance(one, socket.gaierror) for one in causes):
+        return "its name is not known"
+    if any(type(one).__name__ in ("BadStatusLine", "LineTooLong") for one in causes):  # of http.client
+        return "what answers there does not speak HTTP"
+    for one in causes:
+        if isinstance(one, OSError) and one.errno:
+            return os.strerror(one.errno).lower()
+    return "the connection was closed"
+
+
+# -- the line to KMS, which can be made ready before it is needed
+
+
+def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Line":
+    """Loads what calls of this endpoint need, once in a process; its forks share it. Nothing is connected to.
+
+    Raises:
+        KmsLibraryMissing: When botocore is not installed.
+        KmsCertificatesMissing: When there are no certificates to know KMS by.
+    """
+    return _line(region, endpoint_url, tuple(sorted(network.items())))
+
+
+@functools.cache
+def _line(region: str, endpoint_url: str, network: tuple[tuple[str, str], ...]) -> "_Line":
+    return _Line(region, endpoint_url, dict(network))
+
+
+class _Line:
+    """botocore's client, and the connection it speaks over."""
+
+    def __init__(self, region: str, endpoint_url: str, network: dict[str, str]) -> None:
+        try:
+            import botocore.session
+            from botocore.awsrequest import AWSResponse
+            from botocore.config import Config
+        except ImportError:
+            raise KmsLibraryMissing from None
+        session = botocore.session.Session()
+        # What this process is given decides, and no file in somebody's home.
+        for variable in ("config_file", "credentials_file"):
+            session.set_config_variable(variable, os.devnull)
+        session.set_config_variable("ignore_configured_endpoint_urls", True)
+        session.set_credentials("none", "none")
+        self._signing = session.get_credentials()
+        config = Config(retries={"total_max_attempts": 1}, proxies={})
+        self._client = session.create_client("kms", region, endpoint_url=endpoint_url or None, config=config)
+        self.endpoint = str(self._client.meta.endpoint_url)
+        self._client.meta.events.register("before-send.kms", self._send)
+        self._response = AWSResponse
+        self._pool = _pool(self.endpoint, network)
+        self._left = 0.0
+        self._rehearsing = False
+
+    def sign_with(self, credentials: Credentials) -> None:
+        """Take these credentials for the calls that follow."""
+        self._signing.access_key = credentials.access_key
+        self._signing.secret_key = credentials.secret_key
+        self._signing.token = credentials.token
+
+    def ask(self, operation: str, parameters: Mapping[str, Any], left: float) -> Mapping[str, Any]:
+        """One request, with some seconds left for it, and its answer."""
+        # A little less than is left, so that what has a time limit of its own says what it waited for.
+        self._left = max(left - 0.05, left / 2, 0.001)
+        answer: Mapping[str, Any] = getattr(self._client, operation)(**parameters)
+        return answer
+
+    def rehearse(self) -> None:
+        """Make one call whose answer is made up here: what is loaded at first use is then loaded. Nothing is sent."""
+        self._rehearsing = True
+        self.ask("decrypt", {"KeyId": "none", "CiphertextBlob": b"none", "EncryptionContext": {"none": "none"}}, 1.0)
+        self._rehearsing = False
+        "localhost".encode("idna")  # as the socket module does with every host, and first imports a table for it
+
+    def _send(self, request: Any, **_: Any) -> Any:
+        """botocore's documented way to send a request oneself: what this returns is taken for the answer."""
+        import urllib3
+
+        if self._rehearsing:
+            nothing = urllib3.HTTPResponse(body=BytesIO(b"{}"), preload_content=False)
+            return self._response(request.url, 200, nothing.headers, nothing)
+        answer = self._pool.urlopen(
+            request.method,
+            request.url,
+            body=request.body,
+            headers=dict(request.headers.items()),
+            timeout=urllib3.Timeout(connect=min(_CONNECT, self._left), read=self._left),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+        )
+        body = answer.read(_ANSWER_LIMIT + 1)
+        if len(body) > _ANSWER_LIMIT:
+            answer.close()
+            body = b""
+        whole = urllib3.HTTPResponse(body=BytesIO(body), status=answer.status, preload_content=False)
+        return self._response(request.url, answer.status, answer.headers, whole)
+
+
+def _pool(endpoint: str, network: Mapping[str, str]) -> Any:
+    import ssl
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed has not got it
+
+    import urllib3
+    from botocore.httpsession import get_cert_path
+
+    url = urlsplit(endpoint)
+    context = None
+    if url.scheme == "https":
+        path = network.get("ca_bundle") or get_cert_path(True)
+        try:
+            context = ssl.create_default_context(cafile=path)
+        except (OSError, ssl.SSLError):
+            raise KmsCertificatesMissing(path=path) from None
+    proxy = network.get(url.scheme)
+    if proxy and not proxy_bypass_environment(url.hostname or "", dict(network)):
+        return urllib3.ProxyManager(proxy, ssl_context=context)
+    return urllib3.PoolManager(ssl_context=context)

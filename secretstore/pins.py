@@ -1,0 +1,257 @@
+"""Which key pair to seal to: what the database says, as far as it agrees with what this sealer remembers.
+
+Who can write to the database could put a public key of their own in the place of an environment's, and read what is
+sealed next. So a sealer remembers each environment's key pair at first use, as ssh does a host's key, and goes on to
+another one only if every pair in between has vouched for the one after it. A pair is remembered under the names that
+were asked for: an environment that is deleted and made anew is no first use.
+"""
+
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlmodel import Session, col, select
+
+from secretstore.errors import KeyChanged, KeyUnreadable, KnownKeysUnusable
+from secretstore.models import Environment, KeyPair, Project
+from secretstore.sealing import PublicKey, fingerprint, succession
+
+_COMMENT = (
+    "# sealrun known keys: the key pair each environment had when this user last sealed to it.\n"
+    "# project, environment, generation, fingerprint of the public key, database. See: sealrun key list\n"
+)
+_LINE = re.compile(r"(\S+) (\S+) ([1-9][0-9]{0,9}) ([0-9a-f]{64}) (.+)")
+_PIN = re.compile(r"([1-9][0-9]{0,9}):([0-9a-f]{64})")
+_FILE_LIMIT = 16 << 20
+_SHORT = 16
+
+_Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A key pair as it is remembered."""
+
+    generation: int
+    fingerprint: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Pin":
+        """Reads `GENERATION:FINGERPRINT`, the fingerprint in full.
+
+        Raises:
+            ValueError: When it is not of that form.
+        """
+        found = _PIN.fullmatch(text)
+        if found is None:
+            raise ValueError("it is not GENERATION:FINGERPRINT, as in 1: and 64 hexadecimal digits")
+        return cls(int(found[1]), found[2])
+
+
+class Pins:
+    """What one user remembers of environments' key pairs, in a file of theirs."""
+
+    def __init__(self, file: Path, database: str, committed: Mapping[tuple[str, str], Pin] | None = None) -> None:
+        """Takes note of where they are; nothing is read yet.
+
+        Args:
+            file: Made at first use.
+            database: The database's URL without passwords: two databases may have projects of the same name.
+            committed: Pins from a project file, by project and environment. They must hold as well, and are never
+                changed.
+        """
+        self.file = file
+        self.database = "".join(c if c.isprintable() else "?" for c in database)
+        self.committed = dict(committed or {})
+
+    def sealing_key(self, session: Session, project: Project, environment: Environment) -> KeyPair:
+        """Returns the environment's key pair for sealing, in the caller's transaction.
+
+        At first use it is remembered. Later, a generation that its predecessors vouch for takes the place of the one
+        that is remembered.
+
+        Raises:
+            KeyChanged: When the key pair is neither the one remembered nor vouched for by it. Nothing is sealed.
+            KnownKeysUnusable: When the file with what is remembered cannot be read or written.
+        """
+        names = project.name, environment.name
+        pair, now = current_pin(session, project, environment)
+        pinned = self.known(*names)
+        for pin, where in ((pinned, "is remembered here"), (self.committed.get(names), "the project file pins")):
+            if pin is not None and pin != now:
+                _insist_on_succession(session, project, environment, pin, now, where)
+        if pinned != now:
+            self._go_on(*names, pinned, now)
+        return pair
+
+    def known(self, project: str, environment: str) -> Pin | None:
+        """Returns what is remembered of an environment.
+
+        Raises:
+            KnownKeysUnusable: When the file cannot be read, or is not as sealrun writes it.
+        """
+        return self._read().get((project, environment, self.database))
+
+    def remember(self, project: str, environment: str, pin: Pin) -> None:
+        """Remembers an environment's key pair, whatever was remembered: its maker, or a person, says so.
+
+        Raises:
+            KnownKeysUnusable: When the file cannot be read or written.
+        """
+        with self._turn():
+            self._write({**self._read(), (project, environment, self.database): pin})
+
+    def forget(self, project: str, environment: str | None = None) -> None:
+        """Drops what is remembered of an environment, or of all of a project's, when it is deleted.
+
+        Raises:
+            KnownKeysUnusable: When the file cannot be read or written.
+        """
+        if not self.file.exists():
+            return
+        with self._turn():
+            pins = self._read()
+            kept = {place: pin for place, pin in pins.items() if not self._is_of(place, project, environment)}
+            if kept != pins:
+                self._write(kept)
+
+    def _go_on(self, project: str, environment: str, before: Pin | None, now: Pin) -> None:
+        """Remembers what was checked against `before`. What another process has remembered meanwhile stays."""
+        place = (project, environment, self.database)
+        with self._turn():
+            pins = self._read()
+            if pins.get(place) == before:
+                self._write({**pins, place: now})
+
+    def _is_of(self, place: _Place, project: str, environment: str | None) -> bool:
+        return (place[0], place[2]) == (project, self.database) and environment in (None, place[1])
+
+    def _read(self) -> dict[_Place, Pin]:
+        try:
+            with open(self.file, "rb") as file:
+                if os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                    raise KnownKeysUnusable(path=self.file, why="others can write to it; chmod 600 it")
+                raw = file.read(_FILE_LIMIT)
+            lines = raw.decode().splitlines()
+        except FileNotFoundError:
+            return {}
+        except OSError as problem:
+            raise KnownKeysUnusable(path=self.file, why=_reason(problem)) from None
+        except UnicodeDecodeError:
+            raise KnownKeysUnusable(path=self.file, why="it is not text in UTF-8") from None
+        pins: dict[_Place, Pin] = {}
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            found = _LINE.fullmatch(line)
+            if found is None:
+                why = f"line {number} is not project, environment, generation, fingerprint, database"
+                raise KnownKeysUnusable(path=self.file, why=why)
+            place = (found[1], found[2], found[5])
+            if place in pins:
+                raise KnownKeysUnusable(path=self.file, why=f"line {number} is about an environment that was there")
+            pins[place] = Pin(int(found[3]), found[4])
+        return pins
+
+    def _write(self, pins: Mapping[_Place, Pin]) -> None:
+        """Puts a whole new file in the place of the old one; who reads meanwhile has one of the two."""
+        lines = [
+            f"{project} {environment} {pin.generation} {pin.fingerprint} {database}\n"
+            for (project, environment, database), pin in sorted(pins.items())
+        ]
+        unfinished = self.file.with_name(f".{self.file.name}.{os.urandom(8).hex()}")
+        try:
+            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as out:
+                out.write(_COMMENT + "".join(lines))
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(unfinished, self.file)
+        except OSError as problem:
+            with suppress(OSError):
+                os.unlink(unfinished)
+            raise KnownKeysUnusable(path=self.file, why=_reason(problem)) from None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One writer at a time; who waits here waits for no database, as nothing in here asks one."""
+        try:
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            raise KnownKeysUnusable(path=self.file, why=_reason(problem)) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def current_pin(session: Session, project: Project, environment: Environment) -> tuple[KeyPair, Pin]:
+    """Returns an environment's current key pair, and what it is by its own bytes: the row may claim anything.
+
+    Raises:
+        KeyChanged: When there is none that can be read.
+    """
+    pair = session.get(KeyPair, (environment.id, environment.generation))
+    if pair is None:
+        why = f"its generation {environment.generation} is missing"
+        raise KeyChanged(project=project.name, environment=environment.name, why=why)
+    try:
+        return pair, Pin(pair.generation, fingerprint(PublicKey.from_bytes(pair.public_key)))
+    except KeyUnreadable:
+        why = f"generation {pair.generation} has no readable public key"
+        raise KeyChanged(project=project.name, environment=environment.name, why=why) from None
+
+
+def _insist_on_succession(
+    session: Session, project: Project, environment: Environment, pin: Pin, now: Pin, where: str
+) -> None:
+    """Goes from the key pair that is known to the current one, each of which must have vouched for the next."""
+    if why := _what_breaks(session, environment, pin, now):
+        known = f"generation {pin.generation}, {pin.fingerprint[:_SHORT]}… {where}"
+        raise KeyChanged(project=project.name, environment=environment.name, why=f"{why}; {known}")
+
+
+def _what_breaks(session: Session, environment: Environment, pin: Pin, now: Pin) -> str | None:
+    if now.generation < pin.generation:
+        return (
+            f"generation {now.generation}, {now.fingerprint[:_SHORT]}… is a step back: "
+            "an older copy of the database was restored, or an older key put back"
+        )
+    if now.generation == pin.generation:
+        return (
+            f"generation {now.generation} has another fingerprint, {now.fingerprint[:_SHORT]}…: "
+            "the environment was made anew, or its key was swapped"
+        )
+    query = select(KeyPair).where(
+        KeyPair.environment_id == environment.id,
+        col(KeyPair.generation).between(pin.generation, now.generation),
+    )
+    pairs = {pair.generation: pair for pair in session.exec(query)}
+    known, mark = None, pin.fingerprint
+    for generation in range(pin.generation, now.generation + 1):
+        if generation not in pairs:
+            return f"generation {generation} is missing, so nothing explains generation {now.generation}"
+        try:
+            public = PublicKey.from_bytes(pairs[generation].public_key)
+        except KeyUnreadable:
+            return f"generation {generation} has no readable public key"
+        found = fingerprint(public)
+        if known is None and found != mark:
+            return f"generation {generation} has another fingerprint, {found[:_SHORT]}…: its key was swapped"
+        if known is not None:
+            statement = succession(environment.project_id, environment.id, generation - 1, mark, generation, found)
+            if not known.has_vouched(pairs[generation].voucher or b"", statement):
+                cannot = ", which is of a form that cannot vouch" if not known.can_vouch else ""
+                return f"generation {generation}, {found[:_SHORT]}… is not vouched for by the one before it{cannot}"
+        known, mark = public, found
+    return None
+
+
+def _reason(problem: OSError) -> str:
+    return (problem.strerror or "it cannot be used").lower()

@@ -1,0 +1,52 @@
+"""The secrets of an environment from the outside: names, versions, expiry, and how large they are when sealed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, func
+from sqlmodel import col, select
+
+from secretstore.database import Database
+from secretstore.models import Secret, SecretVersion
+from secretstore.vault.places import find_environment, find_project
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A secret as whoever may list it can describe it.
+
+    `version` is the one that runs are given, `last_version` the newest; they differ after a rollback.
+    """
+
+    name: str
+    version: int
+    last_version: int
+    maskable: bool
+    expires_at: datetime | None
+    sealed_bytes: int | None
+    """Of the version that runs are given; None where it is not sealed under the current key pair."""
+
+
+def outline(db: Database, project: str, environment: str) -> list[Outline]:
+    """Returns an outline of each secret of an environment, by name. No ciphertext leaves the database.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: When there is no such place.
+    """
+    with db.reading() as session:
+        place = find_environment(session, find_project(session, project), environment)
+        of_now = and_(
+            col(SecretVersion.secret_id) == Secret.id,
+            col(SecretVersion.version) == Secret.current_version,
+            col(SecretVersion.generation) == place.generation,
+        )
+        query = (
+            select(Secret, func.length(SecretVersion.sealed))
+            .join(SecretVersion, of_now, isouter=True)
+            .where(Secret.environment_id == place.id)
+            .order_by(col(Secret.name))
+        )
+        return [
+            Outline(secret.name, secret.current_version, secret.last_version, secret.maskable, secret.expires_at, size)
+            for secret, size in session.exec(query)
+        ]

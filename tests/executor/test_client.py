@@ -1,0 +1,426 @@
+"""The Python API, from a script, from threads, after a fork and in an event loop, against a real worker."""
+
+import asyncio
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import executor
+from executor import Client, errors
+from executor.errors import (
+    ArgumentNotJson,
+    ArgumentsRefused,
+    ExecutorError,
+    FunctionMissing,
+    PlaceUnclear,
+    RequestUnclear,
+    RetriesUnclear,
+    RunCancelled,
+    RunFailed,
+    RunLost,
+    RunNeverStarted,
+    RunOutOfMemory,
+    RunOver,
+    RunTimedOut,
+    RunUnsuccessful,
+    TargetMissing,
+    TargetUnclear,
+    UnknownRun,
+    WaitTimedOut,
+)
+from executor.settings import read_settings
+from secretstore.errors import NameRefused, SettingsProblem, UnknownProject, UnknownSecret
+from tests.processes import alive, eventually
+from tests.rig import CHECKOUT, PATIENCE, Rig
+from tests.rig import rig as made
+
+JOBS = """
+import os, sys, time
+def add(n, m=1):
+    print("adding", os.environ["API_KEY"])
+    print("to stderr", file=sys.stderr)
+    return {"sum": n + m, "key": os.environ["API_KEY"]}
+def fail():
+    raise ValueError("bad " + os.environ["API_KEY"])
+def leave(name):
+    with open(os.path.join(os.environ["SEALRUN_OUTPUT_DIR"], name), "w") as file:
+        file.write("left")
+def slow():
+    print("begun", flush=True)
+    time.sleep(60)
+def steps():
+    for number in range(3):
+        print("step", number, flush=True)
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """Nothing configured, a project, and a worker."""
+    with made() as one:
+        one.project("shop", {"API_KEY": b"hunter2-prod-key"})
+        one.job(JOBS, "jobs.py")
+        one.start_worker()
+        yield one
+
+
+@pytest.fixture(scope="module")
+def client(rig: Rig) -> Iterator[Client]:
+    with Client("shop", settings=settings_of(rig)) as one:
+        yield one
+
+
+def settings_of(rig: Rig) -> dict[str, str]:
+    return {name: value for name, value in rig.environ.items() if name.startswith("SEALRUN_")}
+
+
+@pytest.fixture
+def submit(client: Client, rig: Rig) -> Any:
+    """`client.run`, from the folder of jobs."""
+    return lambda *words, **options: client.run(*words, **{"folder": rig.jobs, "python": rig.python} | options)
+
+
+class TestARun:
+    def test_a_result_comes_back_masked(self, submit: Any) -> None:
+        """By name and by default; `wait` returns the run, and a function's value is its result."""
+        run = submit("jobs.py:add", args={"n": 2})
+        assert run.result == {"sum": 3, "key": "***"}
+        assert (run.state, run.reason, run.exit_code, run.problem, run.done) == ("succeeded", None, 0, None, True)
+        assert run.show().title == "jobs.py:add"
+        assert run.wait() is run
+
+    def test_its_output_comes_in_typed_pieces_and_from_a_place_on(self, submit: Any) -> None:
+        """While it runs, after it, and again from where one stopped."""
+        run = submit("jobs.py:steps")
+        followed = list(run.logs(follow=True))
+        assert "".join(piece.text for piece in followed) == "step 0\nstep 1\nstep 2\n"
+        assert run.done
+        assert list(run.logs()) == followed
+        assert list(run.logs(after=followed[0].place)) == list(run.logs(after=str(followed[0].place))) == followed[1:]
+        assert list(run.logs(streams=["stderr"])) == []
+        first = followed[0]
+        assert (first.stream, first.data[:4], str(first.place)) == ("stdout", b"step", "1:1")
+        with pytest.raises(PlaceUnclear):
+            run.logs(after="nowhere")
+
+    def test_files_modules_and_commands_take_words(self, submit: Any, rig: Rig) -> None:
+        """As they are."""
+        rig.job("import sys; print(sys.argv[1:])", "words.py")
+        for words in ({"target": "words.py"}, {"module": "words"}):
+            run = submit(**words, argv=["--x", "a b"]).wait(check=True)
+            assert "".join(piece.text for piece in run.logs()) == "['--x', 'a b']\n"
+        run = submit(command=["sh", "-c", "exit 7"], secrets=[], variables={"MODE": "x"}).wait()
+        assert (run.state, run.exit_code, run.show().receipt.secrets) == ("failed", 7, ())
+
+    def test_files_that_it_left_are_fetched(self, submit: Any, tmp_path: Path) -> None:
+        """Below a folder of choice."""
+        run = submit("jobs.py:leave", args={"name": "a.txt"}).wait(check=True)
+        assert [(file.path, file.size) for file in run.outputs] == [("a.txt", 4)]
+        assert run.download(tmp_path) == [tmp_path / "a.txt"]
+        assert (tmp_path / "a.txt").read_text() == "left"
+
+    def test_it_is_found_again(self, client: Client, submit: Any) -> None:
+        """By its id or the beginning of it, as the last one, and in the list."""
+        run = submit("jobs.py:add", args={"n": 1}).wait()
+        assert client.get(run.id) == client.get(run.id[:12]) == client.get("@last") == run
+        assert len({run, client.get(run.id)}) == 1
+        assert client.list(limit=1)[0].id == run.id
+        assert client.list(state="cancelled", limit=1, project="shop") == []
+        with pytest.raises(UnknownRun):
+            client.get("f" * 32)
+
+    def test_it_is_cancelled(self, submit: Any) -> None:
+        """Its worker ends it, and its result says so; an outcome stands."""
+        run = submit("jobs.py:slow")
+        assert next(run.logs(follow=True)).text == "begun\n"
+        with pytest.raises(WaitTimedOut) as waited:
+            run.wait(timeout=0.05)
+        assert isinstance(waited.value, TimeoutError)
+        assert str(waited.value) == f"run {run.id[:8]} was not over after 0.05 seconds: it is running"
+        assert run.cancel() is False
+        with pytest.raises(RunCancelled) as cancelled:
+            run.wait(check=True)
+        assert (cancelled.value.state, cancelled.value.exit_code) == ("cancelled", 130)
+        with pytest.raises(RunOver):
+            run.cancel()
+
+    def test_what_it_waits_for_is_told(self, submit: Any) -> None:
+        """At once, and while it is pending."""
+        run = submit("jobs.py:add", args={"n": 1}, python="3.99")
+        assert run.waiting_for == "no worker offers Python 3.99 (this run needs it)"
+        run.cancel()
+        assert run.waiting_for is None
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("options", "kind"),
+        [
+            ({}, TargetUnclear),
+            ({"target": "a.py", "module": "a"}, TargetUnclear),
+            ({"target": "-m"}, TargetUnclear),
+            ({"target": "a.sh"}, TargetUnclear),
+            ({"target": "jobs.py:add", "argv": ["1"]}, TargetUnclear),
+            ({"command": []}, TargetUnclear),
+            ({"command": "ls"}, RequestUnclear),
+            ({"command": ["ls"], "args": {"n": 1}}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": "n"}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": {"n": 1}, "secrets": "API_KEY"}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": {"n": 1}, "timeout": 0}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": {"n": 1}, "retries": 10}, RetriesUnclear),
+            ({"target": "jobs.py:add", "args": {"n": 1}, "queue_timeout": -1}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": {"n": 1}, "idempotency_key": ""}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": {"n": 1}, "variables": {"A": 1}}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": {"n": {1}}}, ArgumentNotJson),
+            ({"target": "jobs.py:add", "args": [float("nan")]}, ArgumentNotJson),
+            ({"target": "jobs.py:add", "args": {"x": 1}}, ArgumentsRefused),
+            ({"target": "jobs.py:add", "args": [1, 2, 3]}, ArgumentsRefused),
+            ({"target": "jobs.py:ad", "args": {"n": 1}}, FunctionMissing),
+            ({"target": "none.py"}, TargetMissing),
+            ({"command": ["true"], "project": "toys"}, UnknownProject),
+            ({"command": ["true"], "secrets": ["API_KEI"]}, UnknownSecret),
+            ({"command": ["true"], "variables": {"LD_PRELOAD": "x"}}, NameRefused),
+        ],
+    )
+    def test_what_is_refused_is_refused_before_there_is_a_run(
+        self, client: Client, submit: Any, options: dict[str, Any], kind: type[Exception]
+    ) -> None:
+        """By the classes of the command line."""
+        before = client.list(limit=1000)
+        with pytest.raises(kind) as refused:
+            submit(**options)
+        assert type(refused.value) is kind
+        assert len(client.list(limit=1000)) == len(before)
+
+    def test_a_failed_run_raises_when_its_result_is_asked_for(self, submit: Any) -> None:
+        """With reason, message, problem and exit code; waiting alone does not raise."""
+        run = submit("jobs.py:fail").wait()
+        with pytest.raises(RunFailed) as failed:
+            _ = run.result
+        error = failed.value
+        assert type(error) is RunFailed
+        assert (error.state, error.reason, error.exit_code) == ("failed", "exception", 1)
+        assert str(error) == error.message == f"run {run.id[:8]} failed: jobs.py:fail raised ValueError"
+        assert error.problem is not None and error.problem["message"] == "bad ***"
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), again.problem) == (RunFailed, str(error), error.problem)
+
+    @pytest.mark.parametrize(
+        ("options", "kind", "code"),
+        [
+            ({"command": ["sh", "-c", "exit 7"]}, RunFailed, 7),
+            ({"command": ["sh", "-c", "kill -9 $$"]}, RunFailed, 137),
+            ({"command": ["sleep", "60"], "timeout": 0.2}, RunTimedOut, 124),
+        ],
+    )
+    def test_ends_are_told_apart(self, submit: Any, options: dict[str, Any], kind: type[Exception], code: int) -> None:
+        """With the exit code that `sealrun run` has for each."""
+        with pytest.raises(kind) as failed:
+            submit(**options).wait(check=True)
+        assert type(failed.value) is kind
+        assert isinstance(failed.value, RunUnsuccessful) and failed.value.exit_code == code
+
+    @pytest.mark.parametrize(
+        ("reason", "started", "kind"),
+        [
+            ("lost", True, RunLost),
+            ("lost", False, RunNeverStarted),
+            ("setup_failed", False, RunNeverStarted),
+            ("secrets_unavailable", False, RunNeverStarted),
+            ("no_capable_worker", False, RunNeverStarted),
+            ("out_of_memory", True, RunOutOfMemory),
+        ],
+    )
+    def test_rarer_ends_are_told_apart_too(
+        self, rig: Rig, submit: Any, reason: str, started: bool, kind: type[Exception]
+    ) -> None:
+        """By the reason that stands in the row."""
+        run = submit(command=["false"]).wait()
+        rig.execute("UPDATE executor_run SET reason = :reason WHERE id = :id", reason=reason, id=run.id)
+        if not started:
+            rig.execute("UPDATE executor_run SET started_at = NULL WHERE id = :id", id=run.id)
+        with pytest.raises(kind) as failed:
+            _ = run.result
+        assert type(failed.value) is kind
+
+    def test_settings_that_cannot_be_used_are_told_at_once(self) -> None:
+        """All problems together, before anything is connected to."""
+        with pytest.raises(SettingsProblem):
+            Client(settings={"SEALRUN_BROKER_URL": "nonsense", "SEALRUN_LEASE_SECONDS": "soon"})
+        with pytest.raises(RequestUnclear):
+            Client(settings={"PATH": "/bin"})
+
+    def test_every_error_crosses_a_process_boundary(self) -> None:
+        """I10: with the same sentence, and nothing more."""
+        for kind in vars(errors).values():
+            if isinstance(kind, type) and issubclass(kind, ExecutorError):
+                error = kind(**dict.fromkeys(_gaps(kind), 7))
+                again = pickle.loads(pickle.dumps(error))
+                assert (type(again), str(again), again.hint) == (kind, str(error), error.hint)
+
+
+def _gaps(kind: type[ExecutorError]) -> set[str]:
+    import re
+
+    return set(re.findall(r"\{(\w+)", f"{kind.__doc__} {kind.hint}"))
+
+
+class TestPlaces:
+    def test_threads_share_a_client(self, submit: Any) -> None:
+        """Each has its own run, and none waits for another."""
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(lambda n: submit("jobs.py:add", args={"n": n}).result["sum"], range(12)))
+        assert results == list(range(1, 13))
+
+    def test_an_event_loop_may_be_running(self, submit: Any) -> None:
+        """As in a notebook: nothing needs one, and waiting in a thread leaves it free."""
+
+        async def cell() -> tuple[Any, list[int]]:
+            ticks: list[int] = []
+
+            async def tick() -> None:
+                while True:
+                    ticks.append(1)
+                    await asyncio.sleep(0.005)
+
+            ticking = asyncio.create_task(tick())
+            run = submit("jobs.py:add", args={"n": 1})
+            await asyncio.to_thread(run.wait)
+            ticking.cancel()
+            return submit("jobs.py:add", args={"n": 5}).result["sum"], ticks
+
+        found, ticks = asyncio.run(cell())
+        assert found == 6
+        assert len(ticks) > 1
+
+    def test_both_sides_of_a_fork_go_on(self, client: Client, rig: Rig, submit: Any) -> None:
+        """The child opens connections of its own, and its end closes none of the parent's."""
+        run = submit("jobs.py:add", args={"n": 1}).wait()
+        parents = client._db
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                signal.alarm(int(PATIENCE))
+                own = submit("jobs.py:add", args={"n": 40}).result["sum"]
+                fresh = client._db is not parents and run.state == "succeeded"
+                os.write(writing, f"{own} {fresh}".encode())
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(writing)
+        with os.fdopen(reading) as said:
+            assert said.read() == "41 True"
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert client._db is parents
+        assert submit("jobs.py:add", args={"n": 2}).result["sum"] == 3
+
+    def test_no_connection_is_open_when_a_child_is_made(self, tmp_path: Path) -> None:
+        """SQLite's locks belong to a process: a child that found one open would take them for its own."""
+        own = Client(settings={"SEALRUN_HOME": str(tmp_path / "home")})
+        assert own.list() == []
+        assert any(str(tmp_path) in name for name in _open_files())
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = sum(str(tmp_path) in name for name in _open_files())
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert own.list() == []
+
+    def test_nothing_is_printed_and_no_signal_handler_is_set(self, submit: Any) -> None:
+        """In a thread other than the main one, too."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
+        out, said = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(said):
+            thread = threading.Thread(target=lambda: submit("jobs.py:fail").wait())
+            thread.start()
+            thread.join()
+            list(submit("jobs.py:add", args={"n": 1}).logs(follow=True))
+        assert (out.getvalue(), said.getvalue()) == ("", "")
+        assert before == {number: signal.getsignal(number) for number in before}
+
+    def test_a_broker_that_is_dead_fails_no_submit(self, rig: Rig) -> None:
+        """I7: the run is accepted, and workers look for it."""
+        dead = settings_of(rig) | {"SEALRUN_BROKER_URL": "redis://127.0.0.1:1/0"}
+        with Client("shop", settings=dead) as client:
+            run = client.run(command=["true"], folder=rig.jobs)
+            assert run.wait(PATIENCE).state == "succeeded"
+
+
+def _open_files() -> list[str]:
+    found = []
+    for entry in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{entry}"))
+    return found
+
+
+SCRIPT = """
+import sys
+from executor import Client
+client = Client()
+run = client.run("jobs.py:add", args={"n": 2})
+assert run.result["sum"] == 3, run.show()
+sys.stdout.write(run.id)
+"""
+
+
+def test_a_script_with_nothing_configured_starts_a_worker(tmp_path: Path) -> None:
+    """As `sealrun run` does, and of its settings; project and folder are those of the current folder."""
+    with made() as alone:
+        alone.project("shop", {"API_KEY": b"hunter2-prod-key"})
+        alone.job(JOBS, "jobs.py")
+        (alone.jobs / ".sealrun.toml").write_text('project = "shop"\n')
+        (alone.jobs / ".sealrun.toml").chmod(0o644)
+        path = f"{Path(alone.python).parent}:{os.defpath}"
+        environ = {**alone.environ, "PATH": path, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-W", "error", "-c", SCRIPT]
+        ended = subprocess.run(command, cwd=alone.jobs, env=environ, capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert alone.view(ended.stdout).created_by == read_settings(environ).store.actor
+        from executor.workers import list_workers
+
+        (worker,) = [one.pid for one in list_workers(alone.db, alive_only=True)]
+        os.kill(worker, signal.SIGTERM)
+        eventually(lambda: not alive([worker]), 20, "the worker that was started ends")
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    """What runs inside the trust boundary imports it, too."""
+    code = "import sys; before = set(sys.modules); import executor; print(sorted(set(sys.modules) - before))"
+    told = subprocess.run([sys.executable, "-S", "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert told.stdout == "['executor']\n"
+    assert executor.Client is Client and "Client" in dir(executor)
+    with pytest.raises(AttributeError):
+        _ = executor.nonsense  # type: ignore[attr-defined]
+
+
+def test_every_example_of_the_page_runs(rig: Rig, client: Client, tmp_path: Path, monkeypatch: Any) -> None:
+    """docs/api.md, from its first line to its last, in one namespace."""
+    page = (CHECKOUT / "docs" / "api.md").read_text()
+    blocks = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
+    assert len(blocks) > 4
+    monkeypatch.chdir(rig.jobs)
+    for name, value in settings_of(rig).items():
+        monkeypatch.setenv(name, value)
+    rig.job("def load(day, rows=10):\n    print('loading', day)\n    return {'rows': rows}\n", "jobs/load.py")
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    with redirect_stdout(io.StringIO()):
+        for block in blocks:
+            exec(compile(block, "docs/api.md", "exec"), namespace)

@@ -1,0 +1,49 @@
+"""docs/kms.md: its policies are JSON, its settings parse, and its table of faults says what the product says."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from secretstore import errors
+from secretstore.aws_kms import _REFUSALS
+from secretstore.errors import KmsError
+from secretstore.settings import read_store_settings
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "kms.md").read_text(encoding="utf-8")
+POLICIES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_there_are_three_policies_for_three_roles() -> None:
+    """Each is a policy by its form: one role creates, one runs under a condition on both names, one moves."""
+    found = [json.loads(policy)["Statement"] for policy in POLICIES]
+    actions = [[statement["Action"] for statement in statements] for statements in found]
+    assert actions == [["kms:Encrypt"], ["kms:Decrypt"], ["kms:ReEncryptFrom", "kms:ReEncryptTo"]]
+    assert all(
+        set(one) <= {"Sid", "Effect", "Action", "Resource", "Condition"} for statements in found for one in statements
+    )
+    assert found[1][0]["Condition"]["StringEquals"] == {
+        "kms:EncryptionContext:sealrun:project": "shop",
+        "kms:EncryptionContext:sealrun:environment": "staging",
+    }
+
+
+@pytest.mark.parametrize("text", re.findall(r"SEALRUN_KEYS='(aws-kms:arn:aws[^']*)'", PAGE))
+def test_its_settings_are_settings(text: str) -> None:
+    """As they stand there."""
+    assert read_store_settings({"HOME": "/h", "SEALRUN_KEYS": text}).uses_kms
+
+
+def test_every_code_that_has_a_sentence_is_in_the_table() -> None:
+    """With the words of the error's own sentence."""
+    flat = " ".join(PAGE.split())
+    for word, kind in _REFUSALS.items():
+        assert issubclass(kind, KmsError)
+        if f"`{word}Exception`" in flat:
+            said = (kind.__doc__ or "").partition(" ({answer})")[0]
+            first = re.split(r"\{key\}|\{region\}", said.replace("{action}", "kms:Decrypt"))[0]
+            assert first in flat, word
+    for kind in (errors.KmsThrottled, errors.KmsFailing, errors.KmsSilent, errors.KmsUnreachable, errors.KmsUntrusted):
+        words = re.split(r"\{\w+\}", (kind.__doc__ or "").replace("{action}", "kms:Decrypt"))
+        assert words[0] in flat and words[1].strip() in flat, kind
