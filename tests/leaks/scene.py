@@ -202,14 +202,15 @@ class _Scene:
     def look_at_what_is_left(self) -> None:
         """Files: of the workspaces, of the rig, of every folder where something temporary may lie."""
         made, seen = self.made, self.seen
-        (made.workspaces / "planted").write_text(self.mark)
+        planted = made.workspaces / "planted"
+        planted.write_text(self.mark)
         for folder in (made.folder, Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")):
             for path, content in files(folder, self.started):
                 if path != made.key_file:
                     self._look(f"file {path}", [content])
-                if path.name == "planted":
+                if path == planted:  # another test's lies beside it
                     seen.marks["files"] = self.mark.encode() in content
-        left = sorted(path.name for path in made.workspaces.iterdir() if path.name != "planted")
+        left = sorted(path.name for path in made.workspaces.iterdir() if path != planted)
         seen.texts["left in the workspaces"] = ", ".join(left)
 
     def _look(self, place: str, chunks) -> None:  # type: ignore[no-untyped-def]  # Iterable[bytes]
