@@ -30,6 +30,7 @@ from executor.source import choose_interpreter, own_environment, project_file, r
 from executor.supervisor.errors import NameTaken, SupervisorError
 from executor.target import Target
 from secretstore import vault
+from secretstore.connections import Role
 from secretstore.database import Database
 from secretstore.errors import (
     SecretStoreError,
@@ -38,7 +39,6 @@ from secretstore.errors import (
     UnknownProject,
     UnknownSecret,
 )
-from secretstore.planned import CATALOG, SOURCE
 from secretstore.vault import EnvironmentView
 
 _LONGEST_KEY = 200  # characters
@@ -257,7 +257,8 @@ def _unknown_connections(db: Database, place: EnvironmentView, request: Request)
         yield RequestUnclear(what=f"the parameter {min(both)} is both a data source and a catalog")
     if both := {*request.sources, *request.catalogs} & {*request.text, *request.values}:
         yield RequestUnclear(what=f"the argument {min(both)} is given twice")
-    for role, parameters in ((SOURCE, request.sources), (CATALOG, request.catalogs)):
+    asked: tuple[tuple[Role, Mapping[str, str]], ...] = (("source", request.sources), ("catalog", request.catalogs))
+    for role, parameters in asked:
         for name in dict.fromkeys(parameters.values()):
             try:
                 vault.get_connection(db, place.project, place.name, role, name)

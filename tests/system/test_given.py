@@ -12,7 +12,11 @@ from tests.rig import ACTOR, Rig, command, file, function, rig
 KEY_ID, SECRET_KEY = "AKIALAKE0000EXAMPLE1", "lake+secret/key-4711-9f3b7c"
 LAKE = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET_KEY}
 DSN = "postgresql://reader:s3cr%24t-pass-99@127.0.0.1:5432/shop?application_name=x"
-PEM = b"-----BEGIN PRIVATE KEY-----\n" + b"\n".join(b"%064d" % (7919 * n) for n in range(30)) + b"\n-----END PRIVATE KEY-----\n"
+PEM = (
+    b"-----BEGIN PRIVATE KEY-----\n"
+    + b"\n".join(b"%064d" % (7919 * n) for n in range(30))
+    + b"\n-----END PRIVATE KEY-----\n"
+)
 TOKEN = "dapi-0123456789abcdef-unity"
 
 SHOW = """
@@ -44,7 +48,12 @@ def place(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
         account = {"account": ordinary_account()}
     with rig(**account) as made:
-        secrets = {"LAKE_CREDS": json.dumps(LAKE).encode(), "DSN": DSN.encode(), "TLS_KEY": PEM, "UNITY": TOKEN.encode()}
+        secrets = {
+            "LAKE_CREDS": json.dumps(LAKE).encode(),
+            "DSN": DSN.encode(),
+            "TLS_KEY": PEM,
+            "UNITY": TOKEN.encode(),
+        }
         made.project("shop", secrets)
         vault.put(made.db, "shop", "default", "TLS_KEY", PEM, actor=ACTOR, pins=made.pins, as_file=True)
         create(made, "source", "lake", "s3", {
@@ -134,7 +143,9 @@ class TestThere:
 class TestLess:
     def test_a_secret_by_name_leaves_connections_theirs(self, place: Rig) -> None:
         """What a connection needs is opened for it, and is no variable of a run that did not ask for it."""
-        ended = place.run(command("bash", "-c", 'echo "${LAKE_CREDS-none} ${DSN-none} $AWS_PROFILE"'), secret_names=["DSN"])
+        ended = place.run(
+            command("bash", "-c", 'echo "${LAKE_CREDS-none} ${DSN-none} $AWS_PROFILE"'), secret_names=["DSN"]
+        )
         assert ended.stdout == "none *** lake\n"
         assert ended.view.receipt is not None
         channels = {one.name: one.channel for one in ended.view.receipt.secrets}
@@ -150,7 +161,9 @@ class TestLess:
         assert ended.view.receipt.status == ("none" if asked.get("secret_names") == [] else "closed")
 
     def test_those_alone_that_parameters_are(self, place: Rig) -> None:
-        path = place.job("import os\ndef look(data):\n    return [data.name, 'PGSERVICE' in os.environ, 'DSN' in os.environ]\n")
+        path = place.job(
+            "import os\ndef look(data):\n    return [data.name, 'PGSERVICE' in os.environ, 'DSN' in os.environ]\n"
+        )
         target = function(path, "look") | {"sources": {"data": "lake"}, "catalogs": {}}
         assert place.run(target, connections=False).view.result == ["lake", False, True]
         assert place.run(target, secret_names=[]).view.result == ["lake", False, False]
@@ -170,8 +183,13 @@ class TestBroken:
         assert (ended.how, ended.stdout) == (("succeeded", None, 0), "[profile open]\n")
         said = [line for line in ended.stderr.splitlines() if "left out of this run" in line]
         assert len(said) == 2
-        assert "source gone: its access_key_id is the secret NOT_THERE, which broken (default) does not have" in ended.stderr
-        assert "source lake: access_key_id is aws_access_key_id of secret TEXT, which is not a JSON object" in ended.stderr
+        assert (
+            "source gone: its access_key_id is the secret NOT_THERE, which broken (default) does not have"
+            in ended.stderr
+        )
+        assert (
+            "source lake: access_key_id is aws_access_key_id of secret TEXT, which is not a JSON object" in ended.stderr
+        )
         assert ended.view.receipt is not None
         assert {one.connection: bool(one.left_out) for one in ended.view.receipt.connections} == {"lake": True}
 
