@@ -1,4 +1,4 @@
-"""Data sources, catalogs and secrets that are files, in real runs: what is there, under which names, and what is not."""
+"""Data sources, catalogs and secrets that are files, in real runs: what is there, under which names, and what not."""
 
 import json
 from collections.abc import Iterator
@@ -26,8 +26,11 @@ def read(variable):
     with open(os.environ[variable]) as file:
         parser.read_file(file)
     return {section: dict(parser[section]) for section in parser.sections()}
-found = {"config": read("AWS_CONFIG_FILE"), "credentials": read("AWS_SHARED_CREDENTIALS_FILE"), "pg": read("PGSERVICEFILE")}
-held = found["credentials"]["lake"]["aws_secret_access_key"]
+credentials = read("AWS_SHARED_CREDENTIALS_FILE")
+found = {"config": read("AWS_CONFIG_FILE"), "pg": read("PGSERVICEFILE")}
+# As pairs: the section as a whole is the very text of the secret.
+found["credentials"] = {name: list(section.items()) for name, section in credentials.items()}
+held = credentials["lake"]["aws_secret_access_key"]
 found["length"] = len(held)
 found["modes"] = {name: oct(stat.S_IMODE(os.stat(os.environ[name]).st_mode))
                   for name in ("AWS_SHARED_CREDENTIALS_FILE", "PGSERVICEFILE", "TLS_KEY")}
@@ -84,7 +87,7 @@ class TestThere:
         found = json.loads(ended.stdout)
         assert found["config"]["profile lake"]["region"] == "eu-north-1"
         assert found["config"]["profile lake"]["endpoint_url"] == "http://127.0.0.1:9"
-        assert found["credentials"] == {"lake": {"aws_access_key_id": "***", "aws_secret_access_key": "***"}}
+        assert found["credentials"] == {"lake": [["aws_access_key_id", "***"], ["aws_secret_access_key", "***"]]}
         assert found["pg"]["ledger"] | {"password": "***"} == found["pg"]["ledger"]
         assert found["length"] == len(SECRET_KEY) and found["reversed"] == SECRET_KEY[::-1]
         assert set(found["modes"].values()) == {"0o400"} and found["folder"] == "0o700"
@@ -97,7 +100,7 @@ class TestThere:
         ended = place.run(command("bash", "-c", code))
         assert ended.how == ("succeeded", None, 0), ended.stderr
         assert "[lake]" in ended.stdout and "lake ***" in ended.stdout
-        for hidden in (KEY_ID, SECRET_KEY, "s3cr$t-pass-99", TOKEN, "%064d" % 7919):
+        for hidden in (KEY_ID, SECRET_KEY, "s3cr$t-pass-99", TOKEN, f"{7919:064d}"):
             assert hidden not in ended.stdout
 
     def test_nothing_stays(self, place: Rig) -> None:
