@@ -1,0 +1,375 @@
+"""The objects that a run's function is given for data sources and catalogs: `--source data=lake --catalog cat=main`.
+
+It runs inside the run's own process and interpreter, and comes over a descriptor as `entry.py` does: standard library
+only, any Python from 3.9. A library is imported when something is asked of it; one that is not there is named with the
+`--with` that brings it. No `repr` shows a credential.
+
+`connect` makes an object of a document; every value in one is text or null:
+
+    every one         role (`source`, `catalog`), kind, name
+    s3,               bucket, prefix, endpoint, region, addressing (`auto`, `path`, `virtual`),
+    supabase-storage  access_key_id, secret_access_key, session_token, expires_at; no access_key_id: anonymous
+    postgres          url
+    iceberg-rest,     endpoint, warehouse, properties (what PyIceberg calls them: `uri`, `s3.endpoint`, ...: a mapping),
+    glue              source (the document of the storage's source, or null)
+    unity-catalog     endpoint, token, warehouse, properties (of its Iceberg REST endpoint, or null), source (the same)
+
+What may be null may be missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import urllib.parse
+from typing import Any
+
+DEFAULT_REGION = "us-east-1"  # what signs where a source names none, as endpoints outside AWS take any
+BROUGHT_BY = {
+    "boto3": "boto3",
+    "botocore": "boto3",
+    "daft": "daft",
+    "duckdb": "duckdb-extension-httpfs>=1.5",
+    "psycopg": "psycopg[binary]",
+    "pyarrow": "pyarrow",
+    "pyiceberg": "pyiceberg[pyarrow]",
+    # Without a bound, a resolver that wants the newest boto3 goes back to an s3fs of 2020.
+    "s3fs": "s3fs>=2024",
+    "sqlalchemy": "sqlalchemy",
+    "unitycatalog": "unitycatalog-client",
+}
+
+
+def connect(document: dict[str, Any]) -> S3Source | PostgresSource | IcebergCatalog | UnityCatalog:
+    """The object of a document, as this module's own text describes it."""
+    kinds: dict[str, type[S3Source | PostgresSource | IcebergCatalog | UnityCatalog]] = {
+        "s3": S3Source,
+        "supabase-storage": S3Source,
+        "postgres": PostgresSource,
+        "iceberg-rest": IcebergCatalog,
+        "glue": IcebergCatalog,
+        "unity-catalog": UnityCatalog,
+    }
+    return kinds[document["kind"]](document)
+
+
+class MissingLibrary(ImportError):
+    """What a source or catalog was asked for needs a package that the run's Python does not have."""
+
+    def __init__(self, library: str, package: str, more: str = "") -> None:
+        quoted = f"'{package}'" if set(package) & set("[]<>=") else package
+        super().__init__(f"{library} is not in this run's Python{more}; add it: sealrun run --with {quoted} ...")
+        self.name = library
+
+
+class Connection:
+    """What data sources and catalogs have in common."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.role: str = document["role"]
+        self.kind: str = document["kind"]
+        self.name: str = document["name"]
+
+    def __repr__(self) -> str:
+        return f"<{self.role} {self.name}: {self.kind}, {self._where()}>"
+
+    def _where(self) -> str:
+        raise NotImplementedError
+
+
+class S3Source(Connection):
+    """A bucket, or a prefix in one, behind any endpoint that speaks S3.
+
+    `bucket`, `prefix` (may be empty), `endpoint` (None: AWS's own), `region`; `access_key_id` (None: anonymous),
+    `secret_access_key`, `session_token`, `expires_at` (of short-lived credentials: the moment, ISO 8601).
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(document)
+        self.bucket: str = document["bucket"]
+        self.prefix: str = (document.get("prefix") or "").strip("/")
+        self.endpoint: str | None = document.get("endpoint")
+        self.region: str = document.get("region") or DEFAULT_REGION
+        self.addressing: str = document.get("addressing") or "auto"
+        self.access_key_id: str | None = document.get("access_key_id")
+        self.secret_access_key: str | None = document.get("secret_access_key")
+        self.session_token: str | None = document.get("session_token")
+        self.expires_at: str | None = document.get("expires_at")
+
+    def _where(self) -> str:
+        return f"{self.url} at {self.endpoint}" if self.endpoint else self.url
+
+    @property
+    def url(self) -> str:
+        """`s3://bucket/prefix`."""
+        return self.path()
+
+    def path(self, relative: str = "") -> str:
+        """The URL of an object: `path("a/b.parquet")` is `s3://bucket/prefix/a/b.parquet`."""
+        return f"s3://{self.location(relative)}"
+
+    def key(self, relative: str = "") -> str:
+        """Its key in the bucket, for boto3: `prefix/a/b.parquet`."""
+        return "/".join(part for part in (self.prefix, relative.lstrip("/")) if part)
+
+    def location(self, relative: str = "") -> str:
+        """Its bucket and key, for pyarrow: `bucket/prefix/a/b.parquet`."""
+        return "/".join(part for part in (self.bucket, self.key(relative)) if part)
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """For Polars, delta-rs and what else is built on object_store: `pl.read_parquet(url, storage_options=...)`."""
+        options = {"aws_region": self.region}
+        if self.endpoint:
+            options["aws_endpoint_url"] = self.endpoint
+            if self.endpoint.startswith("http://"):
+                options["aws_allow_http"] = "true"
+        if self.addressing != "auto":
+            options["aws_virtual_hosted_style_request"] = "true" if self.addressing == "virtual" else "false"
+        if self.access_key_id is None:
+            return {**options, "aws_skip_signature": "true"}
+        keys = {
+            "aws_access_key_id": self.access_key_id,
+            "aws_secret_access_key": self.secret_access_key,
+            "aws_session_token": self.session_token,
+        }
+        return {**options, **_given(keys)}
+
+    @property
+    def fsspec_options(self) -> dict[str, Any]:
+        """For pandas, Dask and what else opens URLs with s3fs: `pd.read_parquet(url, storage_options=...)`."""
+        config: dict[str, Any] = {"s3": {"addressing_style": self.addressing}}
+        options: dict[str, Any] = {"client_kwargs": {"region_name": self.region}, "config_kwargs": config}
+        if self.endpoint:
+            options["endpoint_url"] = self.endpoint
+        else:
+            config["ignore_configured_endpoint_urls"] = True
+        if self.access_key_id is None:
+            return {**options, "anon": True}
+        keys = {"key": self.access_key_id, "secret": self.secret_access_key, "token": self.session_token}
+        return {**options, **_given(keys)}
+
+    def boto3_session(self) -> Any:
+        """A `boto3.Session` whose S3 clients and resources go to this source, with its credentials."""
+        boto3 = _library("boto3")
+        config = self._botocore_config()
+        endpoint = self.endpoint
+
+        class Session(boto3.Session):  # type: ignore[misc, name-defined]
+            def client(self, service_name: str, *args: Any, **named: Any) -> Any:
+                if service_name == "s3":
+                    given = named.get("config")
+                    named["config"] = config if given is None else config.merge(given)
+                    if endpoint and len(args) < 5 and named.get("endpoint_url") is None:
+                        named["endpoint_url"] = endpoint
+                return super().client(service_name, *args, **named)
+
+        return Session(
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            aws_session_token=self.session_token,
+            region_name=self.region,
+        )
+
+    def _botocore_config(self) -> Any:
+        config = _library("botocore.config").Config
+        options: dict[str, Any] = {"s3": {"addressing_style": self.addressing}}
+        if self.endpoint is None:
+            # Another source's profile, or the project's own environment, may name an endpoint.
+            options["ignore_configured_endpoint_urls"] = True
+        if self.access_key_id is None:
+            options["signature_version"] = _library("botocore").UNSIGNED
+        return config(**options)
+
+    def filesystem(self) -> Any:
+        """An fsspec filesystem (s3fs), which takes the URLs of `path`."""
+        return _library("s3fs").S3FileSystem(**self.fsspec_options)
+
+    def pyarrow_filesystem(self) -> Any:
+        """A `pyarrow.fs.S3FileSystem`, which takes what `location` gives."""
+        options: dict[str, Any] = {"region": self.region}
+        if self.endpoint:
+            scheme, _, rest = self.endpoint.partition("://")
+            options.update(scheme=scheme, endpoint_override=rest.rstrip("/"))
+            options["force_virtual_addressing"] = self.addressing == "virtual"
+        if self.access_key_id is None:
+            options["anonymous"] = True
+        keys = {
+            "access_key": self.access_key_id,
+            "secret_key": self.secret_access_key,
+            "session_token": self.session_token,
+        }
+        return _library("pyarrow.fs").S3FileSystem(**options, **_given(keys))
+
+    def daft_io_config(self) -> Any:
+        """A `daft.io.IOConfig`: `daft.read_parquet(url, io_config=...)`."""
+        io = _library("daft.io")
+        options = {
+            "region_name": self.region,
+            "endpoint_url": self.endpoint,
+            "key_id": self.access_key_id,
+            "access_key": self.secret_access_key,
+            "session_token": self.session_token,
+        }
+        s3 = io.S3Config(
+            **_given(options),
+            anonymous=self.access_key_id is None,
+            force_virtual_addressing=self.addressing == "virtual",
+        )
+        return io.IOConfig(s3=s3)
+
+    def duckdb(self, connection: Any = None) -> Any:
+        """Make the source's URLs usable in a DuckDB connection, and return it; without one, in a new one.
+
+        By DuckDB's own extension httpfs where it is there (package duckdb-extension-httpfs brings it), else by s3fs.
+        """
+        connection = _library("duckdb").connect() if connection is None else connection
+        if _load_extension(connection, "httpfs"):
+            self._create_secret(connection)
+            return connection
+        try:
+            connection.register_filesystem(self.filesystem())
+        except MissingLibrary:
+            raise _missing_extension("httpfs", ", nor is s3fs in its place") from None
+        return connection
+
+    def _create_secret(self, connection: Any) -> None:
+        options: dict[str, Any] = {"region": self.region, "scope": f"{self.url}{'' if self.prefix else '/'}"}
+        if self.endpoint:
+            scheme, _, rest = self.endpoint.partition("://")
+            options.update(endpoint=rest.rstrip("/"), use_ssl=scheme == "https")
+        if self.addressing != "auto":
+            options["url_style"] = "vhost" if self.addressing == "virtual" else "path"
+        keys = {"key_id": self.access_key_id, "secret": self.secret_access_key, "session_token": self.session_token}
+        _duckdb_secret(connection, f"source {self.name}", "s3", {**options, **_given(keys)})
+
+
+class PostgresSource(Connection):
+    """A PostgreSQL database: `url` with its password, and `host`, `port`, `database`, `user` as the URL has them."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(document)
+        self.url: str = document["url"]
+        parts = urllib.parse.urlsplit(self.url)
+        place = parts.netloc.rpartition("@")[2]
+        self.host: str | None = parts.hostname
+        self.port: str | None = place.rpartition(":")[2] if ":" in place.rpartition("]")[2] else None
+        self.database: str | None = urllib.parse.unquote(parts.path[1:]) or None
+        self.user: str | None = None if parts.username is None else urllib.parse.unquote(parts.username)
+
+    def _where(self) -> str:
+        return f"{self.database or 'the default database'} at {self.host or 'the default host'}"
+
+    def connect(self, **options: Any) -> Any:
+        """A `psycopg.Connection`."""
+        return _library("psycopg").connect(self.url, **options)
+
+    def engine(self, **options: Any) -> Any:
+        """A `sqlalchemy.Engine`, over psycopg."""
+        sqlalchemy = _library("sqlalchemy")
+        _library("psycopg")
+        url = sqlalchemy.make_url(self.url).set(drivername="postgresql+psycopg")
+        return sqlalchemy.create_engine(url, **options)
+
+
+class IcebergCatalog(Connection):
+    """An Iceberg catalog: `endpoint`, `warehouse`, `properties` as PyIceberg has them, `source` (its storage, or None).
+
+    Credentials stand in `properties`.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(document)
+        self.endpoint: str | None = document.get("endpoint")
+        self.warehouse: str | None = document.get("warehouse")
+        self.properties: dict[str, str] = dict(document.get("properties") or {})
+        self.source: S3Source | None = S3Source(document["source"]) if document.get("source") else None
+
+    def _where(self) -> str:
+        return " at ".join(part for part in (self.warehouse, self.endpoint) if part) or "the account's own"
+
+    def load(self) -> Any:
+        """The catalog as PyIceberg has it."""
+        return _library("pyiceberg.catalog").load_catalog(self.name, **self.properties)
+
+
+class UnityCatalog(Connection):
+    """A Unity Catalog: `endpoint`, `token`, `warehouse` (the catalog's name in Unity, or None), `source`."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(document)
+        self.endpoint: str = document["endpoint"].rstrip("/")
+        self.token: str = document["token"]
+        self.warehouse: str | None = document.get("warehouse")
+        self.properties: dict[str, str] = dict(document.get("properties") or {})
+        self.source: S3Source | None = S3Source(document["source"]) if document.get("source") else None
+
+    def _where(self) -> str:
+        return " at ".join(part for part in (self.warehouse, self.endpoint) if part)
+
+    def load(self) -> Any:
+        """The catalog as Daft's client of Unity has it: `daft.read_deltalake(catalog.load().load_table(NAME))`."""
+        _library("daft")
+        try:
+            unity = importlib.import_module("daft.catalog.__unity")
+        except ModuleNotFoundError as error:
+            if error.name not in ("unitycatalog", "httpx", "deltalake"):
+                raise
+            raise MissingLibrary(error.name, "daft[unity]") from None
+        return unity.UnityCatalogClient(self.endpoint, token=self.token)
+
+    def client(self) -> Any:
+        """An `unitycatalog.client.ApiClient` (asyncio), for its `CatalogsApi`, `TablesApi` and the like."""
+        unity = _library("unitycatalog.client")
+        configuration = unity.Configuration(host=f"{self.endpoint}/api/2.1/unity-catalog", access_token=self.token)
+        return unity.ApiClient(configuration)
+
+    def iceberg(self) -> Any:
+        """The same catalog as PyIceberg has it, by its Iceberg REST endpoint; the catalog's configuration names it."""
+        if not self.properties:
+            raise ValueError(f"{self.role} {self.name} names no warehouse, so it has no Iceberg REST endpoint")
+        return _library("pyiceberg.catalog").load_catalog(self.name, **self.properties)
+
+
+def _library(name: str) -> Any:
+    top = name.partition(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in (top, name):
+            raise  # it is there, and something that it needs is not
+        raise MissingLibrary(top, BROUGHT_BY[top]) from None
+
+
+def _given(options: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _load_extension(connection: Any, extension: str) -> bool:
+    """Load an extension into a DuckDB connection from its package, or from where DuckDB has one; nothing is fetched."""
+    duckdb = _library("duckdb")
+    try:
+        package = importlib.import_module(f"duckdb_extension_{extension}")
+    except ModuleNotFoundError:
+        named = extension
+    else:
+        folder = os.path.dirname(str(package.__file__))
+        version = f"v{duckdb.__version__}"
+        path = os.path.join(folder, "extensions", version, f"{extension}.duckdb_extension")
+        named = "'{}'".format(path.replace("'", "''")) if os.path.exists(path) else extension
+    try:
+        connection.execute(f"LOAD {named}")
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _missing_extension(extension: str, more: str = "") -> MissingLibrary:
+    version = _library("duckdb").__version__
+    return MissingLibrary(f"DuckDB's extension {extension}", f"duckdb-extension-{extension}=={version}", more)
+
+
+def _duckdb_secret(connection: Any, name: str, kind: str, options: dict[str, Any]) -> None:
+    """Make DuckDB keep credentials for as long as the connection lives; values go as parameters, never in SQL."""
+    places = ", ".join(f"{option} ${option}" for option in options)
+    connection.execute(f'CREATE OR REPLACE SECRET "{name}" (TYPE {kind}, {places})', options)
