@@ -17,7 +17,7 @@ from secretstore.timestamps import UtcDateTime, utc_now
 
 __all__ = ["HEAD", "Database", "UtcDateTime", "current", "migrate", "require_current", "upgrade", "utc_now"]
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision this version of the package needs."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")

@@ -91,6 +91,23 @@ class ExpiryRefused(SecretStoreError):
     """the expiry of "{name}" is refused: {why}"""
 
 
+# -- data sources and catalogs
+
+
+class ConnectionRefused(SecretStoreError):
+    """{label} is refused: {why}"""
+
+
+class UnknownConnection(SecretStoreError):
+    """no {role} "{name}" in {project}/{environment}"""
+
+    mend = "create it: sealrun {role} create {name} -p {project} -e {environment} --kind KIND"
+
+
+class NamedByConnections(SecretStoreError):
+    """{what} of {project}/{environment} is named by {by}"""
+
+
 # -- sealing
 
 

@@ -3,7 +3,7 @@
 import secrets
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint, false
 from sqlmodel import Field, SQLModel
 
 from secretstore.timestamps import UtcDateTime, utc_now
@@ -85,6 +85,8 @@ class Secret(SQLModel, table=True):
     current_version: int
     last_version: int
     maskable: bool
+    as_file: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether a run is given its value as a private file, and the file's path as the variable."""
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
@@ -117,6 +119,30 @@ class Variable(SQLModel, table=True):
     environment_id: str = Field(foreign_key="secretstore_environment.id", ondelete="CASCADE", max_length=32)
     name: str = Field(max_length=255)
     value: str = Field(sa_type=Text)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    updated_by: str = Field(max_length=255)
+
+
+class Connection(SQLModel, table=True):
+    """A data source or a catalog: its settings, in which secrets stand by name, and how its last test went."""
+
+    __tablename__ = "secretstore_connection"
+    __table_args__ = (UniqueConstraint("environment_id", "role", "name"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    environment_id: str = Field(foreign_key="secretstore_environment.id", ondelete="CASCADE", max_length=32)
+    role: str = Field(max_length=16)
+    name: str = Field(max_length=63)
+    kind: str = Field(max_length=32)
+    settings: str = Field(sa_type=Text)
+    """JSON as text: what somebody else wrote there must not keep the other rows from being read."""
+    tested_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    test_outcome: str | None = Field(default=None, max_length=16)
+    test_seconds: float | None = None
+    test_message: str | None = Field(default=None, sa_type=Text)
+    test_run: str | None = Field(default=None, max_length=32)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

@@ -1,4 +1,4 @@
-"""Which names secrets, variables, projects and environments may have; a refusal gives its reason."""
+"""Which names secrets, variables, projects, environments and connections may have; a refusal gives its reason."""
 
 import re
 from collections import Counter
@@ -12,6 +12,7 @@ RESERVED_PREFIX = "SEALRUN_"
 _KEY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -65,6 +66,17 @@ def check_queue_name(name: str) -> None:
     """
     if not _QUEUE_NAME.fullmatch(name):
         why = "a queue's name has 1 to 63 letters, digits, ., - and _, a letter or digit first"
+        raise NameRefused(name=_shown(name), why=why)
+
+
+def check_connection_name(name: str) -> None:
+    """Refuses a name of a data source or catalog that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter first.
+
+    Raises:
+        NameRefused: When it is anything else.
+    """
+    if not _CONNECTION_NAME.fullmatch(name):
+        why = "a source's or catalog's name has 1 to 63 lower-case letters, digits and -, a letter first"
         raise NameRefused(name=_shown(name), why=why)
 
 

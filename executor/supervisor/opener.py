@@ -9,13 +9,17 @@ import os
 import socket
 import time
 from base64 import b64encode
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from executor.supervisor import kernel
+from executor.supervisor.roles import assume_roles, handed_over
 from executor.supervisor.wire import Kind, Receiver, WireBroken, encode, send
 from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SecretStoreError
 from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, key_service
+from secretstore.planned import Planned
 from secretstore.reveal import Resealer, reveal
 
 
@@ -24,7 +28,9 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
 
     Args:
         worker: receives one BUNDLE frame; OPENED or NOT_OPENED goes back. End-of-file means the gate stayed shut.
-        supervisor: receives one VALUE frame per secret, then VALUES_END.
+            Beside `access` and `bundle` it may have `roles` (`plan`, `timeout`, `run`: see `roles.assume_roles`) and
+            `withheld`, the names of secrets that are opened for those roles and not handed over.
+        supervisor: receives one VALUE frame per secret and per assumed role (see `roles.told_apart`), then VALUES_END.
     """
     kernel.harden()
     kernel.name_process("sealrun-opener")
@@ -39,7 +45,9 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     try:
         bundle = SealedBundle.from_json(request["bundle"])
         service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
-        frames = [_frame(item.name, value) for item, value in reveal(service, bundle)]
+        values = {item.name: value for item, value in reveal(service, bundle)}
+        given = _given(values, request.get("roles"), request.get("withheld", []))
+        frames = [_frame(name, value) for name, value in given.items()]
         supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
     except SecretStoreError as error:
         return _not_opened(worker, type(error).__name__, str(error), error.hint)
@@ -49,8 +57,17 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
         # Anything else may quote what it saw; only its kind leaves this process.
         return _not_opened(worker, type(error).__name__, "the secrets could not be opened")
     at = datetime.now(UTC).isoformat()
-    send(worker, Kind.OPENED, {"at": at, "count": len(frames), "seconds": time.monotonic() - started})
+    send(worker, Kind.OPENED, {"at": at, "count": len(values), "seconds": time.monotonic() - started})
     return 0
+
+
+def _given(values: dict[str, bytes], roles: Mapping[str, Any] | None, withheld: Collection[str]) -> dict[str, bytes]:
+    """What is handed over: values, and short-lived credentials in the place of those that are withheld."""
+    given = {name: value for name, value in values.items() if name not in withheld}
+    if roles is not None:
+        plan = [Planned.from_json(document) for document in roles["plan"]]
+        given |= handed_over(assume_roles(plan, values, roles["timeout"], roles["run"]))
+    return given
 
 
 def _not_opened(worker: socket.socket, kind: str, message: str, hint: str | None = None) -> int:

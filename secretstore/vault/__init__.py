@@ -5,6 +5,7 @@ alone.
 """
 
 from secretstore.audit import Actor
+from secretstore.vault.connections import connection_plan
 from secretstore.vault.environments import (
     create_environment,
     delete_environment,
@@ -35,6 +36,7 @@ from secretstore.vault.sealed import sealed_bundle
 from secretstore.vault.secrets import (
     delete_secret,
     due_secrets,
+    file_secrets,
     history,
     list_secrets,
     require_secrets,
@@ -75,6 +77,7 @@ __all__ = [
     "add_resealed",
     "add_successor",
     "check",
+    "connection_plan",
     "create_environment",
     "create_project",
     "delete_environment",
@@ -84,6 +87,7 @@ __all__ = [
     "destroy_unused_keys",
     "discard_successor",
     "due_secrets",
+    "file_secrets",
     "flip",
     "get_environment",
     "get_project",

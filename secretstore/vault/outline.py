@@ -25,6 +25,8 @@ class Outline:
     expires_at: datetime | None
     sealed_bytes: int | None
     """Of the version that runs are given; None where it is not sealed under the current key pair."""
+    as_file: bool = False
+    """Whether a run is given it as a private file, and the file's path as the variable."""
 
 
 def outline(db: Database, project: str, environment: str) -> list[Outline]:
@@ -47,6 +49,14 @@ def outline(db: Database, project: str, environment: str) -> list[Outline]:
             .order_by(col(Secret.name))
         )
         return [
-            Outline(secret.name, secret.current_version, secret.last_version, secret.maskable, secret.expires_at, size)
+            Outline(
+                secret.name,
+                secret.current_version,
+                secret.last_version,
+                secret.maskable,
+                secret.expires_at,
+                size,
+                secret.as_file,
+            )
             for secret, size in session.exec(query)
         ]

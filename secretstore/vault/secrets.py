@@ -35,6 +35,7 @@ _VIEWED: tuple[Any, ...] = (
     Secret.updated_at,
     Secret.updated_by,
     Secret.expires_at,
+    Secret.as_file,
 )
 """The fields of a `SecretView`, in its order."""
 
@@ -153,6 +154,12 @@ def delete_secret(db: Database, project: str, environment: str, name: str, *, ac
         secret = _find(session, place, held, name)
         session.delete(secret)
         append_many(session, place.id, place.name, actor=actor, acts=[act_on(secret, held.name, "secret.delete")])
+
+
+def file_secrets(session: Session, environment_id: str) -> set[str]:
+    """Returns the names of the secrets that a run is given as files, read in the caller's transaction."""
+    query = select(Secret.name).where(Secret.environment_id == environment_id, col(Secret.as_file).is_(True))
+    return set(session.exec(query))
 
 
 def require_secrets(db: Database, project: str, environment: str, names: Iterable[str]) -> None:

@@ -66,6 +66,8 @@ class SecretView:
     updated_at: datetime
     updated_by: str
     expires_at: datetime | None
+    as_file: bool = False
+    """Whether a run is given it as a private file, and the file's path as the variable."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def secret_view(secret: Secret, environment: str) -> SecretView:
         updated_at=secret.updated_at,
         updated_by=secret.updated_by,
         expires_at=secret.expires_at,
+        as_file=secret.as_file,
     )
 
 

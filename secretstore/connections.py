@@ -1,0 +1,468 @@
+"""The kinds of data sources and catalogs, and what the settings of each may be; secrets stand in them by name alone.
+
+What is refused is named by its field and never quoted: a value may well have been typed in the place of a name.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from secretstore.errors import ConnectionRefused, NameRefused
+from secretstore.naming import check_connection_name, check_secret_name
+from secretstore.planned import CATALOG, FIELD, KEY, OPTIONAL, SOURCE, Planned, is_reference
+
+Role = Literal["source", "catalog"]
+
+S3_LIKE = ("s3", "supabase-storage")
+"""The kinds of sources whose endpoint and keys a catalog can take."""
+
+SUPABASE_REGION = "us-east-1"
+"""Where none is given: Supabase Storage takes signatures for this region from projects of every region."""
+
+_LONGEST = 2048  # characters of a setting
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
+_PROJECT = re.compile(r"[a-z0-9-]{1,63}")
+_ROLE = re.compile(r"arn:[a-z0-9-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+", re.ASCII)
+_ORDINARY_FIELD = re.compile(r"(?=.{1,24}\Z)[a-z]+(?:[_-][a-z]+)*")
+_TOKEN = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}")
+_HEXADECIMAL = re.compile(r"(?=.*\d)[0-9a-fA-F]{24,}")
+
+
+def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
+    """Returns the settings of a data source or catalog, read and found to be in order.
+
+    Args:
+        role: `source` or `catalog`.
+        name: Its name.
+        kind: One of the kinds of its role.
+        settings: What JSON or TOML has: a mapping of fields. A secret stands in it as `{"$secret": NAME}`, or
+            `{"$secret": NAME, "field": F}` for one field of a JSON secret.
+
+    Raises:
+        NameRefused: When the name breaks the rule.
+        ConnectionRefused: When there is no such kind, or the settings are none of it; all that is wrong is named.
+    """
+    check_connection_name(name)
+    label = f"{role} {name}"
+    model = _KINDS[role].get(kind)
+    if model is None:
+        raise _no_such_kind(role, name, kind)
+    if not isinstance(settings, Mapping):
+        raise ConnectionRefused(label=label, why="its settings are no object of fields")
+    try:
+        return model.model_validate(dict(settings))
+    except ValidationError as problem:
+        found = problem.errors(include_url=False, include_input=False)
+    missing = [str(error["loc"][0]) for error in found if error["type"] == "missing"]
+    why = "; ".join(_told(model, error) for error in found)
+    hint = None
+    if any(error["type"] == "extra_forbidden" for error in found):
+        hint = f"the fields of a {role} of kind {kind}: {', '.join(fields_of(role, kind))}"
+    raise ConnectionRefused(label=label, why=why, missing=missing, hint=hint)
+
+
+def kinds(role: str) -> tuple[str, ...]:
+    """Returns the kinds of a role."""
+    return tuple(_KINDS[role])
+
+
+def fields_of(role: str, kind: str) -> tuple[str, ...]:
+    """Returns the fields that a kind has, the necessary ones first."""
+    fields = _KINDS[role][kind].model_fields
+    return tuple(sorted(fields, key=lambda name: not fields[name].is_required()))
+
+
+def planned(role: str, name: str, kind: str, settings: str) -> Planned:
+    """Returns what travels to a run of a row of the database; its settings are JSON text, and need not be in order."""
+    try:
+        read = check(role, name, kind, json.loads(settings))
+    except NameRefused:
+        return Planned(role, name, kind, {}, "its name is none that a connection can have")
+    except ConnectionRefused as problem:
+        return Planned(role, name, kind, {}, str(problem.details["why"]))
+    except (ValueError, TypeError, RecursionError):
+        return Planned(role, name, kind, {}, "its settings cannot be read")
+    return Planned(role, name, kind, read.leaves())
+
+
+def looks_like_a_value(name: str) -> bool:
+    """Whether a name looks like a token, as where a value was typed in its place.
+
+    A name has words; a token has 16 or more letters and digits in a row, or is one long number in hexadecimal.
+    """
+    parts = re.split(r"[._-]", name)
+    return any(_TOKEN.fullmatch(part) for part in parts) or _HEXADECIMAL.fullmatch("".join(parts)) is not None
+
+
+# -- what a field may hold
+
+
+def _refused(why: str) -> PydanticCustomError:
+    """Our own sentence; nothing of what stood there goes into it."""
+    return PydanticCustomError("refused", "{why}", {"why": why})
+
+
+def _reference(value: dict[str, Any]) -> dict[str, str]:
+    if value.keys() - {KEY, FIELD}:
+        raise _refused(f'has a reference with more in it than "{KEY}" and "{FIELD}"')
+    name, field = value[KEY], value.get(FIELD)
+    try:
+        check_secret_name(name if isinstance(name, str) else "")
+    except NameRefused:
+        raise _refused("names no secret: what stands there cannot be the name of one") from None
+    if FIELD not in value:
+        return {KEY: name}
+    if not isinstance(field, str) or not 0 < len(field) <= 255 or not field.isprintable():
+        raise _refused(f'has a reference whose "{FIELD}" is no name of a field')
+    return {KEY: name, FIELD: field}
+
+
+def _secret(value: Any) -> dict[str, str]:
+    if is_reference(value):
+        return _reference(value)
+    raise _refused(f'takes a secret by its name, {{"{KEY}": "NAME"}}, and never a value')
+
+
+def _whole_secret(value: Any) -> dict[str, str]:
+    if is_reference(value) and FIELD in value:
+        raise _refused(f'takes a whole JSON secret, without "{FIELD}"')
+    return _secret(value)
+
+
+def _plain(value: Any) -> str:
+    if is_reference(value):
+        raise _refused("cannot be taken from a secret")
+    if not isinstance(value, str):
+        raise _refused("takes a text")
+    if not value:
+        raise _refused("is empty")
+    if len(value) > _LONGEST or not value.isprintable() or value != value.strip():
+        raise _refused(f"takes one line of at most {_LONGEST:,} characters, without blanks around it")
+    return value
+
+
+def _url(value: Any) -> str:
+    text = _plain(value)
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        raise _refused("takes a URL, as https://host:443/path") from None
+    if "@" in url.netloc:
+        raise _refused("has a user or a password in its URL, which belong into a secret")
+    if "?" in text or "#" in text:
+        raise _refused("takes a URL without ? and #")
+    if url.scheme not in ("http", "https") or not host or " " in text:
+        raise _refused("takes a URL that begins with http:// or https://, without blanks")
+    return text
+
+
+def _location(value: Any) -> str:
+    """A name, or a URL of any scheme."""
+    text = _plain(value)
+    if "://" in text and ("@" in text.split("://", 1)[1].split("/", 1)[0] or "?" in text or "#" in text):
+        raise _refused("takes a URL without user, password, ? and #")
+    return text
+
+
+def _prefix(value: Any) -> str:
+    text = _plain(value)
+    if "://" in text or text.startswith("/"):
+        raise _refused("takes the path inside the bucket, without s3:// and without / before it")
+    return text.rstrip("/")
+
+
+def _addressing(value: Any) -> str:
+    if value not in ("auto", "path", "virtual"):
+        raise _refused("takes auto, path or virtual")
+    return str(value)
+
+
+def _source_name(value: Any) -> str:
+    try:
+        check_connection_name(_plain(value))
+    except NameRefused:
+        raise _refused("takes the name of a source of the same environment") from None
+    return str(value)
+
+
+def _of_form(form: re.Pattern[str], why: str) -> Callable[[Any], str]:
+    def checked(value: Any) -> str:
+        if not form.fullmatch(_plain(value)):
+            raise _refused(why)
+        return str(value)
+
+    return checked
+
+
+def _or_secret(checked: Callable[[Any], str]) -> Callable[[Any], str | dict[str, str]]:
+    """What is no secret in itself may stand in one all the same."""
+    return lambda value: _reference(value) if is_reference(value) else checked(value)
+
+
+_bucket = _of_form(_BUCKET, "takes the bucket's name alone, without s3:// and without /")
+_region = _of_form(_REGION, "takes the name of a region, as eu-central-1")
+_project = _of_form(_PROJECT, "takes a project's ref: what stands for REF in https://REF.supabase.co")
+_role = _of_form(_ROLE, "takes the ARN of a role, as arn:aws:iam::123456789012:role/NAME")
+
+Given = str | dict[str, str]
+"""A text, or the reference to a secret that holds it."""
+
+Secret = Annotated[dict[str, str], PlainValidator(_secret)]
+WholeSecret = Annotated[dict[str, str], PlainValidator(_whole_secret)]
+Text = Annotated[Given, PlainValidator(_or_secret(_plain))]
+Url = Annotated[Given, PlainValidator(_or_secret(_url))]
+Location = Annotated[Given, PlainValidator(_or_secret(_location))]
+Bucket = Annotated[Given, PlainValidator(_or_secret(_bucket))]
+Prefix = Annotated[Given, PlainValidator(_or_secret(_prefix))]
+Region = Annotated[Given, PlainValidator(_or_secret(_region))]
+# These decide what is made of the others, so none of them hides in a secret.
+PlainUrl = Annotated[str, PlainValidator(_url)]
+ProjectRef = Annotated[str, PlainValidator(_project)]
+RoleArn = Annotated[str, PlainValidator(_role)]
+Addressing = Annotated[str, PlainValidator(_addressing)]
+SourceName = Annotated[str, PlainValidator(_source_name)]
+
+
+# -- the kinds
+
+
+class Settings(BaseModel):
+    """The settings of a data source or catalog; each class below is a kind."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    def stored(self) -> dict[str, Any]:
+        """As they were given, without what was left out."""
+        return self.model_dump(exclude_none=True)
+
+    def leaves(self) -> dict[str, Any]:
+        """As runs are given them: what follows from the others is filled in, and each reference is one value."""
+        return self.stored()
+
+    def where(self) -> str:
+        """What it leads to, in a few words."""
+        return ""
+
+
+class AwsKeys(Settings):
+    """Settings with the keys of AWS, in one JSON secret or in several."""
+
+    credentials: WholeSecret | None = None
+    access_key_id: Secret | None = None
+    secret_access_key: Secret | None = None
+    session_token: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.credentials and (self.access_key_id or self.secret_access_key or self.session_token):
+            raise _refused("credentials holds all keys: leave out access_key_id, secret_access_key and session_token")
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise _refused("access_key_id and secret_access_key go together")
+        if self.session_token and not self.access_key_id:
+            raise _refused("session_token goes with access_key_id and secret_access_key")
+        return self
+
+    def has_keys(self) -> bool:
+        """Whether it has any."""
+        return self.credentials is not None or self.access_key_id is not None
+
+    def leaves(self) -> dict[str, Any]:
+        """With each key as a field of the JSON secret."""
+        return _with_keys(super().leaves(), "aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+
+
+class S3(AwsKeys):
+    """A bucket of Amazon S3, or of anything that speaks its protocol. Without keys it is read anonymously."""
+
+    bucket: Bucket
+    prefix: Prefix | None = None
+    region: Region | None = None
+    endpoint: Url | None = None
+    addressing: Addressing | None = None
+    assume_role: RoleArn | None = None
+    external_id: Text | None = None
+    sts_endpoint: PlainUrl | None = None
+
+    @model_validator(mode="after")
+    def _role_in_order(self) -> Self:
+        if self.assume_role is None:
+            for name in ("external_id", "sts_endpoint"):
+                if getattr(self, name) is not None:
+                    raise _refused(f"{name} goes with assume_role")
+            return self
+        if not self.has_keys():
+            raise _refused("assume_role needs the keys it is assumed with: credentials")
+        for name in ("bucket", "prefix", "region", "endpoint"):
+            # They go into the policy and into the run, which is given none of this source's secrets.
+            if is_reference(getattr(self, name)):
+                raise _refused(f"{name} cannot be taken from a secret where there is assume_role")
+        return self
+
+    def leaves(self) -> dict[str, Any]:
+        """With the addressing: most servers that are not Amazon's know none but path."""
+        return {"addressing": "path" if self.endpoint else "auto", **super().leaves()}
+
+    def where(self) -> str:
+        """The bucket and the prefix, and the server where it is not Amazon's."""
+        return _bucket_url(self.bucket, self.prefix) + (f" at {_shown(self.endpoint)}" if self.endpoint else "")
+
+
+class SupabaseStorage(Settings):
+    """A bucket of Supabase Storage, through its S3 protocol."""
+
+    bucket: Bucket
+    credentials: WholeSecret
+    project: ProjectRef | None = None
+    endpoint: Url | None = None
+    prefix: Prefix | None = None
+    region: Region | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.project is None) == (self.endpoint is None):
+            raise _refused("either project, or endpoint where Supabase is self-hosted, is necessary, and not both")
+        return self
+
+    def leaves(self) -> dict[str, Any]:
+        """With the project's endpoint."""
+        settings = _with_keys(super().leaves(), "access_key_id", "secret_access_key", "session_token")
+        if project := settings.pop("project", None):
+            settings["endpoint"] = f"https://{project}.storage.supabase.co/storage/v1/s3"
+        return {"region": SUPABASE_REGION, **settings, "addressing": "path"}
+
+    def where(self) -> str:
+        """The bucket and the prefix, and the project or server."""
+        return f"{_bucket_url(self.bucket, self.prefix)} at {_shown(self.endpoint or self.project)}"
+
+
+class Postgres(Settings):
+    """A PostgreSQL database; its whole URL is a secret."""
+
+    url: Secret
+
+    def where(self) -> str:
+        """The name of the secret."""
+        return _shown(self.url)
+
+
+class UnityCatalog(Settings):
+    """A Unity Catalog, of Databricks or of anything that speaks its open API."""
+
+    endpoint: Url
+    token: Secret
+    warehouse: Text | None = None
+
+    def where(self) -> str:
+        """The server, and the catalog's name."""
+        return _with_warehouse(self.endpoint, self.warehouse)
+
+
+class IcebergRest(Settings):
+    """An Iceberg catalog behind the REST protocol."""
+
+    endpoint: Url
+    warehouse: Location | None = None
+    token: Secret | None = None
+    credential: Secret | None = None
+    oauth2_server: Url | None = None
+    scope: Text | None = None
+    source: SourceName | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.token and self.credential:
+            raise _refused("token and credential are two ways to be let in: leave out one")
+        return self
+
+    def where(self) -> str:
+        """The server, and the warehouse."""
+        return _with_warehouse(self.endpoint, self.warehouse)
+
+
+class Glue(AwsKeys):
+    """The AWS Glue Data Catalog."""
+
+    region: Region
+    catalog_id: Text | None = None
+    endpoint: Url | None = None
+    warehouse: Location | None = None
+    source: SourceName | None = None
+
+    def where(self) -> str:
+        """The region or server, and the warehouse."""
+        return _with_warehouse(self.endpoint or self.region, self.warehouse)
+
+
+_KINDS: dict[str, dict[str, type[Settings]]] = {
+    SOURCE: {"s3": S3, "supabase-storage": SupabaseStorage, "postgres": Postgres},
+    CATALOG: {"unity-catalog": UnityCatalog, "iceberg-rest": IcebergRest, "glue": Glue},
+}
+
+
+def _with_keys(settings: dict[str, Any], access: str, secret: str, session: str) -> dict[str, Any]:
+    """The settings with the keys as fields of the JSON secret that `credentials` names, the last one optional."""
+    whole = settings.pop("credentials", None)
+    if whole is not None:
+        settings["access_key_id"] = {**whole, FIELD: access}
+        settings["secret_access_key"] = {**whole, FIELD: secret}
+        settings["session_token"] = {**whole, FIELD: session, OPTIONAL: True}
+    return settings
+
+
+def _bucket_url(bucket: Given, prefix: Given | None) -> str:
+    return f"s3://{_shown(bucket)}" + (f"/{_shown(prefix)}" if prefix else "")
+
+
+def _with_warehouse(place: Given, warehouse: Given | None) -> str:
+    return _shown(place) + (f", {_shown(warehouse)}" if warehouse else "")
+
+
+def _shown(given: Given | None) -> str:
+    """A text, or a reference as `$NAME` or `$NAME.field`."""
+    if isinstance(given, dict):
+        return f"${given[KEY]}" + (f".{given[FIELD]}" if FIELD in given else "")
+    return given or ""
+
+
+# -- what is said
+
+
+def _no_such_kind(role: str, name: str, kind: str) -> ConnectionRefused:
+    other = "catalog" if role == "source" else "source"
+    hint = None
+    if kind in _KINDS[other]:
+        hint = f"{kind} is a kind of {other}: sealrun {other} create {name} --kind {kind}"
+    elif close := _close(kind, _KINDS[role]):
+        hint = f"did you mean {close}?"
+    why = f"its kind is none that a {role} can have, which are {', '.join(_KINDS[role])}"
+    return ConnectionRefused(label=f"{role} {name}", why=why, hint=hint)
+
+
+def _told(model: type[Settings], error: Any) -> str:
+    """One problem, named by its field; pydantic's own words might quote what was typed."""
+    place = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return _unknown_field(model, place)
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    why = error["ctx"]["why"] if error["type"] == "refused" else "is not as it must be"
+    return f"{place} {why}" if place else str(why)
+
+
+def _unknown_field(model: type[Settings], name: str) -> str:
+    if close := _close(name, model.model_fields):
+        return f"{name} is no field of it, did you mean {close}?"
+    # What is no ordinary word might be a value in the place of a field.
+    return f"{name} is no field of it" if _ORDINARY_FIELD.fullmatch(name) else "a field of it is unknown"
+
+
+def _close(name: str, names: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(name, names, n=1)), None) if len(name) <= 40 else None
