@@ -221,6 +221,7 @@ class S3Source(Connection):
         s3 = io.S3Config(
             **_given(options),
             anonymous=self.access_key_id is None,
+            use_ssl=not (self.endpoint or "").startswith("http://"),  # what it lets delta-rs talk to
             force_virtual_addressing=self.addressing == "virtual",
         )
         return io.IOConfig(s3=s3)
@@ -299,11 +300,14 @@ class IcebergCatalog(Connection):
         """The catalog as PyIceberg has it."""
         return _library("pyiceberg.catalog").load_catalog(self.name, **self.properties)
 
-    def duckdb(self, connection: Any = None) -> Any:
+    def duckdb(self, connection: Any = None, attached_as: str | None = None) -> Any:
         """Attach the catalog to a DuckDB connection under its own name, and return it; without one, to a new one.
 
         By DuckDB's own extension iceberg, which the packages duckdb-extension-iceberg, -avro and -httpfs bring.
         """
+        attached_as = self.name if attached_as is None else attached_as
+        if attached_as in ("main", "system", "temp"):
+            raise ValueError(f"DuckDB has a {attached_as} of its own; say another name: duckdb(attached_as='lake')")
         if self.kind != "iceberg-rest":
             raise NotImplementedError(f"catalog {self.name} is of kind {self.kind}: use load(), and scan().to_duckdb()")
         connection = _library("duckdb").connect() if connection is None else connection
@@ -320,7 +324,7 @@ class IcebergCatalog(Connection):
             options.append(f'SECRET "catalog {self.name}"')
         else:
             options.append("AUTHORIZATION_TYPE 'none'")
-        connection.execute(f'ATTACH {_quoted(self.warehouse or "")} AS "{self.name}" ({", ".join(options)})')
+        connection.execute(f'ATTACH {_quoted(self.warehouse or "")} AS "{attached_as}" ({", ".join(options)})')
         return connection
 
     def _duckdb_login(self) -> dict[str, str]:
@@ -363,8 +367,9 @@ class UnityCatalog(Connection):
     def client(self) -> Any:
         """An `unitycatalog.client.ApiClient` (asyncio), for its `CatalogsApi`, `TablesApi` and the like."""
         unity = _library("unitycatalog.client")
-        configuration = unity.Configuration(host=f"{self.endpoint}/api/2.1/unity-catalog", access_token=self.token)
-        return unity.ApiClient(configuration)
+        configuration = unity.Configuration(host=f"{self.endpoint}/api/2.1/unity-catalog")
+        # Its own `access_token` goes nowhere: the API's description names no scheme that would send it.
+        return unity.ApiClient(configuration, header_name="Authorization", header_value=f"Bearer {self.token}")
 
     def iceberg(self) -> Any:
         """The same catalog as PyIceberg has it, by its Iceberg REST endpoint; the catalog's configuration names it."""

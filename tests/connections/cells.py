@@ -184,12 +184,11 @@ def daft_iceberg_object(cat):
 
 
 def duckdb_iceberg_object(cat):
-    connection = cat.duckdb()
-    attached = f'"{cat.name}"'
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {attached}.cells")
-    connection.execute(f"CREATE TABLE {attached}.cells.duckdb (n INTEGER, word VARCHAR)")
-    connection.execute(f"INSERT INTO {attached}.cells.duckdb VALUES (1, 'a'), (2, 'b'), (3, 'c')")
-    found = connection.execute(f"SELECT n, word FROM {attached}.cells.duckdb ORDER BY n").fetchall()
+    connection = cat.duckdb(attached_as="lake")
+    connection.execute("CREATE SCHEMA IF NOT EXISTS lake.cells")
+    connection.execute("CREATE TABLE lake.cells.duckdb (n INTEGER, word VARCHAR)")
+    connection.execute("INSERT INTO lake.cells.duckdb VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    found = connection.execute("SELECT n, word FROM lake.cells.duckdb ORDER BY n").fetchall()
     assert cat.load().load_table("cells.duckdb").scan().to_arrow().num_rows == 3
     return {"n": [n for n, _ in found], "word": [word for _, word in found]}
 

@@ -196,7 +196,9 @@ def unity(iceberg: str) -> Iterator[Unity]:
             body = self.body()
             path, _, query = self.path.removeprefix(root).partition("?")
             held.asked.append(f"{self.command} {path}")
-            if self.headers.get("Authorization") != f"Bearer {UNITY_TOKEN}":
+            if not self.path.startswith(f"{root}/"):
+                self.answer(404, {"error_code": "NOT_FOUND", "message": "not found"})
+            elif self.headers.get("Authorization") != f"Bearer {UNITY_TOKEN}":
                 self.answer(401, {"error_code": "UNAUTHENTICATED", "message": "Invalid token"})
             elif path.startswith("/iceberg/"):
                 wanted = self.path.removeprefix(f"{root}/iceberg").replace(
