@@ -207,6 +207,13 @@ class RunView:
         return f"retry {self.retried} of {self.retries} in {left:.0f} s"
 
     @property
+    def tried_again(self) -> str:
+        """How the latest attempt that is over ended, and what comes after it."""
+        ended = max((one for one in self.attempts if one.finished_at), key=lambda one: one.number, default=None)
+        how = f"attempt {ended.number} {ended.state}; " if ended is not None else ""
+        return how + (self.delayed or f"retry {self.retried} of {self.retries}")
+
+    @property
     def title(self) -> str:
         """The target as one would type it."""
         return title(self.target)
@@ -475,6 +482,19 @@ def state_of(db: Database, run_id: str) -> str:
     if state is None:
         raise UnknownRun(reference=run_id)
     return state
+
+
+def standing(db: Database, run_id: str) -> tuple[str, int]:
+    """A run's state, and how often it has been tried again.
+
+    Raises:
+        UnknownRun: there is none of this id, or not any more.
+    """
+    with db.reading() as session:
+        found = session.exec(select(Run.state, Run.retried).where(Run.id == run_id)).first()
+    if found is None:
+        raise UnknownRun(reference=run_id)
+    return found
 
 
 def list_runs(db: Database, project_id: str | None = None, limit: int = 20, state: str | None = None) -> list[RunView]:
