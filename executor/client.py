@@ -49,7 +49,7 @@ from executor.places import maybe_project
 from executor.settings import read_settings
 from executor.specification import Request, specify
 from executor.standby import Standby
-from executor.target import Target, parse
+from executor.target import Target, check_module, parse
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.naming import check_variable_name
@@ -499,6 +499,7 @@ def _target(target: str | None, module: str | None, command: Sequence[str] | Non
             raise TargetUnclear(what="command is a program and all of its words")
         return Target("command", argv=tuple(named))
     if module is not None:
+        check_module(module)
         return Target("module", name=module, argv=words)
     assert target is not None
     if target.startswith("-"):
