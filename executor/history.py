@@ -266,7 +266,7 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
 
 
 def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
-    """One run in full, with what an attempt left; the latest unless one is named.
+    """One run in full, with what an attempt left; the latest unless one is named, which began and ended when it did.
 
     Raises:
         UnknownRun: there is none of this id.
@@ -282,6 +282,8 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
     shown = next((one for one in attempts if one.number == number), None)
     outputs = tuple(list_files(db, run_id, number))
     view = _view(run, number, shown, left, outputs, attempts, _waiting_for(db, [run]).get(run.id))
+    if attempt is not None and shown is not None:
+        view = replace(view, started_at=shown.started_at, finished_at=shown.finished_at)
     return replace(view, reported=reported, samples=samples)
 
 
