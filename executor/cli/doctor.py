@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from kombu.connection import Connection
 from sqlmodel import select
 
 from executor import database, embedded
@@ -25,6 +26,7 @@ from executor.settings import Settings, read_here
 from executor.supervisor import sandbox
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
+from executor.workers import WorkerView
 from secretstore import __version__, vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import KeyFileMissing, SecretStoreError
@@ -212,13 +214,19 @@ def _broker(settings: Settings) -> Finding:
 
 def _configured_broker(settings: Settings) -> Finding:
     with make_app(settings).connection_for_write() as connection:
-        shown = connection.as_uri()  # without the password
+        shown = _without_password(connection)
         try:
             connection.ensure_connection(max_retries=1, timeout=5)
         except Exception as error:  # noqa: BLE001  # every transport has errors of its own, whose text may quote the URL
             mend = "check SEALRUN_BROKER_URL and that the server runs"
             return Finding("broker", "wrong", f"{shown} does not answer: {type(error).__name__}", mend)
     return Finding("broker", "ok", f"{shown} answers")
+
+
+def _without_password(connection: Connection) -> str:
+    """The URL; kombu marks the place of a password also where there is none."""
+    shown = connection.as_uri()
+    return shown if connection.password else shown.replace("//:**@", "//").replace(":**@", "@")
 
 
 def _isolation(settings: Settings) -> Iterator[Finding]:
@@ -259,8 +267,12 @@ def _expiry(db: Database) -> Finding:
 def _workers(settings: Settings, db: Database) -> Finding:
     alive = live_workers(settings, db)
     if alive:
-        told = [f"{found.name} (process {found.pid}, {found.slots} slots, rung {found.rung})" for found in alive]
-        return Finding("workers", "ok", ", ".join(told))
+        return Finding("workers", "ok", ", ".join(map(_worker, alive)))
     if settings.embedded:
         return Finding("workers", "ok", "none runs; `sealrun run` starts one")
     return Finding("workers", "note", unseen(settings, db), "start one: sealrun worker")
+
+
+def _worker(found: WorkerView) -> str:
+    slots = "1 slot" if found.slots == 1 else f"{found.slots} slots"
+    return f"{found.name} (process {found.pid}, {slots}, rung {found.rung})"

@@ -88,7 +88,8 @@ def set_(
         screen.say(f"runs of {name} need rung {sandbox_min} or better")
     if most is not None:
         vault.set_project(at.db, name, max_running=most, actor=at.actor)
-        screen.say(f"at most {most} runs of {name} at a time" if most else f"runs of {name} have no limit")
+        limit = f"at most {most} {'run' if most == 1 else 'runs'} of {name} at a time"
+        screen.say(limit if most else f"runs of {name} have no limit")
 
 
 def _most_running(text: str) -> int:
