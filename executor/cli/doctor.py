@@ -38,6 +38,7 @@ from secretstore.settings import ensure_home
 app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
 _DUE_NAMED = 10  # secrets that are told one by one
+_DANGLING_NAMED = 5
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 _PACKAGES = ("celery", "kombu", "cryptography", "sqlalchemy", "sqlmodel", "ahocorasick-rs")
 
@@ -92,6 +93,7 @@ def _examine() -> Iterator[Finding]:
     yield from _isolation(settings)
     if db is not None:
         yield _expiry(db)
+        yield _connections(db)
         yield _workers(settings, db)
 
 
@@ -262,6 +264,16 @@ def _expiry(db: Database) -> Finding:
     mend = "store a fresh value: sealrun secret set NAME -p PROJECT -e ENV"
     detail = {"count": count, "first": [screen.plain_data(due) for due in found]}
     return Finding("expiry", "note", ", ".join(named) + more, mend, detail)
+
+
+def _connections(db: Database) -> Finding:
+    found = vault.dangling(db)
+    if not found:
+        return Finding("connections", "ok", "all that sources and catalogs name is there")
+    named = [f"{one.role} {one.name} of {one.project}/{one.environment}: {one.why}" for one in found[:_DANGLING_NAMED]]
+    more = f"; and {len(found) - _DANGLING_NAMED} more" if len(found) > _DANGLING_NAMED else ""
+    detail = {"count": len(found), "dangling": [screen.plain_data(one) for one in found]}
+    return Finding("connections", "note", "; ".join(named) + more, found[0].mend, detail)
 
 
 def _workers(settings: Settings, db: Database) -> Finding:

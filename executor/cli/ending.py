@@ -90,6 +90,8 @@ def exit_code(error: Exception) -> int:
         store.UnknownEnvironment,
         store.UnknownSecret,
         store.UnknownVariable,
+        store.UnknownConnection,
+        store.ConnectionRefused,
         store.NameRefused,
         store.ValueRefused,
         store.ExpiryRefused,

@@ -127,7 +127,9 @@ def delete(
     ] = None,
     yes: options.Yes = False,
 ) -> None:
-    """Delete a project, or one environment of it, with its keys, secrets and variables. Its runs' logs stay.
+    """Delete a project, or one environment of it, with its keys, secrets, variables, sources and catalogs.
+
+    Its runs' logs stay.
 
     Its wrapped keys are destroyed with it: what is sealed there can never be opened again. Backups of the database are
     beyond it, as long as the key service can unwrap the keys in them.

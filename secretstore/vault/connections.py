@@ -273,6 +273,22 @@ def naming(session: Session, environment_id: str, secret: str) -> list[str]:
     return [entry.label for entry in map(_stored, rows) if secret in entry.secrets()]
 
 
+def require_unnamed(db: Database, project: str, environment: str, what: Literal["secret", "source"], name: str) -> None:
+    """Checks that nothing names a secret or source, as its deletion does without `force`.
+
+    Raises:
+        NamedByConnections: When something does.
+        UnknownProject, UnknownEnvironment: When there is no such place.
+    """
+    with db.reading() as session:
+        place = find_project(session, project)
+        found = find_environment(session, place, environment)
+        if what == "secret":
+            refuse_named(session, place, found, name)
+        else:
+            _refuse_named(place, found, f"source {name}", _catalogs_of(session, found.id, name))
+
+
 def refuse_named(session: Session, project: Project, environment: Environment, secret: str) -> None:
     """Refuses to do without a secret that sources or catalogs name.
 
