@@ -125,6 +125,8 @@ class _Request:
         if not all(isinstance(text, str) for text in texts.values()):
             raise Unwritable("a setting of it is not text")
         endpoint = texts.get("sts_endpoint")
+        if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+            raise Unwritable("its sts_endpoint is not a URL")
         return cls(
             credentials={name: texts[name] for name in _CREDENTIALS if name in texts},
             role=texts["assume_role"],
