@@ -78,7 +78,7 @@ def client(service: str, url: str, access_key: str, secret_key: str, token: str 
 
 
 class StsProxy:
-    """What stands before moto's STS: keeps the parameters of each call, and answers with a fault where it is told to."""
+    """What stands before moto's STS: it keeps the parameters of each call, and has the faults that moto lacks."""
 
     def __init__(self, moto: str) -> None:
         self.calls: list[dict[str, str]] = []

@@ -76,7 +76,7 @@ def assume_roles(
             try:
                 answers[planned.name] = _assumed(_Request.of(planned, secrets, timeout, run), until)
             except Unwritable as why:
-                answers[planned.name] = f"{planned.label}: {why}"
+                answers[planned.name] = str(why)
     return answers
 
 

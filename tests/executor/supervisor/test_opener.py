@@ -144,7 +144,7 @@ def test_a_role_that_is_refused_ends_nothing(request_for: Any, ada: Account) -> 
     assert said.kind is Kind.OPENED
     secrets, assumed = told_apart(values_of(frames))
     assert secrets == {"ONE": b"value of one"}
-    assert assumed["lake"] == "source lake: STS does not know its access key (InvalidClientTokenId)"
+    assert assumed["lake"] == "STS does not know its access key (InvalidClientTokenId)"
 
 
 def test_what_is_no_plan_is_said_without_quoting(request_for: Any) -> None:

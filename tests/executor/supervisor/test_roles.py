@@ -62,7 +62,6 @@ def problem(planned: Planned, secrets: dict[str, bytes], timeout: float | None =
     """The sentence, which quotes nothing."""
     said = assume_roles([planned], secrets, timeout, "run")["lake"]
     assert isinstance(said, str), said
-    assert said.startswith("source lake: ")
     for value in (*CANARIES, *(value.decode() for value in secrets.values())):
         assert value not in said
     return said
@@ -78,7 +77,7 @@ def assumed(planned: Planned, secrets: dict[str, bytes], timeout: float | None =
 
 
 def test_the_temporary_keys_work_and_the_request_says_for_what(ada: Account, sts: StsProxy) -> None:
-    """The session is for the run's length, for bucket and prefix, named after the run, asked with the long-lived key."""
+    """A session for the run's length, bucket and prefix, named after it, and asked for with the long-lived key."""
     planned = source(sts.url, prefix="raw/daily/", external_id="shop-7", assume_role=ada.role)
     at = datetime.now(UTC)
     given = assume_roles([planned], of(ada), 7200.2, "0192-abc")["lake"]
@@ -134,7 +133,7 @@ def test_one_that_fails_leaves_the_others(ada: Account, sts: StsProxy) -> None:
     other = Planned("source", "other", "s3", {**source(sts.url).settings, "access_key_id": {"$secret": "NONE"}})
     answers = assume_roles([plain, other, source(sts.url, assume_role=ada.role)], of(ada), None, "run")
     assert answers.keys() == {"other", "lake"}
-    assert answers["other"] == "source other: access_key_id is secret NONE, which this run has not got"
+    assert answers["other"] == "access_key_id is secret NONE, which this run has not got"
     assert isinstance(answers["lake"], Assumed)
 
 
@@ -214,7 +213,7 @@ def test_an_answer_that_is_none(ada: Account, sts: StsProxy, body: str) -> None:
 def test_a_server_that_is_not_there(ada: Account) -> None:
     """Said with the address, which is configuration."""
     url = f"http://127.0.0.1:{free_port()}"
-    assert problem(source(url), of(ada)) == f"source lake: STS at {url} cannot be reached"
+    assert problem(source(url), of(ada)) == f"STS at {url} cannot be reached"
 
 
 def test_a_server_that_hangs_up(ada: Account, sts: StsProxy) -> None:
@@ -267,6 +266,6 @@ def test_settings_that_nobody_looked_at(ada: Account, settings: dict[str, Any], 
 def test_answers_travel_among_the_secrets() -> None:
     """Under names that no secret can have, and back."""
     given = Assumed("A", "S", "canary", "2026-01-01T00:00:00+00:00")
-    values = {"ONE": b"1"} | handed_over({"lake": given, "other": "source other: why"})
-    assert told_apart(values) == ({"ONE": b"1"}, {"lake": given, "other": "source other: why"})
+    values = {"ONE": b"1"} | handed_over({"lake": given, "other": "why"})
+    assert told_apart(values) == ({"ONE": b"1"}, {"lake": given, "other": "why"})
     assert "canary" not in repr(given)
