@@ -76,7 +76,7 @@ def assume_roles(
             try:
                 answers[planned.name] = _assumed(_Request.of(planned, secrets, timeout, run), until)
             except Unwritable as why:
-                answers[planned.name] = f"{planned.label}: {why}"
+                answers[planned.name] = str(why)
     return answers
 
 
@@ -125,6 +125,8 @@ class _Request:
         if not all(isinstance(text, str) for text in texts.values()):
             raise Unwritable("a setting of it is not text")
         endpoint = texts.get("sts_endpoint")
+        if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+            raise Unwritable("its sts_endpoint is not a URL")
         return cls(
             credentials={name: texts[name] for name in _CREDENTIALS if name in texts},
             role=texts["assume_role"],
