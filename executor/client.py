@@ -133,6 +133,9 @@ class Client:
         project: str | None = None,
         environment: str | None = None,
         secrets: Sequence[str] | None = None,
+        sources: Mapping[str, str] | None = None,
+        catalogs: Mapping[str, str] | None = None,
+        connections: bool = True,
         variables: Mapping[str, str] | None = None,
         timeout: float | None = None,
         python: str | None = None,
@@ -160,6 +163,9 @@ class Client:
             project: the project, else the client's.
             environment: the environment, else the client's.
             secrets: names of the secrets to give; None for all of the environment's, [] for none.
+            sources: parameters of a function that are data sources, each with the source's name.
+            catalogs: parameters that are catalogs, each with the catalog's name.
+            connections: give all data sources and catalogs of the environment; else those alone that parameters are.
             variables: plain variables for this run, never masked.
             timeout: seconds after which the run is ended.
             python: a version, an interpreter or a virtual environment.
@@ -186,6 +192,9 @@ class Client:
             positional=by_position,
             variables=_checked(variables or {}),
             secrets=_names("secrets", secrets),
+            sources=dict(sources or {}),
+            catalogs=dict(catalogs or {}),
+            connections=connections,
             timeout=timeout,
             python=python,
             packages=_names("packages", packages) or (),

@@ -8,7 +8,7 @@ from secretstore.database import Database
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.settings import ensure_home
 
-HEAD = "0003"
+HEAD = "0004"
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _VERSION_TABLE = "executor_revision"

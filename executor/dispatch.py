@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 from sqlmodel import Session
 
@@ -22,6 +22,7 @@ from executor.errors import (
     SetupSecretsUnavailable,
     SupervisorNotReady,
 )
+from executor.given import Given, read_given
 from executor.key_access import key_access
 from executor.models import Run
 from executor.preparation import prepare, ready, source_of
@@ -110,22 +111,23 @@ def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
         ends_at = deadline(lease)
         variables: dict[str, str] = {}
 
-        def read(session: Session) -> SealedBundle | None:
+        def read(session: Session) -> Given:
             variables.update(vault.plain_variables(session, run.environment_id) | run.variables)
-            return _bundle(session, run)
+            return read_given(session, run)
 
         rung, controls = job["view"]["rung"], job["controls"]
-        bundle = runs.pass_gate(bench.db, lease, read, rung=rung, controls=controls, packages=python.packages)
+        given = runs.pass_gate(bench.db, lease, read, rung=rung, controls=controls, packages=python.packages)
         passed = time.monotonic()
         with contextlib.suppress(OSError):  # who is gone is found missing by the watch
-            if bundle is not None and bundle.items:
-                request = {"access": key_access(bench.settings).to_json(), "bundle": bundle.to_json()}
-                send(supervision.opener, Kind.BUNDLE, request)
+            if given.bundle is not None and given.opens:
+                send(supervision.opener, Kind.BUNDLE, _to_open(bench, run, given, given.bundle))
             supervision.opener.shutdown(socket.SHUT_WR)
             go = {
                 "deadline": ends_at,
-                "secrets": bool(bundle is not None and bundle.items),
+                "secrets": given.opens,
                 "variables": variables,
+                "channels": dict(given.channels),
+                "plan": [one.to_json() for one in given.plan],
             }
             send(supervision.supervisor, Kind.GO, go)
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}
@@ -151,14 +153,15 @@ def _kept(bench: Bench, lease: Lease) -> Callable[[], None]:
     return beat
 
 
-def _bundle(session: Session, run: Run) -> SealedBundle | None:
-    if run.secret_names is not None and not run.secret_names:
-        return None
-    bundle = vault.sealed_bundle(session, run.environment_id, run.secret_names)
-    if run.secret_names is not None or run.setup_secret_names is None:
-        return bundle
-    # What the installer was given the run gets only where it asks for it by name.
-    return replace(bundle, items=tuple(item for item in bundle.items if item.name not in run.setup_secret_names))
+def _to_open(bench: Bench, run: Run, given: Given, bundle: SealedBundle) -> dict[str, Any]:
+    """What the opener is asked for."""
+    roles = {"plan": [one.to_json() for one in given.roles], "timeout": run.timeout, "run": run.id}
+    return {
+        "access": key_access(bench.settings).to_json(),
+        "bundle": bundle.to_json(),
+        "roles": roles if given.roles else None,
+        "withheld": given.withheld,
+    }
 
 
 def _finish(bench: Bench, lease: Lease, outcome: Outcome) -> str | None:

@@ -421,6 +421,12 @@ class FileUnreadable(ExecutorError):
     exit_code = 2
 
 
+class ConnectionNotGiven(ExecutorError):
+    """the parameter {parameter} cannot be given: {connection}: {why}"""
+
+    hint = "sealrun doctor says what is missing"
+
+
 class BrokerMissing(ExecutorError):
     """no broker is configured, and no valkey-server or redis-server is on PATH"""
 

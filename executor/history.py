@@ -5,7 +5,7 @@ Writes nothing.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,24 @@ class ReceiptEntry:
 
 
 @dataclass(frozen=True)
+class ConnectionEntry:
+    """A setting of a data source or catalog that a secret, or one field of its JSON, was filled in for.
+
+    `left_out` says why the run was not given the connection after all; `expires_at` is when the short-lived credentials
+    end that were made of the secret, which itself did not reach the run.
+    """
+
+    role: str
+    connection: str
+    place: str
+    secret: str
+    version: int
+    field: str | None = None
+    left_out: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What a phase of an attempt was given, and under which isolation. `status`: none, opening or closed.
 
@@ -58,6 +76,7 @@ class Receipt:
     generation: int | None = None
     fingerprint: str | None = None
     key_service: str | None = None
+    connections: tuple[ConnectionEntry, ...] = ()
 
     @property
     def may_have_been_opened(self) -> bool:
@@ -312,6 +331,13 @@ def _attempts(session: Session, run: Run) -> tuple[AttemptView, ...]:
     for row in session.exec(given) if written else ():
         entry = ReceiptEntry(row.name, row.version, row.channel, row.alias, row.expires_at)
         entries.setdefault((row.attempt, row.phase), []).append(entry)
+    used: dict[int, list[ConnectionEntry]] = {}
+    filled = models.ReceiptConnection
+    order = (col(filled.role), col(filled.connection), col(filled.place))
+    for found in session.exec(select(filled).where(filled.run_id == run_id).order_by(*order)) if written else ():
+        used.setdefault(found.attempt, []).append(
+            ConnectionEntry(**{of.name: getattr(found, of.name) for of in fields(ConnectionEntry)})
+        )
     return tuple(
         AttemptView(
             number=row.number,
@@ -324,7 +350,7 @@ def _attempts(session: Session, run: Run) -> tuple[AttemptView, ...]:
             claimed_at=row.claimed_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
-            receipts=tuple(_receipts(row, [one for one in written if one.attempt == row.number], entries)),
+            receipts=tuple(_receipts(row, [one for one in written if one.attempt == row.number], entries, used)),
             metrics=row.metrics and _with_queue(row.metrics, row.claimed_at - since),
             packages=row.packages,
         )
@@ -339,7 +365,10 @@ def _with_queue(metrics: dict[str, Any], waited: timedelta) -> dict[str, Any]:
 
 
 def _receipts(
-    attempt: Attempt, written: Sequence[models.Receipt], entries: Mapping[tuple[int, str], Sequence[ReceiptEntry]]
+    attempt: Attempt,
+    written: Sequence[models.Receipt],
+    entries: Mapping[tuple[int, str], Sequence[ReceiptEntry]],
+    used: Mapping[int, Sequence[ConnectionEntry]],
 ) -> Iterator[Receipt]:
     isolation: dict[str, Any] = {"rung": attempt.rung, "controls": attempt.controls or {}}
     for row in written:
@@ -355,6 +384,7 @@ def _receipts(
             generation=row.generation,
             fingerprint=row.fingerprint,
             key_service=row.key_service,
+            connections=tuple(used.get(row.attempt, ())) if row.phase == PHASE else (),
             **isolation,
         )
     if attempt.started_at is not None and not any(row.phase == PHASE for row in written):

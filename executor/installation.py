@@ -22,6 +22,7 @@ from sqlmodel import Session
 from executor import logs, python_cache, runs
 from executor.bench import Bench
 from executor.errors import EnvironmentNotBuilt, InstallerLost, SetupSecretsUnavailable
+from executor.given import Given
 from executor.interpreters import Interpreter
 from executor.key_access import key_access
 from executor.logs import Piece
@@ -35,7 +36,6 @@ from executor.supervisor.wire import Kind, send
 from executor.supervisor.workspace import Workspace, workspace
 from executor.watch import REAP, SetupWatch, deadline
 from secretstore import vault
-from secretstore.bundle import SealedBundle
 from secretstore.errors import DatabaseBusy, DatabaseUnreachable
 
 _BUILDER = (Path(__file__).parent / "builder.py").read_text()
@@ -132,7 +132,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         job = _job(setup, order, place, draft, uv_cache, known)
         ready(supervision, job)
         ends_at = deadline(lease)
-        bundle = _opened(setup, job)
+        bundle = _opened(setup, job).bundle
         with contextlib.suppress(OSError):  # who is gone is found missing by the watch
             if bundle is not None:
                 request = {"access": key_access(bench.settings).to_json(), "bundle": bundle.to_json()}
@@ -236,6 +236,7 @@ def _job(
         "view": view.to_json(),
         "base": base,
         "output": str(place.output),
+        "folders": [str(folder) for folder in place.folders],
         "controls": controls_of(bench.host, view),
         "limits": limits(settings, settings.setup_timeout) | {"output_bytes": 0},
     }
@@ -280,16 +281,16 @@ def _commands(program: str, python: str, env: str, document: Mapping[str, Any]) 
     return {"resolve": [export, resolve], "install": [make, sync, [*put, "-r", "with.in", "--constraints", "lock.txt"]]}
 
 
-def _opened(setup: Setup, job: Mapping[str, Any]) -> SealedBundle | None:
+def _opened(setup: Setup, job: Mapping[str, Any]) -> Given:
     """The secrets named for the installer, sealed, their receipt written; without any the lease is renewed alone."""
     run = setup.run
     names = run.setup_secret_names
     if not names:
         setup.renew()
-        return None
+        return Given.as_variables(None)
 
-    def read(session: Session) -> SealedBundle:
-        return vault.sealed_bundle(session, run.environment_id, names)
+    def read(session: Session) -> Given:
+        return Given.as_variables(vault.sealed_bundle(session, run.environment_id, names))
 
     rung, controls = job["view"]["rung"], job["controls"]
     return runs.open_setup(setup.bench.db, setup.lease, read, rung=rung, controls=controls)

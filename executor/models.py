@@ -59,6 +59,7 @@ class Run(Table, table=True):
     setup_secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     variables: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON))
+    connections: bool = True
     timeout: float | None = None
     queue: str
     queue_timeout: float | None = None
@@ -152,6 +153,28 @@ class ReceiptSecret(Table, table=True):
     channel: str
     alias: str | None = None
     given_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class ReceiptConnection(Table, table=True):
+    """Which version of which secret a data source or catalog of an attempt was filled in with, and where.
+
+    `place` is the setting's name, as in `access_key_id`, and `field` that of the secret's JSON. `left_out` says why the
+    run was not given the connection after all, `expires_at` when short-lived credentials made of the secret end.
+    """
+
+    __tablename__ = "executor_receipt_connection"
+
+    run_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    role: str = Field(primary_key=True)
+    connection: str = Field(primary_key=True)
+    place: str = Field(primary_key=True)
+    secret_id: str
+    secret: str
+    version: int
+    field: str | None = None
+    left_out: str | None = Field(default=None, sa_column=Column(Text))
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 

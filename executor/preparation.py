@@ -16,6 +16,9 @@ from executor.supervisor import sandbox
 from executor.supervisor.wire import Kind, WireBroken, send
 from executor.supervisor.workspace import Workspace
 
+PRIVATE_MEMORY = f"{sandbox.OWN_MEMORY}/sealrun"
+"""Where a run's secrets and credentials stand as files, if it has a file system in memory that nobody else sees."""
+
 
 @contextlib.contextmanager
 def source_of(bench: Bench, run: Run, beat: Callable[[], None]) -> Iterator[Path]:
@@ -69,7 +72,7 @@ def prepare(
         bench.host,
         source=source,
         interpreter=interpreter,
-        writable=(place.home, place.temporary, place.output),
+        writable=place.folders,
         uid=place.uid,
         forbidden=bench.forbidden,
         cached=_of_the_cache(bench, run, source, parts or ()),
@@ -82,6 +85,9 @@ def prepare(
         "view": view.to_json(),
         "base": environment_for(run, place, None if python is None else program),
         "output": str(place.output),
+        "folders": [str(folder) for folder in place.folders],
+        # In memory that is the run's own, where it has such; else in its private place, removed with it.
+        "private": PRIVATE_MEMORY if bench.host.mounts else str(place.private),
         "controls": controls_of(bench.host, view),
         "limits": limits(bench.settings, run.timeout),
     }

@@ -31,7 +31,8 @@ from sqlmodel import Session, SQLModel, col, select
 
 from executor import notices, retrying
 from executor.errors import KeyTaken, ReceiptRefused, RunMisplaced, RunOver, UnknownRun
-from executor.models import Attempt, Receipt, ReceiptSecret, Result, Run
+from executor.given import Given
+from executor.models import Attempt, Receipt, ReceiptConnection, ReceiptSecret, Result, Run
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle
@@ -79,6 +80,7 @@ class RunSpec:
     setup_secret_names: list[str] | None = None
     variables: dict[str, str] = field(default_factory=dict)
     secret_names: list[str] | None = None
+    connections: bool = True
     timeout: float | None = None
     queue: str = "sealrun"
     queue_timeout: float | None = None
@@ -143,6 +145,8 @@ class Outcome:
     not_opened: str | None = None
     refused: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
+    connections: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """Of data sources and catalogs by key, as in `source/lake`: why one was `left_out`, when one `expires_at`."""
     metrics: Mapping[str, Any] | None = None
     rows: Sequence[SQLModel] = ()  # the end of its output, committed with the outcome
 
@@ -242,12 +246,12 @@ def _within(session: Session, db: Database, project_id: str, most: int) -> bool:
 def pass_gate(
     db: Database,
     lease: Lease,
-    read_bundle: Callable[[Session], SealedBundle | None],
+    read: Callable[[Session], Given],
     *,
     rung: str,
     controls: Mapping[str, Any],
     packages: Mapping[str, Any] | None = None,
-) -> SealedBundle | None:
+) -> Given:
     """The gate: state `running`, the sealed values read, and the receipt written as `opening`, in one transaction.
 
     The number of statements does not depend on the number of secrets. `packages` says what the run's Python consists
@@ -257,7 +261,7 @@ def pass_gate(
         GateShut: the token is stale or the run was cancelled; nothing was written, and nothing may be opened.
         ReceiptRefused: the receipt or its audit event could not be written; nothing was, and nothing may be opened.
         RunMisplaced: the secrets are not of the place that the run's row names; nothing was written.
-        SecretStoreError: from `read_bundle`; nothing was written.
+        SecretStoreError, ExecutorError: from `read`; nothing was written.
     """
 
     def begun(now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -266,17 +270,17 @@ def pass_gate(
         moment = {"state": "running", "started_at": now}
         return moment, moment | isolation | built
 
-    return _gate(db, lease, PHASE, begun, read_bundle)
+    return _gate(db, lease, PHASE, begun, read)
 
 
 def open_setup(
     db: Database,
     lease: Lease,
-    read_bundle: Callable[[Session], SealedBundle],
+    read: Callable[[Session], Given],
     *,
     rung: str,
     controls: Mapping[str, Any],
-) -> SealedBundle | None:
+) -> Given:
     """The gate of a setup step that is given secrets: its receipt is written as `opening`; the run stays `pending`.
 
     Raises:
@@ -286,7 +290,7 @@ def open_setup(
     def begun(_: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {"rung": rung, "controls": dict(controls)}
 
-    return _gate(db, lease, SETUP, begun, read_bundle)
+    return _gate(db, lease, SETUP, begun, read)
 
 
 def close_setup(db: Database, lease: Lease, outcome: Outcome) -> None:
@@ -314,8 +318,8 @@ def _gate(
     lease: Lease,
     phase: str,
     begun: Callable[[datetime], tuple[dict[str, Any], dict[str, Any]]],
-    read_bundle: Callable[[Session], SealedBundle | None],
-) -> SealedBundle | None:
+    read: Callable[[Session], Given],
+) -> Given:
     """One transaction: the lease renewed with what `begun` says of run and attempt, the values read, the receipt."""
     recording = False
     try:
@@ -336,14 +340,14 @@ def _gate(
             ).first()
             if run is None:
                 raise GateShut
-            bundle = read_bundle(session)
-            _insist_on_place(run, bundle)
+            given = read(session)
+            _insist_on_place(run, given.bundle)
             this = (col(Attempt.run_id) == lease.run_id, col(Attempt.number) == lease.attempt)
             _write(session, update(Attempt).where(*this).values(**of_attempt))
-            if bundle is not None and bundle.items:
+            if given.bundle is not None and given.opens:
                 recording = True
-                _open_receipt(session, lease, phase, bundle, run, now)
-            return bundle
+                _open_receipt(session, lease, phase, given.bundle, given, run, now)
+            return given
     except DBAPIError as problem:
         if recording:
             raise ReceiptRefused from problem
@@ -360,9 +364,9 @@ def _insist_on_place(run: Row[Any], bundle: SealedBundle | None) -> None:
 
 
 def _open_receipt(
-    session: Session, lease: Lease, phase: str, bundle: SealedBundle, run: Row[Any], now: datetime
+    session: Session, lease: Lease, phase: str, bundle: SealedBundle, given: Given, run: Row[Any], now: datetime
 ) -> None:
-    """The receipt, one row per secret, and the audit event; `run` is whose it is, its worker at the end."""
+    """The receipt, a row per secret and per setting filled in, and the audit event; `run` ends with its worker."""
     this = {"run_id": lease.run_id, "attempt": lease.attempt, "phase": phase}
     session.connection().execute(
         insert(Receipt).values(
@@ -382,15 +386,36 @@ def _open_receipt(
             "secret_id": item.secret_id,
             "name": item.name,
             "version": item.version,
-            "channel": "environment",
+            "channel": given.channels[item.name],
             "given_at": now,
             "expires_at": item.expires_at if item.expires_at is not None and item.expires_at <= now else None,
         }
         for item in bundle.items
     ]
     session.connection().execute(insert(ReceiptSecret), rows)  # one statement for all of them
+    if used := list(_connections_of(lease, bundle, given)):
+        session.connection().execute(insert(ReceiptConnection), used)
     detail = {"generation": bundle.generation, "secrets": len(bundle.items)}
     _note(session, lease, phase, run, run[-1], "secrets.open", "begun", detail, now)
+
+
+def _connections_of(lease: Lease, bundle: SealedBundle, given: Given) -> Iterator[dict[str, Any]]:
+    """Which version of which secret each data source and catalog is filled in with, and where."""
+    items = {item.name: item for item in bundle.items}
+    for one in given.plan:
+        for reference in one.references():
+            if one.refused is None and (item := items.get(reference.secret)) is not None:
+                yield {
+                    "run_id": lease.run_id,
+                    "attempt": lease.attempt,
+                    "role": one.role,
+                    "connection": one.name,
+                    "place": reference.place,
+                    "secret_id": item.secret_id,
+                    "secret": item.name,
+                    "version": item.version,
+                    "field": reference.field,
+                }
 
 
 @dataclass(frozen=True)
@@ -840,11 +865,26 @@ def _close_receipt(
         _note(session, lease, phase, run, worker, "secrets.close", ended, detail, now)
     elif outcome.refused is not None:
         _note(session, lease, phase, run, worker, "secrets.open", "refused", {"reason": outcome.refused}, now)
+    if phase == PHASE:
+        _say_of_connections(session, lease, outcome)
     if outcome.aliases:
         given = (getattr(ReceiptSecret, name) == value for name, value in of_phase)
         named = update(ReceiptSecret).where(*given, col(ReceiptSecret.name) == bindparam("given"))
         rows = [{"given": name, "also": alias} for name, alias in outcome.aliases.items()]
         session.connection().execute(named.values(alias=bindparam("also")), rows)
+
+
+def _say_of_connections(session: Session, lease: Lease, outcome: Outcome) -> None:
+    for key, said in outcome.connections.items():
+        role, _, name = key.partition("/")
+        until = said.get("expires_at")
+        this = (("run_id", lease.run_id), ("attempt", lease.attempt), ("role", role), ("connection", name))
+        _write(
+            session,
+            update(ReceiptConnection)
+            .where(*(getattr(ReceiptConnection, column) == value for column, value in this))
+            .values(left_out=said.get("left_out"), expires_at=datetime.fromisoformat(until) if until else None),
+        )
 
 
 def _note(

@@ -30,8 +30,15 @@ from executor.source import choose_interpreter, own_environment, project_file, r
 from executor.supervisor.errors import NameTaken, SupervisorError
 from executor.target import Target
 from secretstore import vault
+from secretstore.connections import Role
 from secretstore.database import Database
-from secretstore.errors import SecretStoreError, UnknownEnvironment, UnknownProject, UnknownSecret
+from secretstore.errors import (
+    SecretStoreError,
+    UnknownConnection,
+    UnknownEnvironment,
+    UnknownProject,
+    UnknownSecret,
+)
 from secretstore.vault import EnvironmentView
 
 _LONGEST_KEY = 200  # characters
@@ -46,11 +53,12 @@ class Request:
     """What somebody wants to run, as it was typed or called; nothing of it is looked up yet. Times are in seconds.
 
     `text` and `values` are a function's arguments by name, as text to be converted and as JSON; `positional` are JSON
-    values for its first parameters. `secrets` None means all. `python` is a path or a version, `packages` and
-    `requirements_file` what the run's own environment is to have beside what its source says, `setup_secrets` what
-    building that is given. `bundle` says whether the source is uploaded; None leaves it to what database and machines
-    share. `folder` is where relative paths begin, else the current one; `search_path` where an interpreter is looked
-    for.
+    values for its first parameters, `sources` and `catalogs` the names of those that parameters are. `secrets` None
+    means all; without `connections`, or where `secrets` is empty, the run is given no data sources and catalogs but
+    those that parameters are. `python` is a path or a version, `packages` and `requirements_file` what the run's own
+    environment is to have beside what its source says, `setup_secrets` what building that is given. `bundle` says
+    whether the source is uploaded; None leaves it to what database and machines share. `folder` is where relative paths
+    begin, else the current one; `search_path` where an interpreter is looked for.
     """
 
     target: Target
@@ -61,6 +69,9 @@ class Request:
     positional: Sequence[Any] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    catalogs: Mapping[str, str] = field(default_factory=dict)
+    connections: bool = True
     timeout: float | None = None
     python: str | None = None
     packages: Sequence[str] = ()
@@ -124,6 +135,7 @@ def examine(db: Database, settings: Settings, request: Request) -> Examined:
     project = project_named(settings, request.project, request.folder)
     place = vault.get_environment(db, project, environment_named(settings, request.environment, request.folder))
     refusals = list[Refusal](_unknown(db, place, [*(secrets or []), *request.setup_secrets]))
+    refusals += _unknown_connections(db, place, request)
     refusals += _out_of_bounds(request)
     given = vault.secrets_among(db, project, place.name, variables) if secrets is None else set(secrets)
     refusals += [NameTaken(name=name) for name in variables if name in given]
@@ -138,7 +150,9 @@ def examine(db: Database, settings: Settings, request: Request) -> Examined:
     here = request.folder or Path.cwd()
     found = attempted(lambda: _located(here, wanted.path))
     root, path = found or (None, None)
-    document = wanted.document(path, request.text, request.values, request.positional)
+    document = wanted.document(
+        path, request.text, request.values, request.positional, request.sources, request.catalogs
+    )
     uploads = not settings.workers_see_files if request.bundle is None else request.bundle
     python = attempted(lambda: _python(request, root or here, path, uploads)) or Python()
     upload = attempted(lambda: _to_upload(root, path, settings.source_bytes)) if uploads and root is not None else None
@@ -163,6 +177,7 @@ def examine(db: Database, settings: Settings, request: Request) -> Examined:
         setup_secret_names=list(request.setup_secrets) or None,
         variables=dict(variables),
         secret_names=None if secrets is None else list(secrets),
+        connections=request.connections,
         timeout=request.timeout,
         queue_timeout=request.queue_timeout if request.queue_timeout is not None else settings.queue_timeout,
         retries=request.retries,
@@ -226,6 +241,29 @@ def _unknown(db: Database, place: EnvironmentView, names: Sequence[str]) -> Iter
                 vault.require_secrets(db, place.project, place.name, [name])
         except UnknownSecret as unknown:
             yield unknown
+
+
+def _unknown_connections(db: Database, place: EnvironmentView, request: Request) -> Iterator[Refusal]:
+    """What a parameter cannot be."""
+    if not (request.sources or request.catalogs):
+        return
+    if request.target.kind != "function":
+        yield RequestUnclear(
+            what="data sources and catalogs can be parameters of a function alone; other targets find them in their"
+            " environment, under their names"
+        )
+        return
+    if both := request.sources.keys() & request.catalogs.keys():
+        yield RequestUnclear(what=f"the parameter {min(both)} is both a data source and a catalog")
+    if both := {*request.sources, *request.catalogs} & {*request.text, *request.values}:
+        yield RequestUnclear(what=f"the argument {min(both)} is given twice")
+    asked: tuple[tuple[Role, Mapping[str, str]], ...] = (("source", request.sources), ("catalog", request.catalogs))
+    for role, parameters in asked:
+        for name in dict.fromkeys(parameters.values()):
+            try:
+                vault.get_connection(db, place.project, place.name, role, name)
+            except UnknownConnection as unknown:
+                yield unknown
 
 
 def _located(here: Path, target: str | None) -> tuple[Path, str | None]:

@@ -21,15 +21,24 @@ class Target:
     argv: tuple[str, ...] = ()
 
     def document(
-        self, path: str | None, text: Mapping[str, str], json: Mapping[str, Any], positional: Sequence[Any] = ()
+        self,
+        path: str | None,
+        text: Mapping[str, str],
+        json: Mapping[str, Any],
+        positional: Sequence[Any] = (),
+        sources: Mapping[str, str] = {},
+        catalogs: Mapping[str, str] = {},
     ) -> dict[str, Any]:
         """The target as a run stores it; `path` is relative to the source root.
 
-        A function's arguments: `text` and `json` by name, `argv` and then `positional`, JSON values, by position.
+        A function's arguments: `text` and `json` by name, `argv` and then `positional`, JSON values, by position;
+        parameters that are data sources and catalogs, with their names.
         """
         if self.kind == "function":
             args = [*({"text": word} for word in self.argv), *({"json": value} for value in positional)]
-            named = {"text": dict(text), "json": dict(json)}
+            named: dict[str, Any] = {"text": dict(text), "json": dict(json)}
+            if sources or catalogs:
+                named |= {"sources": dict(sources), "catalogs": dict(catalogs)}
             return {"kind": "function", "path": path, "function": self.name, "args": args, **named}
         if self.kind == "module":
             return {"kind": "module", "module": self.name, "argv": list(self.argv)}

@@ -70,6 +70,7 @@ class Watch:
         self._file: tuple[str, int] | None = None
         self._left: dict[str, Any] = {}
         self._aliases: dict[str, str] = {}
+        self._connections: dict[str, dict[str, str | None]] = {}
 
     def follow(self) -> Outcome:
         """Until the supervisor has said how it ended, or has ended without a word."""
@@ -103,7 +104,8 @@ class Watch:
             for found in frame.json():
                 self._add_number(Metric, "metric", found)
         elif frame.kind is Kind.STARTED:
-            self._aliases = frame.json()["aliases"]
+            started = frame.json()
+            self._aliases, self._connections = started["aliases"], started["connections"]
         elif frame.kind in (Kind.RESULT, Kind.PROBLEM):
             self._left |= frame.json()
         elif frame.kind is Kind.OUTPUT:
@@ -245,6 +247,7 @@ class Watch:
             problem=problem,
             metrics=metrics and {**metrics, "phases": {**self._phases, **metrics["phases"]}},
             aliases=self._aliases,
+            connections=self._connections,
             **of_secrets,
         )
 

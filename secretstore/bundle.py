@@ -20,7 +20,8 @@ class SealedItem:
     version: int
     sealed: bytes = field(repr=False)
     expires_at: datetime | None = None
-    """For the receipt; it does not travel."""
+    as_file: bool = False
+    """Both are for the receipt and the run, and do not travel with the ciphertext."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ S3_LIKE = ("s3", "supabase-storage")
 SUPABASE_REGION = "us-east-1"
 """Where none is given: Supabase Storage takes signatures for this region from projects of every region."""
 
+_AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _LONGEST = 2048  # characters of a setting
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
@@ -92,6 +93,24 @@ def planned(role: str, name: str, kind: str, settings: str) -> Planned:
     return Planned(role, name, kind, read.leaves())
 
 
+def where(role: str, name: str, kind: str, settings: Any) -> str:
+    """Returns what a connection leads to, in a few words; nothing where its settings are not in order."""
+    try:
+        return check(role, name, kind, settings).where()
+    except (NameRefused, ConnectionRefused, TypeError):
+        return ""
+
+
+def shape(kind: str, field: str) -> str | None:
+    """Returns what the secret must look like that a field names, in a few words; None where it is the bare value."""
+    if field == "credentials":
+        names = ("access_key_id", "secret_access_key") if kind == "supabase-storage" else _AWS_KEYS
+        return f"JSON with {names[0]} and {names[1]}"
+    return {"url": "a URL, as postgresql://user:password@host/database", "credential": "client-id:client-secret"}.get(
+        field
+    )
+
+
 def looks_like_a_value(name: str) -> bool:
     """Whether a name looks like a token, as where a value was typed in its place.
 
@@ -150,13 +169,13 @@ def _plain(value: Any) -> str:
 
 def _url(value: Any) -> str:
     text = _plain(value)
+    if "@" in text:  # wherever it stands: a password with a / in it ends what a parser takes for the host
+        raise _refused("has a user or a password in its URL, which belong into a secret")
     try:
         url = urlsplit(text)
         host, _ = url.hostname, url.port
     except ValueError:
         raise _refused("takes a URL, as https://host:443/path") from None
-    if "@" in url.netloc:
-        raise _refused("has a user or a password in its URL, which belong into a secret")
     if "?" in text or "#" in text:
         raise _refused("takes a URL without ? and #")
     if url.scheme not in ("http", "https") or not host or " " in text:
@@ -167,7 +186,7 @@ def _url(value: Any) -> str:
 def _location(value: Any) -> str:
     """A name, or a URL of any scheme."""
     text = _plain(value)
-    if "://" in text and ("@" in text.split("://", 1)[1].split("/", 1)[0] or "?" in text or "#" in text):
+    if "://" in text and any(sign in text for sign in "@?#"):
         raise _refused("takes a URL without user, password, ? and #")
     return text
 
@@ -276,7 +295,7 @@ class AwsKeys(Settings):
 
     def leaves(self) -> dict[str, Any]:
         """With each key as a field of the JSON secret."""
-        return _with_keys(super().leaves(), "aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        return _with_keys(super().leaves(), *_AWS_KEYS)
 
 
 class S3(AwsKeys):

@@ -17,7 +17,7 @@ from executor.cli import desk, options, screen, verdict
 from executor.cli.desk import Desk
 from executor.cli.errors import FolderUnwritable
 from executor.cli.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
-from executor.cli.specification import arguments_of, checked_variables, secrets_named
+from executor.cli.specification import arguments_of, checked_variables, pairs_of, secrets_named
 from executor.cli.target import TAIL, RunCommand, refusals_as_json
 from executor.cli.waiting import Waiting
 from executor.errors import ExecutorError, RunOver, StandbyFailed
@@ -51,6 +51,18 @@ def run(
     env_file: Annotated[
         str | None, typer.Option("--env-file", metavar="FILE", help="Plain variables from a file of KEY=VALUE lines.")
     ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="PARAM=NAME", help="A parameter that is a data source; repeatable."),
+    ] = None,
+    catalog: Annotated[
+        list[str] | None,
+        typer.Option("--catalog", metavar="PARAM=NAME", help="A parameter that is a catalog; repeatable."),
+    ] = None,
+    no_connections: Annotated[
+        bool,
+        typer.Option("--no-connections", help="Give no data sources and catalogs but those that parameters are."),
+    ] = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="S", help="End the run after so many seconds.")
     ] = None,
@@ -129,6 +141,9 @@ def run(
                 values=values,
                 variables=variables,
                 secrets=names,
+                sources=pairs_of("--source", source or []),
+                catalogs=pairs_of("--catalog", catalog or []),
+                connections=not no_connections,
                 timeout=timeout,
                 python=python,
                 packages=with_ or (),

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from executor.cli import screen
-from executor.history import MetricView, Receipt, ReceiptEntry, RunView
+from executor.history import ConnectionEntry, MetricView, Receipt, ReceiptEntry, RunView
 
 TIMED_OUT, CANCELLED, NEVER_STARTED = 124, 130, 125
 
@@ -101,6 +101,8 @@ def _metric(metric: MetricView) -> str:
 def receipt_facts(receipt: Receipt) -> list[tuple[str, str]]:
     """A receipt, line by line."""
     facts = [("secrets", "\n".join(given(entry, receipt.opening_at) for entry in receipt.secrets) or "none")]
+    if receipt.connections:
+        facts.append(("connections", "\n".join(_filled_in(one) for one in receipt.connections)))
     if receipt.status != "none":
         fingerprint = receipt.fingerprint[:16] if receipt.fingerprint else "not recorded"
         facts += [
@@ -114,14 +116,27 @@ def receipt_facts(receipt: Receipt) -> list[tuple[str, str]]:
     return facts
 
 
+_WAYS = {"file": ", as a file", "connection": ", for connections alone"}
+
+
 def given(entry: ReceiptEntry, at: datetime | None) -> str:
     """One secret of a receipt, with its further name, and how long it was expired."""
     text = f"{entry.name} version {entry.version}"
+    text += _WAYS.get(entry.channel, "")
     if entry.alias:
         text += f", also as {entry.alias}"
     if entry.expires_at is not None and at is not None:
         text += f", expired {screen.length((at - entry.expires_at).total_seconds())} before"
     return text
+
+
+def _filled_in(entry: ConnectionEntry) -> str:
+    """One setting of a data source or catalog, and the secret that it was filled in from."""
+    field = f", field {screen.printable(entry.field)}" if entry.field is not None else ""
+    said = f"{entry.role} {entry.connection} {entry.place}: {entry.secret} version {entry.version}{field}"
+    if entry.expires_at is not None:
+        said += f" (short-lived credentials, until {screen.moment(entry.expires_at)})"
+    return said + (f" (left out: {screen.printable(entry.left_out)})" if entry.left_out is not None else "")
 
 
 def _opened(receipt: Receipt) -> str:

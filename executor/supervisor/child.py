@@ -16,6 +16,7 @@ from executor.supervisor.errors import ProgramNotStarted, StartFailed
 
 # Read once, in the zygote: a run costs no file access for it, and an upgrade of the files on disk cannot mix versions.
 ENTRY = (Path(__file__).parent / "entry.py").read_bytes()
+_CONNECTED = (Path(__file__).parent / "connected.py").read_bytes()
 _COMPILED = marshal.dumps(compile(ENTRY, "<sealrun>", "exec"))
 _TAG = sys.implementation.cache_tag
 # The interpreter is told to read its program from a descriptor: no file of ours has to be readable to the run. Where it
@@ -60,14 +61,27 @@ class Waiting:
         self._environment = environment
         self._trouble = trouble
 
-    def start(self, entries: Mapping[bytes, bytes]) -> Child:
+    def start(
+        self,
+        entries: Mapping[bytes, bytes],
+        files: Mapping[str, bytes] = {},
+        objects: Mapping[str, Mapping[str, Any]] = {},
+    ) -> Child:
         """Hand over the environment and say go.
+
+        Args:
+            entries: the environment.
+            files: paths, and what the run's own process writes there before anything else.
+            objects: the function's parameters that are data sources and catalogs, see `connected.connect`.
 
         Raises:
             StartFailed: the folder or the program is not there, or a binding was refused by the kernel.
         """
         # marshal, because it is built in: a run does not pay for importing json.
-        document = marshal.dumps({"target": self._target, "environment": dict(entries)}, _MARSHAL_VERSION)
+        given: dict[str, Any] = {"target": self._target, "environment": dict(entries), "files": dict(files)}
+        if objects:
+            given |= {"objects": {name: dict(one) for name, one in objects.items()}, "connected": _CONNECTED}
+        document = marshal.dumps(given, _MARSHAL_VERSION)
         with os.fdopen(self._environment, "wb") as memory:
             memory.write(document)
         with contextlib.suppress(BrokenPipeError):
@@ -160,6 +174,7 @@ def _become(
         bind()
         step = f"enter the folder {folder}"
         os.chdir(folder)
+        step = "write its files"
         environment = _wait() if command else bare
         step = f"{_START}{arguments[0]}"
         if "/" in arguments[0]:
@@ -180,10 +195,22 @@ def _wait() -> dict[bytes, bytes]:
         os._exit(0)
     os.lseek(_ENVIRONMENT_FD, 0, os.SEEK_SET)
     with os.fdopen(_ENVIRONMENT_FD, "rb") as memory:
-        environment: dict[bytes, bytes] = marshal.load(memory)["environment"]
+        document = marshal.load(memory)
     os.close(_SOURCE_FD)
     os.close(_RESULT_FD)
+    _write(document["files"])
+    environment: dict[bytes, bytes] = document["environment"]
     return environment
+
+
+def _write(files: Mapping[str, bytes]) -> None:
+    """As the run's own user and within its sandbox; `entry` does the same where an interpreter was started already."""
+    for path, content in files.items():
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), 0o700)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
 
 
 def _report(trouble: int, text: str) -> None:

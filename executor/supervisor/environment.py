@@ -1,7 +1,10 @@
-"""A run's environment, built from `{}`: a short allow-list, plain variables, then secrets under their exact names."""
+"""A run's environment, built from `{}`: a short allow-list, plain variables, then secrets under their exact names.
+
+What data sources and catalogs bring stands under all of these. A secret that is a file leaves its path here.
+"""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from executor.supervisor.errors import EnvironmentTooLarge, NameTaken
 from secretstore.errors import NameRefused
@@ -19,19 +22,32 @@ class Environment:
 
     entries: dict[bytes, bytes]
     aliases: dict[str, str]
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Paths, and what the run finds there."""
 
     def __repr__(self) -> str:
         """Names only."""
         return f"Environment({sorted(name.decode() for name in self.entries)})"
 
 
-def build(base: Mapping[str, str], variables: Mapping[str, str], secrets: Mapping[str, bytes]) -> Environment:
+def build(
+    base: Mapping[str, str],
+    variables: Mapping[str, str],
+    secrets: Mapping[str, bytes],
+    *,
+    as_files: Collection[str] = (),
+    folder: str = "",
+    brought: Mapping[str, str] = {},
+) -> Environment:
     """Put the run's environment together and check the final names and sizes.
 
     Args:
         base: sealrun's own entries and the allow-list, see `base_environment`.
         variables: plain configuration of the project and of the submission.
         secrets: name to value, as opened.
+        as_files: the secrets among them that are files.
+        folder: where files of the run are.
+        brought: what data sources and catalogs bring; anything else of the same name stands over it.
 
     Raises:
         NameRefused: a name that a loader, interpreter or shell acts on. Checked here again, on the final names, since a
@@ -42,14 +58,17 @@ def build(base: Mapping[str, str], variables: Mapping[str, str], secrets: Mappin
     for refusal in name_refusals(variables, secrets):
         raise refusal
     given_also = second_names(base, variables, secrets)
-    entries = {name.encode(): value.encode() for name, value in {**variables, **base}.items()}
+    entries = {name.encode(): value.encode() for name, value in {**brought, **variables, **base}.items()}
+    # Under names of ours: a secret's own may be no file's.
+    files = {name: f"{folder}/secret-{number}" for number, name in enumerate(sorted(as_files), 1)}
     for name, value in secrets.items():
-        entries[name.encode()] = value
+        entry = files[name].encode() if name in files else value
+        entries[name.encode()] = entry
         if name in given_also:
-            entries[given_also[name].encode()] = value
+            entries[given_also[name].encode()] = entry
     for too_large in size_refusals({name.decode(): len(value) for name, value in entries.items()}):
         raise too_large
-    return Environment(entries, given_also)
+    return Environment(entries, given_also, {path: secrets[name] for name, path in files.items()})
 
 
 def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Iterator[NameTaken | NameRefused]:

@@ -62,6 +62,10 @@ class EnvironmentTooLarge(SupervisorError):
     hint = "put it into a file of the project, or split it"
 
 
+class ConnectionNotGiven(SupervisorError):
+    """the parameter {parameter} cannot be given: {why}"""
+
+
 class NameTaken(SupervisorError):
     """{name} is both a secret and a plain variable"""
 

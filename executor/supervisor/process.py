@@ -21,15 +21,18 @@ from executor.supervisor import child as children
 from executor.supervisor import environment, kernel, sandbox, tree
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.errors import SupervisorError
+from executor.supervisor.connections import Derived, derive, mapped
+from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import collect
 from executor.supervisor.removal import remove
 from executor.supervisor.report import Reporter
 from executor.supervisor.reported import Reported
+from executor.supervisor.roles import told_apart
 from executor.supervisor.usage import Usage, kill_counter
 from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
 from secretstore.errors import SecretStoreError
+from secretstore.planned import Planned
 
 _DRAIN = 2.0  # seconds for what is left in the pipes once the tree is dead
 _OPENING = 120.0  # seconds for the opener; key services have shorter limits of their own
@@ -62,16 +65,16 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
     except (EOFError, WireBroken):
         return 1
     attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter))
-    secrets: dict[str, bytes] = {}
+    opened: dict[str, bytes] = {}
     with values:
         if go["secrets"]:
             try:
-                secrets = attempt.receive(values)
+                opened = attempt.receive(values)
             except (EOFError, TimeoutError, WireBroken):
                 # The opener has told the worker why.
                 reporter.outcome(reason=attempt.reason or "secrets_unavailable")
                 return 1
-    return attempt.run(secrets)
+    return attempt.run(opened)
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Attempt:
         self._limits = Limits.from_json(job["limits"])
         self._deadline: int = go["deadline"]
         self._variables: dict[str, str] = go["variables"]
+        self._channels: dict[str, str] | None = go.get("channels")
+        self._plan = [Planned.from_json(one) for one in go.get("plan", ())]
         self._usage = usage
         self._began = time.monotonic()
         self._reported: Reported | None = None
@@ -147,16 +152,27 @@ class Attempt:
                     secrets[frame.payload[2 : 2 + length].decode()] = frame.payload[2 + length :]
         raise TimeoutError
 
-    def run(self, secrets: dict[str, bytes]) -> int:
+    def run(self, opened: dict[str, bytes]) -> int:
         """Mask, start, pump, end, report."""
         job, reporter = self._job, self._reporter
         try:
-            reporter.register(Masker.build(secrets), self._limits.logs, self._limits.result_bytes)
+            secrets, derived = self._derive(opened)
+            masker = Masker.build(opened | derived.needles)
+            reporter.register(masker, self._limits.logs, self._limits.result_bytes)
             if (path := job["base"].get("SEALRUN_METRICS")) is not None:
                 self._reported = Reported(path, job["view"]["uid"])
-            place = environment.build(job["base"], self._variables, secrets)
-            reporter.post(Kind.STARTED, {"aliases": place.aliases})
-            child = self._waiting.start(place.entries)
+            place = environment.build(
+                job["base"],
+                self._variables,
+                secrets,
+                as_files=self._through("file") & secrets.keys(),
+                folder=job.get("private", ""),
+                brought=derived.entries,
+            )
+            objects = self._objects(derived)
+            reporter.post(Kind.STARTED, {"aliases": place.aliases, "connections": self._said(derived)})
+            files = place.files | {f"{job['private']}/{name}": data for name, data in derived.files.items()}
+            child = self._waiting.start(place.entries, files, objects)
         except (SupervisorError, SecretStoreError) as error:
             hint = f" ({error.hint})" if error.hint else ""
             reporter.outcome(reason="setup_failed", message=f"{error}{hint}")
@@ -175,11 +191,48 @@ class Attempt:
             reporter.result()
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
         # Here and not in the worker: the run chose the names of its files, and they may hold a secret.
-        for name in ("HOME", "TMPDIR", "SEALRUN_OUTPUT_DIR"):
-            remove(Path(job["base"][name]))
+        for folder in job["folders"]:
+            remove(Path(folder))
         phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}
         self._report(status, phases, whole)
         return 0
+
+    def _derive(self, opened: dict[str, bytes]) -> tuple[dict[str, bytes], Derived]:
+        """The secrets that the run itself is given, and what its data sources and catalogs become."""
+        values, assumed = told_apart(opened)
+        of_connections = self._through("connection")
+        secrets = {name: value for name, value in values.items() if name not in of_connections}
+        base, variables = self._job["base"], self._variables
+        also = environment.second_names(base, variables, secrets).values()
+        taken = {*base, *variables, *secrets, *also}
+        return secrets, derive(self._plan, values, assumed, self._job.get("private", ""), taken)
+
+    def _through(self, channel: str) -> set[str]:
+        return {name for name, given in (self._channels or {}).items() if given == channel}
+
+    def _objects(self, derived: Derived) -> dict[str, dict[str, Any]]:
+        """What the parameters of the function are that its run maps to data sources and catalogs.
+
+        Raises:
+            ConnectionNotGiven: one of them is left out.
+        """
+        objects: dict[str, dict[str, Any]] = {}
+        for parameter, key in mapped(self._job["target"]).items():
+            if key in derived.left_out:
+                raise ConnectionNotGiven(parameter=parameter, why=derived.left_out[key])
+            objects[parameter] = derived.objects[key]
+        return objects
+
+    def _said(self, derived: Derived) -> dict[str, dict[str, str]]:
+        """For the run's output and its receipt: what is left out and why, and when short-lived credentials end."""
+        mask = self._reporter.masker.mask_text
+        said = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
+        for one in said.values():
+            self._reporter.say(f"left out of this run: {one['left_out']}")
+        for note in derived.notes:
+            self._reporter.say(note)
+        until = {key: one["expires_at"] for key, one in derived.objects.items() if one.get("expires_at")}
+        return said | {key: {"expires_at": at} for key, at in until.items()}
 
     def _pump(self, child: Child) -> int | None:
         """Carry output until the child has ended; returns its wait status.

@@ -23,6 +23,7 @@ SYSTEM_FOLDERS = (
     "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/nscd",
 )  # fmt: skip
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
+OWN_MEMORY = "/dev/shm"  # where the worker may mount, each run has one of its own
 _RUNS_PROCESS_LIMIT = 4096
 
 
@@ -78,7 +79,7 @@ def probe() -> Host:
         if pid == 0:
             with contextlib.suppress(OSError):
                 kernel.own_namespaces()
-                kernel.mount("tmpfs", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
+                kernel.mount("tmpfs", OWN_MEMORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
                 os._exit(0)
             os._exit(1)
         mounts = os.waitpid(pid, 0)[1] == 0
@@ -181,7 +182,7 @@ def _own_mounts(view: View) -> None:
         kernel.own_namespaces()
     except PermissionError:
         return  # root without CAP_SYS_ADMIN, as in most containers; `view` has refused what would need it
-    kernel.mount("tmpfs", "/dev/shm", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+    kernel.mount("tmpfs", OWN_MEMORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
     if not view.covered:
         return
     stage = Path(view.writable[0]).parent / ".stage"

@@ -1,4 +1,6 @@
-"""The private place of one attempt: HOME, TMPDIR and SEALRUN_OUTPUT_DIR, made before the run and removed after it.
+"""The private place of one attempt: HOME, TMPDIR, SEALRUN_OUTPUT_DIR and a folder for secrets that are files.
+
+It is made before the run and removed after it.
 
 It stands outside SEALRUN_HOME, which no run may reach into. A worker that runs as root lends each attempt a user id of
 its own. Locks tell who is using what, because the kernel drops them with their holder, however it dies.
@@ -44,6 +46,16 @@ class Workspace:
         """What is left here survives the run."""
         return self.path / "output"
 
+    @property
+    def private(self) -> Path:
+        """Where secrets and credentials stand as files, unless the run has memory of its own for that."""
+        return self.path / "private"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All of them; the run alone writes in them, and its supervisor empties them."""
+        return self.home, self.temporary, self.output, self.private
+
 
 @contextlib.contextmanager
 def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
@@ -62,9 +74,9 @@ def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
         place = Workspace(root / name, uid)
         ending.enter_context(_locked(root / f"{_LOCK}{name}"))
         ending.callback(clear, place.path)
-        # What holds the three is not the run's to change: it could put a link where its supervisor looks.
+        # What holds them is not the run's to change: it could put a link where its supervisor looks.
         place.path.mkdir(mode=0o700 if uid is None else 0o711)
-        for folder in (place.home, place.temporary, place.output):
+        for folder in place.folders:
             folder.mkdir(mode=0o700)
             if uid is not None:
                 os.chown(folder, uid, uid)

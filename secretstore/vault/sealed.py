@@ -17,7 +17,9 @@ FETCHED: ColumnElement[bytes] = case(
 )
 
 
-def sealed_bundle(session: Session, environment_id: str, names: Collection[str] | None) -> SealedBundle:
+def sealed_bundle(
+    session: Session, environment_id: str, names: Collection[str] | None, *, beside: Collection[str] = ()
+) -> SealedBundle:
     """Returns an environment's current secrets, sealed, by name.
 
     The key pair cannot be replaced before the caller's transaction ends, so ciphertexts and key always match.
@@ -26,6 +28,7 @@ def sealed_bundle(session: Session, environment_id: str, names: Collection[str] 
         session: The caller's transaction.
         environment_id: An existing environment's id.
         names: Which secrets; None for all.
+        beside: More of them, where they are there.
 
     Raises:
         UnknownSecret: When a name is not there.
@@ -33,7 +36,7 @@ def sealed_bundle(session: Session, environment_id: str, names: Collection[str] 
         EnvironmentGone: When there is no environment of this id.
     """
     project, environment, pair = _place(session, environment_id)
-    sealed = _sealed(session, environment, names)
+    sealed = _sealed(session, environment, None if names is None else {*names, *beside})
     if missing := sorted(set(names or ()) - sealed.keys()):
         raise unknown_secret(session, project.name, environment, missing[0])
     return SealedBundle(
@@ -89,4 +92,4 @@ def _sealed(
 def _item(project: Project, environment: Environment, secret: Secret, sealed: bytes | None) -> SealedItem:
     if sealed is None:
         raise SealMissing(project=project.name, environment=environment.name, name=secret.name)
-    return SealedItem(secret.id, secret.name, secret.current_version, sealed, secret.expires_at)
+    return SealedItem(secret.id, secret.name, secret.current_version, sealed, secret.expires_at, secret.as_file)

@@ -13,6 +13,7 @@ from secretstore.database import Database
 from secretstore.errors import RollbackRefused, UnknownSecret
 from secretstore.models import Environment, Project, Secret, SecretVersion
 from secretstore.timestamps import utc_now
+from secretstore.vault.connections import refuse_named
 from secretstore.vault.places import (
     COMPARED,
     did_you_mean,
@@ -142,16 +143,21 @@ def secret_id(db: Database, project: str, environment: str, name: str) -> str:
         return _find(session, place, find_environment(session, place, environment), name).id
 
 
-def delete_secret(db: Database, project: str, environment: str, name: str, *, actor: Actor) -> None:
+def delete_secret(
+    db: Database, project: str, environment: str, name: str, *, actor: Actor, force: bool = False
+) -> None:
     """Deletes a secret with all its versions. One made later under the same name has another id.
 
     Raises:
+        NamedByConnections: When a data source or catalog names it, without `force`.
         UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
     """
     with db.writing() as session:
         place = hold_project(session, project)
         held = hold_environment(session, place, environment)
         secret = _find(session, place, held, name)
+        if not force:
+            refuse_named(session, place, held, name)
         session.delete(secret)
         append_many(session, place.id, place.name, actor=actor, acts=[act_on(secret, held.name, "secret.delete")])
 

@@ -31,7 +31,8 @@ class NewSecret:
     """A value to be sealed as the next version of a secret.
 
     `value` is any bytes but NUL, `name=value` at most 131,071 of them; one under 8 bytes, which cannot be
-    masked, is taken with `allow_short` alone.
+    masked, is taken with `allow_short` alone. `as_file` says whether runs are given it as a private file,
+    and the file's path as the variable; None leaves that as it was.
     """
 
     environment: str
@@ -39,6 +40,7 @@ class NewSecret:
     value: bytes = field(repr=False)
     expires_at: datetime | None = None
     allow_short: bool = False
+    as_file: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def put(
     pins: Pins,
     allow_short: bool = False,
     expires_at: datetime | None = None,
+    as_file: bool | None = None,
     keep: int = VERSIONS_KEPT,
 ) -> SecretView:
     """Seals a value with the environment's public key and stores it as the secret's next version.
@@ -127,7 +130,7 @@ def put(
     Raises:
         NameRefused, ValueRefused, ExpiryRefused, UnknownProject, UnknownEnvironment: As `store`.
     """
-    entry = NewSecret(environment, name, value, expires_at, allow_short)
+    entry = NewSecret(environment, name, value, expires_at, allow_short, as_file)
     (view,) = store(db, project, [entry], actor=actor, pins=pins, keep=keep)
     assert isinstance(view, SecretView)
     return view
@@ -149,6 +152,8 @@ def set_variable(db: Database, project: str, environment: str, name: str, value:
 def act_on(secret: Secret, environment: str, action: str, **more: object) -> Act:
     """Returns what is recorded of an act on a secret: names, ids and numbers."""
     detail = {"secret_id": secret.id, "version": secret.current_version, **more}
+    if secret.as_file:
+        detail["as_file"] = True
     if secret.expires_at is not None:
         detail["expires_at"] = secret.expires_at.isoformat()
     return Act(action, f"{environment}/{secret.name}", detail)
@@ -241,6 +246,8 @@ def _seal(
         secret = there.get(entry.name) or _new(environment, entry.name, actor, now)
         secret.current_version = secret.last_version = secret.last_version + 1
         secret.maskable, secret.expires_at = _is_maskable(entry.value), entry.expires_at
+        if entry.as_file is not None:
+            secret.as_file = entry.as_file
         secret.updated_at, secret.updated_by = now, actor.name
         secrets.append(secret)
     session.add_all(secrets)
@@ -273,6 +280,7 @@ def _new(environment: Environment, name: str, actor: Actor, now: datetime) -> Se
         current_version=0,
         last_version=0,
         maskable=True,
+        as_file=False,
         created_at=now,
         created_by=actor.name,
         updated_by=actor.name,

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import update
 
 from executor import database, runs
+from executor.given import Given
 from executor.models import Run
 from executor.runs import Lease, Offer, RunSpec
 from secretstore.bundle import SealedBundle, SealedItem
@@ -87,7 +88,8 @@ class Bench:
 
     def through(self, db: Database, lease: Lease, bundle: SealedBundle | None = None) -> SealedBundle | None:
         """Through the gate."""
-        return runs.pass_gate(db, lease, lambda _: bundle, rung="landlock", controls={"landlock_abi": 7})
+        given = Given.as_variables(bundle)
+        return runs.pass_gate(db, lease, lambda _: given, rung="landlock", controls={"landlock_abi": 7}).bundle
 
     def running(self, db: Database, seconds: float = 30, **fields: Any) -> Lease:
         """The lease of a new run that is past its gate; `seconds` below 0: run out already."""

@@ -13,6 +13,7 @@ from sqlmodel import select
 
 from executor import database, history, runs
 from executor.errors import ReceiptRefused
+from executor.given import Given
 from executor.models import Receipt
 from executor.runs import Lease, Outcome
 from secretstore import audit, vault
@@ -113,14 +114,14 @@ class TestTheGate:
             spec = {"project_id": project.id, "environment_id": environment.id, "environment": environment.name}
             lease = bench.claim(db, bench.create(db, **spec))
             with statements(db.engine) as sent:
-                bundle = runs.pass_gate(
+                given = runs.pass_gate(
                     db,
                     lease,
-                    lambda session, of=environment.id: vault.sealed_bundle(session, of, None),
+                    lambda session, of=environment.id: Given.as_variables(vault.sealed_bundle(session, of, None)),
                     rung="landlock",
                     controls={},
                 )
-            assert bundle is not None and len(bundle.items) == count
+            assert given.bundle is not None and len(given.bundle.items) == count
             assert len([one for one in sent if "FROM secretstore_secret " in one and "sealed" in one]) == 1
             with statements(db.engine) as at_the_end:
                 runs.finish(
@@ -130,7 +131,7 @@ class TestTheGate:
                         "succeeded",
                         opened_at=OPENED,
                         dropped_at=DROPPED,
-                        aliases={item.name: f"ALSO_{item.name}" for item in bundle.items},
+                        aliases={item.name: f"ALSO_{item.name}" for item in given.bundle.items},
                     ),
                 )
             counts[count] = (len(sent), len(at_the_end))

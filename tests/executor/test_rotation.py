@@ -15,6 +15,7 @@ from sqlmodel import select
 
 from executor import janitor, key_birth, rotation, runs
 from executor.errors import KeyNotRotated, VersionsBroken
+from executor.given import Given
 from executor.key_birth import birth, rewrapped
 from executor.rotation import rotate
 from executor.settings import Settings, read_settings
@@ -168,7 +169,11 @@ def test_past_keys_are_kept_while_a_run_in_flight_was_given_them(
     place = {"project_id": here.project_id, "environment_id": here.id}
     lease = bench.claim(shop, bench.create(shop, **place))
     runs.pass_gate(
-        shop, lease, lambda session: vault.sealed_bundle(session, here.id, None), rung="landlock", controls={}
+        shop,
+        lease,
+        lambda session: Given.as_variables(vault.sealed_bundle(session, here.id, None)),
+        rung="landlock",
+        controls={},
     )
     bench.running(shop, **place)
     bench.create(shop, **place)

@@ -8,10 +8,10 @@ from sqlmodel import select
 
 from executor import history, logs, outputs, runs
 from executor.errors import RunOver, UnknownRun
+from executor.given import Given
 from executor.logs import Piece
 from executor.models import ReceiptSecret, Run
 from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken
-from secretstore.bundle import SealedBundle
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 
@@ -107,7 +107,7 @@ def test_a_bundle_that_cannot_be_read_leaves_the_gate_shut(db: Database, bench: 
     run_id = bench.create(db)
     lease = bench.claim(db, run_id)
 
-    def broken(_: object) -> SealedBundle:
+    def broken(_: object) -> Given:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

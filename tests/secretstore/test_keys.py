@@ -123,6 +123,18 @@ class TestRotation:
         assert json.loads(event.detail)["generation"] == 2 and audit.verify(stocked, "shop").ok
         assert bundled(stocked, "staging").generation == 1
 
+    def test_sources_and_catalogs_know_nothing_of_it(self, stocked: Database, turn: Turn, actor: Actor) -> None:
+        """They are sealed nowhere: settings, what they name, and the plan of a run stay as they are."""
+        settings = {"bucket": "lake", "credentials": {"$secret": "TWO"}}
+        made = vault.create_connection(stocked, "shop", "default", "source", "lake", "s3", settings, actor=actor)
+        with stocked.reading() as session:
+            plan = vault.connection_plan(session, environment(session).id)
+        turning = turn()
+        assert turning.add() is None and turning.batch() == 4 and turning.flip() == 0
+        assert made.missing == () and vault.list_connections(stocked, "shop") == [made]
+        with stocked.reading() as session:
+            assert vault.connection_plan(session, environment(session).id) == plan
+
     def test_more_than_a_batch(
         self, shop: Database, keys: LocalKeys, turn: Turn, bundled: Bundled, actor: Actor, pins: Pins
     ) -> None:
