@@ -1,7 +1,7 @@
 """The two files in which AWS's libraries look for profiles: one per source that is like S3.
 
-Both are read line by line: a value ends with its line, quotes are part of it, and `%` has no meaning. Readers that are
-not botocore take ` #` and ` ;` for comments, so no value with white space in it is written.
+Both are read line by line: a value ends with its line, quotes are part of it, and `%` has no meaning. Readers other
+than botocore take `#` or `;` after a blank for a comment, so there are no blanks, neither in values nor around `=`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ def credentials(sources: Iterable[Mapping[str, Any]]) -> bytes:
     """AWS_SHARED_CREDENTIALS_FILE; a source without credentials has no section."""
     sections = []
     for source in sources:
-        lines = [f"aws_{name} = {source[name]}" for name in _CREDENTIALS if name in source]
+        lines = [f"aws_{name}={source[name]}" for name in _CREDENTIALS if name in source]
         if lines:
             sections.append(_section(source["name"], lines))
     return b"\n".join(sections)
@@ -28,14 +28,14 @@ def credentials(sources: Iterable[Mapping[str, Any]]) -> bytes:
 def _profile(source: Mapping[str, Any]) -> bytes:
     lines = []
     if "region" in source:
-        lines.append(f"region = {source['region']}")
+        lines.append(f"region={source['region']}")
     if "endpoint" in source:
-        lines.append(f"endpoint_url = {source['endpoint']}")
+        lines.append(f"endpoint_url={source['endpoint']}")
         # Since 2025 AWS's libraries send checksums that other servers do not all know.
-        lines.append("request_checksum_calculation = when_required")
-        lines.append("response_checksum_validation = when_required")
+        lines.append("request_checksum_calculation=when_required")
+        lines.append("response_checksum_validation=when_required")
     if source.get("addressing", "auto") != "auto":
-        lines += ["s3 =", f"  addressing_style = {source['addressing']}"]
+        lines += ["s3=", f"  addressing_style={source['addressing']}"]
     return _section(f"profile {source['name']}", lines)
 
 

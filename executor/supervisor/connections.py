@@ -4,17 +4,17 @@ Settings come with secrets by name, and their values from the opener. What canno
 sentence that names connection, field and secret. No sentence quotes a value.
 """
 
-import json
 import string
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from executor.supervisor import aws_files, iceberg, libpq
-from executor.supervisor.needles import verdict
+from executor.supervisor.needles import drawback, verdict
+from executor.supervisor.references import filled
 from executor.supervisor.roles import Assumed
-from executor.supervisor.unwritable import Unwritable, insist_on_text, insist_on_word
-from secretstore.planned import CATALOG, SOURCE, Planned, Reference, is_reference
+from executor.supervisor.unwritable import Unwritable, insist_on_word
+from secretstore.planned import CATALOG, SOURCE, Planned
 
 AWS_CONFIG, AWS_CREDENTIALS, PG_SERVICES = "aws-config", "aws-credentials", "pg-services"
 STORAGE = ("s3", "supabase-storage")
@@ -123,7 +123,7 @@ def _resolved(
     if planned.assumes_role:
         settings = {name: value for name, value in settings.items() if name not in _LONG_LIVED}
         settings |= _short_lived(assumed.get(planned.name), needles)
-    resolved = {name: _filled(value, name, secrets, needles) for name, value in settings.items()}
+    resolved = {name: filled(value, name, secrets, needles) for name, value in settings.items()}
     document = {name: value for name, value in resolved.items() if value is not None}
     for name in _KEYS:  # what travels in a header of HTTP, and what stands in files with other readers than ours
         if name in document:
@@ -140,63 +140,6 @@ def _short_lived(answer: Assumed | str | None, needles: dict[str, bytes]) -> dic
     credentials: dict[str, str] = asdict(answer)
     needles |= {name: value.encode() for name, value in credentials.items() if name != "expires_at"}
     return credentials
-
-
-def _filled(value: Any, place: str, secrets: Mapping[str, bytes], needles: dict[str, bytes]) -> Any:
-    """A value of the settings with secrets in the place of references; None for an optional field that is not there."""
-    if is_reference(value):
-        reference = Reference(place, value["$secret"], value.get("field"), value.get("optional", False))
-        text = _referred(reference, secrets)
-        if text is not None:
-            needles[place] = text.encode()
-        return text
-    if isinstance(value, dict):
-        return {name: _filled(member, f"{place}.{name}", secrets, needles) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_filled(member, f"{place}[{number}]", secrets, needles) for number, member in enumerate(value)]
-    if isinstance(value, str):
-        insist_on_text(f"its {place}", value)
-    return value
-
-
-def _referred(reference: Reference, secrets: Mapping[str, bytes]) -> str | None:
-    where = f"{reference.place} is {reference.field} of" if reference.field is not None else f"{reference.place} is"
-    where += f" secret {reference.secret}"
-    raw = secrets.get(reference.secret)
-    if raw is None:
-        raise Unwritable(f"{where}, which this run has not got")
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise Unwritable(f"{where}, which is not UTF-8 text") from None
-    if reference.field is not None:
-        found = _field(where, text, reference)
-        if found is None:
-            return None
-        text = found
-    insist_on_text(where, text)
-    return text
-
-
-def _field(where: str, text: str, reference: Reference) -> str | None:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise Unwritable(f"{where}, which is not a JSON object")
-    value = document.get(reference.field)
-    if value is None and reference.optional:
-        return None
-    if reference.field not in document:
-        raise Unwritable(f"{where}, which has no such field")
-    if not isinstance(value, str):
-        raise Unwritable(f"{where}, which is not text there")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, as an escape
-        raise Unwritable(f"{where}, which is not text there") from None
-    return value
 
 
 # -- what is particular to a kind: it completes the document, and says what more is to be masked
@@ -216,15 +159,16 @@ def _postgres_source(document: dict[str, Any], derived: Derived, needles: dict[s
     if (url := libpq.without_driver(document["url"])) != document["url"]:
         document["url"] = url
         needles["url without its driver"] = url.encode()
-    needles |= {name: parameters[name].encode() for name in libpq.SECRET if parameters.get(name)}
+    parts = {name: parameters[name] for name in libpq.SECRET if parameters.get(name)}
+    _mask_parts(document, parts, derived, needles)
 
 
 def _rest_catalog(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
     _insist(document, "endpoint")
     _strings(document, "warehouse", "token", "credential", "oauth2_server", "scope")
-    if ":" in document.get("credential", ""):
-        needles["client secret"] = document["credential"].partition(":")[2].encode()
     _take_source(document, derived)
+    if ":" in document.get("credential", ""):
+        _mask_parts(document, {"client secret": document["credential"].partition(":")[2]}, derived, needles)
     document["properties"] = iceberg.rest(document)
 
 
@@ -232,6 +176,8 @@ def _glue_catalog(document: dict[str, Any], derived: Derived, needles: dict[str,
     _insist(document, "region")
     _strings(document, "catalog_id", "endpoint", "warehouse")
     _take_source(document, derived)
+    if "access_key_id" not in document and "expires_at" in document.get("source", {}):
+        raise Unwritable("its source has credentials for its bucket alone: give the catalog credentials of its own")
     document["properties"] = iceberg.glue(document)
 
 
@@ -262,6 +208,16 @@ def _strings(document: dict[str, Any], *names: str) -> None:
     for name in names:
         if not isinstance(document.get(name, ""), str):
             raise Unwritable(f"its {name} is not text")
+
+
+def _mask_parts(document: dict[str, Any], parts: dict[str, str], derived: Derived, needles: dict[str, bytes]) -> None:
+    """Parts of a value are masked too, unless that would ruin the log: a password may be a word of every day."""
+    for place, text in parts.items():
+        if (why := drawback(text.encode())) is None:
+            needles[place] = text.encode()
+        else:
+            label = f"{document['role']} {document['name']} {place}"
+            derived.notes.append(f"{label} is {why}: it is not masked on its own")
 
 
 def _take_source(document: dict[str, Any], derived: Derived) -> None:

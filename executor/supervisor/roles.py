@@ -4,12 +4,47 @@ botocore signs and speaks; it is imported here alone, and only for a run that ha
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import string
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
+from executor.supervisor.references import filled
+from executor.supervisor.unwritable import Unwritable
 from secretstore.planned import Planned
 
 MARK = "/source/"  # before a source's name, among the names of secrets: none of theirs has a slash
+
+_CONNECT, _READ = 3.0, 10.0  # seconds for one try to connect, and for an answer
+_ONE, _ALTOGETHER = 20.0, 60.0  # seconds for one role, and for all of a run: its supervisor waits for 120
+_SHORTEST, _LONGEST = 900, 43_200  # seconds that AWS gives a session
+_WITHOUT_END = 3600  # seconds, where the run has no time-out
+_BEYOND = 60  # seconds of a session beyond the run's time-out: it is still to be stopped
+_CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
+_WANTED = (*_CREDENTIALS, "assume_role", "external_id", "sts_endpoint", "region", "bucket", "prefix")
+_SESSION_NAME = frozenset(string.ascii_letters + string.digits + "_=,.@-")
+
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html and CommonErrors.html beside it. Codes come
+# with and without "Exception", as servers other than AWS's spell them.
+_REFUSALS = {
+    "AccessDenied": "its credentials may not assume its role, or the role does not trust them or the external id",
+    "InvalidClientTokenId": "STS does not know its access key",
+    "InvalidAccessKeyId": "STS does not know its access key",
+    "UnrecognizedClient": "STS does not know its access key",
+    "SignatureDoesNotMatch": "its secret access key is not that of its access key, or the worker's clock is wrong",
+    "InvalidSignature": "its secret access key is not that of its access key, or the worker's clock is wrong",
+    "RequestTimeTooSkewed": "the worker's clock is wrong",
+    "ExpiredToken": "its own credentials have expired",
+    "ValidationError": "the role allows no session of {seconds} seconds, or its ARN or external id is not valid;"
+    " raise the role's longest session, or give the run a shorter --timeout",
+    "MalformedPolicyDocument": "STS takes no policy for this bucket and prefix",
+    "PackedPolicyTooLarge": "the policy for its bucket and prefix is too large for STS",
+    "RegionDisabled": "STS is not switched on in the region {region}",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +69,15 @@ def assume_roles(
         timeout: seconds that the run may take.
         run: its id, which the session's name has.
     """
-    return {planned.name: f"{planned.label}: not built" for planned in plan if planned.assumes_role}
+    until = time.monotonic() + _ALTOGETHER
+    answers: dict[str, Assumed | str] = {}
+    for planned in plan:
+        if planned.assumes_role:
+            try:
+                answers[planned.name] = _assumed(_Request.of(planned, secrets, timeout, run), until)
+            except Unwritable as why:
+                answers[planned.name] = f"{planned.label}: {why}"
+    return answers
 
 
 def handed_over(answers: Mapping[str, Assumed | str]) -> dict[str, bytes]:
@@ -56,3 +99,170 @@ def told_apart(values: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str,
         answer = json.loads(value)
         assumed[name.removeprefix(MARK)] = answer["problem"] if "problem" in answer else Assumed(**answer)
     return secrets, assumed
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One call of AssumeRole."""
+
+    credentials: Mapping[str, str] = field(repr=False)
+    role: str
+    external_id: str | None = field(repr=False)
+    endpoint: str | None
+    region: str
+    policy: str
+    seconds: int
+    session: str
+
+    @classmethod
+    def of(cls, planned: Planned, secrets: Mapping[str, bytes], timeout: float | None, run: str) -> "_Request":
+        given = {name: planned.settings[name] for name in _WANTED if planned.settings.get(name) is not None}
+        filled_in = {name: filled(value, name, secrets, {}) for name, value in given.items()}
+        texts = {name: text for name, text in filled_in.items() if text is not None}
+        for name in ("access_key_id", "secret_access_key", "bucket"):
+            if name not in texts:
+                raise Unwritable(f"it has no {name}, and needs one to assume its role")
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise Unwritable("a setting of it is not text")
+        endpoint = texts.get("sts_endpoint")
+        return cls(
+            credentials={name: texts[name] for name in _CREDENTIALS if name in texts},
+            role=texts["assume_role"],
+            external_id=texts.get("external_id"),
+            endpoint=endpoint,
+            region=texts.get("region", "us-east-1"),
+            policy=json.dumps(
+                session_policy(texts["assume_role"], texts["bucket"], texts.get("prefix", ""), aws=endpoint is None),
+                separators=(",", ":"),
+            ),
+            seconds=session_seconds(timeout),
+            session="".join(c if c in _SESSION_NAME else "-" for c in f"sealrun-{run}")[:64],
+        )
+
+
+def session_seconds(timeout: float | None) -> int:
+    """How long a session is to be for a run with this time-out, both in seconds."""
+    if timeout is None:
+        return _WITHOUT_END
+    return max(_SHORTEST, min(_LONGEST, math.ceil(timeout) + _BEYOND))
+
+
+def session_policy(role: str, bucket: str, prefix: str, *, aws: bool) -> dict[str, Any]:
+    """What a session may at most do, whatever its role allows: read and write beneath a prefix of a bucket.
+
+    Args:
+        role: its ARN, which has the partition.
+        bucket: the bucket's name.
+        prefix: a folder; nothing for the whole bucket.
+        aws: whether AWS is asked, which has keys for buckets too; other servers refuse actions that they do not know.
+    """
+    parts = role.split(":")
+    place = f"arn:{parts[1] if len(parts) > 1 else 'aws'}:s3:::{_literal(bucket)}"
+    folder = _literal(f"{prefix.strip('/')}/") if prefix.strip("/") else ""
+    listing: dict[str, Any] = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": place}
+    if folder:
+        listing["Condition"] = {"StringLike": {"s3:prefix": f"{folder}*"}}
+    objects = ["GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts"]
+    statements = [
+        {"Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": place},
+        listing,
+        {"Effect": "Allow", "Action": [f"s3:{name}" for name in objects], "Resource": f"{place}/{folder}*"},
+    ]
+    if aws:
+        through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
+        keys = ["kms:Decrypt", "kms:GenerateDataKey"]
+        statements.append({"Effect": "Allow", "Action": keys, "Resource": "*", "Condition": through_s3})
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _literal(text: str) -> str:
+    """A text in which a policy sees no wildcard and no variable."""
+    return "".join(f"${{{character}}}" if character in "*?$" else character for character in text)
+
+
+def _assumed(request: _Request, until: float) -> Assumed:
+    try:
+        import botocore.session  # noqa: F401  # in this thread, so that the other one has it at once
+    except ImportError:
+        raise Unwritable("its role needs botocore, which this worker has not got: pip install 'sealrun[aws]'") from None
+    seconds = min(_ONE, until - time.monotonic())
+    answer: list[Assumed | str] = []
+    # Neither a look-up of a name nor an answer that comes byte by byte has a time limit of its own.
+    thread = threading.Thread(target=_ask, args=(request, answer.append), name="sealrun-sts", daemon=True)
+    if seconds > 0:
+        thread.start()
+        thread.join(seconds)
+    if not answer:
+        raise Unwritable(f"{_sts(request)} does not answer")
+    if isinstance(answer[0], str):
+        raise Unwritable(answer[0])
+    return answer[0]
+
+
+def _ask(request: _Request, tell: Callable[[Assumed | str], None]) -> None:
+    try:
+        tell(_answer(request))
+    except Exception as error:  # noqa: BLE001  # it may quote what STS or a stranger said: it ends here
+        tell(_understood(error, request))
+
+
+def _answer(request: _Request) -> Assumed:
+    import botocore.session
+    from botocore.config import Config
+
+    session = botocore.session.Session()
+    # What this process is given decides, and no file in somebody's home.
+    for variable in ("config_file", "credentials_file"):
+        session.set_config_variable(variable, "/dev/null")
+    session.set_config_variable("ignore_configured_endpoint_urls", True)
+    client = session.create_client(
+        "sts",
+        request.region,
+        endpoint_url=request.endpoint,
+        aws_access_key_id=request.credentials["access_key_id"],
+        aws_secret_access_key=request.credentials["secret_access_key"],
+        aws_session_token=request.credentials.get("session_token"),
+        config=Config(connect_timeout=_CONNECT, read_timeout=_READ, retries={"total_max_attempts": 2}, proxies={}),
+    )
+    parameters: dict[str, Any] = {"RoleArn": request.role, "RoleSessionName": request.session}
+    parameters |= {"DurationSeconds": request.seconds, "Policy": request.policy}
+    if request.external_id is not None:
+        parameters["ExternalId"] = request.external_id
+    given = client.assume_role(**parameters)["Credentials"]
+    expires: datetime = given["Expiration"]
+    return Assumed(
+        given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], expires.astimezone(UTC).isoformat()
+    )
+
+
+def _understood(error: Exception, request: _Request) -> str:
+    """What went wrong, in words of ours: those of a library or a server may quote what was sent."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        return _refusal(error.response, request)
+    if isinstance(error, exceptions.ParamValidationError):
+        return "its role's ARN or external id has not got the form that AWS wants"
+    if isinstance(error, exceptions.SSLError):
+        return f"{_sts(request)} cannot be trusted: its certificate is not one that this worker knows"
+    if isinstance(error, exceptions.ReadTimeoutError):
+        return f"{_sts(request)} does not answer"
+    if isinstance(error, (exceptions.HTTPClientError, exceptions.EndpointConnectionError)):
+        return f"{_sts(request)} cannot be reached"
+    if isinstance(error, (exceptions.InvalidRegionError, exceptions.NoRegionError)):
+        return "its region is none of AWS's"
+    return f"{_sts(request)} gave an answer that is none of STS's"
+
+
+def _refusal(response: Mapping[str, Any], request: _Request) -> str:
+    code = str(response.get("Error", {}).get("Code", ""))
+    word = code.removesuffix("Exception")
+    if word in _REFUSALS:
+        return f"{_REFUSALS[word].format(seconds=request.seconds, region=request.region)} ({code})"
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    known = code if code.isascii() and code.isalnum() and len(code) <= 64 else f"status {status}"
+    return f"{_sts(request)} refused to let it assume its role ({known})"
+
+
+def _sts(request: _Request) -> str:
+    return f"STS at {request.endpoint}" if request.endpoint else f"AWS STS in {request.region}"
