@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import connection, options
+from executor.cli import connection, connection_test, options
 from executor.cli.connection import Option
 from executor.cli.new_value import CatchesValues
 
@@ -96,3 +96,14 @@ def delete(
 ) -> None:
     """Delete a catalog; the secrets it names stay."""
     connection.delete("catalog", name, project, environment, force, yes)
+
+
+@app.command()
+def test(
+    name: connection.Name,
+    project: options.Project = None,
+    environment: options.Environment = None,
+    json: options.Json = False,
+) -> None:
+    """Make one real, harmless call with a catalog, in a run's own sandbox, and keep how it went."""
+    connection_test.test("catalog", name, project, environment, json)

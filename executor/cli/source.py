@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import connection, options
+from executor.cli import connection, connection_test, options
 from executor.cli.connection import Option
 from executor.cli.new_value import CatchesValues
 
@@ -100,3 +100,14 @@ def delete(
 ) -> None:
     """Delete a data source; the secrets it names stay. One that a catalog names stays, without --force."""
     connection.delete("source", name, project, environment, force, yes)
+
+
+@app.command()
+def test(
+    name: connection.Name,
+    project: options.Project = None,
+    environment: options.Environment = None,
+    json: options.Json = False,
+) -> None:
+    """Make one real, harmless call with a data source, in a run's own sandbox, and keep how it went."""
+    connection_test.test("source", name, project, environment, json)

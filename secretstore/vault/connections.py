@@ -214,7 +214,7 @@ def record_test(
     name: str,
     *,
     outcome: Literal["ok", "failed"],
-    seconds: float,
+    seconds: float | None,
     message: str | None,
     run: str | None,
     actor: Actor,
@@ -229,7 +229,7 @@ def record_test(
         role: `source` or `catalog`.
         name: Its name.
         outcome: `ok` or `failed`.
-        seconds: How long it took.
+        seconds: How long it took, where that is known.
         message: What was found, or why it failed, masked; 1,000 characters of it are kept.
         run: The id of the run that tested it.
         actor: Who had it tested.
