@@ -307,7 +307,7 @@ def test_without_botocore(ada: Account, monkeypatch: pytest.MonkeyPatch) -> None
         ({"bucket": 7}, "a setting of it is not text"),
         ({"secret_access_key": None}, "it has no secret_access_key"),
         ({"secret_access_key": {"$secret": "LAKE", "field": "nope"}}, "which has no such field"),
-        ({"prefix": "a\nb"}, "its prefix, which has a control character"),
+        ({"prefix": "a\nb"}, "its prefix has a control character"),
     ],
 )
 def test_settings_that_nobody_looked_at(ada: Account, settings: dict[str, Any], said: str) -> None:
