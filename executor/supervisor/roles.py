@@ -161,14 +161,17 @@ def session_policy(role: str, bucket: str, prefix: str, *, aws: bool) -> dict[st
     parts = role.split(":")
     place = f"arn:{parts[1] if len(parts) > 1 else 'aws'}:s3:::{_literal(bucket)}"
     folder = _literal(f"{prefix.strip('/')}/") if prefix.strip("/") else ""
+    beneath = [f"{place}/{folder}*"]
     listing: dict[str, Any] = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": place}
     if folder:
         listing["Condition"] = {"StringLike": {"s3:prefix": f"{folder}*"}}
+        # The folder's own name too: libraries ask for an object of that name first, to see that there is none.
+        beneath = [f"{place}/{folder.rstrip('/')}", *beneath]
     objects = ["GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts"]
     statements = [
         {"Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": place},
         listing,
-        {"Effect": "Allow", "Action": [f"s3:{name}" for name in objects], "Resource": f"{place}/{folder}*"},
+        {"Effect": "Allow", "Action": [f"s3:{name}" for name in objects], "Resource": beneath},
     ]
     if aws:
         through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}

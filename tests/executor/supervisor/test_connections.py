@@ -5,6 +5,7 @@ import json
 import os
 import urllib.parse
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -633,6 +634,12 @@ def test_a_role_that_was_refused() -> None:
     assert why_not(s3(**ROLE)) == "source lake: no short-lived credentials were had for its role"
 
 
+def test_a_server_cannot_write_into_the_files() -> None:
+    """Who answers for STS chooses the credentials, and nothing beside them."""
+    given = replace(ASSUMED, session_token="token\n[default]\naws_access_key_id=x")
+    assert why_not(s3(**ROLE), assumed={"lake": given}) == ("source lake: its session_token has a control character")
+
+
 def test_credentials_for_a_bucket_are_none_for_glue() -> None:
     """Its session's policy would refuse every call."""
     found = derived(glue(source="lake"), s3(**ROLE), assumed={"lake": ASSUMED})
@@ -676,6 +683,7 @@ def test_a_secret_that_does_not_fit(value: bytes | None, said: str) -> None:
         (Planned("source", "lake", "s3", {}), "it has no bucket"),
         (Planned("source", "lake]\n[x", "s3", {"bucket": "b"}), "its name has other characters than a-z, 0-9 and -"),
         (Planned("source", "lake", "postgres", {"url": {"a": "b"}}), "its url is not text"),
+        (Planned("source", "lake", "postgres", {"url": {"$secret": ["PG"]}}), "its url is no reference to a secret"),
         (postgres("lake", "TEXT"), "its url does not begin with postgresql://"),
         (unity("lake", token=ref("SPACES")), "its token has other characters than visible ASCII"),
         (rest("lake", source="gone"), "this run has not got the source that it names"),

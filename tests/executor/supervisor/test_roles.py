@@ -20,7 +20,7 @@ from executor.supervisor.roles import (
 )
 from secretstore.planned import Planned
 from tests.kms import free_port
-from tests.sts import REGION, SAID, Account, StsProxy, account, client, sts_proxy
+from tests.sts import REGION, SAID, Account, StsProxy, account, client, seaweed, sts_proxy
 
 BUCKET = "lake-bucket"
 ROLE = "arn:aws:iam::123456789012:role/lake"
@@ -150,7 +150,7 @@ def test_the_policy_is_for_bucket_and_prefix() -> None:
     where, listing, objects = session_policy(ROLE, "b", "/raw/", aws=False)["Statement"]
     assert where["Resource"] == listing["Resource"] == "arn:aws:s3:::b"
     assert listing["Condition"] == {"StringLike": {"s3:prefix": "raw/*"}}
-    assert objects["Resource"] == "arn:aws:s3:::b/raw/*"
+    assert objects["Resource"] == ["arn:aws:s3:::b/raw", "arn:aws:s3:::b/raw/*"]
     assert all(action.startswith("s3:") for action in objects["Action"])
 
 
@@ -158,15 +158,71 @@ def test_the_policy_for_a_whole_bucket() -> None:
     """Without a prefix it is the bucket; the partition is the role's."""
     _, listing, objects, keys = session_policy("arn:aws-cn:iam::1:role/x", "b", "", aws=True)["Statement"]
     assert "Condition" not in listing
-    assert objects["Resource"] == "arn:aws-cn:s3:::b/*"
+    assert objects["Resource"] == ["arn:aws-cn:s3:::b/*"]
     assert keys["Condition"] == {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
 
 
 def test_a_prefix_is_no_pattern() -> None:
     """A star in a prefix is a star: it gives access to nothing else."""
     _, listing, objects = session_policy(ROLE, "b", "a*?${aws:username}", aws=False)["Statement"]
-    assert objects["Resource"] == "arn:aws:s3:::b/a${*}${?}${$}{aws:username}/*"
+    assert objects["Resource"][1] == "arn:aws:s3:::b/a${*}${?}${$}{aws:username}/*"
     assert listing["Condition"]["StringLike"]["s3:prefix"] == "a${*}${?}${$}{aws:username}/*"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Account]:
+    """A server that obeys session policies, with objects in two buckets."""
+    with seaweed() as made:
+        root = client("s3", made.url, made.access_key, made.secret_key)
+        for bucket in (BUCKET, "other"):
+            root.create_bucket(Bucket=bucket)
+            for key in ("raw/daily/one", "raw/weekly", "raw/daily2/one"):
+                root.put_object(Bucket=bucket, Key=key, Body=b"content")
+        yield made
+
+
+def test_a_server_that_obeys_policies_gives_bucket_and_prefix_alone(store: Account) -> None:
+    """All that a pipeline does works beneath the prefix; its neighbours, and the other bucket, do not answer."""
+    planned = source(store.url, prefix="raw/daily", assume_role=store.role)
+    given = assumed(planned, of(store))
+    s3 = client("s3", store.url, given.access_key_id, given.secret_access_key, given.session_token)
+    place = {"Bucket": BUCKET, "Key": "raw/daily/two"}
+    s3.put_object(**place, Body=b"two")
+    assert s3.get_object(**place)["Body"].read() == b"two"
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="raw/daily/")["Contents"]
+    assert [found["Key"] for found in listed] == ["raw/daily/one", "raw/daily/two"]
+    s3.delete_object(**place)
+    upload = {**place, "UploadId": s3.create_multipart_upload(**place)["UploadId"]}
+    part = {"PartNumber": 1, "ETag": s3.upload_part(**upload, PartNumber=1, Body=b"part")["ETag"]}
+    assert len(s3.list_parts(**upload)["Parts"]) == 1
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]})
+    s3.abort_multipart_upload(**place, UploadId=s3.create_multipart_upload(**place)["UploadId"])
+    s3.get_bucket_location(Bucket=BUCKET)
+    refused = [
+        lambda: s3.get_object(Bucket=BUCKET, Key="raw/weekly"),
+        lambda: s3.get_object(Bucket=BUCKET, Key="raw/daily2/one"),
+        lambda: s3.put_object(Bucket=BUCKET, Key="raw/daily2/two", Body=b"two"),
+        lambda: s3.delete_object(Bucket=BUCKET, Key="raw/weekly"),
+        lambda: s3.list_objects_v2(Bucket=BUCKET),
+        lambda: s3.list_objects_v2(Bucket=BUCKET, Prefix="raw/daily"),
+        lambda: s3.get_object(Bucket="other", Key="raw/daily/one"),
+        lambda: s3.list_objects_v2(Bucket="other", Prefix="raw/daily/"),
+        lambda: s3.delete_bucket(Bucket=BUCKET),
+        lambda: s3.put_bucket_policy(Bucket=BUCKET, Policy="{}"),
+    ]
+    for number, act in enumerate(refused):
+        with pytest.raises(ClientError) as error:
+            act()
+        assert error.value.response["Error"]["Code"] == "AccessDenied", number
+
+
+def test_without_a_prefix_it_is_the_bucket(store: Account) -> None:
+    """And still no other one."""
+    given = assumed(source(store.url, assume_role=store.role), of(store))
+    s3 = client("s3", store.url, given.access_key_id, given.secret_access_key, given.session_token)
+    assert "Contents" in s3.list_objects_v2(Bucket=BUCKET)
+    with pytest.raises(ClientError):
+        s3.list_objects_v2(Bucket="other")
 
 
 # What is said where there is nothing --------------------------------------------------------------
@@ -251,7 +307,7 @@ def test_without_botocore(ada: Account, monkeypatch: pytest.MonkeyPatch) -> None
         ({"bucket": 7}, "a setting of it is not text"),
         ({"secret_access_key": None}, "it has no secret_access_key"),
         ({"secret_access_key": {"$secret": "LAKE", "field": "nope"}}, "which has no such field"),
-        ({"prefix": "a\nb"}, "its prefix, which has a control character"),
+        ({"prefix": "a\nb"}, "its prefix has a control character"),
     ],
 )
 def test_settings_that_nobody_looked_at(ada: Account, settings: dict[str, Any], said: str) -> None:
