@@ -38,13 +38,14 @@ def polars_object(data):
 
 
 def delta_object(data):
+    """delta-rs writes; Polars reads, as pyarrow's threads under delta-rs's own reader may outlive the interpreter."""
     import deltalake
+    import polars
     import pyarrow
 
-    deltalake.write_deltalake(
-        data.path("delta"), pyarrow.table(ROWS), mode="overwrite", storage_options=data.storage_options
-    )
-    return deltalake.DeltaTable(data.path("delta"), storage_options=data.storage_options).to_pyarrow_table().to_pydict()
+    url, options = data.path("delta"), data.storage_options
+    deltalake.write_deltalake(url, pyarrow.table(ROWS), mode="overwrite", storage_options=options)
+    return polars.read_delta(url, storage_options=options).sort("n").to_dict(as_series=False)
 
 
 def pyarrow_object(data):
@@ -232,15 +233,16 @@ def unity_client_object(cat):
 
 
 def unity_daft_object(cat, data):
+    """Unity names the table and its place. The credentials it gives have no endpoint, so outside AWS a source's do."""
     import daft
 
     unity = cat.load()
     table = unity.load_table("main.cells.daft", new_table_storage_path=data.path("unity-daft"))
+    assert table.io_config.s3.key_id and unity.list_tables("main.cells") == ["main.cells.daft"]
     config = data.daft_io_config()
-    daft.from_pydict(ROWS).write_deltalake(data.path("unity-daft"), mode="overwrite", io_config=config)
-    assert unity.list_tables("main.cells") == ["main.cells.daft"]
-    assert table.io_config.s3.key_id
-    return daft.read_deltalake(unity.load_table("main.cells.daft"), io_config=config).sort("n").to_pydict()
+    daft.from_pydict(ROWS).write_deltalake(table.table_uri, mode="overwrite", io_config=config)
+    again = unity.load_table("main.cells.daft")
+    return daft.read_deltalake(again.table_uri, io_config=config).sort("n").to_pydict()
 
 
 def unity_iceberg_object(cat):
