@@ -1,6 +1,6 @@
 """What an attempt is given: which secrets and by which way, and which data sources and catalogs. All of it sealed."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -103,8 +103,17 @@ def chosen(asked: Asked, plan: Sequence[Planned]) -> list[Planned]:
     if asked.connections and (asked.secrets is None or asked.secrets):
         return list(plan)
     keys = set(mapped(asked.target).values())
-    keys |= {f"{SOURCE}/{one.settings.get('source')}" for one in plan if one.role == CATALOG and one.key in keys}
-    return [one for one in plan if one.key in keys or (asked.connections and not one.secrets())]
+    keys |= {_source_of(one) for one in plan if one.key in keys}
+    with_secrets = {one.key for one in plan if one.secrets()}
+    return [
+        one
+        for one in plan
+        if one.key in keys or (asked.connections and with_secrets.isdisjoint((one.key, _source_of(one))))
+    ]
+
+
+def _source_of(one: Planned) -> str:
+    return f"{SOURCE}/{one.settings.get('source')}" if one.role == CATALOG else one.key
 
 
 def channels_of(asked: Asked, plan: Sequence[Planned], secrets: Mapping[str, bool]) -> dict[str, Channel]:
@@ -143,16 +152,10 @@ def _refused_without(one: Planned, there: Collection[str], place: str) -> Planne
     return one
 
 
-def mapped_refusals(asked: Asked, plan: Sequence[Planned]) -> Iterator[ConnectionNotGiven]:
-    """Each parameter that cannot be what it is to be; `read_given` raises the first."""
+def _insist_on_mapped(asked: Asked, plan: Sequence[Planned]) -> None:
     found = {one.key: one for one in plan}
     for parameter, key in mapped(asked.target).items():
         role, _, name = key.partition("/")
         why = found[key].refused if key in found else "there is none of this name any more"
         if why is not None:
-            yield ConnectionNotGiven(connection=f"{role} {name}", parameter=parameter, why=why)
-
-
-def _insist_on_mapped(asked: Asked, plan: Sequence[Planned]) -> None:
-    for refusal in mapped_refusals(asked, plan):
-        raise refusal
+            raise ConnectionNotGiven(connection=f"{role} {name}", parameter=parameter, why=why)

@@ -21,13 +21,13 @@ STORAGE = ("s3", "supabase-storage")
 
 # What a project says itself about whom to be in AWS or where its database is: one of these, and no source is chosen
 # for it. A profile would come before keys in variables, and a service before PGHOST.
-_OWN_AWS = frozenset(
+OWN_AWS = frozenset(
     ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 )
-_OWN_POSTGRES = frozenset(
+OWN_POSTGRES = frozenset(
     ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
 )
-_OWN_UNITY = frozenset(("DATABRICKS_HOST", "DATABRICKS_TOKEN"))
+OWN_UNITY = frozenset(("DATABRICKS_HOST", "DATABRICKS_TOKEN"))
 
 _LONG_LIVED = ("access_key_id", "secret_access_key", "session_token", "assume_role", "external_id", "sts_endpoint")
 _KEYS = ("access_key_id", "secret_access_key", "session_token", "token")
@@ -261,7 +261,7 @@ def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Coll
     derived.files[AWS_CREDENTIALS] = aws_files.credentials(sources)
     yield "AWS_CONFIG_FILE", f"{folder}/{AWS_CONFIG}", sources
     yield "AWS_SHARED_CREDENTIALS_FILE", f"{folder}/{AWS_CREDENTIALS}", sources
-    if alone and _OWN_AWS.isdisjoint(taken):
+    if alone and OWN_AWS.isdisjoint(taken):
         yield "AWS_PROFILE", sources[0]["name"], sources
 
 
@@ -279,7 +279,7 @@ def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Col
         return
     derived.files[PG_SERVICES] = b"\n".join(services)
     yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}", named
-    if alone and _OWN_POSTGRES.isdisjoint(taken):
+    if alone and OWN_POSTGRES.isdisjoint(taken):
         yield "PGSERVICE", sources[0]["name"], named
 
 
@@ -294,6 +294,6 @@ def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Col
 
 def _unity(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     catalogs, alone = _there(plan, derived, "unity-catalog")
-    if alone and _OWN_UNITY.isdisjoint(taken):  # a token of ours is not for a host of theirs
+    if alone and OWN_UNITY.isdisjoint(taken):  # a token of ours is not for a host of theirs
         yield "DATABRICKS_HOST", catalogs[0]["endpoint"], catalogs
         yield "DATABRICKS_TOKEN", catalogs[0]["token"], catalogs
