@@ -49,7 +49,7 @@ from executor.places import maybe_project
 from executor.settings import read_settings
 from executor.specification import Request, specify
 from executor.standby import Standby
-from executor.target import Target, parse
+from executor.target import Target, check_module, parse
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.naming import check_variable_name
@@ -58,6 +58,7 @@ Stream = Literal["stdout", "stderr", "setup"]
 
 _MIND = 0.5  # seconds between two looks for a worker that a run waits for
 _NO_OUTPUT: tuple[str, ...] = ()
+_STATES = ("pending", "running", *runs.OVER)
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,12 @@ class Client:
         Raises:
             SecretStoreError, ExecutorError, SupervisorError: it was not accepted; the same errors as `sealrun run` has.
         """
+        _check_texts(
+            target=target, module=module, project=project, environment=environment, python=python,
+            idempotency_key=idempotency_key,
+        )  # fmt: skip
+        _check_seconds(timeout=timeout, queue_timeout=queue_timeout)
+        _check_whole("retries", retries)
         wanted = _target(target, module, command, argv)
         by_name, by_position = _arguments(wanted, args)
         request = Request(
@@ -228,7 +235,13 @@ class Client:
 
         Raises:
             UnknownProject: there is none of this name.
+            RequestUnclear: there is no such state.
         """
+        if state is not None and state not in _STATES:
+            raise RequestUnclear(what=f"a state is one of {', '.join(_STATES)}")
+        _check_whole("limit", limit)
+        if limit < 1:
+            raise RequestUnclear(what="limit is above 0")
         return history.list_runs(self._database(), self._project_id(project), limit, state)
 
     def _project_id(self, project: str | None) -> str | None:
@@ -367,6 +380,7 @@ class Run:
             StandbyFailed: the worker that was started for it has ended with an error; the run still waits.
             RunFailed, RunCancelled: see `result`; with `check` alone.
         """
+        _check_seconds(timeout=timeout)
         for _ in self._looks(BEGINNING, timeout, _NO_OUTPUT):
             pass
         if check:
@@ -393,8 +407,12 @@ class Run:
 
         Raises:
             PlaceUnclear: `after` is no place.
+            RequestUnclear: there is no such stream.
             WaitTimedOut: the run is not over after so many seconds.
         """
+        _check_seconds(timeout=timeout)
+        if unknown := set(_names("streams", streams) or ()) - set(logs.STREAMS):
+            raise RequestUnclear(what=f"{min(unknown)} is none of the streams {', '.join(logs.STREAMS)}")
         begin = Place.parse(after) if isinstance(after, str) else after or BEGINNING
         return self._pieces(follow, begin, streams, timeout)
 
@@ -508,6 +526,7 @@ def _target(target: str | None, module: str | None, command: Sequence[str] | Non
             raise TargetUnclear(what="command is a program and all of its words")
         return Target("command", argv=tuple(named))
     if module is not None:
+        check_module(module)
         return Target("module", name=module, argv=words)
     assert target is not None
     if target.startswith("-"):
@@ -520,10 +539,11 @@ def _target(target: str | None, module: str | None, command: Sequence[str] | Non
 
 def _arguments(wanted: Target, args: Mapping[str, Any] | Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
     """By name, and by position."""
+    if isinstance(args, str | bytes) or not isinstance(args, Mapping | Sequence):
+        kind = type(args).__name__
+        raise RequestUnclear(what=f"args is a mapping by name or a list by position, and this is of the type {kind}")
     if args and wanted.kind != "function":
         raise RequestUnclear(what="args are for functions; files and modules take argv")
-    if isinstance(args, str | bytes):
-        raise RequestUnclear(what="args is a mapping by name or a list by position, and this is text")
     if isinstance(args, Mapping):
         return {name: _as_json(name, value) for name, value in args.items()}, []
     return {}, [_as_json(str(number), value) for number, value in enumerate(args, 1)]
@@ -537,7 +557,26 @@ def _as_json(name: str, value: Any) -> Any:
         raise ArgumentNotJson(name=name, kind=type(value).__name__) from None
 
 
+def _check_texts(**given: str | None) -> None:
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise RequestUnclear(what=f"{name} is text, and this is of the type {type(value).__name__}")
+
+
+def _check_seconds(**given: float | None) -> None:
+    for name, value in given.items():
+        if value is not None and not isinstance(value, int | float):
+            raise RequestUnclear(what=f"{name} is a number of seconds, and this is of the type {type(value).__name__}")
+
+
+def _check_whole(name: str, value: int) -> None:
+    if not isinstance(value, int):
+        raise RequestUnclear(what=f"{name} is a whole number, and this is of the type {type(value).__name__}")
+
+
 def _checked(variables: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(variables, Mapping):
+        raise RequestUnclear(what="variables is a mapping of names to texts")
     for name, value in variables.items():
         check_variable_name(name)
         if not isinstance(value, str):
@@ -545,11 +584,12 @@ def _checked(variables: Mapping[str, str]) -> dict[str, str]:
     return dict(variables)
 
 
-def _names(option: str, given: Sequence[str] | None) -> "list[str] | None":
+def _names(option: str, given: Collection[str] | None) -> "list[str] | None":
     """A list of words; a word alone would be taken for its letters."""
     if given is None:
         return None
-    if isinstance(given, str | bytes) or not all(isinstance(word, str) for word in given):
+    listed = isinstance(given, Collection) and not isinstance(given, str | bytes)
+    if not (listed and all(isinstance(word, str) for word in given)):
         raise RequestUnclear(what=f"{option} is a list of words")
     return list(given)
 

@@ -314,7 +314,7 @@ class CacheUnusable(ExecutorError):
 class PythonOfThisMachine(ExecutorError):
     """{python} is an interpreter of this machine, and a run with uploaded source may start on another"""
 
-    hint = "leave --python out for the worker's own python3, or run from the folder itself: --no-bundle"
+    hint = "name a version instead, as in --python 3.12, or run from the folder itself: --no-bundle"
     exit_code = 125
 
 

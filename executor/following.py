@@ -25,12 +25,16 @@ _READ = 500  # pieces
 
 @dataclass(frozen=True)
 class Look:
-    """A run's state, its new output, and where to go on from; `away` where the database could not be asked."""
+    """A run's state, its new output, and where to go on from; `away` where the database could not be asked.
+
+    `retried` is how often it has been tried again.
+    """
 
     state: str
     pieces: Sequence[StoredPiece]
     place: Place
     away: bool = False
+    retried: int = 0
 
 
 def looks(
@@ -47,21 +51,21 @@ def looks(
         UnknownRun: there is none of this id.
         DatabaseUnreachable, DatabaseBusy: the database was away for longer than `PATIENCE`.
     """
-    place, pause, seen, away_since = after, _SHORTEST, "", None
+    place, pause, seen, retried, away_since = after, _SHORTEST, "", 0, None
     while True:
         now = time.monotonic()
         try:
             # The state first: what is logged before an outcome is committed is then in what is read next.
-            state = history.state_of(db, run_id)
+            state, retried = history.standing(db, run_id)
             pieces, place = logs.read(db, run_id, place, _READ, streams) if streams != () else ([], place)
         except AWAY:
             away_since = away_since or now
             if now - away_since > PATIENCE:
                 raise
-            look, pause = Look(seen, (), place, away=True), _AWAY_PAUSE
+            look, pause = Look(seen, (), place, away=True, retried=retried), _AWAY_PAUSE
         else:
             pause = _SHORTEST if pieces or state != seen or away_since else min(pause * _SLOWING, _LONGEST)
-            look, seen, away_since = Look(state, pieces, place), state, None
+            look, seen, away_since = Look(state, pieces, place, retried=retried), state, None
         yield look
         if not look.away and look.state in OVER and len(look.pieces) < _READ:
             return

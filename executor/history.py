@@ -226,6 +226,13 @@ class RunView:
         return f"retry {self.retried} of {self.retries} in {left:.0f} s"
 
     @property
+    def tried_again(self) -> str:
+        """How the latest attempt that is over ended, and what comes after it."""
+        ended = max((one for one in self.attempts if one.finished_at), key=lambda one: one.number, default=None)
+        how = f"attempt {ended.number} {ended.state}; " if ended is not None else ""
+        return how + (self.delayed or f"retry {self.retried} of {self.retries}")
+
+    @property
     def title(self) -> str:
         """The target as one would type it."""
         return title(self.target)
@@ -278,7 +285,7 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
 
 
 def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
-    """One run in full, with what an attempt left; the latest unless one is named.
+    """One run in full, with what an attempt left; the latest unless one is named, which began and ended when it did.
 
     Raises:
         UnknownRun: there is none of this id.
@@ -294,6 +301,8 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
     shown = next((one for one in attempts if one.number == number), None)
     outputs = tuple(list_files(db, run_id, number))
     view = _view(run, number, shown, left, outputs, attempts, _waiting_for(db, [run]).get(run.id))
+    if attempt is not None and shown is not None:
+        view = replace(view, started_at=shown.started_at, finished_at=shown.finished_at)
     return replace(view, reported=reported, samples=samples)
 
 
@@ -505,6 +514,19 @@ def state_of(db: Database, run_id: str) -> str:
     if state is None:
         raise UnknownRun(reference=run_id)
     return state
+
+
+def standing(db: Database, run_id: str) -> tuple[str, int]:
+    """A run's state, and how often it has been tried again.
+
+    Raises:
+        UnknownRun: there is none of this id, or not any more.
+    """
+    with db.reading() as session:
+        found = session.exec(select(Run.state, Run.retried).where(Run.id == run_id)).first()
+    if found is None:
+        raise UnknownRun(reference=run_id)
+    return found
 
 
 def list_runs(db: Database, project_id: str | None = None, limit: int = 20, state: str | None = None) -> list[RunView]:

@@ -55,7 +55,9 @@ def probed(view: RunView) -> Probed:
         seconds = found.get("seconds")
         known = round(float(seconds), 3) if isinstance(seconds, int | float) else None
         return Probed(found["ok"] is True, known, _short(str(found["said"])))
-    return Probed(False, None, _short(view.message or f"its run {view.state}"))
+    # It did not come to the call: a connection that could not be given, or no environment for the probe's libraries.
+    first = next(iter((view.message or f"its run {view.state}").splitlines()))
+    return Probed(False, None, _short(f"no call was made: {first}"))
 
 
 def _short(text: str) -> str:

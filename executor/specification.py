@@ -312,7 +312,8 @@ def _requirements(
     if request.requirements_file is not None:
         file = (request.folder or Path.cwd()) / request.requirements_file
         if not file.is_file():
-            raise FileUnreadable(path=request.requirements_file, why="there is no such file")
+            why = "it is a folder" if file.is_dir() else "there is no such file"
+            raise FileUnreadable(path=request.requirements_file, why=why)
         return requirements.with_packages(requirements.from_file(file), request.packages)
     script = root / path if path is not None else None
     found = requirements.of_script(script) if script is not None else None

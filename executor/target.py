@@ -63,6 +63,7 @@ def parse(words: list[str]) -> Target:
     if first == "-m":
         if not rest:
             raise TargetUnclear(what="after -m comes a module")
+        check_module(rest[0])
         return Target("module", name=rest[0], argv=tuple(rest[1:]))
     path, colon, name = first.rpartition(":")
     if colon and name.isidentifier() and not Path(first).exists():
@@ -74,3 +75,17 @@ def parse(words: list[str]) -> Target:
             what=f"{first} is no Python file; a command comes after --, as in: sealrun run -- sh job.sh"
         )
     return Target("file", path=first, argv=tuple(rest))
+
+
+def check_module(name: str) -> None:
+    """Refuse a file's path where a module's name belongs.
+
+    Raises:
+        TargetUnclear: it is one.
+    """
+    path = Path(name)
+    if "/" not in name and not (path.suffix == ".py" and path.is_file()):
+        return
+    parts = path.with_suffix("").parts if path.suffix == ".py" else path.parts
+    named = f": -m {'.'.join(parts)}" if all(map(str.isidentifier, parts)) else ""
+    raise TargetUnclear(what=f"{name} is a path, and a module is named with dots{named}")

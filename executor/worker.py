@@ -107,8 +107,8 @@ class WorkerLife:
         ear = (bench.db, self._settings, bench.stopping, self._hear)
         threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
         logger.info(
-            "ready: %s, rung %s, %d slots, queues %s",
-            bench.offer.worker, bench.offer.rung, self._slots, ", ".join(bench.offer.queues),
+            "ready: %s, rung %s, %d slot%s, queues %s",
+            bench.offer.worker, bench.offer.rung, self._slots, "s" * (self._slots != 1), ", ".join(bench.offer.queues),
         )  # fmt: skip
 
     @contextlib.contextmanager

@@ -26,6 +26,7 @@ SUPABASE_REGION = "us-east-1"
 """Where none is given: Supabase Storage takes signatures for this region from projects of every region."""
 
 _AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_A_VALUE = f'takes a secret by its name, {{"{KEY}": "NAME"}}, and never a value'
 _LONGEST = 2048  # characters of a setting
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
@@ -64,6 +65,8 @@ def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
     missing = [str(error["loc"][0]) for error in found if error["type"] == "missing"]
     why = "; ".join(_told(model, error) for error in found)
     hint = None
+    if _A_VALUE in why:
+        hint = "store the value, and name it in its place: sealrun secret set NAME"
     if any(error["type"] == "extra_forbidden" for error in found):
         hint = f"the fields of a {role} of kind {kind}: {', '.join(fields_of(role, kind))}"
     raise ConnectionRefused(label=label, why=why, missing=missing, hint=hint)
@@ -146,7 +149,7 @@ def _reference(value: dict[str, Any]) -> dict[str, str]:
 def _secret(value: Any) -> dict[str, str]:
     if is_reference(value):
         return _reference(value)
-    raise _refused(f'takes a secret by its name, {{"{KEY}": "NAME"}}, and never a value')
+    raise _refused(_A_VALUE)
 
 
 def _whole_secret(value: Any) -> dict[str, str]:

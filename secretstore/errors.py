@@ -97,6 +97,12 @@ class ExpiryRefused(SecretStoreError):
 class ConnectionRefused(SecretStoreError):
     """{label} is refused: {why}"""
 
+    @property
+    def missing(self) -> list[str]:
+        """The fields that are necessary and were not given."""
+        found = self.details.get("missing")
+        return list(found) if isinstance(found, list) else []
+
 
 class UnknownConnection(SecretStoreError):
     """no {role} "{name}" in {project}/{environment}"""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from kombu.connection import Connection
 from sqlmodel import select
 
 from executor import database, embedded
@@ -25,6 +26,7 @@ from executor.settings import Settings, read_here
 from executor.supervisor import sandbox
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
+from executor.workers import WorkerView
 from secretstore import __version__, vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import KeyFileMissing, SecretStoreError
@@ -36,6 +38,7 @@ from secretstore.settings import ensure_home
 app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
 _DUE_NAMED = 10  # secrets that are told one by one
+_DANGLING_NAMED = 5
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 _PACKAGES = ("celery", "kombu", "cryptography", "sqlalchemy", "sqlmodel", "ahocorasick-rs")
 
@@ -90,6 +93,7 @@ def _examine() -> Iterator[Finding]:
     yield from _isolation(settings)
     if db is not None:
         yield _expiry(db)
+        yield _connections(db)
         yield _workers(settings, db)
 
 
@@ -212,13 +216,19 @@ def _broker(settings: Settings) -> Finding:
 
 def _configured_broker(settings: Settings) -> Finding:
     with make_app(settings).connection_for_write() as connection:
-        shown = connection.as_uri()  # without the password
+        shown = _without_password(connection)
         try:
             connection.ensure_connection(max_retries=1, timeout=5)
         except Exception as error:  # noqa: BLE001  # every transport has errors of its own, whose text may quote the URL
             mend = "check SEALRUN_BROKER_URL and that the server runs"
             return Finding("broker", "wrong", f"{shown} does not answer: {type(error).__name__}", mend)
     return Finding("broker", "ok", f"{shown} answers")
+
+
+def _without_password(connection: Connection) -> str:
+    """The URL; kombu marks the place of a password also where there is none."""
+    shown = connection.as_uri()
+    return shown if connection.password else shown.replace("//:**@", "//").replace(":**@", "@")
 
 
 def _isolation(settings: Settings) -> Iterator[Finding]:
@@ -256,11 +266,25 @@ def _expiry(db: Database) -> Finding:
     return Finding("expiry", "note", ", ".join(named) + more, mend, detail)
 
 
+def _connections(db: Database) -> Finding:
+    found = vault.dangling(db)
+    if not found:
+        return Finding("connections", "ok", "all that sources and catalogs name is there")
+    named = [f"{one.role} {one.name} of {one.project}/{one.environment}: {one.why}" for one in found[:_DANGLING_NAMED]]
+    more = f"; and {len(found) - _DANGLING_NAMED} more" if len(found) > _DANGLING_NAMED else ""
+    detail = {"count": len(found), "dangling": [screen.plain_data(one) for one in found]}
+    return Finding("connections", "note", "; ".join(named) + more, found[0].mend, detail)
+
+
 def _workers(settings: Settings, db: Database) -> Finding:
     alive = live_workers(settings, db)
     if alive:
-        told = [f"{found.name} (process {found.pid}, {found.slots} slots, rung {found.rung})" for found in alive]
-        return Finding("workers", "ok", ", ".join(told))
+        return Finding("workers", "ok", ", ".join(map(_worker, alive)))
     if settings.embedded:
         return Finding("workers", "ok", "none runs; `sealrun run` starts one")
     return Finding("workers", "note", unseen(settings, db), "start one: sealrun worker")
+
+
+def _worker(found: WorkerView) -> str:
+    slots = "1 slot" if found.slots == 1 else f"{found.slots} slots"
+    return f"{found.name} (process {found.pid}, {slots}, rung {found.rung})"

@@ -90,6 +90,8 @@ def exit_code(error: Exception) -> int:
         store.UnknownEnvironment,
         store.UnknownSecret,
         store.UnknownVariable,
+        store.UnknownConnection,
+        store.ConnectionRefused,
         store.NameRefused,
         store.ValueRefused,
         store.ExpiryRefused,
@@ -106,9 +108,14 @@ def _misused(error: typer.TyperException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stderr.write(error.format_message() + "\n")
         return error.exit_code
+    screen.complain(*misuse(error))
+    return error.exit_code
+
+
+def misuse(error: typer.TyperException) -> tuple[str, str]:
+    """What was typed wrong, as a sentence and a hint."""
     path = getattr(getattr(error, "ctx", None), "command_path", "sealrun")
     text = error.format_message().strip().rstrip(".")
     for theirs, ours in _PLAINER:
         text = re.sub(theirs, ours, text)
-    screen.complain(text[:1].lower() + text[1:], f"see: {path} --help")
-    return error.exit_code
+    return text[:1].lower() + text[1:], f"see: {path} --help"

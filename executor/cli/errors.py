@@ -33,6 +33,23 @@ class NothingShowsAValue(CliError):
     exit_code = 2
 
 
+class OptionsUnfit(CliError):
+    """a {role} of kind {kind} has no {options}"""
+
+    hint = "it has {fit}"
+    exit_code = 2
+
+
+class ConnectionFileBroken(CliError):
+    """{path} is not in order: {why}"""
+
+    hint = (
+        'as JSON: {{"kind": "s3", "bucket": "NAME", "credentials": {{"$secret": "NAME"}}}}; '
+        'in TOML: credentials = {{"$secret" = "NAME"}}'
+    )
+    exit_code = 2
+
+
 class OneFileAtATime(CliError):
     """one file is imported at a time"""
 

@@ -53,7 +53,7 @@ def follow(
     Raises:
         Detached: Ctrl-C was pressed; the run goes on, and so can reading, from the place it carries.
     """
-    away = False
+    away, retried = False, 0
     with interrupts() as pressed:
         try:
             for look in looks(db, run_id, after, streams=streams):
@@ -64,6 +64,10 @@ def follow(
                     _say_where_the_database_is(db, away)
                 for piece in look.pieces:
                     write(piece)
+                if look.retried != retried and look.state not in OVER:
+                    with contextlib.suppress(*AWAY):  # the next look tells
+                        screen.say(history.show(db, run_id).tried_again, "yellow")
+                        retried = look.retried
                 if pressed():
                     raise Detached(look.place)
                 # What has said something is taken: its environment is being built.

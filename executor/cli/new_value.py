@@ -16,13 +16,17 @@ from executor.errors import FileUnreadable
 _READ_LIMIT = 1 << 20  # bytes; far above what a variable can hold, so that the vault is the one to refuse
 
 
-class WithoutValues(TyperCommand):
-    """A command of `secret` whose usage errors quote nothing: a value may stand where an option was expected."""
+class CatchesValues(TyperCommand):
+    """A command with a hidden argument that catches what is typed in the wrong place, so that it is not quoted."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Without the hidden argument that catches values typed in the wrong place."""
+        """Without that argument."""
         shown = [parameter for parameter in self.params if not getattr(parameter, "hidden", False)]
         return ["[OPTIONS]", *(piece for parameter in shown for piece in parameter.get_usage_pieces(ctx))]
+
+
+class WithoutValues(CatchesValues):
+    """A command of `secret` whose usage errors quote nothing: a value may stand where an option was expected."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As usual, except that an unknown option is named only where it is nearly one of ours."""
@@ -31,7 +35,8 @@ class WithoutValues(TyperCommand):
         except typer.TyperException as error:
             if type(error).__name__ != "NoSuchOption":
                 raise
-            known = [option for parameter in self.params for option in parameter.opts if option.startswith("-")]
+            all_ = [option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)]
+            known = [option for option in all_ if option.startswith("-")]
             typed = getattr(error, "option_name", "")
             if len(typed) < 3 or not get_close_matches(typed, known, cutoff=0.75):
                 raise ValueOnCommandLine from None

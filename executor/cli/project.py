@@ -88,7 +88,8 @@ def set_(
         screen.say(f"runs of {name} need rung {sandbox_min} or better")
     if most is not None:
         vault.set_project(at.db, name, max_running=most, actor=at.actor)
-        screen.say(f"at most {most} runs of {name} at a time" if most else f"runs of {name} have no limit")
+        limit = f"at most {most} {'run' if most == 1 else 'runs'} of {name} at a time"
+        screen.say(limit if most else f"runs of {name} have no limit")
 
 
 def _most_running(text: str) -> int:
@@ -126,7 +127,9 @@ def delete(
     ] = None,
     yes: options.Yes = False,
 ) -> None:
-    """Delete a project, or one environment of it, with its keys, secrets and variables. Its runs' logs stay.
+    """Delete a project, or one environment of it, with its keys, secrets, variables, sources and catalogs.
+
+    Its runs' logs stay.
 
     Its wrapped keys are destroyed with it: what is sealed there can never be opened again. Backups of the database are
     beyond it, as long as the key service can unwrap the keys in them.

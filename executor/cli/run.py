@@ -247,7 +247,8 @@ class Submission:
 def finish(submitted: Submission, json: bool, folder: Path | None) -> int:
     """Follow, tell how it ended, fetch what it left; the exit code."""
     try:
-        view = submitted.follow(json)
+        with refusals_as_json(json):
+            view = submitted.follow(json)
     except Detached:
         if json:
             screen.show_json(verdict.document(history.show(submitted.at.db, submitted.id)))

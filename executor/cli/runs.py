@@ -13,6 +13,7 @@ from executor.cli import desk, options, screen, verdict
 from executor.cli.desk import Desk
 from executor.cli.errors import FolderUnwritable, Misuse, RunOutputsMissing
 from executor.cli.follow import Detached, as_json, come_back, follow, to_streams
+from executor.cli.target import refusals_as_json
 from executor.cli.waiting import Waiting
 from executor.history import AttemptView, RunView
 from executor.logs import BEGINNING, STREAMS, Place, StoredPiece
@@ -149,8 +150,9 @@ def retry(
     """Make a new run from one that is over, with the same target, source, secrets and options, and follow it."""
     from executor.cli.run import Submission, finish  # what talks to the broker takes its time to import
 
-    at = desk.sit_down()
-    submitted = Submission(at, repeated(at.db, _found(at, run, project).id))
+    with refusals_as_json(json):
+        at = desk.sit_down()
+        submitted = Submission(at, repeated(at.db, _found(at, run, project).id))
     screen.say(f"run {submitted.id[:8]}")
     if detach:
         submitted.leave(json)

@@ -64,6 +64,13 @@ def set_(
         str | None,
         typer.Option("--expires", metavar="WHEN", help="When it is due: 90d, 12h, 2030-01-31. A reminder, no lock."),
     ] = None,
+    as_file: Annotated[
+        bool | None,
+        typer.Option(
+            "--as-file/--as-variable",
+            help="Give it to runs as a private file, its path in the variable; or as the variable (else as it was).",
+        ),
+    ] = None,
     create_env: Annotated[
         bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")
     ] = False,
@@ -89,7 +96,7 @@ def set_(
     if create_env:
         for environment in places:
             require_environment(at, project, environment, create=True)
-    seal(at, project, [vault.NewSecret(place, name, value, expires_at, allow_short) for place in places])
+    seal(at, project, [vault.NewSecret(place, name, value, expires_at, allow_short, as_file) for place in places])
 
 
 @app.command("list")
@@ -105,7 +112,7 @@ def list_(
         screen.show_json([screen.plain_data(secret) | {"last_used_at": used.get(secret.id)} for secret in found])
         return
     screen.table(
-        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry"),
+        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry", ""),
         [_secret_row(secret, used.get(secret.id)) for secret in found],
         ("bold", "", "", "", "", "", "yellow", "yellow"),
     )
@@ -116,14 +123,19 @@ def delete(
     name: Name,
     project: options.Project = None,
     environment: options.Environment = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even where a source or catalog names it, which runs are then not given.")
+    ] = False,
     yes: options.Yes = False,
 ) -> None:
-    """Delete a secret with all its versions, for good."""
+    """Delete a secret with all its versions, for good. One that a source or catalog names stays, without --force."""
     at = desk.sit_down()
     project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
     vault.history(at.db, project, environment, name)  # an unknown name is told before anything is asked
+    if not force:
+        vault.require_unnamed(at.db, project, environment, "secret", name)
     desk.confirm(f"delete secret {name} of {project}/{environment} with all its versions, for good", yes)
-    vault.delete_secret(at.db, project, environment, name, actor=at.actor)
+    vault.delete_secret(at.db, project, environment, name, actor=at.actor, force=force)
     screen.say(f"deleted secret {name} of {project}/{environment}")
 
 
@@ -247,7 +259,8 @@ def seal(at: Desk, project: str, entries: list[vault.NewSecret]) -> None:
     for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins, keep=keep):
         assert isinstance(view, vault.SecretView)
         until = f", expires {screen.moment(view.expires_at)}" if view.expires_at else ""
-        screen.say(f"sealed {view.name} version {view.version} in {project}/{view.environment}{until}")
+        given = ", given to runs as a file" if view.as_file else ""
+        screen.say(f"sealed {view.name} version {view.version} in {project}/{view.environment}{until}{given}")
         if note := _name_note(at, project, view.environment, view.name):
             screen.say(f"note: {note}", "yellow")
 
@@ -262,6 +275,7 @@ def _secret_row(secret: vault.SecretView, used: datetime | None) -> tuple[str, .
         screen.moment(used) or "never",
         "" if secret.maskable else "not masked",
         told(secret.expires_at),
+        "as a file" if secret.as_file else "",
     )
 
 

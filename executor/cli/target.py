@@ -42,7 +42,7 @@ class RunCommand(TyperCommand):
 
 @contextlib.contextmanager
 def refusals_as_json(asked: bool) -> Iterator[None]:
-    """What ends the command before there is a run is an object on stdout, too: {"error": {…}}."""
+    """What ends the command before there is a run to show is an object on stdout, too: {"error": {…}}."""
     try:
         yield
     except Exception as error:
@@ -55,13 +55,14 @@ def refusals_as_json(asked: bool) -> Iterator[None]:
 
 def _document(error: Exception) -> dict[str, Any] | None:
     """The sentence that stderr shows; None for a fault of ours, whose text may have seen a value."""
-    from executor.cli.ending import exit_code
+    from executor.cli.ending import exit_code, misuse
     from executor.errors import ExecutorError
     from executor.supervisor.errors import SupervisorError
     from secretstore.errors import SecretStoreError
 
     if isinstance(error, TyperException):
-        return {"type": "Misuse", "message": error.format_message().strip(), "hint": None, "exit_code": 2}
+        sentence, hint = misuse(error)
+        return {"type": "Misuse", "message": sentence, "hint": hint, "exit_code": 2}
     if not isinstance(error, ExecutorError | SupervisorError | SecretStoreError):
         return None
     named = getattr(error, "kind", type(error).__name__)

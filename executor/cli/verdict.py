@@ -69,10 +69,16 @@ def source(run: RunView) -> str:
 
 def problem_lines(problem: dict[str, Any]) -> Iterator[str]:
     """What was raised, and what it came from; the traceback stands among what the run wrote to stderr."""
-    yield screen.printable(f"{problem.get('type')}: {problem.get('message')}")
+    yield _raised(problem)
     relations = {"cause": "caused by", "context": "raised while handling", "member": "one of its group:"}
     for cause in problem.get("causes", ()):
-        yield screen.printable(f"{relations.get(cause['relation'])} {cause.get('type')}: {cause.get('message')}")
+        yield f"{relations.get(cause['relation'])} {_raised(cause)}"
+
+
+def _raised(problem: dict[str, Any]) -> str:
+    """As Python words it: an exception without a message is its name alone."""
+    kind, message = problem.get("type"), problem.get("message")
+    return screen.printable(f"{kind}: {message}" if message else str(kind))
 
 
 def metric_facts(run: RunView) -> Iterator[tuple[str, str]]:

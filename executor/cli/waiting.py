@@ -30,6 +30,7 @@ class Waiting:
         self._began = time.monotonic()
         self._looked_at = -_LOOK
         self._told: str | None = None
+        self._started_at: float | None = None
         self._line = ProgressLine()
 
     def look(self) -> None:
@@ -51,7 +52,11 @@ class Waiting:
         self._line.clear()
 
     def tell_started(self) -> None:
-        """A worker was started just now."""
+        """A worker was started just now; it goes without saying where it replaces one that ended of being idle."""
+        now, before = time.monotonic(), self._started_at
+        self._started_at = now
+        if before is not None and now - before > IDLE:
+            return
         self._line.clear()
         screen.say(
             f"no worker was running: started one, which ends after {IDLE} idle seconds (log: {self._standby.log})"
@@ -72,14 +77,16 @@ class Waiting:
         missing = needs.waiting_for(self._run, live)
         if missing is not None and missing != self._told:
             self._line.clear()
-            screen.say(self._sentence(missing), "yellow")
+            screen.say(self._sentence(missing, bool(live)), "yellow")
         self._told = missing
 
-    def _sentence(self, missing: str) -> str:
+    def _sentence(self, missing: str, lives: bool) -> str:
         queue = self._run.queue
+        start = "sealrun worker" + (f" -Q {queue}" if queue != QUEUE else "")
+        if self._run.host is None and not lives:
+            return f"waiting: {missing} (start one: {start})"
         if self._run.host != self._settings.host or live_workers(self._settings, self._db, queue):
             return f"waiting: {missing}"
-        start = "sealrun worker" + (f" -Q {queue}" if queue != QUEUE else "")
         return f"{unseen(self._settings, self._db, queue)}; the run waits (start one: {start})"
 
 

@@ -30,13 +30,18 @@ def _profile(source: Mapping[str, Any]) -> bytes:
     if "region" in source:
         lines.append(f"region={source['region']}")
     if "endpoint" in source:
-        lines.append(f"endpoint_url={source['endpoint']}")
+        lines.append(f"endpoint_url={_endpoint(source['endpoint'])}")
         # Since 2025 AWS's libraries send checksums that other servers do not all know.
         lines.append("request_checksum_calculation=when_required")
         lines.append("response_checksum_validation=when_required")
     if source.get("addressing", "auto") != "auto":
         lines += ["s3=", f"  addressing_style={source['addressing']}"]
     return _section(f"profile {source['name']}", lines)
+
+
+def _endpoint(url: str) -> str:
+    """Below a path, with a slash at its end: the SDK for Rust puts the bucket right behind it."""
+    return f"{url.rstrip('/')}/" if "/" in url.partition("://")[2].rstrip("/") else url
 
 
 def _section(name: str, lines: list[str]) -> bytes:

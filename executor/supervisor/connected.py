@@ -138,12 +138,12 @@ class S3Source(Connection):
     @property
     def fsspec_options(self) -> dict[str, Any]:
         """For pandas, Dask and what else opens URLs with s3fs: `pd.read_parquet(url, storage_options=...)`."""
-        config: dict[str, Any] = {"s3": {"addressing_style": self.addressing}}
-        options: dict[str, Any] = {"client_kwargs": {"region_name": self.region}, "config_kwargs": config}
+        options: dict[str, Any] = {
+            "client_kwargs": {"region_name": self.region},
+            "config_kwargs": self._botocore_options(),
+        }
         if self.endpoint:
             options["endpoint_url"] = self.endpoint
-        else:
-            config["ignore_configured_endpoint_urls"] = True
         if self.access_key_id is None:
             return {**options, "anon": True}
         keys = {"key": self.access_key_id, "secret": self.secret_access_key, "token": self.session_token}
@@ -172,14 +172,21 @@ class S3Source(Connection):
         )
 
     def _botocore_config(self) -> Any:
-        config = _library("botocore.config").Config
+        options = self._botocore_options()
+        if self.access_key_id is None:
+            options["signature_version"] = _library("botocore").UNSIGNED
+        return _library("botocore.config").Config(**options)
+
+    def _botocore_options(self) -> dict[str, Any]:
+        """What its Config is made with, in boto3 and in s3fs."""
         options: dict[str, Any] = {"s3": {"addressing_style": self.addressing}}
         if self.endpoint is None:
             # Another source's profile, or the project's own environment, may name an endpoint.
-            options["ignore_configured_endpoint_urls"] = True
-        if self.access_key_id is None:
-            options["signature_version"] = _library("botocore").UNSIGNED
-        return config(**options)
+            return {**options, "ignore_configured_endpoint_urls": True}
+        # Since 2025 AWS's libraries send checksums that other servers do not all know.
+        known = _library("botocore.config").Config.OPTION_DEFAULTS
+        checksums = ("request_checksum_calculation", "response_checksum_validation")
+        return {**options, **{name: "when_required" for name in checksums if name in known}}
 
     def filesystem(self) -> Any:
         """An fsspec filesystem (s3fs), which takes the URLs of `path`."""
@@ -214,6 +221,7 @@ class S3Source(Connection):
         s3 = io.S3Config(
             **_given(options),
             anonymous=self.access_key_id is None,
+            use_ssl=not (self.endpoint or "").startswith("http://"),  # what it lets delta-rs talk to
             force_virtual_addressing=self.addressing == "virtual",
         )
         return io.IOConfig(s3=s3)
@@ -292,6 +300,44 @@ class IcebergCatalog(Connection):
         """The catalog as PyIceberg has it."""
         return _library("pyiceberg.catalog").load_catalog(self.name, **self.properties)
 
+    def duckdb(self, connection: Any = None, attached_as: str | None = None) -> Any:
+        """Attach the catalog to a DuckDB connection under its own name, and return it; without one, to a new one.
+
+        By DuckDB's own extension iceberg, which the packages duckdb-extension-iceberg, -avro and -httpfs bring.
+        """
+        attached_as = self.name if attached_as is None else attached_as
+        if attached_as in ("main", "system", "temp"):
+            raise ValueError(f"DuckDB has a {attached_as} of its own; say another name: duckdb(attached_as='lake')")
+        if self.kind != "iceberg-rest":
+            raise NotImplementedError(f"catalog {self.name} is of kind {self.kind}: use load(), and scan().to_duckdb()")
+        connection = _library("duckdb").connect() if connection is None else connection
+        for extension in ("httpfs", "avro", "iceberg"):
+            if not _load_extension(connection, extension):
+                raise _missing_extension(extension)
+        options = [f"TYPE iceberg, READ_ONLY false, ENDPOINT {_quoted(self.properties['uri'])}"]
+        if self.source is not None:
+            self.source.duckdb(connection)
+            options.append("ACCESS_DELEGATION_MODE 'none'")
+        login = self._duckdb_login()
+        if login:
+            _duckdb_secret(connection, f"catalog {self.name}", "iceberg", login)
+            options.append(f'SECRET "catalog {self.name}"')
+        else:
+            options.append("AUTHORIZATION_TYPE 'none'")
+        connection.execute(f'ATTACH {_quoted(self.warehouse or "")} AS "{attached_as}" ({", ".join(options)})')
+        return connection
+
+    def _duckdb_login(self) -> dict[str, str]:
+        told = self.properties
+        if "token" in told:
+            return {"token": told["token"]}
+        if "credential" not in told:
+            return {}
+        client, _, secret = told["credential"].rpartition(":")
+        server = told.get("oauth2-server-uri") or f"{told['uri'].rstrip('/')}/v1/oauth/tokens"
+        login = {"client_id": client, "client_secret": secret, "oauth2_server_uri": server}
+        return {**login, **_given({"oauth2_scope": told.get("scope")})}
+
 
 class UnityCatalog(Connection):
     """A Unity Catalog: `endpoint`, `token`, `warehouse` (the catalog's name in Unity, or None), `source`."""
@@ -321,8 +367,9 @@ class UnityCatalog(Connection):
     def client(self) -> Any:
         """An `unitycatalog.client.ApiClient` (asyncio), for its `CatalogsApi`, `TablesApi` and the like."""
         unity = _library("unitycatalog.client")
-        configuration = unity.Configuration(host=f"{self.endpoint}/api/2.1/unity-catalog", access_token=self.token)
-        return unity.ApiClient(configuration)
+        configuration = unity.Configuration(host=f"{self.endpoint}/api/2.1/unity-catalog")
+        # Its own `access_token` goes nowhere: the API's description names no scheme that would send it.
+        return unity.ApiClient(configuration, header_name="Authorization", header_value=f"Bearer {self.token}")
 
     def iceberg(self) -> Any:
         """The same catalog as PyIceberg has it, by its Iceberg REST endpoint; the catalog's configuration names it."""
@@ -356,7 +403,7 @@ def _load_extension(connection: Any, extension: str) -> bool:
         folder = os.path.dirname(str(package.__file__))
         version = f"v{duckdb.__version__}"
         path = os.path.join(folder, "extensions", version, f"{extension}.duckdb_extension")
-        named = "'{}'".format(path.replace("'", "''")) if os.path.exists(path) else extension
+        named = _quoted(path) if os.path.exists(path) else extension
     try:
         connection.execute(f"LOAD {named}")
     except duckdb.Error:
@@ -373,3 +420,7 @@ def _duckdb_secret(connection: Any, name: str, kind: str, options: dict[str, Any
     """Make DuckDB keep credentials for as long as the connection lives; values go as parameters, never in SQL."""
     places = ", ".join(f"{option} ${option}" for option in options)
     connection.execute(f'CREATE OR REPLACE SECRET "{name}" (TYPE {kind}, {places})', options)
+
+
+def _quoted(text: str) -> str:
+    return "'{}'".format(text.replace("'", "''"))

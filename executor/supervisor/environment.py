@@ -6,7 +6,7 @@ What data sources and catalogs bring stands under all of these. A secret that is
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from executor.supervisor.errors import EnvironmentTooLarge, NameTaken
+from executor.supervisor.errors import EnvironmentTooLarge, NameTaken, NotAVariable
 from secretstore.errors import NameRefused
 from secretstore.naming import aliases, check_secret_name, check_variable_name
 
@@ -53,10 +53,14 @@ def build(
         NameRefused: a name that a loader, interpreter or shell acts on. Checked here again, on the final names, since a
             row of the database is no proof that `set` was asked.
         NameTaken: a name is both secret and variable.
+        NotAVariable: a secret that was stored as a file is none any more.
         EnvironmentTooLarge: the kernel would refuse it.
     """
     for refusal in name_refusals(variables, secrets):
         raise refusal
+    for name, value in secrets.items():
+        if b"\0" in value and name not in as_files:
+            raise NotAVariable(name=name)
     given_also = second_names(base, variables, secrets)
     entries = {name.encode(): value.encode() for name, value in {**brought, **variables, **base}.items()}
     files = {name: f"{folder}/{file}" for name, file in file_names(as_files).items()}

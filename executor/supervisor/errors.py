@@ -66,6 +66,12 @@ class ConnectionNotGiven(SupervisorError):
     """the parameter {parameter} cannot be given: {why}"""
 
 
+class NotAVariable(SupervisorError):
+    """the secret {name} has a NUL byte, which no environment variable can hold"""
+
+    hint = "set it with --as-file, and runs find it as a file"
+
+
 class NameTaken(SupervisorError):
     """{name} is both a secret and a plain variable"""
 

@@ -40,7 +40,7 @@ def parameters(url: str) -> dict[str, str]:
     scheme, mark, rest = url.partition("://")
     if not mark or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise Unwritable("its url does not begin with postgresql://")
-    if len(url.split()) != 1:
+    if url.split() != [url]:
         raise Unwritable("its url has white space in it: write a blank as %20")
     login, place = "", rest
     if "@" in rest.partition("/")[0]:

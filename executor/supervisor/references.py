@@ -36,6 +36,8 @@ def filled(value: Any, place: str, secrets: Mapping[str, bytes], needles: dict[s
 
 
 def _referred(reference: Reference, secrets: Mapping[str, bytes]) -> str | None:
+    if not isinstance(reference.secret, str) or not isinstance(reference.field, str | None):
+        raise Unwritable(f"its {reference.place} is no reference to a secret")
     where = f"{reference.place} is {reference.field} of" if reference.field is not None else f"{reference.place} is"
     where += f" secret {reference.secret}"
     raw = secrets.get(reference.secret)
@@ -50,7 +52,7 @@ def _referred(reference: Reference, secrets: Mapping[str, bytes]) -> str | None:
         if found is None:
             return None
         text = found
-    insist_on_text(where, text)
+    insist_on_text(f"{where}, which", text)
     return text
 
 

@@ -76,7 +76,7 @@ def assume_roles(
             try:
                 answers[planned.name] = _assumed(_Request.of(planned, secrets, timeout, run), until)
             except Unwritable as why:
-                answers[planned.name] = f"{planned.label}: {why}"
+                answers[planned.name] = str(why)
     return answers
 
 
@@ -125,6 +125,8 @@ class _Request:
         if not all(isinstance(text, str) for text in texts.values()):
             raise Unwritable("a setting of it is not text")
         endpoint = texts.get("sts_endpoint")
+        if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+            raise Unwritable("its sts_endpoint is not a URL")
         return cls(
             credentials={name: texts[name] for name in _CREDENTIALS if name in texts},
             role=texts["assume_role"],
@@ -159,14 +161,17 @@ def session_policy(role: str, bucket: str, prefix: str, *, aws: bool) -> dict[st
     parts = role.split(":")
     place = f"arn:{parts[1] if len(parts) > 1 else 'aws'}:s3:::{_literal(bucket)}"
     folder = _literal(f"{prefix.strip('/')}/") if prefix.strip("/") else ""
+    beneath = [f"{place}/{folder}*"]
     listing: dict[str, Any] = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": place}
     if folder:
         listing["Condition"] = {"StringLike": {"s3:prefix": f"{folder}*"}}
+        # The folder's own name too: libraries ask for an object of that name first, to see that there is none.
+        beneath = [f"{place}/{folder.rstrip('/')}", *beneath]
     objects = ["GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts"]
     statements = [
         {"Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": place},
         listing,
-        {"Effect": "Allow", "Action": [f"s3:{name}" for name in objects], "Resource": f"{place}/{folder}*"},
+        {"Effect": "Allow", "Action": [f"s3:{name}" for name in objects], "Resource": beneath},
     ]
     if aws:
         through_s3 = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}

@@ -12,11 +12,11 @@ def insist_on_text(where: str, text: str) -> None:
         Unwritable: it begins with `where`.
     """
     if not text:
-        raise Unwritable(f"{where}, which is empty")
+        raise Unwritable(f"{where} is empty")
     if text != text.strip():
-        raise Unwritable(f"{where}, which begins or ends with white space")
+        raise Unwritable(f"{where} begins or ends with white space")
     if not text.isprintable():
-        raise Unwritable(f"{where}, which has a control character")
+        raise Unwritable(f"{where} has a control character")
 
 
 def insist_on_word(name: str, text: object) -> None:

@@ -17,7 +17,7 @@ from secretstore.vault.connections import (
     list_connections,
     naming,
     record_test,
-    refuse_named,
+    require_unnamed,
 )
 from secretstore.vault.environments import (
     create_environment,
@@ -124,9 +124,9 @@ __all__ = [
     "plain_variables",
     "put",
     "record_test",
-    "refuse_named",
     "replace_wrapping",
     "require_secrets",
+    "require_unnamed",
     "rollback",
     "sealed_bundle",
     "sealing_key",

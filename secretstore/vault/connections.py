@@ -214,7 +214,7 @@ def record_test(
     name: str,
     *,
     outcome: Literal["ok", "failed"],
-    seconds: float,
+    seconds: float | None,
     message: str | None,
     run: str | None,
     actor: Actor,
@@ -229,7 +229,7 @@ def record_test(
         role: `source` or `catalog`.
         name: Its name.
         outcome: `ok` or `failed`.
-        seconds: How long it took.
+        seconds: How long it took, where that is known.
         message: What was found, or why it failed, masked; 1,000 characters of it are kept.
         run: The id of the run that tested it.
         actor: Who had it tested.
@@ -271,6 +271,22 @@ def naming(session: Session, environment_id: str, secret: str) -> list[str]:
     query = select(Connection).where(Connection.environment_id == environment_id)
     rows = session.exec(query.order_by(col(Connection.role).desc(), col(Connection.name)))
     return [entry.label for entry in map(_stored, rows) if secret in entry.secrets()]
+
+
+def require_unnamed(db: Database, project: str, environment: str, what: Literal["secret", "source"], name: str) -> None:
+    """Checks that nothing names a secret or source, as its deletion does without `force`.
+
+    Raises:
+        NamedByConnections: When something does.
+        UnknownProject, UnknownEnvironment: When there is no such place.
+    """
+    with db.reading() as session:
+        place = find_project(session, project)
+        found = find_environment(session, place, environment)
+        if what == "secret":
+            refuse_named(session, place, found, name)
+        else:
+            _refuse_named(place, found, f"source {name}", _catalogs_of(session, found.id, name))
 
 
 def refuse_named(session: Session, project: Project, environment: Environment, secret: str) -> None:

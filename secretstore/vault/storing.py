@@ -30,9 +30,9 @@ _AT_ONCE = 500  # names or ids in one statement: far below what either database 
 class NewSecret:
     """A value to be sealed as the next version of a secret.
 
-    `value` is any bytes but NUL, `name=value` at most 131,071 of them; one under 8 bytes, which cannot be
-    masked, is taken with `allow_short` alone. `as_file` says whether runs are given it as a private file,
-    and the file's path as the variable; None leaves that as it was.
+    `value` is any bytes, `name=value` at most 131,071 of them, and NUL among them with `as_file` alone; one
+    under 8 bytes, which cannot be masked, is taken with `allow_short` alone. `as_file` says whether runs are
+    given it as a private file, and the file's path as the variable; None leaves that as it was.
     """
 
     environment: str
@@ -185,8 +185,9 @@ def _check_bytes(entry: NewSecret) -> None:
     why = hint = None
     if not entry.value:
         why = "it is empty"
-    elif b"\0" in entry.value:
+    elif b"\0" in entry.value and not entry.as_file:
         why = "it contains a NUL byte, which no environment variable can hold"
+        hint = "runs can be given it as a file: say --as-file"
     elif len(entry.name) + 1 + len(entry.value) > MAX_VALUE:
         why = f"NAME=value may have {MAX_VALUE:,} bytes at most, and this has more"
     elif not _is_maskable(entry.value) and not entry.allow_short:

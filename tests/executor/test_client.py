@@ -177,6 +177,16 @@ class TestErrors:
             ({"command": "ls"}, RequestUnclear),
             ({"command": ["ls"], "args": {"n": 1}}, RequestUnclear),
             ({"target": "jobs.py:add", "args": "n"}, RequestUnclear),
+            ({"target": "jobs.py:add", "args": 3}, RequestUnclear),
+            ({"target": 3}, RequestUnclear),
+            ({"module": "shop/report.py"}, TargetUnclear),
+            ({"command": ["ls"], "timeout": "5"}, RequestUnclear),
+            ({"command": ["ls"], "queue_timeout": "5"}, RequestUnclear),
+            ({"command": ["ls"], "retries": "1"}, RequestUnclear),
+            ({"command": ["ls"], "retries": -1}, RetriesUnclear),
+            ({"command": ["ls"], "python": 3.12}, RequestUnclear),
+            ({"command": ["ls"], "secrets": 3}, RequestUnclear),
+            ({"command": ["ls"], "variables": ["A=1"]}, RequestUnclear),
             ({"target": "jobs.py:add", "args": {"n": 1}, "secrets": "API_KEY"}, RequestUnclear),
             ({"target": "jobs.py:add", "args": {"n": 1}, "timeout": 0}, RequestUnclear),
             ({"target": "jobs.py:add", "args": {"n": 1}, "retries": 10}, RetriesUnclear),
@@ -203,6 +213,23 @@ class TestErrors:
             submit(**options)
         assert type(refused.value) is kind
         assert len(client.list(limit=1000)) == len(before)
+
+    def test_what_is_asked_of_a_run_is_checked_too(self, client: Client, submit: Any) -> None:
+        """A state or a stream that there is not is no empty list, and a time is a number."""
+        run = submit(command=["true"]).wait()
+        for ask in (
+            lambda: client.list(state="faild"),
+            lambda: client.list(limit="3"),  # type: ignore[arg-type]
+            lambda: client.list(limit=-1),
+            lambda: run.wait(timeout="5"),
+            lambda: run.logs(timeout="5"),
+            lambda: run.logs(streams=["stdot"]),
+            lambda: run.logs(streams="stdout"),
+        ):
+            with pytest.raises(RequestUnclear):
+                ask()
+        with pytest.raises(RequestUnclear, match="a state is one of pending, running, succeeded, failed, "):
+            client.list(state="faild")
 
     def test_a_failed_run_raises_when_its_result_is_asked_for(self, submit: Any) -> None:
         """With reason, message, problem and exit code; waiting alone does not raise."""

@@ -1,5 +1,6 @@
 """Following a run: what is written comes once and in order, whatever the database does meanwhile."""
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -151,3 +152,29 @@ def test_a_character_in_two_pieces_is_in_the_later_ones_text() -> None:
     pieces = [(b"a\xc3", "stdout", 1), (b"\xc3", "stderr", 1), (b"\xa9b", "stdout", 1), (b"\xffz", "stdout", 2)]
     texts = [told(StoredPiece(1, stream, AT, data, attempt)).text for data, stream, attempt in pieces]
     assert texts == ["a", "", "éb", "\ufffdz"]
+
+
+def test_a_retry_is_told_once(sqlite_db: Database, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the attempt that failed, and when the next one is; of a run that is over there is nothing to tell."""
+    run_id = bench.create(sqlite_db, retries=1, retry_on=["exit_code"])
+
+    class Workers:
+        """What they do about the run each time that the follower finds it waiting."""
+
+        outcomes = iter([Outcome("failed", "exit_code", exit_code=3), None, Outcome("succeeded", exit_code=0)])
+
+        def look(self) -> None:
+            if outcome := next(self.outcomes):
+                bench.due(sqlite_db, run_id)
+                lease = bench.claim(sqlite_db, run_id)
+                bench.through(sqlite_db, lease)
+                runs.finish(sqlite_db, lease, outcome)
+
+        def over(self) -> None:
+            pass
+
+    cli_follow.follow(sqlite_db, run_id, lambda _: None, Workers())
+
+    assert re.fullmatch(r"attempt 1 failed; retry 1 of 1 in \d s\n", capsys.readouterr().err)
+    cli_follow.follow(sqlite_db, run_id, lambda _: None)
+    assert capsys.readouterr().err == ""

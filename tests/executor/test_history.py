@@ -68,6 +68,21 @@ def test_a_run_is_shown_with_what_its_last_attempt_left(db: Database, bench: Ben
         history.show(db, "0" * 32)
 
 
+def test_an_attempt_that_is_named_has_its_own_beginning_and_end(db: Database, bench: Bench) -> None:
+    """Before the run is over as after it; the run's are those of its last."""
+    run_id = bench.create(db, retries=1)
+    for outcome in (Outcome("failed", "exit_code", exit_code=3), Outcome("succeeded", exit_code=0)):
+        bench.due(db, run_id)
+        lease = bench.claim(db, run_id)
+        bench.through(db, lease)
+        runs.finish(db, lease, outcome)
+        first, *_ = history.show(db, run_id).attempts
+        named = history.show(db, run_id, 1)
+        assert (named.started_at, named.finished_at) == (first.started_at, first.finished_at) != (None, None)
+    view = history.show(db, run_id)
+    assert (view.started_at, view.finished_at) == (view.attempts[1].started_at, view.attempts[1].finished_at)
+
+
 @pytest.mark.parametrize(
     ("target", "shown"),
     [

@@ -135,6 +135,8 @@ def test_secrets_for_the_installer_are_looked_up(desk: Rig, root: Path) -> None:
     assert [type(one) for one in refusals] == [UnknownSecret, InterpreterMissing, SetupSecretIdle]
     with pytest.raises(FileUnreadable, match="no such file"):
         asked(desk, root, requirements_file="gone.txt")
+    with pytest.raises(FileUnreadable, match="it is a folder"):
+        asked(desk, root, requirements_file="../bin")
 
 
 # What a worker offers -----------------------------------------------------------------------------

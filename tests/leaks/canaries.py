@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Canaries:
-    """Four secrets of the kinds people have; what must not be found of them is in `needles`."""
+    """Six secrets of the kinds people have; what must not be found of them is in `needles`."""
 
     word: str = field(default_factory=lambda: secrets.token_hex(10))
 
@@ -34,12 +34,30 @@ class Canaries:
     def lines(self) -> list[str]:
         return [base64.b64encode(f"{number}{self.word * 2}".encode()).decode()[:48] for number in range(3)]
 
+    @property
+    def key_id(self) -> str:
+        return f"AKIA{self.word.upper()[:16]}"
+
+    @property
+    def key(self) -> str:
+        return f"lake/{self.word}+key=="
+
+    @property
+    def line_of_a_file(self) -> str:
+        return base64.b64encode(f"file{self.word * 2}".encode()).decode()[:48]
+
+    @property
+    def of_files(self) -> dict[str, bytes]:
+        """The secret that runs find as a file."""
+        return {"CERT": f"-----BEGIN TEST FILE-----\n{self.line_of_a_file}\n".encode() + b"." * 100_000}
+
     def values(self) -> dict[str, bytes]:
         """The secrets as a project has them."""
         document = json.dumps({"type": "service_account", "private": self.member}, ensure_ascii=False)
         key = "\n".join(["-----BEGIN TEST KEY-----", *self.lines, "-----END TEST KEY-----", ""])
         url = f"postgresql://shop:{urllib.parse.quote(self.password, safe='')}@db.internal:5432/shop"
-        texts = {"PLAIN": self.plain, "ACCOUNT": document, "DATABASE": url, "KEY": key}
+        lake = json.dumps({"aws_access_key_id": self.key_id, "aws_secret_access_key": self.key})
+        texts = {"PLAIN": self.plain, "ACCOUNT": document, "DATABASE": url, "KEY": key, "LAKE": lake}
         return {name: text.encode() for name, text in texts.items()}
 
     def needles(self) -> dict[tuple[str, str], bytes]:
@@ -49,6 +67,9 @@ class Canaries:
             "member": self.member,
             "password": self.password,
             "password as in the URL": urllib.parse.quote(self.password, safe=""),
+            "key id of a source": self.key_id,
+            "key of a source": self.key,
+            "line of a file": self.line_of_a_file,
             **{f"line {number}": line for number, line in enumerate(self.lines)},
         }
         wholes = {f"whole {name}": value.decode() for name, value in self.values().items()}

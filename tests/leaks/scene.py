@@ -23,7 +23,7 @@ from secretstore.local_keys import LocalKeys
 from tests.leaks.canaries import Canaries
 from tests.leaks.evidence import Eavesdropper, Finding, Search, broker_content, files, memory
 from tests.processes import arguments, children, descendants, environ, eventually, name
-from tests.rig import CHECKOUT, Rig, Target, command, file, function, rig
+from tests.rig import ACTOR, CHECKOUT, Rig, Target, command, file, function, rig
 
 JOBS = Path(__file__).with_name("jobs")
 Patch = Callable[[Path], None]
@@ -66,6 +66,7 @@ def observe(patch: Patch | None = None, canaries: Canaries | None = None) -> See
     with tree(patch) as (code, mark), rig(tree=code) as made:
         made.keep_broker()
         made.project("shop", canaries.values())
+        _connect(made, canaries)
         made.project("plain")
         scene = _Scene(made, canaries, seen, started)
         scene.queue_jobs()
@@ -76,6 +77,18 @@ def observe(patch: Patch | None = None, canaries: Canaries | None = None) -> See
         made.workers[0].end()
         scene.look_at_what_is_left()
     return seen
+
+
+def _connect(made: Rig, canaries: Canaries) -> None:
+    """A secret that is a file, sources that become files, and a catalog whose token does not fit into a header."""
+    for title, value in canaries.of_files.items():
+        vault.put(made.db, "shop", "default", title, value, actor=ACTOR, pins=made.pins, as_file=True)
+    lake = {"bucket": "raw", "credentials": {"$secret": "LAKE"}}
+    vault.create_connection(made.db, "shop", "default", "source", "lake", "s3", lake, actor=ACTOR)
+    ledger = {"url": {"$secret": "DATABASE"}}
+    vault.create_connection(made.db, "shop", "default", "source", "ledger", "postgres", ledger, actor=ACTOR)
+    main = {"endpoint": "http://127.0.0.1:9", "token": {"$secret": "PLAIN"}}
+    vault.create_connection(made.db, "shop", "default", "catalog", "main", "unity-catalog", main, actor=ACTOR)
 
 
 class _Scene:
@@ -109,7 +122,10 @@ class _Scene:
             "returns": function("worst.py", "returned"),
             "raises": function("worst.py", "raised"),
             "shell": command(
-                "bash", "-xc", 'echo "$PLAIN" "$KEY"; printf "%q\\n" "$PLAIN" "$KEY"; exec ls "/$DATABASE"'
+                "bash",
+                "-xc",
+                'echo "$PLAIN" "$KEY"; printf "%q\\n" "$PLAIN" "$KEY";'
+                ' cat "$AWS_SHARED_CREDENTIALS_FILE" "$PGSERVICEFILE"; head -2 "$CERT"; exec ls "/$DATABASE"',
             ),
         }
         for title, target in targets.items():

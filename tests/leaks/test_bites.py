@@ -73,12 +73,35 @@ def test_without_the_process_boundary() -> None:
     assert {finding.place.split(",")[0] for finding in seen.findings} == {"memory of the worker"}
 
 
+_WHOLE = "def needles_for(name, value):\n    return Needles(name, frozenset({value, *encoded(value)}))"
+OF_CONNECTIONS = {("key of a source", "raw"), ("password", "raw")}
+
+
 def test_without_derived_needles() -> None:
-    """I5: where only whole values are masked, the member, the password and single lines stand in the logs."""
-    whole = "def needles_for(name, value):\n    return Needles(name, frozenset({value, *encoded(value)}))"
-    seen = observe(appended("executor/supervisor/needles.py", whole))
-    assert found(seen, "table executor_log_chunk") >= {("member", "raw"), ("password", "raw"), ("line 1", "raw")}
-    assert ("whole PLAIN", "raw") not in found(seen, "table executor_log_chunk")
+    """I5: where only whole values are masked, the member and single lines stand in the logs.
+
+    What data sources are filled in with does not: each field of theirs is registered by itself.
+    """
+    seen = observe(appended("executor/supervisor/needles.py", _WHOLE))
+    logged = found(seen, "table executor_log_chunk")
+    assert logged >= {("member", "raw"), ("line 1", "raw"), ("line of a file", "raw")}
+    assert ("whole PLAIN", "raw") not in logged
+    assert logged.isdisjoint(OF_CONNECTIONS)
+
+
+def test_without_the_needles_of_connections() -> None:
+    """I5: where these are not registered either, a source's key and password stand there, too."""
+
+    code = (
+        "_derive = derive\n\ndef derive(*arguments):\n    derived = _derive(*arguments)\n"
+        "    derived.needles.clear()\n    return derived"
+    )
+
+    def patch(tree: Path) -> None:
+        appended("executor/supervisor/needles.py", _WHOLE)(tree)
+        appended("executor/supervisor/connections.py", code)(tree)
+
+    assert found(observe(patch), "table executor_log_chunk") >= OF_CONNECTIONS
 
 
 def test_without_encoded_forms() -> None:

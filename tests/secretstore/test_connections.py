@@ -114,7 +114,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "bucket is missing; bukcet is no field of it, did you mean bucket?"
     )
     assert str(refusal.value.hint).startswith("the fields of a source of kind s3: bucket, credentials, access_key_id")
-    assert refusal.value.details["missing"] == ["bucket"]
+    assert refusal.value.missing == ["bucket"]
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are() -> None:

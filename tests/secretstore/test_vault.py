@@ -145,6 +145,16 @@ def test_the_limits_themselves_are_accepted(
     assert vault.put(shop, "shop", "default", "PIN", b"long enough", actor=actor, pins=pins).maskable
 
 
+def test_a_file_may_hold_any_bytes(shop: Database, actor: Actor, keys: LocalKeys, bundled: Bundled, pins: Pins) -> None:
+    """A key store has NUL bytes: it is taken where runs find it as a file, and said where they would not."""
+    store = bytes(range(256)) * 4
+    with pytest.raises(ValueRefused) as refusal:
+        vault.put(shop, "shop", "default", "STORE", store, actor=actor, pins=pins)
+    assert refusal.value.hint == "runs can be given it as a file: say --as-file"
+    vault.put(shop, "shop", "default", "STORE", store, actor=actor, pins=pins, as_file=True)
+    assert opened(keys, bundled(shop)) == {"STORE": store}
+
+
 def test_a_name_is_a_secret_or_a_variable(shop: Database, actor: Actor, pins: Pins) -> None:
     """The same name cannot be both in one environment, and can in two."""
     vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor, pins=pins)

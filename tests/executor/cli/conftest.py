@@ -37,6 +37,8 @@ _MODULES = {
     "secret": ("cli.secret", "cli.specification", "importing", "preview", "specification"),
     "variable": ("cli.variable",),
     "project": ("cli.project",),
+    "source": ("cli.source",),
+    "catalog": ("cli.catalog",),
     "run": ("cli.run", "specification"),
     "runs": ("cli.runs",),
 }

@@ -95,6 +95,7 @@ def test_so_many_runs_at_a_time(cli: Cli) -> None:
 
     assert "at most 3 runs of busy at a time" in cli("project", "set", "busy", "--max-running", "3", code=0).stderr
     assert limit() == 3
+    assert "at most 1 run of busy at a time" in cli("project", "set", "busy", "--max-running", "1", code=0).stderr
     assert "runs of busy have no limit" in cli("project", "set", "busy", "--max-running", "none", code=0).stderr
     assert limit() is None
     for wrong in ("0", "-1", "many"):

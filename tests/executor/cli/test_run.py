@@ -324,7 +324,8 @@ class TestJson:
         told = json.loads(ended.stdout)
         assert told.keys() == {"error"}
         assert (told["error"]["type"], told["error"]["exit_code"]) == (kind, code)
-        assert told["error"]["message"].lower()[:12] in ended.stderr.lower()
+        hint = f"hint: {told['error']['hint']}\n" if told["error"]["hint"] else ""
+        assert ended.stderr == f"sealrun: {told['error']['message']}\n{hint}"
         assert "hunter2" not in ended.stdout + ended.stderr
 
 
@@ -532,6 +533,7 @@ class TestTriedAgain:
         assert jobs.json("runs", "show", old, "--json") == before
         waiting = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
         assert "is not over yet, it is" in jobs("runs", "retry", waiting, code=1).stderr
+        assert json.loads(jobs("runs", "retry", waiting, "--json", code=1).stdout)["error"]["type"] == "RunNotOver"
         jobs.ok("runs", "cancel", waiting)
 
     def test_not_where_its_environment_is_gone(self, jobs: Cli) -> None:

@@ -59,6 +59,26 @@ def test_anything_else_is_refused(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("shop/report.py", ": -m shop.report"),
+        ("./shop/report", ": -m shop.report"),
+        ("report.py", ": -m report"),
+        ("../shop/report.py", ""),
+        ("/srv/shop/report.py", ""),
+    ],
+)
+def test_a_path_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mend: str) -> None:
+    """What it is called as a module is told, where that can be known; `report.py` may be one, without such a file."""
+    monkeypatch.chdir(tmp_path)
+    assert parse(["-m", "report.py"]) == Target("module", name="report.py")
+    (tmp_path / "report.py").touch()
+    with pytest.raises(TargetUnclear) as refused:
+        parse(["-m", name])
+    assert str(refused.value) == f"{name} is a path, and a module is named with dots{mend}"
+
+
+@pytest.mark.parametrize(
     ("line", "found"),
     [
         ("A=1", {"A": "1"}),

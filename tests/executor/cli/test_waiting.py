@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from executor.cli.waiting import Waiting, unseen
 from executor.needs import live_workers
 from executor.runs import Offer
 from executor.settings import QUEUE, Settings, read_settings
+from executor.standby import IDLE
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 
@@ -100,3 +102,37 @@ def test_with_nothing_configured_a_worker_that_is_on_its_way_is_not_missed(
     appear(sqlite_db, os.getpid())
     waiting._tell_what_is_missing()
     assert capsys.readouterr().err == "waiting: no worker offers the network none (this run's project needs it)\n"
+
+
+def test_an_uploaded_run_is_told_how_to_start_a_worker(
+    sqlite_db: Database, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any worker would do, so one that is started here; another machine's source is for its own workers."""
+    here = settings(tmp_path, **REDIS)
+    for fields, mend in (
+        ({"host": None, "bundle": "b1"}, " (start one: sealrun worker)"),
+        ({"host": None, "bundle": "b1", "queue": "gpu"}, " (start one: sealrun worker -Q gpu)"),
+        ({"host": "other mill"}, ""),
+    ):
+        Waiting(here, sqlite_db, bench.spec(**fields), None).look()
+        assert capsys.readouterr().err == f"waiting: no worker is running{mend}\n"
+
+
+def test_a_worker_that_was_idle_is_replaced_without_a_word(
+    sqlite_db: Database, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a run waits for what none offers, each ends as it should; one that ended early is told of."""
+    standby = SimpleNamespace(ensure=lambda: True, log="worker.log")
+    waiting = Waiting(settings(tmp_path), sqlite_db, bench.spec(host="mill"), None, standby)  # type: ignore[arg-type]
+
+    def told() -> int:
+        waiting._looked_at = -1.0
+        waiting.look()
+        return capsys.readouterr().err.count("no worker was running: started one")
+
+    assert told() == 1
+    assert told() == 1  # it was ended in its first moments
+    for _ in range(2):
+        assert waiting._started_at is not None
+        waiting._started_at -= IDLE + 1
+        assert told() == 0

@@ -17,20 +17,23 @@ def shop(new_cli: Cli) -> Cli:
     return new_cli
 
 
-def test_it_says_what_it_is_and_serves_under_its_name(shop: Cli) -> None:
+@pytest.mark.parametrize(("count", "slots"), [("3", "3 slots"), ("1", "1 slot")])
+def test_it_says_what_it_is_and_serves_under_its_name(shop: Cli, count: str, slots: str) -> None:
     """Our own lines instead of Celery's banner, and a lent user id instead of its warning about root."""
-    worker = shop.start("worker", "-c", "3", "-n", "mill@%h", "-l", "info")
+    worker = shop.start("worker", "-c", count, "-n", "mill@%h", "-l", "info")
     eventually(lambda: worker.pid in shop.workers() or worker.poll() is not None, PATIENCE, "it appears")
 
     told = shop.json("run", "--json", "--", "true")
+    found = shop.ok("doctor")
     worker.send_signal(signal.SIGTERM)
     out, said = worker.communicate(timeout=PATIENCE)
 
+    assert f"(process {worker.pid}, {slots}, rung " in found
     assert told["worker"].startswith("mill@")
     assert worker.returncode == 0
     assert "sealrun worker: the embedded broker" in said
     assert ("lent a user id of its own" in said) is (os.geteuid() == 0)
-    assert "ready: mill@" in said and "3 slots, queues sealrun" in said
+    assert "ready: mill@" in said and f", {slots}, queues sealrun" in said
     assert "superuser" not in said and "celery@" not in out + said and "[config]" not in out + said
 
 

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT, Environment, base_environment, build
-from executor.supervisor.errors import EnvironmentTooLarge, NameTaken
+from executor.supervisor.errors import EnvironmentTooLarge, NameTaken, NotAVariable
 from secretstore.errors import NameRefused
 from secretstore.refused_names import REFUSED_NAMES
 
@@ -51,6 +51,31 @@ def test_variables_and_secrets_stand_under_their_exact_names() -> None:
         b"TOKEN": b"t",
     }
     assert built.aliases == {"api.key": "API_KEY"}
+
+
+def test_a_secret_that_is_a_file_leaves_its_path() -> None:
+    """Under a name of ours, under the exact name and the one that shells can hold; the value is in no variable."""
+    store = bytes(range(256))
+    secrets = {"key.store": store, "A_CERT": b"-----BEGIN", "TOKEN": b"t"}
+    built = build(BASE, {}, secrets, as_files={"key.store", "A_CERT"}, folder="/p")
+    ours = {name.decode(): value.decode() for name, value in built.entries.items() if name.decode() not in BASE}
+    second = "/p/secret-2"
+    assert ours == {"A_CERT": "/p/secret-1", "key.store": second, "KEY_STORE": second, "TOKEN": "t"}
+    assert built.files == {"/p/secret-1": b"-----BEGIN", second: store}
+
+
+def test_a_file_that_is_none_any_more_cannot_be_a_variable() -> None:
+    """A key store's bytes go into no variable: that is said, and they are not quoted."""
+    with pytest.raises(NotAVariable, match="the secret STORE has a NUL byte") as refused:
+        build(BASE, {}, {"STORE": b"canary\0canary"})
+    assert "canary" not in repr(refused.value)
+
+
+def test_what_connections_bring_stands_under_everything_else() -> None:
+    """A variable, a secret or an entry of ours of the same name is the one that counts."""
+    brought = {"AWS_PROFILE": "lake", "MODE": "brought", "TOKEN": "brought", "HOME": "/elsewhere"}
+    built = text(build(BASE, {"MODE": "own"}, {"TOKEN": b"own"}, brought=brought))
+    assert [built[name] for name in brought] == ["lake", "own", "own", "/w/home"]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 import base64
 import json
 import os
+import pathlib
 import shlex
 import subprocess
 import sys
 import time
 import urllib.parse
 
-NAMES = ("PLAIN", "ACCOUNT", "DATABASE", "KEY")
+NAMES = ("PLAIN", "ACCOUNT", "DATABASE", "KEY", "LAKE")
+
+FILES = ("CERT", "AWS_SHARED_CREDENTIALS_FILE", "PGSERVICEFILE")
 
 
 def texts():
@@ -18,6 +21,9 @@ def texts():
     if found:
         found.append(json.loads(os.environ["ACCOUNT"])["private"])
         quoted = os.environ["DATABASE"].split("@")[0].split(":")[-1]
+        found += json.loads(os.environ["LAKE"]).values()
+        files = [pathlib.Path(os.environ[name]).read_text() for name in FILES]
+        found += [line for text in files for line in text.splitlines() if len(line) < 200]
         found += [quoted, urllib.parse.unquote(quoted), *os.environ["KEY"].split("\n")[1:4]]
     return found
 

@@ -1,0 +1,67 @@
+"""`sealrun source test` and `sealrun catalog test`: a run that makes one harmless call, and what is kept of it.
+
+What it needs is imported when it is called, so that the other commands of the two do not pay for it.
+"""
+
+import typer
+
+from executor.cli import desk, screen
+from secretstore import vault
+from secretstore.connections import Role
+
+
+def test(role: Role, name: str, project: str | None, environment: str | None, json: bool) -> None:
+    """Make the call in a run's own sandbox, and keep and say how it went.
+
+    Raises:
+        UnknownConnection: there is none.
+        ExecutorError, SecretStoreError: its run was not accepted.
+        typer.Exit: with 1 where the connection does not work, and 130 where nobody waited for it.
+    """
+    from executor.cli.follow import Detached
+    from executor.cli.run import NeverStarted, Submission
+    from executor.errors import ExecutorError
+    from executor.probing import probe_request, probed
+    from executor.specification import specify
+    from executor.supervisor.errors import SupervisorError
+    from secretstore.errors import SecretStoreError
+
+    at = desk.sit_down()
+    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
+    view = vault.get_connection(at.db, project, environment, role, name)
+    try:
+        request = probe_request(project, environment, role, name, view.kind)
+        submitted = Submission(at, specify(at.db, at.settings, request))
+    except (SecretStoreError, SupervisorError, ExecutorError) as error:
+        raise NeverStarted.by(error) from None
+    try:
+        run = submitted.follow(json=True)  # what its run says goes to stderr
+    except Detached:
+        screen.say(f"how the test of {view.label} ends is not kept: nobody waited for it")
+        raise typer.Exit(130) from None
+    found = probed(run)
+    kept = vault.record_test(
+        at.db,
+        project,
+        environment,
+        role,
+        name,
+        outcome="ok" if found.ok else "failed",
+        seconds=found.seconds,
+        message=found.said,
+        run=run.id,
+        actor=at.actor,
+        tested=view.updated_at,
+    )
+    if json:
+        screen.show_json(
+            {role: name, "ok": found.ok, "seconds": found.seconds, "said": found.said, "run": run.id, "kept": kept}
+        )
+    else:
+        took = f" in {found.seconds:.2f} s" if found.seconds is not None else ""
+        verdict = f"ok{took}: {found.said}" if found.ok else f"failed{took}: {found.said}"
+        screen.show(f"{view.label}: {screen.printable(verdict)}")
+    if not kept:
+        screen.say(f"not kept: {view.label} was changed meanwhile", "yellow")
+    if not found.ok:
+        raise typer.Exit(1)

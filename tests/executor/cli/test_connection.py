@@ -1,0 +1,380 @@
+"""`sealrun source` and `sealrun catalog`: what is made, listed, refused in which words, and never repeated."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.executor.cli.conftest import Cli
+
+CANARY = "canary5d1f0b7e/value"
+REST = ("--kind", "iceberg-rest", "--endpoint", "http://127.0.0.1:8181")
+
+
+def listed(cli: Cli, role: str, name: str) -> dict[str, object]:
+    (found,) = [view for view in cli.json(role, "list", "--json") if view["name"] == name]
+    return dict(found)
+
+
+class TestCreate:
+    def test_a_source_from_options(self, shop: Cli) -> None:
+        """What is made is said, with what it names that is not there and the command that stores it."""
+        said = shop(
+            *(
+                "source",
+                "create",
+                "lake",
+                "--kind",
+                "s3",
+                "--bucket",
+                "lake",
+                "--prefix",
+                "raw/",
+                "--region",
+                "eu-west-1",
+            ),
+            *("--credentials-secret", "LAKE_CREDS", "-e", "staging"),
+            code=0,
+        )
+        assert said.stdout == ""
+        assert said.stderr == (
+            "created source lake in shop/staging: s3, s3://lake/raw\n"
+            "note: credentials names the secret LAKE_CREDS, which is not there yet; store it as JSON with "
+            "aws_access_key_id and aws_secret_access_key: sealrun secret set LAKE_CREDS -p shop -e staging\n"
+        )
+        assert listed(shop, "source", "lake")["settings"] == {
+            "bucket": "lake",
+            "prefix": "raw",
+            "region": "eu-west-1",
+            "credentials": {"$secret": "LAKE_CREDS"},
+        }
+
+    def test_a_catalog_from_options(self, shop: Cli) -> None:
+        """It may be there before its source and its secret."""
+        said = shop("catalog", "create", "main", *REST, "--token-secret", "API_KEY", "--source", "pond", code=0).stderr
+        assert said == (
+            "created catalog main in shop/default: iceberg-rest, http://127.0.0.1:8181\n"
+            "note: source names the source pond, which is not there yet: "
+            "sealrun source create pond -p shop -e default --kind s3\n"
+        )
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ("source", "supabase-storage", "--project-ref", "abcdefgh", "--bucket", "b", "--credentials-secret", "C"),
+            ("source", "postgres", "--url-secret", "DATABASE_URL"),
+            ("source", "s3", "--bucket", "b", "--endpoint", "http://127.0.0.1:9000", "--addressing", "virtual"),
+            ("catalog", "unity-catalog", "--endpoint", "https://x.example", "--token-secret", "T", "--warehouse", "w"),
+            ("catalog", "glue", "--region", "eu-west-1", "--catalog-id", "1", "--credentials-secret", "C"),
+            (
+                "catalog",
+                "iceberg-rest",
+                *REST[2:],
+                "--credential-secret",
+                "C",
+                "--scope",
+                "s",
+                "--oauth2-server",
+                "http://o",
+            ),
+        ],
+    )
+    def test_every_kind_has_its_options(self, shop: Cli, options: tuple[str, ...]) -> None:
+        """Each option sets the field that the file calls by nearly the same name."""
+        role, kind, *given = options
+        shop(role, "create", f"a-{kind}", "--kind", kind, *given, code=0)
+        settings = listed(shop, role, f"a-{kind}")["settings"]
+        values = [value["$secret"] if isinstance(value, dict) else value for value in settings.values()]  # type: ignore[attr-defined]
+        assert sorted(values) == sorted(given[1::2])
+
+    @pytest.mark.parametrize(
+        ("file", "text"),
+        [
+            ("j.json", '{"kind": "s3", "bucket": {"$secret": "LAKE", "field": "bucket"}, "endpoint": "http://s:1"}'),
+            ("t.toml", 'kind = "s3"\nendpoint = "http://s:1"\n[bucket]\n"$secret" = "LAKE"\nfield = "bucket"\n'),
+            (
+                "by-its-beginning",
+                '{"kind": "s3", "endpoint": "http://s:1", "bucket": {"$secret": "LAKE", "field": "bucket"}}',
+            ),
+            ("-", 'kind = "s3"\nendpoint = "http://s:1"\nbucket = {"$secret" = "LAKE", field = "bucket"}\n'),
+        ],
+    )
+    def test_a_source_from_a_file(self, shop: Cli, file: str, text: str) -> None:
+        """JSON or TOML, where any value may stand in a secret; --replace makes it sayable again."""
+        if file != "-":
+            shop.job(file, text)
+        said = shop("source", "create", "filed", "--file", file, "--replace", stdin=text, code=0).stderr
+        assert "source filed in shop/default: s3, s3://$LAKE.bucket at http://s:1\n" in said
+        assert listed(shop, "source", "filed")["secrets"] == ["LAKE"]
+
+    def test_two_of_one_name(self, shop: Cli) -> None:
+        """The second is refused, and replaces the first where that is said."""
+        shop.ok("source", "create", "twice", "--kind", "s3", "--bucket", "one")
+        refused = shop("source", "create", "twice", "--kind", "s3", "--bucket", "two", code=1).stderr
+        assert refused == ('sealrun: source "twice" exists already\nhint: to give it other settings, add --replace\n')
+        said = shop("source", "create", "twice", "--kind", "s3", "--bucket", "two", "--replace", code=0).stderr
+        assert said == "replaced source twice in shop/default: s3, s3://two\n"
+
+
+NO_SUCH_KIND = (
+    "sealrun: source x is refused: its kind is none that a source can have, which are s3, supabase-storage, postgres\n"
+)
+
+MISTAKES: list[tuple[tuple[str, ...], str]] = [
+    (
+        ("source", "create", "x", "--kind", "s3", "--region", "eu"),
+        "sealrun: source x is refused: bucket is missing\nhint: add --bucket\n",
+    ),
+    (
+        ("catalog", "create", "x", "--kind", "unity-catalog"),
+        "sealrun: catalog x is refused: endpoint is missing; token is missing\n"
+        "hint: add --endpoint and --token-secret\n",
+    ),
+    (
+        ("source", "create", "x", "--kind", "postgres", "--bucket", "b", "--prefix", "p"),
+        "sealrun: a source of kind postgres has no --bucket and no --prefix\nhint: it has --url-secret\n",
+    ),
+    (
+        ("source", "create", "x", "--kind", "s4"),
+        NO_SUCH_KIND,
+    ),
+    (
+        ("source", "create", "x", "--kind", "postgre"),
+        f"{NO_SUCH_KIND}hint: did you mean postgres?\n",
+    ),
+    (
+        ("source", "create", "x", "--kind", "glue"),
+        f"{NO_SUCH_KIND}hint: glue is a kind of catalog: sealrun catalog create x --kind glue\n",
+    ),
+    (
+        ("source", "create", "x"),
+        "sealrun: say its kind: --kind s3, supabase-storage, postgres; or give --file PATH\n"
+        "hint: see: sealrun source create --help\n",
+    ),
+    (
+        ("source", "create", "x", CANARY, "--kind", "s3"),
+        "sealrun: one name is taken and no value: "
+        "what is more belongs to an option, and a secret is given by its name\n"
+        "hint: see: sealrun source create --help\n",
+    ),
+    (
+        ("source", "create", "My_Lake", "--kind", "s3"),
+        'sealrun: the name "My_Lake" is refused: '
+        "a source's or catalog's name has 1 to 63 lower-case letters, digits and -, a letter first\n",
+    ),
+    (
+        ("source", "create", "x", "--kind", "s3", "--bucket", "b", "--credentials-secret", CANARY),
+        "sealrun: source x is refused: credentials names no secret: what stands there cannot be the name of one\n",
+    ),
+    (
+        ("catalog", "create", "x", *REST, "--token-secret", "canary0123456789abcdef0123456789abcdef"),
+        "sealrun: catalog x is refused: "
+        "token names no secret that is there, and what stands in its place looks like a value\n"
+        "hint: if it is one, replace it: it was typed in the open. Store the new one: sealrun secret set NAME\n",
+    ),
+    (
+        ("source", "create", "x", "--kind", "s3", "--bucket", "b", "--endpoint", f"https://ada:{CANARY}@s3.example"),
+        "sealrun: source x is refused: endpoint has a user or a password in its URL, which belong into a secret\n",
+    ),
+    (
+        ("catalog", "create", "x", *REST, "--token-secret", "T", "--credential-secret", "C"),
+        "sealrun: catalog x is refused: token and credential are two ways to be let in: leave out one\n",
+    ),
+    (
+        ("catalog", "create", "x", *REST, "--source", "db"),
+        "sealrun: catalog x is refused: source names db, which is of kind postgres and has no bucket\n"
+        "hint: it takes a source of kind s3 or supabase-storage\n",
+    ),
+    (
+        ("source", "create", "x", "--kind", "s3", "--bucket", "b", "--assume-role", "arn:aws:iam::123456789012:role/r"),
+        "sealrun: source x is refused: assume_role needs the keys it is assumed with: credentials\n",
+    ),
+    (
+        ("source", "create", "x", "--file", "f.toml", "--bucket", "b"),
+        "sealrun: --file has all the settings: leave out --bucket\nhint: see: sealrun source create --help\n",
+    ),
+    (
+        ("source", "create", "x", "--file", "nothing.json"),
+        "sealrun: nothing.json cannot be read: no such file or directory\n",
+    ),
+    (
+        ("source", "delete", "d"),
+        'sealrun: no source "d" in shop/default\nhint: did you mean "db"?\n',
+    ),
+    (
+        ("catalog", "delete", "d", "--yes"),
+        'sealrun: no catalog "d" in shop/default\n'
+        "hint: create it: sealrun catalog create d -p shop -e default --kind KIND\n",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def stocked(shop: Cli) -> Cli:
+    """The shop with the source `db`."""
+    shop.ok("source", "create", "db", "--kind", "postgres", "--url-secret", "DATABASE_URL")
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), MISTAKES, ids=lambda value: " ".join(value[:8]) if isinstance(value, tuple) else ""
+)
+def test_a_mistake_is_a_sentence(stocked: Cli, words: tuple[str, ...], said: str) -> None:
+    """It names connection and field, and a value that was typed in the place of a name is not repeated."""
+    told = stocked(*words, code=2)
+    assert told.stderr == said
+    assert "canary" not in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.json", f'{{"kind": "s3",\n "bucket" "{CANARY}"', "a.json is not in order: line 2 is no JSON"),
+        ("b.toml", f'kind = "s3"\nbucket = {CANARY}\n', "b.toml is not in order: line 2 is no TOML"),
+        ("c.toml", f'kind = "s3"\nbucket = "{CANARY}', "c.toml is not in order: its last line is no TOML"),
+        (
+            "d.json",
+            f'{{"kind": "s3", "bucket": "b", "bucket": "{CANARY}"}}',
+            "d.json is not in order: a field stands in",
+        ),
+        ("e.json", f'["{CANARY}"]', "e.json is not in order: it is no object of fields"),
+        ("f.json", "[" * 100_000, "f.json is not in order: it is nested too deeply"),
+        (
+            "g.json",
+            '{"bucket": "b"}',
+            "g.json is not in order: it says no kind, which is one of s3, supabase-storage, pos",
+        ),
+        ("h.json", f'{{"kind": ["{CANARY}"]}}', "h.json is not in order: it says no kind"),
+        ("i.json", f'{{"kind": "{CANARY}"}}', "source x is refused: its kind is none that a source can have"),
+        (
+            "k.json",
+            f'{{"kind": "s3", "bucket": "b", "credentials": {{"aws_secret_access_key": "{CANARY}"}}}}',
+            'source x is refused: credentials takes a secret by its name, {"$secret": "NAME"}, and never a value\n'
+            "hint: store the value, and name it in its place: sealrun secret set NAME\n",
+        ),
+        (
+            "l.json",
+            '{"kind": "s3", "bukcet": "b"}',
+            "source x is refused: bucket is missing; bukcet is no field of it, did you mean bucket?\n"
+            "hint: the fields of a source of kind s3: bucket, ",
+        ),
+    ],
+)
+def test_a_file_that_is_not_in_order_is_not_quoted(stocked: Cli, name: str, content: str, why: str) -> None:
+    """The line or the field is told; what stands there may be a value."""
+    stocked.job(name, content)
+    told = stocked("source", "create", "x", "--file", name, code=2)
+    assert told.stderr.startswith(f"sealrun: {why}")
+    assert "canary" not in told.stdout + told.stderr
+
+
+def test_a_file_that_is_no_text_is_told(stocked: Cli) -> None:
+    """Neither a folder nor bytes."""
+    Path(stocked.jobs, "bytes.json").write_bytes(b"\xff\xfe{}")
+    said = stocked("source", "create", "x", "--file", "bytes.json", code=2).stderr
+    assert said.startswith("sealrun: bytes.json is not in order: it is not text in UTF-8\n")
+    said = stocked("source", "create", "x", "--file", ".", code=2).stderr
+    assert said == "sealrun: . cannot be read: is a directory\n"
+
+
+def test_the_file_and_the_option_must_agree_on_the_kind(stocked: Cli) -> None:
+    """The option may stand in for what the file leaves out."""
+    stocked.job("agree.json", '{"kind": "s3", "bucket": "b"}')
+    refused = stocked("source", "create", "x", "--kind", "postgres", "--file", "agree.json", code=2).stderr
+    assert refused.startswith("sealrun: --kind and the file name two kinds: leave out --kind\n")
+    stocked.job("without.json", '{"bucket": "b"}')
+    stocked("source", "create", "by-option", "--kind", "s3", "--file", "without.json", code=0)
+
+
+class TestList:
+    def test_a_line_for_each(self, stocked: Cli) -> None:
+        """Kind, where it leads, the secrets it names, its last test, and what is missing; of one role alone."""
+        stocked.ok("source", "create", "line", "--kind", "s3", "--bucket", "b", "--credentials-secret", "NOT_YET")
+        lines = stocked.ok("source", "list").splitlines()
+        assert "line\tdefault\ts3\ts3://b\tNOT_YET\tnever\t\tno secret NOT_YET" in lines
+        assert "db\tdefault\tpostgres\t$DATABASE_URL\tDATABASE_URL\tnever\t\t" in lines
+        assert stocked.ok("catalog", "list", "-e", "staging") == ""
+
+    def test_the_whole_of_it_in_json(self, stocked: Cli) -> None:
+        """With settings, in which a secret is its name."""
+        view = listed(stocked, "source", "db")
+        assert view["settings"] == {"url": {"$secret": "DATABASE_URL"}}
+        assert (view["role"], view["kind"], view["environment"], view["missing"]) == (
+            "source",
+            "postgres",
+            "default",
+            [],
+        )
+        assert view["tested_at"] is None
+
+
+class TestDelete:
+    def test_it_asks(self, stocked: Cli) -> None:
+        """Without a terminal it wants --yes; its secrets stay."""
+        stocked.ok("source", "create", "gone", "--kind", "postgres", "--url-secret", "DATABASE_URL")
+        refused = stocked("source", "delete", "gone", code=2).stderr
+        assert refused == (
+            "sealrun: delete source gone of shop/default; the secrets it names stay: "
+            "this asks first, and there is no terminal to ask on\nhint: add --yes\n"
+        )
+        assert stocked("source", "delete", "gone", "--yes", code=0).stderr == "deleted source gone of shop/default\n"
+        assert "DATABASE_URL" in stocked.ok("secret", "list")
+
+    def test_a_source_that_a_catalog_names_stays(self, stocked: Cli) -> None:
+        """Told before anything is asked; --force deletes it, and doctor tells what is left."""
+        stocked.ok("source", "create", "bay", "--kind", "s3", "--bucket", "b")
+        stocked.ok("catalog", "create", "on-bay", *REST, "--source", "bay")
+        refused = stocked("source", "delete", "bay", code=1).stderr
+        assert refused == (
+            "sealrun: source bay of shop/default is named by catalog on-bay\n"
+            "hint: change or delete what names it first; or say --force, and runs are not given that any more\n"
+        )
+        stocked("source", "delete", "bay", "--yes", "--force", code=0)
+        (found,) = [one for one in stocked.json("doctor", "--json")["findings"] if one["what"] == "connections"]
+        assert found["status"] == "note"
+        assert {
+            "project": "shop",
+            "environment": "default",
+            "role": "catalog",
+            "name": "on-bay",
+            "why": "source names the source bay, which is not there",
+            "mend": "sealrun source create bay -p shop -e default --kind KIND",
+        } in found["detail"]["dangling"]
+
+    def test_a_secret_that_a_source_names_stays(self, stocked: Cli) -> None:
+        """Told before anything is asked; --force deletes it."""
+        stocked.ok("secret", "set", "NAMED", stdin="a value that is named")
+        stocked.ok("source", "create", "namer", "--kind", "postgres", "--url-secret", "NAMED")
+        refused = stocked("secret", "delete", "NAMED", code=1).stderr
+        assert refused.startswith("sealrun: secret NAMED of shop/default is named by source namer\nhint: ")
+        stocked("secret", "delete", "NAMED", "--yes", "--force", code=0)
+        assert listed(stocked, "source", "namer")["missing"] == [{"field": "url", "what": "secret", "name": "NAMED"}]
+
+
+def test_doctor_is_content_where_all_is_there(new_cli: Cli) -> None:
+    """One line, and none where there is something to do."""
+    new_cli.ok("project", "create", "shop")
+    findings = json.loads(new_cli("doctor", "--json").stdout)["findings"]
+    (found,) = [one for one in findings if one["what"] == "connections"]
+    assert (found["status"], found["text"]) == ("ok", "all that sources and catalogs name is there")
+
+
+class TestAsFile:
+    def test_it_stays_until_it_is_said_otherwise(self, shop: Cli) -> None:
+        """Said when it is set, and in the list; a new value and an import leave it."""
+        said = shop("secret", "set", "TLS_KEY", "--as-file", stdin="a key, a whole key", code=0).stderr
+        assert said == "sealed TLS_KEY version 1 in shop/default, given to runs as a file\n"
+        assert "as a file" in shop("secret", "set", "TLS_KEY", stdin="another, whole key", code=0).stderr
+        shop.job("new.env", "TLS_KEY='a third and whole key'\n")
+        shop.ok("secret", "import", "new.env", "--yes")
+        (line,) = [line for line in shop.ok("secret", "list").splitlines() if line.startswith("TLS_KEY\t")]
+        assert line.endswith("\tas a file")
+        (view,) = [view for view in shop.json("secret", "list", "--json") if view["name"] == "TLS_KEY"]
+        assert (view["version"], view["as_file"]) == (3, True)
+        said = shop("secret", "set", "TLS_KEY", "--as-variable", stdin="a fourth, whole key", code=0).stderr
+        assert said == "sealed TLS_KEY version 4 in shop/default\n"
+
+    def test_a_mistyped_option_is_named(self, shop: Cli) -> None:
+        """As it is nearly one of ours, it is no value."""
+        said = shop("secret", "set", "TLS_KEY", "--as-variabel", code=2).stderr
+        assert said.startswith("sealrun: there is no option --as-variabel\n")

@@ -1,0 +1,157 @@
+"""The opener, alone between two sockets: what it hands over, and what it keeps."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.supervisor.roles import Assumed, told_apart
+from executor.supervisor.wire import Frame, Kind, Receiver, send
+from secretstore import vault
+from secretstore.bundle import SealedBundle
+from secretstore.database import Database, migrate
+from secretstore.keyring import KeyAccess, generate_wrapped
+from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.pins import Pins
+from secretstore.planned import Planned
+from secretstore.vault import Actor
+from tests.executor.conftest import ROOT
+from tests.sts import Account, account, client, sts_proxy
+
+BUCKET = "lake-bucket"
+LAKE = {
+    "bucket": BUCKET,
+    "access_key_id": {"$secret": "LAKE", "field": "aws_access_key_id"},
+    "secret_access_key": {"$secret": "LAKE", "field": "aws_secret_access_key"},
+}
+_OPEN = """
+import socket, sys
+sys.path[:0] = [sys.argv[3]]
+from executor.supervisor.opener import open_bundle
+sys.exit(open_bundle(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2]))))
+"""
+
+
+@pytest.fixture(scope="module")
+def ada() -> Iterator[Account]:
+    """Somebody who may assume a role."""
+    with account(BUCKET) as made:
+        yield made
+
+
+def opened(request: dict[str, Any]) -> tuple[Frame, list[Frame]]:
+    """What an opener says to the worker and to the supervisor; it has nothing of this process's environment."""
+    worker, ours = socket.socketpair()
+    supervisor, values = socket.socketpair()
+    with worker, ours, supervisor, values:
+        descriptors = [worker.fileno(), supervisor.fileno()]
+        command = [sys.executable, "-I", "-c", _OPEN, *map(str, descriptors), str(ROOT)]
+        with subprocess.Popen(command, pass_fds=descriptors, env={}) as process:
+            worker.close()
+            supervisor.close()
+            send(ours, Kind.BUNDLE, request)
+            said = Receiver(ours).receive(60)
+            heard = []
+            receiver = Receiver(values)
+            while (frame := receiver.receive(60)) is not None:
+                heard.append(frame)
+            process.wait(60)
+    assert said is not None
+    return said, heard
+
+
+def values_of(frames: list[Frame]) -> dict[str, bytes]:
+    """As a supervisor takes them."""
+    assert frames[-1].kind is Kind.VALUES_END
+    found = {}
+    for frame in frames[:-1]:
+        assert frame.kind is Kind.VALUE
+        length = int.from_bytes(frame.payload[:2], "big")
+        found[frame.payload[2 : 2 + length].decode()] = frame.payload[2 + length :]
+    return found
+
+
+@pytest.fixture
+def request_for(tmp_path: Path) -> Any:
+    """Makes the request of a run that has these secrets."""
+
+    def make(secrets: dict[str, bytes]) -> dict[str, Any]:
+        path = tmp_path / "local.key"
+        create_local_key(path)
+        url = f"sqlite:///{tmp_path}/sealrun.db"
+        db, actor = Database(url), Actor("ada@example", "test")
+        migrate(db)
+        keys = LocalKeys(path)
+        vault.create_project(
+            db, "shop", actor=actor, birth=lambda place, generation: generate_wrapped(keys, place, generation)
+        )
+        for name, value in secrets.items():
+            vault.put(db, "shop", "default", name, value, actor=actor, pins=Pins(tmp_path / "known", url))
+        place = vault.get_environment(db, "shop", "default")
+        with db.writing() as session:
+            bundle: SealedBundle | None = vault.sealed_bundle(session, place.id, None)
+        db.close()
+        assert bundle is not None
+        return {"access": KeyAccess(f"local:{path}").to_json(), "bundle": bundle.to_json()}
+
+    return make
+
+
+def test_it_hands_over_what_it_opened(request_for: Any) -> None:
+    """Each value under its name, and how many there were to the worker."""
+    said, frames = opened(request_for({"ONE": b"value of one", "TWO": b"\xff\n of two"}))
+    assert said.kind is Kind.OPENED
+    assert said.json()["count"] == 2
+    assert values_of(frames) == {"ONE": b"value of one", "TWO": b"\xff\n of two"}
+
+
+def test_long_lived_credentials_stay_behind(request_for: Any, ada: Account) -> None:
+    """The role's credentials take their place, and work; the worker hears neither."""
+    secret = {"aws_access_key_id": ada.access_key, "aws_secret_access_key": ada.secret_key}
+    request = request_for({"ONE": b"value of one", "LAKE": json.dumps(secret).encode()})
+    with sts_proxy(ada.url) as sts:
+        lake = Planned("source", "lake", "s3", {**LAKE, "assume_role": ada.role, "sts_endpoint": sts.url})
+        plain = Planned("source", "plain", "s3", {"bucket": BUCKET})
+        request["roles"] = {"plan": [lake.to_json(), plain.to_json()], "timeout": 120.0, "run": "r1"}
+        request["withheld"] = ["LAKE"]
+        said, frames = opened(request)
+        assert sts.calls[0]["RoleSessionName"] == "sealrun-r1"
+        assert sts.calls[0]["DurationSeconds"] == "900"
+    assert said.kind is Kind.OPENED
+    assert said.json()["count"] == 2, "the receipt is about what was opened"
+    secrets, assumed = told_apart(values_of(frames))
+    assert secrets == {"ONE": b"value of one"}
+    given = assumed["lake"]
+    assert isinstance(given, Assumed)
+    client("s3", ada.url, given.access_key_id, given.secret_access_key, given.session_token).head_bucket(Bucket=BUCKET)
+    everything = b"".join(frame.payload for frame in [said, *frames])
+    assert ada.secret_key.encode() not in everything
+    assert given.secret_access_key.encode() not in said.payload
+
+
+def test_a_role_that_is_refused_ends_nothing(request_for: Any, ada: Account) -> None:
+    """The supervisor hears why; the other values are there."""
+    secret = {"aws_access_key_id": "AKIACANARYNOBODY0000", "aws_secret_access_key": "canary-secret-key"}
+    request = request_for({"ONE": b"value of one", "LAKE": json.dumps(secret).encode()})
+    lake = Planned("source", "lake", "s3", {**LAKE, "assume_role": ada.role, "sts_endpoint": ada.url})
+    request |= {"roles": {"plan": [lake.to_json()], "timeout": None, "run": "r1"}, "withheld": ["LAKE"]}
+    said, frames = opened(request)
+    assert said.kind is Kind.OPENED
+    secrets, assumed = told_apart(values_of(frames))
+    assert secrets == {"ONE": b"value of one"}
+    assert assumed["lake"] == "STS does not know its access key (InvalidClientTokenId)"
+
+
+def test_what_is_no_plan_is_said_without_quoting(request_for: Any) -> None:
+    """Nothing is handed over then."""
+    request = request_for({"ONE": b"value of one"})
+    request["roles"] = {"plan": [{"canary": "of-a-stranger"}], "timeout": None, "run": "r1"}
+    said, frames = opened(request)
+    assert said.kind is Kind.NOT_OPENED
+    assert b"canary" not in said.payload
+    assert frames == []

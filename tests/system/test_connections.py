@@ -1,0 +1,239 @@
+"""Data sources and catalogs in the hands of real libraries: each cell of the table of kinds and libraries is a run."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor import requirements
+from secretstore import vault
+from tests.connections import cells, servers
+from tests.rig import ACTOR, CHECKOUT, Ended, Rig, function, rig
+
+FOLDER = CHECKOUT / "tests" / "connections"
+BUILT_WITHIN, ENDED_WITHIN = 900, 240
+"""Seconds that a machine under load and a slow network may take."""
+
+NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "UV_DEFAULT_INDEX")
+"""What uv needs of this machine's environment to reach packages."""
+
+ROWS = cells.ROWS
+PAIRS = [[1, "a"], [2, "b"], [3, "c"]]
+S3 = {
+    "boto3": "by boto3", "s3fs": "by s3fs", "polars": ROWS, "delta": ROWS, "pyarrow": ROWS, "duckdb": ROWS,
+    "duckdb_fsspec": ROWS, "daft": ROWS,
+}  # fmt: skip
+S3_ALONE = {
+    "boto3": "by boto3", "cli": "by the AWS CLI", "s3fs": "by s3fs", "polars": ROWS, "daft": ROWS, "duckdb": ROWS,
+    "duckdb_fsspec": ROWS,
+}  # fmt: skip
+
+
+class Table:
+    """The runs of all cells: handed in together, so that none waits for another's import of a library."""
+
+    def __init__(self, made: Rig, document: dict[str, Any]) -> None:
+        self.made, self.document = made, document
+        self.path = made.job((FOLDER / "cells.py").read_text(), "cells.py")
+        self.run_ids: dict[str, str] = {}
+
+    def submit(self, cell: str, job: str, given: dict[str, str], **asked: Any) -> None:
+        """Hand in a cell's job; `given` is its sources and catalogs by parameter: `source/lake`."""
+        named: dict[str, dict[str, str]] = {"source": {}, "catalog": {}}
+        for parameter, key in given.items():
+            role, _, connection = key.partition("/")
+            named[role][parameter] = connection
+        target = function(self.path, job, {}, asked) | {"sources": named["source"], "catalogs": named["catalog"]}
+        self.run_ids[cell] = self.made.submit(
+            target, python=None, requirements=self.document, connections=False, timeout=ENDED_WITHIN
+        )
+
+    def ended(self, cell: str) -> Ended:
+        return self.made.ended(self.run_ids[cell], within=ENDED_WITHIN)
+
+    def answer(self, cell: str) -> Any:
+        """What a cell's job has read again; nothing of what it printed has a credential."""
+        ended = self.ended(cell)
+        told = f"{ended.view.message} {ended.view.problem}\n{ended.stdout}\n{ended.stderr}"
+        assert ended.how == ("succeeded", None, 0), told
+        for hidden in (servers.SECRET_KEY, servers.SUPABASE_SECRET, servers.UNITY_TOKEN):
+            assert hidden not in told
+        return ended.view.result
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with servers.moto() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def seaweed() -> Iterator[servers.Seaweed]:
+    with servers.seaweed() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def made(moto: str, seaweed: servers.Seaweed) -> Iterator[Rig]:
+    """A worker, and a project with sources and catalogs of every kind."""
+    secrets = {
+        "KEYS": {"aws_access_key_id": servers.ACCESS_KEY, "aws_secret_access_key": servers.SECRET_KEY},
+        "SUPABASE": {"access_key_id": servers.SUPABASE_KEY, "secret_access_key": servers.SUPABASE_SECRET},
+    }
+    texts = {
+        "CLIENT": f"{servers.ACCESS_KEY}:{servers.SECRET_KEY}",
+        "BEARER": servers.bearer(seaweed.iceberg),
+        "UNITY": servers.UNITY_TOKEN,
+    }
+    keys, aws = {"$secret": "KEYS"}, {"region": servers.REGION, "endpoint": moto}
+    own = {"region": servers.REGION, "endpoint": seaweed.s3, "credentials": keys}
+    rest = {"endpoint": seaweed.iceberg, "warehouse": "s3://warehouse", "source": "warehouse"}
+    with servers.supabase(moto) as supabase, servers.unity(seaweed) as unity, rig() as made:
+        values = {name: json.dumps(value) for name, value in secrets.items()} | texts
+        network = {name: os.environ[name] for name in NETWORK if name in os.environ}
+        made.project("shop", {name: value.encode() for name, value in values.items()}, network)
+        sources: dict[str, tuple[str, dict[str, Any]]] = {
+            "lake": ("s3", {**aws, "bucket": "lake", "prefix": "of/moto", "credentials": keys}),
+            "pond": ("s3", {**own, "bucket": "lake"}),
+            "warehouse": ("s3", {**own, "bucket": "warehouse"}),
+            "supabase": ("supabase-storage", {
+                "endpoint": supabase, "region": servers.REGION, "bucket": "lake", "prefix": "of/supabase",
+                "credentials": {"$secret": "SUPABASE"},
+            }),
+        }  # fmt: skip
+        catalogs: dict[str, tuple[str, dict[str, Any]]] = {
+            "main": ("iceberg-rest", {**rest, "credential": {"$secret": "CLIENT"}}),
+            "by-token": ("iceberg-rest", {**rest, "token": {"$secret": "BEARER"}}),
+            "glue": ("glue", {**aws, "warehouse": "s3://lake/glue", "source": "lake", "credentials": keys}),
+            "unity": ("unity-catalog", {
+                "endpoint": unity.url, "token": {"$secret": "UNITY"}, "warehouse": "main",
+            }),
+        }  # fmt: skip
+        for role, connections in (("source", sources), ("catalog", catalogs)):
+            for name, (kind, settings) in connections.items():
+                vault.create_connection(made.db, "shop", "default", role, name, kind, settings, actor=ACTOR)
+        made.start_worker()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """One environment for all of them."""
+    lines = (FOLDER / "requirements.txt").read_text().splitlines()
+    return requirements.with_packages(None, [line for line in lines if not line.startswith("#")])
+
+
+@pytest.fixture(scope="module")
+def table(made: Rig, document: dict[str, Any], moto: str, seaweed: servers.Seaweed) -> Table:
+    """Every cell's run, handed in; the environment is there."""
+    first = made.submit(function(made.job("def nothing(): pass\n"), "nothing"), python=None, requirements=document)
+    assert made.ended(first, within=BUILT_WITHIN).how == ("succeeded", None, 0), made.told(first)
+    table = Table(made, document)
+    for source, endpoint in (("lake", moto), ("pond", seaweed.s3), ("supabase", None)):
+        for library in S3:
+            table.submit(f"{source} {library}", f"{library}_object", {"data": f"source/{source}"})
+        for library in S3_ALONE:
+            place = {"bucket": "lake", "key": f"alone/{source}/{library}.parquet"}
+            if library == "duckdb":
+                if endpoint is None:
+                    continue
+                place |= {"profile": source, "endpoint": endpoint}
+            table.submit(f"{source} {library} alone", f"{library}_alone", {"only": f"source/{source}"}, **place)
+    for catalog in ("main", "glue"):
+        for library in ("pyiceberg", "polars_iceberg", "daft_iceberg"):
+            table.submit(f"{catalog} {library}", f"{library}_object", {"cat": f"catalog/{catalog}"})
+        table.submit(f"{catalog} alone", "pyiceberg_alone", {"only": f"catalog/{catalog}"}, name=catalog)
+    table.submit("main duckdb_iceberg", "duckdb_iceberg_object", {"cat": "catalog/main"})
+    table.submit("by-token alone", "pyiceberg_by_token_alone", {"only": "catalog/by-token"}, name="by-token")
+    table.submit("unity client", "unity_client_object", {"cat": "catalog/unity"})
+    table.submit("unity daft", "unity_daft_object", {"cat": "catalog/unity", "data": "source/lake"})
+    table.submit("unity pyiceberg", "unity_iceberg_object", {"cat": "catalog/unity"})
+    table.submit("unity databricks", "databricks_alone", {"only": "catalog/unity"})
+    return table
+
+
+@pytest.mark.parametrize("source", ["lake", "pond", "supabase"])
+class TestStorage:
+    @pytest.mark.parametrize("library", S3)
+    def test_by_object(self, table: Table, source: str, library: str) -> None:
+        """Written and read again by what the object gives: moto's S3, SeaweedFS's, and Supabase's way of S3."""
+        assert table.answer(f"{source} {library}") == S3[library]
+
+    @pytest.mark.parametrize("library", S3_ALONE)
+    def test_by_the_environment(self, table: Table, source: str, library: str) -> None:
+        """The same without a word about it in the code: the profile is what the library finds."""
+        if (source, library) == ("supabase", "duckdb"):
+            pytest.skip("DuckDB takes no endpoint of a profile, and one with a path is told by the object")
+        assert table.answer(f"{source} {library} alone") == S3_ALONE[library]
+
+
+@pytest.mark.parametrize("catalog", ["main", "glue"])
+class TestIceberg:
+    @pytest.mark.parametrize("library", ["pyiceberg", "polars_iceberg", "daft_iceberg"])
+    def test_by_object(self, table: Table, catalog: str, library: str) -> None:
+        """Tables of SeaweedFS's REST catalog, and of moto's Glue."""
+        assert table.answer(f"{catalog} {library}") == ROWS
+
+    def test_by_the_environment(self, table: Table, catalog: str) -> None:
+        assert table.answer(f"{catalog} alone") == ROWS
+
+
+class TestIcebergRest:
+    def test_attached_to_duckdb(self, table: Table) -> None:
+        assert table.answer("main duckdb_iceberg") == ROWS
+
+    def test_by_a_token(self, table: Table) -> None:
+        """A bearer token in the place of a client's credentials."""
+        assert table.answer("by-token alone") == ROWS
+
+
+class TestUnity:
+    """Against a stand-in of the open API; no server of Unity Catalog installs from a package index."""
+
+    def test_its_own_client(self, table: Table) -> None:
+        assert table.answer("unity client") == ["cells"]
+
+    def test_daft(self, table: Table) -> None:
+        """A Delta table that Unity names."""
+        assert table.answer("unity daft") == ROWS
+
+    def test_pyiceberg(self, table: Table) -> None:
+        """Its REST endpoint for Iceberg, with the credentials it gives for a table."""
+        assert table.answer("unity pyiceberg") == ROWS
+
+    def test_databricks_sdk(self, table: Table) -> None:
+        """DATABRICKS_HOST and DATABRICKS_TOKEN, and no argument."""
+        assert table.answer("unity databricks") == ["main"]
+
+
+class TestPostgres:
+    @pytest.fixture(scope="class")
+    def ledger(self, table: Table, postgres_database: str) -> Table:
+        made = table.made
+        vault.put(made.db, "shop", "default", "DSN", postgres_database.encode(), actor=ACTOR, pins=made.pins)
+        url = {"url": {"$secret": "DSN"}}
+        vault.create_connection(made.db, "shop", "default", "source", "ledger", "postgres", url, actor=ACTOR)
+        for library in ("psycopg", "sqlalchemy", "polars_postgres"):
+            table.submit(library, f"{library}_object", {"data": "source/ledger"})
+        table.submit("psycopg alone", "psycopg_alone", {"only": "source/ledger"})
+        return table
+
+    @pytest.mark.parametrize("library", ["psycopg", "sqlalchemy", "psycopg alone"])
+    def test_rows(self, ledger: Table, library: str) -> None:
+        """By object; and by the service that the run's environment names."""
+        assert ledger.answer(library) == PAIRS
+
+    def test_polars(self, ledger: Table) -> None:
+        assert ledger.answer("polars_postgres") == ROWS
+
+
+def test_what_the_server_has(table: Table, moto: str) -> None:
+    """Every library wrote to the bucket, below the source's prefix where it had the object."""
+    for library in S3:
+        table.ended(f"lake {library}")
+    listed = servers.s3(moto).list_objects_v2(Bucket="lake", Prefix="of/moto/")["Contents"]
+    names = {Path(one["Key"]).parts[2].partition(".")[0] for one in listed}
+    assert names >= {"boto3", "s3fs", "polars", "delta", "pyarrow", "duckdb", "duckdb-fsspec", "daft"}
