@@ -37,7 +37,8 @@ class AwsCredentials:
         """Begin to look for them.
 
         Args:
-            patience: seconds after which `current` no longer waits for a chain that is slow.
+            patience: seconds after which `current` no longer waits for a chain that is slow. To import botocore takes
+                a busy machine longer than some of them, and is not counted.
             renewal: seconds between two looks at credentials that end; botocore renews them some 15 minutes before.
 
         Raises:
@@ -47,7 +48,8 @@ class AwsCredentials:
             raise KmsLibraryMissing
         self._environ = dict(os.environ)
         self._renewal = renewal
-        self._until = time.monotonic() + patience
+        self._patience, self._until = patience, 0.0
+        self._asked = threading.Event()
         self._looked = threading.Event()
         self._current: Credentials | None = None
         self._provider: str | None = None
@@ -57,30 +59,42 @@ class AwsCredentials:
     @property
     def current(self) -> Credentials | None:
         """As they are now; None where none were found."""
-        self._looked.wait(max(self._until - time.monotonic(), 0))
+        self._wait()
         return self._current
 
     @property
     def provider(self) -> str | None:
         """The name of the link of the chain that had them, as botocore calls it."""
-        self._looked.wait(max(self._until - time.monotonic(), 0))
+        self._wait()
         return self._provider
+
+    def _wait(self) -> None:
+        self._asked.wait()
+        self._looked.wait(max(self._until - time.monotonic(), 0))
 
     def _keep(self) -> None:
         found: Any = None
         while True:
             try:
-                found = found or _chain(self._environ).get_credentials()
+                found = found or self._session().get_credentials()
                 if found is not None:
                     frozen = found.get_frozen_credentials()
                     self._current = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
                     self._provider = found.method
             except Exception as error:  # noqa: BLE001  # each link has errors of its own, whose text may quote anything
                 logger.warning("AWS credentials could not be had: %s", type(error).__name__)
+            self._asked.set()
             self._looked.set()
             if found is not None and not hasattr(found, "refresh_needed"):
                 return
             time.sleep(self._renewal)
+
+    def _session(self) -> Any:
+        session = _chain(self._environ)
+        if not self._asked.is_set():
+            self._until = time.monotonic() + self._patience
+            self._asked.set()
+        return session
 
 
 @functools.cache

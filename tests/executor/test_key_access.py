@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread, Timer
+from types import SimpleNamespace
 
 import pytest
 
+from executor import aws_credentials
 from executor.standby import worker_environment
 from tests.executor.conftest import ROOT
 
@@ -103,6 +105,24 @@ assert key_access(settings).credentials == found
         "['AWS_EC2_METADATA_DISABLED']",
         "1 broker/0",
     ]
+
+
+def test_the_import_of_botocore_is_not_what_patience_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine it takes seconds, and credentials that stand in the environment are found all the same."""
+    imported = Event()
+    found = SimpleNamespace(access_key="AKIATEST", secret_key=SECRET, token=None)
+    chained = SimpleNamespace(get_frozen_credentials=lambda: found, method="env")
+
+    def chain(_: object) -> object:
+        imported.wait()
+        return SimpleNamespace(get_credentials=lambda: chained)
+
+    monkeypatch.setattr(aws_credentials, "_chain", chain)
+    late = aws_credentials.AwsCredentials(patience=1.0)
+    Timer(1.5, imported.set).start()
+
+    assert late.current is not None and late.current.access_key == "AKIATEST"
+    assert late.provider == "env"
 
 
 def test_with_local_keys_no_credential_is_looked_for(tmp_path: Path) -> None:

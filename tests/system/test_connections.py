@@ -1,7 +1,6 @@
 """Data sources and catalogs in the hands of real libraries: each cell of the table of kinds and libraries is a run."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ from tests.rig import ACTOR, CHECKOUT, Ended, Rig, function, rig
 FOLDER = CHECKOUT / "tests" / "connections"
 BUILT_WITHIN, ENDED_WITHIN = 900, 240
 """Seconds that a machine under load and a slow network may take."""
-
-NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "UV_DEFAULT_INDEX")
-"""What uv needs of this machine's environment to reach packages."""
 
 ROWS = cells.ROWS
 PAIRS = [[1, "a"], [2, "b"], [3, "c"]]
@@ -93,8 +89,7 @@ def made(moto: str, seaweed: servers.Seaweed) -> Iterator[Rig]:
     rest = {"endpoint": seaweed.iceberg, "warehouse": "s3://warehouse", "source": "warehouse"}
     with servers.supabase(moto) as supabase, servers.unity(seaweed) as unity, rig() as made:
         values = {name: json.dumps(value) for name, value in secrets.items()} | texts
-        network = {name: os.environ[name] for name in NETWORK if name in os.environ}
-        made.project("shop", {name: value.encode() for name, value in values.items()}, network)
+        made.project("shop", {name: value.encode() for name, value in values.items()}, servers.network())
         sources: dict[str, tuple[str, dict[str, Any]]] = {
             "lake": ("s3", {**aws, "bucket": "lake", "prefix": "of/moto", "credentials": keys}),
             "pond": ("s3", {**own, "bucket": "lake"}),
