@@ -88,7 +88,7 @@ def test_what_the_project_sets_itself_stays() -> None:
     plan = [LAKE, LEDGER, UNITY, REST]
     told = foretell(plan, bounds(SECRETS), taken, LONGEST)
     assert told.sizes.keys() - told.perhaps == derived(plan, SECRETS, taken).entries.keys()
-    left = {"AWS_PROFILE", "PGSERVICE", "DATABRICKS_TOKEN", "PYICEBERG_CATALOG__ICE__URI"}
+    left = {"AWS_PROFILE", "DATABRICKS_TOKEN", "PYICEBERG_CATALOG__ICE__URI"}
     assert not left & told.sizes.keys() and {"AWS_CONFIG_FILE", "PGSERVICEFILE"} <= told.sizes.keys()
 
 

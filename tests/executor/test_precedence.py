@@ -89,15 +89,14 @@ class TestNothingBeside:
     def test_the_only_one_is_the_default(self, put: Put) -> None:
         """And there is nothing to say."""
         assert put(LAKE, LEDGER, UNITY, ICE) == {}
-        assert (boto(), libpq()) == (LAKES, OF_LEDGER)
+        assert (boto(), libpq("service=ledger")) == (LAKES, OF_LEDGER)
+        assert libpq()[0] != "127.0.0.1", "a password is for no host but its own"
 
     def test_of_several_none_is(self, put: Put) -> None:
         said = put(LAKE, OPEN, LEDGER, BOOKS, UNITY, MORE)
         assert said == {
             ("AWS_PROFILE",): "none is the default where there are several: code names one"
             ' (profile_name="lake", profile_name="open")',
-            ("PGSERVICE",): "none is the default where there are several: code names one"
-            " (service=ledger, service=books)",
             ("DATABRICKS_HOST", "DATABRICKS_TOKEN"): "none is the default where there are several: a function can have"
             " one (--catalog PARAM=main, --catalog PARAM=more)",
         }
