@@ -1,8 +1,8 @@
 """What an attempt is given: which secrets and by which way, and which data sources and catalogs. All of it sealed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sqlmodel import Session
 
@@ -53,6 +53,24 @@ class Given:
         )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run asks for of all that its environment has; None for `secrets` is all of them.
+
+    `target` says which sources and catalogs its parameters are. What an installer is given is in `setup_secrets`.
+    """
+
+    target: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Collection[str] | None = None
+    setup_secrets: Collection[str] = ()
+    connections: bool = True
+
+    @classmethod
+    def by(cls, run: Run) -> "Asked":
+        """By a run."""
+        return cls(run.target, run.secret_names, run.setup_secret_names or (), run.connections)
+
+
 def read_given(session: Session, run: Run) -> Given:
     """What a run is given now, read in the caller's transaction.
 
@@ -63,54 +81,80 @@ def read_given(session: Session, run: Run) -> Given:
         ConnectionNotGiven: one that the run asks for by name cannot be given.
         SecretStoreError: a secret that it asks for is not there, or was never sealed.
     """
-    plan = _chosen(run, vault.connection_plan(session, run.environment_id))
+    asked = Asked.by(run)
+    plan = chosen(asked, vault.connection_plan(session, run.environment_id))
     needed = {name for one in plan for name in one.secrets()}
     if run.secret_names == [] and not needed:
-        _insist_on_mapped(run, plan)
+        _insist_on_mapped(asked, plan)
         return Given(None, {}, tuple(plan))
     bundle = vault.sealed_bundle(session, run.environment_id, run.secret_names, beside=needed)
-    exchanged = {name for one in plan if one.assumes_role for name in one.secrets()}
-    apart = {*(run.setup_secret_names or ()), *exchanged}
-    channels: dict[str, Channel] = {}
-    for item in bundle.items:
-        # What an installer was given, or stays with the opener, the run gets only where it asks for it by name.
-        if item.name in run.secret_names if run.secret_names is not None else item.name not in apart:
-            channels[item.name] = "file" if item.as_file else "environment"
-        elif item.name in needed:
-            channels[item.name] = "connection"
+    channels = channels_of(asked, plan, {item.name: item.as_file for item in bundle.items})
     bundle = replace(bundle, items=tuple(item for item in bundle.items if item.name in channels))
-    there = {item.name for item in bundle.items}
-    plan = [_refused_without(one, there, bundle) for one in plan]
-    _insist_on_mapped(run, plan)
+    plan = with_refusals(plan, channels, f"{bundle.project} ({bundle.environment})")
+    _insist_on_mapped(asked, plan)
     return Given(bundle, channels, tuple(plan))
 
 
-def _chosen(run: Run, plan: Sequence[Planned]) -> list[Planned]:
+def chosen(asked: Asked, plan: Sequence[Planned]) -> list[Planned]:
     """All of them; or those that a parameter is, with the sources that these are built on.
 
     Where a run is given no secrets, that leaves it those beside that need none.
     """
-    if run.connections and run.secret_names != []:
+    if asked.connections and (asked.secrets is None or asked.secrets):
         return list(plan)
-    asked = set(mapped(run.target).values())
-    asked |= {f"{SOURCE}/{one.settings.get('source')}" for one in plan if one.role == CATALOG and one.key in asked}
-    return [one for one in plan if one.key in asked or (run.connections and not one.secrets())]
+    keys = set(mapped(asked.target).values())
+    keys |= {_source_of(one) for one in plan if one.key in keys}
+    with_secrets = {one.key for one in plan if one.secrets()}
+    return [
+        one
+        for one in plan
+        if one.key in keys or (asked.connections and with_secrets.isdisjoint((one.key, _source_of(one))))
+    ]
 
 
-def _refused_without(one: Planned, there: set[str], bundle: SealedBundle) -> Planned:
+def _source_of(one: Planned) -> str:
+    return f"{SOURCE}/{one.settings.get('source')}" if one.role == CATALOG else one.key
+
+
+def channels_of(asked: Asked, plan: Sequence[Planned], secrets: Mapping[str, bool]) -> dict[str, Channel]:
+    """By which way each secret reaches the run; one that is not in it is not opened.
+
+    Args:
+        asked: what the run asks for.
+        plan: the connections chosen.
+        secrets: the secrets that are there, each with whether it is a file.
+    """
+    needed = {name for one in plan for name in one.secrets()}
+    exchanged = {name for one in plan if one.assumes_role for name in one.secrets()}
+    apart = {*asked.setup_secrets, *exchanged}
+    channels: dict[str, Channel] = {}
+    for name, as_file in secrets.items():
+        # What an installer was given, or stays with the opener, the run gets only where it asks for it by name.
+        if name in asked.secrets if asked.secrets is not None else name not in apart:
+            channels[name] = "file" if as_file else "environment"
+        elif name in needed:
+            channels[name] = "connection"
+    return channels
+
+
+def with_refusals(plan: Sequence[Planned], there: Collection[str], place: str) -> list[Planned]:
+    """The plan; what needs a secret that is not there is refused, with the name of the place that lacks it."""
+    return [_refused_without(one, there, place) for one in plan]
+
+
+def _refused_without(one: Planned, there: Collection[str], place: str) -> Planned:
     if one.refused is not None:
         return one
     for reference in one.references():
         if reference.secret not in there and not reference.optional:
-            place = f"{bundle.project} ({bundle.environment})"
             said = f"its {reference.place} is the secret {reference.secret}, which {place} does not have"
             return replace(one, refused=said)
     return one
 
 
-def _insist_on_mapped(run: Run, plan: Sequence[Planned]) -> None:
+def _insist_on_mapped(asked: Asked, plan: Sequence[Planned]) -> None:
     found = {one.key: one for one in plan}
-    for parameter, key in mapped(run.target).items():
+    for parameter, key in mapped(asked.target).items():
         role, _, name = key.partition("/")
         why = found[key].refused if key in found else "there is none of this name any more"
         if why is not None:

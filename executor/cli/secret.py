@@ -112,7 +112,7 @@ def list_(
         screen.show_json([screen.plain_data(secret) | {"last_used_at": used.get(secret.id)} for secret in found])
         return
     screen.table(
-        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry", ""),
+        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry"),
         [_secret_row(secret, used.get(secret.id)) for secret in found],
         ("bold", "", "", "", "", "", "yellow", "yellow"),
     )
@@ -273,9 +273,8 @@ def _secret_row(secret: vault.SecretView, used: datetime | None) -> tuple[str, .
         screen.moment(secret.updated_at),
         secret.updated_by,
         screen.moment(used) or "never",
-        "" if secret.maskable else "not masked",
+        ", ".join(["not masked"] * (not secret.maskable) + ["as a file"] * secret.as_file),
         told(secret.expires_at),
-        "as a file" if secret.as_file else "",
     )
 
 

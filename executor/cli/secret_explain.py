@@ -29,7 +29,21 @@ def explain(
     env_file: Annotated[
         str | None, typer.Option("--env-file", metavar="FILE", help="As for run: plain variables from a file.")
     ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="PARAM=NAME", help="As for run: a parameter that is a data source."),
+    ] = None,
+    catalog: Annotated[
+        list[str] | None,
+        typer.Option("--catalog", metavar="PARAM=NAME", help="As for run: a parameter that is a catalog."),
+    ] = None,
+    no_connections: Annotated[
+        bool, typer.Option("--no-connections", help="As for run: none but those that parameters are.")
+    ] = False,
     python: Annotated[str | None, typer.Option("--python", metavar="PATH", help="As for run: the interpreter.")] = None,
+    bundle: Annotated[
+        bool | None, typer.Option("--bundle/--no-bundle", help="As for run: upload the source root, or do not.")
+    ] = None,
     arg: Annotated[
         list[str] | None, typer.Option("--arg", metavar="NAME=TEXT", help="As for run: an argument; repeatable.")
     ] = None,
@@ -38,7 +52,7 @@ def explain(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Show the names a run of TARGET would see, where each comes from, and what would refuse the run.
+    """Show the names a run of TARGET would see, where each comes from, which one wins, and what would refuse the run.
 
     No key is used and no value is opened: of a secret's size only a bound is known.
     """
@@ -48,6 +62,7 @@ def explain(
     from executor.cli.errors import EnvFileBroken, WouldBeRefused
     from executor.cli.specification import arguments_of, pairs_of, secrets_named
     from executor.errors import FileUnreadable
+    from executor.given import Asked
     from executor.preview import preview
     from executor.specification import Refusal, Request, examine
 
@@ -64,11 +79,24 @@ def explain(
     variables = {name: value for _, pairs in layers for name, value in pairs.items()}
     at = desk.sit_down()
     request = Request(
-        wanted, project, environment, text=text, values=values, variables=variables, secrets=names, python=python
+        target=wanted,
+        project=project,
+        environment=environment,
+        text=text,
+        values=values,
+        variables=variables,
+        secrets=names,
+        sources=pairs_of("--source", source or []),
+        catalogs=pairs_of("--catalog", catalog or []),
+        connections=not no_connections,
+        python=python,
+        bundle=bundle,
     )
     examined = examine(at.db, at.settings, request)
     place = examined.place
-    seen = preview(at.db, place.project, place.name, python=examined.python, layers=layers, secrets=names)
+    mapped = {"sources": request.sources, "catalogs": request.catalogs}
+    asked = Asked(mapped, names, connections=request.connections)
+    seen = preview(at.db, place.project, place.name, python=examined.python, layers=layers, asked=asked)
     told = {str(refusal).strip(): refusal.hint for refusal in (*refusals, *examined.refusals, *seen.refusals)}
     if json:
         where = {
@@ -93,13 +121,31 @@ def _show(seen: "Preview") -> None:
     screen.table(("name", "kind", "from", ""), rows, ("bold", "", "", "yellow"))
     if seen.left_out:
         screen.say(f"left out: {', '.join(seen.left_out)}")
+    if seen.for_connections:
+        screen.say(f"opened for connections alone: {', '.join(seen.for_connections)}")
+    if seen.with_opener:
+        screen.say(f"exchanged for short-lived credentials before the run: {', '.join(seen.with_opener)}")
+    _show_connections(seen)
     size = f"size: at most {seen.bytes_at_most:,} bytes of {TOTAL_LIMIT:,}"
-    if given := [entry for entry in seen.names if entry.kind != "sealrun"]:
+    if given := [entry for entry in seen.names if entry.kind != "sealrun" and entry.file is None]:
         largest = max(given, key=lambda entry: entry.bytes_at_most)
         size += f"; the largest, {largest.name}, at most {largest.bytes_at_most:,} of {STRING_LIMIT:,}"
     screen.say(size)
     for note in seen.notes:
         screen.say(f"note: {note}", "yellow")
+
+
+def _show_connections(seen: "Preview") -> None:
+    from executor.cli import screen
+    from executor.preview import NOT_ASKED_FOR
+
+    if not_asked := [one.label for one in seen.connections if one.left_out == NOT_ASKED_FOR]:
+        screen.say(f"connections not asked for: {', '.join(not_asked)}")
+    for one in seen.connections:
+        if one.left_out not in (None, NOT_ASKED_FOR):
+            screen.say(f"left out: {screen.printable(one.left_out)}", "yellow")
+    for rule in seen.precedence:
+        screen.say(f"{', '.join(rule.names)}: {rule.said}", "yellow")
 
 
 def _origin(entry: "Seen") -> str:
@@ -112,6 +158,10 @@ def _remarks(entry: "Seen") -> str:
     from executor.cli import screen
 
     remarks = []
+    if entry.file is not None:
+        remarks.append(f"the path of a file, {entry.file}")
+    if entry.perhaps:
+        remarks.append("where the secret has this field")
     if entry.expires_at is not None:
         remarks.append(f"{'expired' if entry.expired else 'expires'} {screen.moment(entry.expires_at)}")
     if entry.maskable is False:
@@ -131,6 +181,10 @@ def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
         "runnable": not told,
         "names": [screen.plain_data(entry) for entry in seen.names],
         "left_out": seen.left_out,
+        "for_connections": seen.for_connections,
+        "with_opener": seen.with_opener,
+        "connections": [screen.plain_data(one) for one in seen.connections],
+        "precedence": [screen.plain_data(rule) for rule in seen.precedence],
         "bytes_at_most": seen.bytes_at_most,
         "bytes_limit": TOTAL_LIMIT,
         "entry_bytes_limit": STRING_LIMIT,

@@ -56,9 +56,10 @@ def connect(document: dict[str, Any]) -> S3Source | PostgresSource | IcebergCata
 class MissingLibrary(ImportError):
     """What a source or catalog was asked for needs a package that the run's Python does not have."""
 
-    def __init__(self, library: str, package: str, more: str = "") -> None:
-        quoted = f"'{package}'" if set(package) & set("[]<>=") else package
-        super().__init__(f"{library} is not in this run's Python{more}; add it: sealrun run --with {quoted} ...")
+    def __init__(self, library: str, *packages: str, more: str = "") -> None:
+        quoted = (f"'{package}'" if set(package) & set("[]<>") else package for package in packages)
+        words = " ".join(f"--with {package}" for package in quoted)
+        super().__init__(f"{library} is not in this run's Python{more}; add it: sealrun run {words} ...")
         self.name = library
 
 
@@ -184,7 +185,10 @@ class S3Source(Connection):
             # Another source's profile, or the project's own environment, may name an endpoint.
             return {**options, "ignore_configured_endpoint_urls": True}
         # Since 2025 AWS's libraries send checksums that other servers do not all know.
-        known = _library("botocore.config").Config.OPTION_DEFAULTS
+        try:
+            known = importlib.import_module("botocore.config").Config.OPTION_DEFAULTS
+        except ModuleNotFoundError:
+            return options  # who has no botocore opens nothing with these either
         checksums = ("request_checksum_calculation", "response_checksum_validation")
         return {**options, **{name: "when_required" for name in checksums if name in known}}
 
@@ -238,7 +242,7 @@ class S3Source(Connection):
         try:
             connection.register_filesystem(self.filesystem())
         except MissingLibrary:
-            raise _missing_extension("httpfs", ", nor is s3fs in its place") from None
+            raise _missing_extension(["httpfs"], ", nor is s3fs in its place") from None
         return connection
 
     def _create_secret(self, connection: Any) -> None:
@@ -258,12 +262,16 @@ class PostgresSource(Connection):
     def __init__(self, document: dict[str, Any]) -> None:
         super().__init__(document)
         self.url: str = document["url"]
-        parts = urllib.parse.urlsplit(self.url)
-        place = parts.netloc.rpartition("@")[2]
-        self.host: str | None = parts.hostname
-        self.port: str | None = place.rpartition(":")[2] if ":" in place.rpartition("]")[2] else None
-        self.database: str | None = urllib.parse.unquote(parts.path[1:]) or None
-        self.user: str | None = None if parts.username is None else urllib.parse.unquote(parts.username)
+        place, _, query = self.url.partition("://")[2].partition("?")
+        authority, _, database = place.partition("/")
+        login, _, hosts = authority.rpartition("@")
+        has_port = ":" in hosts.rpartition("]")[2] and "," not in hosts
+        host, _, port = hosts.rpartition(":") if has_port else (hosts, "", "")
+        told = {name: value for name, _, value in (pair.partition("=") for pair in query.split("&"))}
+        self.host = _decoded(told.get("host", host))
+        self.port = _decoded(told.get("port", port))
+        self.database = _decoded(told.get("dbname", database))
+        self.user = _decoded(told.get("user", login.partition(":")[0]))
 
     def _where(self) -> str:
         return f"{self.database or 'the default database'} at {self.host or 'the default host'}"
@@ -275,9 +283,10 @@ class PostgresSource(Connection):
     def engine(self, **options: Any) -> Any:
         """A `sqlalchemy.Engine`, over psycopg."""
         sqlalchemy = _library("sqlalchemy")
-        _library("psycopg")
-        url = sqlalchemy.make_url(self.url).set(drivername="postgresql+psycopg")
-        return sqlalchemy.create_engine(url, **options)
+        # As libpq reads it: SQLAlchemy knows neither all of its URLs nor the scheme postgres://.
+        parts = _library("psycopg.conninfo").conninfo_to_dict(self.url)
+        parts.update(options.pop("connect_args", {}))
+        return sqlalchemy.create_engine("postgresql+psycopg://", connect_args=parts, **options)
 
 
 class IcebergCatalog(Connection):
@@ -305,15 +314,16 @@ class IcebergCatalog(Connection):
 
         By DuckDB's own extension iceberg, which the packages duckdb-extension-iceberg, -avro and -httpfs bring.
         """
-        attached_as = self.name if attached_as is None else attached_as
-        if attached_as in ("main", "system", "temp"):
-            raise ValueError(f"DuckDB has a {attached_as} of its own; say another name: duckdb(attached_as='lake')")
         if self.kind != "iceberg-rest":
             raise NotImplementedError(f"catalog {self.name} is of kind {self.kind}: use load(), and scan().to_duckdb()")
         connection = _library("duckdb").connect() if connection is None else connection
-        for extension in ("httpfs", "avro", "iceberg"):
-            if not _load_extension(connection, extension):
-                raise _missing_extension(extension)
+        attached_as = self.name if attached_as is None else attached_as
+        if attached_as in ("main", "system", "temp"):
+            raise ValueError(f"DuckDB has a {attached_as} of its own; say another name: duckdb(attached_as='lake')")
+        extensions = ("httpfs", "avro", "iceberg")  # the last needs the others
+        missing = [extension for extension in extensions if not _load_extension(connection, extension)]
+        if missing:
+            raise _missing_extension(missing)
         options = [f"TYPE iceberg, READ_ONLY false, ENDPOINT {_quoted(self.properties['uri'])}"]
         if self.source is not None:
             self.source.duckdb(connection)
@@ -355,11 +365,11 @@ class UnityCatalog(Connection):
 
     def load(self) -> Any:
         """The catalog as Daft's client of Unity has it: `daft.read_deltalake(catalog.load().load_table(NAME))`."""
-        _library("daft")
+        _library("daft", "daft[unity]")
         try:
             unity = importlib.import_module("daft.catalog.__unity")
-        except ModuleNotFoundError as error:
-            if error.name not in ("unitycatalog", "httpx", "deltalake"):
+        except ImportError as error:  # the other package that is called unitycatalog, too, is not what it needs
+            if error.name is None or error.name.startswith("daft"):
                 raise
             raise MissingLibrary(error.name, "daft[unity]") from None
         return unity.UnityCatalogClient(self.endpoint, token=self.token)
@@ -378,14 +388,18 @@ class UnityCatalog(Connection):
         return _library("pyiceberg.catalog").load_catalog(self.name, **self.properties)
 
 
-def _library(name: str) -> Any:
+def _library(name: str, package: str | None = None) -> Any:
     top = name.partition(".")[0]
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name not in (top, name):
             raise  # it is there, and something that it needs is not
-        raise MissingLibrary(top, BROUGHT_BY[top]) from None
+        raise MissingLibrary(top, package or BROUGHT_BY[top]) from None
+
+
+def _decoded(text: str) -> str | None:
+    return urllib.parse.unquote(text) or None
 
 
 def _given(options: dict[str, str | None]) -> dict[str, str]:
@@ -411,9 +425,10 @@ def _load_extension(connection: Any, extension: str) -> bool:
     return True
 
 
-def _missing_extension(extension: str, more: str = "") -> MissingLibrary:
+def _missing_extension(extensions: list[str], more: str = "") -> MissingLibrary:
     version = _library("duckdb").__version__
-    return MissingLibrary(f"DuckDB's extension {extension}", f"duckdb-extension-{extension}=={version}", more)
+    packages = [f"duckdb-extension-{extension}=={version}" for extension in extensions]
+    return MissingLibrary(f"DuckDB's extension {' and '.join(extensions)}", *packages, more=more)
 
 
 def _duckdb_secret(connection: Any, name: str, kind: str, options: dict[str, Any]) -> None:

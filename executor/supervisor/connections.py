@@ -21,13 +21,13 @@ STORAGE = ("s3", "supabase-storage")
 
 # What a project says itself about whom to be in AWS or where its database is: one of these, and no source is chosen
 # for it. A profile would come before keys in variables, and a service before PGHOST.
-_OWN_AWS = frozenset(
+OWN_AWS = frozenset(
     ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 )
-_OWN_POSTGRES = frozenset(
+OWN_POSTGRES = frozenset(
     ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
 )
-_OWN_UNITY = frozenset(("DATABRICKS_HOST", "DATABRICKS_TOKEN"))
+OWN_UNITY = frozenset(("DATABRICKS_HOST", "DATABRICKS_TOKEN"))
 
 _LONG_LIVED = ("access_key_id", "secret_access_key", "session_token", "assume_role", "external_id", "sts_endpoint")
 _KEYS = ("access_key_id", "secret_access_key", "session_token", "token")
@@ -55,6 +55,9 @@ class Derived:
 
     notes: list[str] = field(default_factory=list)
     """What a user should know about those that it has."""
+
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By variable: the connections that it stands for, as `source lake`."""
 
     def __repr__(self) -> str:
         """Names only."""
@@ -91,8 +94,10 @@ def derive(
         except Unwritable as why:
             derived.left_out[planned.key] = f"{planned.label}: {why}"
     for kind in (_storage, _postgres, _catalogs, _unity):
-        entries = dict(kind(plan, derived, folder, taken))
-        derived.entries |= {name: value for name, value in entries.items() if name not in taken}
+        for name, value, stands_for in kind(plan, derived, folder, taken):
+            if name not in taken:
+                derived.entries[name] = value
+                derived.origins[name] = tuple(f"{one['role']} {one['name']}" for one in stands_for)
     for label, needle in derived.needles.items():
         found = verdict(label, needle)
         if not found.maskable:
@@ -237,6 +242,10 @@ def _take_source(document: dict[str, Any], derived: Derived) -> None:
 # -- what they bring together
 
 
+# A variable, its value, and the documents of those that it stands for.
+_Brought = Iterator[tuple[str, str, Sequence[Mapping[str, Any]]]]
+
+
 def _there(plan: Sequence[Planned], derived: Derived, *kinds: str) -> tuple[list[dict[str, Any]], bool]:
     """The connections of some kinds that are there, and whether the one is the only one that was to be there."""
     planned = [one for one in plan if one.kind in kinds]
@@ -244,50 +253,47 @@ def _there(plan: Sequence[Planned], derived: Derived, *kinds: str) -> tuple[list
     return there, len(planned) == len(there) == 1
 
 
-def _storage(
-    plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]
-) -> Iterator[tuple[str, str]]:
+def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     sources, alone = _there(plan, derived, *STORAGE)
     if not sources:
         return
     derived.files[AWS_CONFIG] = aws_files.config(sources)
     derived.files[AWS_CREDENTIALS] = aws_files.credentials(sources)
-    yield "AWS_CONFIG_FILE", f"{folder}/{AWS_CONFIG}"
-    yield "AWS_SHARED_CREDENTIALS_FILE", f"{folder}/{AWS_CREDENTIALS}"
-    if alone and _OWN_AWS.isdisjoint(taken):
-        yield "AWS_PROFILE", sources[0]["name"]
+    yield "AWS_CONFIG_FILE", f"{folder}/{AWS_CONFIG}", sources
+    yield "AWS_SHARED_CREDENTIALS_FILE", f"{folder}/{AWS_CREDENTIALS}", sources
+    if alone and OWN_AWS.isdisjoint(taken):
+        yield "AWS_PROFILE", sources[0]["name"], sources
 
 
-def _postgres(
-    plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]
-) -> Iterator[tuple[str, str]]:
+def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     sources, alone = _there(plan, derived, "postgres")
     services: list[bytes] = []
+    named = []
     for source in sources:
         try:
             services.append(libpq.service(source["name"], libpq.parameters(source["url"])))
+            named.append(source)
         except Unwritable as why:
             derived.notes.append(f"source {source['name']} is no service of libpq in this run: {why}")
     if not services:
         return
     derived.files[PG_SERVICES] = b"\n".join(services)
-    yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}"
-    if alone and _OWN_POSTGRES.isdisjoint(taken):
-        yield "PGSERVICE", sources[0]["name"]
+    yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}", named
+    if alone and OWN_POSTGRES.isdisjoint(taken):
+        yield "PGSERVICE", sources[0]["name"], named
 
 
-def _catalogs(
-    plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]
-) -> Iterator[tuple[str, str]]:
+def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     for catalog in _there(plan, derived, *_CATALOGS)[0]:
         try:
-            yield from iceberg.variables(catalog["name"], catalog["properties"]).items()
+            for name, value in iceberg.variables(catalog["name"], catalog["properties"]).items():
+                yield name, value, [catalog]
         except Unwritable as why:
             derived.notes.append(f"catalog {catalog['name']} has no variables of PyIceberg in this run: {why}")
 
 
-def _unity(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> Iterator[tuple[str, str]]:
+def _unity(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     catalogs, alone = _there(plan, derived, "unity-catalog")
-    if alone and _OWN_UNITY.isdisjoint(taken):  # a token of ours is not for a host of theirs
-        yield "DATABRICKS_HOST", catalogs[0]["endpoint"]
-        yield "DATABRICKS_TOKEN", catalogs[0]["token"]
+    if alone and OWN_UNITY.isdisjoint(taken):  # a token of ours is not for a host of theirs
+        yield "DATABRICKS_HOST", catalogs[0]["endpoint"], catalogs
+        yield "DATABRICKS_TOKEN", catalogs[0]["token"], catalogs

@@ -63,8 +63,7 @@ def build(
             raise NotAVariable(name=name)
     given_also = second_names(base, variables, secrets)
     entries = {name.encode(): value.encode() for name, value in {**brought, **variables, **base}.items()}
-    # Under names of ours: a secret's own may be no file's.
-    files = {name: f"{folder}/secret-{number}" for number, name in enumerate(sorted(as_files), 1)}
+    files = {name: f"{folder}/{file}" for name, file in file_names(as_files).items()}
     for name, value in secrets.items():
         entry = files[name].encode() if name in files else value
         entries[name.encode()] = entry
@@ -73,6 +72,11 @@ def build(
     for too_large in size_refusals({name.decode(): len(value) for name, value in entries.items()}):
         raise too_large
     return Environment(entries, given_also, {path: secrets[name] for name, path in files.items()})
+
+
+def file_names(secrets: Collection[str]) -> dict[str, str]:
+    """The file of each secret that is one, under a name of ours: its own may be no file's."""
+    return {name: f"secret-{number}" for number, name in enumerate(sorted(secrets), 1)}
 
 
 def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Iterator[NameTaken | NameRefused]:

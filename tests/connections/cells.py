@@ -64,11 +64,24 @@ def duckdb_object(data):
 
 
 def duckdb_fsspec_object(data):
-    import duckdb
+    """Where its own extension is not there, s3fs is what it opens URLs with."""
+    import sys
 
-    connection = duckdb.connect()
-    connection.register_filesystem(data.filesystem())
+    sys.modules["duckdb_extension_httpfs"] = None
+    connection = data.duckdb()
+    assert connection.execute("SELECT count(*) FROM duckdb_secrets()").fetchone() == (0,)
     return _by_duckdb(connection, data.path("duckdb-fsspec.parquet"))
+
+
+def duckdb_neither(data):
+    """Nor s3fs: what is to be added is said."""
+    import sys
+
+    sys.modules.update(duckdb_extension_httpfs=None, s3fs=None)
+    try:
+        data.duckdb()
+    except ImportError as error:
+        return str(error)
 
 
 def daft_object(data):
@@ -198,6 +211,17 @@ def duckdb_iceberg_object(cat):
     found = connection.execute("SELECT n, word FROM lake.cells.duckdb ORDER BY n").fetchall()
     assert cat.load().load_table("cells.duckdb").scan().to_arrow().num_rows == 3
     return {"n": [n for n, _ in found], "word": [word for _, word in found]}
+
+
+def duckdb_iceberg_missing(cat):
+    """What brings its extensions is said, all of it at once."""
+    import sys
+
+    sys.modules.update(duckdb_extension_avro=None, duckdb_extension_iceberg=None)
+    try:
+        cat.duckdb(attached_as="lake")
+    except ImportError as error:
+        return str(error)
 
 
 def _by_pyiceberg(catalog, name):

@@ -40,6 +40,12 @@ ACCESS_KEY, SECRET_KEY = "AKIACONNECTIONS12345", "canary-of-a-secret-access-key-
 SUPABASE_KEY, SUPABASE_SECRET = "625729a08b95bf1b7ff351a663f3a23c", "canary-of-supabase-s3-secret-1937"
 UNITY_TOKEN = "dapi-canary-of-a-unity-token-5520"
 SUPABASE_PATH = "/storage/v1/s3"
+NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "UV_DEFAULT_INDEX")
+
+
+def network() -> dict[str, str]:
+    """What uv needs of this machine's environment to reach packages."""
+    return {name: os.environ[name] for name in NETWORK if name in os.environ}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from executor.given import Asked
 from executor.preview import Preview, preview
 from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT, base_environment, build, total_size
 from secretstore import vault
@@ -34,7 +35,7 @@ class Shop:
         vault.store(self.db, "shop", entries, actor=ACTOR, pins=self.pins)
 
     def seen(self, names: list[str] | None = None) -> Preview:
-        return preview(self.db, "shop", "default", python="/opt/py/bin/python", secrets=names)
+        return preview(self.db, "shop", "default", python="/opt/py/bin/python", asked=Asked(secrets=names))
 
 
 @pytest.fixture

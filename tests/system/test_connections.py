@@ -1,7 +1,6 @@
 """Data sources and catalogs in the hands of real libraries: each cell of the table of kinds and libraries is a run."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ from tests.rig import ACTOR, CHECKOUT, Ended, Rig, function, rig
 FOLDER = CHECKOUT / "tests" / "connections"
 BUILT_WITHIN, ENDED_WITHIN = 900, 240
 """Seconds that a machine under load and a slow network may take."""
-
-NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "UV_DEFAULT_INDEX")
-"""What uv needs of this machine's environment to reach packages."""
 
 ROWS = cells.ROWS
 PAIRS = [[1, "a"], [2, "b"], [3, "c"]]
@@ -93,8 +89,7 @@ def made(moto: str, seaweed: servers.Seaweed) -> Iterator[Rig]:
     rest = {"endpoint": seaweed.iceberg, "warehouse": "s3://warehouse", "source": "warehouse"}
     with servers.supabase(moto) as supabase, servers.unity(seaweed) as unity, rig() as made:
         values = {name: json.dumps(value) for name, value in secrets.items()} | texts
-        network = {name: os.environ[name] for name in NETWORK if name in os.environ}
-        made.project("shop", {name: value.encode() for name, value in values.items()}, network)
+        made.project("shop", {name: value.encode() for name, value in values.items()}, servers.network())
         sources: dict[str, tuple[str, dict[str, Any]]] = {
             "lake": ("s3", {**aws, "bucket": "lake", "prefix": "of/moto", "credentials": keys}),
             "pond": ("s3", {**own, "bucket": "lake"}),
@@ -142,11 +137,13 @@ def table(made: Rig, document: dict[str, Any], moto: str, seaweed: servers.Seawe
                     continue
                 place |= {"profile": source, "endpoint": endpoint}
             table.submit(f"{source} {library} alone", f"{library}_alone", {"only": f"source/{source}"}, **place)
+    table.submit("lake neither", "duckdb_neither", {"data": "source/lake"})
     for catalog in ("main", "glue"):
         for library in ("pyiceberg", "polars_iceberg", "daft_iceberg"):
             table.submit(f"{catalog} {library}", f"{library}_object", {"cat": f"catalog/{catalog}"})
         table.submit(f"{catalog} alone", "pyiceberg_alone", {"only": f"catalog/{catalog}"}, name=catalog)
     table.submit("main duckdb_iceberg", "duckdb_iceberg_object", {"cat": "catalog/main"})
+    table.submit("main duckdb missing", "duckdb_iceberg_missing", {"cat": "catalog/main"})
     table.submit("by-token alone", "pyiceberg_by_token_alone", {"only": "catalog/by-token"}, name="by-token")
     table.submit("unity client", "unity_client_object", {"cat": "catalog/unity"})
     table.submit("unity daft", "unity_daft_object", {"cat": "catalog/unity", "data": "source/lake"})
@@ -170,6 +167,14 @@ class TestStorage:
         assert table.answer(f"{source} {library} alone") == S3_ALONE[library]
 
 
+def test_what_duckdb_needs(table: Table) -> None:
+    """Without an extension for S3, and without s3fs in its place: one sentence with what to add."""
+    assert table.answer("lake neither") == (
+        "DuckDB's extension httpfs is not in this run's Python, nor is s3fs in its place; "
+        "add it: sealrun run --with duckdb-extension-httpfs==1.5.5 ..."
+    )
+
+
 @pytest.mark.parametrize("catalog", ["main", "glue"])
 class TestIceberg:
     @pytest.mark.parametrize("library", ["pyiceberg", "polars_iceberg", "daft_iceberg"])
@@ -184,6 +189,13 @@ class TestIceberg:
 class TestIcebergRest:
     def test_attached_to_duckdb(self, table: Table) -> None:
         assert table.answer("main duckdb_iceberg") == ROWS
+
+    def test_what_duckdb_needs(self, table: Table) -> None:
+        """All that is missing, at once."""
+        assert table.answer("main duckdb missing") == (
+            "DuckDB's extension avro and iceberg is not in this run's Python; add it: "
+            "sealrun run --with duckdb-extension-avro==1.5.5 --with duckdb-extension-iceberg==1.5.5 ..."
+        )
 
     def test_by_a_token(self, table: Table) -> None:
         """A bearer token in the place of a client's credentials."""
@@ -209,18 +221,20 @@ class TestUnity:
         assert table.answer("unity databricks") == ["main"]
 
 
-class TestPostgres:
-    @pytest.fixture(scope="class")
-    def ledger(self, table: Table, postgres_database: str) -> Table:
-        made = table.made
-        vault.put(made.db, "shop", "default", "DSN", postgres_database.encode(), actor=ACTOR, pins=made.pins)
-        url = {"url": {"$secret": "DSN"}}
-        vault.create_connection(made.db, "shop", "default", "source", "ledger", "postgres", url, actor=ACTOR)
-        for library in ("psycopg", "sqlalchemy", "polars_postgres"):
-            table.submit(library, f"{library}_object", {"data": "source/ledger"})
-        table.submit("psycopg alone", "psycopg_alone", {"only": "source/ledger"})
-        return table
+@pytest.fixture(scope="module")
+def ledger(table: Table, postgres_database: str) -> Table:
+    """The runs with a PostgreSQL database, handed in."""
+    made = table.made
+    vault.put(made.db, "shop", "default", "DSN", postgres_database.encode(), actor=ACTOR, pins=made.pins)
+    url = {"url": {"$secret": "DSN"}}
+    vault.create_connection(made.db, "shop", "default", "source", "ledger", "postgres", url, actor=ACTOR)
+    for library in ("psycopg", "sqlalchemy", "polars_postgres"):
+        table.submit(library, f"{library}_object", {"data": "source/ledger"})
+    table.submit("psycopg alone", "psycopg_alone", {"only": "source/ledger"})
+    return table
 
+
+class TestPostgres:
     @pytest.mark.parametrize("library", ["psycopg", "sqlalchemy", "psycopg alone"])
     def test_rows(self, ledger: Table, library: str) -> None:
         """By object; and by the service that the run's environment names."""

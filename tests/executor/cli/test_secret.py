@@ -271,7 +271,7 @@ class TestListing:
         (listed,) = [one for one in json.loads(answered) if one["name"] == "LISTED"]
         assert listed.keys() == {
             "id", "name", "environment", "version", "maskable", "created_at", "created_by", "updated_at", "updated_by",
-            "expires_at", "last_used_at",
+            "expires_at", "as_file", "last_used_at",
         }  # fmt: skip
         assert (listed["environment"], listed["version"]) == ("default", 2)
         assert (listed["created_by"], listed["updated_by"]) == ("ada@example", "bob@example")
@@ -373,7 +373,7 @@ class TestExpiry:
         (far,) = [one for one in shop.json("secret", "list", "--json") if one["name"] == "FAR"]
         assert far["expires_at"] == "2100-01-31T00:00:00.000Z"
         (found,) = [line for line in shop.ok("doctor").splitlines() if " expiry " in line]
-        assert found.split("  ")[-1] == "NEAR of shop/default expires in 5 days"
+        assert found.split("  ")[-1].strip() == "NEAR of shop/default expires in 5 days"
 
         shop.ok("secret", "set", "NEAR", stdin=VALUE)
 

@@ -140,7 +140,7 @@ def test_the_only_source_is_the_one_that_is_meant(installed: Any) -> None:
     }
     installed(Planned("source", "files", "supabase-storage", supabase), postgres())
     client = boto3.Session().client("s3")
-    assert client.meta.endpoint_url == supabase["endpoint"]
+    assert client.meta.endpoint_url == f"{supabase['endpoint']}/"
     assert client._request_signer._credentials.access_key == "supa-key-id"
 
 
@@ -221,6 +221,21 @@ def test_botocore_reads_every_key_as_it_is(tmp_path_factory: pytest.TempPathFact
     session.set_config_variable("credentials_file", str(folder / "credentials"))
     found = session.get_credentials().get_frozen_credentials()
     assert (found.access_key, found.secret_key, found.token) == (value, value, value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        ("http://127.0.0.1:9", "http://127.0.0.1:9"),
+        ("https://s3.example/", "https://s3.example/"),
+        ("https://r.storage.supabase.co/storage/v1/s3", "https://r.storage.supabase.co/storage/v1/s3/"),
+        ("https://r.storage.supabase.co/storage/v1/s3/", "https://r.storage.supabase.co/storage/v1/s3/"),
+    ],
+)
+def test_an_endpoint_below_a_path_ends_in_a_slash(endpoint: str, line: str) -> None:
+    """AWS's SDK for Rust, and Daft with it, would put the bucket's name right behind the path."""
+    config = aws_files.config([{"name": "lake", "endpoint": endpoint}]).decode()
+    assert f"endpoint_url={line}\n" in config
 
 
 @pytest.mark.parametrize("setting", ["region", "endpoint", "addressing"])
