@@ -235,6 +235,8 @@ def test_a_due_retry_is_told_to_one_janitor(mine: Mine) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         told = [run_id for found in pool.map(look, range(4)) for run_id in found]
+    # Another test's retry may have come due beside them.
+    told = [run_id for run_id in told if run_id in {lease.run_id for lease in leases}]
     assert sorted(told) == sorted(lease.run_id for lease in leases[1:])
     assert mine.waiting() == [lease.run_id for lease in leases[1:]]
     assert runs.expected(mine.db, ANYBODY), "an idle worker stays for what comes"
