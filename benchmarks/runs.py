@@ -3,6 +3,7 @@
   output       MB/s from a job's pipe to rows in the database, masked, beside a task that stores what it reads unmasked
   first line   from the moment a job prints a line to the moment a follower has it
   environment  submit to the first line with a cached Python environment of its own, beside the system's interpreter
+  connections  submit to the first line with so many data sources, and with one as a function's parameter
   result       submit to the outcome of a function that returns so many bytes
   queue        claim, listing and the search for unheard bells, with 10 and with 10,000 runs waiting
 
@@ -16,6 +17,7 @@ interpreter. `environment` has a package index of its own on this machine, with 
 
 import argparse
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -68,6 +70,7 @@ for _ in range(60):
     time.sleep(0.05)
 """
 STAMP = "import time\nprint(time.time(), flush=True)\n"
+TAKES = "import time\ndef takes(data=None):\n    print(time.time(), flush=True)\n"
 RETURNS = "def returns(size: int):\n    return 'x' * size\n"
 
 
@@ -102,7 +105,13 @@ class Sealrun:
         self.app = make_app(self.settings)
         self.jobs = place / "jobs"
         self.jobs.mkdir()
-        for name, code in (("loud.py", LOUD), ("lines.py", LINES), ("stamp.py", STAMP), ("returns.py", RETURNS)):
+        for name, code in (
+            ("loud.py", LOUD),
+            ("lines.py", LINES),
+            ("stamp.py", STAMP),
+            ("takes.py", TAKES),
+            ("returns.py", RETURNS),
+        ):
             (self.jobs / name).write_text(code)
         key = Path(self.settings.store.keys.removeprefix("local:"))
         if not key.exists():
@@ -220,6 +229,36 @@ def environment(sealrun: Sealrun, rounds: int = 40) -> None:
         print(f"  {name:<32} p50 {middle:>6.1f} ms {middle / base:>6.2f}")
 
 
+def connections(sealrun: Sealrun, rounds: int = 60) -> None:
+    """S3 sources in files, each of one more JSON secret; in turns with none of them given."""
+    ways: dict[str, tuple[int, dict[str, Any]]] = {
+        "none, 11 secrets": (10, {"connections": False}),
+        "1 source, 11 secrets": (10, {}),
+        "1 source, as a parameter": (10, {"sources": {"data": "lake-0"}}),
+    }
+    project, pins = sealrun.project(10), Pins(sealrun.settings.store.home / "known_keys", sealrun.db.url_shown)
+    crowded = sealrun.project(11)
+    for place, count in ((project, 1), (crowded, 10)):
+        for number in range(count):
+            keys = {"aws_access_key_id": secrets.token_hex(10), "aws_secret_access_key": secrets.token_urlsafe(30)}
+            value = json.dumps(keys).encode()
+            vault.put(sealrun.db, place, "default", f"LAKE_{number}", value, actor=ACTOR, pins=pins)
+            settings = {"bucket": "lake", "region": "eu-north-1", "credentials": {"$secret": f"LAKE_{number}"}}
+            vault.create_connection(
+                sealrun.db, place, "default", "source", f"lake-{number}", "s3", settings, actor=ACTOR
+            )
+    ways |= {"none, 21 secrets": (11, {"connections": False}), "10 sources, 21 secrets": (11, {})}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (count, asked) in ways.items():
+            began = time.time()
+            run_id = sealrun.submit("takes.py:takes", secrets=count, **asked)
+            times[name].append((sealrun.stamp(run_id) - began) * 1000)
+    for name, series in times.items():
+        base = statistics.median(times["none, 21 secrets" if "21" in name else "none, 11 secrets"])
+        print(f"  {name:<32} p50 {statistics.median(series):>6.1f} ms {statistics.median(series) / base:>6.2f}")
+
+
 def result(sealrun: Sealrun, rounds: int = 15) -> None:
     """A function that returns a text of so many bytes."""
     sizes = (10, 1 << 10, 64 << 10, 512 << 10, 1000 << 10)
@@ -279,6 +318,7 @@ PARTS: dict[str, Callable[[Sealrun], None]] = {
     "output": output,
     "first line": first_line,
     "environment": environment,
+    "connections": connections,
     "result": result,
     "queue": queue,
 }

@@ -14,6 +14,7 @@ from secretstore.planned import FIELD, KEY, OPTIONAL, Planned, is_reference
 
 _SHORTEST_FOLDER, _LONGEST_FILE_NAME = "/", 32
 _URL = "postgresql://host"
+_UNTIL = "9999-12-31T23:59:59+00:00"
 _LONGEST_TOKEN = 8192  # bytes of a session token; AWS names no limit, and they have some thousand at most
 
 Bounds = tuple[int, int]
@@ -66,7 +67,7 @@ def _derived(
 ) -> Derived:
     stood_in = [replace(one, settings=_stood_in(one.settings, "", sizes, whole)) for one in plan]
     token = _letters(_LONGEST_TOKEN if whole else 1)
-    assumed = {one.name: Assumed(token, token, token, "") for one in plan if one.assumes_role}
+    assumed = {one.name: Assumed(token, token, token, _UNTIL) for one in plan if one.assumes_role}
     return derive(stood_in, {}, assumed, folder, taken)
 
 

@@ -43,7 +43,7 @@ def precedence(
         yield from _files(storage, own)
         yield from _places(storage, own)
     if databases := [one for one in there if one.kind == "postgres"]:
-        yield from _postgres(databases, brought, own, values)
+        yield from _postgres(databases, own, values)
     yield from _iceberg([one for one in there if one.role == "catalog"], brought, own)
     if unity := [one for one in there if one.kind == "unity-catalog"]:
         yield from _unity(unity, brought, own)
@@ -113,9 +113,7 @@ def _places(sources: Sequence[Planned], own: Collection[str]) -> Iterator[Preced
         )
 
 
-def _postgres(
-    sources: Sequence[Planned], brought: Foretold, own: Collection[str], values: Mapping[str, str]
-) -> Iterator[Precedence]:
+def _postgres(sources: Sequence[Planned], own: Collection[str], values: Mapping[str, str]) -> Iterator[Precedence]:
     services = ", ".join(f"service={one.name}" for one in sources)
     named = own_of(sorted(OWN_POSTGRES), own)
     if "PGSERVICEFILE" in named:
@@ -137,8 +135,6 @@ def _postgres(
         yield Precedence(
             named, f"libpq uses this and not {_labels(sources)}, unless code names the service ({services})"
         )
-    elif "PGSERVICEFILE" in brought.sizes and "PGSERVICE" not in brought.sizes:
-        yield Precedence(("PGSERVICE",), f"none is the default where there are several: code names one ({services})")
 
 
 def _iceberg(catalogs: Sequence[Planned], brought: Foretold, own: Collection[str]) -> Iterator[Precedence]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,6 +272,17 @@ class Rig:
     def python_run(self, code: str, *argv: str, **asked: Any) -> Ended:
         """Run some Python code as a file."""
         return self.run(file(self.job(code), *argv), **asked)
+
+    def out_of_time(self, target: Target, begun: Callable[[str], bool], **asked: Any) -> tuple[Ended, float]:
+        """Run what goes on until its time is up, and had `begun` by what it printed; and the seconds that it was given.
+
+        A short time, unless it came to nothing in that: nobody knows how long a busy machine takes to begin.
+        """
+        for seconds in (0.5, 2.0, 8.0, 20.0):
+            ended = self.run(target, timeout=seconds, **asked)
+            if begun(ended.stdout):
+                return ended, seconds
+        raise AssertionError(self.told(ended.view.id))
 
     def ended(self, run_id: str, within: float = PATIENCE) -> Ended:
         """Wait until a run is over."""

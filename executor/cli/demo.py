@@ -180,10 +180,11 @@ def _copy(folder: Path) -> None:
     examples.mkdir(parents=True, exist_ok=True)
     (folder / PROJECT_FILE).write_text(f'project = "{PROJECT}"\n')
     for name, data in _shipped():
+        (examples / name).parent.mkdir(exist_ok=True)
         (examples / name).write_bytes(data)
         (examples / name).chmod(0o644)
     (folder / PROJECT_FILE).chmod(0o644)
-    for place in (folder, examples):
+    for place in (folder, examples, *(path for path in examples.iterdir() if path.is_dir())):
         place.chmod(0o755)
 
 
@@ -191,9 +192,9 @@ def _shipped() -> Iterator[tuple[str, bytes]]:
     """In a wheel beside this package, in a checkout beside its root."""
     package = Path(__file__).resolve().parent.parent
     found = package / "examples" if (package / "examples").is_dir() else package.parent / "examples"
-    for path in sorted(found.iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            yield path.name, path.read_bytes()
+    for path in sorted((*found.glob("*"), *found.glob("*/*"))):
+        if path.is_file() and not path.name.startswith(".") and path.suffix != ".pyc":
+            yield str(path.relative_to(found)), path.read_bytes()
 
 
 def _shown(folder: Path) -> str:

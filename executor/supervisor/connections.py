@@ -266,7 +266,7 @@ def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Coll
 
 
 def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
-    sources, alone = _there(plan, derived, "postgres")
+    sources, _ = _there(plan, derived, "postgres")
     services: list[bytes] = []
     named = []
     for source in sources:
@@ -278,9 +278,8 @@ def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Col
     if not services:
         return
     derived.files[PG_SERVICES] = b"\n".join(services)
+    # And no PGSERVICE for the only one: libpq would fill its password into every URL that has none, of whatever host.
     yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}", named
-    if alone and OWN_POSTGRES.isdisjoint(taken):
-        yield "PGSERVICE", sources[0]["name"], named
 
 
 def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:

@@ -28,7 +28,7 @@ from executor.supervisor.outputs import collect
 from executor.supervisor.removal import remove
 from executor.supervisor.report import Reporter
 from executor.supervisor.reported import Reported
-from executor.supervisor.roles import told_apart
+from executor.supervisor.roles import Assumed, told_apart
 from executor.supervisor.usage import Usage, kill_counter
 from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
 from secretstore.errors import SecretStoreError
@@ -156,9 +156,11 @@ class Attempt:
         """Mask, start, pump, end, report."""
         job, reporter = self._job, self._reporter
         try:
-            secrets, derived = self._derive(opened)
-            masker = Masker.build(opened | derived.needles)
-            reporter.register(masker, self._limits.logs, self._limits.result_bytes)
+            values, assumed = told_apart(opened)
+            of_connections = self._through("connection")
+            secrets = {name: value for name, value in values.items() if name not in of_connections}
+            derived = self._derive(values, assumed, secrets)
+            reporter.register(Masker.build(values | derived.needles), self._limits.logs, self._limits.result_bytes)
             if (path := job["base"].get("SEALRUN_METRICS")) is not None:
                 self._reported = Reported(path, job["view"]["uid"])
             place = environment.build(
@@ -197,15 +199,14 @@ class Attempt:
         self._report(status, phases, whole)
         return 0
 
-    def _derive(self, opened: dict[str, bytes]) -> tuple[dict[str, bytes], Derived]:
-        """The secrets that the run itself is given, and what its data sources and catalogs become."""
-        values, assumed = told_apart(opened)
-        of_connections = self._through("connection")
-        secrets = {name: value for name, value in values.items() if name not in of_connections}
+    def _derive(
+        self, values: dict[str, bytes], assumed: dict[str, Assumed | str], secrets: dict[str, bytes]
+    ) -> Derived:
+        """What data sources and catalogs become in a run that is given these secrets beside them."""
         base, variables = self._job["base"], self._variables
         also = environment.second_names(base, variables, secrets).values()
         taken = {*base, *variables, *secrets, *also}
-        return secrets, derive(self._plan, values, assumed, self._job.get("private", ""), taken)
+        return derive(self._plan, values, assumed, self._job.get("private", ""), taken)
 
     def _through(self, channel: str) -> set[str]:
         return {name for name, given in (self._channels or {}).items() if given == channel}

@@ -310,7 +310,7 @@ def polars_postgres_object(data):
 def psycopg_alone(only):
     import psycopg
 
-    with psycopg.connect() as connection:
+    with psycopg.connect("service=ledger") as connection:
         connection.execute("CREATE TEMPORARY TABLE cells (n integer, word text)")
         connection.execute("INSERT INTO cells VALUES (1, 'a'), (2, 'b'), (3, 'c')")
         return [list(row) for row in connection.execute("SELECT n, word FROM cells ORDER BY n")]

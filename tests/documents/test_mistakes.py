@@ -58,10 +58,14 @@ def test_the_mistake_is_named_and_its_mend(reader: Reader, folder: Path, mistake
             assert "site-packages" not in seen and "executor/" not in seen, "a traceback of ours"
     after = latest(reader)
     if ended := _ended(mistake):
-        assert after is not None and (after.state, after.reason or "") == ended
+        assert after is not None
+        # One that waits may have been taken by a worker that looked for it meanwhile.
+        taken = ended == ("pending", "") and after.state in ("running", "succeeded")
+        assert taken or (after.state, after.reason or "") == ended
         assert before is None or before.id != after.id, "no run was accepted"
     else:
-        assert before == after or mistake.slug in PREPARED, "something was accepted"
+        same = (before and before.id) == (after and after.id)
+        assert same or mistake.slug in PREPARED, "something was accepted"
 
 
 def latest(reader: Reader) -> RunView | None:

@@ -245,7 +245,7 @@ def test_examples_are_no_source_root() -> None:
     assert not (EXAMPLES / "pyproject.toml").exists()
 
 
-@pytest.mark.parametrize("job", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("job", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.name)
 def test_is_written_for_old_interpreters(job: Path) -> None:
     """A project may bring Python 3.9: the jobs use no younger syntax."""
     ast.parse(job.read_text(encoding="utf-8"), feature_version=(3, 9))

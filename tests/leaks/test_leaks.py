@@ -9,7 +9,7 @@ from tests.leaks.canaries import Canaries
 from tests.leaks.evidence import Search, memory
 from tests.leaks.scene import Seen, observe
 from tests.processes import environ, eventually, is_alive
-from tests.rig import command, rig
+from tests.rig import PATIENCE, command, rig
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the memory of hardened processes can be read by root alone")
 
@@ -89,9 +89,9 @@ def test_nothing_else(seen: Seen) -> None:
 
 LEFT = """
 touch "$HOME/named-${WORD:0:20}" "$SEALRUN_OUTPUT_DIR/named-${WORD:0:20}"
-setsid sh -c 'setsid sleep 60 & echo pid $!' &
+setsid sh -c 'setsid sleep 600 & echo pid $!' &
 wait
-sleep 60
+sleep 600
 """
 
 
@@ -116,8 +116,8 @@ def test_clearing_up_after_a_crash() -> None:
                 os.kill(pid, number)
         assert is_alive(daemon)
         following = made.start_worker()
-        eventually(lambda: not is_alive(daemon), 5, "the daemon is ended")
-        eventually(lambda: not made.place(run_id).exists(), 5, "the workspace is removed")
+        eventually(lambda: not is_alive(daemon), PATIENCE, "the daemon is ended")
+        eventually(lambda: not made.place(run_id).exists(), PATIENCE, "the workspace is removed")
         made.ended(run_id)
         made.run(command("true"), project="plain")
         for pid in (following.pid, following.zygote):

@@ -1,6 +1,7 @@
 """Sources and catalogs in the vault: kept, listed, planned, refused, on both databases."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -315,3 +316,19 @@ def test_a_secret_given_as_a_file_stays_one(shop: Database, actor: Actor, pins: 
         shop, "shop", "default", "TLS_KEY", CANARY.encode(), actor=actor, pins=pins, as_file=False
     ).as_file
     assert as_files() == ([False, False], [False, False], set())
+
+
+def test_of_many_at_once_one_is_made(shop: Database, actor: Actor) -> None:
+    """The others are told that it exists already; with `replace` all go through, one after the other."""
+
+    def create(replace: bool) -> str:
+        try:
+            vault.create_connection(shop, "shop", "default", "source", "lake", "s3", S3, actor=actor, replace=replace)
+        except AlreadyExists:
+            return "exists"
+        return "made"
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(create, [False] * 6)) == ["exists"] * 5 + ["made"]
+        assert list(pool.map(create, [True] * 6)) == ["made"] * 6
+    assert len(vault.list_connections(shop, "shop")) == 1

@@ -242,7 +242,7 @@ def ledger(table: Table, postgres_database: str) -> Table:
 class TestPostgres:
     @pytest.mark.parametrize("library", ["psycopg", "sqlalchemy", "psycopg alone"])
     def test_rows(self, ledger: Table, library: str) -> None:
-        """By object; and by the service that the run's environment names."""
+        """By object; and by the service of its name."""
         assert ledger.answer(library) == PAIRS
 
     def test_polars(self, ledger: Table) -> None:

@@ -92,7 +92,7 @@ class TestThere:
         assert found["length"] == len(SECRET_KEY) and found["reversed"] == SECRET_KEY[::-1]
         assert set(found["modes"].values()) == {"0o400"} and found["folder"] == "0o700"
         assert found["pem"] == len(PEM)
-        assert {"AWS_PROFILE", "PGSERVICE", "DATABRICKS_HOST", "DATABRICKS_TOKEN"} <= set(found["names"])
+        assert {"AWS_PROFILE", "PGSERVICEFILE", "DATABRICKS_HOST", "DATABRICKS_TOKEN"} <= set(found["names"])
 
     def test_files_of_a_command(self, place: Rig) -> None:
         """A command finds the same; what it prints of them is masked, lines of a key among it."""
@@ -157,7 +157,7 @@ class TestLess:
     @pytest.mark.parametrize("asked", [{"connections": False}, {"secret_names": []}])
     def test_none(self, place: Rig, asked: dict[str, object]) -> None:
         """I4: without connections, or without secrets, a run has none of it; without secrets nothing is opened."""
-        names = "AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE AWS_PROFILE PGSERVICEFILE PGSERVICE DATABRICKS_TOKEN"
+        names = "AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE AWS_PROFILE PGSERVICEFILE DATABRICKS_HOST DATABRICKS_TOKEN"
         ended = place.run(command("bash", "-c", f"for n in {names}; do echo ${{!n-none}}; done"), **asked)
         assert ended.stdout == "none\n" * 6
         assert ended.view.receipt is not None and ended.view.receipt.connections == ()
@@ -165,7 +165,7 @@ class TestLess:
 
     def test_those_alone_that_parameters_are(self, place: Rig) -> None:
         path = place.job(
-            "import os\ndef look(data):\n    return [data.name, 'PGSERVICE' in os.environ, 'DSN' in os.environ]\n"
+            "import os\ndef look(data):\n    return [data.name, 'PGSERVICEFILE' in os.environ, 'DSN' in os.environ]\n"
         )
         target = function(path, "look") | {"sources": {"data": "lake"}, "catalogs": {}}
         assert place.run(target, connections=False).view.result == ["lake", False, True]

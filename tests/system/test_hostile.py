@@ -9,7 +9,7 @@ import pytest
 
 from executor import outputs, runs
 from tests.processes import alive, eventually
-from tests.rig import Rig, command, function, rig
+from tests.rig import PATIENCE, Rig, command, function, rig
 
 KEY = "hunter2-prod-key-5417"
 MIB = 1 << 20
@@ -33,8 +33,8 @@ def still_serves(place: Rig) -> Iterator[None]:
     yield
     assert place.run(command("echo", "next")).stdout == "next\n"
     (worker,) = place.workers
-    eventually(lambda: not worker.supervisors(), 5, "no supervisor is left")
-    eventually(lambda: not list(place.workspaces.iterdir()), 5, "no workspace is left")
+    eventually(lambda: not worker.supervisors(), PATIENCE, "no supervisor is left")
+    eventually(lambda: not list(place.workspaces.iterdir()), PATIENCE, "no workspace is left")
     assert KEY not in worker.said()
 
 
@@ -100,7 +100,7 @@ os._exit(0)
         assert ended.how == ("succeeded", None, 0)
         pids = [int(line.split()[1]) for line in ended.stdout.splitlines() if line.startswith("pid ")]
         assert len(pids) == 50
-        eventually(lambda: not alive(pids), 1, "no daemon is left")
+        eventually(lambda: not alive(pids), PATIENCE, "no daemon is left")
 
     def test_deaf_to_signals(self, place: Rig) -> None:
         """A run that ignores all it can is ended by KILL after the time of grace."""
@@ -110,7 +110,7 @@ os._exit(0)
         run_id = place.submit({"kind": "file", "path": place.job(code), "argv": []})
         place.says(run_id, "deaf")
         runs.cancel(place.db, run_id, "tester")
-        ended = place.ended(run_id, within=10)
+        ended = place.ended(run_id)
         assert (ended.how[:2], ended.view.signal) == (("cancelled", "cancelled"), 9)
 
 
@@ -152,7 +152,7 @@ class TestTracers:
         """I8: a leader that is not its supervisor's to collect while it is traced: the run ends at once, as it did."""
         rig: Rig = request.getfixturevalue(whose)
         run_id = rig.submit({"kind": "file", "path": rig.job(TRACER), "argv": [kind, "0"]}, timeout=20)
-        ended = rig.ended(run_id, within=10)
+        ended = rig.ended(run_id)
         words = ended.stdout.split()
         if words[2:] != ["seized"]:
             pytest.skip(f"nothing may be traced here: {ended.stdout}")
@@ -166,7 +166,7 @@ class TestTracers:
         """I8: a leader that its tracer keeps from ending is ended with it, soon after the run's time is up."""
         rig: Rig = request.getfixturevalue(whose)
         target = {"kind": "file", "path": rig.job(TRACER), "argv": [kind, str(STOP_AT_EXIT)]}
-        ended = rig.ended(rig.submit(target, timeout=0.5), within=10)
+        ended, _ = rig.out_of_time(target, lambda printed: len(printed.split()) > 2)
         words = ended.stdout.split()
         if words[2:] != ["seized"]:
             pytest.skip(f"nothing may be traced here: {ended.stdout}")

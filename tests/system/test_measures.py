@@ -220,7 +220,7 @@ class TestEnding:
     def test_out_of_time_is_told_by_term(self, place: Rig) -> None:
         """INT is for a person who presses a key."""
         path = place.job(DEAF.format(last="SIGTERM"))
-        ended = place.run({"kind": "file", "path": path, "argv": []}, timeout=0.7)
+        ended, _ = place.out_of_time({"kind": "file", "path": path, "argv": []}, lambda printed: "ready" in printed)
         assert ended.how == ("failed", "timed_out", 7)
         assert ended.stdout.splitlines() == ["ready", "SIGTERM", "cleaned up"]
 

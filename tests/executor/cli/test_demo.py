@@ -104,6 +104,17 @@ def test_in_a_home_folder_the_examples_get_a_folder_of_their_own(
     assert (home / "sealrun-demo" / "examples" / "report.py").exists()
 
 
+def test_the_copy_has_every_example(cli: Cli, shown: "subprocess.CompletedProcess[str]") -> None:
+    """Those in folders too, readable for the user id that a run is lent."""
+    shipped, copied = CHECKOUT / "examples", cli.jobs / "sealrun-demo" / "examples"
+
+    for path in shipped.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc":
+            copy = copied / path.relative_to(shipped)
+            assert copy.read_bytes() == path.read_bytes()
+            assert (copy.stat().st_mode & 0o444, copy.parent.stat().st_mode & 0o555) == (0o444, 0o555)
+
+
 def test_a_run_that_fails_fails_the_demo(cli: Cli, shown: "subprocess.CompletedProcess[str]") -> None:
     """With the run to look at."""
     cli.ok("secret", "set", "DATABASE_URL", "-p", "shop", stdin="not a database url")

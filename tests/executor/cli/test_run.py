@@ -394,6 +394,11 @@ class TestOutputs:
         assert "left no files" in jobs("runs", "download", "@last", code=1).stderr
 
 
+def held(until: str) -> tuple[str, ...]:
+    """A command that says that it has begun, and goes on when there is a file of this name beside it."""
+    return "--", "sh", "-c", f"echo begun; until [ -e {until} ]; do sleep 0.05; done; echo done"
+
+
 class TestDetached:
     def test_it_answers_with_the_id_and_the_run_goes_on(self, jobs: Cli) -> None:
         """stdout is the id alone; logs -f brings one back."""
@@ -410,11 +415,12 @@ class TestDetached:
 
     def test_ctrl_c_detaches_and_says_how_to_come_back(self, jobs: Cli) -> None:
         """The run goes on; the shell is told of the interrupt."""
-        screen = jobs.terminal("run", "--", "sh", "-c", "echo begun; sleep 4; echo done")
+        screen = jobs.terminal("run", *held("left"))
         screen.until("begun")
         screen.type("\x03")
 
         assert screen.ended() == -signal.SIGINT
+        (jobs.jobs / "left").touch()
         (word,) = [line for line in screen.shown.splitlines() if "detached; the run goes on" in line]
         run_id = word.partition("sealrun runs logs -f ")[2].split()[0]
         assert jobs.ok("runs", "logs", "-f", run_id) == "begun\ndone\n"
@@ -432,11 +438,12 @@ class TestDetached:
 
     def test_a_closed_terminal_kills_neither_run_nor_worker(self, jobs: Cli) -> None:
         """The worker is in a session of its own."""
-        screen = jobs.terminal("run", "--", "sh", "-c", "echo begun; sleep 2; echo done")
+        screen = jobs.terminal("run", *held("closed"))
         screen.until("begun")
         workers = jobs.workers()
 
         assert screen.hang_up() == -signal.SIGHUP
+        (jobs.jobs / "closed").touch()
 
         assert jobs.ok("runs", "logs", "-f", "@last") == "begun\ndone\n"
         assert jobs.workers() == workers != []
@@ -482,11 +489,12 @@ class TestLogs:
 
     def test_who_leaves_is_told_where_to_come_back(self, jobs: Cli) -> None:
         """The rest is there, and nothing comes twice."""
-        jobs.ok("run", "--detach", "--", "sh", "-c", "echo begun; sleep 2; echo done")
+        jobs.ok("run", "--detach", *held("read"))
         screen = jobs.terminal("runs", "logs", "-f", "@last")
         screen.until("begun")
         screen.type("\x03")
         assert screen.ended() == 130
+        (jobs.jobs / "read").touch()
         words = screen.shown.partition("come back: sealrun ")[2].split()
         assert words[:3] == ["runs", "logs", "-f"] and words[4:] == ["--after", "1:1"]
         assert jobs.ok(*words) == "done\n"

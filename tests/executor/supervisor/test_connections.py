@@ -249,17 +249,16 @@ def test_settings_that_nobody_looked_at(setting: str, value: Any) -> None:
 
 
 def test_psycopg_connects_by_the_name_of_a_service(installed: Any) -> None:
-    """Against the real server, without a word on where it is; the only one is the default too."""
+    """Against the real server, without a word on where it is."""
     import psycopg
 
     url = server("POSTGRES", "PostgreSQL")
     mark = "?" if "?" not in url else "&"
     secrets = {"PG": f"{url}{mark}application_name=a%3Db%20%23c%25".encode()}
     installed(postgres(), secrets=secrets)
-    for words in ("service=warehouse", ""):
-        with psycopg.connect(words) as connection:
-            row = connection.execute("SELECT current_setting('application_name'), 1 + 1").fetchone()
-        assert row == ("a=b #c%", 2)
+    with psycopg.connect("service=warehouse") as connection:
+        row = connection.execute("SELECT current_setting('application_name'), 1 + 1").fetchone()
+    assert row == ("a=b #c%", 2)
 
 
 @pytest.mark.parametrize("password", ["p%40ss%20word", "%20lead", "a%3Db%23c%25d%22e%27f%5C", "%C3%BC%E2%82%AC"])
@@ -443,11 +442,9 @@ def test_a_driver_of_sqlalchemys_is_left_away() -> None:
     }
 
 
-@pytest.mark.parametrize("own", ["PGHOST", "PGSERVICE", "PGPASSWORD", "PGSERVICEFILE"])
-def test_the_projects_own_database_wins(own: str) -> None:
-    """No service is chosen where the project says where to go."""
-    assert "PGSERVICE" not in derived(postgres(), taken=[own]).entries
-    assert "PGSERVICE" in derived(postgres(), taken=["PGP_KEY"]).entries
+def test_no_service_is_the_default() -> None:
+    """libpq fills a default service's password into each URL without one, whatever host that names."""
+    assert set(derived(postgres()).entries) == {"PGSERVICEFILE"}
 
 
 # Catalogs -----------------------------------------------------------------------------------------

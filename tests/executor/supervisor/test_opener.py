@@ -113,17 +113,17 @@ def test_it_hands_over_what_it_opened(request_for: Any) -> None:
 def test_long_lived_credentials_stay_behind(request_for: Any, ada: Account) -> None:
     """The role's credentials take their place, and work; the worker hears neither."""
     secret = {"aws_access_key_id": ada.access_key, "aws_secret_access_key": ada.secret_key}
-    request = request_for({"ONE": b"value of one", "LAKE": json.dumps(secret).encode()})
+    request = request_for({"ONE": b"value of one", "LAKE": json.dumps(secret).encode(), "SPARE": b"withheld too"})
     with sts_proxy(ada.url) as sts:
         lake = Planned("source", "lake", "s3", {**LAKE, "assume_role": ada.role, "sts_endpoint": sts.url})
         plain = Planned("source", "plain", "s3", {"bucket": BUCKET})
         request["roles"] = {"plan": [lake.to_json(), plain.to_json()], "timeout": 120.0, "run": "r1"}
-        request["withheld"] = ["LAKE"]
+        request["withheld"] = ["LAKE", "SPARE"]
         said, frames = opened(request)
         assert sts.calls[0]["RoleSessionName"] == "sealrun-r1"
         assert sts.calls[0]["DurationSeconds"] == "900"
     assert said.kind is Kind.OPENED
-    assert said.json()["count"] == 2, "the receipt is about what was opened"
+    assert said.json()["count"] == 3, "the receipt is about what was opened"
     secrets, assumed = told_apart(values_of(frames))
     assert secrets == {"ONE": b"value of one"}
     given = assumed["lake"]

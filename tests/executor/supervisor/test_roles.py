@@ -282,6 +282,7 @@ def test_a_server_that_hangs_up(ada: Account, sts: StsProxy) -> None:
 def test_a_server_that_hangs(ada: Account, sts: StsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is an end to the waiting, for one role and for all of them."""
     monkeypatch.setattr(roles, "_ONE", 0.5)
+    monkeypatch.setattr(roles, "_READ", 300.0)  # as for an answer that comes byte by byte
     sts.fault = "hang"
     assert "does not answer" in problem(source(sts.url), of(ada))
     monkeypatch.setattr(roles, "_ALTOGETHER", 0.0)
