@@ -123,6 +123,8 @@ class S3Source(Connection):
         options = {"aws_region": self.region}
         if self.endpoint:
             options["aws_endpoint_url"] = self.endpoint
+            if self.addressing == "virtual":  # it wants the bucket in there already
+                options["aws_endpoint_url"] = self.endpoint.replace("://", f"://{self.bucket}.", 1)
             if self.endpoint.startswith("http://"):
                 options["aws_allow_http"] = "true"
         if self.addressing != "auto":

@@ -66,7 +66,7 @@ def connected(source, objects):
     """The data sources and catalogs that a function's parameters are, by parameter; their module comes along."""
     module = type(sys)("sealrun_connections")
     sys.modules[module.__name__] = module
-    exec(compile(source, "<sealrun>", "exec"), module.__dict__)
+    exec(compile(source, "<sealrun connections>", "exec"), module.__dict__)
     return {name: module.connect(one) for name, one in objects.items()}
 
 

@@ -66,7 +66,9 @@ def moto() -> Iterator[str]:
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
-        s3(url).create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION})
+        client = s3(url)
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):  # what it holds, its process holds
+            client.create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION})
         yield url
     finally:
         server.stop()

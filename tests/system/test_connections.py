@@ -28,6 +28,9 @@ S3_ALONE = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.timeout(BUILT_WITHIN + 2 * ENDED_WITHIN)
+
+
 class Table:
     """The runs of all cells: handed in together, so that none waits for another's import of a library."""
 
@@ -73,7 +76,13 @@ def seaweed() -> Iterator[servers.Seaweed]:
 
 
 @pytest.fixture(scope="module")
-def made(moto: str, seaweed: servers.Seaweed) -> Iterator[Rig]:
+def supabase(moto: str) -> Iterator[str]:
+    with servers.supabase(moto) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def made(moto: str, seaweed: servers.Seaweed, supabase: str) -> Iterator[Rig]:
     """A worker, and a project with sources and catalogs of every kind."""
     secrets = {
         "KEYS": {"aws_access_key_id": servers.ACCESS_KEY, "aws_secret_access_key": servers.SECRET_KEY},
@@ -87,7 +96,7 @@ def made(moto: str, seaweed: servers.Seaweed) -> Iterator[Rig]:
     keys, aws = {"$secret": "KEYS"}, {"region": servers.REGION, "endpoint": moto}
     own = {"region": servers.REGION, "endpoint": seaweed.s3, "credentials": keys}
     rest = {"endpoint": seaweed.iceberg, "warehouse": "s3://warehouse", "source": "warehouse"}
-    with servers.supabase(moto) as supabase, servers.unity(seaweed) as unity, rig() as made:
+    with servers.unity(seaweed) as unity, rig() as made:
         values = {name: json.dumps(value) for name, value in secrets.items()} | texts
         made.project("shop", {name: value.encode() for name, value in values.items()}, servers.network())
         sources: dict[str, tuple[str, dict[str, Any]]] = {
@@ -122,19 +131,17 @@ def document() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def table(made: Rig, document: dict[str, Any], moto: str, seaweed: servers.Seaweed) -> Table:
+def table(made: Rig, document: dict[str, Any], moto: str, seaweed: servers.Seaweed, supabase: str) -> Table:
     """Every cell's run, handed in; the environment is there."""
     first = made.submit(function(made.job("def nothing(): pass\n"), "nothing"), python=None, requirements=document)
     assert made.ended(first, within=BUILT_WITHIN).how == ("succeeded", None, 0), made.told(first)
     table = Table(made, document)
-    for source, endpoint in (("lake", moto), ("pond", seaweed.s3), ("supabase", None)):
+    for source, endpoint in (("lake", moto), ("pond", seaweed.s3), ("supabase", supabase)):
         for library in S3:
             table.submit(f"{source} {library}", f"{library}_object", {"data": f"source/{source}"})
         for library in S3_ALONE:
             place = {"bucket": "lake", "key": f"alone/{source}/{library}.parquet"}
-            if library == "duckdb":
-                if endpoint is None:
-                    continue
+            if library == "duckdb":  # it takes keys and region of a profile, and not its endpoint
                 place |= {"profile": source, "endpoint": endpoint}
             table.submit(f"{source} {library} alone", f"{library}_alone", {"only": f"source/{source}"}, **place)
     table.submit("lake neither", "duckdb_neither", {"data": "source/lake"})
@@ -162,8 +169,6 @@ class TestStorage:
     @pytest.mark.parametrize("library", S3_ALONE)
     def test_by_the_environment(self, table: Table, source: str, library: str) -> None:
         """The same without a word about it in the code: the profile is what the library finds."""
-        if (source, library) == ("supabase", "duckdb"):
-            pytest.skip("DuckDB takes no endpoint of a profile, and one with a path is told by the object")
         assert table.answer(f"{source} {library} alone") == S3_ALONE[library]
 
 

@@ -125,6 +125,15 @@ class TestThere:
         assert shown.startswith("<source lake: s3, s3://raw/in") and cat.startswith("<catalog main: unity-catalog")
         assert "***" not in shown + cat
 
+    def test_a_library_that_is_not_there(self, place: Rig) -> None:
+        """What is to be added, below the line of the function that asked."""
+        path = place.job("def look(data):\n    return data.filesystem()\n", "asks.py")
+        ended = place.run(function(path, "look") | {"sources": {"data": "lake"}, "catalogs": {}})
+        assert ended.how == ("failed", "exception", 1)
+        assert 'File "asks.py", line 2, in look' in ended.stderr
+        *_, last = ended.stderr.splitlines()
+        assert last.endswith("s3fs is not in this run's Python; add it: sealrun run --with 's3fs>=2024' ...")
+
     def test_receipt(self, place: Rig) -> None:
         """Connection, setting, secret, version and field; and by which way each secret reached the run."""
         ended = place.run(command("true"))

@@ -126,7 +126,7 @@ class TestOptions:
                 {"endpoint": "https://s3.example", "addressing": "virtual"},
                 {
                     "aws_region": "us-east-1",
-                    "aws_endpoint_url": "https://s3.example",
+                    "aws_endpoint_url": "https://raw.s3.example",
                     "aws_virtual_hosted_style_request": "true",
                     "aws_skip_signature": "true",
                 },
