@@ -174,3 +174,138 @@ def test_neither_of_both_imports_what_opens_or_what_rings(jobs: Cli) -> None:
         assert not modules & {"celery", "secretstore.reveal", "executor.supervisor.opener"}, words
     # And who does neither does not pay for it.
     assert not imported(jobs, "secret", "list") & {"executor.pairs", "executor.specification", "dotenv"}
+
+
+@pytest.fixture(scope="module")
+def lakes(jobs: Cli) -> Cli:
+    """A project with a connection of every sort, a secret that is a file, and one that is not there."""
+    jobs.ok("project", "create", "lakes")
+    keys = {"aws_access_key_id": "AKIALAKE0000EXAMPLE1", "aws_secret_access_key": "lake+secret/key-4711-9f3b7c"}
+    jobs.ok("secret", "set", "LAKE", "-p", "lakes", stdin=json.dumps(keys))
+    jobs.ok("secret", "set", "DSN", "-p", "lakes", stdin="postgresql://reader:s3cr%24t-pass-99@127.0.0.1:9/shop")
+    jobs.ok("secret", "set", "UNITY", "-p", "lakes", stdin="dapi-0123456789abcdef-unity")
+    jobs.ok("secret", "set", "tls.key", "-p", "lakes", "--as-file", stdin="correct-horse-battery")
+    where = ("--bucket", "raw", "--region", "eu-north-1", "--endpoint", "http://127.0.0.1:9")
+    made = {
+        ("source", "lake", "s3"): (*where, "--credentials-secret", "LAKE"),
+        ("source", "ledger", "postgres"): ("--url-secret", "DSN"),
+        ("source", "gone", "postgres"): ("--url-secret", "NOT_THERE"),
+        ("catalog", "ice", "iceberg-rest"): ("--endpoint", "http://127.0.0.1:9", "--source", "lake"),
+        ("catalog", "main", "unity-catalog"): ("--endpoint", "http://127.0.0.1:9", "--token-secret", "UNITY"),
+    }
+    for (role, name, kind), words in made.items():
+        jobs.ok(role, "create", name, "-p", "lakes", "--kind", kind, *words)
+    jobs.job("look.py", "import os\ndef names(data=None, cat=None): return sorted(os.environ)\n")
+    return jobs
+
+
+class TestConnections:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            (),
+            ("--secret", "DSN"),
+            ("--no-secrets",),
+            ("--no-connections",),
+            ("--no-connections", "--source", "data=lake", "--catalog", "cat=main"),
+            ("--no-secrets", "--catalog", "cat=ice"),
+            ("--env", "AWS_PROFILE=lake", "--env", "PGHOST=x", "--env", "DATABRICKS_HOST=x"),
+            ("--bundle",),
+        ],
+    )
+    def test_names_are_those_that_a_run_finds(self, lakes: Cli, options: tuple[str, ...]) -> None:
+        """I3: but for the field that the secret has not got; and secrets go the way that the receipt has."""
+        told = lakes.json("secret", "explain", "--json", "-p", "lakes", *options, "look.py:names")
+        certain = {one["name"] for one in told["names"] if not one["perhaps"]}
+        assert certain == set(lakes.json("run", "-p", "lakes", *options, "look.py:names"))
+        receipt = lakes.json("runs", "show", "-p", "lakes", "@last", "--json")["receipt"]
+        ways = {one["name"]: one["channel"] for one in receipt["secrets"]}
+        assert ways == {
+            **{
+                one["name"]: "file" if one["file"] else "environment"
+                for one in told["names"]
+                if one["kind"] == "secret"
+            },
+            **dict.fromkeys(told["for_connections"], "connection"),
+        }
+        filled = {(one["role"], one["connection"]) for one in receipt["connections"]}
+        assert filled == {
+            (one["role"], one["name"]) for one in told["connections"] if one["left_out"] is None and one["secrets"]
+        }
+
+    def test_what_each_is(self, lakes: Cli) -> None:
+        """Of which connection, in which file, and what may be missing."""
+        found = by_name(lakes.json("secret", "explain", "--json", "-p", "lakes", "names.py"))
+        brought = {name: (one["origin"], one["file"]) for name, one in found.items() if one["kind"] == "connection"}
+        assert brought["AWS_CONFIG_FILE"] == ("source lake", "aws-config")
+        assert brought["PGSERVICEFILE"] == ("source ledger", "pg-services")
+        assert brought["PYICEBERG_CATALOG__ICE__S3__ENDPOINT"] == ("catalog ice", None)
+        assert [name for name, one in found.items() if one["perhaps"]] == ["PYICEBERG_CATALOG__ICE__S3__SESSION_TOKEN"]
+        assert (found["tls.key"]["file"], found["TLS_KEY"]["file"]) == ("secret-1", "secret-1")
+
+    def test_on_screen(self, lakes: Cli) -> None:
+        """What is a file, what is opened for connections alone, what is left out and why, and which one wins."""
+        words = ("--secret", "tls.key", "--env", "PGHOST=x", "names.py")
+        ended = lakes("secret", "explain", "-p", "lakes", *words, code=0)
+        assert "tls.key\tsecret\tdefault, version 1\tthe path of a file, secret-1; also as TLS_KEY\n" in ended.stdout
+        assert "AWS_CONFIG_FILE\tconnection\tsource lake\tthe path of a file, aws-config\n" in ended.stdout
+        assert "SESSION_TOKEN\tconnection\tcatalog ice\twhere the secret has this field\n" in ended.stdout
+        assert "opened for connections alone: DSN, LAKE, UNITY\n" in ended.stderr
+        assert "left out: source gone: its url is the secret NOT_THERE, which lakes (default) does not have\n" in (
+            ended.stderr
+        )
+        said = "PGHOST: libpq uses this and not source ledger, unless code names the service (service=ledger)\n"
+        assert said in ended.stderr
+        ended = lakes("secret", "explain", "-p", "lakes", "--no-connections", "names.py", code=0)
+        assert "connections not asked for: source gone, source lake, source ledger, catalog ice, catalog main\n" in (
+            ended.stderr
+        )
+
+    def test_without_secrets_a_catalog_is_not_there_without_its_source(self, lakes: Cli) -> None:
+        """Nobody asked for it, so nothing is said to be left out of the run."""
+        ended = lakes("secret", "explain", "-p", "lakes", "--no-secrets", "names.py", code=0)
+        assert "catalog ice" in ended.stderr and "left out: catalog" not in ended.stderr
+        assert "left out of this run" not in lakes("run", "-p", "lakes", "--no-secrets", "names.py", code=0).stderr
+
+    def test_a_role(self, lakes: Cli) -> None:
+        """Its keys stay with the opener, unless the run asks for them by name."""
+        lakes.ok("project", "create", "roles")
+        lakes.ok("secret", "set", "KEYS", "-p", "roles", stdin="correct-horse-battery")
+        role = ("--assume-role", "arn:aws:iam::123456789012:role/lake")
+        lakes.ok(
+            "source",
+            "create",
+            "lake",
+            "-p",
+            "roles",
+            "--kind",
+            "s3",
+            "--bucket",
+            "b",
+            "--credentials-secret",
+            "KEYS",
+            *role,
+        )
+        ended = lakes("secret", "explain", "-p", "roles", "names.py", code=0)
+        assert "KEYS\tsecret" not in ended.stdout and "AWS_PROFILE\tconnection" in ended.stdout
+        assert "exchanged for short-lived credentials before the run: KEYS\n" in ended.stderr
+        told = lakes.json("secret", "explain", "--json", "-p", "roles", "--secret", "KEYS", "names.py")
+        assert (by_name(told)["KEYS"]["kind"], told["with_opener"]) == ("secret", [])
+
+    @pytest.mark.parametrize(
+        ("words", "why"),
+        [
+            (
+                ("--source", "data=gone", "look.py:names"),
+                "the parameter data cannot be given: source gone: its url is ",
+            ),
+            (("--source", "data=lak", "look.py:names"), "lak"),
+            (("--source", "data=lake", "names.py"), "data sources and catalogs can be parameters of a function alone"),
+            (("--source", "data", "look.py:names"), "--source takes NAME=VALUE"),
+        ],
+    )
+    def test_a_parameter_that_cannot_be_given(self, lakes: Cli, words: tuple[str, ...], why: str) -> None:
+        """Refused, and a run says the same."""
+        ended = lakes("secret", "explain", "-p", "lakes", *words)
+        assert why in ended.stderr and ended.returncode in (1, 2)
+        assert why in lakes("run", "-p", "lakes", *words).stderr
