@@ -215,7 +215,12 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _configured_broker(settings: Settings) -> Finding:
-    with make_app(settings).connection_for_write() as connection:
+    try:
+        made = make_app(settings).connection_for_write()
+    except Exception as error:  # noqa: BLE001  # kombu raises whatever a URL of an odd form leads it to
+        mend = "write it as redis://user:password@host:6379/0, with nothing secret behind a ?"
+        return Finding("broker", "wrong", f"SEALRUN_BROKER_URL cannot be read: {type(error).__name__}", mend)
+    with made as connection:
         shown = _without_password(connection)
         try:
             connection.ensure_connection(max_retries=1, timeout=5)

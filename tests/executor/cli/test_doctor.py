@@ -161,3 +161,10 @@ def test_a_home_that_cannot_be_used_is_a_sentence(new_cli: Cli) -> None:
     assert f"SEALRUN_HOME is {home}, and that cannot be used" in str(wrong["text"])
     told = new_cli("project", "list", environ={"SEALRUN_HOME": str(home)}, code=1).stderr
     assert "cannot be used" in told and "hint: set SEALRUN_HOME to a folder of your own" in told
+
+
+def test_a_broker_url_that_cannot_be_read_is_wrong(shop: Cli) -> None:
+    """What stands behind a ? may be a password, and is not shown."""
+    found = findings(shop, 1, SEALRUN_BROKER_URL="rediss://mill:1/0?password=hunter2")
+    assert found["broker"]["text"] == "SEALRUN_BROKER_URL cannot be read: TypeError"
+    assert "hunter2" not in str(found)
