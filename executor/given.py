@@ -1,6 +1,6 @@
 """What an attempt is given: which secrets and by which way, and which data sources and catalogs. All of it sealed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class Given:
     @property
     def withheld(self) -> list[str]:
         """Secrets that go no further than the process that makes those exchanges."""
-        elsewhere = {name for one in self.plan if one not in self.roles for name in one.secrets()}
+        elsewhere = _needed(one for one in self.plan if not one.assumes_role)
         return sorted(
             name
             for name, channel in self.channels.items()
@@ -82,15 +82,17 @@ def read_given(session: Session, run: Run) -> Given:
         SecretStoreError: a secret that it asks for is not there, or was never sealed.
     """
     asked = Asked.by(run)
-    plan = chosen(asked, vault.connection_plan(session, run.environment_id))
-    needed = {name for one in plan for name in one.secrets()}
+    everything = vault.connection_plan(session, run.environment_id)
+    plan = chosen(asked, everything)
+    needed = _needed(plan)
     if run.secret_names == [] and not needed:
         _insist_on_mapped(asked, plan)
         return Given(None, {}, tuple(plan))
     bundle = vault.sealed_bundle(session, run.environment_id, run.secret_names, beside=needed)
-    channels = channels_of(asked, plan, {item.name: item.as_file for item in bundle.items})
+    there = {item.name: item.as_file for item in bundle.items}
+    plan = with_refusals(plan, there, f"{bundle.project} ({bundle.environment})")
+    channels = channels_of(asked, plan, there, exchanged(everything))
     bundle = replace(bundle, items=tuple(item for item in bundle.items if item.name in channels))
-    plan = with_refusals(plan, channels, f"{bundle.project} ({bundle.environment})")
     _insist_on_mapped(asked, plan)
     return Given(bundle, channels, tuple(plan))
 
@@ -116,16 +118,26 @@ def _source_of(one: Planned) -> str:
     return f"{SOURCE}/{one.settings.get('source')}" if one.role == CATALOG else one.key
 
 
-def channels_of(asked: Asked, plan: Sequence[Planned], secrets: Mapping[str, bool]) -> dict[str, Channel]:
+def exchanged(everything: Iterable[Planned]) -> set[str]:
+    """The secrets that roles are assumed with, of all sources of an environment.
+
+    A run that is not given such a source, or that source as it stands, is not given what it would have exchanged.
+    """
+    return {name for one in everything if one.assumes_role for name in one.secrets()}
+
+
+def channels_of(
+    asked: Asked, plan: Sequence[Planned], secrets: Mapping[str, bool], exchanged: Collection[str]
+) -> dict[str, Channel]:
     """By which way each secret reaches the run; one that is not in it is not opened.
 
     Args:
         asked: what the run asks for.
         plan: the connections chosen.
         secrets: the secrets that are there, each with whether it is a file.
+        exchanged: see `exchanged`.
     """
-    needed = {name for one in plan for name in one.secrets()}
-    exchanged = {name for one in plan if one.assumes_role for name in one.secrets()}
+    needed = _needed(plan)
     apart = {*asked.setup_secrets, *exchanged}
     channels: dict[str, Channel] = {}
     for name, as_file in secrets.items():
@@ -135,6 +147,11 @@ def channels_of(asked: Asked, plan: Sequence[Planned], secrets: Mapping[str, boo
         elif name in needed:
             channels[name] = "connection"
     return channels
+
+
+def _needed(plan: Iterable[Planned]) -> set[str]:
+    """What is opened for these connections; for one that cannot be given, nothing."""
+    return {name for one in plan if one.refused is None for name in one.secrets()}
 
 
 def with_refusals(plan: Sequence[Planned], there: Collection[str], place: str) -> list[Planned]:

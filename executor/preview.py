@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from executor.foretelling import Bounds, Foretold, foretell
-from executor.given import Asked, Given, channels_of, chosen, with_refusals
+from executor.given import Asked, Given, channels_of, chosen, exchanged, with_refusals
 from executor.precedence import Precedence, precedence
 from executor.source import search_path_of
 from executor.supervisor.connections import mapped
@@ -125,8 +125,9 @@ def preview(
     known = {secret.name: secret for secret in vault.outline(db, project, environment)}
     all_plan = _plan(db, project, environment)
     plan = chosen(asked, all_plan)
-    channels = channels_of(asked, plan, {name: secret.as_file for name, secret in known.items()})
-    plan = with_refusals(plan, channels, f"{project} ({environment})")
+    plan = with_refusals(plan, known, f"{project} ({environment})")
+    as_files = {name: secret.as_file for name, secret in known.items()}
+    channels = channels_of(asked, plan, as_files, exchanged(all_plan))
     given = {name: secret for name, secret in known.items() if channels.get(name) in ("environment", "file")}
     own = {variable.name: variable.value for variable in vault.list_variables(db, project, environment)}
     variables = _layered([(environment, own), *layers])

@@ -85,15 +85,29 @@ def fields_of(role: str, kind: str) -> tuple[str, ...]:
 
 def planned(role: str, name: str, kind: str, settings: str) -> Planned:
     """Returns what travels to a run of a row of the database; its settings are JSON text, and need not be in order."""
+    document = None
     try:
-        read = check(role, name, kind, json.loads(settings))
+        document = json.loads(settings)
+        read = check(role, name, kind, document)
     except NameRefused:
-        return Planned(role, name, kind, {}, "its name is none that a connection can have")
+        return Planned(role, name, kind, _of_its_role(document), "its name is none that a connection can have")
     except ConnectionRefused as problem:
-        return Planned(role, name, kind, {}, str(problem.details["why"]))
+        return Planned(role, name, kind, _of_its_role(document), str(problem.details["why"]))
     except (ValueError, TypeError, RecursionError):
         return Planned(role, name, kind, {}, "its settings cannot be read")
     return Planned(role, name, kind, read.leaves())
+
+
+def _of_its_role(settings: Any) -> dict[str, Any]:
+    """Of settings that are not in order, that they assume a role, and with which secrets.
+
+    A run is given none of these because of a mistake that stands beside them, or of a field of a later version.
+    """
+    if not isinstance(settings, dict) or settings.get("assume_role") is None:
+        return {}
+    secrets = {name: given[KEY] for name, given in settings.items() if is_reference(given)}
+    named = {name: {KEY: secret} for name, secret in secrets.items() if isinstance(secret, str)}
+    return {**named, "assume_role": ""}
 
 
 def where(role: str, name: str, kind: str, settings: Any) -> str:
