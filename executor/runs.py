@@ -39,6 +39,7 @@ from secretstore.bundle import SealedBundle
 from secretstore.database import Database, utc_now
 from secretstore.errors import RowUnreadable
 from secretstore.models import Project
+from secretstore.planned import CATALOG
 
 RUNGS = ("process", "landlock", "namespace")
 OVER = ("succeeded", "failed", "cancelled")
@@ -145,8 +146,9 @@ class Outcome:
     not_opened: str | None = None
     refused: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
-    connections: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    """Of data sources and catalogs by key, as in `source/lake`: why one was `left_out`, when one `expires_at`."""
+    connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of data sources and catalogs by key, as in `source/lake`: why one was `left_out`, when one `expires_at`, and
+    which optional settings are `absent`."""
     metrics: Mapping[str, Any] | None = None
     rows: Sequence[SQLModel] = ()  # the end of its output, committed with the outcome
 
@@ -400,17 +402,25 @@ def _open_receipt(
 
 
 def _connections_of(lease: Lease, bundle: SealedBundle, given: Given) -> Iterator[dict[str, Any]]:
-    """Which version of which secret each data source and catalog is filled in with, and where."""
+    """Which version of which secret each data source and catalog is filled in with, and where.
+
+    A catalog that takes the keys of a source has them as `source.access_key_id` and so on.
+    """
     items = {item.name: item for item in bundle.items}
-    for one in given.plan:
-        for reference in one.references():
-            if one.refused is None and (item := items.get(reference.secret)) is not None:
+    plan = {one.key: one for one in given.plan if one.refused is None}
+    for one in plan.values():
+        of_source = plan.get(f"source/{one.settings.get('source')}") if one.role == CATALOG else None
+        filled = [(reference.place, reference) for reference in one.references()]
+        if of_source is not None:
+            filled += [(f"source.{reference.place}", reference) for reference in of_source.references()]
+        for place, reference in filled:
+            if (item := items.get(reference.secret)) is not None:
                 yield {
                     "run_id": lease.run_id,
                     "attempt": lease.attempt,
                     "role": one.role,
                     "connection": one.name,
-                    "place": reference.place,
+                    "place": place,
                     "secret_id": item.secret_id,
                     "secret": item.name,
                     "version": item.version,
@@ -879,12 +889,13 @@ def _say_of_connections(session: Session, lease: Lease, outcome: Outcome) -> Non
         role, _, name = key.partition("/")
         until = said.get("expires_at")
         this = (("run_id", lease.run_id), ("attempt", lease.attempt), ("role", role), ("connection", name))
-        _write(
-            session,
-            update(ReceiptConnection)
-            .where(*(getattr(ReceiptConnection, column) == value for column, value in this))
-            .values(left_out=said.get("left_out"), expires_at=datetime.fromisoformat(until) if until else None),
-        )
+        of_it = update(ReceiptConnection).where(*(getattr(ReceiptConnection, of) == value for of, value in this))
+        if until or said.get("left_out"):
+            ends = datetime.fromisoformat(until) if until else None
+            _write(session, of_it.values(left_out=said.get("left_out"), expires_at=ends))
+        if absent := said.get("absent"):
+            missing = of_it.where(col(ReceiptConnection.place).in_(absent))
+            _write(session, missing.values(left_out="the secret has no such field"))
 
 
 def _note(

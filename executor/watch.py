@@ -70,7 +70,7 @@ class Watch:
         self._file: tuple[str, int] | None = None
         self._left: dict[str, Any] = {}
         self._aliases: dict[str, str] = {}
-        self._connections: dict[str, dict[str, str | None]] = {}
+        self._connections: dict[str, dict[str, Any]] = {}
 
     def follow(self) -> Outcome:
         """Until the supervisor has said how it ended, or has ended without a word."""

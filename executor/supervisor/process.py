@@ -224,16 +224,23 @@ class Attempt:
             objects[parameter] = derived.objects[key]
         return objects
 
-    def _said(self, derived: Derived) -> dict[str, dict[str, str]]:
-        """For the run's output and its receipt: what is left out and why, and when short-lived credentials end."""
+    def _said(self, derived: Derived) -> dict[str, dict[str, Any]]:
+        """For the run's output and its receipt: what is left out and why, what ends when, and which fields are none."""
         mask = self._reporter.masker.mask_text
-        said = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
+        said: dict[str, dict[str, Any]] = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
         for one in said.values():
             self._reporter.say(f"left out of this run: {one['left_out']}")
         for note in derived.notes:
             self._reporter.say(note)
-        until = {key: one["expires_at"] for key, one in derived.objects.items() if one.get("expires_at")}
-        return said | {key: {"expires_at": at} for key, at in until.items()}
+        plan = {one.key: one for one in self._plan}
+        for key, document in derived.objects.items():
+            source = document.get("source")
+            absent = _absent(plan[key], document)
+            if source is not None:
+                absent += [f"source.{place}" for place in _absent(plan[f"source/{source['name']}"], source)]
+            until = (source or document).get("expires_at")
+            said[key] = {"absent": absent, "expires_at": until}
+        return said
 
     def _pump(self, child: Child) -> int | None:
         """Carry output until the child has ended; returns its wait status.
@@ -370,6 +377,11 @@ class Attempt:
             "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
         }
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
+
+
+def _absent(planned: Planned, document: dict[str, Any]) -> list[str]:
+    """The settings that the secret they come from need not have a field for, and has not."""
+    return [one.place for one in planned.references() if one.optional and one.place not in document]
 
 
 def _expect(receiver: Receiver, kind: Kind) -> Frame:
