@@ -342,7 +342,7 @@ def _attempts(session: Session, run: Run) -> tuple[AttemptView, ...]:
         entries.setdefault((row.attempt, row.phase), []).append(entry)
     used: dict[int, list[ConnectionEntry]] = {}
     filled = models.ReceiptConnection
-    order = (col(filled.role), col(filled.connection), col(filled.place))
+    order = (col(filled.role).desc(), col(filled.connection), col(filled.place))
     for found in session.exec(select(filled).where(filled.run_id == run_id).order_by(*order)) if written else ():
         used.setdefault(found.attempt, []).append(
             ConnectionEntry(**{of.name: getattr(found, of.name) for of in fields(ConnectionEntry)})

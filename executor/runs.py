@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     func,
     insert,
     or_,
@@ -889,13 +890,14 @@ def _say_of_connections(session: Session, lease: Lease, outcome: Outcome) -> Non
         role, _, name = key.partition("/")
         until = said.get("expires_at")
         this = (("run_id", lease.run_id), ("attempt", lease.attempt), ("role", role), ("connection", name))
-        of_it = update(ReceiptConnection).where(*(getattr(ReceiptConnection, of) == value for of, value in this))
+        of_it = [getattr(ReceiptConnection, of) == value for of, value in this]
         if until or said.get("left_out"):
             ends = datetime.fromisoformat(until) if until else None
-            _write(session, of_it.values(left_out=said.get("left_out"), expires_at=ends))
-        if absent := said.get("absent"):
-            missing = of_it.where(col(ReceiptConnection.place).in_(absent))
-            _write(session, missing.values(left_out="the secret has no such field"))
+            changed = update(ReceiptConnection).where(*of_it).values(left_out=said.get("left_out"), expires_at=ends)
+            _write(session, changed)
+        if absent := said.get("absent"):  # only the opened secret tells which of its fields are there
+            gone = delete(ReceiptConnection).where(*of_it, col(ReceiptConnection.place).in_(absent))
+            session.connection().execute(gone)
 
 
 def _note(
