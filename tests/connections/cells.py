@@ -5,7 +5,6 @@ no use of `only`, the one source or catalog that the run has: the library finds 
 """
 
 import asyncio
-import subprocess
 
 ROWS = {"n": [1, 2, 3], "word": ["a", "b", "c"]}
 
@@ -101,12 +100,6 @@ def boto3_alone(only, bucket, key):
     client = boto3.client("s3")
     client.put_object(Bucket=bucket, Key=key, Body=b"by boto3")
     return client.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
-
-
-def cli_alone(only, bucket, key):
-    aws = ["aws", "s3", "cp", "--only-show-errors"]
-    subprocess.run([*aws, "-", f"s3://{bucket}/{key}"], input=b"by the AWS CLI", check=True)
-    return subprocess.run([*aws, f"s3://{bucket}/{key}", "-"], stdout=subprocess.PIPE, check=True).stdout.decode()
 
 
 def s3fs_alone(only, bucket, key):

@@ -14,12 +14,10 @@ import threading
 
 OWN = {"AWS_ACCESS_KEY_ID": "AKIAOWN", "AWS_SECRET_ACCESS_KEY": "own"}
 PROFILE = {"AWS_PROFILE": "lake"}
-COMMAND = ("-m", "awscli", "s3", "ls", "s3://raw")
 S3FS = "import s3fs; s3fs.S3FileSystem({}).ls('raw')"
 POLARS = "import polars; polars.scan_parquet('s3://raw/a.parquet'{}).collect()"
-BY_DEFAULT = {"cli": COMMAND, "s3fs": ("-c", S3FS.format("")), "polars": ("-c", POLARS.format(""))}
+BY_DEFAULT = {"s3fs": ("-c", S3FS.format("")), "polars": ("-c", POLARS.format(""))}
 BY_NAME = {
-    "cli": (*COMMAND, "--profile", "lake"),
     "s3fs": ("-c", S3FS.format("profile='lake'")),
     "polars": ("-c", POLARS.format(", credential_provider=polars.CredentialProviderAWS(profile_name='lake')")),
 }

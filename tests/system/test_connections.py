@@ -23,7 +23,7 @@ S3 = {
     "duckdb_fsspec": ROWS, "daft": ROWS,
 }  # fmt: skip
 S3_ALONE = {
-    "boto3": "by boto3", "cli": "by the AWS CLI", "s3fs": "by s3fs", "polars": ROWS, "daft": ROWS, "duckdb": ROWS,
+    "boto3": "by boto3", "s3fs": "by s3fs", "polars": ROWS, "daft": ROWS, "duckdb": ROWS,
     "duckdb_fsspec": ROWS,
 }  # fmt: skip
 
@@ -259,7 +259,7 @@ def test_what_the_server_has(table: Table, moto: str) -> None:
 
 
 def test_what_wins_beside_a_profile_or_a_catalog(made: Rig, document: dict[str, Any]) -> None:
-    """What `executor.precedence` says of s3fs, Polars, the AWS CLI, PyIceberg and Databricks' SDK; boto3 and libpq are
+    """What `executor.precedence` says of s3fs, Polars, PyIceberg and Databricks' SDK; boto3 and libpq are
     asked by tests/executor/test_precedence.py."""
     path = made.job((FOLDER / "precedence.py").read_text(), "precedence.py")
     storage, others = (
@@ -269,14 +269,14 @@ def test_what_wins_beside_a_profile_or_a_catalog(made: Rig, document: dict[str, 
     lake, own = ["AKIALAKE", "eu-north-1", "profile's"], ["AKIAOWN", "eu-north-1", "profile's"]
     elsewhere, in_own_region = [*lake[:2], "other"], [lake[0], "us-west-2", lake[2]]
     assert made.ended(storage, within=BUILT_WITHIN).view.result == {
-        "the profile": {"cli": [lake], "s3fs": [lake], "polars": [lake]},
-        "own keys": {"cli": [own], "s3fs": [own], "polars": [own]},
-        "own keys, profile named": {"cli": [lake], "s3fs": [lake], "polars": [lake]},
-        "own endpoint, profile named": {"cli": [elsewhere], "s3fs": [elsewhere], "polars": [lake]},
+        "the profile": {"s3fs": [lake], "polars": [lake]},
+        "own keys": {"s3fs": [own], "polars": [own]},
+        "own keys, profile named": {"s3fs": [lake], "polars": [lake]},
+        "own endpoint, profile named": {"s3fs": [elsewhere], "polars": [lake]},
         "own default region, profile named": {
-            "cli": [in_own_region], "s3fs": [in_own_region], "polars": [in_own_region],
+            "s3fs": [in_own_region], "polars": [in_own_region],
         },
-        "own region": {"cli": [lake], "s3fs": [lake], "polars": [in_own_region]},
+        "own region": {"s3fs": [lake], "polars": [in_own_region]},
         "a catalog's keys": [["AKIACAT", "us-east-1", "profile's"]],
     }  # fmt: skip
     assert made.ended(others, within=ENDED_WITHIN).view.result == {
