@@ -22,6 +22,9 @@ Role = Literal["source", "catalog"]
 S3_LIKE = ("s3", "supabase-storage")
 """The kinds of sources whose endpoint and keys a catalog can take."""
 
+UNNAMED = "?"
+"""What a row of the database is called in a run's plan whose name is none."""
+
 SUPABASE_REGION = "us-east-1"
 """Where none is given: Supabase Storage takes signatures for this region from projects of every region."""
 
@@ -86,14 +89,17 @@ def fields_of(role: str, kind: str) -> tuple[str, ...]:
 def planned(role: str, name: str, kind: str, settings: str) -> Planned:
     """Returns what travels to a run of a row of the database; its settings are JSON text, and need not be in order."""
     document = None
+    if not isinstance(name, str) or not isinstance(kind, str):  # SQLite keeps what it is given
+        return Planned(role, UNNAMED, UNNAMED, {}, "its row cannot be read")
     try:
         document = json.loads(settings)
         read = check(role, name, kind, document)
     except NameRefused:
-        return Planned(role, name, kind, _of_its_role(document), "its name is none that a connection can have")
+        # Nor is it said in a run's output: it may be of any length, and have line breaks.
+        return Planned(role, UNNAMED, kind, _of_its_role(document), "its name is none that a connection can have")
     except ConnectionRefused as problem:
         return Planned(role, name, kind, _of_its_role(document), str(problem.details["why"]))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError, KeyError):
         return Planned(role, name, kind, {}, "its settings cannot be read")
     return Planned(role, name, kind, read.leaves())
 
@@ -114,7 +120,7 @@ def where(role: str, name: str, kind: str, settings: Any) -> str:
     """Returns what a connection leads to, in a few words; nothing where its settings are not in order."""
     try:
         return check(role, name, kind, settings).where()
-    except (NameRefused, ConnectionRefused, TypeError):
+    except (NameRefused, ConnectionRefused, TypeError, KeyError):
         return ""
 
 

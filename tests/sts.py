@@ -29,6 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.processes import eventually
 
 REGION = "eu-north-1"
+FLOOD = 64 << 20  # bytes of an answer that nobody should want
 SAID = "User: arn:aws:iam::123456789012:user/canary-of-aws-words is told more than ours should repeat"
 
 _SERVE = """
@@ -174,7 +175,8 @@ class StsProxy:
         self.signed_by: list[str] = []
         self.tokens: list[str | None] = []
         self.fault: str | None = None
-        """An error code, or a whole body with status 200, or `hang`, `close`."""
+        """An error code, or a whole body with status 200, or `hang`, `close`, `flood`, `elsewhere`."""
+        self.flooded = 0
         self._enough = threading.Event()
         proxy = self
 
@@ -205,6 +207,15 @@ class StsProxy:
             self._enough.wait(60)
         elif self.fault == "close":
             return
+        elif self.fault == "flood":
+            handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+            for _ in range(FLOOD >> 16):
+                handler.wfile.write(bytes(1 << 16))
+                self.flooded += 1 << 16
+        elif self.fault == "elsewhere":
+            handler.send_response(307)
+            handler.send_header("Location", f"{self.url}/elsewhere")
+            handler.end_headers()
         elif self.fault is None:
             _send(handler, *_asked(moto, handler.path, body, dict(handler.headers)))
         elif self.fault.isalnum():

@@ -1,5 +1,6 @@
 """One look into a Unity Catalog, which changes nothing in it."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -12,7 +13,7 @@ def probe(connection):
     address = f"{connection.endpoint.rstrip('/')}/api/2.1/unity-catalog/catalogs?max_results=1"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {connection.token}"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.build_opener(Here).open(request, timeout=10) as answer:
             json.load(answer)
     except urllib.error.HTTPError as error:
         told = {401: "the token is refused, or has expired", 403: "the token may not list catalogs"}
@@ -22,9 +23,16 @@ def probe(connection):
         reason = getattr(error, "reason", error)
         why = getattr(reason, "strerror", None) or type(reason).__name__
         return failed(began, f"{connection.endpoint} cannot be reached ({why})")
-    except ValueError:
+    except (ValueError, http.client.HTTPException):
         return failed(began, f"{connection.endpoint} does not answer as a Unity Catalog does (no JSON)")
     return {"ok": True, "seconds": time.monotonic() - began, "said": "listed its catalogs"}
+
+
+class Here(urllib.request.HTTPRedirectHandler):
+    """A token is for the host it was given for: urllib would send it to whatever host an answer points at."""
+
+    def redirect_request(self, *_):
+        return None
 
 
 def failed(began, said):

@@ -53,13 +53,20 @@ def environment():
 def write(files):
     """What the run gets as files, readable to it alone; nothing of it can be there yet."""
     for path, content in files.items():
+        folder, name = os.path.split(path)
         try:  # noqa: SIM105  # a run does not pay for importing contextlib
-            os.mkdir(os.path.dirname(path), 0o700)
+            os.mkdir(folder, 0o700)
         except FileExistsError:
             pass
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400)
+        # The interpreter may have run something by itself: a link leads to where files outlive the run.
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        found = os.fstat(place)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise PermissionError(f"{folder}, where this run's secrets are to stand as files, is open to others")
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400, dir_fd=place)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+        os.close(place)
 
 
 def connected(source, objects):

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from executor.supervisor import kernel
-from executor.supervisor.roles import assume_roles, handed_over
+from executor.supervisor.roles import MARK, assume_roles, handed_over
 from executor.supervisor.wire import Kind, Receiver, WireBroken, encode, send
 from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SecretStoreError
 from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, key_service
+from secretstore.naming import check_secret_name
 from secretstore.planned import Planned
 from secretstore.reveal import Resealer, reveal
 
@@ -63,6 +64,9 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
 
 def _given(values: dict[str, bytes], roles: Mapping[str, Any] | None, withheld: Collection[str]) -> dict[str, bytes]:
     """What is handed over: values, and short-lived credentials in the place of those that are withheld."""
+    for name in values:
+        if name.startswith(MARK):  # sealed by somebody who can write to the database: it would be taken for an answer
+            check_secret_name(name)
     given = {name: value for name, value in values.items() if name not in withheld}
     if roles is not None:
         plan = [Planned.from_json(document) for document in roles["plan"]]

@@ -174,6 +174,9 @@ class Attempt:
             objects = self._objects(derived)
             reporter.post(Kind.STARTED, {"aliases": place.aliases, "connections": self._said(derived)})
             files = place.files | {f"{job['private']}/{name}": data for name, data in derived.files.items()}
+            if not self._still_to_start():
+                reporter.outcome(reason=self.reason)
+                return 1
             child = self._waiting.start(place.entries, files, objects)
         except (SupervisorError, SecretStoreError) as error:
             hint = f" ({error.hint})" if error.hint else ""
@@ -198,6 +201,13 @@ class Attempt:
         phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}
         self._report(status, phases, whole)
         return 0
+
+    def _still_to_start(self) -> bool:
+        """Whether nothing has come between: what was opened may have taken longer than the lease."""
+        self._listen()
+        if _boottime() >= self._deadline:
+            self._end("lost")
+        return self.reason is None
 
     def _derive(
         self, values: dict[str, bytes], assumed: dict[str, Assumed | str], secrets: dict[str, bytes]

@@ -3,6 +3,7 @@
 botocore signs and speaks; it is imported here alone, and only for a run that has such a source.
 """
 
+import io
 import json
 import math
 import string
@@ -24,6 +25,7 @@ _ONE, _ALTOGETHER = 20.0, 60.0  # seconds for one role, and for all of a run: it
 _SHORTEST, _LONGEST = 900, 43_200  # seconds that AWS gives a session
 _WITHOUT_END = 3600  # seconds, where the run has no time-out
 _BEYOND = 60  # seconds of a session beyond the run's time-out: it is still to be stopped
+_LARGEST = 1 << 20  # bytes of an answer; STS has some thousand to say
 _CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 _WANTED = (*_CREDENTIALS, "assume_role", "external_id", "sts_endpoint", "region", "bucket", "prefix")
 _SESSION_NAME = frozenset(string.ascii_letters + string.digits + "_=,.@-")
@@ -229,6 +231,7 @@ def _answer(request: _Request) -> Assumed:
         aws_session_token=request.credentials.get("session_token"),
         config=Config(connect_timeout=_CONNECT, read_timeout=_READ, retries={"total_max_attempts": 2}, proxies={}),
     )
+    client.meta.events.register("before-send.sts", _sent)
     parameters: dict[str, Any] = {"RoleArn": request.role, "RoleSessionName": request.session}
     parameters |= {"DurationSeconds": request.seconds, "Policy": request.policy}
     if request.external_id is not None:
@@ -238,6 +241,29 @@ def _answer(request: _Request) -> Assumed:
     return Assumed(
         given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], expires.astimezone(UTC).isoformat()
     )
+
+
+def _sent(request: Any, **_: Any) -> Any:
+    """What botocore does to send a request, but for an answer without end: that would take the machine's memory."""
+    from botocore.awsrequest import AWSResponse
+    from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
+    from botocore.httpsession import URLLib3Session
+    from urllib3 import HTTPResponse
+    from urllib3.exceptions import ProtocolError
+    from urllib3.exceptions import ReadTimeoutError as SlowAnswer
+
+    request.stream_output = True
+    answer = URLLib3Session(timeout=(_CONNECT, _READ), proxies={}).send(request)
+    try:
+        body = answer.raw.read(_LARGEST + 1)
+    except SlowAnswer as error:
+        raise ReadTimeoutError(endpoint_url=request.url, error=error) from None
+    except ProtocolError as error:
+        raise ConnectionClosedError(endpoint_url=request.url, error=error) from None
+    if len(body) > _LARGEST:
+        raise ValueError("the answer is too long")
+    kept = HTTPResponse(io.BytesIO(body), preload_content=False)
+    return AWSResponse(answer.url, answer.status_code, answer.headers, kept)
 
 
 def _understood(error: Exception, request: _Request) -> str:

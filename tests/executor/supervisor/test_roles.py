@@ -20,7 +20,7 @@ from executor.supervisor.roles import (
 )
 from secretstore.planned import Planned
 from tests.kms import free_port
-from tests.sts import REGION, SAID, Account, StsProxy, account, client, seaweed, sts_proxy
+from tests.sts import FLOOD, REGION, SAID, Account, StsProxy, account, client, seaweed, sts_proxy
 
 BUCKET = "lake-bucket"
 ROLE = "arn:aws:iam::123456789012:role/lake"
@@ -264,6 +264,20 @@ def test_an_answer_that_is_none(ada: Account, sts: StsProxy, body: str) -> None:
     """A login page, or nothing that STS would say."""
     sts.fault = body
     assert "gave an answer that is none of STS's" in problem(source(sts.url), of(ada))
+
+
+def test_an_answer_without_end(ada: Account, sts: StsProxy) -> None:
+    """No more of it is taken than STS has to say: two of these would take a worker's memory."""
+    sts.fault = "flood"
+    assert "gave an answer that is none of STS's" in problem(source(sts.url), of(ada))
+    assert sts.flooded < FLOOD // 2
+
+
+def test_a_place_elsewhere(ada: Account, sts: StsProxy) -> None:
+    """Nothing that was signed goes to where an answer points."""
+    sts.fault = "elsewhere"
+    assert "gave an answer that is none of STS's" in problem(source(sts.url), of(ada))
+    assert len(sts.calls) == 1
 
 
 def test_a_server_that_is_not_there(ada: Account) -> None:

@@ -1,0 +1,71 @@
+"""An attempt's life in its supervisor, where the worker's end is a socket of the test."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.supervisor.process import Attempt
+from executor.supervisor.report import Reporter
+from executor.supervisor.usage import Usage, kill_counter
+from executor.supervisor.wire import Kind, Receiver, send
+
+LIMITS = {
+    "timeout": None,
+    "int_grace": 1.0,
+    "term_grace": 1.0,
+    "logs": {"total": 1 << 20, "rate": 1 << 20, "line": 1 << 10},
+    "result_bytes": 1 << 10,
+    "output_bytes": 1 << 10,
+}
+SECOND = 1_000_000_000
+
+
+class NotToBeStarted:
+    """Stands for the run's own process, which waits for its environment."""
+
+    def start(self, *_: object) -> None:
+        raise AssertionError("it was started")
+
+
+@pytest.fixture
+def worker() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The worker's end of the channel, and the supervisor's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def outcome(ends: tuple[socket.socket, socket.socket], deadline: int, folder: Path) -> dict[str, Any]:
+    """How an attempt ends whose run is not to be started any more."""
+    ours, theirs = ends
+    job = {"target": {}, "base": {}, "limits": LIMITS, "view": {"uid": None}, "private": str(folder), "folders": []}
+    go = {"deadline": deadline, "variables": {}, "secrets": False}
+    waiting: Any = NotToBeStarted()
+    attempt = Attempt(theirs, Receiver(theirs), Reporter(theirs), job, waiting, go, Usage(kill_counter()))
+    attempt.run({})
+    heard = Receiver(ours)
+    while (frame := heard.receive(5)) is not None:
+        if frame.kind is Kind.OUTCOME:
+            return dict(frame.json())
+    raise AssertionError("no outcome")
+
+
+def test_a_run_whose_lease_ran_out_meanwhile_is_not_started(
+    worker: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    """I6: who has taken it over may have started it already; opening secrets and assuming roles take their time."""
+    past = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - SECOND
+    assert outcome(worker, past, tmp_path)["reason"] == "lost"
+
+
+def test_a_run_that_was_cancelled_meanwhile_is_not_started(
+    worker: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    """Nor does it begin only to be interrupted."""
+    send(worker[0], Kind.CANCEL, {})
+    later = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 60 * SECOND
+    assert outcome(worker, later, tmp_path)["reason"] == "cancelled"
