@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_place_has_its_folders_and_goes_with_its_context(root: Path) -> None:
-    """HOME, TMPDIR, the output and a private one, for the run's user alone; afterwards nothing is left, not even a lock."""
+    """HOME, TMPDIR, output and private folder, for its user alone; afterwards nothing is left, not even a lock."""
     with workspace(root, "r-1", UIDS) as place:
         assert place.path == root / "r-1"
         for folder in place.folders:
