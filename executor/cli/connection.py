@@ -118,6 +118,11 @@ def delete(role: Role, name: str, project: str | None, environment: str | None, 
     desk.confirm(f"delete {view.label} of {project}/{environment}; the secrets it names stay", yes)
     vault.delete_connection(at.db, project, environment, role, name, actor=at.actor, force=force)
     screen.say(f"deleted {view.label} of {project}/{environment}")
+    if "assume_role" in view.settings:
+        told = " and ".join(view.secrets)
+        screen.say(
+            f"note: no role is assumed with {told} any more: it is a variable of every run that asks for all", "yellow"
+        )
 
 
 def _settings(role: Role, name: str, kind: str, given: Sequence[Option], used: Sequence[Option]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.supervisor.clea
 
 def clear(place: Path) -> None:
     """Remove a workspace; at once where its supervisor has emptied it."""
-    for folder in ("home", "tmp", "output"):
+    for folder in ("home", "tmp", "output", "private"):
         with contextlib.suppress(OSError):
             (place / folder).rmdir()
     try:

@@ -73,7 +73,7 @@ def connected(source, objects):
     """The data sources and catalogs that a function's parameters are, by parameter; their module comes along."""
     module = type(sys)("sealrun_connections")
     sys.modules[module.__name__] = module
-    exec(compile(source, "<sealrun connections>", "exec"), module.__dict__)
+    exec(compile(source, OBJECTS, "exec"), module.__dict__)
     return {name: module.connect(one) for name, one in objects.items()}
 
 
@@ -353,7 +353,8 @@ def clean(shown, root):
     del frames[: ours[-1] + 1 if ours else 0]
     while frames and of_module(frames[0].filename, "runpy"):
         del frames[0]
-    frames[:] = [frame for frame in frames if not of_module(frame.filename, "importlib")]
+    # Among the user's frames, not before them: what the user called.
+    frames[:] = [frame for frame in frames if frame.filename != OBJECTS and not of_module(frame.filename, "importlib")]
     for frame in frames:
         if frame.filename.startswith(root):
             frame.filename = frame.filename[len(root) :]
@@ -475,6 +476,7 @@ def finish():
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 16 << 10, 128 << 10  # characters
 CAUSES_LIMIT = 10
 UNFIT_SHOWN = 3
+OBJECTS = "<sealrun objects>"  # what tracebacks call the module of data sources and catalogs
 RESERVE = bytearray(8 << 20)  # for words about a lack of memory; until it is written to it takes up none
 CALLS = {"file": run_file, "module": run_module, "function": run_function}
 

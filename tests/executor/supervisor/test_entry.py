@@ -607,3 +607,18 @@ class TestFiles:
         code, last = self.written(tmp_path, tmp_path / "private")
         assert code == 1 and "is open to others" in last
         assert list((tmp_path / "private").iterdir()) == []
+
+
+def test_an_error_of_an_object_is_shown_where_it_was_asked_for(tmp_path: Path) -> None:
+    """The frames of the user, and none of ours."""
+    code = "def rows(data):\n    return data.connect()\n\ndef job(data):\n    return rows(data)\n"
+    (tmp_path / "job.py").write_text(code)
+    target = {"kind": "function", "path": "job.py", "function": "job", "args": [], "json": {}, "text": {}}
+    waiting = children.prepare(
+        target=target, python="/usr/bin/python3", folder=str(tmp_path), view=plain_view(tmp_path), bare=BARE
+    )
+    document = {"role": "source", "name": "ledger", "kind": "postgres", "url": "postgresql://h/db"}
+    ended = heard(waiting.start({b"PATH": b"/usr/bin"}, {}, {"data": document}))
+    frames = [line.strip() for line in ended.stderr.splitlines() if line.startswith("  File ")]
+    assert frames == ['File "job.py", line 5, in job', 'File "job.py", line 2, in rows']
+    assert "psycopg is not in this run's Python" in ended.stderr.splitlines()[-1]

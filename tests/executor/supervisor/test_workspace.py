@@ -27,16 +27,16 @@ def root(tmp_path: Path) -> Path:
     return prepare_root(tmp_path / "runs")
 
 
-def test_a_place_has_three_folders_and_goes_with_its_context(root: Path) -> None:
-    """HOME, TMPDIR and the output, for the run's user alone; afterwards nothing is left, not even a lock."""
+def test_a_place_has_its_folders_and_goes_with_its_context(root: Path) -> None:
+    """HOME, TMPDIR, output and private folder, for its user alone; afterwards nothing is left, not even a lock."""
     with workspace(root, "r-1", UIDS) as place:
         assert place.path == root / "r-1"
-        for folder in (place.home, place.temporary, place.output):
+        for folder in place.folders:
             found = folder.stat()
             assert stat.S_IMODE(found.st_mode) == 0o700
             assert found.st_uid == (os.geteuid() if place.uid is None else place.uid)
         above = place.path.stat()
-        assert above.st_uid == os.geteuid(), "what holds the three is not the run's to change"
+        assert above.st_uid == os.geteuid(), "what holds them is not the run's to change"
         assert stat.S_IMODE(above.st_mode) == (0o700 if place.uid is None else 0o711)
         assert (place.uid in UIDS) == (os.geteuid() == 0)
         assert list(orphans(root)) == []
@@ -48,6 +48,14 @@ def test_a_place_goes_when_its_run_fails(root: Path) -> None:
     with pytest.raises(ZeroDivisionError), workspace(root, "r-1", UIDS) as place:
         (place.home / "file").touch()
         _ = 1 / 0
+    assert list(root.iterdir()) == []
+
+
+def test_a_place_with_nothing_in_it_is_removed_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a process of its own, which would take longer than many a run."""
+    monkeypatch.setattr("executor.supervisor.clearing._start", lambda *_: pytest.fail("a process was started"))
+    with workspace(root, "r-1", UIDS) as place:
+        assert place.private.is_dir()
     assert list(root.iterdir()) == []
 
 
