@@ -320,6 +320,17 @@ class TestDelete:
         assert stocked("source", "delete", "gone", "--yes", code=0).stderr == "deleted source gone of shop/default\n"
         assert "DATABASE_URL" in stocked.ok("secret", "list")
 
+    def test_a_key_that_a_role_kept_out_of_runs_is_told(self, stocked: Cli) -> None:
+        """Its secret was no variable of any run, and is one again."""
+        role = ("--assume-role", "arn:aws:iam::123456789012:role/lake")
+        stocked.ok(
+            "source", "create", "assumed", "--kind", "s3", "--bucket", "b", "--credentials-secret", "LONG", *role
+        )
+        assert stocked("source", "delete", "assumed", "--yes", code=0).stderr == (
+            "deleted source assumed of shop/default\n"
+            "note: no role is assumed with LONG any more: it is a variable of every run that asks for all\n"
+        )
+
     def test_a_source_that_a_catalog_names_stays(self, stocked: Cli) -> None:
         """Told before anything is asked; --force deletes it, and doctor tells what is left."""
         stocked.ok("source", "create", "bay", "--kind", "s3", "--bucket", "b")
