@@ -20,6 +20,8 @@ _FILES = {
     "glue": "glue.py",
     "unity-catalog": "unity.py",
 }
+_PARAMETER = "connection"  # of each probe
+_OF_PARAMETER = f"the parameter {_PARAMETER} cannot be given: "
 _LONGEST = 1_000  # characters of a cause that are kept
 
 
@@ -34,7 +36,7 @@ class Probed:
 
 def probe_request(project: str, environment: str, role: str, name: str, kind: str) -> Request:
     """The run that tests a connection: given that alone, and no secrets as variables."""
-    mapped = {"connection": name}
+    mapped = {_PARAMETER: name}
     return Request(
         target=Target("function", path=str(PROBES / _FILES[kind]), name="probe"),
         project=project,
@@ -57,6 +59,7 @@ def probed(view: RunView) -> Probed:
         return Probed(found["ok"] is True, known, _short(str(found["said"])))
     # It did not come to the call: a connection that could not be given, or no environment for the probe's libraries.
     first = next(iter((view.message or f"its run {view.state}").splitlines()))
+    first = first.removeprefix(_OF_PARAMETER)  # nobody typed that parameter
     return Probed(False, None, _short(f"no call was made: {first}"))
 
 

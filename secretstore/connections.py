@@ -69,7 +69,7 @@ def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
     why = "; ".join(_told(model, error) for error in found)
     hint = None
     if _A_VALUE in why:
-        hint = "store the value, and name it in its place: sealrun secret set NAME"
+        hint = f'a name is written {{"{KEY}": "NAME"}}; a value is stored first: sealrun secret set NAME'
     if any(error["type"] == "extra_forbidden" for error in found):
         hint = f"the fields of a {role} of kind {kind}: {', '.join(fields_of(role, kind))}"
     raise ConnectionRefused(label=label, why=why, missing=missing, hint=hint)
@@ -482,7 +482,7 @@ def _no_such_kind(role: str, name: str, kind: str) -> ConnectionRefused:
     hint = None
     if kind in _KINDS[other]:
         hint = f"{kind} is a kind of {other}: sealrun {other} create {name} --kind {kind}"
-    elif close := _close(kind, _KINDS[role]):
+    elif close := _beginning_with(kind.lower(), _KINDS[role]) or _close(kind.lower(), _KINDS[role]):
         hint = f"did you mean {close}?"
     why = f"its kind is none that a {role} can have, which are {', '.join(_KINDS[role])}"
     return ConnectionRefused(label=f"{role} {name}", why=why, hint=hint)
@@ -504,6 +504,10 @@ def _unknown_field(model: type[Settings], name: str) -> str:
         return f"{name} is no field of it, did you mean {close}?"
     # What is no ordinary word might be a value in the place of a field.
     return f"{name} is no field of it" if _ORDINARY_FIELD.fullmatch(name) else "a field of it is unknown"
+
+
+def _beginning_with(name: str, names: Iterable[str]) -> str | None:
+    return next((one for one in names if name and one.startswith(name)), None)
 
 
 def _close(name: str, names: Iterable[str]) -> str | None:

@@ -75,9 +75,14 @@ def check_connection_name(name: str) -> None:
     Raises:
         NameRefused: When it is anything else.
     """
-    if not _CONNECTION_NAME.fullmatch(name):
+    if not is_connection_name(name):
         why = "a source's or catalog's name has 1 to 63 lower-case letters, digits and -, a letter first"
         raise NameRefused(name=_shown(name), why=why)
+
+
+def is_connection_name(text: str) -> bool:
+    """Whether a data source or catalog could have this name."""
+    return _CONNECTION_NAME.fullmatch(text) is not None
 
 
 def has_form_of_name(text: str) -> bool:

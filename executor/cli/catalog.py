@@ -9,7 +9,9 @@ from executor.cli.connection import Option
 from executor.cli.new_value import CatchesValues
 
 app = typer.Typer(
-    help="Create, list and delete catalogs: Unity Catalog, Iceberg, Glue.", no_args_is_help=True, add_completion=False
+    help="Create, list, test and delete catalogs: Unity Catalog, Iceberg, Glue.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 

@@ -17,7 +17,7 @@ from executor.cli import desk, options, screen, verdict
 from executor.cli.desk import Desk
 from executor.cli.errors import FolderUnwritable
 from executor.cli.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
-from executor.cli.specification import arguments_of, checked_variables, pairs_of, secrets_named
+from executor.cli.specification import arguments_of, checked_variables, connections_of, secrets_named
 from executor.cli.target import TAIL, RunCommand, refusals_as_json
 from executor.cli.waiting import Waiting
 from executor.errors import ExecutorError, RunOver, StandbyFailed
@@ -141,8 +141,8 @@ def run(
                 values=values,
                 variables=variables,
                 secrets=names,
-                sources=pairs_of("--source", source or []),
-                catalogs=pairs_of("--catalog", catalog or []),
+                sources=connections_of("--source", source or []),
+                catalogs=connections_of("--catalog", catalog or []),
                 connections=not no_connections,
                 timeout=timeout,
                 python=python,

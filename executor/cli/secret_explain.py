@@ -60,7 +60,7 @@ def explain(
     from executor.cli import desk, screen
     from executor.cli.env_file import read_env_file
     from executor.cli.errors import EnvFileBroken, WouldBeRefused
-    from executor.cli.specification import arguments_of, pairs_of, secrets_named
+    from executor.cli.specification import arguments_of, connections_of, pairs_of, secrets_named
     from executor.errors import FileUnreadable
     from executor.given import Asked
     from executor.preview import preview
@@ -86,8 +86,8 @@ def explain(
         values=values,
         variables=variables,
         secrets=names,
-        sources=pairs_of("--source", source or []),
-        catalogs=pairs_of("--catalog", catalog or []),
+        sources=connections_of("--source", source or []),
+        catalogs=connections_of("--catalog", catalog or []),
         connections=not no_connections,
         python=python,
         bundle=bundle,

@@ -9,7 +9,7 @@ from executor.cli.connection import Option
 from executor.cli.new_value import CatchesValues
 
 app = typer.Typer(
-    help="Create, list and delete data sources: buckets and databases, with secrets by name.",
+    help="Create, list, test and delete data sources: buckets and databases, with secrets by name.",
     no_args_is_help=True,
     add_completion=False,
 )

@@ -67,5 +67,22 @@ def pairs_of(option: str, pairs: list[str]) -> dict[str, str]:
     return found
 
 
+def connections_of(option: str, pairs: list[str]) -> dict[str, str]:
+    """The parameters of `--source` or `--catalog`, and the name that each was given.
+
+    Raises:
+        Misuse: one is no PARAM=NAME, or a parameter is given two names.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        parameter, _, name = pair.partition("=")
+        if not (parameter and name):
+            example = f"{option} data={'lake' if option == '--source' else 'main'}"
+            raise _misuse(f"{option} takes PARAM=NAME, as in {example}: a parameter of the function and a name")
+        if found.setdefault(parameter, name) != name:
+            raise _misuse(f"{option} says twice what the parameter {parameter} is")
+    return found
+
+
 def _misuse(what: str) -> Misuse:
     return Misuse(what=what, command="run")

@@ -10,13 +10,15 @@ import s3
 
 def probe(connection):
     """Ask for its databases."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     began = time.monotonic()
     try:
         found = len(connection.load().list_namespaces())
     except ClientError as error:
         return s3.failed(began, sentence(error))
+    except NoCredentialsError:
+        return s3.failed(began, "it has no keys: name a secret with them, or a source that does (NoCredentialsError)")
     except BotoCoreError as error:
         return s3.failed(began, s3.unreached(connection, error))
     said = f"it has {found} {'database' if found == 1 else 'databases'}"

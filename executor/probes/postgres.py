@@ -16,6 +16,6 @@ def probe(connection):
             opened.execute("SELECT 1")
     except psycopg.Error as error:
         # libpq's own words name host, database and user; they are masked on their way out.
-        first = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        return {"ok": False, "seconds": time.monotonic() - began, "said": first}
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        return {"ok": False, "seconds": time.monotonic() - began, "said": "; ".join(line.strip() for line in lines)}
     return {"ok": True, "seconds": time.monotonic() - began, "said": "connected"}

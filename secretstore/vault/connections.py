@@ -15,7 +15,7 @@ from secretstore.connections import S3_LIKE, Role, Settings, check, looks_like_a
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists, ConnectionRefused, NamedByConnections, UnknownConnection
 from secretstore.models import Connection, Environment, Project, Secret
-from secretstore.naming import has_form_of_name
+from secretstore.naming import has_form_of_name, is_connection_name
 from secretstore.planned import CATALOG, SOURCE, Planned
 from secretstore.timestamps import utc_now
 from secretstore.vault.places import (
@@ -393,7 +393,7 @@ def _catalogs_of(session: Session, environment_id: str, source: str) -> list[str
 
 def _refuse_named(project: Project, environment: Environment, what: str, by: Sequence[str]) -> None:
     if by:
-        hint = "change or delete what names it first; or say --force, and runs are not given that any more"
+        hint = "change or delete what names it first; or add --force, and what names it is left out of runs"
         raise NamedByConnections(
             what=what, project=project.name, environment=environment.name, by=_listed(by), hint=hint
         )
@@ -415,6 +415,10 @@ def _find(session: Session, project: Project, environment: Environment, role: st
         return row
     of_here = select(Connection.name).where(Connection.environment_id == environment.id, Connection.role == role)
     hint = did_you_mean(name, session.exec(of_here.order_by(col(Connection.name))))
+    if hint is None and _row(session, environment, other := CATALOG if role == SOURCE else SOURCE, name):
+        hint = f"there is a {other} of this name"
+    elif hint is None and not is_connection_name(name):  # nothing can be created under it
+        hint = f"list them: sealrun {role} list -p {project.name} -e {environment.name}"
     raise UnknownConnection(role=role, name=name, project=project.name, environment=environment.name, hint=hint)
 
 

@@ -121,6 +121,10 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
     """A close one is proposed, one of the other role is told where it belongs, and what was typed is not repeated."""
     expected = {
         ("source", "s33"): ("which are s3, supabase-storage, postgres", "did you mean s3?"),
+        ("source", "S3"): ("which are s3", "did you mean s3?"),
+        ("source", "supabase"): ("which are s3", "did you mean supabase-storage?"),
+        ("catalog", "unity"): ("which are unity-catalog", "did you mean unity-catalog?"),
+        ("catalog", ""): ("which are unity-catalog", None),
         ("source", "glue"): ("which are s3", "glue is a kind of catalog: sealrun catalog create lake --kind glue"),
         ("catalog", CANARY): ("which are unity-catalog, iceberg-rest, glue", None),
     }

@@ -137,7 +137,14 @@ def test_unknown_names_are_sentences(shop: Database, source: ConnectionView, act
     assert refusal.value.hint == 'did you mean "lake"?'
     with pytest.raises(UnknownConnection) as refusal:
         vault.get_connection(shop, "shop", "default", "catalog", "lake")
-    assert refusal.value.hint == "create it: sealrun catalog create lake -p shop -e default --kind KIND"
+    assert refusal.value.hint == "there is a source of this name"
+    with pytest.raises(UnknownConnection) as refusal:
+        vault.get_connection(shop, "shop", "default", "catalog", "new")
+    assert refusal.value.hint == "create it: sealrun catalog create new -p shop -e default --kind KIND"
+    for name in ("", "s3://bucket", "My_Lake"):
+        with pytest.raises(UnknownConnection) as refusal:
+            vault.get_connection(shop, "shop", "default", "catalog", name)
+        assert refusal.value.hint == "list them: sealrun catalog list -p shop -e default"
     with pytest.raises(UnknownEnvironment):
         vault.create_connection(shop, "shop", "prod", "source", "lake", "s3", S3, actor=actor)
 
@@ -155,7 +162,7 @@ def test_a_secret_that_something_names_is_not_deleted(
     with pytest.raises(NamedByConnections) as refusal:
         vault.delete_secret(shop, "shop", "default", "LAKE", actor=actor)
     assert str(refusal.value) == "secret LAKE of shop/default is named by source lake and source pond"
-    assert str(refusal.value.hint).endswith("or say --force, and runs are not given that any more")
+    assert str(refusal.value.hint).endswith("or add --force, and what names it is left out of runs")
     vault.delete_secret(shop, "shop", "default", "LAKE", actor=actor, force=True)
     told = [(found.role, found.name, found.why, found.mend) for found in vault.dangling(shop)]
     mend = "sealrun secret set LAKE -p shop -e default"

@@ -250,7 +250,7 @@ def test_a_mistake_is_a_sentence(stocked: Cli, words: tuple[str, ...], said: str
             "k.json",
             f'{{"kind": "s3", "bucket": "b", "credentials": {{"aws_secret_access_key": "{CANARY}"}}}}',
             'source x is refused: credentials takes a secret by its name, {"$secret": "NAME"}, and never a value\n'
-            "hint: store the value, and name it in its place: sealrun secret set NAME\n",
+            'hint: a name is written {"$secret": "NAME"}; a value is stored first: sealrun secret set NAME\n',
         ),
         (
             "l.json",
@@ -338,7 +338,7 @@ class TestDelete:
         refused = stocked("source", "delete", "bay", code=1).stderr
         assert refused == (
             "sealrun: source bay of shop/default is named by catalog on-bay\n"
-            "hint: change or delete what names it first; or say --force, and runs are not given that any more\n"
+            "hint: change or delete what names it first; or add --force, and what names it is left out of runs\n"
         )
         stocked("source", "delete", "bay", "--yes", "--force", code=0)
         (found,) = [one for one in stocked.json("doctor", "--json")["findings"] if one["what"] == "connections"]

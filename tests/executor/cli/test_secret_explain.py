@@ -301,7 +301,12 @@ class TestConnections:
             ),
             (("--source", "data=lak", "look.py:names"), "lak"),
             (("--source", "data=lake", "names.py"), "data sources and catalogs can be parameters of a function alone"),
-            (("--source", "data", "look.py:names"), "--source takes NAME=VALUE"),
+            (("--source", "lake", "look.py:names"), "--source takes PARAM=NAME, as in --source data=lake: a parameter"),
+            (("--catalog", "data=", "look.py:names"), "--catalog takes PARAM=NAME, as in --catalog data=main: a"),
+            (
+                ("--source", "data=lake", "--source", "data=gone", "look.py:names"),
+                "--source says twice what the parameter data is",
+            ),
         ],
     )
     def test_a_parameter_that_cannot_be_given(self, lakes: Cli, words: tuple[str, ...], why: str) -> None:
