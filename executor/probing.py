@@ -42,6 +42,7 @@ def probe_request(project: str, environment: str, role: str, name: str, kind: st
         project=project,
         environment=environment,
         secrets=(),
+        connections=False,
         sources=mapped if role == SOURCE else {},
         catalogs=mapped if role != SOURCE else {},
         timeout=TIMEOUT,

@@ -86,7 +86,7 @@ def create(
     verb = "created" if view.created_at == view.updated_at else "replaced"
     screen.say(f"{verb} {view.label} in {project}/{environment}: {view.kind}, {view.where}")
     for lack in view.missing:
-        screen.say(f"note: {_lack(view, lack, project)}", "yellow")
+        screen.say(f"note: {lacking(view, lack, project)}", "yellow")
 
 
 def list_(role: Role, project: str | None, environment: str | None, json: bool) -> None:
@@ -192,7 +192,7 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _lack(view: vault.ConnectionView, lack: vault.Missing, project: str) -> str:
+def lacking(view: vault.ConnectionView, lack: vault.Missing, project: str) -> str:
     """What is named and not there, and the command that makes it."""
     where = f"-p {project} -e {view.environment}"
     if lack.what == "source":

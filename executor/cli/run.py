@@ -20,7 +20,7 @@ from executor.cli.follow import Detached, come_back, follow, interrupts, to_stre
 from executor.cli.specification import arguments_of, checked_variables, connections_of, secrets_named
 from executor.cli.target import TAIL, RunCommand, refusals_as_json
 from executor.cli.waiting import Waiting
-from executor.errors import ExecutorError, RunOver, StandbyFailed
+from executor.errors import ExecutorError, NoProjectNamed, RunOver, StandbyFailed
 from executor.history import RunView
 from executor.logs import Place
 from executor.runs import RunSpec
@@ -43,7 +43,12 @@ def run(
         list[str] | None,
         typer.Option("--secret", metavar="NAME", help="Give this secret only; repeatable. Else all of them."),
     ] = None,
-    no_secrets: Annotated[bool, typer.Option("--no-secrets", help="Give no secrets.")] = False,
+    no_secrets: Annotated[
+        bool,
+        typer.Option(
+            "--no-secrets", help="Give no secrets, and no sources and catalogs that need any but as parameters."
+        ),
+    ] = False,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", metavar="K=V", help="A plain variable for this run, never masked; repeatable."),
@@ -158,6 +163,10 @@ def run(
             spec = specify(at.db, at.settings, request)
             folder = _output_folder(output)
             submitted = Submission(at, spec)
+        except NoProjectNamed as error:
+            if {"-p", "--project"} & {*wanted.argv}:
+                error.hint = "-p stands behind TARGET, where all belongs to the target: sealrun run -p PROJECT … TARGET"
+            raise
         except (SecretStoreError, SupervisorError, ExecutorError) as error:
             raise NeverStarted.by(error) from None
     if detach:

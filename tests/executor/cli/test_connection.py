@@ -308,6 +308,20 @@ class TestList:
         assert view["tested_at"] is None
 
 
+class TestTest:
+    def test_what_is_not_there_is_told_without_a_run(self, stocked: Cli) -> None:
+        """Nothing is built or started for it; it is kept and listed as any other outcome."""
+        stocked.ok("source", "create", "empty", "--kind", "postgres", "--url-secret", "NOT_YET")
+        before = stocked.json("runs", "list", "--json")
+        ended = stocked("source", "test", "empty", code=1)
+        said = "no call was made: url names the secret NOT_YET, which is not there"
+        assert ended.stdout == f"source empty: failed: {said}\n"
+        assert "sealrun secret set NOT_YET -p shop -e default" in ended.stderr
+        assert stocked.json("runs", "list", "--json") == before
+        (view,) = [one for one in stocked.json("source", "list", "--json") if one["name"] == "empty"]
+        assert (view["test_outcome"], view["test_message"], view["test_run"]) == ("failed", said, None)
+
+
 class TestDelete:
     def test_it_asks(self, stocked: Cli) -> None:
         """Without a terminal it wants --yes; its secrets stay."""

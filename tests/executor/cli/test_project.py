@@ -177,6 +177,13 @@ class TestWhichProject:
         """The three ways stand in the hint."""
         assert cli("secret", "list", code=2).stderr == NO_PROJECT
 
+    def test_one_that_stands_behind_the_target_is_told(self, cli: Cli) -> None:
+        """There it is a word for the target: no hint to say what was said."""
+        (cli.jobs / "behind.py").write_text("")
+        refused = cli("run", "behind.py", "-p", "shop", code=2).stderr
+        hint = "hint: -p stands behind TARGET, where all belongs to the target: sealrun run -p PROJECT … TARGET\n"
+        assert refused == "sealrun: no project is named\n" + hint
+
     def test_an_unknown_project_says_how_to_make_it(self, cli: Cli) -> None:
         """The sentence that the design promises."""
         refused = cli("secret", "list", "-p", "toys", code=2)
