@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["pyiceberg[glue]>=0.9"]
+# dependencies = ["boto3>=1.34"]
 # ///
 """One look into a Glue data catalog, which changes nothing in it."""
 
@@ -9,20 +9,32 @@ import s3
 
 
 def probe(connection):
-    """Ask for its databases."""
+    """Ask for at most one database, with what PyIceberg would ask with."""
+    import boto3
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+    told = connection.properties
     began = time.monotonic()
     try:
-        found = len(connection.load().list_namespaces())
+        client = boto3.Session(
+            aws_access_key_id=told.get("glue.access-key-id"),
+            aws_secret_access_key=told.get("glue.secret-access-key"),
+            aws_session_token=told.get("glue.session-token"),
+            region_name=told.get("glue.region"),
+        ).client(
+            "glue",
+            endpoint_url=told.get("glue.endpoint"),
+            config=Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2}),
+        )
+        client.get_databases(MaxResults=1, **({"CatalogId": told["glue.id"]} if "glue.id" in told else {}))
     except ClientError as error:
         return s3.failed(began, sentence(error))
     except NoCredentialsError:
         return s3.failed(began, "it has no keys: name a secret with them, or a source that does (NoCredentialsError)")
     except BotoCoreError as error:
         return s3.failed(began, s3.unreached(connection, error))
-    said = f"it has {found} {'database' if found == 1 else 'databases'}"
-    return {"ok": True, "seconds": time.monotonic() - began, "said": said}
+    return {"ok": True, "seconds": time.monotonic() - began, "said": "asked for its databases"}
 
 
 def sentence(error):

@@ -187,7 +187,7 @@ def _check_bytes(entry: NewSecret) -> None:
         why = "it is empty"
     elif b"\0" in entry.value and not entry.as_file:
         why = "it contains a NUL byte, which no environment variable can hold"
-        hint = "runs can be given it as a file: say --as-file"
+        hint = f"runs can be given it as a file: sealrun secret set {entry.name} --as-file"
     elif len(entry.name) + 1 + len(entry.value) > MAX_VALUE:
         why = f"NAME=value may have {MAX_VALUE:,} bytes at most, and this has more"
     elif not _is_maskable(entry.value) and not entry.allow_short:

@@ -150,7 +150,7 @@ def test_a_file_may_hold_any_bytes(shop: Database, actor: Actor, keys: LocalKeys
     store = bytes(range(256)) * 4
     with pytest.raises(ValueRefused) as refusal:
         vault.put(shop, "shop", "default", "STORE", store, actor=actor, pins=pins)
-    assert refusal.value.hint == "runs can be given it as a file: say --as-file"
+    assert refusal.value.hint == "runs can be given it as a file: sealrun secret set STORE --as-file"
     vault.put(shop, "shop", "default", "STORE", store, actor=actor, pins=pins, as_file=True)
     assert opened(keys, bundled(shop)) == {"STORE": store}
 

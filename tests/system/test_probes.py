@@ -123,7 +123,7 @@ def found(place: Rig) -> dict[str, Probed]:
         ("source lake", "listed s3://lake"),
         ("source ledger", "connected"),
         ("catalog main", "it has 0 namespaces"),
-        ("catalog glue", "it has 0 databases"),
+        ("catalog glue", "asked for its databases"),
         ("catalog unity", "listed its catalogs"),
     ],
 )

@@ -51,6 +51,7 @@ MALFORMED = {
     "nul.env": ["line 1: there is a NUL, which no variable can hold"],
     "nul.json": [
         '$.TOKEN: the value of "TOKEN" is refused: it contains a NUL byte, which no environment variable can hold'
+        ": runs can be given it as a file: sealrun secret set TOKEN --as-file"
     ],
     "odd_key.json": [f"$.<key 1>: {NO_NAME}", f"$.<key 2>: {NO_NAME}"],
     "odd_name.env": [f"line 1: {NO_NAME}", f"line 2: {NO_NAME}"],
