@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +64,8 @@ def memory(pid: int, kinds: tuple[str, ...] = ()) -> Iterator[bytes]:
                 yield data
 
 
-def files(folder: Path, since: float) -> Iterator[tuple[Path, bytes]]:
-    """Names and content of everything below a folder that was changed since then."""
+def files(folder: Path, since: float, passed_over: Callable[[str], bool]) -> Iterator[tuple[Path, bytes]]:
+    """Names and content of everything below a folder that was changed since then, but what is passed over by path."""
     waiting = [folder]
     while waiting:
         place = waiting.pop()
@@ -74,6 +74,8 @@ def files(folder: Path, since: float) -> Iterator[tuple[Path, bytes]]:
         except OSError:  # gone meanwhile, or nested deeper than a path may be long
             continue
         for entry in entries:
+            if passed_over(entry.path):
+                continue
             path = Path(entry.path)
             try:
                 found = path.lstat()

@@ -11,6 +11,7 @@ from secretstore.connections import check, fields_of, kinds
 from tests.executor.cli.conftest import CHECKOUT, Cli
 
 PAGE = (CHECKOUT / "docs" / "connections.md").read_text()
+MISTAKES = PAGE.split("\n## When something is wrong\n")[1].split("\n## ")[0]
 KINDS = [(role, kind) for role in ("source", "catalog") for kind in kinds(role)]
 LAKE = ("source", "create", "lake", "--kind", "s3")
 MAIN = ("catalog", "create", "main", "--kind", "iceberg-rest", "--endpoint", "http://127.0.0.1:8181")
@@ -88,7 +89,7 @@ def lake(shop: Cli) -> Cli:
 
 
 @pytest.mark.parametrize(
-    ("mistake", "said"), re.findall(r"^\| (an? [^|]*|two ways at once) \| `(.*?)`[,;]? ?", PAGE, flags=re.M)
+    ("mistake", "said"), re.findall(r"^\| (an? [^|]*|two ways at once) \| `(.*?)`[,;]? ?", MISTAKES, flags=re.M)
 )
 def test_the_mistake_is_answered_as_the_page_says(lake: Cli, mistake: str, said: str) -> None:
     """With the exit code that it says."""
