@@ -158,7 +158,7 @@ class S3Source(Connection):
         config = self._botocore_config()
         endpoint = self.endpoint
 
-        class Session(boto3.Session):  # type: ignore[misc, name-defined]
+        class Session(boto3.Session):  # type: ignore[misc, name-defined]  # imported when it is asked for
             def client(self, service_name: str, *args: Any, **named: Any) -> Any:
                 if service_name == "s3":
                     given = named.get("config")

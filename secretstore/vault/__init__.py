@@ -49,7 +49,6 @@ from secretstore.vault.sealed import sealed_bundle
 from secretstore.vault.secrets import (
     delete_secret,
     due_secrets,
-    file_secrets,
     history,
     list_secrets,
     require_secrets,
@@ -106,7 +105,6 @@ __all__ = [
     "destroy_unused_keys",
     "discard_successor",
     "due_secrets",
-    "file_secrets",
     "flip",
     "get_connection",
     "get_environment",

@@ -162,12 +162,6 @@ def delete_secret(
         append_many(session, place.id, place.name, actor=actor, acts=[act_on(secret, held.name, "secret.delete")])
 
 
-def file_secrets(session: Session, environment_id: str) -> set[str]:
-    """Returns the names of the secrets that a run is given as files, read in the caller's transaction."""
-    query = select(Secret.name).where(Secret.environment_id == environment_id, col(Secret.as_file).is_(True))
-    return set(session.exec(query))
-
-
 def require_secrets(db: Database, project: str, environment: str, names: Iterable[str]) -> None:
     """Checks that secrets are there, without a look at all the others.
 

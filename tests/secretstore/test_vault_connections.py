@@ -361,7 +361,8 @@ def test_a_secret_given_as_a_file_stays_one(shop: Database, actor: Actor, pins: 
     def as_files() -> tuple[list[bool], list[bool], set[str]]:
         place = vault.get_environment(shop, "shop", "default")
         with shop.reading() as session:
-            named = vault.file_secrets(session, place.id)
+            items = vault.sealed_bundle(session, place.id, None).items
+        named = {item.name for item in items if item.as_file}
         listed = [view.as_file for view in vault.list_secrets(shop, "shop")]
         return listed, [entry.as_file for entry in vault.outline(shop, "shop", "default")], named
 
