@@ -8,8 +8,8 @@ import socket
 import sys
 
 from executor.database import open_database
+from executor.runs.workers import SILENCE, list_workers
 from executor.settings import read_here
-from executor.workers import SILENCE, list_workers
 from secretstore.errors import SecretStoreError
 
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from celery import Celery
 
-from executor import cancelling, history, logs, outputs, runs, submit, unserved, workers
+from executor import history, logs, outputs, runs, submit
 from executor.celery_app import make_app
 from executor.database import open_database
 from executor.errors import (
@@ -43,9 +43,10 @@ from executor.errors import (
 from executor.following import AWAY, looks
 from executor.history import RunView
 from executor.logs import BEGINNING, Place, StoredPiece
-from executor.needs import live_workers
 from executor.outputs import OutputFile
 from executor.places import maybe_project
+from executor.runs import cancelling, unserved, workers
+from executor.runs.needs import live_workers
 from executor.settings import read_settings
 from executor.specification import Request, specify
 from executor.standby import Standby

@@ -22,12 +22,12 @@ from executor.errors import (
     SetupSecretsUnavailable,
     SupervisorNotReady,
 )
-from executor.given import Given, read_given
 from executor.key_access import key_access
 from executor.models import Run
 from executor.preparation import prepare, ready, source_of
 from executor.python_environment import python_of
 from executor.runs import GateShut, Lease, Outcome, StaleToken
+from executor.runs.given import Given, read_given
 from executor.supervision import Supervision
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.wire import Kind, send

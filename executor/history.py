@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement, and_, func
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
-from executor import models, needs, workers
+from executor import models
 from executor.errors import AmbiguousRun, UnknownRun
 from executor.models import Attempt, ReceiptSecret, Result, Run
 from executor.outputs import OutputFile, list_files
-from executor.runs import OVER, PHASE
+from executor.runs import OVER, PHASE, needs, workers
 from secretstore.database import Database, utc_now
 from secretstore.models import Secret
 

@@ -22,13 +22,13 @@ from sqlmodel import Session
 from executor import logs, python_cache, runs
 from executor.bench import Bench
 from executor.errors import EnvironmentNotBuilt, InstallerLost, SetupSecretsUnavailable
-from executor.given import Given
 from executor.interpreters import Interpreter
 from executor.key_access import key_access
 from executor.logs import Piece
 from executor.models import Run
 from executor.preparation import controls_of, limits, ready
 from executor.runs import GateShut, Lease, Outcome, StaleToken
+from executor.runs.given import Given
 from executor.source import interpreter_paths, search_path_of
 from executor.supervisor import handover, sandbox
 from executor.supervisor.environment import base_environment

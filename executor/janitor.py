@@ -13,8 +13,8 @@ from pathlib import Path
 
 from celery import Celery
 
-from executor import bundles, python_cache, retention, rotation, runs, unserved
-from executor.runs import Offer
+from executor import bundles, python_cache, retention, rotation, runs
+from executor.runs import Offer, unserved
 from executor.submit import ring
 from executor.supervisor import clearing, workspace
 from secretstore import audit

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from executor.foretelling import Bounds, Foretold, foretell
-from executor.given import Asked, Given, channels_of, chosen, exchanged, with_refusals
 from executor.precedence import Precedence, precedence
+from executor.runs.given import Asked, Given, channels_of, chosen, exchanged, with_refusals
 from executor.source import search_path_of
 from executor.supervisor.connections import mapped
 from executor.supervisor.environment import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from executor import bundles, packing, requirements, retrying, signature
+from executor import bundles, packing, requirements, signature
 from executor.errors import (
     ExecutorError,
     FileUnreadable,
@@ -24,7 +24,7 @@ from executor.git_state import git_state
 from executor.models import Run
 from executor.packing import Listing
 from executor.places import environment_named, project_named
-from executor.runs import LONGEST, OVER, RunSpec
+from executor.runs import LONGEST, OVER, RunSpec, retrying
 from executor.settings import Settings
 from executor.source import choose_interpreter, own_environment, project_file, relative_target, source_root
 from executor.supervisor.errors import NameTaken, SupervisorError

@@ -8,8 +8,8 @@ from kombu.exceptions import OperationalError
 
 from executor import runs, standby
 from executor.errors import StandbyFailed
-from executor.needs import live_workers
 from executor.runs import RunSpec
+from executor.runs.needs import live_workers
 from executor.settings import Settings
 from executor.standby import Standby
 from executor.tasks import TASK

@@ -16,7 +16,7 @@ from typing import Any
 from celery import Celery
 from sqlmodel import col, select
 
-from executor import cache, interpreters, janitor, notices, runs, workers
+from executor import cache, interpreters, janitor, notices, runs
 from executor.bench import Bench
 from executor.database import open_database
 from executor.dispatch import dispatch
@@ -24,7 +24,7 @@ from executor.embedded import broker
 from executor.errors import ExecutorError, WorkerUnsupported
 from executor.key_access import empty_environment, key_access
 from executor.models import Run
-from executor.runs import Offer
+from executor.runs import Offer, workers
 from executor.settings import Settings
 from executor.source import interpreter_paths
 from executor.supervision import Zygote

@@ -26,8 +26,8 @@ from executor.history import RunView
 from executor.key_birth import birth
 from executor.models import Attempt
 from executor.runs import RunSpec
+from executor.runs.workers import list_workers
 from executor.settings import read_settings
-from executor.workers import list_workers
 from secretstore import vault
 from secretstore.local_keys import create_local_key
 from secretstore.pins import Pins

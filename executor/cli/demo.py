@@ -18,7 +18,7 @@ from executor.cli.secret import seal
 from executor.cli.waiting import unseen
 from executor.errors import SourceIsHome
 from executor.history import RunView
-from executor.needs import live_workers
+from executor.runs.needs import live_workers
 from executor.source import PROJECT_FILE, source_root
 from executor.specification import Request, specify
 from executor.target import parse

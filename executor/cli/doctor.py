@@ -21,12 +21,12 @@ from executor.cli.expiry import DUE_DAYS, told
 from executor.cli.waiting import unseen
 from executor.errors import ExecutorError
 from executor.key_access import key_access
-from executor.needs import live_workers
+from executor.runs.needs import live_workers
+from executor.runs.workers import WorkerView
 from executor.settings import Settings, read_here
 from executor.supervisor import sandbox
 from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
-from executor.workers import WorkerView
 from secretstore import __version__, vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import KeyFileMissing, SecretStoreError

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from executor import history, outputs, submit, target
-from executor.cancelling import cancel
 from executor.celery_app import make_app
 from executor.cli import desk, options, screen, verdict
 from executor.cli.desk import Desk
@@ -24,6 +23,7 @@ from executor.errors import ExecutorError, NoProjectNamed, RunOver, StandbyFaile
 from executor.history import RunView
 from executor.logs import Place
 from executor.runs import RunSpec
+from executor.runs.cancelling import cancel
 from executor.specification import Request, specify
 from executor.standby import Standby
 from executor.supervisor.errors import SupervisorError

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from executor import cancelling, history, logs, outputs
+from executor import history, logs, outputs
 from executor.cli import desk, options, screen, verdict
 from executor.cli.desk import Desk
 from executor.cli.errors import FolderUnwritable, Misuse, RunOutputsMissing
@@ -18,6 +18,7 @@ from executor.cli.waiting import Waiting
 from executor.history import AttemptView, RunView
 from executor.logs import BEGINNING, STREAMS, Place, StoredPiece
 from executor.outputs import OutputFile
+from executor.runs import cancelling
 from executor.specification import repeated
 from secretstore import vault
 

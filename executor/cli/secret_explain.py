@@ -62,8 +62,8 @@ def explain(
     from executor.cli.errors import EnvFileBroken, WouldBeRefused
     from executor.cli.specification import arguments_of, connections_of, pairs_of, secrets_named
     from executor.errors import FileUnreadable
-    from executor.given import Asked
     from executor.preview import preview
+    from executor.runs.given import Asked
     from executor.specification import Refusal, Request, examine
 
     wanted = target.parse(context.meta[TAIL])

@@ -4,9 +4,9 @@ import os
 import sys
 import time
 
-from executor import needs, unserved, workers
 from executor.cli import screen
-from executor.needs import Asking, live_workers
+from executor.runs import needs, unserved, workers
+from executor.runs.needs import Asking, live_workers
 from executor.settings import QUEUE, Settings
 from executor.standby import IDLE, Standby
 from secretstore.database import Database

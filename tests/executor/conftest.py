@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import update
 
 from executor import database, runs
-from executor.given import Given
 from executor.models import Run
 from executor.runs import Lease, Offer, RunSpec
+from executor.runs.given import Given
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
 

@@ -421,7 +421,7 @@ def test_a_script_with_nothing_configured_starts_a_worker(tmp_path: Path) -> Non
         ended = subprocess.run(command, cwd=alone.jobs, env=environ, capture_output=True, text=True, timeout=60)
         assert (ended.returncode, ended.stderr) == (0, "")
         assert alone.view(ended.stdout).created_by == read_settings(environ).store.actor
-        from executor.workers import list_workers
+        from executor.runs.workers import list_workers
 
         (worker,) = [one.pid for one in list_workers(alone.db, alive_only=True)]
         os.kill(worker, signal.SIGTERM)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from executor.given import Asked, Given, read_given
 from executor.models import Run
 from executor.preview import preview
+from executor.runs.given import Asked, Given, read_given
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.keyring import generate_wrapped

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from executor import janitor, runs, unserved, workers
+from executor import janitor, runs
 from executor.errors import RunMisplaced
+from executor.runs import unserved, workers
 from executor.worker import Duty, perform
 from secretstore import audit
 from secretstore.audit import Actor

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from executor import janitor, runs, workers
+from executor import janitor, runs
 from executor.celery_app import make_app
-from executor.runs import Offer, Outcome
+from executor.runs import Offer, Outcome, workers
 from executor.settings import read_settings
 from executor.supervisor.workspace import prepare_root, workspace
 from secretstore.database import Database

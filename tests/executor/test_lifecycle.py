@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import event, func, text, update
 from sqlmodel import col, delete, select
 
-from executor import database, history, janitor, logs, models, notices, outputs, retention, runs, unserved, workers
+from executor import database, history, janitor, logs, models, notices, outputs, retention, runs
 from executor.errors import KeyTaken
 from executor.logs import Piece
 from executor.models import Run, Worker
-from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome
+from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, unserved, workers
 from executor.settings import read_settings
 from secretstore.database import Database
 from secretstore.models import Project

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlmodel import select
 
-from executor import history, needs, runs, workers
+from executor import history, runs
 from executor.models import Run
-from executor.runs import RUNGS, Offer, RunSpec
-from executor.workers import WorkerView
+from executor.runs import RUNGS, Offer, RunSpec, needs, workers
+from executor.runs.workers import WorkerView
 from secretstore.database import Database, utc_now
 from tests.executor.conftest import Bench
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from executor.given import Asked
 from executor.preview import Preview, preview
+from executor.runs.given import Asked
 from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT, base_environment, build, total_size
 from secretstore import vault
 from secretstore.database import Database

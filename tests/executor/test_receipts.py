@@ -13,9 +13,9 @@ from sqlmodel import select
 
 from executor import database, history, runs
 from executor.errors import ReceiptRefused
-from executor.given import Given
 from executor.models import Receipt
 from executor.runs import Lease, Outcome
+from executor.runs.given import Given
 from secretstore import audit, vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor import retrying
 from executor.errors import RetriesUnclear, UnknownRetryReason
+from executor.runs import retrying
 
 REASONS = sorted(retrying.POLICIES)
 

@@ -15,9 +15,9 @@ from sqlmodel import select
 
 from executor import janitor, key_birth, rotation, runs
 from executor.errors import KeyNotRotated, VersionsBroken
-from executor.given import Given
 from executor.key_birth import birth, rewrapped
 from executor.rotation import rotate
+from executor.runs.given import Given
 from executor.settings import Settings, read_settings
 from executor.supervision import Zygote
 from executor.supervisor.wire import Kind, Receiver, send

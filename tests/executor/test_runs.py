@@ -8,10 +8,10 @@ from sqlmodel import select
 
 from executor import history, logs, outputs, runs
 from executor.errors import RunOver, UnknownRun
-from executor.given import Given
 from executor.logs import Piece
 from executor.models import ReceiptSecret, Run
 from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken
+from executor.runs.given import Given
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 

@@ -11,9 +11,9 @@ from sqlmodel import select
 
 from executor import database, runs
 from executor.errors import RunOver
-from executor.given import Given
 from executor.models import Attempt, Run
 from executor.runs import ATTEMPTS_LIMIT, OVER, GateShut, Lease, Offer, Outcome
+from executor.runs.given import Given
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from executor import workers
 from executor.database import open_database
+from executor.runs import workers
 from executor.settings import read_settings
 from secretstore.local_keys import create_local_key
 from tests.executor.cli.conftest import CHECKOUT, PATIENCE, Cli, made

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from executor import workers
 from executor.cli.main import main
 from executor.database import open_database
+from executor.runs import workers
 from executor.settings import read_settings
 from tests.processes import eventually, is_alive
 from tests.rig import job_python

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from executor.runs.workers import SILENCE
 from executor.settings import read_settings
 from executor.worker import WorkerLife
-from executor.workers import SILENCE
 from secretstore.database import Database
 from tests.executor.cli.conftest import PATIENCE, Cli, made
 from tests.executor.conftest import Bench

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from executor import workers
 from executor.cli.waiting import Waiting, unseen
-from executor.needs import live_workers
-from executor.runs import Offer
+from executor.runs import Offer, workers
+from executor.runs.needs import live_workers
 from executor.settings import QUEUE, Settings, read_settings
 from executor.standby import IDLE
 from secretstore.database import Database

@@ -10,9 +10,10 @@ from sqlalchemy import ColumnElement, false, func, or_
 from sqlalchemy import select as select_rows
 from sqlmodel import col, select
 
-from executor import needs, runs, workers
+from executor import runs
 from executor.models import Run
-from executor.workers import WorkerView
+from executor.runs import needs, workers
+from executor.runs.workers import WorkerView
 from secretstore.database import Database
 
 SETTLED = 60.0

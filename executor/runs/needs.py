@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from executor import workers
-from executor.runs import RUNGS
+from executor.runs import RUNGS, workers
+from executor.runs.workers import WorkerView
 from executor.settings import QUEUE, Settings
-from executor.workers import WorkerView
 from secretstore.database import Database
 
 
