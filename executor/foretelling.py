@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from executor.supervisor.assumed import Assumed
 from executor.supervisor.connections import Derived, derive
-from executor.supervisor.roles import Assumed
 from secretstore.planned import FIELD, KEY, OPTIONAL, Planned, is_reference
 
 _SHORTEST_FOLDER, _LONGEST_FILE_NAME = "/", 32
