@@ -133,8 +133,8 @@ def _receipts(db: Any, secrets: int, receipts: int) -> None:
     """Each run was given ten secrets; half of the secrets were never given."""
     from sqlalchemy import insert
 
-    from executor import history
     from executor.models import Receipt, ReceiptSecret, Run
+    from executor.records import history
     from secretstore import vault
     from secretstore.keyring import generate_wrapped
     from secretstore.local_keys import LocalKeys, create_local_key

@@ -23,9 +23,9 @@ sys.path.insert(0, str(CHECKOUT))
 
 from botocore.httpsession import get_cert_path  # noqa: E402  # the checkout's own, whatever is installed
 
-from executor.supervision import Zygote  # noqa: E402
-from executor.supervisor import tree  # noqa: E402
-from executor.supervisor.wire import Kind, send  # noqa: E402
+from executor.boundary.supervision import Zygote  # noqa: E402
+from executor.boundary.wire import Kind, send  # noqa: E402
+from executor.sandbox import tree  # noqa: E402
 from secretstore import sealing  # noqa: E402
 from secretstore.aws_kms import Credentials  # noqa: E402
 from secretstore.bundle import SealedBundle, SealedItem  # noqa: E402

@@ -34,17 +34,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from executor import history, logs, runs  # noqa: E402  # the checkout's own, whatever is installed
+from executor import runs  # noqa: E402  # the checkout's own, whatever is installed
+from executor.broker.embedded import broker  # noqa: E402
 from executor.celery_app import make_app  # noqa: E402
 from executor.database import migrate, open_database  # noqa: E402
-from executor.embedded import broker  # noqa: E402
-from executor.key_birth import birth  # noqa: E402
+from executor.keys.creation import birth  # noqa: E402
+from executor.records import history, logs  # noqa: E402  # the checkout's own, whatever is installed
 from executor.runs import OVER, Offer  # noqa: E402
 from executor.settings import read_here  # noqa: E402
-from executor.source import choose_interpreter  # noqa: E402
-from executor.specification import Request, specify  # noqa: E402
-from executor.submit import submit  # noqa: E402
-from executor.target import parse  # noqa: E402
+from executor.source.root import choose_interpreter  # noqa: E402
+from executor.submission.specification import Request, specify  # noqa: E402
+from executor.submission.submit import submit  # noqa: E402
+from executor.submission.target import parse  # noqa: E402
 from secretstore import local_keys, vault  # noqa: E402
 from secretstore.database import Database  # noqa: E402
 from secretstore.pins import Pins  # noqa: E402

@@ -137,7 +137,7 @@ class Sealrun:
         self.submitted: dict[int, list[str]] = {}
 
     def submit(self, values: dict[str, str]) -> float:
-        from executor import history, logs
+        from executor.records import history, logs
 
         self._environment(values)
         began = time.time()
@@ -165,7 +165,7 @@ class Sealrun:
 
     def _send(self, values: dict[str, str]) -> str:
         from executor.runs import RunSpec
-        from executor.submit import submit
+        from executor.submission.submit import submit
 
         place = self._environment(values)
         spec = RunSpec(
@@ -182,7 +182,7 @@ class Sealrun:
 
     def _environment(self, values: dict[str, str]) -> "EnvironmentView":
         """One project per number of secrets, made before the clock starts (see `warm`)."""
-        from executor.key_birth import birth
+        from executor.keys.creation import birth
         from secretstore import local_keys, vault
         from secretstore.pins import Pins
 
@@ -268,8 +268,8 @@ def _values(count: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _subjects(job: Path, place: Path) -> Iterator[dict[str, Any]]:
-    from executor.embedded import broker, broker_address
-    from executor.source import choose_interpreter
+    from executor.broker.embedded import broker, broker_address
+    from executor.source.root import choose_interpreter
 
     python = choose_interpreter(job.parent, None, os.environ["PATH"])
     with contextlib.ExitStack() as ending:

@@ -14,10 +14,10 @@ from celery import Celery, signals
 from celery.worker import consumer as celery_consumer
 from kombu.entity import Queue
 
-from executor.embedded import broker_address
+from executor.broker.embedded import broker_address
+from executor.broker.tasks import TASK, register
 from executor.errors import WrongPool
 from executor.settings import QUEUE, Settings, read_here
-from executor.tasks import TASK, register
 
 
 class Consumer(celery_consumer.Consumer):  # type: ignore[misc]  # Celery ships no types
@@ -99,7 +99,7 @@ def _serve(app: Celery, settings: Settings) -> None:
         if sender.app is not app or not _serves_us(sender):
             return
         with _fatal():
-            from executor.worker import WorkerLife
+            from executor.worker.life import WorkerLife
 
             pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
             if "thread" not in pool:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from celery import Celery
 
-from executor import history, logs, outputs, runs, submit
+from executor import runs
 from executor.celery_app import make_app
 from executor.database import open_database
 from executor.errors import (
@@ -40,17 +40,20 @@ from executor.errors import (
     TargetUnclear,
     WaitTimedOut,
 )
-from executor.following import AWAY, looks
-from executor.history import RunView
-from executor.logs import BEGINNING, Place, StoredPiece
-from executor.outputs import OutputFile
-from executor.places import maybe_project
+from executor.records import files as outputs
+from executor.records import history, logs
+from executor.records.files import OutputFile
+from executor.records.following import AWAY, looks
+from executor.records.history import RunView
+from executor.records.logs import BEGINNING, Place, StoredPiece
 from executor.runs import cancelling, unserved, workers
 from executor.runs.needs import live_workers
 from executor.settings import read_settings
-from executor.specification import Request, specify
-from executor.standby import Standby
-from executor.target import Target, check_module, parse
+from executor.submission import submit
+from executor.submission.context import maybe_project
+from executor.submission.specification import Request, specify
+from executor.submission.standby import Standby
+from executor.submission.target import Target, check_module, parse
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.naming import check_variable_name

@@ -6,8 +6,8 @@ Each rule is what the library does, tried with it: see `tests/executor/test_prec
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from executor.foretelling import Foretold
-from executor.supervisor.connections import OWN_AWS, OWN_POSTGRES, OWN_UNITY, STORAGE
+from executor.environment.connections import OWN_AWS, OWN_POSTGRES, OWN_UNITY, STORAGE
+from executor.explain.connections import Foretold
 from secretstore.planned import Planned
 
 _FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # for editors: runs have these objects, and no package `execu
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-    from executor.supervisor.connected import IcebergCatalog, S3Source
+    from executor.inside.handles import IcebergCatalog, S3Source
 
 
 def pipeline(raw: S3Source, warehouse: IcebergCatalog, top: int = 3) -> dict:

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from executor.cli import desk, options, screen
+from executor.cli import desk
 from executor.cli.desk import Desk
+from executor.cli.shown import screen
+from executor.cli.typed import options
 from secretstore import audit
 from secretstore.audit import EventView, Filter, Head
 from secretstore.errors import SecretStoreError

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from executor.cli import desk, screen
-from executor.cli.connection import lacking
+from executor.cli import desk
 from executor.cli.desk import Desk
+from executor.cli.shown import screen
+from executor.cli.typed.connection import lacking
 from secretstore import vault
 from secretstore.connections import Role
 
 if TYPE_CHECKING:
-    from executor.probing import Probed
+    from executor.operations.probing import Probed
 
 
 def test(role: Role, name: str, project: str | None, environment: str | None, json: bool) -> None:
@@ -58,7 +59,7 @@ def test(role: Role, name: str, project: str | None, environment: str | None, js
 
 def _without_a_run(view: vault.ConnectionView, project: str) -> "tuple[Probed, None] | None":
     """What is known before anything is called: that something it names is not there."""
-    from executor.probing import Probed
+    from executor.operations.probing import Probed
 
     if not view.missing:
         return None
@@ -70,11 +71,11 @@ def _without_a_run(view: vault.ConnectionView, project: str) -> "tuple[Probed, N
 
 def _by_a_run(at: Desk, view: vault.ConnectionView, project: str) -> "tuple[Probed, str]":
     """What its run has found, and that run's id."""
-    from executor.cli.follow import Detached
     from executor.cli.run import NeverStarted, Submission
+    from executor.cli.shown.follow import Detached
     from executor.errors import ExecutorError
-    from executor.probing import probe_request, probed
-    from executor.specification import specify
+    from executor.operations.probing import probe_request, probed
+    from executor.submission.specification import specify
     from executor.supervisor.errors import SupervisorError
     from secretstore.errors import SecretStoreError
 

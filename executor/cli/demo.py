@@ -8,20 +8,21 @@ from pathlib import Path
 
 import typer
 
-from executor.cli import desk, screen, verdict
+from executor.cli import desk
 from executor.cli.desk import Desk
 from executor.cli.errors import DemoFailed, NoWorkerSeen
 from executor.cli.project import create_project
 from executor.cli.run import Submission, tell
 from executor.cli.runs import file_line
 from executor.cli.secret import seal
-from executor.cli.waiting import unseen
+from executor.cli.shown import screen, verdict
+from executor.cli.shown.waiting import unseen
 from executor.errors import SourceIsHome
-from executor.history import RunView
+from executor.records.history import RunView
 from executor.runs.needs import live_workers
-from executor.source import PROJECT_FILE, source_root
-from executor.specification import Request, specify
-from executor.target import parse
+from executor.source.root import PROJECT_FILE, source_root
+from executor.submission.specification import Request, specify
+from executor.submission.target import parse
 from secretstore import vault
 
 app = typer.Typer(

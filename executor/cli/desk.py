@@ -7,14 +7,14 @@ import typer
 
 from executor.cli.errors import NeedsYes
 from executor.database import open_database
-from executor.places import (
+from executor.settings import Settings, read_here
+from executor.submission.context import (
     DEFAULT_ENVIRONMENT,
     environment_named,
     maybe_project,
     nearest_project_file,
     project_named,
 )
-from executor.settings import Settings, read_here
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.pins import Pins

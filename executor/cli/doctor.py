@@ -13,20 +13,23 @@ import typer
 from kombu.connection import Connection
 from sqlmodel import select
 
-from executor import database, embedded
-from executor.aws_credentials import aws_credentials
+from executor import database
+from executor.broker import embedded
 from executor.celery_app import make_app
-from executor.cli import options, ours, screen
-from executor.cli.expiry import DUE_DAYS, told
-from executor.cli.waiting import unseen
+from executor.cli import packages
+from executor.cli.shown import screen
+from executor.cli.shown.waiting import unseen
+from executor.cli.typed import options
+from executor.cli.typed.expiry import DUE_DAYS, told
 from executor.errors import ExecutorError
-from executor.key_access import key_access
+from executor.keys.access import key_access
+from executor.keys.aws_credentials import aws_credentials
 from executor.runs.needs import live_workers
 from executor.runs.workers import WorkerView
+from executor.sandbox import confinement
+from executor.sandbox.workspace import prepare_root
 from executor.settings import Settings, read_here
-from executor.supervisor import sandbox
 from executor.supervisor.errors import SupervisorError
-from executor.supervisor.workspace import prepare_root
 from secretstore import __version__, vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import KeyFileMissing, SecretStoreError
@@ -99,7 +102,7 @@ def _examine() -> Iterator[Finding]:
 
 def _versions() -> Iterator[Finding]:
     try:
-        ours.check()
+        packages.check()
         yield Finding("packages", "ok", f"executor and secretstore are sealrun's own, version {__version__}")
     except ExecutorError as error:
         yield Finding("packages", "wrong", str(error), error.hint)
@@ -240,7 +243,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
     if platform.system() != "Linux":
         yield Finding("worker", "note", f"runs need Linux, and this is {platform.system()}", "run the worker on Linux")
         return
-    host = sandbox.probe()
+    host = confinement.probe()
     controls = {"rung": host.rung, "landlock_abi": host.landlock_abi, "mounts": host.mounts}
     if host.rung == "process":
         text = "rung process: this run could read the key file, and whatever else the worker's user can read"

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import options, screen
 from executor.cli.errors import FolderUnwritable, ProjectFileExists
-from executor.source import PROJECT_FILE
+from executor.cli.shown import screen
+from executor.cli.typed import options
+from executor.source.root import PROJECT_FILE
 from secretstore.naming import check_environment_name, check_project_name
 
 app = typer.Typer(help="Write .sealrun.toml in this folder, so that commands here need no -p.", add_completion=False)

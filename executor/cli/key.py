@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
-from executor import rotation
-from executor.cli import desk, options, screen
+from executor.cli import desk
 from executor.cli.errors import Misuse
-from executor.key_birth import rewrapped
+from executor.cli.shown import screen
+from executor.cli.typed import options
+from executor.keys import rotation
+from executor.keys.creation import rewrapped
 from secretstore import vault
 from secretstore.local_keys import LocalKeys, create_local_key
 

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from executor.cli import ending, ours
+from executor.cli import packages
 from executor.cli.lazy import Sealrun, load
+from executor.cli.shown import ending
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def secrets_admin() -> None:
 
 
 def _act(name: str, command: Any) -> int:
-    ours.check()
+    packages.check()
     try:
         # Not `command.main`: it would end a closed pipe, an interrupt and our own errors its way.
         with command.make_context(name, sys.argv[1:]) as context:

@@ -3,7 +3,7 @@
 import typer
 
 from executor import database
-from executor.cli import screen
+from executor.cli.shown import screen
 from executor.settings import read_here
 from secretstore.database import Database
 from secretstore.settings import ensure_home

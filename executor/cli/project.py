@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 import typer
 from sqlmodel import Session
 
-from executor import history
-from executor.cli import desk, options, screen
+from executor.cli import desk
 from executor.cli.desk import Desk
 from executor.cli.errors import Misuse, ProjectBusy, QueueNeedsBroker
-from executor.key_birth import birth
+from executor.cli.shown import screen
+from executor.cli.typed import options
+from executor.keys.creation import birth
+from executor.records import history
 from executor.settings import QUEUE
 from secretstore import vault
 from secretstore.errors import AlreadyExists, KeyFileMissing

@@ -10,22 +10,25 @@ from typing import Annotated
 
 import typer
 
-from executor import history, outputs, submit, target
 from executor.celery_app import make_app
-from executor.cli import desk, options, screen, verdict
+from executor.cli import desk
 from executor.cli.desk import Desk
 from executor.cli.errors import FolderUnwritable
-from executor.cli.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
-from executor.cli.specification import arguments_of, checked_variables, connections_of, secrets_named
-from executor.cli.target import TAIL, RunCommand, refusals_as_json
-from executor.cli.waiting import Waiting
+from executor.cli.shown import screen, verdict
+from executor.cli.shown.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
+from executor.cli.shown.waiting import Waiting
+from executor.cli.typed import options
+from executor.cli.typed.arguments import arguments_of, checked_variables, connections_of, secrets_named
+from executor.cli.typed.target import TAIL, RunCommand, refusals_as_json
 from executor.errors import ExecutorError, NoProjectNamed, RunOver, StandbyFailed
-from executor.history import RunView
-from executor.logs import Place
+from executor.records import files, history
+from executor.records.history import RunView
+from executor.records.logs import Place
 from executor.runs import RunSpec
 from executor.runs.cancelling import cancel
-from executor.specification import Request, specify
-from executor.standby import Standby
+from executor.submission import submit, target
+from executor.submission.specification import Request, specify
+from executor.submission.standby import Standby
 from executor.supervisor.errors import SupervisorError
 from secretstore.errors import SecretStoreError
 
@@ -297,7 +300,7 @@ class NeverStarted(ExecutorError):
     @classmethod
     def by(cls, error: SecretStoreError | SupervisorError | ExecutorError) -> Exception:
         """The same words with the exit code of a run that was not started; a wrong name or option keeps its 2."""
-        from executor.cli.ending import exit_code
+        from executor.cli.shown.ending import exit_code
 
         if exit_code(error) != 1:
             return error
@@ -321,6 +324,6 @@ def _output_folder(path: str | None) -> Path | None:
 
 
 def _fetch(at: Desk, view: RunView, folder: Path) -> None:
-    written = outputs.download(at.db, view.id, view.attempt, folder)
+    written = files.download(at.db, view.id, view.attempt, folder)
     names = ", ".join(screen.printable(str(path.relative_to(folder))) for path in written)
     screen.say(f"wrote {names} to {folder}" if written else "the run left no files")

@@ -8,18 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from executor import history, logs, outputs
-from executor.cli import desk, options, screen, verdict
+from executor.cli import desk
 from executor.cli.desk import Desk
 from executor.cli.errors import FolderUnwritable, Misuse, RunOutputsMissing
-from executor.cli.follow import Detached, as_json, come_back, follow, to_streams
-from executor.cli.target import refusals_as_json
-from executor.cli.waiting import Waiting
-from executor.history import AttemptView, RunView
-from executor.logs import BEGINNING, STREAMS, Place, StoredPiece
-from executor.outputs import OutputFile
+from executor.cli.shown import screen, verdict
+from executor.cli.shown.follow import Detached, as_json, come_back, follow, to_streams
+from executor.cli.shown.waiting import Waiting
+from executor.cli.typed import options
+from executor.cli.typed.target import refusals_as_json
+from executor.records import files, history, logs
+from executor.records.files import OutputFile
+from executor.records.history import AttemptView, RunView
+from executor.records.logs import BEGINNING, STREAMS, Place, StoredPiece
 from executor.runs import cancelling
-from executor.specification import repeated
+from executor.submission.specification import repeated
 from secretstore import vault
 
 app = typer.Typer(
@@ -179,7 +181,7 @@ def download(
     if not any(file.withheld is None for file in view.outputs):
         raise RunOutputsMissing(run=view.id[:8])
     try:
-        written = outputs.download(at.db, view.id, view.attempt, folder)
+        written = files.download(at.db, view.id, view.attempt, folder)
     except OSError as error:
         raise FolderUnwritable(path=folder, why=(error.strerror or "").lower()) from None
     for path in written:

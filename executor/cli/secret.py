@@ -6,18 +6,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from executor import history as runs_history
-from executor.cli import desk, options, screen
+from executor.cli import desk
 from executor.cli.desk import Desk
 from executor.cli.errors import NothingShowsAValue, ValueOnCommandLine
-from executor.cli.expiry import expiry, told
-from executor.cli.new_value import WithoutValues, read_value
 from executor.cli.project import create_environment
 from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
-from executor.cli.target import RunCommand
-from executor.history import RunUse, VersionUse
-from executor.supervisor.needles import verdict
+from executor.cli.shown import screen
+from executor.cli.typed import options
+from executor.cli.typed.expiry import expiry, told
+from executor.cli.typed.new_value import WithoutValues, read_value
+from executor.cli.typed.target import RunCommand
+from executor.masking.needles import verdict
+from executor.records import history as runs_history
+from executor.records.history import RunUse, VersionUse
 from secretstore import vault
 from secretstore.errors import UnknownEnvironment, ValueRefused
 from secretstore.naming import alias_for, aliases, check_secret_name, shell_note

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from executor.cli import options
-from executor.cli.target import TAIL
+from executor.cli.typed import options
+from executor.cli.typed.target import TAIL
 
 if TYPE_CHECKING:
-    from executor.preview import Preview, Seen
+    from executor.explain.preview import Preview, Seen
 
 
 def explain(
@@ -56,15 +56,16 @@ def explain(
 
     No key is used and no value is opened: of a secret's size only a bound is known.
     """
-    from executor import target
-    from executor.cli import desk, screen
-    from executor.cli.env_file import read_env_file
+    from executor.cli import desk
     from executor.cli.errors import EnvFileBroken, WouldBeRefused
-    from executor.cli.specification import arguments_of, connections_of, pairs_of, secrets_named
+    from executor.cli.shown import screen
+    from executor.cli.typed.arguments import arguments_of, connections_of, pairs_of, secrets_named
+    from executor.cli.typed.env_file import read_env_file
     from executor.errors import FileUnreadable
-    from executor.preview import preview
-    from executor.runs.given import Asked
-    from executor.specification import Refusal, Request, examine
+    from executor.explain.preview import preview
+    from executor.runs.grant import Asked
+    from executor.submission import target
+    from executor.submission.specification import Refusal, Request, examine
 
     wanted = target.parse(context.meta[TAIL])
     names = secrets_named(secret, no_secrets)
@@ -114,8 +115,8 @@ def explain(
 
 
 def _show(seen: "Preview") -> None:
-    from executor.cli import screen
-    from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT
+    from executor.cli.shown import screen
+    from executor.environment.variables import STRING_LIMIT, TOTAL_LIMIT
 
     rows = [(entry.name, entry.kind, _origin(entry), _remarks(entry)) for entry in seen.names]
     screen.table(("name", "kind", "from", ""), rows, ("bold", "", "", "yellow"))
@@ -136,8 +137,8 @@ def _show(seen: "Preview") -> None:
 
 
 def _show_connections(seen: "Preview") -> None:
-    from executor.cli import screen
-    from executor.preview import NOT_ASKED_FOR
+    from executor.cli.shown import screen
+    from executor.explain.preview import NOT_ASKED_FOR
 
     if not_asked := [one.label for one in seen.connections if one.left_out == NOT_ASKED_FOR]:
         screen.say(f"connections not asked for: {', '.join(not_asked)}")
@@ -155,7 +156,7 @@ def _origin(entry: "Seen") -> str:
 
 
 def _remarks(entry: "Seen") -> str:
-    from executor.cli import screen
+    from executor.cli.shown import screen
 
     remarks = []
     if entry.file is not None:
@@ -174,8 +175,8 @@ def _remarks(entry: "Seen") -> str:
 
 
 def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
-    from executor.cli import screen
-    from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT
+    from executor.cli.shown import screen
+    from executor.environment.variables import STRING_LIMIT, TOTAL_LIMIT
 
     return {
         "runnable": not told,

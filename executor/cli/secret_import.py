@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from executor.cli import options
+from executor.cli.typed import options
 
 if TYPE_CHECKING:
-    from executor.importing import Plan, Planned
-    from executor.pairs import Format, Problem
+    from executor.operations.importing import Plan, Planned
+    from executor.operations.pairs import Format, Problem
 
 _LISTED = 100  # problems on a screen; --json has all
 
@@ -47,10 +47,11 @@ def import_(
 
     Values that are short or common are proposed as variables, everything else as secrets. Nothing is expanded.
     """
-    from executor import importing, pairs
-    from executor.cli import desk, screen
+    from executor.cli import desk
     from executor.cli.errors import ImportRefused, Misuse, NeedsYes, OneFileAtATime, ValueOnCommandLine
+    from executor.cli.shown import screen
     from executor.errors import FileUnreadable
+    from executor.operations import importing, pairs
     from secretstore import vault
 
     if more:
@@ -102,7 +103,7 @@ def import_(
 
 
 def _show(plan: "Plan") -> None:
-    from executor.cli import screen
+    from executor.cli.shown import screen
 
     rows = [(planned.name, _change(planned), _value(planned), planned.reason or "") for planned in plan.entries]
     screen.table(("name", "change", "value", "why a variable"), rows, ("bold", "", "", "dim"))
@@ -129,7 +130,7 @@ def _counted(plan: "Plan") -> str:
 
 
 def _listing(problems: "tuple[Problem, ...]") -> str:
-    from executor.cli import screen
+    from executor.cli.shown import screen
 
     lines = [screen.printable(str(problem)) for problem in problems[:_LISTED]]
     if len(problems) > _LISTED:

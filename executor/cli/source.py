@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import connection, connection_test, options
-from executor.cli.connection import Option
-from executor.cli.new_value import CatchesValues
+from executor.cli import connection_test
+from executor.cli.typed import connection, options
+from executor.cli.typed.connection import Option
+from executor.cli.typed.new_value import CatchesValues
 
 app = typer.Typer(
     help="Create, list, test and delete data sources: buckets and databases, with secrets by name.",

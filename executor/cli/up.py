@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import screen
+from executor.broker.embedded import broker
+from executor.cli.shown import screen
 from executor.database import open_database
-from executor.embedded import broker
 from executor.errors import WorkerUnsupported
 from executor.settings import Settings, read_here
-from executor.standby import worker_command, worker_environment
+from executor.submission.standby import worker_command, worker_environment
 
 app = typer.Typer(help="Start an embedded broker and a worker, until Ctrl-C.", add_completion=False)
 

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import desk, options, screen
+from executor.cli import desk
 from executor.cli.errors import Misuse
 from executor.cli.secret import require_environment
-from executor.importing import is_named_like_a_secret
+from executor.cli.shown import screen
+from executor.cli.typed import options
+from executor.operations.importing import is_named_like_a_secret
 from secretstore import vault
 from secretstore.naming import check_variable_name
 

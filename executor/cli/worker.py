@@ -15,7 +15,7 @@ from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import default_nodename, host_format
 
 from executor.celery_app import make_app
-from executor.cli import screen
+from executor.cli.shown import screen
 from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, Settings, read_here
 

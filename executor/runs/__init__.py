@@ -30,11 +30,11 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col, select
 
-from executor import notices
+from executor.broker import notices
 from executor.errors import KeyTaken, ReceiptRefused, RunMisplaced, RunOver, UnknownRun
 from executor.models import Attempt, Receipt, ReceiptConnection, ReceiptSecret, Result, Run
 from executor.runs import retrying
-from executor.runs.given import Given
+from executor.runs.grant import Given
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle

@@ -1,6 +1,7 @@
 """Cancel a run, and tell its worker at once."""
 
-from executor import notices, runs
+from executor import runs
+from executor.broker import notices
 from executor.settings import Settings
 from secretstore.database import Database
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from executor.supervisor import kernel, sandbox
+from executor.sandbox import confinement, kernel
 from executor.supervisor.errors import ProgramNotStarted, StartFailed
 
 # Read once, in the zygote: a run costs no file access for it, and an upgrade of the files on disk cannot mix versions.
-ENTRY = (Path(__file__).parent / "entry.py").read_bytes()
-_CONNECTED = (Path(__file__).parent / "connected.py").read_bytes()
+_INSIDE = Path(__file__).parents[1] / "inside"
+ENTRY = (_INSIDE / "entry.py").read_bytes()
+_CONNECTED = (_INSIDE / "handles.py").read_bytes()
 _COMPILED = marshal.dumps(compile(ENTRY, "<sealrun>", "exec"))
 _TAG = sys.implementation.cache_tag
 # The interpreter is told to read its program from a descriptor: no file of ours has to be readable to the run. Where it
@@ -97,7 +98,7 @@ class Waiting:
 
 
 def prepare(
-    *, target: Mapping[str, Any], python: str, folder: str, view: sandbox.View, bare: Mapping[str, str]
+    *, target: Mapping[str, Any], python: str, folder: str, view: confinement.View, bare: Mapping[str, str]
 ) -> Waiting:
     """Fork the run's own process and bind it; of its target nothing starts before `Waiting.start`.
 
@@ -120,7 +121,7 @@ def prepare(
     pid = os.fork()
     if pid == 0:
         _become(
-            lambda: sandbox.enter(view, parent, signal.SIGKILL),
+            lambda: confinement.enter(view, parent, signal.SIGKILL),
             command=target["kind"] == "command",
             arguments=_arguments(target, python),
             bare={name.encode(): value.encode() for name, value in bare.items()},

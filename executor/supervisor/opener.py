@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from executor.supervisor import kernel
+from executor.boundary.wire import Kind, Receiver, WireBroken, encode, send
+from executor.sandbox import kernel
 from executor.supervisor.roles import MARK, assume_roles, handed_over
-from executor.supervisor.wire import Kind, Receiver, WireBroken, encode, send
 from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SecretStoreError
 from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, key_service

@@ -17,21 +17,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from executor.boundary.wire import Frame, Kind, Receiver, WireBroken
+from executor.environment import variables as environment
+from executor.environment.assumed import Assumed
+from executor.environment.connections import Derived, derive, mapped
+from executor.masking.masker import Masker
+from executor.sandbox import confinement, kernel, tree
+from executor.sandbox.removal import remove
 from executor.supervisor import child as children
-from executor.supervisor import environment, kernel, sandbox, tree
 from executor.supervisor.allowance import LogLimits
-from executor.supervisor.assumed import Assumed
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.connections import Derived, derive, mapped
 from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
-from executor.supervisor.masking import Masker
+from executor.supervisor.metrics_file import Reported
 from executor.supervisor.outputs import collect
-from executor.supervisor.removal import remove
 from executor.supervisor.report import Reporter
-from executor.supervisor.reported import Reported
 from executor.supervisor.roles import told_apart
 from executor.supervisor.usage import Usage, kill_counter
-from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
 from secretstore.errors import SecretStoreError
 from secretstore.planned import Planned
 
@@ -58,7 +59,7 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
             target=job["target"],
             python=job["python"],
             folder=job["folder"],
-            view=sandbox.View.from_json(job["view"]),
+            view=confinement.View.from_json(job["view"]),
             bare=job["base"],
         )
         counter = kill_counter()

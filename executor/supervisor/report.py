@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from executor.boundary.wire import FRAME_LIMIT, Kind, encode
+from executor.masking.masker import Masker, NestedTooDeep, Stream
 from executor.supervisor.allowance import Allowance, LogLimits, Portion, size_text
 from executor.supervisor.child import Child
-from executor.supervisor.masking import Masker, NestedTooDeep, Stream
-from executor.supervisor.reported import Metric
+from executor.supervisor.metrics_file import Metric
 from executor.supervisor.usage import Sample
-from executor.supervisor.wire import FRAME_LIMIT, Kind, encode
 
 _READ = 1 << 16
 _SENT = 1 << 18

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from executor.supervisor.assumed import Assumed
-from executor.supervisor.references import filled
-from executor.supervisor.unwritable import Unwritable
+from executor.environment.assumed import Assumed
+from executor.environment.references import filled
+from executor.environment.values import Unwritable
 from secretstore.planned import Planned
 
 MARK = "/source/"  # before a source's name, among the names of secrets: none of theirs has a slash

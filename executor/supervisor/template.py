@@ -13,10 +13,10 @@ import signal
 import socket
 from collections.abc import Callable
 
-from executor.supervisor import kernel
+from executor.boundary.wire import readable
+from executor.sandbox import kernel
+from executor.sandbox.fork import fork
 from executor.supervisor.child import adopt
-from executor.supervisor.fork import fork
-from executor.supervisor.wire import readable
 from secretstore.keyring import KeyAccess, warm_up
 
 _PATIENCE = 20.0  # seconds for a fork, and before the first for what it needs to be loaded

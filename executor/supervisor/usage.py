@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from executor.supervisor import tree
+from executor.sandbox import tree
 
 _PROCESSES = 512  # looked at in one sample; of a larger tree it shows the beginning
 _TICK = os.sysconf("SC_CLK_TCK")

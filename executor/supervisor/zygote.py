@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from executor.supervisor import kernel, tree
+from executor.masking.masker import Masker
+from executor.sandbox import kernel, tree
+from executor.sandbox.fork import fork
 from executor.supervisor.child import adopt
-from executor.supervisor.fork import fork
-from executor.supervisor.masking import Masker
 from executor.supervisor.opener import open_bundle, reseal
 from executor.supervisor.process import supervise
 from executor.supervisor.template import Template

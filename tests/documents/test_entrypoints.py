@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from executor import history, logs, submit
 from executor.celery_app import make_app
+from executor.records import history, logs
 from executor.settings import read_settings
-from executor.specification import Request, specify
-from executor.target import parse
+from executor.submission import submit
+from executor.submission.specification import Request, specify
+from executor.submission.target import parse
 from tests.documents.conftest import Reader
 from tests.documents.index import Index
 from tests.documents.page import matches, read

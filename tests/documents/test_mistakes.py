@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from executor import history
-from executor.history import RunView
+from executor.records import history
+from executor.records.history import RunView
 from tests.documents.conftest import Reader
 from tests.documents.page import Section, matches, read
 

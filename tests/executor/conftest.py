@@ -18,9 +18,12 @@ from sqlalchemy import update
 from executor import database, runs
 from executor.models import Run
 from executor.runs import Lease, Offer, RunSpec
-from executor.runs.given import Given
+from executor.runs.grant import Given
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
+from tests.executor.run_process import deep_folder, execute, program, pytest_generate_tests, root
+
+__all__ = ["deep_folder", "execute", "program", "pytest_generate_tests", "root"]
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,10 +14,11 @@ import pytest
 from celery import Celery, signals
 from kombu import Connection, Exchange, Queue
 
-from executor import celery_app, submit
+from executor import celery_app
+from executor.broker.tasks import TASK
 from executor.celery_app import Consumer, install, make_app
 from executor.settings import QUEUE, Settings, read_settings
-from executor.tasks import TASK
+from executor.submission import submit
 from secretstore.database import Database
 from tests.executor.conftest import ROOT, Bench
 
@@ -167,11 +168,11 @@ class Starting:
 
 def test_a_worker_of_other_queues_is_none_of_ours(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a worker of this application that consumes our queue gets a zygote; of other pools it is refused."""
-    import executor.worker
+    import executor.worker.life
 
     made: list[Any] = []
     monkeypatch.setattr(
-        executor.worker, "WorkerLife", lambda *given: made.append(given) or SimpleNamespace(prepare=lambda: None)
+        executor.worker.life, "WorkerLife", lambda *given: made.append(given) or SimpleNamespace(prepare=lambda: None)
     )
     app, other = install(foreign(), settings), foreign()
     threads, solo = (SimpleNamespace(__module__=f"celery.concurrency.{name}") for name in ("thread", "solo"))

@@ -16,9 +16,9 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from executor.foretelling import foretell
+from executor.environment.connections import derive
+from executor.explain.connections import foretell
 from executor.precedence import precedence
-from executor.supervisor.connections import derive
 from secretstore.planned import Planned
 
 KEYS = {"aws_access_key_id": "AKIALAKE0000EXAMPLE1", "aws_secret_access_key": "lake+secret/key-4711-9f3b7c"}

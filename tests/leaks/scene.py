@@ -16,7 +16,7 @@ from celery.events.event import get_exchange
 from kombu import Queue
 from sqlalchemy import text
 
-from executor.embedded import broker_address
+from executor.broker.embedded import broker_address
 from secretstore import audit, vault
 from secretstore.keyring import KeyPlace, wrapping_context
 from secretstore.local_keys import LocalKeys

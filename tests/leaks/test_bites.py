@@ -31,9 +31,7 @@ def found(seen: Seen, *beginnings: str) -> set[tuple[str, str]]:
 
 def test_without_the_masker() -> None:
     """I5: with no needle registered, canaries stand in logs, results, problems, outputs, and the worker's memory."""
-    seen = observe(
-        appended("executor/supervisor/masking.py", "Masker.build = classmethod(lambda cls, values: cls(()))")
-    )
+    seen = observe(appended("executor/masking/masker.py", "Masker.build = classmethod(lambda cls, values: cls(()))"))
     everything = {("whole PLAIN", "raw"), ("member", "hex"), ("password", "raw"), ("line 1", "raw")}
     assert found(seen, "table executor_log_chunk") >= everything
     assert found(seen, "table executor_output_chunk") >= everything
@@ -65,7 +63,7 @@ _pass_gate, runs.pass_gate = runs.pass_gate, _revealing
 
 def test_without_the_process_boundary() -> None:
     """I1: where the worker opens the values itself, its memory shows them, though not a byte of output does."""
-    seen = observe(appended("executor/dispatch.py", REVEALING))
+    seen = observe(appended("executor/worker/dispatch.py", REVEALING))
     for when in ("during", "after"):
         assert found(seen, f"memory of the worker, {when}") >= {
             (f"whole {name}", "raw") for name in ("PLAIN", "ACCOUNT", "DATABASE", "KEY")
@@ -82,7 +80,7 @@ def test_without_derived_needles() -> None:
 
     What data sources are filled in with does not: each field of theirs is registered by itself.
     """
-    seen = observe(appended("executor/supervisor/needles.py", _WHOLE))
+    seen = observe(appended("executor/masking/needles.py", _WHOLE))
     logged = found(seen, "table executor_log_chunk")
     assert logged >= {("member", "raw"), ("line 1", "raw"), ("line of a file", "raw")}
     assert ("whole PLAIN", "raw") not in logged
@@ -98,15 +96,15 @@ def test_without_the_needles_of_connections() -> None:
     )
 
     def patch(tree: Path) -> None:
-        appended("executor/supervisor/needles.py", _WHOLE)(tree)
-        appended("executor/supervisor/connections.py", code)(tree)
+        appended("executor/masking/needles.py", _WHOLE)(tree)
+        appended("executor/environment/connections.py", code)(tree)
 
     assert found(observe(patch), "table executor_log_chunk") >= OF_CONNECTIONS
 
 
 def test_without_encoded_forms() -> None:
     """I5: where values are masked only as they stand, their encoded forms are found, each of the listed ones."""
-    seen = observe(appended("executor/supervisor/needles.py", "def encoded(value):\n    return ()"))
+    seen = observe(appended("executor/masking/needles.py", "def encoded(value):\n    return ()"))
     forms = {form for _, form in found(seen, "table executor_log_chunk")}
     assert {"hex", "HEX", "percent", "JSON", "repr", "repr of bytes", "shell"} <= forms
     assert len([form for form in forms if form.startswith("base64")]) == 6
@@ -120,7 +118,7 @@ def test_sees_a_canary_planted_in_each_process() -> None:
     plant = f"_planted = bytes(byte ^ 1 for byte in bytes.fromhex({shifted!r}))"
 
     def patch(tree: Path) -> None:
-        for file in ("executor/dispatch.py", "executor/supervisor/zygote.py"):
+        for file in ("executor/worker/dispatch.py", "executor/supervisor/zygote.py"):
             appended(file, plant)(tree)
         # The zygote serves from its start: what is planted has to be there before.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from executor.rotation import rotate
+from executor.keys.rotation import rotate
 from executor.settings import read_here
 from secretstore import vault
 from secretstore.database import Database

@@ -17,8 +17,8 @@ from itertools import pairwise
 
 import pytest
 
-from executor import history
-from executor.history import RunView
+from executor.records import history
+from executor.records.history import RunView
 from executor.runs import OVER
 from tests.rig import Rig, Worker, file, rig
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from executor import requirements
+from executor.python import requirements
 from secretstore import vault
 from tests.connections import cells, servers
 from tests.rig import ACTOR, CHECKOUT, Ended, Rig, function, rig

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor import outputs, runs
+from executor import runs
+from executor.records import files
 from tests.processes import alive, eventually
 from tests.rig import PATIENCE, Rig, command, function, rig
 
@@ -253,7 +254,7 @@ class TestOutputs:
         found = {one.path: one.withheld for one in ended.view.outputs}
         assert set(found) == {"fifo", "link", "folder", "loop", "socket", "fine"}
         assert [path for path, why in found.items() if why is None] == ["fine"]
-        assert [path.name for path in outputs.download(place.db, ended.view.id, 1, tmp_path)] == ["fine"]
+        assert [path.name for path in files.download(place.db, ended.view.id, 1, tmp_path)] == ["fine"]
 
     def test_hard_link(self, place: Rig) -> None:
         """A hard link to a file the run may not read cannot be made, or is not read for it."""
@@ -286,7 +287,7 @@ class TestOutputs:
         assert found.pop("***") is not None
         assert {"a\nb", "-rf", "x" * 255, "\x1b[31m"} <= set(found)
         assert KEY not in json.dumps(sorted(found))
-        for path in outputs.download(place.db, ended.view.id, 1, tmp_path):
+        for path in files.download(place.db, ended.view.id, 1, tmp_path):
             assert path.is_relative_to(tmp_path) and path.read_bytes() == b"content"
 
     def test_secrets_in_the_names_of_two_files(self, place: Rig) -> None:

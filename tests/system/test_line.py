@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from executor import outputs, runs
+from executor import runs
 from executor.errors import RunOver
+from executor.records import files
 from secretstore import vault
 from tests.processes import eventually
 from tests.rig import ACTOR, PATIENCE, Rig, command, file, function, module, rig
@@ -236,7 +237,7 @@ class TestOutputs:
             ("deep/data.bin", 1 << 20, None),
             ("empty", 0, None),
         ]
-        outputs.download(line.db, ended.view.id, 1, tmp_path)
+        files.download(line.db, ended.view.id, 1, tmp_path)
         assert (tmp_path / "deep/data.bin").read_bytes() == bytes(range(256)) * 4096
         assert (tmp_path / "empty").read_bytes() == b""
         eventually(lambda: not line.place(ended.view.id).exists(), PATIENCE, "the workspace is removed")
@@ -249,7 +250,7 @@ class TestOutputs:
         ended = line.python_run(code)
         found = {one.path: one.withheld for one in ended.view.outputs}
         assert found == {"fine": None, "raw": "a secret was found in it", "b64": "a secret was found in it"}
-        assert outputs.download(line.db, ended.view.id, 1, tmp_path) == [tmp_path / "fine"]
+        assert files.download(line.db, ended.view.id, 1, tmp_path) == [tmp_path / "fine"]
 
 
 class TestMessages:

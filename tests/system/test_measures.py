@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor import runs
-from executor.cli import verdict
+from executor.cli.shown import verdict
 from tests.processes import eventually
 from tests.rig import Rig, command, function, rig
 

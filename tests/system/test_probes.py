@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from executor import submit
-from executor.probing import Probed, probe_request, probed
-from executor.specification import specify
+from executor.operations.probing import Probed, probe_request, probed
+from executor.submission import submit
+from executor.submission.specification import specify
 from secretstore import vault
 from secretstore.audit import list_events
 from secretstore.connections import Role

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from executor import requirements, runs
+from executor import runs
+from executor.python import requirements
 from secretstore import vault
 from tests.package_index import Index, package_index, sdist, wheel
 from tests.processes import descendants, eventually, is_alive, of_run

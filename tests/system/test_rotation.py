@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from executor import rotation, submit
+from executor.keys import rotation
 from executor.runs import RunSpec
+from executor.submission import submit
 from secretstore import audit, vault
 from secretstore.bundle import SealedItem
 from secretstore.local_keys import LocalKeys

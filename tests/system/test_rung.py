@@ -23,7 +23,7 @@ def bare() -> Iterator[Rig]:
 
 def test_the_launcher_takes_landlock_away() -> None:
     """What the tests below stand on: under the launcher the product's own probe finds none."""
-    code = "from executor.supervisor.kernel import landlock_abi; print(landlock_abi())"
+    code = "from executor.sandbox.kernel import landlock_abi; print(landlock_abi())"
     found = subprocess.run(
         [sys.executable, str(WITHOUT), "-c", code], cwd=WITHOUT.parents[1], capture_output=True, text=True, check=True
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from executor.key_birth import birth
+from executor.keys.creation import birth
 from secretstore import vault
 from secretstore.local_keys import create_local_key
 from tests.rig import ACTOR, Ended, Rig, rig

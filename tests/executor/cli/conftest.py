@@ -34,12 +34,18 @@ BYTECODE = str(Path(tempfile.gettempdir(), f"sealrun-tests-bytecode-{os.geteuid(
 """Compiled once for all the commands that the tests start, and not into the tree."""
 
 _MODULES = {
-    "secret": ("cli.secret", "cli.specification", "importing", "preview", "specification"),
+    "secret": (
+        "cli.secret",
+        "cli.typed.arguments",
+        "operations.importing",
+        "explain.preview",
+        "submission.specification",
+    ),
     "variable": ("cli.variable",),
     "project": ("cli.project",),
     "source": ("cli.source",),
     "catalog": ("cli.catalog",),
-    "run": ("cli.run", "specification"),
+    "run": ("cli.run", "submission.specification"),
     "runs": ("cli.runs",),
 }
 """What a command imports when it is called."""

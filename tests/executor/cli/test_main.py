@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from executor.cli import ending
 from executor.cli.lazy import COMMANDS
+from executor.cli.shown import ending
 from tests.executor.cli.conftest import CHECKOUT, Cli
 
 HEAVY = ("sqlmodel", "sqlalchemy", "celery", "kombu", "cryptography", "alembic")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from executor import history
 from executor.database import open_database
+from executor.records import history
 from executor.settings import read_settings
 from tests.executor.cli.conftest import PATIENCE, Cli
 from tests.executor.conftest import Bench

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from executor.cli import screen
+from executor.cli.shown import screen
 
 NAME = "shop\x1b[2J\x1b]0;title\x07\r"
 SHOWN = r"shop\x1b[2J\x1b]0;title\x07\r"

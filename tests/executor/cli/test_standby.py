@@ -16,7 +16,7 @@ import pytest
 
 from executor.runs.workers import SILENCE
 from executor.settings import read_settings
-from executor.worker import WorkerLife
+from executor.worker.life import WorkerLife
 from secretstore.database import Database
 from tests.executor.cli.conftest import PATIENCE, Cli, made
 from tests.executor.conftest import Bench

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from executor.cli.env_file import read_env_file
 from executor.cli.errors import EnvFileBroken
+from executor.cli.typed.env_file import read_env_file
 from executor.errors import TargetUnclear
-from executor.history import title
-from executor.target import Target, parse
+from executor.records.history import title
+from executor.submission.target import Target, parse
 
 
 @pytest.mark.parametrize(

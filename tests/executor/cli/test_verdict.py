@@ -1,6 +1,6 @@
 """How a run is told."""
 
-from executor.cli import verdict
+from executor.cli.shown import verdict
 
 
 def test_a_problem_without_a_message_is_its_name_alone() -> None:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from executor.cli.waiting import Waiting, unseen
+from executor.cli.shown.waiting import Waiting, unseen
 from executor.runs import Offer, workers
 from executor.runs.needs import live_workers
 from executor.settings import QUEUE, Settings, read_settings
-from executor.standby import IDLE
+from executor.submission.standby import IDLE
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 

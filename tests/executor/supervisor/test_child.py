@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from executor.sandbox import confinement
 from executor.supervisor import child as children
-from executor.supervisor import sandbox
 from executor.supervisor.errors import StartFailed
-from tests.executor.supervisor.conftest import BARE, Execute, heard, plain_view
+from tests.executor.run_process import BARE, Execute, heard, plain_view
 from tests.processes import eventually, is_alive
 
 
@@ -89,7 +89,7 @@ def test_a_sandbox_that_cannot_be_entered_starts_nothing(execute: Execute, monke
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted", "hunter2")
 
-    monkeypatch.setattr(sandbox, "enter", refuse)
+    monkeypatch.setattr(confinement, "enter", refuse)
     with pytest.raises(StartFailed, match=r"could not enter its sandbox: Operation not permitted$"):
         execute(command("true"))
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from executor.boundary.wire import Kind, Receiver
+from executor.masking.masker import Masker
 from executor.supervisor import outputs as module
 from executor.supervisor.allowance import LogLimits
-from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import FILES_LIMIT, collect
 from executor.supervisor.report import Reporter
-from executor.supervisor.wire import Kind, Receiver
 from tests.executor.conftest import ROOT, OrdinaryUser
-from tests.executor.supervisor.conftest import dig
+from tests.executor.run_process import dig
 
 SECRET = b"hunter2-prod-key"
 RAW = b"\xff\xfepass\xe9word\x80"
@@ -215,7 +215,7 @@ def test_what_cannot_be_read_is_named(as_ordinary_user: OrdinaryUser, open_folde
 import os, sys, json
 sys.path[:0] = [sys.argv[2]]
 from executor.supervisor.outputs import collect
-from executor.supervisor.masking import Masker
+from executor.masking.masker import Masker
 folder = sys.argv[1] + "/output"
 os.makedirs(folder + "/closed/inner")
 open(folder + "/closed/file", "w").close()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from executor.boundary.wire import Frame, Kind, Receiver, send
 from executor.supervisor.roles import Assumed, told_apart
-from executor.supervisor.wire import Frame, Kind, Receiver, send
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from executor.boundary.wire import Kind, Receiver, send
 from executor.supervisor.process import Attempt
 from executor.supervisor.report import Reporter
 from executor.supervisor.usage import Usage, kill_counter
-from executor.supervisor.wire import Kind, Receiver, send
 
 LIMITS = {
     "timeout": None,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from executor.boundary.wire import Frame, Kind, Receiver
+from executor.masking.masker import Masker
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child
-from executor.supervisor.masking import Masker
 from executor.supervisor.report import Reporter
-from executor.supervisor.wire import Frame, Kind, Receiver
 
 SECRET = b"hunter2-prod-key"
 LIMITS = LogLimits(total=1 << 20, rate=64 << 20, line=1 << 20)
@@ -335,7 +335,8 @@ def test_whatever_the_child_reports_can_be_stored(
 ) -> None:
     """I7: PostgreSQL takes it, so no run is lost by what it returned."""
     db, bench = shared_postgres
-    from executor import history, runs
+    from executor import runs
+    from executor.records import history
 
     document = left(reporter, frames, data).json()
     lease = bench.running(db)

@@ -1,0 +1,163 @@
+"""The worker's end of the trust boundary: start the zygote, ask it for a supervisor and an opener, read what they say.
+
+Nothing in here ever holds a value: ciphertext goes out, masked frames come in.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from executor.boundary.wire import Receiver, read_all, readable
+from executor.errors import ZygoteFailed
+from secretstore.keyring import KeyAccess
+
+_START_PATIENCE = 30.0
+_CODE = (
+    "import sys; sys.path[:0] = [sys.argv[2]]; "
+    "from executor.supervisor.zygote import serve; sys.exit(serve(int(sys.argv[1])))"
+)
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Channels to one supervisor and its opener, and the pipe that tells the supervisor's end."""
+
+    supervisor: socket.socket
+    opener: socket.socket
+    frames: Receiver
+    answers: Receiver
+    _status: int
+
+    def cut(self, patience: float) -> None:
+        """Cut the lifeline and wait until the supervisor has ended what still ran."""
+        self.supervisor.close()
+        self.opener.close()
+        self.reaped(patience)
+
+    def reaped(self, patience: float) -> int | None:
+        """Wait until the supervisor is gone for good; its wait status, None where that cannot be known."""
+        if not readable(self._status, patience):
+            return None
+        text = read_all(self._status, 4096)
+        return int(json.loads(text)["status"]) if text else None
+
+
+class Zygote:
+    """The zygote process of this worker; started again should it die."""
+
+    def __init__(self, access: KeyAccess | None = None) -> None:
+        """Nothing is started yet.
+
+        Args:
+            access: what openers will need to have ready beside what every zygote has; its credentials are left out.
+        """
+        ready = access and replace(access, credentials=None)
+        self._ready = b" " if ready is None else json.dumps(ready.to_json()).encode()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None when it was never started."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Called first from the worker's main thread, before its pool exists.
+
+        Raises:
+            ZygoteFailed: it ended before it was ready.
+        """
+        with self._lock:
+            self._start()
+
+    def stop(self) -> None:
+        """Close its control channel: it waits for its supervisors, then ends."""
+        with self._lock:
+            if self._control is not None:
+                self._control.close()
+                self._control = None
+            if self._process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(15)
+
+    @contextlib.contextmanager
+    def pair(self) -> Iterator[Supervision]:
+        """A new supervisor with its opener. Leaving the context cuts the lifeline: what still runs is ended.
+
+        Raises:
+            ZygoteFailed: it could not be reached, nor started again.
+        """
+        with contextlib.ExitStack() as ending:
+            ours, theirs = (ending.enter_context(end) for end in socket.socketpair())
+            asking, answering = (ending.enter_context(end) for end in socket.socketpair())
+            status, status_write = os.pipe2(os.O_CLOEXEC)
+            ending.callback(os.close, status)
+            try:
+                self._request(b"pair", [theirs.fileno(), answering.fileno(), status_write])
+            finally:
+                os.close(status_write)
+                theirs.close()
+                answering.close()
+            yield Supervision(ours, asking, Receiver(ours), Receiver(asking), status)
+
+    @contextlib.contextmanager
+    def resealer(self) -> Iterator[socket.socket]:
+        """The channel to a process for one rotation, which ends with the context.
+
+        Raises:
+            ZygoteFailed: it could not be reached, nor started again.
+        """
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self._request(b"reseal", [theirs.fileno()])
+            yield ours
+
+    def _request(self, what: bytes, fds: list[int]) -> None:
+        with self._lock:
+            for last in (False, True):
+                try:
+                    if self._control is None:
+                        self._start()
+                    assert self._control is not None
+                    socket.send_fds(self._control, [what], fds)
+                    return
+                except OSError as error:
+                    self._control = None
+                    if last:
+                        raise ZygoteFailed(why=os.strerror(error.errno or 0)) from None
+
+    def _start(self) -> None:
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        package_root = str(Path(__file__).resolve().parents[2])
+        with theirs:
+            # -I: neither the current folder nor a PYTHON* variable chooses what this process imports. Its environment
+            # is empty, so no fork of it inherits the worker's credentials.
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _CODE, str(theirs.fileno()), package_root],
+                stdin=subprocess.DEVNULL,
+                env={},
+                pass_fds=[theirs.fileno()],
+                close_fds=True,
+            )
+            control.send(self._ready)
+        if not readable(control.fileno(), _START_PATIENCE) or not _is_ready(control):
+            process.kill()
+            process.wait()
+            raise ZygoteFailed(why=f"exit status {process.returncode} before it was ready")
+        self._process, self._control = process, control
+
+
+def _is_ready(control: socket.socket) -> bool:
+    try:
+        return control.recv(16) == b"ready"
+    except ConnectionResetError:
+        return False

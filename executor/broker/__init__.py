@@ -1,0 +1,1 @@
+"""The doorbell: the Celery application, the embedded broker, notices of cancelled runs."""

@@ -1,0 +1,121 @@
+"""How a command ends: an exit code, and for an error a sentence and a hint. No traceback, no text that saw a value."""
+
+import errno
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+import typer
+
+from executor.cli.shown import screen
+from executor.errors import ExecutorError
+
+# What pydantic, which reads options, says of a value; and what a person is told.
+_PLAINER = (
+    ("Input should be a valid integer.*", "a whole number is needed"),
+    ("Input should be a valid number.*", "a number is needed"),
+    ("Input should be greater than or equal to", "it must be at least"),
+    ("Value error, ", ""),
+)
+INTERRUPTED = 130
+PIPE_CLOSED = 141  # as a program that SIGPIPE ended
+
+
+def ended(act: Callable[[], int]) -> int:
+    """Carry a command out and return its exit code."""
+    try:
+        code = act()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has gone, as in `sealrun runs list | head`. Python would complain at exit, when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except (KeyboardInterrupt, EOFError):
+        screen.say("")
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return told(error)
+        try:
+            screen.complain(
+                f"what was to be written could not be: {os.strerror(error.errno)}", "make room, or choose another disk"
+            )
+        except OSError as deaf:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            if deaf.errno == errno.EIO and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+                # A terminal that is closed refuses what is written before the kernel's SIGHUP arrives: it is that end.
+                os.kill(os.getpid(), signal.SIGHUP)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:  # noqa: BLE001  # the outermost door: nothing may leave as a traceback
+        return told(error)
+
+
+def told(error: Exception) -> int:
+    """Say what went wrong; returns the exit code for it."""
+    if isinstance(error, ExecutorError):  # first: one of them says that what is imported below is not ours
+        screen.complain(str(error).strip(), error.hint)
+        return error.exit_code
+    from executor.supervisor.errors import SupervisorError
+    from secretstore.errors import SecretStoreError
+
+    if isinstance(error, SupervisorError | SecretStoreError):
+        screen.complain(str(error).strip(), error.hint)
+        return exit_code(error)
+    if isinstance(error, typer.Abort):
+        screen.complain("nothing was done")
+        return 1
+    if isinstance(error, typer.TyperException):
+        return _misused(error)
+    # Its text might quote what it saw; its kind and place do not.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    screen.complain(
+        f"unexpected {type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}",
+        "this is a fault of sealrun; what it said is left out, as it may have seen a value",
+    )
+    return 1
+
+
+def exit_code(error: Exception) -> int:
+    """2 where the user named or typed something wrong, 125 where a run was not started for it, else 1."""
+    from secretstore import errors as store
+
+    wrong_words = (
+        store.SettingsProblem,
+        store.UnknownProject,
+        store.UnknownEnvironment,
+        store.UnknownSecret,
+        store.UnknownVariable,
+        store.UnknownConnection,
+        store.ConnectionRefused,
+        store.NameRefused,
+        store.ValueRefused,
+        store.ExpiryRefused,
+        store.RollbackRefused,
+    )
+    if isinstance(error, ExecutorError):
+        return error.exit_code
+    if isinstance(error, wrong_words) or type(error).__name__ == "NameTaken":
+        return 2
+    return 1
+
+
+def _misused(error: typer.TyperException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(error.format_message() + "\n")
+        return error.exit_code
+    screen.complain(*misuse(error))
+    return error.exit_code
+
+
+def misuse(error: typer.TyperException) -> tuple[str, str]:
+    """What was typed wrong, as a sentence and a hint."""
+    path = getattr(getattr(error, "ctx", None), "command_path", "sealrun")
+    text = error.format_message().strip().rstrip(".")
+    for theirs, ours in _PLAINER:
+        text = re.sub(theirs, ours, text)
+    return text[:1].lower() + text[1:], f"see: {path} --help"

@@ -1,0 +1,157 @@
+"""A run as it is told: as one JSON object, as an exit code, as a sentence."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from executor.cli.shown import screen
+from executor.records.history import ConnectionEntry, MetricView, Receipt, ReceiptEntry, RunView
+
+TIMED_OUT, CANCELLED, NEVER_STARTED = 124, 130, 125
+
+
+def document(run: RunView) -> dict[str, Any]:
+    """One object, the same for `run --json` and `runs show --json`; moments in ISO 8601, UTC."""
+    told = screen.plain_data(run)
+    told["target"] = run.title
+    assert isinstance(told, dict)
+    receipts = [run.receipt, *(receipt for attempt in run.attempts for receipt in attempt.receipts)]
+    places = [told["receipt"], *(receipt for attempt in told["attempts"] for receipt in attempt["receipts"])]
+    for receipt, place in zip(receipts, places, strict=True):
+        if receipt is not None:
+            place["may_have_been_opened"] = receipt.may_have_been_opened
+    return told
+
+
+def brief(run: RunView) -> dict[str, Any]:
+    """A run in a list, which has no room for results and receipts."""
+    left_out = {"result", "note", "problem", "receipt", "attempts", "outputs", "signal", "worker"}
+    left_out |= {"metrics", "reported", "samples"}
+    return {key: value for key, value in document(run).items() if key not in left_out}
+
+
+def exit_code(run: RunView) -> int:
+    """The run's own; 128+n by signal; 124 timed out; 130 cancelled; 1 exception; 125 never started."""
+    match run.state, run.reason:
+        case "succeeded", _:
+            return run.exit_code or 0
+        case "cancelled", _:
+            return CANCELLED
+        case _, "timed_out":
+            return TIMED_OUT
+        case _, "signal":
+            return 128 + (run.signal or 0)
+        case _, "out_of_memory" if run.signal:
+            return 128 + run.signal
+        case _, "exit_code" | "out_of_memory":
+            return run.exit_code or 1
+        case _, "setup_failed" | "secrets_unavailable" | "no_capable_worker":
+            return NEVER_STARTED
+        case _, "lost" if run.started_at is None:
+            return NEVER_STARTED
+    return 1
+
+
+def sentence(run: RunView) -> str:
+    """How a run that did not succeed ended."""
+    how = run.message or run.reason or run.state
+    return f"run {run.id[:8]} {run.state}" + ("" if how == run.state else f": {how}")
+
+
+def source(run: RunView) -> str:
+    """Where a run's code came from."""
+    root = screen.printable(run.source_root)
+    text = root if run.bundle is None else f"bundle {run.bundle[:12]}, uploaded from {root}"
+    if run.source_commit is not None:
+        text += f", commit {run.source_commit[:12]}" + (" with uncommitted changes" if run.source_dirty else "")
+    return text
+
+
+def problem_lines(problem: dict[str, Any]) -> Iterator[str]:
+    """What was raised, and what it came from; the traceback stands among what the run wrote to stderr."""
+    yield _raised(problem)
+    relations = {"cause": "caused by", "context": "raised while handling", "member": "one of its group:"}
+    for cause in problem.get("causes", ()):
+        yield f"{relations.get(cause['relation'])} {_raised(cause)}"
+
+
+def _raised(problem: dict[str, Any]) -> str:
+    """As Python words it: an exception without a message is its name alone."""
+    kind, message = problem.get("type"), problem.get("message")
+    return screen.printable(f"{kind}: {message}" if message else str(kind))
+
+
+def metric_facts(run: RunView) -> Iterator[tuple[str, str]]:
+    """What the latest attempt used and reported, line by line."""
+    if (used := run.metrics) is not None:
+        cpu = used["cpu_user_seconds"] + used["cpu_system_seconds"]
+        yield "used", f"{cpu:.2f} s of CPU time, {used['peak_memory_bytes'] / (1 << 20):,.0f} MiB at its highest"
+        yield "printed", ", ".join(_printed(used, stream) for stream in ("stdout", "stderr"))
+        yield "phases", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in used["phases"].items())
+    if run.reported:
+        yield "metrics", "\n".join(map(_metric, run.reported))
+
+
+def _printed(used: dict[str, Any], stream: str) -> str:
+    left_out = used[f"{stream}_left_out_bytes"]
+    return f"{used[f'{stream}_bytes']:,} bytes to {stream}" + (f" ({left_out:,} left out)" if left_out else "")
+
+
+def _metric(metric: MetricView) -> str:
+    labels = "".join(f" {name}={text}" for name, text in (metric.labels or {}).items())
+    unit = f" {metric.unit}" if metric.unit not in (None, "1") else ""
+    value = f"{metric.value:,.0f}" if metric.value.is_integer() and abs(metric.value) < 1e15 else repr(metric.value)
+    return screen.printable(f"{metric.name} = {value}{unit}{labels}")
+
+
+def receipt_facts(receipt: Receipt) -> list[tuple[str, str]]:
+    """A receipt, line by line."""
+    facts = [("secrets", "\n".join(given(entry, receipt.opening_at) for entry in receipt.secrets) or "none")]
+    if receipt.connections:
+        facts.append(("connections", "\n".join(_filled_in(one) for one in receipt.connections)))
+    if receipt.status != "none":
+        fingerprint = receipt.fingerprint[:16] if receipt.fingerprint else "not recorded"
+        facts += [
+            ("key", f"generation {receipt.generation}, {fingerprint}, {receipt.key_service or 'not recorded'}"),
+            ("opened", _opened(receipt)),
+            ("dropped", _dropped(receipt)),
+        ]
+    facts.append(("rung", receipt.rung or ""))
+    if receipt.controls.get("key_file_readable"):
+        facts.append(("warning", "this run could read the key file"))
+    return facts
+
+
+_WAYS = {"file": ", as a file", "connection": ", for connections alone"}
+
+
+def given(entry: ReceiptEntry, at: datetime | None) -> str:
+    """One secret of a receipt, with its further name, and how long it was expired."""
+    text = f"{entry.name} version {entry.version}"
+    text += _WAYS.get(entry.channel, "")
+    if entry.alias:
+        text += f", also as {entry.alias}"
+    if entry.expires_at is not None and at is not None:
+        text += f", expired {screen.length((at - entry.expires_at).total_seconds())} before"
+    return text
+
+
+def _filled_in(entry: ConnectionEntry) -> str:
+    """One setting of a data source or catalog, and the secret that it was filled in from."""
+    field = f", field {screen.printable(entry.field)}" if entry.field is not None else ""
+    said = f"{entry.role} {entry.connection} {entry.place}: {entry.secret} version {entry.version}{field}"
+    if entry.expires_at is not None:
+        said += f" (short-lived credentials, until {screen.moment(entry.expires_at)})"
+    return said + (f" (left out: {screen.printable(entry.left_out)})" if entry.left_out is not None else "")
+
+
+def _opened(receipt: Receipt) -> str:
+    if receipt.may_have_been_opened:
+        return "may have been opened: nothing was recorded after the gate"
+    return screen.moment(receipt.opened_at) or f"no: {screen.printable(receipt.reason or 'not recorded why')}"
+
+
+def _dropped(receipt: Receipt) -> str:
+    if receipt.status == "closed" and receipt.opened_at is None:
+        return "nothing was handed over"
+    return screen.moment(receipt.dropped_at) or "not recorded"

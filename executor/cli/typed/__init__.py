@@ -1,0 +1,1 @@
+"""What was typed: options, targets, arguments, files of names and values."""

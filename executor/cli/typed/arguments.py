@@ -1,0 +1,88 @@
+"""What the options that `run` and `secret explain` share say."""
+
+import json
+from typing import Any
+
+from executor.cli.errors import Misuse
+from executor.cli.typed.env_file import read_env_file
+from executor.submission.target import Target
+from secretstore.naming import check_variable_name
+
+
+def secrets_named(secret: list[str] | None, no_secrets: bool) -> list[str] | None:
+    """What `--secret` and `--no-secrets` choose; None for all.
+
+    Raises:
+        Misuse: both are given.
+    """
+    if secret and no_secrets:
+        raise _misuse("--secret and --no-secrets exclude each other")
+    return [] if no_secrets else secret
+
+
+def checked_variables(pairs: list[str], file: str | None) -> dict[str, str]:
+    """The plain variables of `--env` and, under them, of `--env-file`.
+
+    Raises:
+        Misuse, FileUnreadable, EnvFileBroken, NameRefused: one of them cannot be.
+    """
+    variables = {**(read_env_file(file) if file is not None else {}), **pairs_of("--env", pairs)}
+    for name in variables:
+        check_variable_name(name)
+    return variables
+
+
+def arguments_of(wanted: Target, text: list[str], as_json: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """A function's arguments by name: those of `--arg` as text, those of `--json-arg` as values.
+
+    Raises:
+        Misuse: the target takes none, one is given twice, or is not JSON.
+    """
+    if (text or as_json) and wanted.kind != "function":
+        raise _misuse("--arg and --json-arg are for functions; other arguments follow TARGET")
+    values = {}
+    for name, value in pairs_of("--json-arg", as_json).items():
+        try:
+            values[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            raise _misuse(f"--json-arg {name} is not JSON") from None
+    plain = pairs_of("--arg", text)
+    if both := plain.keys() & values.keys():
+        raise _misuse(f"the argument {min(both)} is given twice")
+    return plain, values
+
+
+def pairs_of(option: str, pairs: list[str]) -> dict[str, str]:
+    """The names and values of a repeated option, a later one over an earlier one.
+
+    Raises:
+        Misuse: one is no NAME=VALUE.
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise _misuse(f"{option} takes NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def connections_of(option: str, pairs: list[str]) -> dict[str, str]:
+    """The parameters of `--source` or `--catalog`, and the name that each was given.
+
+    Raises:
+        Misuse: one is no PARAM=NAME, or a parameter is given two names.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        parameter, _, name = pair.partition("=")
+        if not (parameter and name):
+            example = f"{option} data={'lake' if option == '--source' else 'main'}"
+            raise _misuse(f"{option} takes PARAM=NAME, as in {example}: a parameter of the function and a name")
+        if found.setdefault(parameter, name) != name:
+            raise _misuse(f"{option} says twice what the parameter {parameter} is")
+    return found
+
+
+def _misuse(what: str) -> Misuse:
+    return Misuse(what=what, command="run")

@@ -1,0 +1,17 @@
+"""The file of `--env-file`: plain variables, by the grammar that `secret import` reads."""
+
+from executor.cli.errors import EnvFileBroken
+from executor.operations import pairs
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """Names and values, a later line over an earlier one; nothing is expanded.
+
+    Raises:
+        FileUnreadable: there is no such file.
+        EnvFileBroken: lines of it are none; they are named by number, not quoted.
+    """
+    reading = pairs.parse(pairs.read_file(path), "env")
+    if reading.problems:
+        raise EnvFileBroken(path=path, problems=pairs.told(reading.problems))
+    return {pair.name: pair.value for pair in reading.pairs}

@@ -1,0 +1,298 @@
+"""What data sources and catalogs bring into a run: files and variables that libraries read by themselves, and needles.
+
+Settings come with secrets by name, and their values from the opener. What cannot be resolved is left out, with a
+sentence that names connection, field and secret. No sentence quotes a value.
+"""
+
+import string
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from executor.environment import aws_files, iceberg, libpq
+from executor.environment.assumed import Assumed
+from executor.environment.references import filled
+from executor.environment.values import Unwritable, insist_on_word
+from executor.masking.needles import drawback, verdict
+from secretstore.planned import CATALOG, SOURCE, Planned
+
+AWS_CONFIG, AWS_CREDENTIALS, PG_SERVICES = "aws-config", "aws-credentials", "pg-services"
+STORAGE = ("s3", "supabase-storage")
+
+# What a project says itself about whom to be in AWS or where its database is: one of these, and no source is chosen
+# for it. A profile would come before keys in variables, and a service before PGHOST.
+OWN_AWS = frozenset(
+    ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+)
+OWN_POSTGRES = frozenset(
+    ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
+)
+OWN_UNITY = frozenset(("DATABRICKS_HOST", "DATABRICKS_TOKEN"))
+
+_LONG_LIVED = ("access_key_id", "secret_access_key", "session_token", "assume_role", "external_id", "sts_endpoint")
+_KEYS = ("access_key_id", "secret_access_key", "session_token", "token")
+_NAME = frozenset(string.ascii_lowercase + string.digits + "-")
+
+
+@dataclass
+class Derived:
+    """What the connections of a run bring."""
+
+    entries: dict[str, str] = field(default_factory=dict)
+    """Variables of the run."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Files of its private folder, by name."""
+
+    needles: dict[str, bytes] = field(default_factory=dict)
+    """Each resolved value, by what it is called in a note: `source lake secret_access_key`."""
+
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By `source/lake`: what the run's own process makes an object of."""
+
+    left_out: dict[str, str] = field(default_factory=dict)
+    """By `source/lake`: why the run has not got it."""
+
+    notes: list[str] = field(default_factory=list)
+    """What a user should know about those that it has."""
+
+    origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By variable: the connections that it stands for, as `source lake`."""
+
+    def __repr__(self) -> str:
+        """Names only."""
+        names = {name: sorted(getattr(self, name)) for name in ("entries", "files", "objects", "left_out")}
+        return f"Derived({names})"
+
+
+def mapped(target: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a run's function that are data sources and catalogs, each with its key: `source/lake`."""
+    asked = ((SOURCE, target.get("sources") or {}), (CATALOG, target.get("catalogs") or {}))
+    return {parameter: f"{role}/{name}" for role, names in asked for parameter, name in names.items()}
+
+
+def derive(
+    plan: Sequence[Planned],
+    secrets: Mapping[str, bytes],
+    assumed: Mapping[str, Assumed | str],
+    folder: str,
+    taken: Collection[str],
+) -> Derived:
+    """Resolve every connection of a run and put together what it brings.
+
+    Args:
+        plan: the run's data sources and catalogs.
+        secrets: name to value, as opened.
+        assumed: by source, short-lived credentials, or a sentence on why there are none; see `roles.told_apart`.
+        folder: the run's private folder, where its processes see it.
+        taken: names of variables that the project sets itself, and which stay as they are.
+    """
+    derived = Derived()
+    for planned in sorted(plan, key=lambda one: one.role == CATALOG):  # a catalog may name a source
+        try:
+            derived.objects[planned.key] = _resolved(planned, secrets, assumed, derived)
+        except Unwritable as why:
+            derived.left_out[planned.key] = f"{planned.label}: {why}"
+    for kind in (_storage, _postgres, _catalogs, _unity):
+        for name, value, stands_for in kind(plan, derived, folder, taken):
+            if name not in taken:
+                derived.entries[name] = value
+                derived.origins[name] = tuple(f"{one['role']} {one['name']}" for one in stands_for)
+    for label, needle in derived.needles.items():
+        found = verdict(label, needle)
+        if not found.maskable:
+            derived.notes += found.notes
+    return derived
+
+
+# -- one connection
+
+
+def _resolved(
+    planned: Planned, secrets: Mapping[str, bytes], assumed: Mapping[str, Assumed | str], derived: Derived
+) -> dict[str, Any]:
+    """The document of one connection; its needles are in `derived` once it is whole.
+
+    Raises:
+        Unwritable: it cannot be had.
+    """
+    if planned.refused is not None:
+        raise Unwritable(planned.refused)
+    kinds = _SOURCES if planned.role == SOURCE else _CATALOGS
+    if planned.kind not in kinds:
+        raise Unwritable("its kind is not known to this version")
+    if not (planned.name[:1].isalpha() and len(planned.name) <= 63 and _NAME.issuperset(planned.name)):
+        raise Unwritable("its name has other characters than a-z, 0-9 and -")
+    needles: dict[str, bytes] = {}
+    settings = dict(planned.settings)
+    if planned.assumes_role:
+        settings = {name: value for name, value in settings.items() if name not in _LONG_LIVED}
+        settings |= _short_lived(assumed.get(planned.name), needles)
+    resolved = {name: filled(value, name, secrets, needles) for name, value in settings.items()}
+    document = {name: value for name, value in resolved.items() if value is not None}
+    for name in _KEYS:  # what travels in a header of HTTP, and what stands in files with other readers than ours
+        if name in document:
+            insist_on_word(name, document[name])
+    document |= {"role": planned.role, "kind": planned.kind, "name": planned.name}
+    kinds[planned.kind](document, derived, needles)
+    derived.needles |= {f"{planned.label} {place}": value for place, value in needles.items()}
+    return document
+
+
+def _short_lived(answer: Assumed | str | None, needles: dict[str, bytes]) -> dict[str, str]:
+    if not isinstance(answer, Assumed):
+        raise Unwritable(answer or "no short-lived credentials were had for its role")
+    credentials: dict[str, str] = asdict(answer)
+    needles |= {name: value.encode() for name, value in credentials.items() if name != "expires_at"}
+    return credentials
+
+
+# -- what is particular to a kind: it completes the document, and says what more is to be masked
+
+
+def _storage_source(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
+    _insist(document, "bucket")
+    _strings(document, "prefix")
+    for name in ("region", "endpoint", "addressing"):
+        if name in document:
+            insist_on_word(name, document[name])
+
+
+def _postgres_source(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
+    _insist(document, "url")
+    parameters = libpq.parameters(document["url"])
+    if (url := libpq.without_driver(document["url"])) != document["url"]:
+        document["url"] = url
+        needles["url without its driver"] = url.encode()
+    parts = {name: parameters[name] for name in libpq.SECRET if parameters.get(name)}
+    _mask_parts(document, parts, derived, needles)
+
+
+def _rest_catalog(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
+    _insist(document, "endpoint")
+    _strings(document, "warehouse", "token", "credential", "oauth2_server", "scope")
+    _take_source(document, derived)
+    if ":" in document.get("credential", ""):
+        _mask_parts(document, {"client secret": document["credential"].partition(":")[2]}, derived, needles)
+    document["properties"] = iceberg.rest(document)
+
+
+def _glue_catalog(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
+    _insist(document, "region")
+    _strings(document, "catalog_id", "endpoint", "warehouse")
+    _take_source(document, derived)
+    if "access_key_id" not in document and "expires_at" in document.get("source", {}):
+        raise Unwritable("its source has credentials for its bucket alone: give the catalog credentials of its own")
+    document["properties"] = iceberg.glue(document)
+
+
+def _unity_catalog(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
+    _insist(document, "endpoint", "token")
+    _strings(document, "warehouse")
+    document["properties"] = iceberg.unity(document) if "warehouse" in document else {}
+
+
+_Complete = Callable[[dict[str, Any], Derived, dict[str, bytes]], None]
+_SOURCES: dict[str, _Complete] = {**dict.fromkeys(STORAGE, _storage_source), "postgres": _postgres_source}
+_CATALOGS: dict[str, _Complete] = {
+    "iceberg-rest": _rest_catalog,
+    "glue": _glue_catalog,
+    "unity-catalog": _unity_catalog,
+}
+
+
+def _insist(document: dict[str, Any], *names: str) -> None:
+    """That these are there, as text. A row of the database is no proof that anybody has looked at it."""
+    for name in names:
+        if name not in document:
+            raise Unwritable(f"it has no {name}")
+    _strings(document, *names)
+
+
+def _strings(document: dict[str, Any], *names: str) -> None:
+    for name in names:
+        if not isinstance(document.get(name, ""), str):
+            raise Unwritable(f"its {name} is not text")
+
+
+def _mask_parts(document: dict[str, Any], parts: dict[str, str], derived: Derived, needles: dict[str, bytes]) -> None:
+    """Parts of a value are masked too, unless that would ruin the log: a password may be a word of every day."""
+    for place, text in parts.items():
+        if (why := drawback(text.encode())) is None:
+            needles[place] = text.encode()
+        else:
+            label = f"{document['role']} {document['name']} {place}"
+            derived.notes.append(f"{label} is {why}: it is not masked on its own")
+
+
+def _take_source(document: dict[str, Any], derived: Derived) -> None:
+    """Put the document of the source that a catalog names into its own."""
+    name = document.get("source")
+    if name is None:
+        return
+    found = derived.objects.get(f"{SOURCE}/{name}")
+    if found is None:
+        why = derived.left_out.get(f"{SOURCE}/{name}")
+        raise Unwritable(f"its source is left out: {why}" if why else "this run has not got the source that it names")
+    if found["kind"] not in STORAGE:
+        raise Unwritable("the source that it names is no storage")
+    document["source"] = found
+
+
+# -- what they bring together
+
+
+# A variable, its value, and the documents of those that it stands for.
+_Brought = Iterator[tuple[str, str, Sequence[Mapping[str, Any]]]]
+
+
+def _there(plan: Sequence[Planned], derived: Derived, *kinds: str) -> tuple[list[dict[str, Any]], bool]:
+    """The connections of some kinds that are there, and whether the one is the only one that was to be there."""
+    planned = [one for one in plan if one.kind in kinds]
+    there = [derived.objects[one.key] for one in planned if one.key in derived.objects]
+    return there, len(planned) == len(there) == 1
+
+
+def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+    sources, alone = _there(plan, derived, *STORAGE)
+    if not sources:
+        return
+    derived.files[AWS_CONFIG] = aws_files.config(sources)
+    derived.files[AWS_CREDENTIALS] = aws_files.credentials(sources)
+    yield "AWS_CONFIG_FILE", f"{folder}/{AWS_CONFIG}", sources
+    yield "AWS_SHARED_CREDENTIALS_FILE", f"{folder}/{AWS_CREDENTIALS}", sources
+    if alone and OWN_AWS.isdisjoint(taken):
+        yield "AWS_PROFILE", sources[0]["name"], sources
+
+
+def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+    sources, _ = _there(plan, derived, "postgres")
+    services: list[bytes] = []
+    named = []
+    for source in sources:
+        try:
+            services.append(libpq.service(source["name"], libpq.parameters(source["url"])))
+            named.append(source)
+        except Unwritable as why:
+            derived.notes.append(f"source {source['name']} is no service of libpq in this run: {why}")
+    if not services:
+        return
+    derived.files[PG_SERVICES] = b"\n".join(services)
+    # And no PGSERVICE for the only one: libpq would fill its password into every URL that has none, of whatever host.
+    yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}", named
+
+
+def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+    for catalog in _there(plan, derived, *_CATALOGS)[0]:
+        try:
+            for name, value in iceberg.variables(catalog["name"], catalog["properties"]).items():
+                yield name, value, [catalog]
+        except Unwritable as why:
+            derived.notes.append(f"catalog {catalog['name']} has no variables of PyIceberg in this run: {why}")
+
+
+def _unity(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+    catalogs, alone = _there(plan, derived, "unity-catalog")
+    if alone and OWN_UNITY.isdisjoint(taken):  # a token of ours is not for a host of theirs
+        yield "DATABRICKS_HOST", catalogs[0]["endpoint"], catalogs
+        yield "DATABRICKS_TOKEN", catalogs[0]["token"], catalogs

@@ -1,0 +1,1 @@
+"""What a run would be given, without submitting it."""

@@ -1,0 +1,1 @@
+"""What runs in the run's own interpreter: standard library alone, Python 3.9."""

@@ -1,0 +1,186 @@
+"""Give an environment a new key pair, and seal all that is kept in it anew, while runs go on.
+
+What opens values is a process of its own, without a database; here is the database, without a value. What was begun
+and cut off does not count: a rotation begins with a new key pair, and clears away what another one left.
+"""
+
+import contextlib
+import socket
+from base64 import b64decode
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlmodel import Session, select
+
+from executor.boundary.supervision import Zygote
+from executor.boundary.wire import Kind, Receiver, WireBroken, send
+from executor.errors import KeyNotRotated, VersionsBroken
+from executor.keys.access import key_access
+from executor.models import Receipt, Run
+from executor.settings import Settings
+from secretstore import vault
+from secretstore.bundle import SealedItem, items_to_json
+from secretstore.database import Database
+from secretstore.keyring import WrappedKeyPair
+from secretstore.pins import Pin, Pins
+from secretstore.vault import Actor, KeyPairView, PlacedKey
+
+_PATIENCE = 180.0  # seconds a key service may take to unwrap and wrap: a call of AWS KMS may take 60 of them
+_NAMED = 5  # versions that do not open, in an error
+
+Tell = Callable[[str, int], None]
+"""Told of the steps: `begun` with the new generation, `resealed` with the number so far, `flipping`, `flipped`."""
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """What a rotation did."""
+
+    generation: int
+    fingerprint: str
+    previous: str
+    resealed: int
+    left_behind: tuple[str, ...]
+    """Names and versions that did not open, as in `API_KEY 3`."""
+
+    discarded: str | None
+    """The fingerprint that a pending key pair claimed which was there before."""
+
+    vouched: bool
+    """Whether the old key pair vouches for this one; one of form 1 cannot."""
+
+
+def rotate(
+    settings: Settings,
+    db: Database,
+    project: str,
+    environment: str,
+    *,
+    actor: Actor,
+    pins: Pins,
+    drop_broken: bool = False,
+    tell: Tell = lambda step, count: None,
+) -> Rotated:
+    """Make an environment's next key pair, seal every kept version to it beside the old ones, and make it current.
+
+    Runs are given the old generation until the flip, and the next after it. Killed anywhere, it can be run again.
+
+    Args:
+        settings: where the key service is.
+        db: the database.
+        project: the project's name.
+        environment: the environment's name.
+        actor: who rotates.
+        pins: the key pairs known to who rotates; the new one is remembered.
+        drop_broken: leave versions behind that do not open, instead of refusing to go on.
+        tell: is told how far it is.
+
+    Raises:
+        KeyChanged: the current key pair is not the one known here.
+        KeyNotRotated: the key service does not unwrap or wrap, or the process that seals ended.
+        VersionsBroken: some versions do not open; the old key pair stays current.
+        RotationOvertaken: another rotation or a deletion came in between; it is the one that counts.
+    """
+    begun = vault.sealing_key(db, project, environment, pins=pins)
+    with _zygote() as zygote, zygote.resealer() as channel:
+        process = _Process(channel, begun)
+        rotation = process.begin(settings)
+        discarded = vault.add_successor(db, rotation, actor=actor)
+        tell("begun", rotation.successor.generation)
+        broken: dict[tuple[str, int], str] = {}
+        count = 0
+        for items in vault.unresealed(db, rotation):
+            sealed = list(zip(items, process.reseal(items), strict=True))
+            broken |= {(item.secret_id, item.version): _shown(item) for item, anew in sealed if anew is None}
+            count += vault.add_resealed(db, rotation, [(item, anew) for item, anew in sealed if anew is not None])
+            tell("resealed", count)
+        names = sorted(broken.values())
+        if names and not drop_broken:
+            vault.discard_successor(db, rotation, actor=actor)
+            listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+            raise VersionsBroken(project=project, environment=environment, count=len(names), names=listed)
+        tell("flipping", count)
+        count += vault.flip(db, rotation, process.reseal, actor=actor, dropped=broken.keys())
+        tell("flipped", count)
+    successor = rotation.successor
+    pins.remember(project, environment, Pin(successor.generation, successor.fingerprint))
+    return Rotated(
+        generation=successor.generation,
+        fingerprint=successor.fingerprint,
+        previous=begun.pair.fingerprint,
+        resealed=count,
+        left_behind=tuple(names),
+        discarded=discarded,
+        vouched=rotation.voucher is not None,
+    )
+
+
+def destroy_unused(
+    db: Database, actor: Actor, skipped: Callable[[str, Exception], None] = lambda place, problem: None
+) -> list[KeyPairView]:
+    """Destroy the private halves of past generations that no run in flight was given.
+
+    `skipped` is told of an environment where that cannot be done or recorded, and why; the others go on.
+    """
+    return vault.destroy_unused_keys(db, in_use, actor=actor, skipped=skipped)
+
+
+def in_use(session: Session) -> Collection[tuple[str, int]]:
+    """The generations that runs in flight were given, as their receipts have it: environment's id and number."""
+    query = select(Receipt.environment_id, Receipt.generation).where(
+        Run.state == "running", Receipt.run_id == Run.id, Receipt.attempt == Run.attempt
+    )
+    return set(session.exec(query.distinct()))
+
+
+@contextlib.contextmanager
+def _zygote() -> Any:
+    zygote = Zygote()
+    zygote.start()
+    try:
+        yield zygote
+    finally:
+        zygote.stop()
+
+
+class _Process:
+    """The process that holds the old private key, by its channel: what comes back is ciphertext."""
+
+    def __init__(self, channel: socket.socket, begun: PlacedKey) -> None:
+        self._channel = channel
+        self._answers = Receiver(channel)
+        self._begun = begun
+
+    def begin(self, settings: Settings) -> vault.Rotation:
+        """Have the successor made."""
+        place, pair = self._begun.place, self._begun.pair
+        request = {"access": key_access(settings).to_json(), "place": asdict(place), "pair": pair.to_json()}
+        answer = self._ask(Kind.ROTATE, request, Kind.SUCCESSOR)
+        voucher = bytes.fromhex(answer["voucher"]) if answer["voucher"] else None
+        return vault.Rotation(place, pair, WrappedKeyPair.from_json(answer["pair"]), voucher)
+
+    def reseal(self, items: Sequence[SealedItem]) -> list[bytes | None]:
+        """Have values sealed anew; None for one that does not open."""
+        if not items:
+            return []
+        answer = self._ask(Kind.RESEAL, items_to_json(items), Kind.RESEALED)
+        return [b64decode(one) if one is not None else None for one in answer["sealed"]]
+
+    def _ask(self, kind: Kind, document: Any, wanted: Kind) -> Any:
+        try:
+            send(self._channel, kind, document)
+            frame = self._answers.receive(_PATIENCE)
+        except (OSError, WireBroken):  # a time-out is one
+            frame = None
+        if frame is not None and frame.kind is wanted:
+            return frame.json()
+        said = frame.json() if frame is not None and frame.kind is Kind.NOT_OPENED else {}
+        why = said.get("message", "the process that seals anew ended, or did not answer")
+        failure = KeyNotRotated(project=self._begun.place.project, environment=self._begun.place.environment, why=why)
+        failure.hint = said.get("hint")
+        raise failure
+
+
+def _shown(item: SealedItem) -> str:
+    return f"{item.name} {item.version}"

@@ -1,0 +1,372 @@
+"""The masker: replaces secrets by `***` in all that leaves a run.
+
+It works on bytes, in a stream, whatever the chunks, and lets everything through at once but a tail that may
+still become a match. Leftmost-longest search leaves the end of overlapping secrets in clear, and an automaton
+over long patterns takes gigabytes. So the automaton knows only the head of each needle, its first few bytes,
+and reports every place where one stands; the needle itself is compared there. Matches that overlap or touch
+become one `***`.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Self
+
+from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
+
+from executor.masking.needles import SHORTEST, needles_for
+
+MASK = b"***"
+TAIL_SHOWN = 3  # bytes; a longer tail, held back as the start of a needle, is masked when a stream ends
+JSON_DEPTH = 64
+BLOCK = 64 << 10  # bytes searched at a time: each may start a match, and a match takes over 100 bytes
+
+# Every needle has SHORTEST bytes or more, so a head of that length exists and most heads stand for one
+# needle. Shorter heads when there are many; each costs time to build.
+_MANY = 2_000
+_HEAD_OF_MANY = 6
+# A deterministic automaton is three times as fast as another (600 MB/s). It has a row for each state, at most
+# one state for each byte of a head, and a column for each byte value that occurs.
+_DETERMINISTIC_LIMIT = 48 << 20  # bytes
+# A vectorised search is ten times as fast again, for 64 patterns at most, and reports no overlaps. A few of
+# them side by side say where to look at all; in short texts, that takes longer than looking.
+_VECTOR_PATTERNS = 64
+_VECTORS = 4
+_SHORT_TEXT = 2_048  # bytes
+
+
+class NestedTooDeep(ValueError):
+    """the value is nested more deeply than a result may be"""
+
+
+class Masker:
+    """What is searched for, shared by all streams of a run. Never changes, and shows nothing of itself."""
+
+    __slots__ = ("_engine", "_families", "_firsts", "_head", "_heads", "_pairs")
+
+    def __init__(self, needles: Iterable[bytes]) -> None:
+        """Search for exactly these needles, each of `SHORTEST` bytes or more; see `build`."""
+        ordered = sorted(set(needles))
+        if any(len(needle) < SHORTEST for needle in ordered):
+            raise ValueError(f"a needle has fewer than {SHORTEST} bytes")
+        self._head = SHORTEST if len(ordered) <= _MANY else _HEAD_OF_MANY
+        self._heads: list[bytes] = []
+        self._families: list[bytes | _Family] = []
+        for head, members in groupby(ordered, key=self._head_of):
+            family = list(members)
+            self._heads.append(head)
+            self._families.append(family[0] if len(family) == 1 else _Family(family))
+        self._engine = _Engine(self._heads) if ordered else None
+        # Most tails are the start of no head, and these tell at once.
+        self._firsts = frozenset(head[0] for head in self._heads)
+        self._pairs = frozenset(head[at : at + 2] for head in self._heads for at in range(self._head - 2))
+
+    @classmethod
+    def build(cls, values: Mapping[str, bytes]) -> Self:
+        """The masker for these secrets, by name.
+
+        Values too short to mask are left out; `needles.verdict` tells which. Without values it lets all pass.
+        """
+        needles: set[bytes] = set()
+        for name, value in values.items():
+            needles |= needles_for(name, value).patterns
+        return cls(needles)
+
+    def stream(self) -> "Stream":
+        """A masker for one stream of output. stdout and stderr need one each."""
+        return Stream(self)
+
+    def mask(self, data: bytes) -> bytes:
+        """A whole buffer, masked. Mask before cutting it to a length: half a secret is not recognised."""
+        if self._engine is None or len(data) < SHORTEST:
+            return data
+        if len(data) <= BLOCK and not self._engine.find(data):
+            return data
+        stream = self.stream()
+        return stream.feed(data) + stream.rest()
+
+    def mask_text(self, text: str) -> str:
+        """The same for text. Lone surrogates, which UTF-8 cannot hold, become replacement characters."""
+        return self.mask(_bytes_of(text)).decode("utf-8", "replace")
+
+    def mask_beginning(self, text: str) -> str:
+        """The same for the beginning of a longer text: its end is masked, too, where a needle may have begun there."""
+        stream = self.stream()
+        return (stream.feed(_bytes_of(text)) + stream.finish()).decode("utf-8", "replace")
+
+    def mask_json(self, value: object, depth: int = JSON_DEPTH) -> object:
+        """A parsed JSON value written anew, every string, key and number in it masked.
+
+        Args:
+            value: what `json.loads` returns.
+            depth: levels of lists and objects allowed.
+
+        Returns:
+            The same shape. A number whose decimal text holds a needle becomes the string `***`; keys that
+            become equal by masking are numbered.
+
+        Raises:
+            NestedTooDeep: there are more levels.
+            TypeError: it holds something that JSON does not have.
+        """
+        if isinstance(value, str):
+            return self.mask_text(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float):
+            return MASK.decode() if self._shows(value) else value
+        if depth <= 0:
+            raise NestedTooDeep(NestedTooDeep.__doc__)
+        if isinstance(value, list):
+            return [self.mask_json(item, depth - 1) for item in value]
+        if isinstance(value, dict):
+            anew: dict[str, object] = {}
+            for key, item in value.items():
+                anew[_unused(self.mask_text(key), anew)] = self.mask_json(item, depth - 1)
+            return anew
+        raise TypeError(f"JSON has no {type(value).__name__}")
+
+    def finds(self, chunks: Iterable[bytes]) -> bool:
+        """Whether a needle stands in a file given in chunks, across their boundaries. Stops at the first."""
+        stream = self.stream()
+        for chunk in chunks:
+            stream.feed(chunk)
+            if stream.found:
+                return True
+        stream.finish()
+        return stream.found
+
+    def _shows(self, number: int | float) -> bool:
+        try:
+            texts = [repr(number)]
+            if isinstance(number, float) and number.is_integer():
+                texts.append(str(int(number)))
+        except ValueError:  # more digits than Python turns into text
+            return True
+        return any(self.mask(text.encode()) != text.encode() for text in texts)
+
+    def _head_of(self, needle: bytes) -> bytes:
+        return needle[: self._head]
+
+    def _longest(self, family: int, data: bytes, start: int) -> int:
+        """Length of the longest needle of a family that stands at `start`; 0 if none does."""
+        members = self._families[family]
+        if isinstance(members, bytes):
+            return len(members) if data.startswith(members, start) else 0
+        return members.longest(data[start : start + members.reach])
+
+    def _may_grow(self, family: int, data: bytes, start: int) -> bool:
+        """Whether all that follows `start` is the start of a longer needle of the family."""
+        members = self._families[family]
+        if isinstance(members, bytes):
+            return len(data) - start < len(members) and members.startswith(data[start:])
+        return len(data) - start < members.reach and members.may_grow(data[start:])
+
+    def _tail(self, data: bytes) -> int:
+        """Length of the longest end of `data`, shorter than a head, with which a head begins."""
+        if data[-2:] in self._pairs:
+            heads = self._heads
+            for length in range(min(self._head - 1, len(data)), 1, -1):
+                end = data[-length:]
+                place = bisect_left(heads, end)
+                if place < len(heads) and heads[place].startswith(end):
+                    return length
+        return 1 if data[-1] in self._firsts else 0
+
+
+class Stream:
+    """One stream's masker: feed it what arrives, send on what it returns, finish it once."""
+
+    __slots__ = ("_base", "_covered", "_held", "_masker", "_open", "_touching", "found")
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker = masker
+        self.found = False  # whether a needle was seen so far
+        self._held = b""
+        self._base = 0  # where held begins, counted from the start of the stream
+        self._open: list[tuple[int, int]] = []  # heads seen, needles undecided: (family, place in the stream)
+        self._covered = 0  # how much of held belongs to what was masked already
+        self._touching = False  # what was sent last is a mask that ends where held begins, or in it
+
+    def feed(self, data: bytes) -> bytes:
+        """Take a chunk; return what can go out now, masked.
+
+        What is kept is the longest end that is the start of a needle and not the whole of it.
+        """
+        if self._masker._engine is None:
+            return data
+        if len(data) <= BLOCK:
+            return self._take(data)
+        return b"".join([self._take(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)])
+
+    def finish(self) -> bytes:
+        """The end of the stream: what is still held, masked if it is over `TAIL_SHOWN` bytes of a needle."""
+        held, touching = self._held, self._touching
+        rest = self.rest()
+        if len(held) <= TAIL_SHOWN:
+            return rest
+        return b"" if touching else MASK
+
+    def rest(self) -> bytes:
+        """The end of a stream known to be whole: of what is held only complete needles are masked."""
+        return self._resolve(self._held, last=True)
+
+    def _take(self, data: bytes) -> bytes:
+        masker, held = self._masker, self._held
+        engine = masker._engine
+        if engine is None or not data:
+            return data
+        new_from = 0
+        if held:
+            data = held + data
+            new_from = max(0, len(held) - masker._head + 1)  # heads before it are among the open ones
+        heads = engine.find(data, new_from)
+        if heads or self._open or self._covered:
+            self._open += [(family, self._base + start) for family, start in heads]
+            return self._resolve(data)
+        kept = masker._tail(data)
+        self._held = data[-kept:] if kept else b""
+        if kept:
+            data = data[:-kept]
+        if data:
+            self._base += len(data)
+            self._touching = False
+        return data
+
+    def _resolve(self, data: bytes, last: bool = False) -> bytes:
+        """Decide about open heads in order, as far as `data` allows (all if it is the last); cut there."""
+        masker, base = self._masker, self._base
+        pieces: list[bytes] = []
+        at = self._covered
+        touching = self._touching
+        hold = None
+        decided = 0
+        for family, place in self._open:
+            start = place - base
+            if not last and masker._may_grow(family, data, start):
+                hold = start  # all from here is held, so the heads behind it can wait until this one is decided
+                break
+            decided += 1
+            end = start + masker._longest(family, data, start)
+            if end == start:
+                continue
+            self.found = True
+            if start > at or not touching:
+                pieces += (data[at:start], MASK)
+                touching = True
+            at = max(at, end)
+        del self._open[:decided]
+        if hold is None:
+            hold = len(data) if last else len(data) - masker._tail(data)
+        if at < hold:
+            pieces.append(data[at:hold])
+            touching = False
+        self._covered = max(0, at - hold)
+        self._touching = touching
+        self._held = data[hold:]
+        self._base = base + hold
+        return b"".join(pieces)
+
+
+class _Engine:
+    """Finds every place where a head stands; one at most, since all have the same length."""
+
+    __slots__ = ("_automaton", "_length", "_vectors")
+
+    def __init__(self, heads: list[bytes]) -> None:
+        self._length = len(heads[0])
+        columns = 1 << len(frozenset().union(*heads)).bit_length()
+        size = len(heads) * self._length * columns * 4
+        kind = Implementation.DFA if size <= _DETERMINISTIC_LIMIT else Implementation.ContiguousNFA
+        self._automaton = BytesAhoCorasick(heads, implementation=kind)
+        self._vectors: list[BytesAhoCorasick] = []
+        if len(heads) <= _VECTORS * _VECTOR_PATTERNS:
+            for at in range(0, len(heads), _VECTOR_PATTERNS):
+                some = heads[at : at + _VECTOR_PATTERNS]
+                vector = BytesAhoCorasick(some, MatchKind.LeftmostFirst, Implementation.ContiguousNFA)
+                self._vectors.append(vector)
+
+    def find(self, data: bytes, start: int = 0) -> list[tuple[int, int]]:
+        """Number and place of each head in `data` from `start` on, in order of their places."""
+        end = len(data)
+        if self._vectors and end - start > _SHORT_TEXT:
+            start, end = self._span(data, start)
+            if start == end:
+                return []
+        part = data if start == 0 and end == len(data) else memoryview(data)[start:end]
+        found = self._automaton.find_matches_as_indexes(part, overlapping=True)
+        return [(head, start + place) for head, place, _ in found]
+
+    def _span(self, data: bytes, start: int) -> tuple[int, int]:
+        """The part of `data` that all heads stand in.
+
+        A vectorised search passes over heads that overlap one it has reported. They begin behind that one's
+        beginning and end less than a head's length behind its end.
+        """
+        text = memoryview(data)[start:] if start else data
+        first, last = len(data), start
+        for vector in self._vectors:
+            found = vector.find_matches_as_indexes(text)
+            if found:
+                first = min(first, start + found[0][1])
+                last = max(last, start + found[-1][2])
+        return first, max(first, min(last + self._length, len(data)))
+
+
+class _Family:
+    """Needles with the same head, sorted."""
+
+    __slots__ = ("_members", "_parents", "reach")
+
+    def __init__(self, members: list[bytes]) -> None:
+        self._members = members
+        self.reach = max(map(len, members))
+        self._parents: list[int] = []  # of each: the longest other member it starts with, or -1
+        for index, member in enumerate(members):
+            parent = index - 1
+            while parent >= 0 and not member.startswith(members[parent]):
+                parent = self._parents[parent]
+            self._parents.append(parent)
+
+    def longest(self, text: bytes) -> int:
+        """Length of the longest member that `text` starts with; 0 if there is none.
+
+        A member that `text` starts with sorts before it, and all members between the two start with that
+        member: so it is the last one not after `text`, or among that one's parents.
+        """
+        index = bisect_right(self._members, text) - 1
+        while index >= 0:
+            if text.startswith(self._members[index]):
+                return len(self._members[index])
+            index = self._parents[index]
+        return 0
+
+    def may_grow(self, text: bytes) -> bool:
+        """Whether a member starts with `text` and goes on."""
+        index = bisect_right(self._members, text)
+        return index < len(self._members) and self._members[index].startswith(text)
+
+
+def _bytes_of(text: str) -> bytes:
+    """UTF-8; a lone surrogate is the byte that Python read so (`surrogateescape`), or it is replaced."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        pass
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # Those that stand for a byte stay one: the secret they are part of is looked for in bytes.
+        kept = (
+            "\ufffd" if "\ud800" <= char <= "\udfff" and not "\udc80" <= char <= "\udcff" else char for char in text
+        )
+        return "".join(kept).encode("utf-8", "surrogateescape")
+
+
+def _unused(key: str, taken: dict[str, object]) -> str:
+    if key not in taken:
+        return key
+    number = 2
+    while f"{key} ({number})" in taken:
+        number += 1
+    return f"{key} ({number})"

@@ -1,0 +1,75 @@
+"""Look at a run again and again until it is over: nothing of its output is lost or comes twice.
+
+A database that goes away is waited for, and reading goes on from where it stopped.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from executor.records import history, logs
+from executor.records.logs import BEGINNING, Place, StoredPiece
+from executor.runs import OVER
+from secretstore.database import Database
+from secretstore.errors import DatabaseBusy, DatabaseUnreachable
+
+PATIENCE = 600.0
+"""Seconds for which a database that is away is waited for."""
+
+AWAY = (DatabaseUnreachable, DatabaseBusy)
+_SHORTEST, _LONGEST = 0.01, 0.1  # seconds between two looks: short while something happens
+_SLOWING = 1.3
+_AWAY_PAUSE = 0.5  # seconds between two tries at a database that is away
+_READ = 500  # pieces
+
+
+@dataclass(frozen=True)
+class Look:
+    """A run's state, its new output, and where to go on from; `away` where the database could not be asked.
+
+    `retried` is how often it has been tried again.
+    """
+
+    state: str
+    pieces: Sequence[StoredPiece]
+    place: Place
+    away: bool = False
+    retried: int = 0
+
+
+def looks(
+    db: Database,
+    run_id: str,
+    after: Place = BEGINNING,
+    *,
+    streams: Collection[str] | None = None,
+    until: float | None = None,
+) -> Iterator[Look]:
+    """One look after another until the run is over, or until this moment of the monotonic clock; sleeps in between.
+
+    Raises:
+        UnknownRun: there is none of this id.
+        DatabaseUnreachable, DatabaseBusy: the database was away for longer than `PATIENCE`.
+    """
+    place, pause, seen, retried, away_since = after, _SHORTEST, "", 0, None
+    while True:
+        now = time.monotonic()
+        try:
+            # The state first: what is logged before an outcome is committed is then in what is read next.
+            state, retried = history.standing(db, run_id)
+            pieces, place = logs.read(db, run_id, place, _READ, streams) if streams != () else ([], place)
+        except AWAY:
+            away_since = away_since or now
+            if now - away_since > PATIENCE:
+                raise
+            look, pause = Look(seen, (), place, away=True, retried=retried), _AWAY_PAUSE
+        else:
+            pause = _SHORTEST if pieces or state != seen or away_since else min(pause * _SLOWING, _LONGEST)
+            look, seen, away_since = Look(state, pieces, place, retried=retried), state, None
+        yield look
+        if not look.away and look.state in OVER and len(look.pieces) < _READ:
+            return
+        now = time.monotonic()
+        if until is not None and now >= until:
+            return
+        time.sleep(pause if until is None else min(pause, until - now))

@@ -1,0 +1,1 @@
+"""What the kernel enforces, and the folders, processes and views that belong to a run."""

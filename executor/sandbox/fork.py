@@ -1,0 +1,36 @@
+"""A fork that does one thing and ends, whatever happens in it."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Collection
+
+from executor.sandbox import kernel
+
+
+def fork(work: Callable[[], int], keep: Collection[int]) -> int:
+    """Fork; the child does this work and exits with its status. Returns the child's process id, here only.
+
+    Args:
+        work: what the child does.
+        keep: the descriptors it is left with, beside the first three.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        kernel.close_descriptors(keep)
+        code = work()
+    except BaseException as error:  # noqa: BLE001  # ends in _exit
+        # The text of an exception may quote a value: its kind, and where it happened, are all that is told.
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        place = f" at {os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else ""
+        with contextlib.suppress(OSError):
+            os.write(2, f"sealrun: a process of this worker failed: {type(error).__name__}{place}\n".encode())
+    finally:
+        os._exit(code)

@@ -1,0 +1,336 @@
+"""From what was asked for to what a run is: all it needs is looked up before it is one."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from executor.errors import (
+    ExecutorError,
+    FileUnreadable,
+    InterpreterMissing,
+    PathWithPackages,
+    PlaceGone,
+    PythonOfThisMachine,
+    RequestUnclear,
+    RunNotOver,
+    SetupSecretIdle,
+    TargetIgnored,
+    UnknownRun,
+)
+from executor.models import Run
+from executor.python import requirements
+from executor.runs import LONGEST, OVER, RunSpec, retrying
+from executor.settings import Settings
+from executor.source import bundles, packing
+from executor.source.git_state import git_state
+from executor.source.packing import Listing
+from executor.source.root import choose_interpreter, own_environment, project_file, relative_target, source_root
+from executor.submission import signature
+from executor.submission.context import environment_named, project_named
+from executor.submission.target import Target
+from executor.supervisor.errors import NameTaken, SupervisorError
+from secretstore import vault
+from secretstore.connections import Role
+from secretstore.database import Database
+from secretstore.errors import (
+    SecretStoreError,
+    UnknownConnection,
+    UnknownEnvironment,
+    UnknownProject,
+    UnknownSecret,
+)
+from secretstore.vault import EnvironmentView
+
+_LONGEST_KEY = 200  # characters
+
+T = TypeVar("T")
+
+Refusal = SecretStoreError | SupervisorError | ExecutorError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants to run, as it was typed or called; nothing of it is looked up yet. Times are in seconds.
+
+    `text` and `values` are a function's arguments by name, as text to be converted and as JSON; `positional` are JSON
+    values for its first parameters, `sources` and `catalogs` the names of those that parameters are. `secrets` None
+    means all; without `connections`, or where `secrets` is empty, the run is given no data sources and catalogs but
+    those that parameters are. `python` is a path or a version, `packages` and `requirements_file` what the run's own
+    environment is to have beside what its source says, `setup_secrets` what building that is given. `bundle` says
+    whether the source is uploaded; None leaves it to what database and machines share. `folder` is where relative paths
+    begin, else the current one; `search_path` where an interpreter is looked for.
+    """
+
+    target: Target
+    project: str | None = None
+    environment: str | None = None
+    text: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    positional: Sequence[Any] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[str] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    catalogs: Mapping[str, str] = field(default_factory=dict)
+    connections: bool = True
+    timeout: float | None = None
+    python: str | None = None
+    packages: Sequence[str] = ()
+    requirements_file: str | None = None
+    setup_secrets: Sequence[str] = ()
+    bundle: bool | None = None
+    retries: int = 0
+    retry_on: Sequence[str] | None = None
+    queue_timeout: float | None = None
+    idempotency_key: str | None = None
+    folder: Path | None = None
+    search_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Where a run would be, and all that refuses it; the specification is there when nothing does."""
+
+    place: EnvironmentView
+    root: Path | None
+    python: str | None
+    spec: RunSpec | None
+    refusals: tuple[Refusal, ...]
+    upload: Listing | None = None
+    """What is uploaded when the run is submitted."""
+
+
+@dataclass(frozen=True)
+class Python:
+    """What a run's Python is to be: a path, or an interpreter of a version, with an environment built on it."""
+
+    path: str | None = None
+    version: str | None = None
+    requirements: dict[str, Any] | None = None
+
+
+def specify(db: Database, settings: Settings, request: Request) -> RunSpec:
+    """Look everything up that a run needs, so that a mistake is told before it is submitted; then upload its source.
+
+    Raises:
+        SecretStoreError, SupervisorError, ExecutorError: something is missing or named wrongly.
+    """
+    examined = examine(db, settings, request)
+    for refusal in examined.refusals:
+        raise refusal
+    assert examined.spec is not None and examined.root is not None, "what has no refusal has a specification"
+    state = git_state(examined.root, _search_path(request))
+    spec = replace(examined.spec, source_commit=state.commit, source_dirty=state.dirty)
+    if examined.upload is None:
+        return spec
+    return replace(spec, bundle=bundles.upload(db, spec.project_id, packing.pack(examined.upload)))
+
+
+def examine(db: Database, settings: Settings, request: Request) -> Examined:
+    """Look everything up that a run needs, and collect what is missing or named wrongly.
+
+    Raises:
+        NoProjectNamed, UnknownProject, UnknownEnvironment: without a place there is nothing to look up.
+    """
+    wanted, variables, secrets = request.target, request.variables, request.secrets
+    project = project_named(settings, request.project, request.folder)
+    place = vault.get_environment(db, project, environment_named(settings, request.environment, request.folder))
+    refusals = list[Refusal](_unknown(db, place, [*(secrets or []), *request.setup_secrets]))
+    refusals += _unknown_connections(db, place, request)
+    refusals += _out_of_bounds(request)
+    given = vault.secrets_among(db, project, place.name, variables) if secrets is None else set(secrets)
+    refusals += [NameTaken(name=name) for name in variables if name in given]
+
+    def attempted(look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except (SupervisorError, ExecutorError) as refusal:
+            refusals.append(refusal)
+            return None
+
+    here = request.folder or Path.cwd()
+    found = attempted(lambda: _located(here, wanted.path))
+    root, path = found or (None, None)
+    document = wanted.document(
+        path, request.text, request.values, request.positional, request.sources, request.catalogs
+    )
+    uploads = not settings.workers_see_files if request.bundle is None else request.bundle
+    python = attempted(lambda: _python(request, root or here, path, uploads)) or Python()
+    upload = attempted(lambda: _to_upload(root, path, settings.source_bytes)) if uploads and root is not None else None
+    if request.setup_secrets and not requirements.builds(python.requirements):
+        refusals.append(SetupSecretIdle(name=request.setup_secrets[0]))
+    if root is not None:
+        refusals += signature.refusals(root, document, signature.version_of(python.path, python.version))
+    attempted(lambda: retrying.check(request.retries, request.retry_on))
+    if root is None or refusals:
+        return Examined(place, root, python.path, None, tuple(refusals))
+    spec = RunSpec(
+        project_id=place.project_id,
+        project=project,
+        environment_id=place.id,
+        environment=place.name,
+        target=document,
+        source_root=str(root),
+        host=None if uploads else settings.host,
+        python=python.path,
+        python_version=python.version,
+        requirements=python.requirements,
+        setup_secret_names=list(request.setup_secrets) or None,
+        variables=dict(variables),
+        secret_names=None if secrets is None else list(secrets),
+        connections=request.connections,
+        timeout=request.timeout,
+        queue_timeout=request.queue_timeout if request.queue_timeout is not None else settings.queue_timeout,
+        retries=request.retries,
+        retry_on=None if request.retry_on is None else list(request.retry_on),
+        idempotency_key=request.idempotency_key,
+        **_of_place(db, place),
+    )
+    return Examined(place, root, python.path, spec, (), upload)
+
+
+def _out_of_bounds(request: Request) -> Iterator[RequestUnclear]:
+    """Times and numbers that no run can have."""
+    for what, seconds in (("the time-out", request.timeout), ("the queue time-out", request.queue_timeout)):
+        if seconds is not None and not 0 < seconds < LONGEST:
+            yield RequestUnclear(what=f"{what} is a number of seconds above 0 and below {LONGEST:,}")
+    key = request.idempotency_key
+    if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isprintable()):
+        yield RequestUnclear(what=f"an idempotency key has 1 to {_LONGEST_KEY} printable characters")
+
+
+def repeated(db: Database, run_id: str) -> RunSpec:
+    """What a run was, to be submitted once more; what its project and environment ask for is as it is now.
+
+    Raises:
+        UnknownRun: there is none of this id.
+        RunNotOver: it may still do what the new one would do, too.
+        PlaceGone: its environment is deleted, whatever has its name now.
+    """
+    with db.reading() as session:
+        run = session.get(Run, run_id)
+    if run is None:
+        raise UnknownRun(reference=run_id)
+    if run.state not in OVER:
+        raise RunNotOver(run=run.id[:8], state=run.state)
+    try:
+        place = vault.get_environment(db, run.project, run.environment)
+    except (UnknownProject, UnknownEnvironment):
+        place = None
+    if place is None or place.id != run.environment_id:
+        raise PlaceGone(run=run.id[:8], project=run.project, environment=run.environment)
+    asked = {field.name: getattr(run, field.name) for field in fields(RunSpec)}
+    asked |= {"retry_of": run.id, "idempotency_key": None}
+    return RunSpec(**asked | _of_place(db, place))
+
+
+def _of_place(db: Database, place: EnvironmentView) -> dict[str, Any]:
+    """What the project and the environment ask for, whatever a run wishes."""
+    project = vault.get_project(db, place.project)
+    return {
+        "queue": place.queue or RunSpec.queue,
+        "rung_min": None if project.sandbox_min == "process" else project.sandbox_min,
+        "network": project.network,
+    }
+
+
+def _unknown(db: Database, place: EnvironmentView, names: Sequence[str]) -> Iterator[UnknownSecret]:
+    known = vault.secrets_among(db, place.project, place.name, names)
+    for name in dict.fromkeys(names):
+        try:
+            if name not in known:
+                vault.require_secrets(db, place.project, place.name, [name])
+        except UnknownSecret as unknown:
+            yield unknown
+
+
+def _unknown_connections(db: Database, place: EnvironmentView, request: Request) -> Iterator[Refusal]:
+    """What a parameter cannot be."""
+    if not (request.sources or request.catalogs):
+        return
+    if request.target.kind != "function":
+        yield RequestUnclear(
+            what="data sources and catalogs can be parameters of a function alone; other targets find them in their"
+            " environment, under their names"
+        )
+        return
+    if both := request.sources.keys() & request.catalogs.keys():
+        yield RequestUnclear(what=f"the parameter {min(both)} is both a data source and a catalog")
+    if both := {*request.sources, *request.catalogs} & {*request.text, *request.values}:
+        yield RequestUnclear(what=f"the argument {min(both)} is given twice")
+    asked: tuple[tuple[Role, Mapping[str, str]], ...] = (("source", request.sources), ("catalog", request.catalogs))
+    for role, parameters in asked:
+        for name in dict.fromkeys(parameters.values()):
+            try:
+                vault.get_connection(db, place.project, place.name, role, name)
+            except UnknownConnection as unknown:
+                yield unknown
+
+
+def _located(here: Path, target: str | None) -> tuple[Path, str | None]:
+    root = source_root(here, target)
+    return root, relative_target(root, here, target) if target is not None else None
+
+
+def _to_upload(root: Path, target: str | None, limit: int) -> Listing:
+    found = packing.listing(root, limit)
+    if target is not None and not found.has(target):
+        raise TargetIgnored(path=target)
+    return found
+
+
+def _search_path(request: Request) -> str:
+    return request.search_path or os.environ.get("PATH", os.defpath)
+
+
+def _python(request: Request, root: Path, path: str | None, uploads: bool) -> Python:
+    """What a run's Python is to be, the nearest word first.
+
+    A path is used as it is. Else, where something says what is to be installed, an environment is built of that; where
+    only a version is asked for, it is an interpreter of it. For what is uploaded a path of this machine says nothing:
+    whoever takes the run chooses one.
+    """
+    asked = request.python
+    version = asked if asked is not None and requirements.is_version(asked) else None
+    if asked is not None and version is None:
+        if uploads:
+            raise PythonOfThisMachine(python=asked)
+        if request.packages or request.requirements_file is not None:
+            raise PathWithPackages(python=asked)
+        return Python(_interpreter(request.target, root, asked, _search_path(request)))
+    document = _requirements(request, root, path, version, uploads)
+    if requirements.builds(document) or (document is not None and document["requires_python"]):
+        return Python(None, version, document)
+    if version is not None or uploads:
+        return Python(None, version)
+    return Python(_interpreter(request.target, root, None, _search_path(request)))
+
+
+def _requirements(
+    request: Request, root: Path, path: str | None, version: str | None, uploads: bool
+) -> dict[str, Any] | None:
+    """What is to be installed: what the file that is run says, or `--requirements`, or the source, and `--with`."""
+    if request.requirements_file is not None:
+        file = (request.folder or Path.cwd()) / request.requirements_file
+        if not file.is_file():
+            why = "it is a folder" if file.is_dir() else "there is no such file"
+            raise FileUnreadable(path=request.requirements_file, why=why)
+        return requirements.with_packages(requirements.from_file(file), request.packages)
+    script = root / path if path is not None else None
+    found = requirements.of_script(script) if script is not None else None
+    # An environment that is there already is the source's own word; a bundle leaves it behind.
+    if found is None and not (
+        own_environment(root) is not None and version is None and not request.packages and not uploads
+    ):
+        found = requirements.of_source(root, project_file(root).dependencies)
+    return requirements.with_packages(found, request.packages) if found is not None or request.packages else None
+
+
+def _interpreter(wanted: Target, root: Path, python: str | None, search_path: str) -> str | None:
+    try:
+        return choose_interpreter(root, python, search_path)
+    except InterpreterMissing:
+        if wanted.kind == "command" and python is None:
+            return None
+        raise

@@ -1,0 +1,169 @@
+"""With nothing configured and no worker alive, a submitter starts one, which ends when it has been idle for a while.
+
+The worker holds a lock that the kernel drops with it, so that of several submitters one starts it, and a submitter
+knows of a worker that has not shown itself yet. Before it ends it lets go of the lock and then looks once more for a
+run: a run accepted before that is seen by it, one accepted after finds the lock free and starts the next worker.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from executor.broker import embedded
+from executor.errors import BrokerMissing, StandbyFailed, WorkerUnsupported
+from executor.keys.aws_credentials import CREDENTIAL_VARIABLES
+from executor.settings import Settings
+
+IDLE = 30  # seconds
+_LOG_LIMIT = 1 << 20
+_RESTARTS = 3
+_CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from executor.cli.main import main; main()"
+# A worker has no use for the rest of a user's environment, in which a password may stand.
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_DATA_HOME", "PYTHONPATH")
+
+# Where AWS KMS wraps keys, its worker needs what botocore's chain looks at to find credentials, and the way to AWS.
+_FOR_KMS = (
+    *CREDENTIAL_VARIABLES,
+    "AWS_CREDENTIAL_EXPIRATION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS", "AWS_STS_REGIONAL_ENDPOINTS",
+    "AWS_ENDPOINT_URL_STS", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE",
+    "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy",
+)  # fmt: skip
+
+
+class Standby:
+    """The worker that stands by for this home folder, as one submitter knows it. Threads may share it."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+        """Take note of whose it is; `environ` is where the worker finds the settings, else this process's own."""
+        self._home = settings.store.home
+        self._environ = environ
+        self._taking_turns = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_began = 0
+        self._began = 0.0
+        self._started = 0
+
+    @property
+    def log(self) -> Path:
+        """Where its words go."""
+        return self._home / "worker.log"
+
+    def ensure(self) -> bool:
+        """Start one unless there is one; whether one was started just now.
+
+        Raises:
+            StandbyFailed: the one that was started ended with an error.
+        """
+        with self._taking_turns:
+            return self._ensure()
+
+    def _ensure(self) -> bool:
+        if self._process is not None:
+            status = self._process.poll()
+            if status is None:
+                return False
+            self._process = None
+            if time.monotonic() - self._began > IDLE:
+                self._started = 0  # it has stood by as long as it should, and ended as it should
+            if status > 0 or self._started > _RESTARTS:
+                raise StandbyFailed(status=status, said=self._said(), log=self.log)
+        with open(self._home / "worker.lock", "wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self._shorten_log()
+            with open(self.log, "ab", opener=_for_owner) as log:
+                self._log_began = log.tell()
+                environ = os.environ if self._environ is None else self._environ
+                self._process = _start(self._home, environ, lock.fileno(), log)
+        self._began = time.monotonic()
+        self._started += 1
+        return True
+
+    def _shorten_log(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size > _LOG_LIMIT:
+                self.log.unlink()
+
+    def _said(self) -> str:
+        with open(self.log, "rb") as log:
+            log.seek(self._log_began)
+            lines = log.read(65536).decode(errors="replace").splitlines()
+        sentences = [line.removeprefix("sealrun: ") for line in lines if line.startswith("sealrun: ")]
+        return f": {sentences[-1]}" if sentences else ""
+
+
+def worker_command(*options: str) -> list[str]:
+    """`sealrun worker`, of this very installation whatever the current folder holds."""
+    root = str(Path(__file__).resolve().parents[2])
+    return [_python(), "-P", "-c", _CODE, root, "worker", *options]
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a worker is given of its starter's environment."""
+    passed = (*_PASSED_ON, *(_FOR_KMS if "aws-kms:" in environ.get("SEALRUN_KEYS", "") else ()))
+    return {name: value for name, value in environ.items() if name in passed or name.startswith("SEALRUN_")}
+
+
+def check_can_start() -> None:
+    """Refuse where no worker can be started, before a run is accepted that would wait for it.
+
+    Raises:
+        WorkerUnsupported: this is not Linux.
+        BrokerMissing: there is no server for the embedded broker.
+    """
+    if platform.system() != "Linux":
+        raise WorkerUnsupported(system=platform.system())
+    if embedded.find_server() is None:
+        raise BrokerMissing
+
+
+def _python() -> str:
+    """This installation's interpreter: where Python is embedded, as in uWSGI, `sys.executable` is another program."""
+    if os.path.basename(sys.executable).startswith("python"):
+        return sys.executable
+    return os.path.join(sys.prefix, "bin", "python3")
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+_started: "list[subprocess.Popen[bytes]]" = []
+"""Those that this process started and that may still run: kept, as Popen would complain of one that is dropped."""
+
+
+def _start(home: Path, environ: Mapping[str, str], lock: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        worker_command("--idle-exit", str(IDLE), "--standby-lock", str(lock)),
+        cwd=home,
+        env=worker_environment(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=[lock],
+        start_new_session=True,  # neither Ctrl-C nor the end of the terminal reaches it
+    )
+    _started[:] = [one for one in _started if one.poll() is None] + [process]
+    return process
+
+
+@atexit.register
+def _part() -> None:
+    """A worker that stands by is meant to outlive who started it."""
+    for process in _started:
+        process.returncode = 0

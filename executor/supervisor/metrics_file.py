@@ -1,0 +1,193 @@
+"""Metrics that a run reports itself: one JSON object a line, in the file that SEALRUN_METRICS names.
+
+The run may have put anything there. The file is opened anew each time, in a folder that was opened before the run
+began, and neither a link is followed nor anything but a regular file read.
+"""
+
+import contextlib
+import json
+import math
+import os
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+from executor.masking.masker import Masker
+
+COUNT_LIMIT = 1_000  # metrics of an attempt
+LINE_LIMIT = 64 << 10  # bytes
+TOTAL_LIMIT = 1 << 20  # bytes of an attempt
+_NAME, _UNIT, _LABELS, _LABEL = 200, 50, 20, 200  # characters, but labels: how many
+_OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FIELDS = {"name", "value", "unit", "labels"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number, its texts masked."""
+
+    name: str
+    value: float
+    unit: str | None
+    labels: dict[str, str] | None
+
+
+class Unfit(Exception):
+    """why a line is no metric; in words of ours alone"""
+
+
+class Reported:
+    """The file, read on from where it was left."""
+
+    def __init__(self, path: str, uid: int | None) -> None:
+        """Open its folder, which has to be there; called before the run begins.
+
+        Args:
+            path: what SEALRUN_METRICS says.
+            uid: the run's user id where it has one: a file of another owner is not the run's to be read.
+        """
+        folder, self._name = os.path.split(path)
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._uid = uid
+        self._file: tuple[int, int] | None = None
+        self._place = 0
+        self._rest = b""
+        self._read = 0
+        self._lines = 0
+        self._kept = 0
+        self._left_out = 0
+        self._first: str | None = None
+
+    def new(self, masker: Masker, last: bool = False) -> list[Metric]:
+        """The metrics that came since, masked.
+
+        Args:
+            masker: of the run's secrets.
+            last: the run is over; a line without an end is one.
+        """
+        lines = (self._rest + self._more()).split(b"\n")
+        self._rest = b"" if last else lines.pop()
+        if len(self._rest) > LINE_LIMIT:
+            lines.append(self._rest)
+            self._rest = b""
+        found = []
+        for line in lines:
+            self._lines += 1
+            if line.strip():
+                try:
+                    found.append(self._metric(line, masker))
+                except Unfit as why:
+                    self._leave_out(f"line {self._lines} {why}")
+        return found
+
+    def close(self) -> str | None:
+        """Let the folder go; what was left out, as a sentence without a word of the run's, None if nothing was."""
+        with contextlib.suppress(OSError):
+            os.close(self._folder)
+        if self._first is None:
+            return None
+        more = f", and {self._left_out - 1:,} more" if self._left_out > 1 else ""
+        return f"not all of SEALRUN_METRICS was kept: {self._first}{more}"
+
+    def _more(self) -> bytes:
+        try:
+            fd = os.open(self._name, _OPENED, dir_fd=self._folder)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            return self._refuse(f"the file cannot be opened: {os.strerror(error.errno or 0)}")
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                return self._refuse("it is no regular file")
+            if self._uid is not None and found.st_uid != self._uid:
+                return self._refuse("the file belongs to another user")
+            if self._file != (found.st_dev, found.st_ino) or found.st_size < self._place:
+                self._file, self._place, self._rest = (found.st_dev, found.st_ino), 0, b""
+            left = min(found.st_size - self._place, TOTAL_LIMIT - self._read)
+            data = os.pread(fd, left, self._place) if left > 0 else b""
+            self._place += len(data)
+            self._read += len(data)
+            if self._read == TOTAL_LIMIT and found.st_size > self._place:
+                return data + self._refuse(f"what follows on {TOTAL_LIMIT >> 20} MiB is not read")
+            return data
+        except OSError as error:
+            return self._refuse(f"the file cannot be read: {os.strerror(error.errno or 0)}")
+        finally:
+            os.close(fd)
+
+    def _refuse(self, why: str) -> bytes:
+        if self._first is None:
+            self._leave_out(why)
+        return b""
+
+    def _leave_out(self, why: str) -> None:
+        self._left_out += 1
+        self._first = self._first or why
+
+    def _metric(self, line: bytes, masker: Masker) -> Metric:
+        if len(line) > LINE_LIMIT:
+            raise Unfit(f"is longer than {LINE_LIMIT >> 10} KiB")
+        if self._kept == COUNT_LIMIT:
+            raise Unfit(f"comes after {COUNT_LIMIT:,} metrics")
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            raise Unfit("is no JSON") from None
+        metric = _masked(_shaped(document), masker)
+        self._kept += 1
+        return metric
+
+
+def _shaped(document: Any) -> Metric:
+    """The fields a metric has, of their types.
+
+    Raises:
+        Unfit: it is none.
+    """
+    if not isinstance(document, dict):
+        raise Unfit("is no JSON object")
+    if unknown := len(document.keys() - _FIELDS):
+        raise Unfit(f"has {unknown} fields beside name, value, unit and labels")
+    name, value, unit, labels = (document.get(field) for field in ("name", "value", "unit", "labels"))
+    if not isinstance(name, str) or not 0 < len(name) <= _NAME:
+        raise Unfit(f"has no name of 1 to {_NAME} characters")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unfit("has a value that is no number")
+    try:
+        finite = math.isfinite(float(value))
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise Unfit("has a value that is not finite")
+    if unit is not None and not (isinstance(unit, str) and len(unit) <= _UNIT):
+        raise Unfit(f"has a unit that is no text of at most {_UNIT} characters")
+    if labels is not None and not _are_labels(labels):
+        raise Unfit(f"has labels that are not at most {_LABELS} texts of at most {_LABEL} characters")
+    return Metric(name, value, unit, labels)
+
+
+def _are_labels(labels: Any) -> bool:
+    return (
+        isinstance(labels, dict)
+        and len(labels) <= _LABELS
+        and all(isinstance(text, str) and len(text) <= _LABEL for pair in labels.items() for text in pair)
+    )
+
+
+def _masked(metric: Metric, masker: Masker) -> Metric:
+    value = float(metric.value)
+    document: Any = masker.mask_json({"value": [metric.value, value], "labels": metric.labels, "unit": metric.unit})
+    if any(isinstance(number, str) for number in document["value"]):
+        raise Unfit("has a value in which a secret was found")
+    labels = document["labels"]
+    return Metric(
+        name=_storable(masker.mask_text(metric.name)),
+        value=value,
+        unit=None if document["unit"] is None else _storable(document["unit"]),
+        labels=None if labels is None else {_storable(key): _storable(text) for key, text in labels.items()},
+    )
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")  # PostgreSQL's text has no NUL

@@ -1,0 +1,1 @@
+"""The worker: from a claimed run to its outcome. It never holds a value."""

@@ -1,0 +1,28 @@
+"""What a worker brings to every run."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from executor.boundary.supervision import Zygote
+from executor.python.interpreters import Interpreters
+from executor.runs import Offer
+from executor.sandbox import confinement
+from executor.settings import Settings
+from secretstore.database import Database
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker brings to every run."""
+
+    settings: Settings
+    db: Database
+    zygote: Zygote
+    host: confinement.Host
+    offer: Offer
+    forbidden: tuple[Path, ...]
+    pythons: Interpreters = field(default_factory=Interpreters)
+    cancelled: set[str] = field(default_factory=set)
+    active: set[str] = field(default_factory=set)
+    stopping: threading.Event = field(default_factory=threading.Event)

@@ -1,0 +1,314 @@
+"""One installer: uv in a supervisor and a sandbox of its own, before the run's gate.
+
+It runs third-party code. So it has what a run has, its rung, its network and a user id lent for it, and less: of the
+source only the texts that say what is to be installed, and no secret but those that the run names for it.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uv
+from sqlmodel import Session
+
+from executor import runs
+from executor.boundary.wire import Kind, send
+from executor.environment.variables import base_environment
+from executor.errors import EnvironmentNotBuilt, InstallerLost, SetupSecretsUnavailable
+from executor.keys.access import key_access
+from executor.models import Run
+from executor.python.interpreters import Interpreter
+from executor.records import logs
+from executor.records.logs import Piece
+from executor.runs import GateShut, Lease, Outcome, StaleToken
+from executor.runs.grant import Given
+from executor.sandbox import confinement, handover
+from executor.sandbox.workspace import Workspace, workspace
+from executor.source.root import interpreter_paths, search_path_of
+from executor.worker import python_cache
+from executor.worker.equipment import Bench
+from executor.worker.preparation import controls_of, limits, ready
+from executor.worker.watch import REAP, SetupWatch, deadline
+from secretstore import vault
+from secretstore.errors import DatabaseBusy, DatabaseUnreachable
+
+_BUILDER = (Path(__file__).parents[1] / "inside/builder.py").read_text()
+_LOOK = 0.05  # seconds between two looks at what is waited for
+_WORDS = 2000  # characters of the installer's last words that a failure quotes
+_KNOWN = 500  # digests of environments that need no building, as many as are told
+_UV = ("--color", "never", "--no-progress")
+
+
+@dataclass(frozen=True)
+class Order:
+    """An environment to be built. `request` is the digest of all that was asked for.
+
+    `seed` is what, with the lock, identifies what is built; `pinned` says that the lock is given, and resolves to the
+    same for ever. `variables` are given to uv.
+    """
+
+    request: str
+    seed: str
+    pinned: bool
+    document: Mapping[str, Any]
+    interpreter: Interpreter
+    variables: Mapping[str, str]
+
+
+class Setup:
+    """What lies between a run's claim and its gate: words for its log, and a lease to be kept."""
+
+    def __init__(self, bench: Bench, run: Run, lease: Lease) -> None:
+        self.bench = bench
+        self.run = run
+        self.lease = lease
+        self.output = 0
+        """The number of the last piece of output that was stored."""
+        self._renew_at = time.monotonic() + lease.seconds / 3
+
+    def say(self, words: str) -> None:
+        """A line of ours in the run's `setup` stream."""
+        self.output += 1
+        piece = Piece(self.output, runs.SETUP, datetime.now(UTC), f"sealrun: {words}\n".encode())
+        logs.append(self.bench.db, self.lease, [piece])
+
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Look again and again until something is done, renewing the lease meanwhile.
+
+        Raises:
+            GateShut: the run was cancelled.
+            StaleToken: a later claim has taken it over.
+        """
+        while not done():
+            if self.run.id in self.bench.cancelled:
+                raise GateShut
+            if time.monotonic() >= self._renew_at:
+                self.renew()
+            time.sleep(_LOOK)
+
+    def renew(self) -> None:
+        """Hold the lease for its length from now, unless the database is away.
+
+        Raises:
+            StaleToken: a later claim has taken the run over.
+        """
+        try:
+            if not runs.renew(self.bench.db, self.lease).held:
+                raise StaleToken
+            self._renew_at = time.monotonic() + self.lease.seconds / 3
+        except (DatabaseUnreachable, DatabaseBusy):
+            self._renew_at = time.monotonic() + 1.0
+
+
+@contextlib.contextmanager
+def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Mapping[str, str]) -> Iterator[None]:
+    """Resolve, and install into `draft/env` unless an environment of just that lock is `known`.
+
+    What was built, and uv's cache, belong to the builder's user id. It is lent to nobody else while the context lasts:
+    long enough to take them back.
+
+    Raises:
+        EnvironmentNotBuilt: with the installer's own last words.
+        SetupSecretsUnavailable, SecretStoreError, ReceiptRefused: the secrets named for it could not be given.
+        InstallerLost: its supervisor was lost.
+        GateShut, StaleToken: the run was cancelled, or taken over.
+    """
+    bench, run, lease = setup.bench, setup.run, setup.lease
+    name = f"{run.id}-{lease.attempt}-setup"
+    with workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place, contextlib.ExitStack() as ending:
+        supervision = ending.enter_context(bench.zygote.pair())
+        ending.callback(supervision.cut, REAP)
+        _lay_out(order, draft, place.uid)
+        if place.uid is not None:
+            lending = handover.lend(uv_cache, place.uid)
+            setup.wait(lambda: lending.poll() is not None)
+            ending.enter_context(python_cache.passable(uv_cache))
+        job = _job(setup, order, place, draft, uv_cache, known)
+        ready(supervision, job)
+        ends_at = deadline(lease)
+        bundle = _opened(setup, job).bundle
+        with contextlib.suppress(OSError):  # who is gone is found missing by the watch
+            if bundle is not None:
+                request = {"access": key_access(bench.settings).to_json(), "bundle": bundle.to_json()}
+                send(supervision.opener, Kind.BUNDLE, request)
+            supervision.opener.shutdown(socket.SHUT_WR)
+            go = {"deadline": ends_at, "secrets": bundle is not None, "variables": dict(order.variables)}
+            send(supervision.supervisor, Kind.GO, go)
+        watch = SetupWatch(bench, run, lease, supervision, setup.output)
+        outcome = watch.follow()
+        setup.output = watch.output
+        if bundle is not None:
+            runs.close_setup(bench.db, lease, outcome)
+        _judge(setup, outcome, watch.last_words(_WORDS))
+        yield
+
+
+def _lay_out(order: Order, draft: Path, uid: int | None) -> None:
+    """The texts that say what is to be installed, and places to write to that are the builder's own."""
+    document, build = order.document, draft / "build"
+    texts: dict[str, str] = {**document["files"], "with.in": "".join(f"{line}\n" for line in document["with"])}
+    if document["hashed"]:
+        texts["lock.txt"] = json.dumps(document["files"])
+    if "pyproject.toml" in texts:
+        # It is a workspace by itself, so that uv looks for none in the folders above, which are not ours.
+        texts["pyproject.toml"] = _workspace(texts["pyproject.toml"])
+    else:
+        texts["uv.toml"] = ""  # for the same reason
+    for name in texts:
+        _insist_on_inside(name)
+    for folder in (draft / "env", build):
+        folder.mkdir(mode=0o700)
+    for name, text in texts.items():
+        (build / name).parent.mkdir(parents=True, exist_ok=True)
+        (build / name).write_text(text)
+    if uid is not None:
+        for path in (draft / "env", build, *build.rglob("*")):
+            os.chown(path, uid, uid)
+
+
+def _insist_on_inside(name: str) -> None:
+    """The names are of the run's row: what writes the files here has rights that no submitter has."""
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise EnvironmentNotBuilt(why="what describes it has a file whose name leads elsewhere")
+
+
+def _workspace(pyproject: str) -> str:
+    whole = f"{pyproject}\n[tool.uv.workspace]\n"
+    try:
+        tomllib.loads(whole)
+    except tomllib.TOMLDecodeError:
+        return pyproject  # it has one, or writes its tables in a line
+    return whole
+
+
+def _job(
+    setup: Setup, order: Order, place: Workspace, draft: Path, uv_cache: Path, known: Mapping[str, str]
+) -> dict[str, Any]:
+    bench, run = setup.bench, setup.run
+    settings = bench.settings
+    program = _uv()
+    python, interpreter = interpreter_paths(str(order.interpreter.path))
+    env, build = draft / "env", draft / "build"
+    view = confinement.view(
+        bench.host,
+        source=draft,
+        interpreter=[*interpreter, program],
+        writable=(place.home, place.temporary, place.output, env, build, uv_cache),
+        uid=place.uid,
+        forbidden=bench.forbidden,
+        cached=(draft,),
+    )
+    base = base_environment(
+        home=str(place.home),
+        temporary=str(place.temporary),
+        output=str(place.output),
+        run_id=run.id,
+        project=run.project,
+        environment=run.environment,
+        search_path=search_path_of(None),
+    )
+    base |= {
+        "UV_CACHE_DIR": str(uv_cache),
+        "UV_LINK_MODE": "copy",  # what another build may write must not be what a run reads
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_PYTHON": str(python),
+        "UV_PROJECT_ENVIRONMENT": str(env),
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+    if settings.package_index is not None and "UV_DEFAULT_INDEX" not in order.variables:
+        base["UV_DEFAULT_INDEX"] = settings.package_index
+    plan = {
+        "seed": order.seed,
+        "known": list(known)[-_KNOWN:],
+        **_commands(str(program), str(python), str(env), order.document),
+    }
+    return {
+        "run": run.id,
+        "target": {"kind": "command", "argv": [str(python), "-I", "-S", "-c", _BUILDER, json.dumps(plan)]},
+        "python": str(python),
+        "folder": str(build),
+        "view": view.to_json(),
+        "base": base,
+        "output": str(place.output),
+        "folders": [str(folder) for folder in place.folders],
+        "controls": controls_of(bench.host, view),
+        "limits": limits(settings, settings.setup_timeout) | {"output_bytes": 0},
+    }
+
+
+def _uv() -> Path:
+    """uv's program, as it is installed beside sealrun."""
+    try:
+        return Path(uv.find_uv_bin()).resolve()
+    except FileNotFoundError:
+        raise EnvironmentNotBuilt(why="uv is not installed beside this worker's sealrun: pip install uv") from None
+
+
+def _commands(program: str, python: str, env: str, document: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """What resolves and what installs, each a list of commands; the lock is `lock.txt`.
+
+    What is installed is what was asked for, with the lock as its bounds: so an index that a pyproject.toml names for
+    one package counts here too, and the lock's hashes are compared. A file with hashes of its own is its own lock.
+    """
+    more = ["with.in"] if document["with"] else []
+    inputs = {
+        "list": [],
+        "requirements": [f"./{document['entry']}"],
+        "pyproject.toml": ["pyproject.toml"],
+        "uv.lock": ["export.txt"],
+    }[document["kind"]]
+    resolve = [program, "pip", "compile", *_UV, "--python", python, "--generate-hashes", "--no-header", "--no-annotate"]
+    resolve += ["--output-file", "lock.txt", *inputs, *more]
+    put = [program, "pip", "install", *_UV, "--python", f"{env}/bin/python", "--compile-bytecode"]
+    wanted = [word for name in (*inputs, *more) for word in ("-r", name)]
+    make = [program, "venv", "--quiet", *_UV, "--no-project", "--python", python, env]
+    if document["hashed"]:
+        return {"resolve": [], "install": [make, [*put, "--require-hashes", *wanted]]}
+    if document["kind"] != "uv.lock":
+        return {"resolve": [resolve], "install": [make, [*put, *wanted, "--constraints", "lock.txt"]]}
+    only = ["--frozen", "--no-default-groups"]
+    exported = ["--no-emit-workspace", "--no-header", "--no-annotate", "--format", "requirements-txt"]
+    export = [program, "export", *_UV, *only, *exported, "--output-file", "export.txt" if more else "lock.txt"]
+    sync = [program, "sync", *_UV, *only, "--no-install-workspace", "--compile-bytecode"]
+    if not more:
+        return {"resolve": [export], "install": [make, sync]}
+    return {"resolve": [export, resolve], "install": [make, sync, [*put, "-r", "with.in", "--constraints", "lock.txt"]]}
+
+
+def _opened(setup: Setup, job: Mapping[str, Any]) -> Given:
+    """The secrets named for the installer, sealed, their receipt written; without any the lease is renewed alone."""
+    run = setup.run
+    names = run.setup_secret_names
+    if not names:
+        setup.renew()
+        return Given.as_variables(None)
+
+    def read(session: Session) -> Given:
+        return Given.as_variables(vault.sealed_bundle(session, run.environment_id, names))
+
+    rung, controls = job["view"]["rung"], job["controls"]
+    return runs.open_setup(setup.bench.db, setup.lease, read, rung=rung, controls=controls)
+
+
+def _judge(setup: Setup, outcome: Outcome, words: str) -> None:
+    match outcome.state, outcome.reason:
+        case "succeeded", _:
+            return
+        case "cancelled", _:
+            raise GateShut
+        case "lost", _:
+            raise InstallerLost
+        case _, "secrets_unavailable":
+            raise SetupSecretsUnavailable(why=outcome.message)
+        case _, "timed_out":
+            seconds = setup.bench.settings.setup_timeout
+            raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")
+    raise EnvironmentNotBuilt(why=words or outcome.message)

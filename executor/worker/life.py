@@ -1,0 +1,301 @@
+"""A worker's life beside Celery's: its zygote, its heartbeat, its janitor, and the way from a bell to a run."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from sqlmodel import col, select
+
+from executor import runs
+from executor.boundary.supervision import Zygote
+from executor.broker import notices
+from executor.broker.embedded import broker
+from executor.database import open_database
+from executor.errors import ExecutorError, WorkerUnsupported
+from executor.keys.access import empty_environment, key_access
+from executor.models import Run
+from executor.python import interpreters
+from executor.runs import Offer, workers
+from executor.sandbox import confinement, kernel
+from executor.sandbox.workspace import prepare_root
+from executor.settings import Settings
+from executor.source.root import interpreter_paths
+from executor.supervisor.errors import SupervisorError
+from executor.worker import cache, janitor
+from executor.worker.dispatch import dispatch
+from executor.worker.equipment import Bench
+from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.vault import Actor
+
+logger = logging.getLogger("sealrun")
+
+_PULSE = 0.5  # seconds between two looks at what is due
+_LOOK = 1.0  # seconds between two looks for cancellations and retries
+_JANITOR = 2.0
+_ORPHANS = 30.0
+_PAST = 60.0
+
+
+@dataclass
+class Duty:
+    """Something to be done every so many seconds; `due` is when, by the monotonic clock."""
+
+    name: str
+    do: Callable[[], object]
+    every: float
+    due: float = 0.0
+
+
+def perform(duties: Sequence[Duty]) -> None:
+    """Do what is due. What fails, whatever for, keeps nothing else from being done, nor itself the next time."""
+    for duty in duties:
+        if time.monotonic() < duty.due:
+            continue
+        try:
+            duty.do()
+        except (DatabaseUnreachable, DatabaseBusy) as error:
+            logger.warning("%s", error)
+            return  # it is the same for the others, and for this one at the next look
+        except SecretStoreError as error:
+            logger.warning("%s: %s", duty.name, error)
+        except Exception:
+            # Nothing in this process has seen a value, so its log may have the whole of it.
+            logger.exception("%s: unforeseen", duty.name)
+        duty.due = time.monotonic() + duty.every
+
+
+class WorkerLife:
+    """One worker process; made in its main thread before the pool exists."""
+
+    def __init__(self, app: Celery, settings: Settings, worker: Any) -> None:
+        self._app = app
+        self._settings = settings
+        self._worker = worker
+        self._ending = contextlib.ExitStack()
+        self._bench: Bench | None = None
+        self._id: str | None = None
+        self._pulse: threading.Thread | None = None
+        self._pruning = threading.Thread()
+        self._idle_since = self._began = time.monotonic()
+
+    def prepare(self) -> None:
+        """Start what a run will need; a mistake ends the worker with a sentence."""
+        with self._mistakes_told():
+            self._prepare()
+
+    def begin(self) -> None:
+        """The consumer is connected: appear, settle what an earlier worker left, and keep watch."""
+        with self._mistakes_told():
+            self._begin()
+
+    def _begin(self) -> None:
+        bench = self._bench
+        assert bench is not None
+        self._id = workers.appear(bench.db, bench.offer, os.getpid(), self._slots)
+        janitor.clear_orphans(self._settings.workspaces)
+        janitor.settle_lost(bench.db)
+        janitor.ring_again(bench.db, self._app, bench.offer, self._slots, unheard=0)
+        self._pulse = threading.Thread(target=self._keep_watch, name="sealrun-pulse", daemon=True)
+        self._pulse.start()
+        ear = (bench.db, self._settings, bench.stopping, self._hear)
+        threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
+        logger.info(
+            "ready: %s, rung %s, %d slot%s, queues %s",
+            bench.offer.worker, bench.offer.rung, self._slots, "s" * (self._slots != 1), ", ".join(bench.offer.queues),
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _mistakes_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (ExecutorError, SupervisorError, SecretStoreError) as error:
+            self._ending.close()
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            raise SystemExit(f"sealrun: {error}{hint}") from None
+
+    def execute(self, run_id: str) -> None:
+        """A bell has rung."""
+        if self._bench is not None and not self._bench.stopping.is_set():
+            logger.debug("bell for run %s", run_id)
+            freed = dispatch(self._bench, run_id)
+            if freed is not None:
+                janitor.ring_next(self._bench.db, self._app, freed, self._bench.offer)
+            self._idle_since = time.monotonic()
+
+    def end(self) -> None:
+        """The worker stops: its runs are over, or are ended now."""
+        if self._bench is None:
+            return
+        self._bench.stopping.set()
+        if self._pulse is not None:
+            self._pulse.join(5)
+        if self._id is not None:
+            with contextlib.suppress(SecretStoreError):
+                workers.leave(self._bench.db, self._id)
+                janitor.link_audit(self._bench.db)
+        self._ending.close()
+
+    def _prepare(self) -> None:
+        if platform.system() != "Linux":
+            raise WorkerUnsupported(system=platform.system())
+        settings = self._settings
+        # Its environment held passwords: no process of the same user may read them from /proc, nor root from now on.
+        kernel.harden()
+        access = key_access(settings)
+        empty_environment(settings)
+        if settings.store.uses_kms and access.credentials is None:
+            logger.warning("no AWS credentials were found: until there are, runs with secrets fail")
+        zygote = Zygote(access if settings.store.uses_kms else None)
+        zygote.start()
+        self._ending.callback(zygote.stop)
+        if settings.broker_url is None:
+            self._ending.enter_context(broker(settings.store.home))
+        db = open_database(settings)
+        prepare_root(settings.workspaces)
+        cache.prepare(settings.cache)
+        host = confinement.probe()
+        pythons = interpreters.find(
+            os.environ.get("PATH", os.defpath), confinement.users_home(), _usable(settings, host)
+        )
+        offer = Offer(
+            worker=self._worker.hostname,
+            host=settings.host,
+            queues=tuple(self._app.amqp.queues.consume_from),
+            rung=host.rung,
+            places=settings.serves,
+            pythons=pythons.offered,
+        )
+        self._bench = Bench(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons)
+
+    @property
+    def _slots(self) -> int:
+        return int(self._worker.concurrency)
+
+    def _keep_watch(self) -> None:
+        bench = self._bench
+        assert bench is not None and self._id is not None
+        self._began = time.monotonic()
+        duties = self._duties(bench, self._id)
+        while not bench.stopping.wait(_PULSE):
+            perform(duties)
+            self._leave_when_idle(bench)
+
+    def _duties(self, bench: Bench, worker_id: str) -> list["Duty"]:
+        """What a worker does though nobody asks, in this order, and how often."""
+        db, actor = bench.db, Actor(self._settings.store.actor, "worker")
+        return [
+            Duty("look for cancellations", lambda: self._look_for_cancellations(bench), _LOOK),
+            Duty("ring for retries", lambda: janitor.ring_due(db, self._app), _LOOK),
+            Duty("beat", lambda: workers.beat(db, worker_id), workers.BEAT),
+            Duty("settle lost runs", lambda: janitor.settle_lost(db), _JANITOR),
+            Duty("link audit events", lambda: janitor.link_audit(db), _JANITOR),
+            Duty("end what nobody can take", lambda: self._end_unserved(bench), _JANITOR),
+            Duty("ring again", lambda: self._ring_again(bench), _JANITOR),
+            Duty("clear orphans", lambda: janitor.clear_orphans(self._settings.workspaces), _ORPHANS),
+            Duty("prune the cache", self._start_pruning, _ORPHANS),
+            Duty("destroy past keys", lambda: janitor.destroy_unused_keys(db, actor), _PAST),
+            Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs), _PAST),
+            Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
+        ]
+
+    def _ring_again(self, bench: Bench) -> None:
+        if len(bench.active) < self._slots:
+            janitor.ring_again(bench.db, self._app, bench.offer, self._slots - len(bench.active))
+
+    def _end_unserved(self, bench: Bench) -> None:
+        janitor.end_unserved(bench.db, self._settings.queue_timeout, watched=time.monotonic() - self._began)
+
+    def _start_pruning(self) -> None:
+        """In a thread of its own: to remove thousands of files takes longer than a cancellation may wait."""
+        if not self._pruning.is_alive():
+            task = (self._settings.cache, self._settings.cache_bytes)
+            self._pruning = threading.Thread(target=janitor.prune_cache, args=task, name="sealrun-prune", daemon=True)
+            self._pruning.start()
+
+    def _hear(self, run_id: str) -> None:
+        """Somebody says that a run was cancelled: if it is one of ours, look whether it was."""
+        bench = self._bench
+        assert bench is not None
+        if run_id in bench.active:
+            with contextlib.suppress(SecretStoreError):  # the next look finds it
+                self._look_for_cancellations(bench)
+
+    def _look_for_cancellations(self, bench: Bench) -> None:
+        """One query for all runs of this worker."""
+        active = list(bench.active)
+        if active:
+            with bench.db.reading() as session:
+                bench.cancelled.update(
+                    session.exec(
+                        select(Run.id).where(col(Run.id).in_(active), col(Run.cancel_requested_at).is_not(None))
+                    )
+                )
+
+    def _leave_when_idle(self, bench: Bench) -> None:
+        """A worker that was started for one `sealrun run` ends by itself."""
+        patience = self._app.conf.get("sealrun_idle_exit")
+        if bench.active:
+            self._idle_since = time.monotonic()
+        elif patience and time.monotonic() - self._idle_since > patience:
+            if self._let_go(bench):
+                bench.stopping.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+            else:
+                self._idle_since = time.monotonic()
+
+    def _let_go(self, bench: Bench) -> bool:
+        """Give up the lock that tells submitters of this worker, and only then look for a last run.
+
+        A run accepted before is found here; whoever submits one after finds the lock free and starts the next worker.
+        """
+        lock = self._app.conf.get("sealrun_standby_lock")
+        if lock is None:
+            return True
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        try:
+            if not runs.expected(bench.db, bench.offer):
+                return True
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, SecretStoreError):
+            return True  # another has started a worker already, or there is no database to have runs in
+        return False
+
+
+def _usable(settings: Settings, host: confinement.Host) -> Callable[[Path], bool]:
+    """Whether a run may be started with an interpreter, which may lie where only this worker's user gets to."""
+
+    uid = settings.run_uids.start if os.geteuid() == 0 else None
+
+    def usable(path: Path) -> bool:
+        try:
+            parts = interpreter_paths(str(path))[1]
+            anywhere = Path("/")
+            confinement.view(host, source=anywhere, interpreter=parts, writable=[anywhere], uid=uid, forbidden=())
+        except (ExecutorError, SupervisorError, OSError):
+            return False
+        return True
+
+    return usable
+
+
+def _forbidden(settings: Settings) -> list[Path]:
+    """What no run may read, even beneath a folder it may."""
+    paths = [settings.store.home, settings.workspaces, settings.cache]
+    paths += settings.store.key_files
+    if settings.store.database_url.startswith("sqlite:///"):
+        file = Path(settings.store.database_url.removeprefix("sqlite:///"))
+        paths += [file, Path(f"{file}-wal"), Path(f"{file}-shm")]
+    for name in ("SEALRUN_DATABASE_URL_FILE", "SEALRUN_BROKER_URL_FILE"):
+        if os.environ.get(name):
+            paths.append(Path(os.environ[name]))
+    return paths

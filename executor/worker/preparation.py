@@ -1,0 +1,139 @@
+"""Before the gate, while no secret exists: where a run's code is, what it runs under, and what it may reach."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from executor.boundary.supervision import Supervision
+from executor.boundary.wire import Kind, WireBroken, send
+from executor.errors import SourceIsHome, SourceMoved, SupervisorNotReady, TargetMissing
+from executor.models import Run
+from executor.sandbox import confinement
+from executor.sandbox.workspace import Workspace
+from executor.settings import Settings
+from executor.source.root import environment_for, interpreter_paths
+from executor.worker.equipment import Bench
+from executor.worker.source_cache import cached_source
+
+PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
+"""Where a run's secrets and credentials stand as files, if it has a file system in memory that nobody else sees."""
+
+
+@contextlib.contextmanager
+def source_of(bench: Bench, run: Run, beat: Callable[[], None]) -> Iterator[Path]:
+    """The folder that a run's code is in, while the context lasts: where it was submitted, or of what was uploaded.
+
+    Args:
+        bench: what the worker brings.
+        run: whose code it is.
+        beat: called again and again while an upload is fetched; what it raises ends that.
+
+    Raises:
+        ExecutorError: it is not to be had.
+    """
+    if run.bundle is None:
+        yield _local(Path(run.source_root))
+        return
+    settings = bench.settings
+    kept = cached_source(bench.db, settings.cache, run.project_id, run.bundle, settings.source_bytes, beat)
+    with kept as source:
+        yield source
+
+
+def _local(source: Path) -> Path:
+    if not source.is_dir():
+        raise TargetMissing(path=source, root=source)
+    if source.resolve() != source:
+        raise SourceMoved(root=source, place=source.resolve())
+    if confinement.users_home().is_relative_to(source):
+        raise SourceIsHome(root=source)
+    return source
+
+
+def prepare(
+    bench: Bench, run: Run, place: Workspace, source: Path, python: str | None, parts: Sequence[Path] | None = None
+) -> dict[str, Any]:
+    """The job as the supervisor gets it: everything but secrets.
+
+    Args:
+        bench: what the worker brings.
+        run: the run.
+        place: its private place.
+        source: the folder of its code, as `source_of` gives it.
+        python: its interpreter; None for a command that has none.
+        parts: what that consists of, where it is an environment that this worker has built.
+
+    Raises:
+        ExecutorError, SupervisorError: its interpreter or its sandbox is not to be had.
+    """
+    program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
+    view = confinement.view(
+        bench.host,
+        source=source,
+        interpreter=interpreter,
+        writable=place.folders,
+        uid=place.uid,
+        forbidden=bench.forbidden,
+        cached=_of_the_cache(bench, run, source, parts or ()),
+    )
+    return {
+        "run": run.id,
+        "target": run.target,
+        "python": str(program),
+        "folder": str(source),
+        "view": view.to_json(),
+        "base": environment_for(run, place, None if python is None else program),
+        "output": str(place.output),
+        "folders": [str(folder) for folder in place.folders],
+        # In memory that is the run's own, where it has such; else in its private place, removed with it.
+        "private": PRIVATE_MEMORY if bench.host.mounts else str(place.private),
+        "controls": controls_of(bench.host, view),
+        "limits": limits(bench.settings, run.timeout),
+    }
+
+
+def _of_the_cache(bench: Bench, run: Run, source: Path, parts: Sequence[Path]) -> list[Path]:
+    """What the worker itself chose for this run; a path that the run's row names is no way into the cache."""
+    built = [part for part in parts if part.is_relative_to(bench.settings.cache) and not part.is_symlink()]
+    return built if run.bundle is None else [source, *built]
+
+
+def limits(settings: Settings, timeout: float | None) -> dict[str, Any]:
+    """What one attempt may use, as the supervisor gets it; `timeout` in seconds."""
+    return {
+        "timeout": timeout,
+        "int_grace": settings.int_grace,
+        "term_grace": settings.term_grace,
+        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": settings.log_line},
+        "result_bytes": settings.result_bytes,
+        "output_bytes": settings.output_bytes,
+    }
+
+
+def ready(supervision: Supervision, job: dict[str, Any]) -> None:
+    """Wait for a supervisor and give it its job.
+
+    Raises:
+        SupervisorNotReady: it is not there.
+    """
+    try:
+        frame = supervision.frames.receive(30)
+        send(supervision.supervisor, Kind.JOB, job)
+    except (TimeoutError, WireBroken, OSError):
+        frame = None
+    if frame is None or frame.kind is not Kind.READY:
+        raise SupervisorNotReady
+
+
+def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any]:
+    """What is really in force, for the receipt."""
+    own_user = view.uid is not None
+    return {
+        "landlock_abi": host.landlock_abi,
+        "own_user": own_user,
+        "own_mounts": host.mounts,
+        "no_new_privileges": True,
+        "tree": "subreaper",
+        "key_file_readable": not own_user and view.rung == "process",
+    }

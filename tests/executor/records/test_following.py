@@ -1,0 +1,181 @@
+"""Following a run: what is written comes once and in order, whatever the database does meanwhile."""
+
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from executor import runs
+from executor.cli.shown import follow as cli_follow
+from executor.client import _Told
+from executor.errors import UnknownRun
+from executor.records import following, logs
+from executor.records.following import Look, looks
+from executor.records.logs import Piece, Place, StoredPiece
+from executor.runs import Outcome
+from secretstore.database import Database
+from secretstore.errors import DatabaseUnreachable
+from tests.conftest import server
+from tests.executor.conftest import Bench
+from tests.processes import eventually
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def piece(number: int) -> Piece:
+    return Piece(number, "stdout", AT, b"%d " % number)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks come at once after each other."""
+    monkeypatch.setattr(following, "_AWAY_PAUSE", 0.01)
+
+
+class File:
+    """A SQLite file that goes away and comes back."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._file = Path(db.engine.url.database or "")
+
+    def leave(self) -> None:
+        self._db.close()
+        self._away = self._file.rename(f"{self._file}-away")
+        self._file.mkdir()
+
+    def return_(self) -> None:
+        self._file.rmdir()
+        self._away.rename(self._file)
+
+
+class Server:
+    """A PostgreSQL database that ends all sessions and takes no new ones, and then does again."""
+
+    def __init__(self, db: Database) -> None:
+        self._name = db.engine.url.database
+
+    def leave(self) -> None:
+        self._execute(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS false")
+        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self._name}'")
+
+    def return_(self) -> None:
+        self._execute(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS true")
+
+    def _execute(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(server("POSTGRES", "PostgreSQL"), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_database_that_goes_away_is_waited_for(
+    db: Database, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """I7: the follower says so once, and goes on from its place without loss or repetition."""
+    lease = bench.running(db)
+    logs.append(db, lease, [piece(1), piece(2)])
+    heard: list[bytes] = []
+    words: list[str] = []
+    place = File(db) if db.dialect == "sqlite" else Server(db)
+
+    def said() -> str:
+        words.append(capsys.readouterr().err)
+        return "".join(words)
+
+    def interfere() -> None:
+        eventually(lambda: heard == [b"1 ", b"2 "], 20, "the beginning is heard")
+        place.leave()
+        eventually(lambda: said().count("does not answer; waiting for it") == 1, 20, "it is said")
+        place.return_()
+        logs.append(db, lease, [piece(3)])
+        runs.finish(db, lease, Outcome("succeeded"))
+
+    meddler = threading.Thread(target=interfere)
+    meddler.start()
+    cli_follow.follow(db, lease.run_id, lambda one: heard.append(one.data))
+    meddler.join()
+
+    assert heard == [b"1 ", b"2 ", b"3 "]
+    assert said().count("does not answer") == 1 and "the database answers again\n" in said()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_patience_has_an_end(
+    sqlite_db: Database, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that does not come back is an error."""
+    run_id = bench.create(sqlite_db)
+    sqlite_db.close()
+    file = tmp_path / "store" / "sealrun.db"
+    file.unlink()
+    file.mkdir()
+    monkeypatch.setattr(following, "PATIENCE", 0.05)
+    found: Iterator[Look] = looks(sqlite_db, run_id)
+    assert next(found).away
+    with pytest.raises(DatabaseUnreachable):
+        list(found)
+
+
+def test_a_run_that_is_deleted_is_no_run_any_more(sqlite_db: Database) -> None:
+    """Retention may take it from under a follower."""
+    with pytest.raises(UnknownRun):
+        list(looks(sqlite_db, "0" * 32))
+
+
+def test_one_goes_on_from_a_place(db: Database, bench: Bench) -> None:
+    """And reads to the end, however much there is."""
+    lease = bench.running(db)
+    logs.append(db, lease, [piece(number) for number in range(1, 1203)])
+    runs.finish(db, lease, Outcome("succeeded"))
+    found = [one.sequence for look in looks(db, lease.run_id, Place(1, 2)) for one in look.pieces]
+    assert found == list(range(3, 1203))
+
+
+def test_what_the_set_up_said_goes_to_stderr(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """As bytes, escape codes included; dimmed on a terminal alone. Only the run's stdout is our stdout."""
+    write = cli_follow.to_streams(sys.stdout.buffer)
+    for stream in ("setup", "stdout", "stderr"):
+        write(StoredPiece(1, stream, AT, f"\x1b[1m{stream}\x1b[0m\n".encode(), 1))
+    out, said = capfdbinary.readouterr()
+    assert out == b"\x1b[1mstdout\x1b[0m\n"
+    assert said == b"\x1b[1msetup\x1b[0m\n\x1b[1mstderr\x1b[0m\n"
+
+
+def test_a_character_in_two_pieces_is_in_the_later_ones_text() -> None:
+    """Of its own stream and attempt; what is no text is replaced."""
+    told = _Told()
+    pieces = [(b"a\xc3", "stdout", 1), (b"\xc3", "stderr", 1), (b"\xa9b", "stdout", 1), (b"\xffz", "stdout", 2)]
+    texts = [told(StoredPiece(1, stream, AT, data, attempt)).text for data, stream, attempt in pieces]
+    assert texts == ["a", "", "éb", "\ufffdz"]
+
+
+def test_a_retry_is_told_once(sqlite_db: Database, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the attempt that failed, and when the next one is; of a run that is over there is nothing to tell."""
+    run_id = bench.create(sqlite_db, retries=1, retry_on=["exit_code"])
+
+    class Workers:
+        """What they do about the run each time that the follower finds it waiting."""
+
+        outcomes = iter([Outcome("failed", "exit_code", exit_code=3), None, Outcome("succeeded", exit_code=0)])
+
+        def look(self) -> None:
+            if outcome := next(self.outcomes):
+                bench.due(sqlite_db, run_id)
+                lease = bench.claim(sqlite_db, run_id)
+                bench.through(sqlite_db, lease)
+                runs.finish(sqlite_db, lease, outcome)
+
+        def over(self) -> None:
+            pass
+
+    cli_follow.follow(sqlite_db, run_id, lambda _: None, Workers())
+
+    assert re.fullmatch(r"attempt 1 failed; retry 1 of 1 in \d s\n", capsys.readouterr().err)
+    cli_follow.follow(sqlite_db, run_id, lambda _: None)
+    assert capsys.readouterr().err == ""
