@@ -10,7 +10,7 @@ from executor import history, logs, outputs, runs
 from executor.errors import RunOver, UnknownRun
 from executor.logs import Piece
 from executor.models import ReceiptSecret, Run
-from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken
+from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken, settling
 from executor.runs.given import Given
 from secretstore.database import Database
 from tests.executor.conftest import Bench
@@ -364,7 +364,7 @@ def test_a_lease_renewed_at_the_last_moment_is_not_settled(
         assert runs.renew(db, Lease(lease.run_id, lease.attempt, lease.token, 30)).held
         return real(db, lease, *rest, **more)
 
-    monkeypatch.setattr(runs, "finish", renewed_first)
+    monkeypatch.setattr(settling, "finish", renewed_first)
     assert runs.end_lost(db) == []
     monkeypatch.undo()
     for lease in leases:
