@@ -5,15 +5,13 @@ The worker holds no plaintext at any step. It moves ciphertext one way and maske
 
 import contextlib
 import logging
-import socket
 import time
-from collections.abc import Callable
-from typing import Any
 
 from sqlmodel import Session
 
 from executor import runs
 from executor.bench import Bench
+from executor.collecting import Collector
 from executor.errors import (
     ExecutorError,
     InstallerLost,
@@ -22,7 +20,9 @@ from executor.errors import (
     SetupSecretsUnavailable,
     SupervisorNotReady,
 )
+from executor.judging import judge
 from executor.key_access import key_access
+from executor.lease import LeaseKeeper, clock
 from executor.models import Run
 from executor.preparation import prepare, ready, source_of
 from executor.python_environment import python_of
@@ -30,11 +30,9 @@ from executor.runs import GateShut, Lease, Outcome, StaleToken
 from executor.runs.given import Given, read_given
 from executor.supervision import Supervision
 from executor.supervisor.errors import SupervisorError
-from executor.supervisor.wire import Kind, send
 from executor.supervisor.workspace import workspace
-from executor.watch import REAP, Watch, deadline
+from executor.watch import REAP, follow
 from secretstore import vault
-from secretstore.bundle import SealedBundle
 from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
 
 logger = logging.getLogger("sealrun")
@@ -48,20 +46,22 @@ def dispatch(bench: Bench, run_id: str) -> str | None:
     with contextlib.ExitStack() as ending:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
         supervision = ending.enter_context(bench.zygote.pair())
+        since = clock()
         claimed = runs.claim(bench.db, run_id, bench.offer, bench.settings.lease)
         if claimed is None:
             return None
         run, lease = claimed
-        _execute(bench, run, lease, supervision)
+        _execute(bench, run, LeaseKeeper(bench.db, lease, bench.cancelled, since), supervision)
         return run.project_id if lease.limited else None
 
 
-def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> None:
+def _execute(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> None:
+    lease = keeper.lease
     bench.active.add(run.id)
     logger.info("run %s: attempt %d", run.id, lease.attempt)
     outcome: Outcome | None
     try:
-        outcome = _attempt(bench, run, lease, supervision)
+        outcome = _attempt(bench, run, keeper, supervision)
     except GateShut:
         outcome = Outcome("cancelled", "cancelled") if runs.renew(bench.db, lease).cancel_requested else None
     except StaleToken:
@@ -93,22 +93,21 @@ def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
     logger.info("run %s: %s", run.id, f"{said}, to be tried again" if after == "pending" else said)
 
 
-def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> Outcome:
-    name = f"{run.id}-{lease.attempt}"
+def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> Outcome:
+    name = f"{run.id}-{keeper.lease.attempt}"
     claimed = time.monotonic()
     with contextlib.ExitStack() as ending:
         try:
-            source = ending.enter_context(source_of(bench, run, _kept(bench, lease)))
+            source = ending.enter_context(source_of(bench, run, keeper))
         except (DatabaseUnreachable, DatabaseBusy):
             raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
-        python = ending.enter_context(python_of(bench, run, lease))
+        python = ending.enter_context(python_of(bench, run, keeper))
         place = ending.enter_context(workspace(bench.settings.workspaces, name, bench.settings.run_uids))
         # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
         ending.callback(supervision.cut, REAP)
         job = prepare(bench, run, place, source, python.path, python.parts)
         ready(supervision, job)
         waiting = time.monotonic()
-        ends_at = deadline(lease)
         variables: dict[str, str] = {}
 
         def read(session: Session) -> Given:
@@ -116,52 +115,22 @@ def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
             return read_given(session, run)
 
         rung, controls = job["view"]["rung"], job["controls"]
-        given = runs.pass_gate(bench.db, lease, read, rung=rung, controls=controls, packages=python.packages)
+        with keeper.renewing():
+            given = runs.pass_gate(bench.db, keeper.lease, read, rung=rung, controls=controls, packages=python.packages)
         passed = time.monotonic()
-        with contextlib.suppress(OSError):  # who is gone is found missing by the watch
-            if given.bundle is not None and given.opens:
-                send(supervision.opener, Kind.BUNDLE, _to_open(bench, run, given, given.bundle))
-            supervision.opener.shutdown(socket.SHUT_WR)
-            go = {
-                "deadline": ends_at,
-                "secrets": given.opens,
-                "variables": variables,
-                "channels": dict(given.channels),
-                "plan": [one.to_json() for one in given.plan],
-            }
-            send(supervision.supervisor, Kind.GO, go)
+        go = {
+            "deadline": keeper.deadline,
+            "secrets": given.opens,
+            "variables": variables,
+            "channels": dict(given.channels),
+            "plan": [one.to_json() for one in given.plan],
+        }
+        opening = given.opening(key_access(bench.settings), run)
+        supervision.hand_over(opening, go)
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}
-        return Watch(bench, run, lease, supervision, phases, after=python.output).follow()
-
-
-def _kept(bench: Bench, lease: Lease) -> Callable[[], None]:
-    """Called again and again while something takes its time before the gate, it renews the lease when that is due.
-
-    What it returns raises StaleToken or GateShut when the attempt is not to go on.
-    """
-    renewed = time.monotonic()
-
-    def beat() -> None:
-        nonlocal renewed
-        if lease.run_id in bench.cancelled:
-            raise GateShut
-        if time.monotonic() - renewed > lease.seconds / 3:
-            if not runs.renew(bench.db, lease).held:
-                raise StaleToken
-            renewed = time.monotonic()
-
-    return beat
-
-
-def _to_open(bench: Bench, run: Run, given: Given, bundle: SealedBundle) -> dict[str, Any]:
-    """What the opener is asked for."""
-    roles = {"plan": [one.to_json() for one in given.roles], "timeout": run.timeout, "run": run.id}
-    return {
-        "access": key_access(bench.settings).to_json(),
-        "bundle": bundle.to_json(),
-        "roles": roles if given.roles else None,
-        "withheld": given.withheld,
-    }
+        collector = Collector(bench, keeper.lease, after=python.output)
+        ended = follow(supervision, keeper, collector)
+        return judge(run, ended, collector, phases)
 
 
 def _finish(bench: Bench, lease: Lease, outcome: Outcome) -> str | None:

@@ -60,6 +60,7 @@ class Run(Table, table=True):
     variables: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON))
     connections: bool = True
+    mapped: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     timeout: float | None = None
     queue: str
     queue_timeout: float | None = None

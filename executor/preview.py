@@ -10,7 +10,6 @@ from executor.foretelling import Bounds, Foretold, foretell
 from executor.precedence import Precedence, precedence
 from executor.runs.given import Asked, Given, channels_of, chosen, exchanged, with_refusals
 from executor.source import search_path_of
-from executor.supervisor.connections import mapped
 from executor.supervisor.environment import (
     STRING_LIMIT,
     TOTAL_LIMIT,
@@ -153,7 +152,7 @@ def preview(
     refusals += size_refusals(fewest)
     refusals += [
         ConnectionNotGiven(parameter=parameter, why=brought.left_out[key])
-        for parameter, key in mapped(asked.target).items()
+        for parameter, key in asked.mapped.items()
         if key in brought.left_out
     ]
     withheld = Given(None, channels, tuple(plan)).withheld
@@ -213,7 +212,7 @@ def _of_connections(brought: Foretold) -> Iterator[Seen]:
 
 
 def _seen(asked: Asked, one: Planned, plan: Sequence[Planned], brought: Foretold) -> SeenConnection:
-    parameters = tuple(parameter for parameter, key in mapped(asked.target).items() if key == one.key)
+    parameters = tuple(parameter for parameter, key in asked.mapped.items() if key == one.key)
     why = brought.left_out.get(one.key) if any(one.key == other.key for other in plan) else NOT_ASKED_FOR
     return SeenConnection(one.role, one.name, one.kind, tuple(sorted(one.secrets())), one.assumes_role, parameters, why)
 

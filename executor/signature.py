@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import ArgumentsRefused, ExecutorError, FunctionMissing, ModuleMissing, SyntaxBroken
-from executor.supervisor.connections import mapped
 
 Version = tuple[int, int]
 
@@ -314,7 +313,8 @@ def _arguments(
         return
     shown = {"function": function.name, "signature": str(signature)}
     positional = target.get("args", ())
-    text, values = target.get("text", {}), {**target.get("json", {}), **mapped(target)}
+    text = target.get("text", {})
+    values = {**target.get("json", {}), **target.get("sources", {}), **target.get("catalogs", {})}
     takes_any = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
     unknown = [name for name in (*text, *values) if name not in signature.parameters and not takes_any]
     if unknown:

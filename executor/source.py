@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import InterpreterMissing, SettingsFileBroken, SourceIsHome, TargetMissing, TargetOutside
-from executor.models import Run
-from executor.supervisor.environment import base_environment
 from executor.supervisor.sandbox import users_home
-from executor.supervisor.workspace import Workspace
 from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
@@ -143,19 +140,6 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
                 parts |= dict.fromkeys(_parts(hop))
             parts |= dict.fromkeys(_passed(installed))
     return path, [part for part in parts if not part.is_relative_to("/usr")]
-
-
-def environment_for(run: Run, place: Workspace, python: Path | None) -> dict[str, str]:
-    """What every run finds in its environment; `python` is its interpreter, where it has one."""
-    return base_environment(
-        home=str(place.home),
-        temporary=str(place.temporary),
-        output=str(place.output),
-        run_id=run.id,
-        project=run.project,
-        environment=run.environment,
-        search_path=search_path_of(python),
-    )
 
 
 def search_path_of(python: Path | None) -> str:

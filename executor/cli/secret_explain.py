@@ -64,6 +64,7 @@ def explain(
     from executor.errors import FileUnreadable
     from executor.preview import preview
     from executor.runs.given import Asked
+    from executor.runs.spec import mapped
     from executor.specification import Refusal, Request, examine
 
     wanted = target.parse(context.meta[TAIL])
@@ -94,8 +95,7 @@ def explain(
     )
     examined = examine(at.db, at.settings, request)
     place = examined.place
-    mapped = {"sources": request.sources, "catalogs": request.catalogs}
-    asked = Asked(mapped, names, connections=request.connections)
+    asked = Asked(mapped(request.sources, request.catalogs), names, connections=request.connections)
     seen = preview(at.db, place.project, place.name, python=examined.python, layers=layers, asked=asked)
     told = {str(refusal).strip(): refusal.hint for refusal in (*refusals, *examined.refusals, *seen.refusals)}
     if json:

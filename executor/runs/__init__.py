@@ -34,11 +34,12 @@ from executor.runs.spec import (
     Outcome,
     RunSpec,
     StaleToken,
+    storable,
 )
 
 __all__ = [
     "ATTEMPTS_LIMIT", "LONGEST", "OVER", "PHASE", "RUNGS", "SETUP", "Accepted", "GateShut", "Lease", "Offer", "Outcome",
     "Renewal", "RunSpec", "StaleToken", "accept", "cancel", "claim", "claimable", "close_setup", "end_delays",
     "end_lost", "expected", "finish", "give_back", "give_up", "guard", "next_of", "open_setup", "pass_gate", "renew",
-    "suits", "unclaimed", "unheld",
+    "storable", "suits", "unclaimed", "unheld",
 ]  # fmt: skip

@@ -37,7 +37,7 @@ def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
     try:
         with db.writing() as session:
             now = moment(session, db)
-            run = Run(**vars(spec), created_at=now, created_by=actor, rung_at=now)
+            run = Run(**vars(spec), mapped=spec.mapped, created_at=now, created_by=actor, rung_at=now)
             session.add(run)
             session.flush()
             return Accepted(run.id, True)

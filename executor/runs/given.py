@@ -8,9 +8,9 @@ from sqlmodel import Session
 
 from executor.errors import ConnectionNotGiven
 from executor.models import Run
-from executor.supervisor.connections import mapped
 from secretstore import vault
 from secretstore.bundle import SealedBundle
+from secretstore.keyring import KeyAccess
 from secretstore.planned import CATALOG, SOURCE, Planned
 
 Channel = Literal["environment", "file", "connection"]
@@ -52,15 +52,27 @@ class Given:
             if channel == "connection" and name not in elsewhere and any(name in one.secrets() for one in self.roles)
         )
 
+    def opening(self, access: KeyAccess, run: Run) -> dict[str, Any] | None:
+        """What the opener is asked for; None where there is nothing to open."""
+        if self.bundle is None or not self.opens:
+            return None
+        roles = {"plan": [one.to_json() for one in self.roles], "timeout": run.timeout, "run": run.id}
+        return {
+            "access": access.to_json(),
+            "bundle": self.bundle.to_json(),
+            "roles": roles if self.roles else None,
+            "withheld": self.withheld,
+        }
+
 
 @dataclass(frozen=True)
 class Asked:
     """What a run asks for of all that its environment has; None for `secrets` is all of them.
 
-    `target` says which sources and catalogs its parameters are. What an installer is given is in `setup_secrets`.
+    `mapped` says which sources and catalogs its parameters are. What an installer is given is in `setup_secrets`.
     """
 
-    target: Mapping[str, Any] = field(default_factory=dict)
+    mapped: Mapping[str, str] = field(default_factory=dict)
     secrets: Collection[str] | None = None
     setup_secrets: Collection[str] = ()
     connections: bool = True
@@ -68,7 +80,7 @@ class Asked:
     @classmethod
     def by(cls, run: Run) -> "Asked":
         """By a run."""
-        return cls(run.target, run.secret_names, run.setup_secret_names or (), run.connections)
+        return cls(run.mapped, run.secret_names, run.setup_secret_names or (), run.connections)
 
 
 def read_given(session: Session, run: Run) -> Given:
@@ -104,7 +116,7 @@ def chosen(asked: Asked, plan: Sequence[Planned]) -> list[Planned]:
     """
     if asked.connections and (asked.secrets is None or asked.secrets):
         return list(plan)
-    keys = set(mapped(asked.target).values())
+    keys = set(asked.mapped.values())
     keys |= {_source_of(one) for one in plan if one.key in keys}
     with_secrets = {one.key for one in plan if one.secrets()}
     return [
@@ -171,7 +183,7 @@ def _refused_without(one: Planned, there: Collection[str], place: str) -> Planne
 
 def _insist_on_mapped(asked: Asked, plan: Sequence[Planned]) -> None:
     found = {one.key: one for one in plan}
-    for parameter, key in mapped(asked.target).items():
+    for parameter, key in asked.mapped.items():
         role, _, name = key.partition("/")
         why = found[key].refused if key in found else "there is none of this name any more"
         if why is not None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlmodel import SQLModel
 
+from secretstore.planned import CATALOG, SOURCE
+
 RUNGS = ("process", "landlock", "namespace")
 OVER = ("succeeded", "failed", "cancelled")
 LONGEST = 10**8
@@ -51,6 +53,11 @@ class RunSpec:
     retry_on: list[str] | None = None
     retry_of: str | None = None
     idempotency_key: str | None = None
+
+    @property
+    def mapped(self) -> dict[str, str]:
+        """Which parameters of its function are data sources and catalogs, as of `mapped`."""
+        return mapped(self.target.get("sources") or {}, self.target.get("catalogs") or {})
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,17 @@ class Outcome:
     which optional settings are `absent`."""
     metrics: Mapping[str, Any] | None = None
     rows: Sequence[SQLModel] = ()  # the end of its output, committed with the outcome
+
+
+def storable(text: str) -> str:
+    """A text that every database takes: a path may hold bytes that are no text."""
+    return text.encode(errors="replace").decode().replace("\0", "?")
+
+
+def mapped(sources: Mapping[str, str], catalogs: Mapping[str, str]) -> dict[str, str]:
+    """Parameters of a function that are data sources and catalogs, each with its key: `source/lake`."""
+    asked = ((SOURCE, sources), (CATALOG, catalogs))
+    return {parameter: f"{role}/{name}" for role, names in asked for parameter, name in names.items()}
 
 
 class GateShut(Exception):

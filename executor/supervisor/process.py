@@ -21,7 +21,7 @@ from executor.supervisor import child as children
 from executor.supervisor import environment, kernel, sandbox, tree
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.connections import Derived, derive, mapped
+from executor.supervisor.connections import Derived, derive
 from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import collect
@@ -228,7 +228,7 @@ class Attempt:
             ConnectionNotGiven: one of them is left out.
         """
         objects: dict[str, dict[str, Any]] = {}
-        for parameter, key in mapped(self._job["target"]).items():
+        for parameter, key in self._job.get("mapped", {}).items():
             if key in derived.left_out:
                 raise ConnectionNotGiven(parameter=parameter, why=derived.left_out[key])
             objects[parameter] = derived.objects[key]

@@ -11,7 +11,7 @@ from executor import installation, python_cache, python_environment
 from executor.errors import EnvironmentNotBuilt
 from executor.installation import Order
 from executor.interpreters import Interpreter, ask
-from executor.python_cache import Shelf
+from executor.python_cache import Environments
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_no_file_of_a_row_is_written_beside_its_draft(tmp_path: Path, interprete
 def test_no_id_of_a_row_leads_out_of_the_cache(tmp_path: Path, ids: tuple[str, str]) -> None:
     """I3: the folders on the way are made, and have their modes set, with the worker's rights."""
     with pytest.raises(EnvironmentNotBuilt, match="an id that is none"):
-        Shelf(tmp_path / "cache", *ids)
+        Environments(tmp_path / "cache", *ids)
 
 
 @pytest.mark.parametrize("way", ["home", "link", "folder"])
@@ -83,7 +83,7 @@ def test_an_environment_consists_of_its_own_folders_and_its_interpreter(
 @pytest.mark.skipif(os.geteuid() != 0, reason="user ids are lent where the worker is root")
 def test_a_cache_of_uvs_is_open_to_its_builder_alone(tmp_path: Path) -> None:
     """What is in it belongs to the id that was lent last, and may be lent to another project's run now."""
-    shelf = Shelf(tmp_path / "cache", "project", "environment")
+    shelf = Environments(tmp_path / "cache", "project", "environment")
     shelf.prepare()
     with shelf.uv_cache() as cache:
         assert cache.parent.stat().st_mode & 0o777 == 0o700

@@ -11,6 +11,7 @@ down_revision = "0003"
 
 def upgrade() -> None:
     op.add_column("executor_run", sa.Column("connections", sa.Boolean(), nullable=False, server_default=sa.true()))
+    op.add_column("executor_run", sa.Column("mapped", sa.JSON(), nullable=False, server_default="{}"))
     op.create_table(
         "executor_receipt_connection",
         sa.Column("run_id", sa.String(), primary_key=True),
