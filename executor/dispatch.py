@@ -97,6 +97,7 @@ def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
     name = f"{run.id}-{keeper.lease.attempt}"
     claimed = time.monotonic()
     with contextlib.ExitStack() as ending:
+        # Prepare: no secret exists yet, and the lease is kept however long it takes.
         try:
             source = ending.enter_context(source_of(bench, run, keeper))
         except (DatabaseUnreachable, DatabaseBusy):
@@ -108,6 +109,7 @@ def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
         job = prepare(bench, run, place, source, python.path, python.parts)
         ready(supervision, job)
         waiting = time.monotonic()
+        # The gate. No commit, no secrets: what is read here is sealed, and its receipt is written beside it.
         variables: dict[str, str] = {}
 
         def read(session: Session) -> Given:
@@ -118,6 +120,7 @@ def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
         with keeper.renewing():
             given = runs.pass_gate(bench.db, keeper.lease, read, rung=rung, controls=controls, packages=python.packages)
         passed = time.monotonic()
+        # Open: ciphertext to the opener, word to go to the supervisor, which waits for the values.
         go = {
             "deadline": keeper.deadline,
             "secrets": given.opens,
@@ -125,8 +128,9 @@ def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
             "channels": dict(given.channels),
             "plan": [one.to_json() for one in given.plan],
         }
-        opening = given.opening(key_access(bench.settings), run)
+        opening = given.opening(key_access(bench.settings), run) if given.opens else None
         supervision.hand_over(opening, go)
+        # Pump, until the supervisor has said how it ended or is gone; then say what that means.
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}
         collector = Collector(bench, keeper.lease, after=python.output)
         ended = follow(supervision, keeper, collector)

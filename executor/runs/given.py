@@ -52,10 +52,9 @@ class Given:
             if channel == "connection" and name not in elsewhere and any(name in one.secrets() for one in self.roles)
         )
 
-    def opening(self, access: KeyAccess, run: Run) -> dict[str, Any] | None:
-        """What the opener is asked for; None where there is nothing to open."""
-        if self.bundle is None or not self.opens:
-            return None
+    def opening(self, access: KeyAccess, run: Run) -> dict[str, Any]:
+        """What the opener is asked for, where there is something to open."""
+        assert self.bundle is not None
         roles = {"plan": [one.to_json() for one in self.roles], "timeout": run.timeout, "run": run.id}
         return {
             "access": access.to_json(),
