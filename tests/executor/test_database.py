@@ -77,13 +77,25 @@ def test_a_configured_database_waits_for_migrate(database_url: str, tmp_path: Pa
     database.open_database(configured).close()
     with db.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE executor_revision SET version_num = '9999'")
-    with pytest.raises(DatabaseTooNew):
-        database.open_database(configured)
+    for act in (lambda: database.open_database(configured), lambda: database.migrate(db)):
+        with pytest.raises(DatabaseTooNew):
+            act()
     with db.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE executor_revision")
     with pytest.raises(DatabaseOutdated):
         database.open_database(configured)
     db.close()
+
+
+def test_a_newer_embedded_database_is_refused(tmp_path: Path) -> None:
+    """It is brought up to date unasked, but never from a revision this version does not know."""
+    made = settings(tmp_path)
+    db = database.open_database(made)
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE executor_revision SET version_num = '9999'")
+    db.close()
+    with pytest.raises(DatabaseTooNew, match="9999"):
+        database.open_database(made)
 
 
 def test_a_database_that_is_away_is_a_sentence_without_its_password(tmp_path: Path) -> None:
