@@ -63,7 +63,6 @@ class KeyPair(SQLModel, table=True):
     public_key: bytes
     fingerprint: str = Field(max_length=64)
     key_service: str = Field(max_length=2048)
-    form: int
     wrapped_private_key: bytes | None
     voucher: bytes | None = None
     """The signature of the generation before it, see `secretstore.sealing.succession`."""

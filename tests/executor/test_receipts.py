@@ -29,7 +29,7 @@ DROPPED = OPENED + timedelta(seconds=2)
 
 def many(count: int) -> SealedBundle:
     items = tuple(SealedItem(f"s-{number}", f"NAME_{number}", 1, b"sealed") for number in range(count))
-    return SealedBundle("shop", "p1", "default", "e1", 3, 2, "f" * 64, "local:0", b"wrapped", items)
+    return SealedBundle("shop", "p1", "default", "e1", 3, "f" * 64, "local:0", b"wrapped", items)
 
 
 def waiting(db: Database) -> list[tuple[str, str, str, str, str]]:

@@ -160,11 +160,11 @@ def test_only_the_one_padding_opens(padded: bytes) -> None:
 def test_keys_of_another_form_are_refused() -> None:
     """A key of the wrong length or version is refused without quoting it."""
     raw = PRIVATE.to_bytes()
-    for wrong in (b"", raw[1:], raw + b"\0", b"\x03" + raw[1:], b"\x01" + raw[1:], raw[:97]):
+    for wrong in (b"", raw[1:], raw + b"\0", b"\x00" + raw[1:], b"\x02" + raw[1:], raw[:97]):
         with pytest.raises(KeyUnreadable) as refusal:
             PrivateKey.from_bytes(wrong)
         assert str(refusal.value) == "a private key is not in a form this version reads"
-    for wrong in (b"", PUBLIC.to_bytes()[1:], b"\xff" * 1216):
+    for wrong in (b"", PUBLIC.to_bytes()[1:], PUBLIC.to_bytes()[:1216], b"\xff" * 1248):
         with pytest.raises(KeyUnreadable):
             PublicKey.from_bytes(wrong)
 

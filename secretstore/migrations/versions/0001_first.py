@@ -37,7 +37,6 @@ def upgrade() -> None:
         sa.Column("public_key", sa.LargeBinary(), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("key_service", sa.String(2048), nullable=False),
-        sa.Column("form", sa.Integer(), nullable=False),
         sa.Column("wrapped_private_key", sa.LargeBinary()),
         sa.Column("voucher", sa.LargeBinary()),
         *_created(),
