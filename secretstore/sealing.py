@@ -8,7 +8,13 @@ A sealed value is a header of 38 bytes and HPKE's encapsulated key and ciphertex
     format u8 | suite u8 | generation u32 | fingerprint of the public key, 32 bytes | HPKE
 
 Header and binding together are HPKE's `info`, each field behind its length, so that no two bindings share an
-encoding. What was sealed for one place, name and version therefore opens for that one and no other.
+encoding:
+
+    label | format | suite | generation | fingerprint |
+    project id | environment id | secret id | name | version | digest of the secret's rules
+
+What was sealed for one place, name, version and set of rules therefore opens for that one and no other. No secret has
+rules: the digest is a field that is reserved for them, and empty.
 """
 
 import struct
@@ -50,13 +56,19 @@ _SEED, _MLKEM_PUBLIC, _X25519, _ED25519 = 64, 1184, 32, 32
 
 @dataclass(frozen=True)
 class Binding:
-    """Where a sealed value belongs. Ids are random and never used again, so a deleted place stays deleted."""
+    """Where a sealed value belongs, and under which rules.
+
+    Ids are random and never used again, so a deleted place stays deleted.
+    """
 
     project_id: str
     environment_id: str
     secret_id: str
     name: str
     version: int
+    rules_digest: str = ""
+    """Of the secret's own rules, such as the hosts it may be sent to, 64 hexadecimal digits. Reserved: secrets have no
+    rules, so it is empty everywhere."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +274,7 @@ def _info(head: bytes, binding: Binding) -> bytes:
         binding.secret_id.encode(),
         binding.name.encode(),
         struct.pack(">Q", binding.version),
+        binding.rules_digest.encode(),
     )
     return b"".join(_LENGTH.pack(len(field)) + field for field in fields)
 

@@ -9,6 +9,7 @@ every version has to open them, and a new format gets files of its own beside th
 import json
 from base64 import b64encode
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,7 +51,9 @@ def _values(keys: list[PrivateKey]) -> list[dict[str, object]]:
     vectors: list[dict[str, object]] = []
     for number, (title, value) in enumerate(VALUES.items()):
         key, generation, version = number % 2, (1, 2, 4_294_967_295)[number % 3], 1 + number * number
-        binding = Binding(f"{number:032x}", f"{number + 1:032x}", f"{number + 2:032x}", f"api.key-{number}", version)
+        ids = [f"{number + more:032x}" for more in range(3)]
+        rules_digest = sha256(b"rules %d" % number).hexdigest() if number % 3 == 1 else ""
+        binding = Binding(*ids, f"api.key-{number}", version, rules_digest)
         sealed = seal(keys[key].public_key(), generation, value, binding)
         vectors.append(
             {
