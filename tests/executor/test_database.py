@@ -37,7 +37,8 @@ def test_the_migrated_schema_is_the_models(db: Database) -> None:
         return kind != "table" or (str(name).startswith("executor_") and name != "executor_revision")
 
     with db.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"include_name": ours, "compare_type": True})
+        opts = {"include_name": ours, "compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, models.metadata) == []
         keys = {
             table: inspect(connection).get_pk_constraint(table)["constrained_columns"]

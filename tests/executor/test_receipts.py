@@ -303,7 +303,7 @@ def copy_secret(db: Database, environment_id: str, count: int) -> None:
     """As many secrets, with the bytes of the one that is there: nobody opens them here."""
     digits = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))
     numbers = f"(SELECT a.d + 10 * b.d + 100 * c.d AS n FROM ({digits}) a, ({digits}) b, ({digits}) c)"
-    columns = "current_version, last_version, maskable, created_at, created_by, updated_at, updated_by"
+    columns = "current_version, last_version, maskable, as_file, created_at, created_by, updated_at, updated_by"
     with db.writing() as session:
         execute = session.connection().execute
         execute(

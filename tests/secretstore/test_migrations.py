@@ -46,7 +46,8 @@ def test_the_migrated_schema_is_the_models(db: Database) -> None:
         return kind != "table" or (str(name).startswith("secretstore_") and name != "secretstore_revision")
 
     with db.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"include_name": ours, "compare_type": True})
+        opts = {"include_name": ours, "compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=opts)
         differences = compare_metadata(context, SQLModel.metadata)
         foreign = [change for change in differences if "secretstore_" not in str(change)]
     assert [change for change in differences if change not in foreign] == []

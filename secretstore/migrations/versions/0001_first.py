@@ -51,7 +51,7 @@ def upgrade() -> None:
         sa.Column("current_version", sa.Integer(), nullable=False),
         sa.Column("last_version", sa.Integer(), nullable=False),
         sa.Column("maskable", sa.Boolean(), nullable=False),
-        sa.Column("as_file", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("as_file", sa.Boolean(), nullable=False),
         sa.Column("expires_at", UtcDateTime()),
         *_created(),
         *_updated(),
