@@ -148,7 +148,7 @@ def sealed(access: KeyAccess, count: int) -> SealedBundle:
         binding = sealing.Binding("p1", "e1", f"s{number}", name, 1)
         items.append(SealedItem(f"s{number}", name, 1, sealing.seal(public, 1, b"x" * 40, binding)))
     return SealedBundle(
-        "shop", "p1", "default", "e1", 1, pair.form, pair.fingerprint, pair.key_service, pair.wrapped, tuple(items)
+        "shop", "p1", "default", "e1", 1, pair.fingerprint, pair.key_service, pair.wrapped, tuple(items)
     )
 
 

@@ -59,8 +59,8 @@ class Receipt:
     """What a phase of an attempt was given, and under which isolation. `status`: none, opening or closed.
 
     One that stays `opening` after the run is over was cut off: its secrets may have been opened. A closed one without
-    `opened_at` has the `reason` why they were not. `fingerprint` and `key_service` are of the key pair's generation;
-    None where a version of sealrun that did not record them wrote the receipt.
+    `opened_at` has the `reason` why they were not. `opening_at`, and what names the key pair that was used, are None
+    where the status is none: no secret was asked for.
     """
 
     status: str
@@ -249,7 +249,7 @@ def title(target: dict[str, Any]) -> str:
         return " ".join([target["path"], *target.get("argv", ())])
     if kind == "command":
         return " ".join(["--", *target["argv"]])
-    return f"({kind})"  # a row that another version, or nobody's, has written
+    return f"({kind})"  # a row that something else has written
 
 
 def _argument(argument: dict[str, Any]) -> str:

@@ -47,9 +47,6 @@ class Rotated:
     discarded: str | None
     """The fingerprint that a pending key pair claimed which was there before."""
 
-    vouched: bool
-    """Whether the old key pair vouches for this one; one of form 1 cannot."""
-
 
 def rotate(
     settings: Settings,
@@ -112,7 +109,6 @@ def rotate(
         resealed=count,
         left_behind=tuple(names),
         discarded=discarded,
-        vouched=rotation.voucher is not None,
     )
 
 
@@ -157,8 +153,8 @@ class _Process:
         place, pair = self._begun.place, self._begun.pair
         request = {"access": key_access(settings).to_json(), "place": asdict(place), "pair": pair.to_json()}
         answer = self._ask(Kind.ROTATE, request, Kind.SUCCESSOR)
-        voucher = bytes.fromhex(answer["voucher"]) if answer["voucher"] else None
-        return vault.Rotation(place, pair, WrappedKeyPair.from_json(answer["pair"]), voucher)
+        successor, voucher = WrappedKeyPair.from_json(answer["pair"]), bytes.fromhex(answer["voucher"])
+        return vault.Rotation(place, pair, successor, voucher)
 
     def reseal(self, items: Sequence[SealedItem]) -> list[bytes | None]:
         """Have values sealed anew; None for one that does not open."""

@@ -33,7 +33,6 @@ class SealedBundle:
     environment: str
     environment_id: str
     generation: int
-    form: int
     fingerprint: str
     key_service: str
     wrapped: bytes = field(repr=False)
@@ -84,7 +83,6 @@ _BUNDLE = {
     "environment": str,
     "environment_id": str,
     "generation": int,
-    "form": int,
     "fingerprint": str,
     "key_service": str,
     "wrapped": str,

@@ -17,7 +17,7 @@ from secretstore.timestamps import UtcDateTime, utc_now
 
 __all__ = ["HEAD", "Database", "UtcDateTime", "current", "migrate", "require_current", "upgrade", "utc_now"]
 
-HEAD = "0003"
+HEAD = "0001"
 """The revision this version of the package needs."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -139,7 +139,12 @@ class Database:
 
 
 def migrate(db: Database) -> None:
-    """Brings the secret store's tables to `HEAD`; several processes may do it at once."""
+    """Brings the secret store's tables to `HEAD`; several processes may do it at once.
+
+    Raises:
+        DatabaseTooNew: When a newer version has migrated it.
+        DatabaseUnreachable: When it cannot be asked.
+    """
     with db.named_errors():
         upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)
 

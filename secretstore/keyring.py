@@ -32,9 +32,6 @@ class KeyService(Protocol):
 
 _RECORDED = re.compile(r"(?:local|aws-kms):[A-Za-z0-9:/_-]{1,300}")
 
-FORM = 2
-"""The form of the key pairs that are made: form 1 cannot vouch for its successor, and its context has ids alone."""
-
 
 @dataclass(frozen=True)
 class KeyPlace:
@@ -50,7 +47,6 @@ class KeyPlace:
 class WrappedKeyPair:
     """A key pair as it is stored: the public half in the open, the private half wrapped."""
 
-    form: int
     public_key: bytes = field(repr=False)
     fingerprint: str
     generation: int
@@ -183,9 +179,8 @@ def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> W
     The private key is plaintext in this process until it ends: call this in a one-shot, hardened one only.
     """
     private = sealing.generate_private_key()
-    wrapped = service.wrap(private.to_bytes(), wrapping_context(FORM, place, private.fingerprint))
+    wrapped = service.wrap(private.to_bytes(), wrapping_context(place, private.fingerprint))
     return WrappedKeyPair(
-        form=FORM,
         public_key=private.public_key().to_bytes(),
         fingerprint=private.fingerprint,
         generation=generation,
@@ -209,7 +204,7 @@ def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> Wra
     if _names(_specs(access)[0], pair.key_service, pair.key_service.partition(":")[2]):
         return None
     old, new = key_service(access, pair.key_service), key_service(access)
-    context = wrapping_context(pair.form, place, pair.fingerprint)
+    context = wrapping_context(place, pair.fingerprint)
     if isinstance(old, AwsKms) and isinstance(new, AwsKms):
         wrapped = old.rewrap(pair.wrapped, context, new)
     else:
@@ -223,20 +218,13 @@ def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> Wra
     return None if new.id == pair.key_service else replace(pair, key_service=new.id, wrapped=wrapped)
 
 
-def wrapping_context(form: int, place: KeyPlace, fingerprint: str) -> dict[str, str]:
+def wrapping_context(place: KeyPlace, fingerprint: str) -> dict[str, str]:
     """Returns what a wrapped key is bound to; with AWS KMS an IAM policy can test each of these.
 
     Args:
-        form: The key pair's; pairs of form 1 are bound to ids without names.
         place: Where the pair belongs.
         fingerprint: Of its public key.
     """
-    if form == 1:
-        return {
-            "sealrun:project": place.project_id,
-            "sealrun:environment": place.environment_id,
-            "sealrun:fingerprint": fingerprint,
-        }
     return {
         "sealrun:project": place.project,
         "sealrun:project-id": place.project_id,

@@ -22,7 +22,7 @@ def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedIt
     """
     if not bundle.items:
         return
-    context = wrapping_context(bundle.form, bundle.place, bundle.fingerprint)
+    context = wrapping_context(bundle.place, bundle.fingerprint)
     private = PrivateKey.from_bytes(service.unwrap(bundle.wrapped, context))
     if private.fingerprint != bundle.fingerprint:
         raise WrapBroken
@@ -49,7 +49,7 @@ class Resealer:
             WrapBroken: When the private half is not the one of the pair's fingerprint.
             SecretStoreError: When the key service cannot unwrap or wrap, and why.
         """
-        context = wrapping_context(pair.form, place, pair.fingerprint)
+        context = wrapping_context(place, pair.fingerprint)
         self._private = PrivateKey.from_bytes(old.unwrap(pair.wrapped, context))
         if self._private.fingerprint != pair.fingerprint:
             raise WrapBroken

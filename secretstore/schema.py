@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from secretstore.engine import WRITING, shown
 from secretstore.errors import DatabaseOutdated, DatabaseTooNew
@@ -16,16 +16,24 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
         script_location: A folder with Alembic's `env.py` and `versions`. Its `env.py` finds `connection` and
             `version_table` in `context.config.attributes`.
         version_table: Where this history keeps its revision; each package has its own.
+
+    Raises:
+        DatabaseTooNew: When the database is at a revision that is not in the folder. Nothing is changed.
     """
     # Alembic is slow to import and needed by `migrate` alone.
     from alembic import command
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]  # newest first
     with engine.execution_options(**WRITING).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(version_table, 0))))
+        found = _revision(connection, version_table)
+        if found is not None and found not in known:
+            raise DatabaseTooNew(url=shown(engine.url), found=found, wanted=known[0])
         config.attributes.update(connection=connection, version_table=version_table)
         command.upgrade(config, "head")
 
@@ -33,10 +41,7 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
 def current_revision(engine: Engine, version_table: str) -> str | None:
     """Returns the revision a database is at, None when it has never been migrated."""
     with engine.connect() as connection:
-        if not inspect(connection).has_table(version_table):
-            return None
-        found = connection.execute(text(f'SELECT version_num FROM "{version_table}"')).scalar()
-        return None if found is None else str(found)
+        return _revision(connection, version_table)
 
 
 def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
@@ -53,3 +58,10 @@ def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
     if found is None or found < wanted:
         raise DatabaseOutdated(url=url, found=found or "none", wanted=wanted)
     raise DatabaseTooNew(url=url, found=found, wanted=wanted)
+
+
+def _revision(connection: Connection, version_table: str) -> str | None:
+    if not inspect(connection).has_table(version_table):
+        return None
+    found = connection.execute(text(f'SELECT version_num FROM "{version_table}"')).scalar()
+    return None if found is None else str(found)

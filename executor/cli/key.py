@@ -91,11 +91,6 @@ def rotate(
         )
     for name in done.left_behind:
         screen.say(f"left behind, as it does not open: {name}")
-    if not done.vouched:
-        screen.say(
-            "the old key pair is of a form that cannot vouch for this one: everybody else who seals here has to say "
-            f"once: sealrun key trust -p {names[0]} -e {names[1]} {done.fingerprint[:SHORT]}"
-        )
     if not any((pair.project, pair.environment) == names for pair in destroyed):
         screen.say("the old key pair is kept while runs may use it; a worker destroys it within a minute after them")
     screen.show(f"{where} has generation {done.generation}, {done.fingerprint}: {done.resealed} versions sealed anew")

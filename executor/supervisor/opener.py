@@ -99,8 +99,7 @@ def reseal(asker: socket.socket) -> int:
         access = KeyAccess.from_json(request["access"])
         services = key_service(access, pair.key_service), key_service(access)
         resealer = Resealer(*services, KeyPlace(**request["place"]), pair)
-        voucher = resealer.voucher.hex() if resealer.voucher else None
-        send(asker, Kind.SUCCESSOR, {"pair": resealer.successor.to_json(), "voucher": voucher})
+        send(asker, Kind.SUCCESSOR, {"pair": resealer.successor.to_json(), "voucher": resealer.voucher.hex()})
         while (frame := asked.receive()) is not None and frame.kind is Kind.RESEAL:
             sealed = resealer.reseal(items_from_json(frame.json()))
             answer = [b64encode(one).decode() if one is not None else None for one in sealed]

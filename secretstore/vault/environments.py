@@ -66,7 +66,6 @@ def add_environment(
             public_key=pair.public_key,
             fingerprint=pair.fingerprint,
             key_service=pair.key_service,
-            form=pair.form,
             wrapped_private_key=pair.wrapped,
             created_by=actor.name,
         )

@@ -111,7 +111,7 @@ class Rotation:
     place: KeyPlace
     pair: WrappedKeyPair
     successor: WrappedKeyPair
-    voucher: bytes | None = field(repr=False)
+    voucher: bytes = field(repr=False)
 
 
 Reseal = Callable[[Sequence[SealedItem]], Sequence[bytes | None]]
@@ -155,7 +155,6 @@ def add_successor(db: Database, rotation: Rotation, *, actor: Actor) -> str | No
                 public_key=successor.public_key,
                 fingerprint=successor.fingerprint,
                 key_service=successor.key_service,
-                form=successor.form,
                 wrapped_private_key=successor.wrapped,
                 voucher=rotation.voucher,
                 created_by=actor.name,
@@ -520,7 +519,6 @@ def _place(project: Project, environment: Environment) -> KeyPlace:
 
 def _wrapped(pair: KeyPair) -> WrappedKeyPair:
     return WrappedKeyPair(
-        form=pair.form,
         public_key=pair.public_key,
         fingerprint=pair.fingerprint,
         generation=pair.generation,

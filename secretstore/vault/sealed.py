@@ -45,7 +45,6 @@ def sealed_bundle(
         environment=environment.name,
         environment_id=environment.id,
         generation=pair.generation,
-        form=pair.form,
         fingerprint=pair.fingerprint,
         key_service=pair.key_service,
         wrapped=pair.wrapped_private_key or b"",

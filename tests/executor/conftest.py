@@ -105,7 +105,7 @@ class Bench:
             SealedItem(secret_id=f"s-{name}", name=name, version=number, sealed=b"sealed")
             for number, name in enumerate(names, 1)
         )
-        return SealedBundle("shop", "p1", "default", "e1", 1, 2, "f1", "local:0", b"wrapped", items)
+        return SealedBundle("shop", "p1", "default", "e1", 1, "f1", "local:0", b"wrapped", items)
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def test_the_migrated_schema_is_the_models(db: Database) -> None:
         return kind != "table" or (str(name).startswith("executor_") and name != "executor_revision")
 
     with db.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"include_name": ours, "compare_type": True})
+        opts = {"include_name": ours, "compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, models.metadata) == []
         keys = {
             table: inspect(connection).get_pk_constraint(table)["constrained_columns"]
@@ -77,13 +78,25 @@ def test_a_configured_database_waits_for_migrate(database_url: str, tmp_path: Pa
     database.open_database(configured).close()
     with db.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE executor_revision SET version_num = '9999'")
-    with pytest.raises(DatabaseTooNew):
-        database.open_database(configured)
+    for act in (lambda: database.open_database(configured), lambda: database.migrate(db)):
+        with pytest.raises(DatabaseTooNew):
+            act()
     with db.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE executor_revision")
     with pytest.raises(DatabaseOutdated):
         database.open_database(configured)
     db.close()
+
+
+def test_a_newer_embedded_database_is_refused(tmp_path: Path) -> None:
+    """It is brought up to date unasked, but never from a revision this version does not know."""
+    made = settings(tmp_path)
+    db = database.open_database(made)
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE executor_revision SET version_num = '9999'")
+    db.close()
+    with pytest.raises(DatabaseTooNew, match="9999"):
+        database.open_database(made)
 
 
 def test_a_database_that_is_away_is_a_sentence_without_its_password(tmp_path: Path) -> None:

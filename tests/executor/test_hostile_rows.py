@@ -127,9 +127,8 @@ def test_a_run_is_given_nothing_of_a_place_that_its_row_does_not_name(
     db: Database, bench: Bench, claimed: dict[str, str]
 ) -> None:
     """I4: its audit event would stand in the chain of another project, or of none, or name another environment."""
-    bundle = SealedBundle(
-        "shop", "p1", "default", "e1", 1, 2, "f1", "local:0", b"wrapped", (SealedItem("s-1", "KEY", 1, b"sealed"),)
-    )
+    items = (SealedItem("s-1", "KEY", 1, b"sealed"),)
+    bundle = SealedBundle("shop", "p1", "default", "e1", 1, "f1", "local:0", b"wrapped", items)
     lease = bench.claim(db, bench.create(db, **claimed))
     with pytest.raises(RunMisplaced):
         bench.through(db, lease, bundle)

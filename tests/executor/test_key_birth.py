@@ -34,7 +34,7 @@ def test_what_is_born_can_seal_and_be_unwrapped_where_it_belongs(settings: Setti
     assert first.fingerprint != second.fingerprint and (first.generation, second.generation) == (1, 2)
     service = LocalKeys(Path(settings.store.keys.removeprefix("local:")))
     assert first.key_service == service.id
-    private = service.unwrap(first.wrapped, wrapping_context(first.form, PLACE, first.fingerprint))
+    private = service.unwrap(first.wrapped, wrapping_context(PLACE, first.fingerprint))
     assert private not in first.wrapped
     key = sealing.PrivateKey.from_bytes(private)
     assert key.public_key().to_bytes() == first.public_key and key.fingerprint == first.fingerprint
@@ -52,10 +52,9 @@ def test_nothing_of_the_private_key_comes_out(settings: Settings, monkeypatch: p
     monkeypatch.setattr(key_birth.subprocess, "run", run)
     pair = birth(settings)(PLACE, 1)
     service = LocalKeys(Path(settings.store.keys.removeprefix("local:")))
-    private = service.unwrap(pair.wrapped, wrapping_context(pair.form, PLACE, pair.fingerprint))
+    private = service.unwrap(pair.wrapped, wrapping_context(PLACE, pair.fingerprint))
     (ended,) = said
     assert ended.stderr == "" and set(json.loads(ended.stdout)) == {
-        "form",
         "public_key",
         "fingerprint",
         "generation",

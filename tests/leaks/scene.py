@@ -257,14 +257,12 @@ def _private_keys(made: Rig) -> dict[tuple[str, str], bytes]:
         row = (
             session.connection()
             .execute(
-                text(
-                    "SELECT wrapped_private_key, fingerprint, form FROM secretstore_key_pair WHERE environment_id = :id"
-                ),
+                text("SELECT wrapped_private_key, fingerprint FROM secretstore_key_pair WHERE environment_id = :id"),
                 {"id": environment.id},
             )
             .one()
         )
-    context = wrapping_context(row[2], KeyPlace("shop", environment.project_id, "default", environment.id), row[1])
+    context = wrapping_context(KeyPlace("shop", environment.project_id, "default", environment.id), row[1])
     private = LocalKeys(made.key_file).unwrap(row[0], context)
     parts = {"ML-KEM seed": private[1:65], "X25519 scalar": private[65:97], "Ed25519 seed": private[97:129]}
     needles = {}

@@ -23,7 +23,7 @@ from tests.kms import ACCESS_KEY, ERRORS, REGION, SECRET_KEY, TOKEN, KmsProxy
 
 PRIVATE = bytes(range(96))
 PLACE = KeyPlace("shop", "p1", "staging", "e1")
-CONTEXT = wrapping_context(2, PLACE, "f" * 32)
+CONTEXT = wrapping_context(PLACE, "f" * 32)
 CREDENTIALS = Credentials(ACCESS_KEY, SECRET_KEY, TOKEN)
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,7 +91,7 @@ def test_a_new_pair_records_the_keys_arn(proxy: KmsProxy, arn: str) -> None:
     pair = generate_wrapped(made, PLACE, 1)
     assert pair.key_service == f"aws-kms:{arn}"
     assert proxy.actions() == ["Encrypt"]
-    assert proxy.calls[0].context == wrapping_context(2, PLACE, pair.fingerprint)
+    assert proxy.calls[0].context == wrapping_context(PLACE, pair.fingerprint)
     assert len(made.unwrap(pair.wrapped, proxy.calls[0].context)) > 90
 
 

@@ -279,7 +279,6 @@ class TestAttacks:
                     public_key=theirs.public_key().to_bytes(),
                     fingerprint=theirs.fingerprint,
                     key_service=keys.id,
-                    form=2,
                     wrapped_private_key=b"theirs",
                     created_by="mallory",
                 )
@@ -495,7 +494,7 @@ class TestRewrap:
         with pytest.raises(WrapBroken):
             rewrap_pair(both, default.place, staging.pair)
         other = sealing.generate_private_key()
-        context = wrapping_context(default.pair.form, default.place, default.pair.fingerprint)
+        context = wrapping_context(default.place, default.pair.fingerprint)
         forged: PlacedKey = replace(default, pair=replace(default.pair, wrapped=keys.wrap(other.to_bytes(), context)))
         with pytest.raises(WrapBroken):
             rewrap_pair(both, forged.place, forged.pair)

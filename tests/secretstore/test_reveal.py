@@ -181,7 +181,7 @@ def test_i2_the_seal_holds_without_the_wrap(stocked: Database, keys: LocalKeys, 
     from secretstore.keyring import wrapping_context
 
     bundle = bundled(stocked)
-    careless = Unbound(keys, wrapping_context(bundle.form, bundle.place, bundle.fingerprint))
+    careless = Unbound(keys, wrapping_context(bundle.place, bundle.fingerprint))
     assert len(list(reveal(careless, bundle))) == 2
     with pytest.raises(SealBroken):
         list(reveal(careless, replace(bundle, **{field: "f" * 32})))
@@ -212,7 +212,7 @@ def test_a_bundle_travels_as_json(stocked: Database, bundled: Bundled) -> None:
     assert SealedBundle.from_json(bundle.to_json().encode()) == bundle
 
 
-BUNDLE = SealedBundle("shop", "1", "default", "2", 1, 2, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),))
+BUNDLE = SealedBundle("shop", "1", "default", "2", 1, "f", "local:0", b"wrapped", (SealedItem("3", "A", 1, b"s"),))
 
 
 def _broken() -> Iterator[str]:
@@ -283,7 +283,7 @@ def test_a_private_key_that_is_not_the_bundles_opens_nothing(
     real = bundled(stocked)
     own = generate_private_key()
     value = seal(own.public_key(), 1, b"theirs", Binding(real.project_id, real.environment_id, "s", "THEIRS", 1))
-    wrapped = keys.wrap(own.to_bytes(), wrapping_context(real.form, real.place, real.fingerprint))
+    wrapped = keys.wrap(own.to_bytes(), wrapping_context(real.place, real.fingerprint))
     planted = replace(real, wrapped=wrapped, items=(SealedItem("s", "THEIRS", 1, value),))
     with pytest.raises(WrapBroken):
         list(reveal(keys, planted))

@@ -1,6 +1,7 @@
 """Sealing: what goes in comes out, and only there."""
 
 from dataclasses import fields, replace
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
@@ -22,7 +23,8 @@ from secretstore.sealing import (
 
 PRIVATE = generate_private_key()
 PUBLIC = PRIVATE.public_key()
-BINDING = Binding("a" * 32, "b" * 32, "c" * 32, "DATABASE_URL", 3)
+RULES = sha256(b"hosts: db.example").hexdigest()
+BINDING = Binding("a" * 32, "b" * 32, "c" * 32, "DATABASE_URL", 3, RULES)
 HEADER_SIZE = 38
 SEALED = seal(PUBLIC, 7, b"the value", BINDING)
 
@@ -68,11 +70,22 @@ def test_sealing_twice_gives_different_bytes() -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Binding)])
 def test_i2_another_place_does_not_open(field: str) -> None:
-    """I2: a value opens for its own project, environment, secret, name and version, and for no other."""
+    """I2: a value opens for its own project, environment, secret, name, version and rules, and for no other."""
     value = getattr(BINDING, field)
     elsewhere = replace(BINDING, **{field: value + 1 if isinstance(value, int) else f"{value[:-1]}x"})
     with pytest.raises(DoesNotOpen):
         open_(PRIVATE, SEALED, elsewhere)
+
+
+def test_i2_a_value_sealed_without_rules_opens_only_without_any() -> None:
+    """I2: no rules are a binding of their own: none can be added to a sealed value, nor those it has taken away."""
+    free = replace(BINDING, rules_digest="")
+    assert Binding("a" * 32, "b" * 32, "c" * 32, "DATABASE_URL", 3) == free
+    sealed = seal(PUBLIC, 7, b"the value", free)
+    assert open_(PRIVATE, sealed, free) == b"the value"
+    for value, elsewhere in ((sealed, BINDING), (SEALED, free)):
+        with pytest.raises(DoesNotOpen):
+            open_(PRIVATE, value, elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +173,11 @@ def test_only_the_one_padding_opens(padded: bytes) -> None:
 def test_keys_of_another_form_are_refused() -> None:
     """A key of the wrong length or version is refused without quoting it."""
     raw = PRIVATE.to_bytes()
-    for wrong in (b"", raw[1:], raw + b"\0", b"\x03" + raw[1:], b"\x01" + raw[1:], raw[:97]):
+    for wrong in (b"", raw[1:], raw + b"\0", b"\x00" + raw[1:], b"\x02" + raw[1:], raw[:97]):
         with pytest.raises(KeyUnreadable) as refusal:
             PrivateKey.from_bytes(wrong)
         assert str(refusal.value) == "a private key is not in a form this version reads"
-    for wrong in (b"", PUBLIC.to_bytes()[1:], b"\xff" * 1216):
+    for wrong in (b"", PUBLIC.to_bytes()[1:], PUBLIC.to_bytes()[:1216], b"\xff" * 1248):
         with pytest.raises(KeyUnreadable):
             PublicKey.from_bytes(wrong)
 
