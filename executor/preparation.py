@@ -8,7 +8,7 @@ from typing import Any
 from executor.bench import Bench
 from executor.errors import SourceIsHome, SourceMoved, SupervisorNotReady, TargetMissing
 from executor.models import Run
-from executor.settings import Settings
+from executor.settings import LOG_LINE, Settings
 from executor.source import environment_for, interpreter_paths
 from executor.source_cache import cached_source
 from executor.supervision import Supervision
@@ -105,7 +105,7 @@ def limits(settings: Settings, timeout: float | None) -> dict[str, Any]:
         "timeout": timeout,
         "int_grace": settings.int_grace,
         "term_grace": settings.term_grace,
-        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": settings.log_line},
+        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": LOG_LINE},
         "result_bytes": settings.result_bytes,
         "output_bytes": settings.output_bytes,
     }

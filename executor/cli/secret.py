@@ -255,8 +255,7 @@ def require_environment(at: Desk, project: str, environment: str, create: bool) 
 
 def seal(at: Desk, project: str, entries: list[vault.NewSecret]) -> None:
     """Store values, all or none, and say what became of each and under which names a run will find it."""
-    keep = at.settings.store.versions_kept
-    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins, keep=keep):
+    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins):
         assert isinstance(view, vault.SecretView)
         until = f", expires {screen.moment(view.expires_at)}" if view.expires_at else ""
         given = ", given to runs as a file" if view.as_file else ""
