@@ -10,20 +10,24 @@ import hashlib
 import os
 import secrets
 import shutil
-import socket
 import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from executor.errors import BrokerMissing, EmbeddedBrokerFailed
 from secretstore.settings import ensure_home
 
+if TYPE_CHECKING:
+    import redis
+
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes
-_START_PATIENCE = 10.0
+_START_PATIENCE = 10.0  # seconds until the server answers; it takes 0.2
+_ANSWER_PATIENCE = 5.0
 
 
 def broker_address(home: Path) -> str:
@@ -33,14 +37,10 @@ def broker_address(home: Path) -> str:
 
 def answers(home: Path) -> bool:
     """Whether the embedded broker runs."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(2)
-        probe.connect(str(_socket(home)))
-        probe.sendall(_command("AUTH", _password(home)) + _command("PING"))
-        heard = b""
-        while heard.count(b"\n") < 2 and (data := probe.recv(256)):
-            heard += data
-        return heard.endswith(b"+PONG\r\n")
+    import redis  # here, as in every function: it is slow to import, and submitters do without
+
+    with contextlib.suppress(redis.RedisError), _client(home) as client:
+        return bool(client.ping())
     return False
 
 
@@ -132,17 +132,18 @@ def _quoted(path: Path) -> str:
 
 
 def _stop(home: Path) -> None:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as control:
-        control.settimeout(5)
-        control.connect(str(_socket(home)))
-        control.sendall(_command("AUTH", _password(home)) + _command("SHUTDOWN", "NOSAVE"))
-        while control.recv(256):
-            pass
+    import redis
+
+    with contextlib.suppress(redis.RedisError), _client(home) as client:
+        client.shutdown(nosave=True)
 
 
-def _command(*words: str) -> bytes:
-    """One command in the Redis protocol."""
-    return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)])
+def _client(home: Path) -> "redis.Redis":
+    import redis
+
+    address, word = str(_socket(home)), _password(home)
+    # Protocol 2, as a redis-server of a system may be too old for 3.
+    return redis.Redis(unix_socket_path=address, password=word, socket_timeout=_ANSWER_PATIENCE, protocol=2)
 
 
 def _folder(home: Path) -> Path:

@@ -182,16 +182,6 @@ class FunctionMissing(ExecutorError):
         self.hint = near or None
 
 
-class ModuleMissing(ExecutorError):
-    """there is no module {module}: {folder} has no {missing}"""
-
-    exit_code = 125
-
-    def __init__(self, *, near: str = "", **names: Any) -> None:
-        super().__init__(near=near, **names)
-        self.hint = near or None
-
-
 class ArgumentsRefused(ExecutorError):
     """{function}{signature}: {why}"""
 

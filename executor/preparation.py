@@ -10,7 +10,7 @@ from executor.bench import Bench
 from executor.errors import SourceIsHome, SourceMoved, SupervisorNotReady, TargetMissing
 from executor.lease import LeaseKeeper
 from executor.models import Run
-from executor.settings import Settings
+from executor.settings import LOG_LINE, Settings
 from executor.source import interpreter_paths, search_path_of
 from executor.source_cache import Upload, cached_source
 from executor.supervision import Supervision
@@ -130,7 +130,7 @@ def limits(settings: Settings, timeout: float | None) -> dict[str, Any]:
         "timeout": timeout,
         "int_grace": settings.int_grace,
         "term_grace": settings.term_grace,
-        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": settings.log_line},
+        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": LOG_LINE},
         "result_bytes": settings.result_bytes,
         "output_bytes": settings.output_bytes,
     }

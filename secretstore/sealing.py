@@ -251,16 +251,6 @@ def header(sealed: bytes) -> Header:
     return Header(format_, suite, generation, mark.hex())
 
 
-def length_bounds(sealed: int) -> tuple[int, int]:
-    """Returns the fewest and the most bytes the value in a sealed one of `sealed` bytes may have.
-
-    More nobody learns from outside: the padding hides the rest.
-    """
-    padded = sealed - _HEADER.size - _OVERHEAD
-    least = padded // 2 + 1 - _LENGTH.size if padded > _LEAST_PADDED else 0
-    return max(least, 0), max(padded - _LENGTH.size, 0)
-
-
 def _info(head: bytes, binding: Binding) -> bytes:
     format_, suite, generation, mark = _HEADER.unpack(head)
     fields = (

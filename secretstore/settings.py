@@ -53,15 +53,7 @@ KMS_TIMEOUT = Setting(
 )
 ACTOR = Setting("SEALRUN_ACTOR", "user@host", "name", "who is recorded as having changed something: a claim")
 
-VERSIONS_KEPT = 10
-VERSIONS = Setting(
-    "SEALRUN_VERSIONS_KEPT",
-    str(VERSIONS_KEPT),
-    "versions of a secret",
-    "how far `secret rollback` reaches; each `set` destroys what is older",
-)
-
-STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, KMS_TIMEOUT, ACTOR, VERSIONS)
+STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, KMS_TIMEOUT, ACTOR)
 
 _KINDS = ("local", "aws-kms")
 _KMS_KEY = re.compile(r"[A-Za-z0-9_-]{1,256}|alias/[A-Za-z0-9/_-]{1,250}")
@@ -110,7 +102,6 @@ class StoreSettings:
     """Seconds."""
 
     actor: str
-    versions_kept: int = VERSIONS_KEPT
 
     @property
     def key_specs(self) -> tuple[KeySpec, ...]:
@@ -152,7 +143,6 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
         keys=reading.value(KEYS, lambda text: _keys(text, reading.environ), f"local:{home}/keys/local.key"),
         kms_timeout=reading.value(KMS_TIMEOUT, whole_number(1, 60), 10),
         actor=reading.value(ACTOR, printable_name, _default_actor()),
-        versions_kept=reading.value(VERSIONS, whole_number(1, 1000), VERSIONS_KEPT),
     )
 
 

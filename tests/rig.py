@@ -147,7 +147,6 @@ class Rig:
             "SEALRUN_HOME": str(self.home),
             "SEALRUN_WORKSPACES": str(folder / "runs"),
             "SEALRUN_CACHE": str(folder / "cache"),
-            "SEALRUN_INT_GRACE_SECONDS": "1",
             "SEALRUN_TERM_GRACE_SECONDS": "1",
             **({"SEALRUN_BROKER_URL": broker} if broker else {}),
             **({"SEALRUN_DATABASE_URL": database} if database else {}),

@@ -127,7 +127,6 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "term_grace_seconds": settings.term_grace,
         "log_limit_bytes": settings.log_bytes,
         "log_rate_bytes_per_second": settings.log_rate,
-        "log_line_bytes": settings.log_line,
         "result_limit_bytes": settings.result_bytes,
         "output_limit_bytes": settings.output_bytes,
     }

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from executor import history as runs_history
+from executor import secret_uses
 from executor.cli import desk, options, screen
 from executor.cli.desk import Desk
 from executor.cli.errors import NothingShowsAValue, ValueOnCommandLine
@@ -16,7 +16,7 @@ from executor.cli.project import create_environment
 from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
 from executor.cli.target import RunCommand
-from executor.history import RunUse, VersionUse
+from executor.secret_uses import RunUse, VersionUse
 from executor.supervisor.needles import verdict
 from secretstore import vault
 from secretstore.errors import UnknownEnvironment, ValueRefused
@@ -107,7 +107,7 @@ def list_(
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
     found = vault.list_secrets(at.db, project, environment)
-    used = runs_history.last_used(at.db, vault.get_project(at.db, project).id)
+    used = secret_uses.last_used(at.db, vault.get_project(at.db, project).id)
     if json:
         screen.show_json([screen.plain_data(secret) | {"last_used_at": used.get(secret.id)} for secret in found])
         return
@@ -158,10 +158,10 @@ def history(
     versions = vault.history(at.db, project, environment, name)
     secret_id = vault.secret_id(at.db, project, environment, name)
     if version is None:
-        _show_versions(versions, runs_history.versions_used(at.db, secret_id), json)
+        _show_versions(versions, secret_uses.versions_used(at.db, secret_id), json)
     else:
         kept = any(entry.version == version for entry in versions)
-        _show_runs(name, version, kept, runs_history.runs_given(at.db, secret_id, version, limit), json)
+        _show_runs(name, version, kept, secret_uses.runs_given(at.db, secret_id, version, limit), json)
 
 
 def _show_versions(versions: list[vault.VersionView], used: dict[int, VersionUse], json: bool) -> None:
@@ -255,8 +255,7 @@ def require_environment(at: Desk, project: str, environment: str, create: bool) 
 
 def seal(at: Desk, project: str, entries: list[vault.NewSecret]) -> None:
     """Store values, all or none, and say what became of each and under which names a run will find it."""
-    keep = at.settings.store.versions_kept
-    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins, keep=keep):
+    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins):
         assert isinstance(view, vault.SecretView)
         until = f", expires {screen.moment(view.expires_at)}" if view.expires_at else ""
         given = ", given to runs as a file" if view.as_file else ""

@@ -52,9 +52,9 @@ def explain(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Show the names a run of TARGET would see, where each comes from, which one wins, and what would refuse the run.
+    """Show the names a run of TARGET would see, where each comes from, and what would refuse the run.
 
-    No key is used and no value is opened: of a secret's size only a bound is known.
+    No key is used and no value is opened.
     """
     from executor import target
     from executor.cli import desk, screen
@@ -96,7 +96,7 @@ def explain(
     examined = examine(at.db, at.settings, request)
     place = examined.place
     asked = Asked(mapped(request.sources, request.catalogs), names, connections=request.connections)
-    seen = preview(at.db, place.project, place.name, python=examined.python, layers=layers, asked=asked)
+    seen = preview(at.db, place.project, place.name, layers=layers, asked=asked)
     told = {str(refusal).strip(): refusal.hint for refusal in (*refusals, *examined.refusals, *seen.refusals)}
     if json:
         where = {
@@ -115,7 +115,6 @@ def explain(
 
 def _show(seen: "Preview") -> None:
     from executor.cli import screen
-    from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT
 
     rows = [(entry.name, entry.kind, _origin(entry), _remarks(entry)) for entry in seen.names]
     screen.table(("name", "kind", "from", ""), rows, ("bold", "", "", "yellow"))
@@ -126,11 +125,6 @@ def _show(seen: "Preview") -> None:
     if seen.with_opener:
         screen.say(f"exchanged for short-lived credentials before the run: {', '.join(seen.with_opener)}")
     _show_connections(seen)
-    size = f"size: at most {seen.bytes_at_most:,} bytes of {TOTAL_LIMIT:,}"
-    if given := [entry for entry in seen.names if entry.kind != "sealrun" and entry.file is None]:
-        largest = max(given, key=lambda entry: entry.bytes_at_most)
-        size += f"; the largest, {largest.name}, at most {largest.bytes_at_most:,} of {STRING_LIMIT:,}"
-    screen.say(size)
     for note in seen.notes:
         screen.say(f"note: {note}", "yellow")
 
@@ -144,8 +138,6 @@ def _show_connections(seen: "Preview") -> None:
     for one in seen.connections:
         if one.left_out not in (None, NOT_ASKED_FOR):
             screen.say(f"left out: {screen.printable(one.left_out)}", "yellow")
-    for rule in seen.precedence:
-        screen.say(f"{', '.join(rule.names)}: {rule.said}", "yellow")
 
 
 def _origin(entry: "Seen") -> str:
@@ -175,7 +167,6 @@ def _remarks(entry: "Seen") -> str:
 
 def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
     from executor.cli import screen
-    from executor.supervisor.environment import STRING_LIMIT, TOTAL_LIMIT
 
     return {
         "runnable": not told,
@@ -184,10 +175,6 @@ def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
         "for_connections": seen.for_connections,
         "with_opener": seen.with_opener,
         "connections": [screen.plain_data(one) for one in seen.connections],
-        "precedence": [screen.plain_data(rule) for rule in seen.precedence],
-        "bytes_at_most": seen.bytes_at_most,
-        "bytes_limit": TOTAL_LIMIT,
-        "entry_bytes_limit": STRING_LIMIT,
         "notes": seen.notes,
         "refusals": [{"sentence": sentence, "hint": hint} for sentence, hint in told.items()],
     }

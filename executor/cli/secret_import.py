@@ -88,7 +88,7 @@ def import_(
     entries = plan.to_store()
     if entries and not dry_run:
         desk.confirm(f"import {_counted(plan)} into {project}/{environment}", yes)
-        vault.store(at.db, project, entries, actor=at.actor, pins=at.pins, keep=at.settings.store.versions_kept)
+        vault.store(at.db, project, entries, actor=at.actor, pins=at.pins)
     if json:
         screen.show_json(_document(source, kind, plan, dry_run, written=bool(entries) and not dry_run))
     if dry_run:

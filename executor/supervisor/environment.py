@@ -69,8 +69,7 @@ def build(
         entries[name.encode()] = entry
         if name in given_also:
             entries[given_also[name].encode()] = entry
-    for too_large in size_refusals({name.decode(): len(value) for name, value in entries.items()}):
-        raise too_large
+    _check_sizes(entries)
     return Environment(entries, given_also, {path: secrets[name] for name, path in files.items()})
 
 
@@ -96,23 +95,16 @@ def second_names(base: Collection[str], variables: Collection[str], secrets: Col
     return {name: alias for name, alias in aliases(secrets).items() if alias not in variables and alias not in base}
 
 
-def size_refusals(sizes: Mapping[str, int]) -> Iterator[EnvironmentTooLarge]:
-    """Each reason for which the kernel would refuse values of these sizes, in bytes; `build` raises the first."""
-    for name, size in sizes.items():
-        if (whole := string_size(name, size)) > STRING_LIMIT:
-            yield EnvironmentTooLarge(what=name, size=whole, limit=STRING_LIMIT)
-    if (total := total_size(sizes)) > TOTAL_LIMIT:
-        yield EnvironmentTooLarge(what="the environment of this run", size=total, limit=TOTAL_LIMIT)
-
-
-def string_size(name: str, size: int) -> int:
-    """Bytes of `NAME=value`, as the kernel limits them one by one."""
-    return len(name.encode()) + 1 + size
-
-
-def total_size(sizes: Mapping[str, int]) -> int:
-    """Bytes of all of it, as the kernel counts them: each string, its end and its pointer."""
-    return sum(string_size(name, size) + 1 + 8 for name, size in sizes.items())
+def _check_sizes(entries: Mapping[bytes, bytes]) -> None:
+    """Refuse what the kernel would: one string that is too long, or too much in all."""
+    total = 0
+    for name, value in entries.items():
+        size = len(name) + 1 + len(value)
+        if size > STRING_LIMIT:
+            raise EnvironmentTooLarge(what=name.decode(), size=size, limit=STRING_LIMIT)
+        total += size + 1 + 8  # the string's end and its pointer count too
+    if total > TOTAL_LIMIT:
+        raise EnvironmentTooLarge(what="the environment of this run", size=total, limit=TOTAL_LIMIT)
 
 
 def base_environment(

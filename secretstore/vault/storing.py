@@ -15,13 +15,15 @@ from secretstore.models import Environment, Project, Secret, SecretVersion, Vari
 from secretstore.naming import check_secret_name, check_variable_name
 from secretstore.pins import Pins
 from secretstore.sealing import MAX_VALUE, Binding, PublicKey, seal
-from secretstore.settings import VERSIONS_KEPT
 from secretstore.timestamps import utc_now
 from secretstore.vault.places import hold_environment, hold_project
 from secretstore.vault.views import SecretView, VariableView, secret_view, variable_view
 
 SHORTEST_MASKABLE = 8
 """Bytes: a shorter value would turn ordinary output into stars, so it is not masked at all."""
+
+VERSIONS_KEPT = 10
+"""Of each secret: how far `secret rollback` reaches. Every version kept is ciphertext that a stolen key would open."""
 
 _AT_ONCE = 500  # names or ids in one statement: far below what either database takes
 

@@ -196,7 +196,7 @@ class TestErrors:
             ({"target": "jobs.py:add", "args": {"n": {1}}}, ArgumentNotJson),
             ({"target": "jobs.py:add", "args": [float("nan")]}, ArgumentNotJson),
             ({"target": "jobs.py:add", "args": {"x": 1}}, ArgumentsRefused),
-            ({"target": "jobs.py:add", "args": [1, 2, 3]}, ArgumentsRefused),
+            ({"target": "jobs.py:add"}, ArgumentsRefused),
             ({"target": "jobs.py:ad", "args": {"n": 1}}, FunctionMissing),
             ({"target": "none.py"}, TargetMissing),
             ({"command": ["true"], "project": "toys"}, UnknownProject),

@@ -14,7 +14,18 @@ import pytest
 from sqlalchemy import event, func, text, update
 from sqlmodel import col, delete, select
 
-from executor import database, history, janitor, logs, models, notices, outputs, retention, runs
+from executor import (
+    database,
+    history,
+    janitor,
+    logs,
+    models,
+    notices,
+    outputs,
+    retention,
+    runs,
+    secret_uses,
+)
 from executor.errors import KeyTaken
 from executor.logs import Piece
 from executor.models import Run, Worker
@@ -493,7 +504,7 @@ def test_old_runs_go_and_their_receipts_stay(mine: Mine) -> None:
     assert {name: count for name, count in rows_of(db, old).items() if count} == {"Receipt": 2, "ReceiptSecret": 2}
     assert rows_of(db, young) == before and janitor.delete_old(db, 30 * 86400) == 0
     assert mine.row(waiting).state == "pending" and mine.row(running.run_id).state == "running"
-    uses = {use.id: use for use in history.runs_given(db, "s-API_KEY", 1, limit=999)}
+    uses = {use.id: use for use in secret_uses.runs_given(db, "s-API_KEY", 1, limit=999)}
     assert (uses[old].state, uses[old].created_by, uses[young].state) == (None, None, "succeeded")
     runs.finish(db, running, DONE)
 

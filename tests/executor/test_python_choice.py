@@ -1,5 +1,6 @@
 """Which Python a run is submitted with: the nearest word counts; and which ones a worker offers."""
 
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +144,7 @@ def test_secrets_for_the_installer_are_looked_up(desk: Rig, root: Path) -> None:
 
 
 def of(*versions: str) -> Interpreters:
-    return Interpreters(tuple(Interpreter(Path(f"/nowhere/{version}"), version, (0, 0)) for version in versions))
+    return Interpreters(tuple(Interpreter(Path(f"/nowhere/{version}"), version) for version in versions))
 
 
 def test_the_first_is_taken_unless_something_speaks_against_it() -> None:
@@ -169,7 +170,9 @@ def test_the_first_is_taken_unless_something_speaks_against_it() -> None:
 def test_interpreters_are_found_where_they_are_installed(tmp_path: Path) -> None:
     """On the search path, and where uv keeps its own; no script, nothing that is no Python, nothing unusable."""
     real = Path(sys.executable).resolve()
-    managed = tmp_path / f".local/share/uv/python/own/bin/python3.{sys.version_info.minor}"
+    version = sys.version.split()[0]
+    key = f"cpython-{version}-linux-{platform.machine()}-gnu"
+    managed = tmp_path / f".local/share/uv/python/{key}/bin/python3.{sys.version_info.minor}"
     managed.parent.mkdir(parents=True)
     managed.symlink_to(real)
     (tmp_path / "bin").mkdir()

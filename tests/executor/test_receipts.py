@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlmodel import select
 
-from executor import history, runs
+from executor import history, runs, secret_uses
 from executor.errors import ReceiptRefused
 from executor.models import Receipt
 from executor.runs import Lease, Outcome
@@ -182,7 +182,7 @@ class TestTheEnd:
             assert receipt.reason == outcome.not_opened
             events = [(event[2], event[4]) for event in waiting(db)]
             assert events == [("secrets.open", "begun"), ("secrets.close", ended)]
-            (use,) = history.runs_given(db, "s-0", 1, limit=1)
+            (use,) = secret_uses.runs_given(db, "s-0", 1, limit=1)
             assert (use.id, use.opening) == (lease.run_id, opening)
             audit.link_waiting(db)
 
@@ -248,19 +248,19 @@ class TestWhoSawIt:
         first = self.used(db, bench, 1, OPENED)
         second = self.used(db, bench, 1, OPENED + timedelta(days=1), Outcome("failed", "lost"))
         third = self.used(db, bench, 2, OPENED + timedelta(days=2))
-        uses = history.versions_used(db, "s-0")
+        uses = secret_uses.versions_used(db, "s-0")
         assert {use.version: (use.runs, use.last_run) for use in uses.values()} == {
             1: (2, second.run_id),
             2: (1, third.run_id),
         }
         assert uses[1].last_given_at == OPENED + timedelta(days=1)
-        listed = history.runs_given(db, "s-0", 1)
+        listed = secret_uses.runs_given(db, "s-0", 1)
         assert [(use.id, use.opening, use.state) for use in listed] == [
             (second.run_id, "may_have_been_opened", "failed"),
             (first.run_id, "opened", "succeeded"),
         ]
-        assert [use.id for use in history.runs_given(db, "s-0", 1, limit=1)] == [second.run_id]
-        assert history.runs_given(db, "s-0", 9) == [] and history.versions_used(db, "s-9") == {}
+        assert [use.id for use in secret_uses.runs_given(db, "s-0", 1, limit=1)] == [second.run_id]
+        assert secret_uses.runs_given(db, "s-0", 9) == [] and secret_uses.versions_used(db, "s-9") == {}
 
     def test_last_used_passes_over_openings_that_failed(
         self, db: Database, bench: Bench, keys: LocalKeys, pins: Pins
@@ -275,14 +275,14 @@ class TestWhoSawIt:
         for name in ("API_KEY", "NEVER"):
             vault.put(db, "shop", "default", name, b"a-sealed-value", actor=actor, pins=pins)
         of_real = vault.secret_id(db, "shop", "default", "API_KEY")
-        assert history.last_used(db, project.id) == {}
+        assert secret_uses.last_used(db, project.id) == {}
         failed = Outcome("failed", "secrets_unavailable", not_opened="no key file")
         self.used(db, bench, 1, OPENED)
         self.used(db, bench, 1, OPENED + timedelta(days=1), Outcome("failed", "lost"))
         self.used(db, bench, 1, OPENED + timedelta(days=2), failed)
         with db.writing() as session:
             session.connection().execute(text("UPDATE executor_receipt_secret SET secret_id = :id"), {"id": of_real})
-        assert history.last_used(db, project.id) == {of_real: OPENED + timedelta(days=1)}
+        assert secret_uses.last_used(db, project.id) == {of_real: OPENED + timedelta(days=1)}
 
 
 @pytest.fixture

@@ -255,32 +255,3 @@ def test_what_the_server_has(table: Table, moto: str) -> None:
     listed = servers.s3(moto).list_objects_v2(Bucket="lake", Prefix="of/moto/")["Contents"]
     names = {Path(one["Key"]).parts[2].partition(".")[0] for one in listed}
     assert names >= {"boto3", "s3fs", "polars", "delta", "pyarrow", "duckdb", "duckdb-fsspec", "daft"}
-
-
-def test_what_wins_beside_a_profile_or_a_catalog(made: Rig, document: dict[str, Any]) -> None:
-    """What `executor.precedence` says of s3fs, Polars, PyIceberg and Databricks' SDK; boto3 and libpq are
-    asked by tests/executor/test_precedence.py."""
-    path = made.job((FOLDER / "precedence.py").read_text(), "precedence.py")
-    storage, others = (
-        made.submit(function(path, name), python=None, requirements=document, timeout=ENDED_WITHIN)
-        for name in ("storage", "others")
-    )
-    lake, own = ["AKIALAKE", "eu-north-1", "profile's"], ["AKIAOWN", "eu-north-1", "profile's"]
-    elsewhere, in_own_region = [*lake[:2], "other"], [lake[0], "us-west-2", lake[2]]
-    assert made.ended(storage, within=BUILT_WITHIN).view.result == {
-        "the profile": {"s3fs": [lake], "polars": [lake]},
-        "own keys": {"s3fs": [own], "polars": [own]},
-        "own keys, profile named": {"s3fs": [lake], "polars": [lake]},
-        "own endpoint, profile named": {"s3fs": [elsewhere], "polars": [lake]},
-        "own default region, profile named": {
-            "s3fs": [in_own_region], "polars": [in_own_region],
-        },
-        "own region": {"s3fs": [lake], "polars": [in_own_region]},
-        "a catalog's keys": [["AKIACAT", "us-east-1", "profile's"]],
-    }  # fmt: skip
-    assert made.ended(others, within=ENDED_WITHIN).view.result == {
-        "a property": "[('token', 'of-the-catalog'), ('type', 'rest'), ('uri', 'http://own')]",
-        "a token": "pat",
-        "a token and a client": "validate: more than one authorization method configured: oauth and pat",
-        "a token, a client and a choice": "pat",
-    }
