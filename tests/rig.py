@@ -31,6 +31,7 @@ from executor.settings import read_settings
 from secretstore import vault
 from secretstore.local_keys import create_local_key
 from secretstore.pins import Pins
+from tests.databases import sqlite_file
 from tests.processes import children, descendants, eventually, is_alive, name
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -364,6 +365,7 @@ class Rig:
 
     def _database(self) -> Any:
         if self.settings.store.database_is_default:
+            sqlite_file(self.home / "sealrun.db", migrate)
             return open_database(self.settings)
         from secretstore.database import Database
 

@@ -33,6 +33,7 @@ from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, unserved, worke
 from executor.settings import read_settings
 from secretstore.database import Database
 from secretstore.models import Project
+from tests.databases import sqlite_file
 from tests.executor.conftest import Bench
 from tests.processes import eventually
 
@@ -97,8 +98,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "postgresql":
         yield request.getfixturevalue("shared_postgres")[0]
         return
-    db = Database(f"sqlite:///{tmp_path_factory.mktemp('lifecycle')}/store/sealrun.db")
-    database.migrate(db)
+    db = Database(f"sqlite:///{sqlite_file(tmp_path_factory.mktemp('lifecycle') / 'sealrun.db', database.migrate)}")
     yield db
     db.close()
 
@@ -511,8 +511,7 @@ def test_old_runs_go_and_their_receipts_stay(mine: Mine) -> None:
 
 def test_a_sqlite_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     """The pages of what was deleted are used again."""
-    db = Database(f"sqlite:///{tmp_path}/sealrun.db")
-    database.migrate(db)
+    db = Database(f"sqlite:///{sqlite_file(tmp_path / 'sealrun.db', database.migrate)}")
     mine, sizes = Mine(db, Bench(), "p1"), []
     for _ in range(4):
         left_behind(mine, 31, chunks=300)

@@ -13,6 +13,7 @@ from executor.models import Run
 from executor.runs import RUNGS, Offer, RunSpec, needs, workers
 from executor.runs.workers import WorkerView
 from secretstore.database import Database, utc_now
+from tests.effort import share
 from tests.executor.conftest import Bench
 
 some = st.sampled_from
@@ -46,7 +47,7 @@ def seen(offer: Offer) -> WorkerView:
     return WorkerView(name=offer.worker, pid=1, slots=1, seen_at=now, alive=True, **facts)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=asked, offered=st.lists(offers, max_size=3))
 def test_nothing_is_unmet_exactly_where_a_worker_may_claim_it(
     sqlite_db: Database, bench: Bench, fields: dict[str, str | None], offered: list[Offer]

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from executor import janitor, key_birth, rotation, runs
+from executor import database, janitor, key_birth, rotation, runs
 from executor.errors import KeyNotRotated, VersionsBroken
 from executor.key_birth import birth, rewrapped
 from executor.rotation import rotate
@@ -30,6 +30,7 @@ from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.models import KeyPair, Secret, SecretVersion
 from secretstore.pins import Pin, Pins
 from secretstore.reveal import reveal
+from tests.conftest import database_for
 from tests.executor.conftest import ROOT, Bench, OrdinaryUser
 from tests.leaks.evidence import Search, memory
 from tests.processes import children, eventually, is_alive, name
@@ -187,10 +188,11 @@ def test_past_keys_are_kept_while_a_run_in_flight_was_given_them(
 
 
 class TestProcess:
-    @pytest.fixture
-    def database_url(self, tmp_path: Path) -> str:
+    @pytest.fixture(params=["sqlite"])
+    def database_url(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         """What the process does not see is tried on one kind alone."""
-        return f"sqlite:///{tmp_path}/store/sealrun.db"
+        with database_for(request, tmp_path, database.migrate) as url:
+            yield url
 
     @pytest.fixture
     def zygote(self) -> Iterator[Zygote]:
@@ -304,10 +306,11 @@ zygote.stop()
 
 
 class TestRewrap:
-    @pytest.fixture
-    def database_url(self, tmp_path: Path) -> str:
+    @pytest.fixture(params=["sqlite"])
+    def database_url(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         """The rows are tried on both kinds in the store's own tests."""
-        return f"sqlite:///{tmp_path}/store/sealrun.db"
+        with database_for(request, tmp_path, database.migrate) as url:
+            yield url
 
     @pytest.fixture
     def both(self, settings: Settings, shop: Database) -> Settings:

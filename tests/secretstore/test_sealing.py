@@ -19,6 +19,7 @@ from secretstore.sealing import (
     open_,
     seal,
 )
+from tests.effort import share
 
 PRIVATE = generate_private_key()
 PUBLIC = PRIVATE.public_key()
@@ -34,7 +35,7 @@ SEALED = seal(PUBLIC, 7, b"the value", BINDING)
     name=st.text("abcXYZ019._-", min_size=1),
     version=st.integers(1, 2**63),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share(60), deadline=None)
 def test_what_is_sealed_opens(value: bytes, generation: int, name: str, version: int) -> None:
     """For any value and place, opening gives back the value byte for byte."""
     binding = replace(BINDING, name=name, version=version)
@@ -42,7 +43,7 @@ def test_what_is_sealed_opens(value: bytes, generation: int, name: str, version:
 
 
 @given(size=st.integers(0, 4000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share(60), deadline=None)
 def test_a_length_is_hidden_in_a_power_of_two(size: int) -> None:
     """Header and HPKE add 1,174 bytes to a power of two: 64 at least, and under twice the need."""
     padded = len(seal(PUBLIC, 1, b"v" * size, BINDING)) - HEADER_SIZE - 1136
@@ -114,7 +115,7 @@ def test_i2_an_altered_header_does_not_open(index: int) -> None:
 
 
 @given(index=st.integers(HEADER_SIZE, len(SEALED) - 1), flip=st.integers(1, 255))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share(100), deadline=None)
 def test_i2_altered_bytes_do_not_open(index: int, flip: int) -> None:
     """I2: not a byte of the sealed body can be changed."""
     altered = bytearray(SEALED)
@@ -124,7 +125,7 @@ def test_i2_altered_bytes_do_not_open(index: int, flip: int) -> None:
 
 
 @given(size=st.integers(0, len(SEALED) - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=share(50), deadline=None)
 def test_i2_a_shortened_value_does_not_open(size: int) -> None:
     """I2: cutting anywhere breaks it, and never with another exception."""
     with pytest.raises(DoesNotOpen):

@@ -20,6 +20,7 @@ from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.pins import Pins
 from secretstore.planned import Planned
 from secretstore.vault import Actor
+from tests.databases import sqlite_file
 from tests.executor.conftest import ROOT
 from tests.sts import Account, account, client, sts_proxy
 
@@ -83,9 +84,8 @@ def request_for(tmp_path: Path) -> Any:
     def make(secrets: dict[str, bytes]) -> dict[str, Any]:
         path = tmp_path / "local.key"
         create_local_key(path)
-        url = f"sqlite:///{tmp_path}/sealrun.db"
+        url = f"sqlite:///{sqlite_file(tmp_path / 'sealrun.db', migrate)}"
         db, actor = Database(url), Actor("ada@example", "test")
-        migrate(db)
         keys = LocalKeys(path)
         vault.create_project(
             db, "shop", actor=actor, birth=lambda place, generation: generate_wrapped(keys, place, generation)
