@@ -15,10 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from executor.errors import CacheUnusable
-from executor.supervisor.errors import WorkspaceUnsafe
 from executor.supervisor.removal import remove
 from executor.supervisor.workspace import prepare_root
+from secretstore.errors import FolderUnusable
 
 KINDS = ("sources",)
 
@@ -30,14 +29,20 @@ def prepare(root: Path) -> Path:
     """Make the folder of all that is kept: ours, not writable by others, and no list for a run's user.
 
     Raises:
-        CacheUnusable: it belongs to somebody else, is a link, others may write in it, or it cannot be made.
+        FolderUnusable: it belongs to somebody else, is a link, others may write in it, or it cannot be made.
     """
     try:
         return prepare_root(root)
-    except WorkspaceUnsafe:
-        raise CacheUnusable(path=root, why="it is not a folder of this user alone") from None
+    except FolderUnusable:
+        raise unusable(root, "it is not a folder of this user alone") from None
     except OSError as error:
-        raise CacheUnusable(path=root, why=os.strerror(error.errno or 0).lower()) from None
+        raise unusable(root, os.strerror(error.errno or 0).lower()) from None
+
+
+def unusable(path: Path, why: str) -> FolderUnusable:
+    """The refusal of a folder of the cache."""
+    hint = "remove it, or point SEALRUN_CACHE at a folder of your own"
+    return FolderUnusable("{path} cannot keep code for runs: {why}", path=path, why=why, hint=hint)
 
 
 @contextlib.contextmanager

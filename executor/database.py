@@ -20,8 +20,8 @@ def open_database(settings: Settings) -> Database:
     The embedded one is made and brought up to date without being asked; a configured one waits for `sealrun migrate`.
 
     Raises:
-        DatabaseOutdated, DatabaseTooNew: a configured database is at another revision.
-        DatabaseUnreachable: there is no connection to be had.
+        SchemaMismatch: a configured database is at another revision.
+        DatabaseUnavailable: there is no connection to be had.
     """
     if not settings.store.database_is_default:
         db = Database(settings.store.database_url)
@@ -51,7 +51,7 @@ def require_current(db: Database) -> None:
     """Refuse a database whose tables are not at this version.
 
     Raises:
-        DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable.
+        SchemaMismatch, DatabaseUnavailable.
     """
     store.require_current(db)
     with db.named_errors():

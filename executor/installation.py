@@ -21,7 +21,7 @@ from sqlmodel import Session
 
 from executor import logs, python_cache, runs
 from executor.bench import Bench
-from executor.errors import EnvironmentNotBuilt, InstallerLost, SetupSecretsUnavailable
+from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorLost
 from executor.given import Given
 from executor.interpreters import Interpreter
 from executor.key_access import key_access
@@ -36,7 +36,7 @@ from executor.supervisor.wire import Kind, send
 from executor.supervisor.workspace import Workspace, workspace
 from executor.watch import REAP, SetupWatch, deadline
 from secretstore import vault
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 
 _BUILDER = (Path(__file__).parent / "builder.py").read_text()
 _LOOK = 0.05  # seconds between two looks at what is waited for
@@ -102,7 +102,7 @@ class Setup:
             if not runs.renew(self.bench.db, self.lease).held:
                 raise StaleToken
             self._renew_at = time.monotonic() + self.lease.seconds / 3
-        except (DatabaseUnreachable, DatabaseBusy):
+        except DatabaseUnavailable:
             self._renew_at = time.monotonic() + 1.0
 
 
@@ -115,8 +115,8 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
 
     Raises:
         EnvironmentNotBuilt: with the installer's own last words.
-        SetupSecretsUnavailable, SecretStoreError, ReceiptRefused: the secrets named for it could not be given.
-        InstallerLost: its supervisor was lost.
+        SecretsUnavailable, SecretStoreError: the secrets named for it could not be given.
+        SupervisorLost: its supervisor was lost.
         GateShut, StaleToken: the run was cancelled, or taken over.
     """
     bench, run, lease = setup.bench, setup.run, setup.lease
@@ -303,9 +303,9 @@ def _judge(setup: Setup, outcome: Outcome, words: str) -> None:
         case "cancelled", _:
             raise GateShut
         case "lost", _:
-            raise InstallerLost
+            raise SupervisorLost("the process that built the run's Python environment was lost")
         case _, "secrets_unavailable":
-            raise SetupSecretsUnavailable(why=outcome.message)
+            raise SecretsUnavailable(why=outcome.message)
         case _, "timed_out":
             seconds = setup.bench.settings.setup_timeout
             raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")

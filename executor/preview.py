@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from executor.errors import ConnectionNotGiven
 from executor.foretelling import Bounds, Foretold, foretell
 from executor.given import Asked, Given, channels_of, chosen, exchanged, with_refusals
 from executor.precedence import Precedence, precedence
@@ -22,10 +23,9 @@ from executor.supervisor.environment import (
     string_size,
     total_size,
 )
-from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
 from secretstore import vault
 from secretstore.database import Database, utc_now
-from secretstore.errors import SealMissing, SecretStoreError
+from secretstore.errors import SealBroken, SealrunError
 from secretstore.naming import alias_for, shell_note
 from secretstore.planned import Planned
 from secretstore.sealing import length_bounds
@@ -96,7 +96,7 @@ class Preview:
     connections: tuple[SeenConnection, ...]
     precedence: tuple[Precedence, ...]
     bytes_at_most: int
-    refusals: tuple[SecretStoreError | SupervisorError, ...]
+    refusals: tuple[SealrunError, ...]
     notes: tuple[str, ...]
 
 
@@ -144,9 +144,15 @@ def preview(
     sizes = {**_sizes(base, variables, given, also), **brought.sizes}
     fewest = {name: least for name, (least, _) in sizes.items() if name not in brought.perhaps}
     largest = {name: most for name, (_, most) in sizes.items()}
-    refusals: list[SecretStoreError | SupervisorError] = list(name_refusals(variables, given))
+    refusals: list[SealrunError] = list(name_refusals(variables, given))
     refusals += [
-        SealMissing(name=name, project=project, environment=environment)
+        SealBroken(
+            'secret "{name}" of {project}/{environment} has no value sealed under the current key pair',
+            name=name,
+            project=project,
+            environment=environment,
+            hint=f"set it again: sealrun secret set {name} -p {project} -e {environment}",
+        )
         for name in channels
         if known[name].sealed_bytes is None
     ]

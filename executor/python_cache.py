@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from executor import cache as folders
-from executor.cache import Kept
-from executor.errors import CacheUnusable, EnvironmentNotBuilt
+from executor.cache import Kept, unusable
+from executor.errors import EnvironmentNotBuilt
 from executor.supervisor.clearing import remove_apart
 
 COMPLETE = "complete"
@@ -72,7 +72,7 @@ class Shelf:
         """Make its folders: ours, and not writable by others.
 
         Raises:
-            CacheUnusable: one exists and belongs to somebody else, is a link, or others may write in it.
+            FolderUnusable: one exists and belongs to somebody else, is a link, or others may write in it.
         """
         # A lent user id must pass through to the entry it is told of, without seeing what else is there.
         mode = 0o711 if os.geteuid() == 0 else 0o700
@@ -287,5 +287,5 @@ def _own_folder(path: Path, mode: int) -> None:
         path.mkdir(mode=mode, parents=True)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise CacheUnusable(path=path, why="it is not a folder of this user alone")
+        raise unusable(path, "it is not a folder of this user alone")
     path.chmod(mode)

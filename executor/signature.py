@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from executor.errors import ArgumentsRefused, ExecutorError, FunctionMissing, ModuleMissing, SyntaxBroken
+from executor.errors import ArgumentsRefused, TargetUnusable
 from executor.supervisor.connections import mapped
+from secretstore.errors import SealrunError
 
 Version = tuple[int, int]
 
@@ -42,7 +43,7 @@ _PLAIN_NAME_TAKERS = ("getLogger", "get_logger")
 _turn = threading.Lock()
 
 
-def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> Iterator[ExecutorError]:
+def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> Iterator[SealrunError]:
     """What is certain to be wrong with a target.
 
     Args:
@@ -95,14 +96,16 @@ def _text(path: Path) -> bytes | None:
     return text if len(text) <= _FILE_LIMIT else None
 
 
-def _syntax(text: bytes, path: str, version: Version | None) -> SyntaxBroken | None:
+def _syntax(text: bytes, path: str, version: Version | None) -> TargetUnusable | None:
     """What Python says of a text; nothing where the run's Python may be newer than this one, and know more."""
     if version is None or version > sys.version_info[:2]:
         return None
     try:
         _quietly(lambda: compile(text, path, "exec", dont_inherit=True))
     except SyntaxError as error:
-        return SyntaxBroken(path=path, line=error.lineno or 1, why=error.msg)
+        return TargetUnusable(
+            "{path} is not valid Python: line {line}: {why}", path=path, line=error.lineno or 1, why=error.msg
+        )
     except (ValueError, RecursionError, MemoryError, OverflowError):
         return None
     return None
@@ -118,7 +121,7 @@ def _quietly(act: Any) -> Any:
 # -- modules
 
 
-def _of_module(root: Path, name: str, version: Version | None) -> Iterator[ExecutorError]:
+def _of_module(root: Path, name: str, version: Version | None) -> Iterator[SealrunError]:
     """A module that is not in a package of the source root, which alone can have it."""
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts) or parts[0] in sys.stdlib_module_names:
@@ -131,7 +134,12 @@ def _of_module(root: Path, name: str, version: Version | None) -> Iterator[Execu
             if _may_find_more(package / "__init__.py"):
                 return
             if is_last and not _has_module(package, "__main__"):
-                yield ModuleMissing(module=name, folder=_shown(root, package), missing="__main__.py", near="")
+                yield TargetUnusable(
+                    "there is no module {module}: {folder} has no {missing}",
+                    module=name,
+                    folder=_shown(root, package),
+                    missing="__main__.py",
+                )
                 return
             folder = package
             found: Path | None = package / "__main__.py"
@@ -143,7 +151,13 @@ def _of_module(root: Path, name: str, version: Version | None) -> Iterator[Execu
                 near = difflib.get_close_matches(part, _modules(folder), _NEAR)
                 hint = f"did you mean {_or(near)}?" if near else ""
                 missing = f"{part}.py" if is_last else f"package {part}"
-                yield ModuleMissing(module=name, folder=_shown(root, folder), missing=missing, near=hint)
+                yield TargetUnusable(
+                    "there is no module {module}: {folder} has no {missing}",
+                    module=name,
+                    folder=_shown(root, folder),
+                    missing=missing,
+                    hint=hint,
+                )
             return
     if found is not None and (text := _text(found)) is not None:
         broken = _syntax(text, str(found.relative_to(root)), version)
@@ -179,7 +193,7 @@ def _shown(root: Path, folder: Path) -> str:
 # -- functions
 
 
-def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[ExecutorError]:
+def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[SealrunError]:
     try:
         tree: ast.Module = _quietly(lambda: ast.parse(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
@@ -192,7 +206,9 @@ def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[ExecutorErr
     if bound.dynamic:
         return
     if name not in bound.names:
-        yield FunctionMissing(path=target["path"], function=name, near=_nearest(name, tree, bound))
+        yield TargetUnusable(
+            "{path} has no function {function}", path=target["path"], function=name, hint=_nearest(name, tree, bound)
+        )
     elif bound.names[name] == 1:
         for statement in tree.body:
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == name:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from executor import bundles, cache
-from executor.errors import BundleDamaged, BundleMissing, SourceNotUnpacked, SourceTooLargeHere
+from executor.errors import SourceDamaged, SourceUnavailable
 from executor.packing import size_text
 from executor.unpacking import TooLarge, Unacceptable, unpack
 from secretstore.database import Database
@@ -28,31 +28,40 @@ def cached_source(
         beat: called again and again while it is fetched, or while somebody else does; what it raises ends that.
 
     Raises:
-        BundleMissing: it is not in the database.
-        BundleDamaged: it is not what its name says; it is removed, so that the next submission uploads it again.
-        SourceTooLargeHere: there is more in it than `limit`.
-        SourceNotUnpacked: this machine has no room or no right for it.
+        SourceUnavailable: it is not in the database, there is more in it than `limit`, or this machine has no room.
+        SourceDamaged: it is not what its name says; it is removed, so that the next submission uploads it again.
     """
     if not re.fullmatch("[0-9a-f]{64}", digest) or not re.fullmatch("[0-9a-z]{1,64}", project_id):
-        raise BundleMissing(digest=digest[:12])
+        raise SourceUnavailable(digest=digest[:12])
 
     def build(folder: Path) -> None:
         try:
             unpack(_with_beat(bundles.pieces(db, project_id, digest), beat), folder, digest, limit)
         except TooLarge:
-            raise SourceTooLargeHere(digest=digest[:12], limit=size_text(limit)) from None
+            raise SourceUnavailable(
+                "the uploaded source {digest} is larger than this worker takes: {limit} of files",
+                digest=digest[:12],
+                limit=size_text(limit),
+                hint="set SEALRUN_SOURCE_LIMIT_MIB for the worker, too, or upload less",
+            ) from None
         except Unacceptable as refused:
-            raise BundleDamaged(digest=digest[:12], why=str(refused)) from None
+            raise SourceDamaged(digest=digest[:12], why=str(refused)) from None
 
     with contextlib.ExitStack() as ending:
         try:
             folder = ending.enter_context(cache.entry(root, project_id, "sources", digest, build, beat))
-        except BundleDamaged:
+        except SourceDamaged:
             bundles.discard(db, project_id, digest)
             raise
         except OSError as error:
             why = os.strerror(error.errno or 0).lower()
-            raise SourceNotUnpacked(digest=digest[:12], folder=root, why=why) from None
+            raise SourceUnavailable(
+                "the uploaded source {digest} could not be unpacked in {folder}: {why}",
+                digest=digest[:12],
+                folder=root,
+                why=why,
+                hint="make room or rights there, or set SEALRUN_CACHE for the worker",
+            ) from None
         yield folder
 
 

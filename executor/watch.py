@@ -18,7 +18,7 @@ from executor.models import Metric, Run, Sample
 from executor.runs import Lease, Outcome, StaleToken
 from executor.supervision import Supervision
 from executor.supervisor.wire import Frame, Kind, WireBroken, send
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 
 REAP = 15.0  # seconds for a supervisor that has said its last word to be gone
 _ROW_BYTES = 256 << 10
@@ -167,7 +167,7 @@ class Watch:
         moment = deadline(self._lease)  # measured before it is sent: the supervisor's end comes before the lease's
         try:
             renewal = runs.renew(self._bench.db, self._lease)
-        except (DatabaseUnreachable, DatabaseBusy):
+        except DatabaseUnavailable:
             self._renew_at = time.monotonic() + 1.0
             return  # not renewed: the supervisor ends the run at the deadline it has
         if not renewal.held:
@@ -201,7 +201,7 @@ class Watch:
             try:
                 write()
                 return
-            except (DatabaseUnreachable, DatabaseBusy):
+            except DatabaseUnavailable:
                 failed = True
                 if time.monotonic() > give_up:
                     raise StaleToken from None

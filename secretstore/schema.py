@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Engine, func, inspect, select, text
 
 from secretstore.engine import WRITING, shown
-from secretstore.errors import DatabaseOutdated, DatabaseTooNew
+from secretstore.errors import SchemaMismatch
 
 
 def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
@@ -43,13 +43,18 @@ def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
     """Refuses a database at another revision than the code's. Revisions are numbered, so they sort by age.
 
     Raises:
-        DatabaseOutdated: When migrations are missing.
-        DatabaseTooNew: When a newer version has migrated it.
+        SchemaMismatch: When migrations are missing, or a newer version has migrated it.
     """
     found = current_revision(engine, version_table)
     if found == wanted:
         return
     url = shown(engine.url)
     if found is None or found < wanted:
-        raise DatabaseOutdated(url=url, found=found or "none", wanted=wanted)
-    raise DatabaseTooNew(url=url, found=found, wanted=wanted)
+        raise SchemaMismatch(url=url, found=found or "none", wanted=wanted)
+    raise SchemaMismatch(
+        "the database {url} is at revision {found}, and this version knows {wanted} at most",
+        url=url,
+        found=found,
+        wanted=wanted,
+        hint="install the newer version of sealrun that migrated it",
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from executor import signature
-from executor.errors import ArgumentsRefused, FunctionMissing, ModuleMissing, SyntaxBroken
+from executor.errors import ArgumentsRefused, TargetUnusable
 from executor.target import Target
 from tests.executor.conftest import ROOT
 
@@ -99,12 +99,12 @@ class TestFunctions:
     def test_a_name_that_is_not_there_is_told_with_near_ones(self, root: Path) -> None:
         """Or with what there is."""
         (near,) = told(root, "laod", "1")
-        assert isinstance(near, FunctionMissing) and str(near) == "job.py has no function laod"
+        assert isinstance(near, TargetUnusable) and str(near) == "job.py has no function laod"
         assert near.hint == "did you mean load?"
         (far,) = told(root, "zzzzz")
         assert far.hint == "it has load, wait or many"
         (method,) = told(root, "__init__")
-        assert isinstance(method, FunctionMissing)
+        assert str(method) == "job.py has no function __init__"
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ class TestSyntax:
         for target in (Target("file", "job.py"), Target("function", "job.py", "load")):
             document = target.document("job.py", {}, {})
             (found,) = signature.refusals(root, document, OURS)
-            assert isinstance(found, SyntaxBroken)
+            assert isinstance(found, TargetUnusable)
             assert str(found) == "job.py is not valid Python: line 2: invalid syntax"
-            assert kinds(list(signature.refusals(root, document, (3, 9)))) == [SyntaxBroken]
+            assert kinds(list(signature.refusals(root, document, (3, 9)))) == [TargetUnusable]
 
     @pytest.mark.parametrize("version", [None, NEWER])
     def test_a_python_that_may_know_more_decides_itself(self, root: Path, version: Any) -> None:
@@ -205,7 +205,7 @@ class TestSyntax:
     def test_what_is_too_much_for_a_look_is_no_fault_of_ours(self, root: Path, data: bytes) -> None:
         """No other exception comes out."""
         (root / "job.py").write_bytes(data)
-        assert set(kinds(told(root, "load"))) <= {SyntaxBroken}
+        assert set(kinds(told(root, "load"))) <= {TargetUnusable}
 
 
 class TestModules:
@@ -230,13 +230,12 @@ class TestModules:
     def test_a_package_of_the_source_root_has_what_it_has(self, root: Path) -> None:
         """What is missing is named, with near ones."""
         assert self.told(root, "pkg.laod") == [
-            "ModuleMissing: there is no module pkg.laod: pkg/ has no laod.py (did you mean load?)"
+            "TargetUnusable: there is no module pkg.laod: pkg/ has no laod.py (did you mean load?)"
         ]
-        assert self.told(root, "pkg") == ["ModuleMissing: there is no module pkg: pkg/ has no __main__.py (None)"]
-        assert kinds([ModuleMissing(module="m", folder="f", missing="x")]) == [ModuleMissing]
+        assert self.told(root, "pkg") == ["TargetUnusable: there is no module pkg: pkg/ has no __main__.py (None)"]
         (root / "pkg" / "load.py").write_text("(\n")
         assert self.told(root, "pkg.load") == [
-            "SyntaxBroken: pkg/load.py is not valid Python: line 1: '(' was never closed (None)"
+            "TargetUnusable: pkg/load.py is not valid Python: line 1: '(' was never closed (None)"
         ]
 
     def test_a_package_that_may_find_more_is_left_to_the_run(self, root: Path) -> None:
