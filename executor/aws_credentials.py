@@ -15,7 +15,7 @@ from typing import Any
 from urllib.request import getproxies_environment
 
 from secretstore.aws_kms import Credentials
-from secretstore.errors import KmsLibraryMissing
+from secretstore.errors import LibraryMissing
 
 logger = logging.getLogger("sealrun")
 
@@ -42,10 +42,10 @@ class AwsCredentials:
             renewal: seconds between two looks at credentials that end; botocore renews them some 15 minutes before.
 
         Raises:
-            KmsLibraryMissing: botocore is not installed.
+            LibraryMissing: botocore is not installed.
         """
         if find_spec("botocore") is None:
-            raise KmsLibraryMissing
+            raise LibraryMissing("AWS KMS needs botocore, which is not installed", hint="pip install 'sealrun[aws]'")
         self._environ = dict(os.environ)
         self._renewal = renewal
         self._patience, self._until = patience, 0.0
@@ -102,7 +102,7 @@ def aws_credentials(patience: float) -> AwsCredentials:
     """The credentials of this process, which are looked for at the first call.
 
     Raises:
-        KmsLibraryMissing: botocore is not installed.
+        LibraryMissing: botocore is not installed.
     """
     return AwsCredentials(patience)
 

@@ -20,11 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from executor.errors import CacheUnusable
 from executor.lease import LeaseKeeper
-from executor.supervisor.errors import WorkspaceUnsafe
 from executor.supervisor.removal import remove
 from executor.supervisor.workspace import prepare_root
+from secretstore.errors import FolderUnusable
 
 _NOTE, _GONE = ".note-", ".gone-"
 _POLL = 0.02  # seconds between two looks at whether somebody else has made it
@@ -56,14 +55,20 @@ def prepare(root: Path) -> Path:
     """Make a folder, and those above it: ours, not writable by others, and no list for a run's user.
 
     Raises:
-        CacheUnusable: it belongs to somebody else, is a link, others may write in it, or it cannot be made.
+        FolderUnusable: it belongs to somebody else, is a link, others may write in it, or it cannot be made.
     """
     try:
         return prepare_root(root)
-    except WorkspaceUnsafe:
-        raise CacheUnusable(path=root, why="it is not a folder of this user alone") from None
+    except FolderUnusable:
+        raise unusable(root, "it is not a folder of this user alone") from None
     except OSError as error:
-        raise CacheUnusable(path=root, why=os.strerror(error.errno or 0).lower()) from None
+        raise unusable(root, os.strerror(error.errno or 0).lower()) from None
+
+
+def unusable(path: Path, why: str) -> FolderUnusable:
+    """The refusal of a folder of the cache."""
+    hint = "remove it, or point SEALRUN_CACHE at a folder of your own"
+    return FolderUnusable("{path} cannot keep code for runs: {why}", path=path, why=why, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Shelf:
         """Make its folders.
 
         Raises:
-            CacheUnusable: one of them exists and is not ours alone.
+            FolderUnusable: one of them exists and is not ours alone.
         """
         for depth in range(-1, len(self.names)):
             prepare(self.root.joinpath(*self.names[: depth + 1]))

@@ -15,7 +15,7 @@ from executor.logs import Piece
 from executor.models import Metric, Sample
 from executor.runs import Lease, StaleToken
 from executor.supervisor.wire import Frame, Kind
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 
 _ROW_BYTES = 256 << 10
 _FLUSH_BYTES = 1 << 20
@@ -158,7 +158,7 @@ class Collector:
             try:
                 write()
                 return
-            except (DatabaseUnreachable, DatabaseBusy):
+            except DatabaseUnavailable:
                 failed = True
                 if time.monotonic() > give_up:
                     raise StaleToken from None

@@ -20,9 +20,8 @@ def open_database(settings: Settings) -> Database:
     The embedded one is made and brought up to date without being asked; a configured one waits for `sealrun migrate`.
 
     Raises:
-        DatabaseOutdated: a configured database is at an older revision.
-        DatabaseTooNew: it is at a newer one.
-        DatabaseUnreachable: there is no connection to be had.
+        SchemaMismatch: a configured database is at another revision.
+        DatabaseUnavailable: there is no connection to be had.
     """
     if not settings.store.database_is_default:
         db = Database(settings.store.database_url)
@@ -39,7 +38,7 @@ def migrate(db: Database) -> None:
     """Bring all tables to this version; safe at any time and by several processes at once.
 
     Raises:
-        DatabaseTooNew: a newer version has migrated it.
+        SchemaMismatch: a newer version has migrated it.
         DatabaseUnreachable: there is no connection to be had.
     """
     store.migrate(db)
@@ -57,7 +56,7 @@ def require_current(db: Database) -> None:
     """Refuse a database whose tables are not at this version.
 
     Raises:
-        DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable.
+        SchemaMismatch, DatabaseUnavailable.
     """
     store.require_current(db)
     with db.named_errors():

@@ -12,14 +12,7 @@ from sqlmodel import Session
 from executor import runs
 from executor.bench import Bench
 from executor.collecting import Collector
-from executor.errors import (
-    ExecutorError,
-    InstallerLost,
-    ReceiptRefused,
-    RunMisplaced,
-    SetupSecretsUnavailable,
-    SupervisorNotReady,
-)
+from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost
 from executor.judging import judge
 from executor.key_access import key_access
 from executor.lease import LeaseKeeper, clock
@@ -29,11 +22,10 @@ from executor.python_environment import python_of
 from executor.runs import GateShut, Lease, Outcome, StaleToken
 from executor.runs.given import Given, read_given
 from executor.supervision import Supervision
-from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import workspace
 from executor.watch import REAP, follow
 from secretstore import vault
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.errors import DatabaseUnavailable, SealrunError, SecretStoreError
 
 logger = logging.getLogger("sealrun")
 
@@ -66,18 +58,18 @@ def _execute(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
         outcome = Outcome("cancelled", "cancelled") if runs.renew(bench.db, lease).cancel_requested else None
     except StaleToken:
         outcome = None
-    except (SupervisorNotReady, InstallerLost) as error:
+    except SupervisorLost as error:
         # Lost before the gate: nothing was opened and nothing of the run has started, so it is always tried again.
         runs.give_back(bench.db, lease, Outcome("lost", "lost", str(error)))
         outcome = None
-    except (ExecutorError, SupervisorError, SecretStoreError) as error:
+    except SealrunError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        no_secrets = isinstance(error, SecretStoreError | ReceiptRefused | RunMisplaced | SetupSecretsUnavailable)
+        no_secrets = isinstance(error, SecretStoreError | SecretsUnavailable)
         reason = "secrets_unavailable" if no_secrets else "setup_failed"
         if isinstance(error, ReceiptRefused):
             # The statement had names and ids, so the database's words about it have no value in them.
             logger.warning("run %s: its receipt was refused: %s", run.id, getattr(error.__cause__, "orig", None))
-        refused = type(error).__name__ if no_secrets and run.secret_names != [] else None
+        refused = error.code if no_secrets and run.secret_names != [] else None
         outcome = Outcome("failed", reason, f"{error}{hint}", refused=refused)
     except Exception as error:
         # Nothing in this process has seen a value, so its log may have the whole of it; the run ends with a sentence.
@@ -100,7 +92,7 @@ def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
         # Prepare: no secret exists yet, and the lease is kept however long it takes.
         try:
             source = ending.enter_context(source_of(bench, run, keeper))
-        except (DatabaseUnreachable, DatabaseBusy):
+        except DatabaseUnavailable:
             raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
         python = ending.enter_context(python_of(bench, run, keeper))
         place = ending.enter_context(workspace(bench.settings.workspaces, name, bench.settings.run_uids))
@@ -146,7 +138,7 @@ def _finish(bench: Bench, lease: Lease, outcome: Outcome) -> str | None:
     while True:
         try:
             return runs.finish(bench.db, lease, outcome)
-        except (DatabaseUnreachable, DatabaseBusy):
+        except DatabaseUnavailable:
             if time.monotonic() > give_up:
                 return None
             bench.stopping.wait(0.5)

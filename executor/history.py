@@ -14,7 +14,7 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from executor import models
-from executor.errors import AmbiguousRun, UnknownRun
+from executor.errors import UnknownRun
 from executor.models import Attempt, ReceiptSecret, Result, Run
 from executor.outputs import OutputFile, list_files
 from executor.runs import OVER, PHASE, needs, workers
@@ -237,7 +237,7 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
 
     Raises:
         UnknownRun: none is meant.
-        AmbiguousRun: several are.
+        UnknownRun: several are.
     """
     statement = select(Run.id).order_by(col(Run.created_at).desc())
     if project_id is not None:
@@ -252,7 +252,12 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
     if not found:
         raise UnknownRun(reference=reference)
     if len(found) > 1:
-        raise AmbiguousRun(reference=reference, count=len(found))
+        raise UnknownRun(
+            '"{reference}" is the beginning of {count} run ids',
+            reference=reference,
+            count=len(found),
+            hint="give more of it",
+        )
     return found[0]
 
 

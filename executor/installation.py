@@ -20,7 +20,7 @@ from sqlmodel import Session
 from executor import logs, python_cache, runs
 from executor.bench import Bench
 from executor.collecting import SetupCollector
-from executor.errors import EnvironmentNotBuilt, InstallerLost, SetupSecretsUnavailable
+from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorLost
 from executor.interpreters import Interpreter
 from executor.judging import judge_setup
 from executor.key_access import key_access
@@ -86,8 +86,8 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
 
     Raises:
         EnvironmentNotBuilt: with the installer's own last words.
-        SetupSecretsUnavailable, SecretStoreError, ReceiptRefused: the secrets named for it could not be given.
-        InstallerLost: its supervisor was lost.
+        SecretsUnavailable, SecretStoreError: the secrets named for it could not be given.
+        SupervisorLost: its supervisor was lost.
         GateShut, StaleToken: the run was cancelled, or taken over.
     """
     bench, keeper = setup.bench, setup.keeper
@@ -267,9 +267,9 @@ def _insist_on_built(setup: Setup, outcome: Outcome, words: str) -> None:
         case "cancelled", _:
             raise GateShut
         case "lost", _:
-            raise InstallerLost
+            raise SupervisorLost("the process that built the run's Python environment was lost")
         case _, "secrets_unavailable":
-            raise SetupSecretsUnavailable(why=outcome.message)
+            raise SecretsUnavailable(why=outcome.message)
         case _, "timed_out":
             seconds = setup.bench.settings.setup_timeout
             raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")

@@ -14,7 +14,7 @@ from typing import Any
 
 import uv
 
-from executor.errors import InterpreterMissing, PythonNotHere, PythonTooOld
+from executor.errors import PythonUnavailable
 from executor.requirements import allows
 from executor.source import choose_interpreter, is_binary
 
@@ -59,19 +59,28 @@ class Interpreters:
         """The first that is of the version asked for and that `requires-python` allows; the newest of several versions.
 
         Raises:
-            PythonNotHere: none is of this version.
-            PythonTooOld: none is allowed.
-            InterpreterMissing: there is none at all.
+            PythonUnavailable: there is none, none is of this version, or none is allowed.
         """
         if not self.found:
-            raise InterpreterMissing(why="this worker has found none but sealrun's own")
+            raise PythonUnavailable(why="this worker has found none but sealrun's own")
         of_version = [one for one in self.found if version in (None, one.minor, one.version)]
         here = ", ".join(one.version for one in self.found)
         if not of_version:
-            raise PythonNotHere(version=version, found=here)
+            raise PythonUnavailable(
+                "this worker has no Python {version}; it has {found}",
+                version=version,
+                found=here,
+                hint="choose another with --python X.Y, or install it on the worker and start that anew",
+            )
         allowed = [one for one in of_version if allows(requirements, one.version)]
         if not allowed:
-            raise PythonTooOld(wanted=(requirements or {}).get("requires_python"), found=here)
+            raise PythonUnavailable(
+                "this worker has no Python that requires-python {wanted} allows; it has {found}",
+                wanted=(requirements or {}).get("requires_python"),
+                found=here,
+                hint="install one on the worker and start that anew, or ask for a version that another has: "
+                "--python X.Y",
+            )
         if of_version[0] in allowed:
             return of_version[0]
         return max(allowed, key=lambda one: one.order)
@@ -86,7 +95,7 @@ def find(search_path: str, home: Path, usable: Callable[[Path], bool]) -> Interp
         usable: whether a run may be started with one, by its path.
     """
     first: Path | None = None
-    with contextlib.suppress(InterpreterMissing):
+    with contextlib.suppress(PythonUnavailable):
         first = Path(choose_interpreter(None, None, search_path))
     folders = [first.parent] if first else []
     folders += [Path(entry) for entry in search_path.split(os.pathsep) if entry]

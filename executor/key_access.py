@@ -16,7 +16,7 @@ def key_access(settings: Settings) -> KeyAccess:
     looks for, and waits for as long as KMS may take.
 
     Raises:
-        KmsLibraryMissing: AWS KMS is among the key services, and botocore is not installed.
+        LibraryMissing: AWS KMS is among the key services, and botocore is not installed.
     """
     store = settings.store
     if not store.uses_kms:

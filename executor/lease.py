@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from executor import runs
 from executor.runs import GateShut, Lease, StaleToken
 from secretstore.database import Database
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 
 _LOOK = 0.05  # seconds between two looks at what is waited for
 _AGAIN = 1.0  # seconds after which a database that was away is asked again
@@ -84,7 +84,7 @@ class LeaseKeeper:
             with self.renewing():
                 if not runs.renew(self._db, self.lease).held:
                     raise StaleToken
-        except (DatabaseUnreachable, DatabaseBusy):
+        except DatabaseUnavailable:
             # Not renewed, as far as anybody knows: the supervisor ends the run at the deadline it has.
             self._renew_at = time.monotonic() + _AGAIN
             return False

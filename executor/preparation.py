@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.bench import Bench
-from executor.errors import SourceIsHome, SourceMoved, SupervisorNotReady, TargetMissing
+from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, TargetUnusable
 from executor.lease import LeaseKeeper
 from executor.models import Run
 from executor.settings import LOG_LINE, Settings
@@ -41,7 +41,7 @@ def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[Source]:
         keeper: is asked again and again while an upload is fetched; what it raises ends that.
 
     Raises:
-        ExecutorError: it is not to be had.
+        SealrunError: it is not to be had.
     """
     if run.bundle is None:
         yield Source(_local(Path(run.source_root)))
@@ -54,9 +54,14 @@ def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[Source]:
 
 def _local(source: Path) -> Path:
     if not source.is_dir():
-        raise TargetMissing(path=source, root=source)
+        raise TargetUnusable(path=source, root=source)
     if source.resolve() != source:
-        raise SourceMoved(root=source, place=source.resolve())
+        raise SourceUnavailable(
+            "the source root {root} leads to {place}, which is not where the run was submitted",
+            root=source,
+            place=source.resolve(),
+            hint="submit the run again",
+        )
     if sandbox.users_home().is_relative_to(source):
         raise SourceIsHome(root=source)
     return source
@@ -76,7 +81,7 @@ def prepare(
         parts: what that consists of, where it is an environment that this worker has built.
 
     Raises:
-        ExecutorError, SupervisorError: its interpreter or its sandbox is not to be had.
+        SealrunError: its interpreter or its sandbox is not to be had.
     """
     program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
     view = sandbox.view(
@@ -140,7 +145,7 @@ def ready(supervision: Supervision, job: dict[str, Any]) -> None:
     """Wait for a supervisor and give it its job.
 
     Raises:
-        SupervisorNotReady: it is not there.
+        SupervisorLost: it is not there.
     """
     try:
         frame = supervision.frames.receive(30)
@@ -148,7 +153,7 @@ def ready(supervision: Supervision, job: dict[str, Any]) -> None:
     except (TimeoutError, WireBroken, OSError):
         frame = None
     if frame is None or frame.kind is not Kind.READY:
-        raise SupervisorNotReady
+        raise SupervisorLost
 
 
 def controls_of(host: sandbox.Host, view: sandbox.View) -> dict[str, Any]:

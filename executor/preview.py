@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from executor.errors import ConnectionNotGiven
 from executor.foretelling import Foretold, foretell
 from executor.runs.given import Asked, Given, channels_of, chosen, exchanged, with_refusals
 from executor.supervisor.environment import base_environment, file_names, name_refusals, second_names
-from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
 from secretstore import vault
 from secretstore.database import Database, utc_now
-from secretstore.errors import SealMissing, SecretStoreError
+from secretstore.errors import SealBroken, SealrunError
 from secretstore.naming import alias_for, shell_note
 from secretstore.planned import Planned
 from secretstore.vault import Outline
@@ -75,7 +75,7 @@ class Preview:
     for_connections: tuple[str, ...]
     with_opener: tuple[str, ...]
     connections: tuple[SeenConnection, ...]
-    refusals: tuple[SecretStoreError | SupervisorError, ...]
+    refusals: tuple[SealrunError, ...]
     notes: tuple[str, ...]
 
 
@@ -115,9 +115,15 @@ def preview(
     names += [Seen(name, "variable", origin, over) for name, (origin, over) in variables.items()]
     names += _of_secrets(environment, given, also, {*variables, *base})
     names += _of_connections(brought)
-    refusals: list[SecretStoreError | SupervisorError] = list(name_refusals(variables, given))
+    refusals: list[SealrunError] = list(name_refusals(variables, given))
     refusals += [
-        SealMissing(name=name, project=project, environment=environment)
+        SealBroken(
+            'secret "{name}" of {project}/{environment} has no value sealed under the current key pair',
+            name=name,
+            project=project,
+            environment=environment,
+            hint=f"set it again: sealrun secret set {name} -p {project} -e {environment}",
+        )
         for name in channels
         if not known[name].has_value
     ]

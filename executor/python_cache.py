@@ -79,7 +79,7 @@ class Environments:
         """Make its folders: ours, and not writable by others.
 
         Raises:
-            CacheUnusable: one exists and belongs to somebody else, is a link, or others may write in it.
+            FolderUnusable: one exists and belongs to somebody else, is a link, or others may write in it.
         """
         self.entries.prepare()
         for folder in (self.requests, self.caches):

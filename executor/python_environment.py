@@ -50,8 +50,8 @@ def python_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPytho
     """Choose the run's interpreter, and build its environment where it asks for one; held as long as the context lasts.
 
     Raises:
-        ExecutorError, SupervisorError, SecretStoreError: it is not to be had.
-        InstallerLost: the installer's supervisor was lost.
+        SealrunError: it is not to be had.
+        SupervisorLost: the installer's supervisor was lost.
         GateShut: the run was cancelled meanwhile.
         StaleToken: a later claim has taken the run over.
     """

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from executor.errors import KeyNotRotated, VersionsBroken
+from executor.errors import KeyOperationFailed, VersionsBroken
 from executor.key_access import key_access
 from executor.models import Receipt, Run
 from executor.settings import Settings
@@ -75,7 +75,7 @@ def rotate(
 
     Raises:
         KeyChanged: the current key pair is not the one known here.
-        KeyNotRotated: the key service does not unwrap or wrap, or the process that seals ended.
+        KeyOperationFailed: the key service does not unwrap or wrap, or the process that seals ended.
         VersionsBroken: some versions do not open; the old key pair stays current.
         RotationOvertaken: another rotation or a deletion came in between; it is the one that counts.
     """
@@ -173,9 +173,13 @@ class _Process:
             return frame.json()
         said = frame.json() if frame is not None and frame.kind is Kind.NOT_OPENED else {}
         why = said.get("message", "the process that seals anew ended, or did not answer")
-        failure = KeyNotRotated(project=self._begun.place.project, environment=self._begun.place.environment, why=why)
-        failure.hint = said.get("hint")
-        raise failure
+        raise KeyOperationFailed(
+            "the key pair of {project}/{environment} was not rotated: {why}",
+            project=self._begun.place.project,
+            environment=self._begun.place.environment,
+            why=why,
+            hint=said.get("hint"),
+        )
 
 
 def _shown(item: SealedItem) -> str:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from executor.errors import ArgumentsRefused, ExecutorError, FunctionMissing, SyntaxBroken
+from executor.errors import ArgumentsRefused, TargetUnusable
+from secretstore.errors import SealrunError
 
 Version = tuple[int, int]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -33,7 +34,7 @@ _TAKES_A_NAME = ("getLogger", "get_logger")
 _turn = threading.Lock()
 
 
-def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> Iterator[ExecutorError]:
+def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> Iterator[SealrunError]:
     """What is certain to be wrong with a target.
 
     Args:
@@ -78,14 +79,16 @@ def _text(path: Path) -> bytes | None:
     return text if len(text) <= _FILE_LIMIT else None
 
 
-def _syntax(text: bytes, path: str, version: Version | None) -> SyntaxBroken | None:
+def _syntax(text: bytes, path: str, version: Version | None) -> TargetUnusable | None:
     """What Python says of a text; nothing where the run's Python may be newer than this one, and know more."""
     if version is None or version > sys.version_info[:2]:
         return None
     try:
         _quietly(lambda: compile(text, path, "exec", dont_inherit=True))
     except SyntaxError as error:
-        return SyntaxBroken(path=path, line=error.lineno or 1, why=error.msg)
+        return TargetUnusable(
+            "{path} is not valid Python: line {line}: {why}", path=path, line=error.lineno or 1, why=error.msg
+        )
     except (ValueError, RecursionError, MemoryError, OverflowError):
         return None
     return None
@@ -98,7 +101,7 @@ def _quietly(act: Any) -> Any:
         return act()
 
 
-def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[ExecutorError]:
+def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[SealrunError]:
     try:
         tree: ast.Module = _quietly(lambda: ast.parse(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
@@ -109,7 +112,9 @@ def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[ExecutorErr
         return
     name = target["function"]
     if name not in words:
-        yield FunctionMissing(path=target["path"], function=name, near=_nearest(name, tree))
+        yield TargetUnusable(
+            "{path} has no function {function}", path=target["path"], function=name, hint=_nearest(name, tree)
+        )
         return
     found = [one for one in tree.body if isinstance(one, _Function) and one.name == name]
     if len(found) == 1 and not found[0].decorator_list and sum(_binds(node, name) for node in nodes) == 1:

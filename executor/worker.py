@@ -21,7 +21,7 @@ from executor.bench import Bench
 from executor.database import open_database
 from executor.dispatch import dispatch
 from executor.embedded import broker
-from executor.errors import ExecutorError, WorkerUnsupported
+from executor.errors import WorkerUnsupported
 from executor.key_access import empty_environment, key_access
 from executor.models import Run
 from executor.runs import Offer, workers
@@ -29,9 +29,8 @@ from executor.settings import Settings
 from executor.source import interpreter_paths
 from executor.supervision import Zygote
 from executor.supervisor import kernel, sandbox
-from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.errors import DatabaseUnavailable, SealrunError
 from secretstore.vault import Actor
 
 logger = logging.getLogger("sealrun")
@@ -60,10 +59,10 @@ def perform(duties: Sequence[Duty]) -> None:
             continue
         try:
             duty.do()
-        except (DatabaseUnreachable, DatabaseBusy) as error:
+        except DatabaseUnavailable as error:
             logger.warning("%s", error)
             return  # it is the same for the others, and for this one at the next look
-        except SecretStoreError as error:
+        except SealrunError as error:
             logger.warning("%s: %s", duty.name, error)
         except Exception:
             # Nothing in this process has seen a value, so its log may have the whole of it.
@@ -115,7 +114,7 @@ class WorkerLife:
     def _mistakes_told(self) -> Iterator[None]:
         try:
             yield
-        except (ExecutorError, SupervisorError, SecretStoreError) as error:
+        except SealrunError as error:
             self._ending.close()
             hint = f"\nhint: {error.hint}" if error.hint else ""
             raise SystemExit(f"sealrun: {error}{hint}") from None
@@ -137,7 +136,7 @@ class WorkerLife:
         if self._pulse is not None:
             self._pulse.join(5)
         if self._id is not None:
-            with contextlib.suppress(SecretStoreError):
+            with contextlib.suppress(SealrunError):
                 workers.leave(self._bench.db, self._id)
                 janitor.link_audit(self._bench.db)
         self._ending.close()
@@ -222,7 +221,7 @@ class WorkerLife:
         bench = self._bench
         assert bench is not None
         if run_id in bench.active:
-            with contextlib.suppress(SecretStoreError):  # the next look finds it
+            with contextlib.suppress(SealrunError):  # the next look finds it
                 self._look_for_cancellations(bench)
 
     def _look_for_cancellations(self, bench: Bench) -> None:
@@ -261,7 +260,7 @@ class WorkerLife:
             if not runs.expected(bench.db, bench.offer):
                 return True
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, SecretStoreError):
+        except (BlockingIOError, SealrunError):
             return True  # another has started a worker already, or there is no database to have runs in
         return False
 
@@ -276,7 +275,7 @@ def _usable(settings: Settings, host: sandbox.Host) -> Callable[[Path], bool]:
             parts = interpreter_paths(str(path))[1]
             anywhere = Path("/")
             sandbox.view(host, source=anywhere, interpreter=parts, writable=[anywhere], uid=uid, forbidden=())
-        except (ExecutorError, SupervisorError, OSError):
+        except (SealrunError, OSError):
             return False
         return True
 

@@ -108,7 +108,7 @@ def planned(role: str, name: str, kind: str, settings: str) -> Planned:
         # Nor is it said in a run's output: it may be of any length, and have line breaks.
         return Planned(role, UNNAMED, kind, _of_its_role(document), "its name is none that a connection can have")
     except ConnectionRefused as problem:
-        return Planned(role, name, kind, _of_its_role(document), str(problem.details["why"]))
+        return Planned(role, name, kind, _of_its_role(document), str(problem.names["why"]))
     except (ValueError, TypeError, RecursionError, KeyError):
         return Planned(role, name, kind, {}, "its settings cannot be read")
     return Planned(role, name, kind, read.leaves())

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from secretstore import sealing
 from secretstore.aws_kms import AwsKms, Credentials, is_alias, key_id, prepare
-from secretstore.errors import KeyServiceNotListed, KeyServiceUnknown, SecretStoreError, WrapBroken
+from secretstore.errors import KeyServiceMissing, SecretStoreError, WrapBroken
 from secretstore.local_keys import LocalKeys
 from secretstore.settings import KeySpec, key_specs
 
@@ -100,8 +100,7 @@ def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
             list: the one that wraps what is made.
 
     Raises:
-        KeyServiceUnknown: When none is named; what stands there is not quoted.
-        KeyServiceNotListed: When none of them can have wrapped that pair.
+        KeyServiceMissing: When none is named, which is not quoted, or none of them can have wrapped that pair.
     """
     specs = _specs(access)
     return _service(_opening(specs, recorded) if recorded is not None else specs[0], access)
@@ -122,7 +121,7 @@ def warm_up(access: KeyAccess) -> None:
     """Loads all that a call of AWS KMS needs, so that the forks of this process share it. Nothing is connected to.
 
     Raises:
-        KmsLibraryMissing, KmsCertificatesMissing: When that is not possible here.
+        LibraryMissing, KmsError: When that is not possible here.
     """
     for spec in _specs(access):
         if spec.kind == "aws-kms":
@@ -133,7 +132,9 @@ def _specs(access: KeyAccess) -> tuple[KeySpec, ...]:
     try:
         return key_specs(access.keys)
     except (ValueError, TypeError):
-        raise KeyServiceUnknown from None
+        raise KeyServiceMissing(
+            "SEALRUN_KEYS names no key service", hint="give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"
+        ) from None
 
 
 def _service(spec: KeySpec, access: KeyAccess) -> "LocalKeys | AwsKms":
@@ -158,7 +159,7 @@ def _opening(specs: tuple[KeySpec, ...], recorded: str) -> KeySpec:
     same = [spec for spec in specs if spec.kind == kind]
     if not same:
         known = recorded if _RECORDED.fullmatch(recorded) else "a key service of an unknown kind"
-        raise KeyServiceNotListed(recorded=known)
+        raise KeyServiceMissing(recorded=known)
     exact = [spec for spec in same if _names(spec, recorded, mark)]
     aliases = [spec for spec in same if spec.kind == "aws-kms" and is_alias(spec.place)]
     return (exact or aliases or same)[0]
@@ -197,7 +198,7 @@ def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> Wra
     it opens: call this in a one-shot, hardened process only.
 
     Raises:
-        KeyServiceNotListed: When none of the key services can have wrapped it.
+        KeyServiceMissing: When none of the key services can have wrapped it.
         WrapBroken: When it is not the private half of this pair.
         SecretStoreError: When a key service cannot unwrap or wrap, and why.
     """

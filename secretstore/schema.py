@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from secretstore.engine import WRITING, shown
-from secretstore.errors import DatabaseOutdated, DatabaseTooNew
+from secretstore.errors import SchemaMismatch
 
 
 def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
@@ -18,7 +18,7 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
         version_table: Where this history keeps its revision; each package has its own.
 
     Raises:
-        DatabaseTooNew: When the database is at a revision that is not in the folder. Nothing is changed.
+        SchemaMismatch: When the database is at a revision that is not in the folder. Nothing is changed.
     """
     # Alembic is slow to import and needed by `migrate` alone.
     from alembic import command
@@ -33,7 +33,7 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(version_table, 0))))
         found = _revision(connection, version_table)
         if found is not None and found not in known:
-            raise DatabaseTooNew(url=shown(engine.url), found=found, wanted=known[0])
+            raise _too_new(shown(engine.url), found, known[0])
         config.attributes.update(connection=connection, version_table=version_table)
         command.upgrade(config, "head")
 
@@ -48,16 +48,25 @@ def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
     """Refuses a database at another revision than the code's. Revisions are numbered, so they sort by age.
 
     Raises:
-        DatabaseOutdated: When migrations are missing.
-        DatabaseTooNew: When a newer version has migrated it.
+        SchemaMismatch: When migrations are missing, or a newer version has migrated it.
     """
     found = current_revision(engine, version_table)
     if found == wanted:
         return
     url = shown(engine.url)
     if found is None or found < wanted:
-        raise DatabaseOutdated(url=url, found=found or "none", wanted=wanted)
-    raise DatabaseTooNew(url=url, found=found, wanted=wanted)
+        raise SchemaMismatch(url=url, found=found or "none", wanted=wanted)
+    raise _too_new(url, found, wanted)
+
+
+def _too_new(url: str, found: str, wanted: str) -> SchemaMismatch:
+    return SchemaMismatch(
+        "the database {url} is at revision {found}, and this version knows {wanted} at most",
+        url=url,
+        found=found,
+        wanted=wanted,
+        hint="install the newer version of sealrun that migrated it",
+    )
 
 
 def _revision(connection: Connection, version_table: str) -> str | None:

@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
-from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueTooLong
+from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueRefused
 
 FORMAT = 1
 SUITE = 1
@@ -214,10 +214,10 @@ def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> 
         binding: Where the value belongs.
 
     Raises:
-        ValueTooLong: When the value has more than `MAX_VALUE` bytes.
+        ValueRefused: When the value has more than `MAX_VALUE` bytes.
     """
     if len(value) > MAX_VALUE:
-        raise ValueTooLong(limit=MAX_VALUE)
+        raise ValueRefused("a value may have {limit} bytes at most", limit=MAX_VALUE)
     header = _HEADER.pack(FORMAT, SUITE, generation, bytes.fromhex(fingerprint(public)))
     return header + _HPKE.encrypt(_pad(value), public.hybrid(), info=_info(header, binding))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from secretstore.errors import HomeUnusable, SettingsProblem
+from secretstore.errors import FolderUnusable, SettingsProblem
 
 T = TypeVar("T")
 
@@ -150,14 +150,24 @@ def ensure_home(home: Path) -> None:
     """Makes the home folder, for its owner alone, if there is none.
 
     Raises:
-        HomeUnusable: When it cannot be made, or is no folder of this user's.
+        FolderUnusable: When it cannot be made, or is no folder of this user's.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise HomeUnusable(path=home, why=problem.strerror or "it cannot be made") from None
+        raise FolderUnusable(
+            "SEALRUN_HOME is {path}, and that cannot be used: {why}",
+            path=home,
+            why=problem.strerror or "it cannot be made",
+            hint="set SEALRUN_HOME to a folder of your own",
+        ) from None
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-        raise HomeUnusable(path=home, why="this user may not use it")
+        raise FolderUnusable(
+            "SEALRUN_HOME is {path}, and that cannot be used: {why}",
+            path=home,
+            why="this user may not use it",
+            hint="set SEALRUN_HOME to a folder of your own",
+        )
 
 
 class Unacceptable(Exception):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import typer
 
-from executor.cli.errors import NeedsYes
 from executor.database import open_database
+from executor.errors import NeedsYes
 from executor.places import (
     DEFAULT_ENVIRONMENT,
     environment_named,

@@ -19,17 +19,15 @@ from executor.celery_app import make_app
 from executor.cli import options, ours, screen
 from executor.cli.expiry import DUE_DAYS, told
 from executor.cli.waiting import unseen
-from executor.errors import ExecutorError
 from executor.key_access import key_access
 from executor.runs.needs import live_workers
 from executor.runs.workers import WorkerView
 from executor.settings import Settings, read_here
 from executor.supervisor import sandbox
-from executor.supervisor.errors import SupervisorError
 from executor.supervisor.workspace import prepare_root
 from secretstore import __version__, vault
 from secretstore.database import Database, utc_now
-from secretstore.errors import KeyFileMissing, SecretStoreError
+from secretstore.errors import KeyFileMissing, SealrunError
 from secretstore.keyring import KeyAccess, opens
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair
@@ -75,12 +73,12 @@ def _examine() -> Iterator[Finding]:
     yield from _versions()
     try:
         settings = read_here()
-    except SecretStoreError as error:
+    except SealrunError as error:
         yield Finding("settings", "wrong", str(error).replace("\n ", ""), "correct or unset these variables")
         return
     try:
         ensure_home(settings.store.home)
-    except SecretStoreError as error:
+    except SealrunError as error:
         yield Finding("home", "wrong", str(error), error.hint)
         return
     yield from _settings(settings)
@@ -98,11 +96,10 @@ def _examine() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    try:
-        ours.check()
+    if (foreign := ours.foreign()) is not None:
+        yield Finding("packages", "wrong", foreign, ours.HINT)
+    else:
         yield Finding("packages", "ok", f"executor and secretstore are sealrun's own, version {__version__}")
-    except ExecutorError as error:
-        yield Finding("packages", "wrong", str(error), error.hint)
     installed = {}
     for name in _PACKAGES:
         try:
@@ -138,7 +135,7 @@ def _database(settings: Settings) -> Iterator[tuple[Finding, Database | None]]:
     try:
         db = database.open_database(settings)
         store, executor = database.current(db)
-    except SecretStoreError as error:
+    except SealrunError as error:
         yield Finding("database", "wrong", str(error), error.hint), None
         return
     yield Finding("database", "ok", f"{db.url_shown}, revisions {store} and {executor}"), db
@@ -158,7 +155,7 @@ def _keys(settings: Settings, db: Database | None) -> Iterator[Finding]:
         try:
             access = key_access(settings)
             yield _credentials(settings, access)
-        except SecretStoreError as error:
+        except SealrunError as error:
             yield Finding("credentials", "wrong", str(error), error.hint)
     if db is not None and (others := _wrapped_elsewhere(db, access)):
         known = ", ".join(others)
@@ -174,9 +171,9 @@ def _key_file(settings: Settings, path: Path, db: Database | None) -> Finding:
     except KeyFileMissing as error:
         if db is not None and not vault.list_projects(db):
             made = "the first `sealrun project create` makes it" if _is_default(settings) else str(error.hint)
-            return Finding("key file", "note", f"there is none yet at {error.details['path']}", made)
+            return Finding("key file", "note", f"there is none yet at {error.names['path']}", made)
         return Finding("key file", "wrong", str(error), error.hint)
-    except SecretStoreError as error:
+    except SealrunError as error:
         return Finding("key file", "wrong", str(error), error.hint)
 
 
@@ -252,7 +249,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("open", "note", text)
     try:
         yield Finding("workspaces", "ok", str(prepare_root(settings.workspaces)))
-    except SupervisorError as error:
+    except SealrunError as error:
         yield Finding("workspaces", "wrong", str(error), error.hint)
     except OSError as error:
         text = f"{settings.workspaces}: {(error.strerror or 'it cannot be made').lower()}"

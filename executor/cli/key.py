@@ -7,7 +7,7 @@ import typer
 
 from executor import rotation
 from executor.cli import desk, options, screen
-from executor.cli.errors import Misuse
+from executor.errors import Misuse
 from executor.key_birth import rewrapped
 from secretstore import vault
 from secretstore.local_keys import LocalKeys, create_local_key
@@ -109,7 +109,8 @@ def rewrap(
     """
     if every and (project or environment):
         raise Misuse(
-            what="--all-projects takes in all there are, and goes with neither -p nor -e", command="key rewrap"
+            "--all-projects takes in all there are, and goes with neither -p nor -e",
+            command="key rewrap",
         )
     at = desk.sit_down()
     named = None if every else desk.project_named(at.settings, project)

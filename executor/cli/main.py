@@ -1,26 +1,35 @@
 """The console script `sealrun`."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import typer
 
-from executor.cli import ending, ours
+from executor.cli import ours, screen
 from executor.cli.lazy import Sealrun, load
 
 
 def main() -> None:
     """Run one command and exit as it says."""
-    sys.exit(ending.ended(lambda: _act("sealrun", _root())))
+    sys.exit(_ended("sealrun", _root))
 
 
 def secrets_admin() -> None:
     """The same for `secret` alone; scripts/secrets_admin.py calls it."""
-    sys.exit(ending.ended(lambda: _act("secrets_admin.py", load("secret", _markup()))))
+    sys.exit(_ended("secrets_admin.py", lambda: load("secret", _markup())))
+
+
+def _ended(name: str, command: Callable[[], Any]) -> int:
+    if (foreign := ours.foreign()) is not None:
+        screen.complain(foreign, ours.HINT)
+        return 1
+    from executor.cli import ending  # which imports secretstore
+
+    return ending.ended(lambda: _act(name, command()))
 
 
 def _act(name: str, command: Any) -> int:
-    ours.check()
     try:
         # Not `command.main`: it would end a closed pipe, an interrupt and our own errors its way.
         with command.make_context(name, sys.argv[1:]) as context:

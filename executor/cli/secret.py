@@ -9,13 +9,13 @@ from typer.core import TyperGroup
 from executor import secret_uses
 from executor.cli import desk, options, screen
 from executor.cli.desk import Desk
-from executor.cli.errors import NothingShowsAValue, ValueOnCommandLine
 from executor.cli.expiry import expiry, told
-from executor.cli.new_value import WithoutValues, read_value
+from executor.cli.new_value import WithoutValues, read_value, value_on_command_line
 from executor.cli.project import create_environment
 from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
 from executor.cli.target import RunCommand
+from executor.errors import Misuse
 from executor.secret_uses import RunUse, VersionUse
 from executor.supervisor.needles import verdict
 from secretstore import vault
@@ -31,7 +31,10 @@ class WriteOnly(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """As usual; `get` is not taken for a mistyped `set`."""
         if args and args[0] in _ASKS_FOR_A_VALUE:
-            raise NothingShowsAValue
+            raise Misuse(
+                "there is no command that shows a secret's value: a run is given it, and nothing else",
+                hint="names: sealrun secret list; what a run would be given: sealrun secret explain TARGET",
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -82,7 +85,7 @@ def set_(
     command line. With several environments it is sealed for each, or for none.
     """
     if values or "=" in name:
-        raise ValueOnCommandLine
+        raise value_on_command_line()
     check_secret_name(name)
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
@@ -248,7 +251,7 @@ def require_environment(at: Desk, project: str, environment: str, create: bool) 
         vault.get_environment(at.db, project, environment)
     except UnknownEnvironment as error:
         if not create:
-            error.hint = f"{error.hint}; to make a new one, add --create-env"
+            error.advise(f"{error.hint}; to make a new one, add --create-env")
             raise
         create_environment(at, project, environment)
 

@@ -11,7 +11,10 @@ from executor.cli import options
 from executor.cli.target import TAIL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from executor.preview import Preview, Seen
+    from executor.specification import Refusal
 
 
 def explain(
@@ -59,9 +62,8 @@ def explain(
     from executor import target
     from executor.cli import desk, screen
     from executor.cli.env_file import read_env_file
-    from executor.cli.errors import EnvFileBroken, WouldBeRefused
     from executor.cli.specification import arguments_of, connections_of, pairs_of, secrets_named
-    from executor.errors import FileUnreadable
+    from executor.errors import FileInvalid, FileUnreadable, WouldBeRefused
     from executor.preview import preview
     from executor.runs.given import Asked
     from executor.runs.spec import mapped
@@ -75,7 +77,7 @@ def explain(
     if env_file is not None:
         try:
             layers.insert(0, ("--env-file", read_env_file(env_file)))
-        except (EnvFileBroken, FileUnreadable) as refusal:
+        except (FileInvalid, FileUnreadable) as refusal:
             refusals.append(refusal)
     variables = {name: value for _, pairs in layers for name, value in pairs.items()}
     at = desk.sit_down()
@@ -97,7 +99,7 @@ def explain(
     place = examined.place
     asked = Asked(mapped(request.sources, request.catalogs), names, connections=request.connections)
     seen = preview(at.db, place.project, place.name, layers=layers, asked=asked)
-    told = {str(refusal).strip(): refusal.hint for refusal in (*refusals, *examined.refusals, *seen.refusals)}
+    told = tuple({one.message: one for one in (*refusals, *examined.refusals, *seen.refusals)}.values())
     if json:
         where = {
             "project": place.project,
@@ -109,7 +111,7 @@ def explain(
     else:
         _show(seen)
     if told:
-        hinted = [sentence + (f" ({hint})" if hint else "") for sentence, hint in told.items()]
+        hinted = [refusal.message + (f" ({refusal.hint})" if refusal.hint else "") for refusal in told]
         raise WouldBeRefused(listing="".join(f"\n  {screen.printable(line)}" for line in hinted))
 
 
@@ -165,7 +167,7 @@ def _remarks(entry: "Seen") -> str:
     return "; ".join(remarks)
 
 
-def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
+def _document(seen: "Preview", told: "Sequence[Refusal]") -> dict[str, Any]:
     from executor.cli import screen
 
     return {
@@ -176,5 +178,5 @@ def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
         "with_opener": seen.with_opener,
         "connections": [screen.plain_data(one) for one in seen.connections],
         "notes": seen.notes,
-        "refusals": [{"sentence": sentence, "hint": hint} for sentence, hint in told.items()],
+        "refusals": [{"code": one.code, "sentence": one.message, "hint": one.hint} for one in told],
     }

@@ -49,16 +49,21 @@ def import_(
     """
     from executor import importing, pairs
     from executor.cli import desk, screen
-    from executor.cli.errors import ImportRefused, Misuse, NeedsYes, OneFileAtATime, ValueOnCommandLine
-    from executor.errors import FileUnreadable
+    from executor.cli.new_value import value_on_command_line
+    from executor.errors import FileUnreadable, ImportRefused, Misuse, NeedsYes
     from secretstore import vault
 
     if more:
-        raise OneFileAtATime if all(map(os.path.isfile, more)) else ValueOnCommandLine
+        if not all(map(os.path.isfile, more)):
+            raise value_on_command_line()
+        raise Misuse(
+            "one file is imported at a time",
+            hint="import them one after another; options may stand before or after the file",
+        )
     if file == "-" and not (yes or dry_run):
         raise NeedsYes(act="import from stdin")
     if json and not (yes or dry_run):
-        raise Misuse(what="--json does not ask: add --yes or --dry-run", command="secret import")
+        raise Misuse("--json does not ask: add --yes or --dry-run", command="secret import")
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
     environment = desk.environment_named(at.settings, environment)
@@ -71,7 +76,7 @@ def import_(
             content = pairs.read_file(file)
     except FileUnreadable:
         if "=" in file:  # NAME=VALUE, where a file was expected
-            raise ValueOnCommandLine from None
+            raise value_on_command_line() from None
         raise
     kind: Format = format_ or pairs.format_of(file, content)
     wishes = importing.Wishes(secret or (), variable or (), all_secret, allow_short)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from executor.cli import desk, options, screen
-from executor.cli.errors import Misuse
 from executor.cli.secret import require_environment
+from executor.errors import Misuse
 from executor.importing import is_named_like_a_secret
 from secretstore import vault
 from secretstore.naming import check_variable_name
@@ -41,7 +41,10 @@ def set_(
 ) -> None:
     """Set a variable. Anyone who may list sees its value: a password belongs into a secret."""
     if value is None and "=" in name:
-        raise Misuse(what="the value stands after the name, parted by a blank: NAME VALUE", command="variable set")
+        raise Misuse(
+            "the value stands after the name, parted by a blank: NAME VALUE",
+            command="variable set",
+        )
     check_variable_name(name)
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)

@@ -37,7 +37,7 @@ def pass_gate(
         GateShut: the token is stale or the run was cancelled; nothing was written, and nothing may be opened.
         ReceiptRefused: the receipt or its audit event could not be written; nothing was, and nothing may be opened.
         RunMisplaced: the secrets are not of the place that the run's row names; nothing was written.
-        SecretStoreError, ExecutorError: from `read`; nothing was written.
+        SealrunError: from `read`; nothing was written.
     """
 
     def begun(now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -186,4 +186,8 @@ def _insist_on_mapped(asked: Asked, plan: Sequence[Planned]) -> None:
         role, _, name = key.partition("/")
         why = found[key].refused if key in found else "there is none of this name any more"
         if why is not None:
-            raise ConnectionNotGiven(connection=f"{role} {name}", parameter=parameter, why=why)
+            raise ConnectionNotGiven(
+                parameter=parameter,
+                why=f"{role} {name}: {why}",
+                hint="sealrun doctor says what is missing",
+            )

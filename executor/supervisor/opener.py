@@ -17,7 +17,7 @@ from executor.supervisor import kernel
 from executor.supervisor.roles import MARK, assume_roles, handed_over
 from executor.supervisor.wire import Kind, Receiver, WireBroken, encode, send
 from secretstore.bundle import SealedBundle, items_from_json
-from secretstore.errors import SecretStoreError
+from secretstore.errors import SealrunError
 from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, key_service
 from secretstore.naming import check_secret_name
 from secretstore.planned import Planned
@@ -50,8 +50,8 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
         given = _given(values, request.get("roles"), request.get("withheld", []))
         frames = [_frame(name, value) for name, value in given.items()]
         supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
-    except SecretStoreError as error:
-        return _not_opened(worker, type(error).__name__, str(error), error.hint)
+    except SealrunError as error:
+        return _not_opened(worker, error.code, str(error), error.hint)
     except OSError as error:
         return _not_opened(worker, "OSError", f"handing over failed: {os.strerror(error.errno or 0)}")
     except Exception as error:  # noqa: BLE001  # see below
@@ -106,8 +106,8 @@ def reseal(asker: socket.socket) -> int:
             send(asker, Kind.RESEALED, {"sealed": answer})
     except (WireBroken, OSError):
         return 1
-    except SecretStoreError as error:
-        return _refuse(asker, {"error": type(error).__name__, "message": str(error), "hint": error.hint})
+    except SealrunError as error:
+        return _refuse(asker, {"error": error.code, "message": str(error), "hint": error.hint})
     except Exception as error:  # noqa: BLE001  # see above
         return _refuse(asker, {"error": type(error).__name__, "message": "the values could not be sealed anew"})
     return 0

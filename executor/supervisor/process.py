@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from executor.errors import ConnectionNotGiven
 from executor.supervisor import child as children
 from executor.supervisor import environment, kernel, sandbox, tree
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.connections import Derived, derive
-from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
 from executor.supervisor.masking import Masker
 from executor.supervisor.outputs import collect
 from executor.supervisor.removal import remove
@@ -31,7 +31,7 @@ from executor.supervisor.reported import Reported
 from executor.supervisor.roles import Assumed, told_apart
 from executor.supervisor.usage import Usage, kill_counter
 from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
-from secretstore.errors import SecretStoreError
+from secretstore.errors import SealrunError
 from secretstore.planned import Planned
 
 _DRAIN = 2.0  # seconds for what is left in the pipes once the tree is dead
@@ -178,7 +178,7 @@ class Attempt:
                 reporter.outcome(reason=self.reason)
                 return 1
             child = self._waiting.start(place.entries, files, objects)
-        except (SupervisorError, SecretStoreError) as error:
+        except SealrunError as error:
             hint = f" ({error.hint})" if error.hint else ""
             reporter.outcome(reason="setup_failed", message=f"{error}{hint}")
             return 1

@@ -18,14 +18,7 @@ from sqlmodel import Session, col, select
 from secretstore.audit import Actor, append
 from secretstore.bundle import SealedItem
 from secretstore.database import Database
-from secretstore.errors import (
-    ChainUnusable,
-    FingerprintTooShort,
-    FingerprintWrong,
-    KeyUnreadable,
-    RotationOvertaken,
-    SealBroken,
-)
+from secretstore.errors import FingerprintWrong, KeyUnreadable, RotationOvertaken, RowUnreadable, SealBroken
 from secretstore.keyring import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.pins import Pin, Pins, current_pin
@@ -79,7 +72,7 @@ def trust_key(db: Database, project: str, environment: str, given: str, *, pins:
 
     Raises:
         UnknownProject, UnknownEnvironment: When there is no such place.
-        FingerprintTooShort: When fewer digits are given.
+        FingerprintWrong: When fewer digits are given.
         FingerprintWrong: When it is another key pair's.
         KeyChanged: When the current key pair cannot be read.
     """
@@ -89,7 +82,12 @@ def trust_key(db: Database, project: str, environment: str, given: str, *, pins:
     wanted = given.strip().lower().removesuffix("…")
     shown = given if given.isascii() and given.isalnum() and len(given) <= 64 else "what was given"
     if len(wanted) < _LEAST_FINGERPRINT:
-        raise FingerprintTooShort(given=shown, least=_LEAST_FINGERPRINT)
+        raise FingerprintWrong(
+            "{given} is too short to tell key pairs apart, and nothing was recorded",
+            given=shown,
+            least=_LEAST_FINGERPRINT,
+            hint=f"give the fingerprint you were told in full, or its first {_LEAST_FINGERPRINT} digits or more",
+        )
     if not now.fingerprint.startswith(wanted):
         raise FingerprintWrong(project=project, environment=environment, found=now.fingerprint, given=shown)
     pins.remember(project, environment, now)
@@ -356,7 +354,7 @@ def destroy_unused_keys(
         try:
             with db.writing() as session:
                 done = _destroy_unused(session, project, environment, in_use, actor)
-        except (ChainUnusable, DBAPIError) as problem:
+        except (RowUnreadable, DBAPIError) as problem:
             skipped(f"{project}/{environment}", problem)
         else:
             destroyed += done

@@ -17,7 +17,7 @@ from executor.following import Look, looks
 from executor.logs import Piece, Place, StoredPiece
 from executor.runs import Outcome
 from secretstore.database import Database
-from secretstore.errors import DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 from tests.conftest import server
 from tests.executor.conftest import Bench
 from tests.processes import eventually
@@ -117,7 +117,7 @@ def test_patience_has_an_end(
     monkeypatch.setattr(following, "PATIENCE", 0.05)
     found: Iterator[Look] = looks(sqlite_db, run_id)
     assert next(found).away
-    with pytest.raises(DatabaseUnreachable):
+    with pytest.raises(DatabaseUnavailable):
         list(found)
 
 

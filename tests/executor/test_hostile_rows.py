@@ -13,7 +13,7 @@ from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
-from secretstore.errors import DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 from tests.executor.conftest import Bench
 
 NO_MOMENT = {"sqlite": "no moment", "postgresql": "-infinity"}
@@ -145,7 +145,7 @@ def test_a_duty_that_fails_keeps_no_other_from_being_done(caplog: pytest.LogCapt
 
     def unreachable() -> None:
         done.append("away")
-        raise DatabaseUnreachable(url="sqlite:///x")
+        raise DatabaseUnavailable(url="sqlite:///x")
 
     duties = [Duty("bad", fails, 0), Duty("good", lambda: done.append("good"), 0), Duty("late", fails, 0, 1e12)]
     perform(duties)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor import key_birth
-from executor.errors import KeyPairNotBorn
+from executor.errors import KeyOperationFailed
 from executor.key_birth import birth
 from executor.settings import Settings, read_settings
 from secretstore import sealing
@@ -87,7 +87,7 @@ def test_the_process_inherits_nothing_of_ours(settings: Settings, monkeypatch: p
 def test_an_error_is_the_key_services_own_sentence(settings: Settings) -> None:
     """With its hint; whatever else goes wrong is told by the exit status alone."""
     Path(settings.store.keys.removeprefix("local:")).unlink()
-    with pytest.raises(KeyPairNotBorn) as caught:
+    with pytest.raises(KeyOperationFailed) as caught:
         birth(settings)(PLACE, 1)
     assert settings.store.keys.removeprefix("local:") in str(caught.value)
 
@@ -103,7 +103,7 @@ def test_a_process_that_says_nothing_or_hangs_is_an_error(
     for program, said in ((silent, "status 3"), (slow, "0.3 seconds")):
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
-        with pytest.raises(KeyPairNotBorn, match=said) as caught:
+        with pytest.raises(KeyOperationFailed, match=said) as caught:
             birth(settings)(PLACE, 1)
         assert "hunter2" not in str(caught.value) and caught.value.__cause__ is None
 

@@ -15,9 +15,9 @@ import pytest
 
 from executor import python_cache
 from executor.cache import note_of
-from executor.errors import CacheUnusable
 from executor.python_cache import Environments
 from executor.supervisor import handover
+from secretstore.errors import FolderUnusable
 from tests.processes import eventually
 
 REQUEST, OTHER = "a" * 64, "b" * 64
@@ -122,10 +122,10 @@ def test_a_folder_of_somebody_else_is_refused(cache: Path, tmp_path: Path) -> No
     """A cache that others may write to would be code of theirs in a run."""
     cache.mkdir()
     cache.chmod(0o777)
-    with pytest.raises(CacheUnusable, match="not a folder of this user"):
+    with pytest.raises(FolderUnusable, match="not a folder of this user"):
         Environments(cache, "p", "e").prepare()
     (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(CacheUnusable):
+    with pytest.raises(FolderUnusable):
         Environments(tmp_path / "link", "p", "e").prepare()
 
 

@@ -146,7 +146,7 @@ class TestTheGate:
                 view = history.show(db, lease.run_id)
                 assert (view.state, view.receipt, waiting(db)) == ("pending", None, [])
                 # I7: the refusal itself may be as impossible to record; the run ends all the same.
-                assert runs.finish(db, lease, Outcome("failed", "secrets_unavailable", refused="ReceiptRefused"))
+                assert runs.finish(db, lease, Outcome("failed", "secrets_unavailable", refused="receipt_refused"))
                 assert history.show(db, lease.run_id).state == "failed"
                 recorded = table != "secretstore_audit_waiting"
                 assert waiting(db) == [("ada@here", "worker w1", "secrets.open", "default", "refused")] * recorded

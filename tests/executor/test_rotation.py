@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from executor import database, janitor, key_birth, rotation, runs
-from executor.errors import KeyNotRotated, VersionsBroken
+from executor.errors import KeyOperationFailed, VersionsBroken
 from executor.key_birth import birth, rewrapped
 from executor.rotation import rotate
 from executor.runs.given import Given
@@ -138,7 +138,7 @@ def test_a_pair_of_somebodys_own_under_the_known_public_key_is_not_rotated(
         pair = session.get_one(KeyPair, (place.id, 1))
         pair.fingerprint, pair.wrapped_private_key = own.fingerprint, own.wrapped
         session.connection().execute(text("DELETE FROM secretstore_secret"))
-    with pytest.raises(KeyNotRotated, match="does not unwrap"):
+    with pytest.raises(KeyOperationFailed, match="does not unwrap"):
         rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)
     assert states(shop) == [(1, "current")]
 
@@ -147,7 +147,7 @@ def test_a_key_service_that_cannot_be_used_changes_nothing(shop: Database, setti
     """Its own sentence and hint, no pending key pair, and the next try goes through."""
     away = key_file(settings).with_name("away")
     key_file(settings).rename(away)
-    with pytest.raises(KeyNotRotated, match="no key file at") as caught:
+    with pytest.raises(KeyOperationFailed, match="no key file at") as caught:
         rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)
     assert "put back your copy" in str(caught.value.hint) and states(shop) == [(1, "current")]
     away.rename(key_file(settings))
@@ -298,7 +298,7 @@ zygote.stop()
                 (process,) = [pid for pid in children(zygote) if name(pid) == "sealrun-reseal"]
                 os.kill(process, signal.SIGKILL)
 
-        with pytest.raises(KeyNotRotated, match="the process that seals anew ended"):
+        with pytest.raises(KeyOperationFailed, match="the process that seals anew ended"):
             rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins, tell=kill)
         assert states(shop) == [(1, "current"), (2, "pending")]
         done = rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from executor import signature
-from executor.errors import ArgumentsRefused, FunctionMissing, SyntaxBroken
+from executor.errors import ArgumentsRefused, TargetUnusable
 from executor.target import Target
 
 OURS = sys.version_info[:2]
@@ -94,7 +94,7 @@ class TestFunctions:
     def test_a_name_that_is_not_there_is_told_with_near_ones(self, root: Path) -> None:
         """Or with what there is."""
         (near,) = told(root, "laod", "1")
-        assert isinstance(near, FunctionMissing) and str(near) == "job.py has no function laod"
+        assert isinstance(near, TargetUnusable) and str(near) == "job.py has no function laod"
         assert near.hint == "did you mean load?"
         (far,) = told(root, "zzzzz")
         assert far.hint == "it has load, wait or many"
@@ -157,9 +157,9 @@ class TestSyntax:
         for target in (Target("file", "job.py"), Target("function", "job.py", "load")):
             document = target.document("job.py", {}, {})
             (found,) = signature.refusals(root, document, OURS)
-            assert isinstance(found, SyntaxBroken)
+            assert isinstance(found, TargetUnusable)
             assert str(found) == "job.py is not valid Python: line 2: invalid syntax"
-            assert kinds(list(signature.refusals(root, document, (3, 9)))) == [SyntaxBroken]
+            assert kinds(list(signature.refusals(root, document, (3, 9)))) == [TargetUnusable]
 
     @pytest.mark.parametrize("version", [None, NEWER])
     def test_a_python_that_may_know_more_decides_itself(self, root: Path, version: Any) -> None:
@@ -181,7 +181,7 @@ class TestSyntax:
     def test_what_is_too_much_for_a_look_is_no_fault_of_ours(self, root: Path, data: bytes) -> None:
         """No other exception comes out."""
         (root / "job.py").write_bytes(data)
-        assert set(kinds(told(root, "load"))) <= {SyntaxBroken}
+        assert set(kinds(told(root, "load"))) <= {TargetUnusable}
 
 
 def test_an_interpreters_version_is_read_and_not_asked(tmp_path: Path) -> None:

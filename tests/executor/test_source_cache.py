@@ -17,15 +17,13 @@ import pytest
 from executor import bundles, cache, packing, source_cache
 from executor.cache import SOURCES, Kept, Shelf, note_of, prune, size_of
 from executor.errors import (
-    BundleDamaged,
-    BundleMissing,
-    CacheUnusable,
-    SourceNotUnpacked,
-    SourceTooLargeHere,
+    SourceDamaged,
+    SourceUnavailable,
 )
 from executor.packing import Packed
 from executor.source_cache import Upload, cached_source
 from secretstore.database import Database
+from secretstore.errors import FolderUnusable
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.test_bundles import execute, stored
 from tests.processes import eventually
@@ -112,7 +110,7 @@ def test_another_project_does_not_get_it(sqlite_db: Database, root: Path, packed
     with cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing):
         for project, digest in (("p2", packed.digest), ("p1/../p1", packed.digest), ("p1", "../sources"), ("", KEY)):
             with (
-                pytest.raises(BundleMissing),
+                pytest.raises(SourceUnavailable, match="no longer in the database"),
                 cached_source(Upload(sqlite_db, project, digest), root, LIMIT, nothing),
             ):
                 pass
@@ -126,7 +124,7 @@ def test_what_is_not_what_it_says_is_not_kept(sqlite_db: Database, root: Path, p
     execute(sqlite_db, "UPDATE executor_source_bundle_chunk SET digest = :this", this=packed.digest)
     execute(sqlite_db, "UPDATE executor_source_bundle SET size = :size", size=other.size)
     with (
-        pytest.raises(BundleDamaged, match="another SHA-256"),
+        pytest.raises(SourceDamaged, match="another SHA-256"),
         cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing),
     ):
         pass
@@ -136,7 +134,7 @@ def test_what_is_not_what_it_says_is_not_kept(sqlite_db: Database, root: Path, p
 def test_more_than_this_worker_takes_stays_uploaded(sqlite_db: Database, root: Path, packed: Packed) -> None:
     """Another worker may take more."""
     with (
-        pytest.raises(SourceTooLargeHere, match="10 bytes"),
+        pytest.raises(SourceUnavailable, match="10 bytes"),
         cached_source(Upload(sqlite_db, "p1", packed.digest), root, 10, nothing),
     ):
         pass
@@ -154,7 +152,7 @@ def test_a_disk_that_does_not_take_it_is_told(
     with monkeypatch.context() as patched:
         patched.setattr("executor.unpacking.os.fchmod", full)
         with (
-            pytest.raises(SourceNotUnpacked, match="no space left on device"),
+            pytest.raises(SourceUnavailable, match="no space left on device"),
             cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing),
         ):
             pass
@@ -362,7 +360,7 @@ def test_the_cache_is_ours_alone(tmp_path: Path) -> None:
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "file").touch()
     for wrong in ("link", "open", "file", "file/beneath"):
-        with pytest.raises(CacheUnusable) as caught:
+        with pytest.raises(FolderUnusable) as caught:
             cache.prepare(tmp_path / wrong)
         assert "SEALRUN_CACHE" in (caught.value.hint or "")
 

@@ -14,7 +14,7 @@ from secretstore.database import Database
 from secretstore.errors import (
     EnvironmentGone,
     KeyChanged,
-    KeyFileWrong,
+    KeyFileUnusable,
     RotationOvertaken,
     SealBroken,
     SecretStoreError,
@@ -465,7 +465,7 @@ class TestRewrap:
         after = bundled(stocked)
         assert after == replace(before, key_service=new.id, wrapped=after.wrapped) and after.wrapped != before.wrapped
         assert opened(new, after)["TWO"] == b"value of two" == opened(key_service(both, new.id), after)["TWO"]
-        with pytest.raises(KeyFileWrong):
+        with pytest.raises(KeyFileUnusable, match="was wrapped under key"):
             opened(keys, after)
         events = [event for event in audit.list_events(stocked, "shop") if event.action == "key.rewrap"]
         details = [(event.subject, json.loads(event.detail)) for event in events]

@@ -12,7 +12,7 @@ from sqlmodel import Session, select
 
 from secretstore import sealing, vault
 from secretstore.database import Database
-from secretstore.errors import FingerprintTooShort, FingerprintWrong, KeyChanged, KnownKeysUnusable
+from secretstore.errors import FingerprintWrong, KeyChanged, KnownKeysUnusable
 from secretstore.keyring import KeyPlace, KeyService, WrappedKeyPair, generate_wrapped, wrapping_context
 from secretstore.local_keys import LocalKeys
 from secretstore.models import Environment, KeyPair, Project
@@ -272,7 +272,7 @@ class TestTrust:
     def test_the_right_beginning_that_is_too_short_is_called_too_short(self, shop: Database, pins: Pins) -> None:
         """And not another key pair's."""
         mark = vault.get_environment(shop, "shop", "default").fingerprint
-        with pytest.raises(FingerprintTooShort, match=f"{mark[:15]} is too short"):
+        with pytest.raises(FingerprintWrong, match=f"{mark[:15]} is too short"):
             vault.trust_key(shop, "shop", "default", mark[:15], pins=pins)
 
     def test_it_goes_by_the_key_and_not_by_what_the_row_says(self, shop: Database, pins: Pins) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secretstore import sealing
-from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueTooLong
+from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueRefused
 from secretstore.sealing import (
     MAX_VALUE,
     Binding,
@@ -57,7 +57,7 @@ def test_the_longest_value_fits_and_a_longer_one_is_refused() -> None:
     """131,071 bytes go in, one more does not."""
     longest = b"x" * MAX_VALUE
     assert open_(PRIVATE, seal(PUBLIC, 1, longest, BINDING), BINDING) == longest
-    with pytest.raises(ValueTooLong):
+    with pytest.raises(ValueRefused):
         seal(PUBLIC, 1, longest + b"x", BINDING)
 
 

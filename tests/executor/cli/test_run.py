@@ -307,12 +307,12 @@ class TestJson:
     @pytest.mark.parametrize(
         ("words", "kind", "code"),
         [
-            (("missing.py",), "TargetMissing", 125),
+            (("missing.py",), "TargetUnusable", 125),
             (("-p", "toys", "words.py"), "UnknownProject", 2),
             (("--timeout", "soon", "words.py"), "Misuse", 2),
-            (("--env", "API_KEY=hunter2", "words.py"), "NameTaken", 2),
+            (("--env", "API_KEY=hunter2", "words.py"), "NameRefused", 2),
             (("calc.py:add",), "ArgumentsRefused", 2),
-            ((), "TargetUnclear", 2),
+            ((), "RequestUnclear", 2),
         ],
     )
     def test_a_run_that_is_refused_is_an_object_too(
@@ -540,7 +540,7 @@ class TestTriedAgain:
         assert jobs.json("runs", "show", old, "--json") == before
         waiting = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
         assert "is not over yet, it is" in jobs("runs", "retry", waiting, code=1).stderr
-        assert json.loads(jobs("runs", "retry", waiting, "--json", code=1).stdout)["error"]["type"] == "RunNotOver"
+        assert json.loads(jobs("runs", "retry", waiting, "--json", code=1).stdout)["error"]["code"] == "in_use"
         jobs.ok("runs", "cancel", waiting)
 
     def test_not_where_its_environment_is_gone(self, jobs: Cli) -> None:

@@ -162,4 +162,4 @@ def test_a_secret_is_not_taken_for_the_answer_of_a_role(request_for: Any, monkey
     monkeypatch.setattr("secretstore.vault.storing.check_secret_name", lambda _: None)
     said, frames = opened(request_for({"ONE": b"value of one", "/source/lake": b'{"canary": "value of lake"}'}))
     assert said.kind is Kind.NOT_OPENED and frames == []
-    assert said.json()["error"] == "NameRefused" and "value of" not in said.json()["message"]
+    assert said.json()["error"] == "name_refused" and "value of" not in said.json()["message"]
