@@ -26,7 +26,7 @@ from secretstore.errors import (
     RotationOvertaken,
     SealBroken,
 )
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.pins import Pin, Pins, current_pin
 from secretstore.sealing import PublicKey, fingerprint

@@ -21,7 +21,8 @@ from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
 from secretstore.database import migrate as migrate_store
 from secretstore.engine import WRITING
-from secretstore.keyring import KeyPlace, WrappedKeyPair, generate_wrapped
+from secretstore.key_service import KeyPlace, WrappedKeyPair
+from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.models import WaitingAuditEvent
 from secretstore.pins import Pins

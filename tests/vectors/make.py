@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from secretstore.keyring import FORM, KeyPlace, wrapping_context
+from secretstore.key_service import KeyPlace
+from secretstore.keyring import FORM, wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.sealing import Binding, PrivateKey, generate_private_key, seal
 
