@@ -29,7 +29,8 @@ from executor.supervisor.wire import Kind, send  # noqa: E402
 from secretstore import sealing  # noqa: E402
 from secretstore.aws_kms import Credentials  # noqa: E402
 from secretstore.bundle import SealedBundle, SealedItem  # noqa: E402
-from secretstore.keyring import KeyAccess, KeyPlace, generate_wrapped, key_service  # noqa: E402
+from secretstore.key_service import KeyAccess, KeyPlace  # noqa: E402
+from secretstore.keyring import generate_wrapped, key_service  # noqa: E402
 from secretstore.local_keys import create_local_key  # noqa: E402
 from tests import kms  # noqa: E402
 

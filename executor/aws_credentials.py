@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.request import getproxies_environment
 
-from secretstore.aws_kms import Credentials
 from secretstore.errors import LibraryMissing
+from secretstore.key_service import Credentials
 
 logger = logging.getLogger("sealrun")
 
@@ -108,7 +108,7 @@ def aws_credentials(patience: float) -> AwsCredentials:
 
 
 def network() -> dict[str, str]:
-    """The way from this process to AWS, if it is a special one; see `secretstore.keyring.KeyAccess`."""
+    """The way from this process to AWS, if it is a special one; see `secretstore.key_service.KeyAccess`."""
     bundle = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
     proxies = {scheme: url for scheme, url in getproxies_environment().items() if scheme in ("http", "https", "no")}
     return {**proxies, **({"ca_bundle": bundle} if bundle else {})}

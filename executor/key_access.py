@@ -5,7 +5,7 @@ import os
 from executor.aws_credentials import CREDENTIAL_VARIABLES, aws_credentials, network
 from executor.settings import BROKER_URL, Settings
 from executor.supervisor import kernel
-from secretstore.keyring import KeyAccess
+from secretstore.key_service import KeyAccess
 from secretstore.settings import DATABASE_URL
 
 

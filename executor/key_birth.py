@@ -11,7 +11,7 @@ from typing import Any
 from executor.errors import KeyOperationFailed
 from executor.key_access import key_access
 from executor.settings import Settings
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.vault import Birth, PlacedKey
 
 _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.supervisor.birth import main; sys.exit(main())"

@@ -22,7 +22,7 @@ from executor.supervisor.wire import Kind, Receiver, WireBroken, send
 from secretstore import vault
 from secretstore.bundle import SealedItem, items_to_json
 from secretstore.database import Database
-from secretstore.keyring import WrappedKeyPair
+from secretstore.key_service import WrappedKeyPair
 from secretstore.pins import Pin, Pins
 from secretstore.vault import Actor, KeyPairView, PlacedKey
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from executor.errors import ZygoteFailed
 from executor.supervisor.wire import Kind, Receiver, read_all, readable, send
-from secretstore.keyring import KeyAccess
+from secretstore.key_service import KeyAccess
 
 _START_PATIENCE = 30.0
 _CODE = (

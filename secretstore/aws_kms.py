@@ -17,9 +17,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from secretstore.errors import (
@@ -31,9 +30,7 @@ from secretstore.errors import (
     LibraryMissing,
     WrapBroken,
 )
-
-if TYPE_CHECKING:
-    from secretstore.keyring import KeyService
+from secretstore.key_service import Credentials, KeyService
 
 _ANSWER_LIMIT = 1 << 20  # bytes; KMS's longest answer here is some 9 kB
 _CONNECT = 3.0  # seconds for one try to connect, so that a lost packet leaves time for another
@@ -144,15 +141,6 @@ _FAILING = ("KMSInternal", "DependencyTimeout", "KeyUnavailable", "InternalFailu
 _PRINTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
-@dataclass(frozen=True)
-class Credentials:
-    """AWS credentials as they are at one moment."""
-
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
-
-
 class AwsKms:
     """One KMS key."""
 
@@ -207,7 +195,7 @@ class AwsKms:
         self._arn = answer["KeyId"]
         return bytes(answer["Plaintext"])
 
-    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
+    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
         """Wraps the same private key under another service.
 
         To another KMS key it is `ReEncrypt`: KMS moves it and this process never has it. To another kind of service it

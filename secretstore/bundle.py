@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from secretstore.errors import SealBroken
-from secretstore.keyring import KeyPlace
+from secretstore.key_service import KeyPlace
 
 
 @dataclass(frozen=True)

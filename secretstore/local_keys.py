@@ -13,15 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secretstore.errors import AlreadyExists, KeyFileMissing, KeyFileUnusable, WrapBroken
-
-if TYPE_CHECKING:
-    from secretstore.keyring import KeyService
+from secretstore.key_service import KeyService
 
 _COMMENT = (
     "# sealrun local key: who reads it can open the secrets that depend on it, who loses it loses them. Keep a copy.\n"
@@ -76,7 +73,7 @@ class LocalKeys:
         except InvalidTag:
             raise WrapBroken from None
 
-    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
+    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
         """Wraps the same private key under another service; it is plaintext in this process for a moment."""
         return under.wrap(self.unwrap(wrapped, context), context)
 

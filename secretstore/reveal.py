@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.errors import DoesNotOpen, SealBroken, WrapBroken
-from secretstore.keyring import KeyPlace, KeyService, WrappedKeyPair, generate_wrapped, wrapping_context
+from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair
+from secretstore.keyring import generate_wrapped, wrapping_context
 from secretstore.sealing import Binding, PrivateKey, PublicKey, open_, seal, succession
 
 

@@ -28,7 +28,8 @@ from executor.supervisor.workspace import prepare_root
 from secretstore import __version__, vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import KeyFileMissing, SealrunError
-from secretstore.keyring import KeyAccess, opens
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import opens
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair
 from secretstore.settings import ensure_home

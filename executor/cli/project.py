@@ -15,7 +15,7 @@ from executor.key_birth import birth
 from executor.settings import QUEUE
 from secretstore import vault
 from secretstore.errors import AlreadyExists, InUse, KeyFileMissing
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.local_keys import create_local_key
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.pins import Pin

@@ -10,7 +10,7 @@ from executor.errors import ConnectionNotGiven
 from executor.models import Run
 from secretstore import vault
 from secretstore.bundle import SealedBundle
-from secretstore.keyring import KeyAccess
+from secretstore.key_service import KeyAccess
 from secretstore.planned import CATALOG, SOURCE, Planned
 
 Channel = Literal["environment", "file", "connection"]

@@ -6,7 +6,8 @@ from typing import Any
 
 from executor.supervisor import kernel
 from secretstore.errors import SealrunError
-from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, generate_wrapped, key_service, rewrap_pair
+from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
+from secretstore.keyring import generate_wrapped, key_service, rewrap_pair
 
 
 def main() -> int:

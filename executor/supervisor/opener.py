@@ -18,7 +18,8 @@ from executor.supervisor.roles import MARK, assume_roles, handed_over
 from executor.supervisor.wire import Kind, Receiver, WireBroken, encode, send
 from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SealrunError
-from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, key_service
+from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
+from secretstore.keyring import key_service
 from secretstore.naming import check_secret_name
 from secretstore.planned import Planned
 from secretstore.reveal import Resealer, reveal

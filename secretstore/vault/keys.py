@@ -19,7 +19,7 @@ from secretstore.audit import Actor, append
 from secretstore.bundle import SealedItem
 from secretstore.database import Database
 from secretstore.errors import FingerprintWrong, KeyUnreadable, RotationOvertaken, RowUnreadable, SealBroken
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.pins import Pin, Pins, current_pin
 from secretstore.sealing import PublicKey, fingerprint

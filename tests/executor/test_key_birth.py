@@ -12,7 +12,8 @@ from executor.errors import KeyOperationFailed
 from executor.key_birth import birth
 from executor.settings import Settings, read_settings
 from secretstore import sealing
-from secretstore.keyring import KeyPlace, wrapping_context
+from secretstore.key_service import KeyPlace
+from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from tests.executor.conftest import ROOT, OrdinaryUser
 

@@ -17,7 +17,8 @@ from executor.runs.given import Given
 from secretstore import audit, vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
-from secretstore.keyring import KeyPlace, WrappedKeyPair, generate_wrapped
+from secretstore.key_service import KeyPlace, WrappedKeyPair
+from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.models import WaitingAuditEvent
 from secretstore.pins import Pins

@@ -25,7 +25,8 @@ from secretstore import audit, vault
 from secretstore.bundle import items_to_json
 from secretstore.database import Database
 from secretstore.errors import KeyChanged
-from secretstore.keyring import KeyPlace, generate_wrapped
+from secretstore.key_service import KeyPlace
+from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.models import KeyPair, Secret, SecretVersion
 from secretstore.pins import Pin, Pins

@@ -19,7 +19,8 @@ from sqlalchemy import text
 
 from executor.embedded import broker_address
 from secretstore import audit, vault
-from secretstore.keyring import KeyPlace, wrapping_context
+from secretstore.key_service import KeyPlace
+from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys
 from tests.leaks.canaries import Canaries
 from tests.leaks.evidence import Eavesdropper, Finding, Search, broker_content, files, memory

@@ -16,7 +16,8 @@ import pytest
 from secretstore import errors
 from secretstore.aws_kms import AwsKms, Credentials
 from secretstore.errors import KeyServiceMissing, KmsError, KmsKeyUnusable, WrapBroken
-from secretstore.keyring import KeyAccess, KeyPlace, generate_wrapped, key_service, opens, wrapping_context
+from secretstore.key_service import KeyAccess, KeyPlace
+from secretstore.keyring import generate_wrapped, key_service, opens, wrapping_context
 from secretstore.local_keys import LocalKeys
 from tests import kms
 from tests.kms import ACCESS_KEY, ERRORS, REGION, SECRET_KEY, TOKEN, KmsProxy
@@ -422,7 +423,8 @@ def test_botocore_is_loaded_by_who_calls_kms_alone(tmp_path: Path) -> None:
     """Naming the key service, sealing and listing take no AWS library."""
     code = """
 import sys
-from secretstore.keyring import KeyAccess, key_service
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import key_service
 from executor.settings import read_settings
 import secretstore.vault
 found = read_settings({"SEALRUN_HOME": sys.argv[1], "SEALRUN_KEYS": "aws-kms:alias/x?region=eu-north-1"})
@@ -459,7 +461,8 @@ def test_nobodys_configuration_is_read(proxy: KmsProxy, arn: str, wrapped: bytes
     code = """
 import json, os, sys
 from secretstore.aws_kms import prepare
-from secretstore.keyring import KeyAccess, key_service
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import key_service
 given = json.load(sys.stdin)
 service = key_service(KeyAccess.from_json(given["access"]))
 print(service.unwrap(bytes.fromhex(given["wrapped"]), given["context"]).hex(), prepare("eu-north-1", "", {}).endpoint)

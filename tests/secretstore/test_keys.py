@@ -21,7 +21,8 @@ from secretstore.errors import (
     UnknownProject,
     WrapBroken,
 )
-from secretstore.keyring import KeyAccess, key_service, rewrap_pair, wrapping_context
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import key_service, rewrap_pair, wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.models import Environment, KeyPair, Secret, SecretVersion
 from secretstore.pins import Pins

@@ -7,7 +7,8 @@ from threading import Barrier, Thread
 import pytest
 
 from secretstore.errors import AlreadyExists, KeyFileMissing, KeyFileUnusable, KeyServiceMissing, WrapBroken
-from secretstore.keyring import KeyAccess, key_service
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import key_service
 from secretstore.local_keys import LocalKeys, create_local_key
 
 CONTEXT = {"sealrun:project": "a", "sealrun:environment": "b", "sealrun:fingerprint": "c"}

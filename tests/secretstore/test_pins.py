@@ -13,7 +13,8 @@ from sqlmodel import Session, select
 from secretstore import sealing, vault
 from secretstore.database import Database
 from secretstore.errors import FingerprintWrong, KeyChanged, KnownKeysUnusable
-from secretstore.keyring import KeyPlace, KeyService, WrappedKeyPair, generate_wrapped, wrapping_context
+from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair
+from secretstore.keyring import generate_wrapped, wrapping_context
 from secretstore.local_keys import LocalKeys
 from secretstore.models import Environment, KeyPair, Project
 from secretstore.pins import Pin, Pins

@@ -13,7 +13,8 @@ from secretstore import vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
 from secretstore.errors import SealBroken, SecretStoreError, WrapBroken
-from secretstore.keyring import KeyService, wrapping_context
+from secretstore.key_service import KeyService
+from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys
 from secretstore.models import Environment, KeyPair, Secret, SecretVersion
 from secretstore.pins import Pins

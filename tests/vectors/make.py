@@ -13,7 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from secretstore.keyring import KeyPlace, wrapping_context
+from secretstore.key_service import KeyPlace
+from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.sealing import Binding, PrivateKey, generate_private_key, seal
 

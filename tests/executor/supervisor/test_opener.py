@@ -15,7 +15,8 @@ from executor.supervisor.wire import Frame, Kind, Receiver, send
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate
-from secretstore.keyring import KeyAccess, generate_wrapped
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.pins import Pins
 from secretstore.planned import Planned
