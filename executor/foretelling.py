@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from executor.supervisor.assumed import Assumed
 from executor.supervisor.connections import Derived, derive
-from executor.supervisor.roles import Assumed
+from executor.supervisor.assumed import Assumed
 from secretstore.planned import OPTIONAL, Planned, is_reference
 
 _FOLDER = "/sealrun-private"

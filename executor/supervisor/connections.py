@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from executor.supervisor import aws_files, iceberg, libpq
+from executor.supervisor.assumed import Assumed
 from executor.supervisor.needles import drawback, verdict
 from executor.supervisor.references import filled
-from executor.supervisor.roles import Assumed
 from executor.supervisor.unwritable import Unwritable, insist_on_word
 from secretstore.planned import CATALOG, SOURCE, Planned
 

@@ -21,6 +21,7 @@ from executor.errors import ConnectionNotGiven
 from executor.supervisor import child as children
 from executor.supervisor import environment, kernel, sandbox, tree
 from executor.supervisor.allowance import LogLimits
+from executor.supervisor.assumed import Assumed
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.connections import Derived, derive
 from executor.supervisor.masking import Masker
@@ -28,7 +29,7 @@ from executor.supervisor.outputs import collect
 from executor.supervisor.removal import remove
 from executor.supervisor.report import Reporter
 from executor.supervisor.reported import Reported
-from executor.supervisor.roles import Assumed, told_apart
+from executor.supervisor.roles import told_apart
 from executor.supervisor.usage import Usage, kill_counter
 from executor.supervisor.wire import Frame, Kind, Receiver, WireBroken
 from secretstore.errors import SealrunError

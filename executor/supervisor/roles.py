@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from executor.supervisor.assumed import Assumed
 from executor.supervisor.references import filled
 from executor.supervisor.unwritable import Unwritable
 from secretstore.planned import Planned
@@ -47,17 +48,6 @@ _REFUSALS = {
     "PackedPolicyTooLarge": "the policy for its bucket and prefix is too large for STS",
     "RegionDisabled": "STS is not switched on in the region {region}",
 }
-
-
-@dataclass(frozen=True)
-class Assumed:
-    """What a role was given for a while."""
-
-    access_key_id: str = field(repr=False)
-    secret_access_key: str = field(repr=False)
-    session_token: str = field(repr=False)
-    expires_at: str
-    """ISO 8601, in UTC."""
 
 
 def assume_roles(

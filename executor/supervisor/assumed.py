@@ -1,0 +1,14 @@
+"""What an S3 source's role was given for a while, in the place of its long-lived keys."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What a role was given for a while."""
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: str
+    """ISO 8601, in UTC."""
