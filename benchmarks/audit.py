@@ -134,7 +134,7 @@ def _receipts(db: Any, secrets: int, receipts: int) -> None:
     from sqlalchemy import insert
 
     from executor.models import Receipt, ReceiptSecret, Run
-    from executor.records import history
+    from executor.records import secret_uses
     from secretstore import vault
     from secretstore.keyring import generate_wrapped
     from secretstore.local_keys import LocalKeys, create_local_key
@@ -196,10 +196,10 @@ def _receipts(db: Any, secrets: int, receipts: int) -> None:
     _analyse(db)
     print(f"{secrets:,} secrets, {receipts:,} rows of receipts:")
     print(f"  list_secrets: {_timed(lambda: vault.list_secrets(db, 'shop')):.0f} ms")
-    assert len(history.last_used(db, project.id)) == len(used)
-    print(f"  last_used, all of the project: {_timed(lambda: history.last_used(db, project.id)):.0f} ms")
-    print(f"  versions_used: {_timed(lambda: history.versions_used(db, used[0])):.1f} ms")
-    print(f"  runs_given, newest 20: {_timed(lambda: history.runs_given(db, used[0], 1)):.1f} ms")
+    assert len(secret_uses.last_used(db, project.id)) == len(used)
+    print(f"  last_used, all of the project: {_timed(lambda: secret_uses.last_used(db, project.id)):.0f} ms")
+    print(f"  versions_used: {_timed(lambda: secret_uses.versions_used(db, used[0])):.1f} ms")
+    print(f"  runs_given, newest 20: {_timed(lambda: secret_uses.runs_given(db, used[0], 1)):.1f} ms")
 
 
 def _run(run_id: str, project_id: str, environment_id: str, at: datetime) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from executor.sandbox import tree  # noqa: E402
 from secretstore import sealing  # noqa: E402
 from secretstore.aws_kms import Credentials  # noqa: E402
 from secretstore.bundle import SealedBundle, SealedItem  # noqa: E402
-from secretstore.keyring import KeyAccess, KeyPlace, generate_wrapped, key_service  # noqa: E402
+from secretstore.key_service import KeyAccess, KeyPlace  # noqa: E402
+from secretstore.keyring import generate_wrapped, key_service  # noqa: E402
 from secretstore.local_keys import create_local_key  # noqa: E402
 from tests import kms  # noqa: E402
 
@@ -148,7 +149,7 @@ def sealed(access: KeyAccess, count: int) -> SealedBundle:
         binding = sealing.Binding("p1", "e1", f"s{number}", name, 1)
         items.append(SealedItem(f"s{number}", name, 1, sealing.seal(public, 1, b"x" * 40, binding)))
     return SealedBundle(
-        "shop", "p1", "default", "e1", 1, pair.form, pair.fingerprint, pair.key_service, pair.wrapped, tuple(items)
+        "shop", "p1", "default", "e1", 1, pair.fingerprint, pair.key_service, pair.wrapped, tuple(items)
     )
 
 

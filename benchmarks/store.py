@@ -31,7 +31,8 @@ from sqlalchemy import event  # noqa: E402
 from secretstore import vault  # noqa: E402  (the checkout, installed or not)
 from secretstore.bundle import SealedBundle  # noqa: E402
 from secretstore.database import Database, migrate  # noqa: E402
-from secretstore.keyring import KeyPlace, WrappedKeyPair, generate_wrapped  # noqa: E402
+from secretstore.key_service import KeyPlace, WrappedKeyPair  # noqa: E402
+from secretstore.keyring import generate_wrapped  # noqa: E402
 from secretstore.local_keys import LocalKeys, create_local_key  # noqa: E402
 from secretstore.pins import Pins  # noqa: E402
 from secretstore.reveal import reveal  # noqa: E402

@@ -10,7 +10,7 @@ import sys
 from executor.database import open_database
 from executor.runs.workers import SILENCE, list_workers
 from executor.settings import read_here
-from secretstore.errors import SecretStoreError
+from secretstore.errors import SealrunError
 
 
 def main() -> str | None:
@@ -18,7 +18,7 @@ def main() -> str | None:
     here = socket.gethostname()
     try:
         alive = list_workers(open_database(read_here()), alive_only=True)
-    except SecretStoreError as error:
+    except SealrunError as error:
         return f"unhealthy: {error}"
     # The machine's own name, whatever SEALRUN_HOST says: a worker has it unless -n names another (so end it in @%h).
     if any(worker.name.endswith(f"@{here}") for worker in alive):

@@ -16,7 +16,7 @@ from kombu.entity import Queue
 
 from executor.broker.embedded import broker_address
 from executor.broker.tasks import TASK, register
-from executor.errors import WrongPool
+from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, Settings, read_here
 
 
@@ -103,7 +103,12 @@ def _serve(app: Celery, settings: Settings) -> None:
 
             pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
             if "thread" not in pool:
-                raise SystemExit(f"sealrun: {(refusal := WrongPool(pool=pool))}\nhint: {refusal.hint}")
+                refusal = WorkerUnsupported(
+                    "sealrun's task needs Celery's threads pool, and this worker was started with {pool}",
+                    pool=pool,
+                    hint="start a worker for it of its own: celery -A … worker -P threads -Q sealrun",
+                )
+                raise SystemExit(f"sealrun: {refusal}\nhint: {refusal.hint}")
             app.sealrun_life = WorkerLife(app, settings, sender)
             app.sealrun_life.prepare()
 

@@ -29,7 +29,6 @@ from executor import runs
 from executor.celery_app import make_app
 from executor.database import open_database
 from executor.errors import (
-    ArgumentNotJson,
     RequestUnclear,
     RunCancelled,
     RunFailed,
@@ -37,13 +36,12 @@ from executor.errors import (
     RunNeverStarted,
     RunOutOfMemory,
     RunTimedOut,
-    TargetUnclear,
     WaitTimedOut,
 )
 from executor.records import files as outputs
 from executor.records import history, logs
 from executor.records.files import OutputFile
-from executor.records.following import AWAY, looks
+from executor.records.following import looks
 from executor.records.history import RunView
 from executor.records.logs import BEGINNING, Place, StoredPiece
 from executor.runs import cancelling, unserved, workers
@@ -56,6 +54,7 @@ from executor.submission.standby import Standby
 from executor.submission.target import Target, check_module, parse
 from secretstore import vault
 from secretstore.database import Database
+from secretstore.errors import DatabaseUnavailable
 from secretstore.naming import check_variable_name
 
 Stream = Literal["stdout", "stderr", "setup"]
@@ -185,7 +184,7 @@ class Client:
             folder: where relative paths and the search for the source root begin, else the current folder.
 
         Raises:
-            SecretStoreError, ExecutorError, SupervisorError: it was not accepted; the same errors as `sealrun run` has.
+            SealrunError: it was not accepted; the same errors as `sealrun run` has.
         """
         _check_texts(
             target=target, module=module, project=project, environment=environment, python=python,
@@ -229,7 +228,7 @@ class Client:
 
         Raises:
             UnknownRun: there is none.
-            AmbiguousRun: it is the beginning of several.
+            UnknownRun: it is the beginning of several.
         """
         db = self._database()
         return Run(self, history.find(db, reference, self._project_id(None) if reference == "@last" else None))
@@ -242,10 +241,10 @@ class Client:
             RequestUnclear: there is no such state.
         """
         if state is not None and state not in _STATES:
-            raise RequestUnclear(what=f"a state is one of {', '.join(_STATES)}")
+            raise RequestUnclear("a state is one of {states}", states=", ".join(_STATES))
         _check_whole("limit", limit)
         if limit < 1:
-            raise RequestUnclear(what="limit is above 0")
+            raise RequestUnclear("limit is above 0")
         return history.list_runs(self._database(), self._project_id(project), limit, state)
 
     def _project_id(self, project: str | None) -> str | None:
@@ -410,13 +409,15 @@ class Run:
             timeout: with `follow`, for how many seconds at most.
 
         Raises:
-            PlaceUnclear: `after` is no place.
+            RequestUnclear: `after` is no place.
             RequestUnclear: there is no such stream.
             WaitTimedOut: the run is not over after so many seconds.
         """
         _check_seconds(timeout=timeout)
         if unknown := set(_names("streams", streams) or ()) - set(logs.STREAMS):
-            raise RequestUnclear(what=f"{min(unknown)} is none of the streams {', '.join(logs.STREAMS)}")
+            raise RequestUnclear(
+                "{stream} is none of the streams {streams}", stream=min(unknown), streams=", ".join(logs.STREAMS)
+            )
         begin = Place.parse(after) if isinstance(after, str) else after or BEGINNING
         return self._pieces(follow, begin, streams, timeout)
 
@@ -424,7 +425,7 @@ class Run:
         """Write the files that it left below a folder, and return their paths; one that is there is replaced.
 
         Raises:
-            OutputInTheWay: one could not be written.
+            FolderUnusable: one could not be written.
         """
         return outputs.download(self._db, self._id, self.show().attempt, Path(folder))
 
@@ -468,7 +469,7 @@ class Run:
                 mind_at = time.monotonic() + _MIND
                 try:
                     self._client._mind_workers(db, self._id)
-                except AWAY:
+                except DatabaseUnavailable:
                     continue  # the next look finds out
         if state not in runs.OVER:
             raise WaitTimedOut(run=self._id[:8], seconds=timeout, state=state or "not known how far it is")
@@ -515,29 +516,29 @@ def _environ(settings: Mapping[str, str] | None) -> dict[str, str]:
     if settings is None:
         return dict(os.environ)
     if foreign := [name for name in settings if not name.startswith("SEALRUN_")]:
-        raise RequestUnclear(what=f"the client's settings are SEALRUN_… names, and {min(foreign)} is none")
+        raise RequestUnclear("the client's settings are SEALRUN_… names, and {name} is none", name=min(foreign))
     rest = {name: value for name, value in os.environ.items() if not name.startswith("SEALRUN_")}
     return rest | dict(settings)
 
 
 def _target(target: str | None, module: str | None, command: Sequence[str] | None, argv: Sequence[str]) -> Target:
     if sum(given is not None for given in (target, module, command)) != 1:
-        raise TargetUnclear(what="one of target, module and command says what to run")
+        raise RequestUnclear("one of target, module and command says what to run")
     words = tuple(_names("argv", argv) or ())
     if command is not None:
         named = _names("command", command)
         if not named or words:
-            raise TargetUnclear(what="command is a program and all of its words")
+            raise RequestUnclear("command is a program and all of its words")
         return Target("command", argv=tuple(named))
     if module is not None:
         check_module(module)
         return Target("module", name=module, argv=words)
     assert target is not None
     if target.startswith("-"):
-        raise TargetUnclear(what=f"{target} is no file; see module= and command=")
+        raise RequestUnclear("{target} is no file; see module= and command=", target=target)
     found = parse([target])
     if found.kind == "function" and words:
-        raise TargetUnclear(what="argv is for files and modules; a function takes args")
+        raise RequestUnclear("argv is for files and modules; a function takes args")
     return Target(found.kind, found.path, found.name, words)
 
 
@@ -545,9 +546,11 @@ def _arguments(wanted: Target, args: Mapping[str, Any] | Sequence[Any]) -> tuple
     """By name, and by position."""
     if isinstance(args, str | bytes) or not isinstance(args, Mapping | Sequence):
         kind = type(args).__name__
-        raise RequestUnclear(what=f"args is a mapping by name or a list by position, and this is of the type {kind}")
+        raise RequestUnclear(
+            "args is a mapping by name or a list by position, and this is of the type {kind}", kind=kind
+        )
     if args and wanted.kind != "function":
-        raise RequestUnclear(what="args are for functions; files and modules take argv")
+        raise RequestUnclear("args are for functions; files and modules take argv")
     if isinstance(args, Mapping):
         return {name: _as_json(name, value) for name, value in args.items()}, []
     return {}, [_as_json(str(number), value) for number, value in enumerate(args, 1)]
@@ -558,33 +561,42 @@ def _as_json(name: str, value: Any) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
-        raise ArgumentNotJson(name=name, kind=type(value).__name__) from None
+        raise RequestUnclear(
+            "argument {name} cannot be given to a run: {kind} is not JSON, or holds what is not",
+            name=name,
+            kind=type(value).__name__,
+            hint="pass text, numbers, booleans, None, and lists and mappings of them",
+        ) from None
 
 
 def _check_texts(**given: str | None) -> None:
     for name, value in given.items():
         if value is not None and not isinstance(value, str):
-            raise RequestUnclear(what=f"{name} is text, and this is of the type {type(value).__name__}")
+            raise RequestUnclear("{name} is text, and this is of the type {kind}", name=name, kind=type(value).__name__)
 
 
 def _check_seconds(**given: float | None) -> None:
     for name, value in given.items():
         if value is not None and not isinstance(value, int | float):
-            raise RequestUnclear(what=f"{name} is a number of seconds, and this is of the type {type(value).__name__}")
+            raise RequestUnclear(
+                "{name} is a number of seconds, and this is of the type {kind}", name=name, kind=type(value).__name__
+            )
 
 
 def _check_whole(name: str, value: int) -> None:
     if not isinstance(value, int):
-        raise RequestUnclear(what=f"{name} is a whole number, and this is of the type {type(value).__name__}")
+        raise RequestUnclear(
+            "{name} is a whole number, and this is of the type {kind}", name=name, kind=type(value).__name__
+        )
 
 
 def _checked(variables: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(variables, Mapping):
-        raise RequestUnclear(what="variables is a mapping of names to texts")
+        raise RequestUnclear("variables is a mapping of names to texts")
     for name, value in variables.items():
         check_variable_name(name)
         if not isinstance(value, str):
-            raise RequestUnclear(what=f"the variable {name} is no text")
+            raise RequestUnclear("the variable {name} is no text", name=name)
     return dict(variables)
 
 
@@ -594,7 +606,7 @@ def _names(option: str, given: Collection[str] | None) -> "list[str] | None":
         return None
     listed = isinstance(given, Collection) and not isinstance(given, str | bytes)
     if not (listed and all(isinstance(word, str) for word in given)):
-        raise RequestUnclear(what=f"{option} is a list of words")
+        raise RequestUnclear("{option} is a list of words", option=option)
     return list(given)
 
 

@@ -8,7 +8,7 @@ from secretstore.database import Database
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.settings import ensure_home
 
-HEAD = "0004"
+HEAD = "0001"
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _VERSION_TABLE = "executor_revision"
@@ -20,8 +20,8 @@ def open_database(settings: Settings) -> Database:
     The embedded one is made and brought up to date without being asked; a configured one waits for `sealrun migrate`.
 
     Raises:
-        DatabaseOutdated, DatabaseTooNew: a configured database is at another revision.
-        DatabaseUnreachable: there is no connection to be had.
+        SchemaMismatch: a configured database is at another revision.
+        DatabaseUnavailable: there is no connection to be had.
     """
     if not settings.store.database_is_default:
         db = Database(settings.store.database_url)
@@ -35,7 +35,12 @@ def open_database(settings: Settings) -> Database:
 
 
 def migrate(db: Database) -> None:
-    """Bring all tables to this version; safe at any time and by several processes at once."""
+    """Bring all tables to this version; safe at any time and by several processes at once.
+
+    Raises:
+        SchemaMismatch: a newer version has migrated it.
+        DatabaseUnreachable: there is no connection to be had.
+    """
     store.migrate(db)
     with db.named_errors():
         upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)
@@ -51,7 +56,7 @@ def require_current(db: Database) -> None:
     """Refuse a database whose tables are not at this version.
 
     Raises:
-        DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable.
+        SchemaMismatch, DatabaseUnavailable.
     """
     store.require_current(db)
     with db.named_errors():

@@ -60,6 +60,7 @@ class Run(Table, table=True):
     variables: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON))
     connections: bool = True
+    mapped: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     timeout: float | None = None
     queue: str
     queue_timeout: float | None = None
@@ -80,7 +81,7 @@ class Run(Table, table=True):
     fencing_token: int = 0
     lease_owner: str | None = None
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    rung_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    rung_at: datetime = Field(sa_type=UtcDateTime)
     cancel_requested_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     cancel_requested_by: str | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -126,8 +127,8 @@ class Receipt(Table, table=True):
     status: str = "opening"
     environment_id: str
     generation: int
-    fingerprint: str | None = None
-    key_service: str | None = None
+    fingerprint: str
+    key_service: str
     secrets: int
     opening_at: datetime = Field(sa_type=UtcDateTime)
     opened_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -22,6 +22,9 @@ from secretstore.settings import (
     whole_number,
 )
 
+LOG_LINE = 1 << 20
+"""Bytes kept of one line of output: no person reads more, and whoever shows a line holds all of it in memory."""
+
 QUEUE = "sealrun"
 """Where runs wait for a worker, and what every worker serves that is told nothing else."""
 
@@ -49,11 +52,12 @@ LEASE = Setting(
     "how long a worker that hangs keeps its runs; renewed every third of it, and a run whose renewals stop is ended "
     "before it is over",
 )
-INT_GRACE = Setting(
-    "SEALRUN_INT_GRACE_SECONDS", "5", "seconds", "from INT to TERM when a run is cancelled; one out of time gets no INT"
-)
 TERM_GRACE = Setting(
-    "SEALRUN_TERM_GRACE_SECONDS", "10", "seconds", "from TERM to KILL when a run is cancelled or out of time"
+    "SEALRUN_TERM_GRACE_SECONDS",
+    "10",
+    "seconds",
+    "from TERM to KILL when a run is cancelled or out of time; one that is cancelled gets INT first, and half as "
+    "long for it",
 )
 LOG_LIMIT = Setting(
     "SEALRUN_LOG_LIMIT_MIB",
@@ -67,7 +71,6 @@ LOG_RATE = Setting(
     "MiB per second",
     "of stdout, and of stderr, after a burst of four seconds' worth; what comes faster is left out, and said",
 )
-LOG_LINE = Setting("SEALRUN_LOG_LINE_KIB", "1024", "KiB", "kept of one line of output; its rest is left out, and said")
 RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "a function's result as JSON")
 OUTPUT_LIMIT = Setting("SEALRUN_OUTPUT_LIMIT_MIB", "64", "MiB", "files left in SEALRUN_OUTPUT_DIR, together")
 SOURCE_LIMIT = Setting(
@@ -132,8 +135,8 @@ RUN_UIDS = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, INT_GRACE, TERM_GRACE, LOG_LIMIT, LOG_RATE, LOG_LINE,
-    RESULT_LIMIT, OUTPUT_LIMIT, SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
+    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, LOG_LIMIT, LOG_RATE, RESULT_LIMIT,
+    OUTPUT_LIMIT, SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     SERVES, QUEUE_TIMEOUT, KEEP_RUNS,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
@@ -150,11 +153,9 @@ class Settings:
     host: str
     host_is_default: bool
     lease: int
-    int_grace: int
     term_grace: int
     log_bytes: int
     log_rate: int
-    log_line: int
     result_bytes: int
     output_bytes: int
     source_bytes: int
@@ -167,6 +168,11 @@ class Settings:
     serves: tuple[str, ...]
     queue_timeout: int
     keep_runs: int
+
+    @property
+    def int_grace(self) -> float:
+        """From INT to TERM: what listens to INT has mostly ended long before."""
+        return self.term_grace / 2
 
     @property
     def embedded(self) -> bool:
@@ -197,11 +203,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         host=reading.value(HOST, printable_name, socket.gethostname()),
         host_is_default=HOST.name not in environ,
         lease=reading.value(LEASE, number(3, 3600), 30),
-        int_grace=reading.value(INT_GRACE, number(0, 3600), 5),
         term_grace=reading.value(TERM_GRACE, number(0, 3600), 10),
         log_bytes=reading.value(LOG_LIMIT, number(1, 4096), 64) << 20,
         log_rate=reading.value(LOG_RATE, number(1, 4096), 8) << 20,
-        log_line=reading.value(LOG_LINE, number(1, 1 << 20), 1024) << 10,
         result_bytes=reading.value(RESULT_LIMIT, number(1, 32768), 1024) << 10,
         output_bytes=reading.value(OUTPUT_LIMIT, number(0, 4096), 64) << 20,
         source_bytes=reading.value(SOURCE_LIMIT, number(1, 1024), 64) << 20,

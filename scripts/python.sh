@@ -34,6 +34,54 @@ find_python() {
     return 1
 }
 
+# installed_python VERSION: prints the path of a Python of that version which this machine has, or fails; nothing is downloaded.
+installed_python() {
+    local candidate
+    for candidate in "/usr/bin/python$1" "/usr/local/bin/python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1"*/bin/"python$1" \
+        "${UV_PYTHON_INSTALL_DIR:-$HOME/.local/share/uv/python}"/cpython-"$1"*/bin/"python$1" "python$1"; do
+        "$candidate" -c "import ensurepip, sys, venv; print(sys.executable) if $supported else sys.exit(1)" 2>/dev/null && return
+    done
+    return 1
+}
+
+# reachable PYTHON FOLDER: prints PYTHON where other accounts can start it or nobody will ask them to; otherwise the same
+# interpreter from a copy in FOLDER. A worker of root lends user ids, which have no way into root's home.
+reachable() {
+    local base copy=$2
+    base=$("$1" -c 'import sys; print(sys.base_prefix)')
+    if [ "$(id -u)" -ne 0 ] || started_by_others "$1"; then
+        echo "$1"
+        return
+    fi
+    rm -rf "$copy"
+    # Links where the disk is the same; but the program itself is changed below.
+    cp -al "$base" "$copy" 2>/dev/null || { rm -rf "$copy" && cp -a "$base" "$copy"; }
+    "$1" - "$base" "$copy/bin/$(basename "$(readlink -f "$1")")" <<'EOF'
+import os, sys
+base, program = sys.argv[1:]
+with open(program, "rb") as file:
+    code = file.read()
+# Where libpython is looked for, in as many bytes.
+old, new = os.fsencode(f"{base}/lib"), b"$ORIGIN/../lib"
+os.unlink(program)
+with open(program, "wb") as file:
+    file.write(code.replace(old + b"\0", new.ljust(len(old), b"\0") + b"\0") if len(new) <= len(old) else code)
+os.chmod(program, 0o755)
+EOF
+    copy=$copy/bin/$(basename "$(readlink -f "$1")")
+    if started_by_others "$copy"; then
+        echo "$copy"
+    else
+        echo "python: $1 is closed to other accounts, and so is a copy of it: tests that lend user ids are skipped or fail" >&2
+        echo "$1"
+    fi
+}
+
+# started_by_others PYTHON: whether an account without any rights can start it.
+started_by_others() {
+    setpriv --reuid=61205 --regid=61205 --clear-groups "$1" -c '' 2>/dev/null
+}
+
 as_root() {
     [ "$(id -u)" -eq 0 ] || echo 'sudo '
 }

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
 from secretstore.database import Database
-from secretstore.errors import ChainUnusable, UnknownProject
+from secretstore.errors import RowUnreadable, UnknownProject
 from secretstore.models import AuditEvent, Project, WaitingAuditEvent
 from secretstore.timestamps import utc_now
 
@@ -210,7 +210,7 @@ def link_waiting(
     for project_id in waiting:
         try:
             linked += _link_project(db, project_id, most)
-        except (ChainUnusable, DBAPIError) as problem:
+        except (RowUnreadable, DBAPIError) as problem:
             skipped(project_id, problem)
     return linked
 
@@ -275,7 +275,12 @@ def _link(session: Session, project_id: str, events: Iterable[Mapping[str, Any]]
     events = list(events)
     # SQLite takes text and bytes for a number; PostgreSQL has no number beyond the last.
     if not (isinstance(sequence, int) and isinstance(previous_hash, str) and sequence <= _LAST - len(events)):
-        raise ChainUnusable(project_id=project_id)
+        raise RowUnreadable(
+            "the audit chain of project id {project_id} takes no further event: its last one is none that "
+            "sealrun wrote",
+            project_id=project_id,
+            hint="sealrun audit verify names it; ask who can write to the database",
+        )
     rows = []
     for event in events:
         sequence += 1

@@ -17,76 +17,128 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from secretstore.errors import (
     KmsAccessDenied,
-    KmsAnswerUnreadable,
-    KmsCertificatesMissing,
-    KmsCredentialsExpired,
-    KmsCredentialsInvalid,
-    KmsCredentialsMissing,
+    KmsCredentialsUnusable,
     KmsError,
-    KmsFailing,
-    KmsKeyDisabled,
-    KmsKeyIncorrect,
-    KmsKeyNotFound,
-    KmsKeyUnfit,
     KmsKeyUnusable,
-    KmsLibraryMissing,
-    KmsRefused,
-    KmsRegionsDiffer,
-    KmsSilent,
-    KmsThrottled,
-    KmsUnreachable,
-    KmsUntrusted,
+    KmsUnavailable,
+    LibraryMissing,
     WrapBroken,
 )
-
-if TYPE_CHECKING:
-    from secretstore.keyring import KeyService
+from secretstore.key_service import Credentials, KeyService
 
 _ANSWER_LIMIT = 1 << 20  # bytes; KMS's longest answer here is some 9 kB
 _CONNECT = 3.0  # seconds for one try to connect, so that a lost packet leaves time for another
 _PAUSES = (0.1, 2.0)  # seconds: the first pause between two tries, doubled up to the second
 
+
+class _Reason(NamedTuple):
+    """Why a call has no answer: what a caller can do about it, and its words. Without words the class has them."""
+
+    kind: type[KmsError]
+    message: str | None = None
+    hint: str | None = None
+
+
+_DENIED = _Reason(KmsAccessDenied)
+_DISABLED = _Reason(
+    KmsKeyUnusable,
+    "the KMS key {key} is disabled, so that {action} is refused ({answer})",
+    "enable it: aws kms enable-key --key-id KEY",
+)
+_IN_NO_STATE = _Reason(
+    KmsKeyUnusable,
+    "the KMS key {key} is pending deletion or in another state that rules out {action} ({answer})",
+    "look at its state; aws kms cancel-key-deletion --key-id KEY while there is time, then enable it",
+)
+_NOT_FOUND = _Reason(
+    KmsKeyUnusable,
+    "there is no KMS key {key} in {region}, so that {action} is refused ({answer})",
+    "check SEALRUN_KEYS and its region; what a deleted key has wrapped cannot be opened by anybody",
+)
+_UNFIT = _Reason(
+    KmsKeyUnusable,
+    "the KMS key {key} is not one for {action} ({answer})",
+    "use a symmetric key for encryption and decryption: aws kms create-key",
+)
+_INCORRECT = _Reason(
+    KmsKeyUnusable,
+    "the private key was wrapped under another KMS key than {key}, so that {action} is refused ({answer})",
+    "add the key that it was wrapped under to SEALRUN_KEYS by its ARN, behind a comma",
+)
+_NO_CREDENTIALS = _Reason(KmsCredentialsUnusable)
+_INVALID = _Reason(
+    KmsCredentialsUnusable,
+    "AWS does not accept the credentials for {action} with the key {key} ({answer})",
+    "check the access key, its secret and its session token; a clock that is wrong has the same effect",
+)
+_EXPIRED = _Reason(
+    KmsCredentialsUnusable,
+    "the AWS credentials for {action} with the key {key} have expired ({answer})",
+    "renew them and start again what was given them: only a role or a profile is renewed by itself",
+)
+_UNTRUSTED = _Reason(
+    KmsError,
+    "AWS KMS at {endpoint} was not asked for {action} with the key {key}: its certificate was not accepted",
+    "if a proxy of yours reads TLS, name its certificates in AWS_CA_BUNDLE",
+)
+_NO_KMS = _Reason(
+    KmsError,
+    "what answered {action} with the key {key} at {endpoint} is no AWS KMS",
+    "check endpoint_url in SEALRUN_KEYS, and which proxy stands before {endpoint}",
+)
+_REFUSED = _Reason(
+    KmsError,
+    "AWS KMS refused {action} with the key {key} ({answer})",
+    "look the code up in the KMS API reference, and the request in CloudTrail",
+)
+_THROTTLING = _Reason(
+    KmsUnavailable,
+    "AWS throttled {action} with the key {key} for {seconds} seconds ({answer})",
+    "raise the account's KMS request quota, start fewer runs at a time, or raise SEALRUN_KMS_TIMEOUT_SECONDS",
+)
+_FAULTY = _Reason(
+    KmsUnavailable,
+    "AWS KMS failed at {action} with the key {key} for {seconds} seconds ({answer})",
+    "try again; AWS's health page says whether KMS is disturbed",
+)
+_UNREACHABLE = _Reason(KmsUnavailable)
+_SILENT = _Reason(
+    KmsUnavailable,
+    "AWS KMS at {endpoint} gave no whole answer to {action} with the key {key} in {seconds} seconds",
+    "check the network between this machine and {endpoint}, or raise SEALRUN_KMS_TIMEOUT_SECONDS",
+)
+
 # https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html and the errors of Encrypt, Decrypt, ReEncrypt.
 # Codes come with and without "Exception", as services and their proxies spell them.
-_REFUSALS: dict[str, type[KmsError]] = {
-    "AccessDenied": KmsAccessDenied,
-    "NotAuthorized": KmsAccessDenied,
-    "OptInRequired": KmsAccessDenied,
-    "UnauthorizedOperation": KmsAccessDenied,
-    "Disabled": KmsKeyDisabled,
-    "KMSInvalidState": KmsKeyUnusable,
-    "NotFound": KmsKeyNotFound,
-    "InvalidKeyUsage": KmsKeyUnfit,
-    "IncorrectKey": KmsKeyIncorrect,
-    "UnrecognizedClient": KmsCredentialsInvalid,
-    "InvalidSignature": KmsCredentialsInvalid,
-    "SignatureDoesNotMatch": KmsCredentialsInvalid,
-    "IncompleteSignature": KmsCredentialsInvalid,
-    "InvalidClientTokenId": KmsCredentialsInvalid,
-    "InvalidAccessKeyId": KmsCredentialsInvalid,
-    "MissingAuthenticationToken": KmsCredentialsInvalid,
-    "ExpiredToken": KmsCredentialsExpired,
-    "RequestExpired": KmsCredentialsExpired,
+_REFUSALS = {
+    "AccessDenied": _DENIED,
+    "NotAuthorized": _DENIED,
+    "OptInRequired": _DENIED,
+    "UnauthorizedOperation": _DENIED,
+    "Disabled": _DISABLED,
+    "KMSInvalidState": _IN_NO_STATE,
+    "NotFound": _NOT_FOUND,
+    "InvalidKeyUsage": _UNFIT,
+    "IncorrectKey": _INCORRECT,
+    "UnrecognizedClient": _INVALID,
+    "InvalidSignature": _INVALID,
+    "SignatureDoesNotMatch": _INVALID,
+    "IncompleteSignature": _INVALID,
+    "InvalidClientTokenId": _INVALID,
+    "InvalidAccessKeyId": _INVALID,
+    "MissingAuthenticationToken": _INVALID,
+    "ExpiredToken": _EXPIRED,
+    "RequestExpired": _EXPIRED,
 }
 _THROTTLED = ("Throttling", "Throttled", "RequestLimitExceeded", "TooManyRequests", "LimitExceeded")
 _FAILING = ("KMSInternal", "DependencyTimeout", "KeyUnavailable", "InternalFailure", "ServiceUnavailable", "Internal")
 _PRINTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """AWS credentials as they are at one moment."""
-
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
 
 
 class AwsKms:
@@ -143,20 +195,25 @@ class AwsKms:
         self._arn = answer["KeyId"]
         return bytes(answer["Plaintext"])
 
-    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
+    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
         """Wraps the same private key under another service.
 
         To another KMS key it is `ReEncrypt`: KMS moves it and this process never has it. To another kind of service it
         is plaintext in this process for a moment.
 
         Raises:
-            KmsRegionsDiffer: When the other key is in another region, which `ReEncrypt` cannot reach.
+            KmsKeyUnusable: When the other key is in another region, which `ReEncrypt` cannot reach.
             KmsError, WrapBroken: As for `unwrap`.
         """
         if not isinstance(under, AwsKms):
             return under.wrap(self.unwrap(wrapped, context), context)
         if (self.region, self.endpoint_url) != (under.region, under.endpoint_url):
-            raise KmsRegionsDiffer(source=self.region, destination=under.region)
+            raise KmsKeyUnusable(
+                "KMS moves a wrapped key within one region, and {source} and {destination} are in two",
+                source=self.region,
+                destination=under.region,
+                hint="make a key pair under the other key instead: sealrun key rotate",
+            )
         _insist_on_length(wrapped)
         answer = self._call(
             "re_encrypt",
@@ -174,7 +231,7 @@ class AwsKms:
         shown = self.key if operation != "re_encrypt" else f"{self.key} or {parameters['DestinationKeyId']}"
         call = _Call(_ACTIONS[operation], shown, self.region, line.endpoint, self._timeout)
         if self._credentials is None:
-            raise call.failure(KmsCredentialsMissing)
+            raise call.failure(_NO_CREDENTIALS)
         line.sign_with(self._credentials)
         return call.made(lambda left: line.ask(operation, parameters, left), _WANTED[operation])
 
@@ -218,9 +275,10 @@ class _Call:
         self._last: Exception | None = None
         self._answer: Mapping[str, Any] | None = None
 
-    def failure(self, kind: type[KmsError], **more: Any) -> KmsError:
+    def failure(self, reason: _Reason, **more: Any) -> KmsError:
         """An error with what is known of this call."""
-        return kind(**self._facts, **more)
+        hint = reason.hint.format(**self._facts) if reason.hint else None
+        return reason.kind(reason.message, hint=hint, **self._facts, **more)
 
     def made(self, ask: Callable[[float], Mapping[str, Any]], wanted: Mapping[str, type]) -> Mapping[str, Any]:
         """The answer, which has the fields that are wanted.
@@ -235,9 +293,9 @@ class _Call:
         thread.join(self._seconds)
         answer, last = self._answer, self._last
         if answer is None:
-            raise last or self.failure(KmsSilent) from None
+            raise last or self.failure(_SILENT) from None
         if any(not isinstance(answer.get(name), kind) for name, kind in wanted.items()):
-            raise self.failure(KmsAnswerUnreadable)
+            raise self.failure(_NO_KMS)
         return answer
 
     def _insist(self, ask: Callable[[float], Mapping[str, Any]]) -> None:
@@ -264,18 +322,18 @@ class _Call:
         if isinstance(error, ClientError):
             return self._refusal(error.response)
         if isinstance(error, transport.ProxyError):
-            return self.failure(KmsUnreachable, why="the proxy did not let the connection through"), True
+            return self.failure(_UNREACHABLE, why="the proxy did not let the connection through"), True
         if isinstance(error, transport.SSLError):
             if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
-                return self.failure(KmsUntrusted), False
-            return self.failure(KmsUnreachable, why="the TLS handshake failed"), True
+                return self.failure(_UNTRUSTED), False
+            return self.failure(_UNREACHABLE, why="the TLS handshake failed"), True
         if isinstance(error, transport.ReadTimeoutError):
-            return self.failure(KmsSilent), True
+            return self.failure(_SILENT), True
         if isinstance(error, transport.ConnectTimeoutError) and not isinstance(error, transport.NewConnectionError):
-            return self.failure(KmsUnreachable, why="nothing answers there"), True
+            return self.failure(_UNREACHABLE, why="nothing answers there"), True
         if isinstance(error, transport.HTTPError):
-            return self.failure(KmsUnreachable, why=_why(error)), True
-        return self.failure(KmsAnswerUnreadable), False
+            return self.failure(_UNREACHABLE, why=_why(error)), True
+        return self.failure(_NO_KMS), False
 
     def _refusal(self, response: Mapping[str, Any]) -> tuple[Exception, bool]:
         code = str(response.get("Error", {}).get("Code", ""))
@@ -290,12 +348,12 @@ class _Call:
         if word in _REFUSALS:
             return self.failure(_REFUSALS[word], answer=answer), False
         if word in _THROTTLED or status == 429:
-            return self.failure(KmsThrottled, answer=answer), True
+            return self.failure(_THROTTLING, answer=answer), True
         if word in _FAILING or status >= 500:
-            return self.failure(KmsFailing, answer=answer), True
+            return self.failure(_FAULTY, answer=answer), True
         if code.isdigit():  # botocore found no code in the answer
-            return self.failure(KmsAnswerUnreadable), False
-        return self.failure(KmsRefused, answer=answer), False
+            return self.failure(_NO_KMS), False
+        return self.failure(_REFUSED, answer=answer), False
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -329,8 +387,8 @@ def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Lin
     """Loads what calls of this endpoint need, once in a process; its forks share it. Nothing is connected to.
 
     Raises:
-        KmsLibraryMissing: When botocore is not installed.
-        KmsCertificatesMissing: When there are no certificates to know KMS by.
+        LibraryMissing: When botocore is not installed.
+        KmsError: When there are no certificates to know KMS by.
     """
     return _line(region, endpoint_url, tuple(sorted(network.items())))
 
@@ -349,7 +407,9 @@ class _Line:
             from botocore.awsrequest import AWSResponse
             from botocore.config import Config
         except ImportError:
-            raise KmsLibraryMissing from None
+            raise LibraryMissing(
+                "AWS KMS needs botocore, which is not installed", hint="pip install 'sealrun[aws]'"
+            ) from None
         session = botocore.session.Session()
         # What this process is given decides, and no file in somebody's home.
         for variable in ("config_file", "credentials_file"):
@@ -425,7 +485,11 @@ def _pool(endpoint: str, network: Mapping[str, str]) -> Any:
         try:
             context = ssl.create_default_context(cafile=path)
         except (OSError, ssl.SSLError):
-            raise KmsCertificatesMissing(path=path) from None
+            raise KmsError(
+                "the certificates that AWS KMS is known by cannot be read from {path}",
+                path=path,
+                hint="point AWS_CA_BUNDLE at a file of certificates in PEM form, or unset it",
+            ) from None
     proxy = network.get(url.scheme)
     if proxy and not proxy_bypass_environment(url.hostname or "", dict(network)):
         return urllib3.ProxyManager(proxy, ssl_context=context)

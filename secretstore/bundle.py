@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from secretstore.errors import BundleBroken
-from secretstore.keyring import KeyPlace
+from secretstore.errors import SealBroken
+from secretstore.key_service import KeyPlace
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class SealedBundle:
     environment: str
     environment_id: str
     generation: int
-    form: int
     fingerprint: str
     key_service: str
     wrapped: bytes = field(repr=False)
@@ -53,14 +52,14 @@ class SealedBundle:
         """Reads what `to_json` wrote.
 
         Raises:
-            BundleBroken: When a field is missing, surplus or of another type.
+            SealBroken: When a field is missing, surplus or of another type.
         """
         try:
             fields = json.loads(text)
             items = tuple(items_from_json(fields.pop("items")))
             return cls(**_checked(fields, _BUNDLE) | {"wrapped": _bytes(fields["wrapped"])}, items=items)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise BundleBroken from None
+            raise SealBroken("a bundle of sealed values could not be read") from None
 
 
 def items_to_json(items: Iterable[SealedItem]) -> list[dict[str, Any]]:
@@ -84,7 +83,6 @@ _BUNDLE = {
     "environment": str,
     "environment_id": str,
     "generation": int,
-    "form": int,
     "fingerprint": str,
     "key_service": str,
     "wrapped": str,

@@ -5,16 +5,32 @@ What is refused is named by its field and never quoted: a value may well have be
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from secretstore.connection_fields import (
+    A_VALUE,
+    Addressing,
+    Bucket,
+    Given,
+    Location,
+    PlainUrl,
+    Prefix,
+    ProjectRef,
+    Region,
+    RoleArn,
+    Secret,
+    SourceName,
+    Text,
+    Url,
+    WholeSecret,
+    refused,
+)
 from secretstore.errors import ConnectionRefused, NameRefused
-from secretstore.naming import check_connection_name, check_secret_name
+from secretstore.naming import check_connection_name
 from secretstore.planned import CATALOG, FIELD, KEY, OPTIONAL, SOURCE, Planned, is_reference
 
 Role = Literal["source", "catalog"]
@@ -29,12 +45,6 @@ SUPABASE_REGION = "us-east-1"
 """Where none is given: Supabase Storage takes signatures for this region from projects of every region."""
 
 _AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-_A_VALUE = f'takes a secret by its name, {{"{KEY}": "NAME"}}, and never a value'
-_LONGEST = 2048  # characters of a setting
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-_REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
-_PROJECT = re.compile(r"[a-z0-9-]{1,63}")
-_ROLE = re.compile(r"arn:[a-z0-9-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+", re.ASCII)
 _ORDINARY_FIELD = re.compile(r"(?=.{1,24}\Z)[a-z]+(?:[_-][a-z]+)*")
 _TOKEN = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}")
 _HEXADECIMAL = re.compile(r"(?=.*\d)[0-9a-fA-F]{24,}")
@@ -68,7 +78,7 @@ def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
     missing = [str(error["loc"][0]) for error in found if error["type"] == "missing"]
     why = "; ".join(_told(model, error) for error in found)
     hint = None
-    if _A_VALUE in why:
+    if A_VALUE in why:
         hint = f'a name is written {{"{KEY}": "NAME"}}; a value is stored first: sealrun secret set NAME'
     if any(error["type"] == "extra_forbidden" for error in found):
         hint = f"the fields of a {role} of kind {kind}: {', '.join(fields_of(role, kind))}"
@@ -98,7 +108,7 @@ def planned(role: str, name: str, kind: str, settings: str) -> Planned:
         # Nor is it said in a run's output: it may be of any length, and have line breaks.
         return Planned(role, UNNAMED, kind, _of_its_role(document), "its name is none that a connection can have")
     except ConnectionRefused as problem:
-        return Planned(role, name, kind, _of_its_role(document), str(problem.details["why"]))
+        return Planned(role, name, kind, _of_its_role(document), str(problem.names["why"]))
     except (ValueError, TypeError, RecursionError, KeyError):
         return Planned(role, name, kind, {}, "its settings cannot be read")
     return Planned(role, name, kind, read.leaves())
@@ -143,139 +153,6 @@ def looks_like_a_value(name: str) -> bool:
     return any(_TOKEN.fullmatch(part) for part in parts) or _HEXADECIMAL.fullmatch("".join(parts)) is not None
 
 
-# -- what a field may hold
-
-
-def _refused(why: str) -> PydanticCustomError:
-    """Our own sentence; nothing of what stood there goes into it."""
-    return PydanticCustomError("refused", "{why}", {"why": why})
-
-
-def _reference(value: dict[str, Any]) -> dict[str, str]:
-    if value.keys() - {KEY, FIELD}:
-        raise _refused(f'has a reference with more in it than "{KEY}" and "{FIELD}"')
-    name, field = value[KEY], value.get(FIELD)
-    try:
-        check_secret_name(name if isinstance(name, str) else "")
-    except NameRefused:
-        raise _refused("names no secret: what stands there cannot be the name of one") from None
-    if FIELD not in value:
-        return {KEY: name}
-    if not isinstance(field, str) or not 0 < len(field) <= 255 or not field.isprintable():
-        raise _refused(f'has a reference whose "{FIELD}" is no name of a field')
-    return {KEY: name, FIELD: field}
-
-
-def _secret(value: Any) -> dict[str, str]:
-    if is_reference(value):
-        return _reference(value)
-    raise _refused(_A_VALUE)
-
-
-def _whole_secret(value: Any) -> dict[str, str]:
-    if is_reference(value) and FIELD in value:
-        raise _refused(f'takes a whole JSON secret, without "{FIELD}"')
-    return _secret(value)
-
-
-def _plain(value: Any) -> str:
-    if is_reference(value):
-        raise _refused("cannot be taken from a secret")
-    if not isinstance(value, str):
-        raise _refused("takes a text")
-    if not value:
-        raise _refused("is empty")
-    if len(value) > _LONGEST or not value.isprintable() or value != value.strip():
-        raise _refused(f"takes one line of at most {_LONGEST:,} characters, without blanks around it")
-    return value
-
-
-def _url(value: Any) -> str:
-    text = _plain(value)
-    if "@" in text:  # wherever it stands: a password with a / in it ends what a parser takes for the host
-        raise _refused("has a user or a password in its URL, which belong into a secret")
-    try:
-        url = urlsplit(text)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        raise _refused("takes a URL, as https://host:443/path") from None
-    if "?" in text or "#" in text:
-        raise _refused("takes a URL without ? and #")
-    if url.scheme not in ("http", "https") or not host or " " in text:
-        raise _refused("takes a URL that begins with http:// or https://, without blanks")
-    return text
-
-
-def _location(value: Any) -> str:
-    """A name, or a URL of any scheme."""
-    text = _plain(value)
-    if "://" in text and any(sign in text for sign in "@?#"):
-        raise _refused("takes a URL without user, password, ? and #")
-    return text
-
-
-def _prefix(value: Any) -> str:
-    text = _plain(value)
-    if "://" in text or text.startswith("/"):
-        raise _refused("takes the path inside the bucket, without s3:// and without / before it")
-    return text.rstrip("/")
-
-
-def _addressing(value: Any) -> str:
-    if value not in ("auto", "path", "virtual"):
-        raise _refused("takes auto, path or virtual")
-    return str(value)
-
-
-def _source_name(value: Any) -> str:
-    try:
-        check_connection_name(_plain(value))
-    except NameRefused:
-        raise _refused("takes the name of a source of the same environment") from None
-    return str(value)
-
-
-def _of_form(form: re.Pattern[str], why: str) -> Callable[[Any], str]:
-    def checked(value: Any) -> str:
-        if not form.fullmatch(_plain(value)):
-            raise _refused(why)
-        return str(value)
-
-    return checked
-
-
-def _or_secret(checked: Callable[[Any], str]) -> Callable[[Any], str | dict[str, str]]:
-    """What is no secret in itself may stand in one all the same."""
-    return lambda value: _reference(value) if is_reference(value) else checked(value)
-
-
-_bucket = _of_form(_BUCKET, "takes the bucket's name alone, without s3:// and without /")
-_region = _of_form(_REGION, "takes the name of a region, as eu-central-1")
-_project = _of_form(_PROJECT, "takes a project's ref: what stands for REF in https://REF.supabase.co")
-_role = _of_form(_ROLE, "takes the ARN of a role, as arn:aws:iam::123456789012:role/NAME")
-
-Given = str | dict[str, str]
-"""A text, or the reference to a secret that holds it."""
-
-Secret = Annotated[dict[str, str], PlainValidator(_secret)]
-WholeSecret = Annotated[dict[str, str], PlainValidator(_whole_secret)]
-Text = Annotated[Given, PlainValidator(_or_secret(_plain))]
-Url = Annotated[Given, PlainValidator(_or_secret(_url))]
-Location = Annotated[Given, PlainValidator(_or_secret(_location))]
-Bucket = Annotated[Given, PlainValidator(_or_secret(_bucket))]
-Prefix = Annotated[Given, PlainValidator(_or_secret(_prefix))]
-Region = Annotated[Given, PlainValidator(_or_secret(_region))]
-# These decide what is made of the others, so none of them hides in a secret.
-PlainUrl = Annotated[str, PlainValidator(_url)]
-ProjectRef = Annotated[str, PlainValidator(_project)]
-RoleArn = Annotated[str, PlainValidator(_role)]
-Addressing = Annotated[str, PlainValidator(_addressing)]
-SourceName = Annotated[str, PlainValidator(_source_name)]
-
-
-# -- the kinds
-
-
 class Settings(BaseModel):
     """The settings of a data source or catalog; each class below is a kind."""
 
@@ -305,11 +182,11 @@ class AwsKeys(Settings):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.credentials and (self.access_key_id or self.secret_access_key or self.session_token):
-            raise _refused("credentials holds all keys: leave out access_key_id, secret_access_key and session_token")
+            raise refused("credentials holds all keys: leave out access_key_id, secret_access_key and session_token")
         if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise _refused("access_key_id and secret_access_key go together")
+            raise refused("access_key_id and secret_access_key go together")
         if self.session_token and not self.access_key_id:
-            raise _refused("session_token goes with access_key_id and secret_access_key")
+            raise refused("session_token goes with access_key_id and secret_access_key")
         return self
 
     def has_keys(self) -> bool:
@@ -338,14 +215,14 @@ class S3(AwsKeys):
         if self.assume_role is None:
             for name in ("external_id", "sts_endpoint"):
                 if getattr(self, name) is not None:
-                    raise _refused(f"{name} goes with assume_role")
+                    raise refused(f"{name} goes with assume_role")
             return self
         if not self.has_keys():
-            raise _refused("assume_role needs the keys it is assumed with: credentials")
+            raise refused("assume_role needs the keys it is assumed with: credentials")
         for name in ("bucket", "prefix", "region", "endpoint"):
             # They go into the policy and into the run, which is given none of this source's secrets.
             if is_reference(getattr(self, name)):
-                raise _refused(f"{name} cannot be taken from a secret where there is assume_role")
+                raise refused(f"{name} cannot be taken from a secret where there is assume_role")
         return self
 
     def leaves(self) -> dict[str, Any]:
@@ -370,7 +247,7 @@ class SupabaseStorage(Settings):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.project is None) == (self.endpoint is None):
-            raise _refused("either project, or endpoint where Supabase is self-hosted, is necessary, and not both")
+            raise refused("either project, or endpoint where Supabase is self-hosted, is necessary, and not both")
         return self
 
     def leaves(self) -> dict[str, Any]:
@@ -421,7 +298,7 @@ class IcebergRest(Settings):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.token and self.credential:
-            raise _refused("token and credential are two ways to be let in: leave out one")
+            raise refused("token and credential are two ways to be let in: leave out one")
         return self
 
     def where(self) -> str:

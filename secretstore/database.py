@@ -11,13 +11,13 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session
 
 from secretstore.engine import BUSY_SECONDS, WRITING, open_engine, shown
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.errors import DatabaseUnavailable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
 
 __all__ = ["HEAD", "Database", "UtcDateTime", "current", "migrate", "require_current", "upgrade", "utc_now"]
 
-HEAD = "0003"
+HEAD = "0001"
 """The revision this version of the package needs."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -56,7 +56,7 @@ class Database:
         """A transaction whose changes, if it made any, are undone at its end.
 
         Raises:
-            DatabaseUnreachable: When there is no connection to be had, or when it breaks.
+            DatabaseUnavailable: When there is no connection to be had, or when it breaks.
         """
         with self._session(self.engine) as session:
             yield session
@@ -66,8 +66,8 @@ class Database:
         """A transaction that is committed at the end, and undone by any exception.
 
         Raises:
-            DatabaseUnreachable: When there is no connection to be had, or when it breaks.
-            DatabaseBusy: When another writer keeps SQLite locked for longer than the busy timeout.
+            DatabaseUnavailable: When there is no connection to be had, when it breaks, or when another writer keeps
+                SQLite locked for longer than the busy timeout.
         """
         with self._session(self._writing_engine) as session:
             yield session
@@ -127,19 +127,29 @@ class Database:
         """Returns our error for a database that cannot be had; None for what is wrong with a statement."""
         kind = getattr(problem.orig, "sqlite_errorname", "")
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return DatabaseBusy(url=self.url_shown, seconds=BUSY_SECONDS)
+            return DatabaseUnavailable(
+                "the database {url} stayed locked by another writer for {seconds} seconds",
+                url=self.url_shown,
+                seconds=BUSY_SECONDS,
+                hint="look for a process that holds it open, such as a copy or a shell",
+            )
         if kind.startswith(_SQLITE_FILE_ERRORS):
             hint = "check its file, its folder and the room on its disk"
-            return DatabaseUnreachable(url=self.url_shown, hint=hint)
+            return DatabaseUnavailable(url=self.url_shown, hint=hint)
         if self.dialect == "postgresql" and isinstance(problem, OperationalError):
             state = getattr(problem.orig, "sqlstate", None)
             if state is None or state.startswith(_POSTGRESQL_SERVER_STATES):
-                return DatabaseUnreachable(url=self.url_shown)
+                return DatabaseUnavailable(url=self.url_shown)
         return None
 
 
 def migrate(db: Database) -> None:
-    """Brings the secret store's tables to `HEAD`; several processes may do it at once."""
+    """Brings the secret store's tables to `HEAD`; several processes may do it at once.
+
+    Raises:
+        SchemaMismatch: When a newer version has migrated it.
+        DatabaseUnreachable: When it cannot be asked.
+    """
     with db.named_errors():
         upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)
 
@@ -154,8 +164,8 @@ def require_current(db: Database) -> None:
     """Refuses a database that is not at `HEAD`.
 
     Raises:
-        DatabaseOutdated, DatabaseTooNew: When it is older or newer.
-        DatabaseUnreachable: When it cannot be asked.
+        SchemaMismatch: When it is older or newer.
+        DatabaseUnavailable: When it cannot be asked.
     """
     with db.named_errors():
         require_revision(db.engine, _VERSION_TABLE, HEAD)

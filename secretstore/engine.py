@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from secretstore.errors import DatabaseDriverMissing, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable, LibraryMissing
 
 BUSY_SECONDS = 30
 """How long a writer waits for SQLite's one write lock before it gives up."""
@@ -28,18 +28,22 @@ def open_engine(url: str) -> Engine:
     """Returns an engine; it connects at its first use.
 
     Raises:
-        DatabaseUnreachable: When the URL cannot be read.
-        DatabaseDriverMissing: When the URL's driver is not installed.
+        DatabaseUnavailable: When the URL cannot be read.
+        LibraryMissing: When the URL's driver is not installed.
     """
     try:
         address = make_url(url)
     except (ArgumentError, ValueError):
         # The message of the original may quote the URL, and with it a password.
-        raise DatabaseUnreachable(url="of SEALRUN_DATABASE_URL", hint="it is not a database URL") from None
+        raise DatabaseUnavailable(url="of SEALRUN_DATABASE_URL", hint="it is not a database URL") from None
     try:
         return _sqlite(address) if address.get_backend_name() == "sqlite" else _postgresql(address)
     except ModuleNotFoundError:
-        raise DatabaseDriverMissing(dialect=address.get_backend_name()) from None
+        raise LibraryMissing(
+            "the driver for {dialect} is not installed",
+            dialect=address.get_backend_name(),
+            hint="pip install 'sealrun[postgres]'",
+        ) from None
 
 
 def shown(url: URL) -> str:
@@ -68,7 +72,7 @@ def _sqlite(address: URL) -> Engine:
                 os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as problem:
             why = (problem.strerror or "the file cannot be made").lower()
-            raise DatabaseUnreachable(url=shown(address), hint=f"its file cannot be opened: {why}") from None
+            raise DatabaseUnavailable(url=shown(address), hint=f"its file cannot be opened: {why}") from None
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: SqliteConnection, _: Any) -> None:

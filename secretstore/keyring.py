@@ -1,98 +1,17 @@
 """Key services wrap the private keys of environments, and are the only ones that can unwrap them."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 from secretstore import sealing
-from secretstore.aws_kms import AwsKms, Credentials, is_alias, key_id, prepare
-from secretstore.errors import KeyServiceNotListed, KeyServiceUnknown, SecretStoreError, WrapBroken
+from secretstore.aws_kms import AwsKms, is_alias, key_id, prepare
+from secretstore.errors import KeyServiceMissing, SecretStoreError, WrapBroken
+from secretstore.key_service import KeyAccess, KeyPlace, KeyService, WrappedKeyPair
 from secretstore.local_keys import LocalKeys
 from secretstore.settings import KeySpec, key_specs
 
-
-class KeyService(Protocol):
-    """Wraps and unwraps private keys; the context is authenticated, and must be the same both times."""
-
-    @property
-    def id(self) -> str:
-        """Which key of which service, as in `local:0123456789abcdef`."""
-
-    def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
-        """Returns the private key wrapped for this context."""
-
-    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Returns the private key, or raises a `SecretStoreError` that says why not."""
-
-    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
-        """Returns the same private key wrapped by `under`, for the same context."""
-
-
 _RECORDED = re.compile(r"(?:local|aws-kms):[A-Za-z0-9:/_-]{1,300}")
-
-FORM = 2
-"""The form of the key pairs that are made: form 1 cannot vouch for its successor, and its context has ids alone."""
-
-
-@dataclass(frozen=True)
-class KeyPlace:
-    """Where a key pair belongs: ids decide, names are what an IAM policy is readable by."""
-
-    project: str
-    project_id: str
-    environment: str
-    environment_id: str
-
-
-@dataclass(frozen=True)
-class WrappedKeyPair:
-    """A key pair as it is stored: the public half in the open, the private half wrapped."""
-
-    form: int
-    public_key: bytes = field(repr=False)
-    fingerprint: str
-    generation: int
-    key_service: str
-    wrapped: bytes = field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON has it, its bytes in hexadecimal."""
-        return vars(self) | {"public_key": self.public_key.hex(), "wrapped": self.wrapped.hex()}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "WrappedKeyPair":
-        """Reads what `to_json` wrote."""
-        raw = {name: bytes.fromhex(document[name]) for name in ("public_key", "wrapped")}
-        return cls(**{**document, **raw})
-
-
-@dataclass(frozen=True)
-class KeyAccess:
-    """What a process needs to reach a key service. It travels to one-shot processes as JSON."""
-
-    keys: str
-    """What `StoreSettings.keys` says."""
-
-    timeout: float = 10.0
-    """Seconds that a call of AWS KMS may take as a whole."""
-
-    credentials: Credentials | None = field(default=None, repr=False)
-    """AWS's, as they are at this moment; None where none were found, or none are needed."""
-
-    network: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The way to AWS, if it is a special one: `ca_bundle`, and proxies by scheme, whose URLs may hold a password."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "KeyAccess":
-        """Reads what `to_json` wrote."""
-        credentials = document.get("credentials")
-        return cls(**{**document, "credentials": credentials and Credentials(**credentials)})
 
 
 def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
@@ -104,8 +23,7 @@ def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
             list: the one that wraps what is made.
 
     Raises:
-        KeyServiceUnknown: When none is named; what stands there is not quoted.
-        KeyServiceNotListed: When none of them can have wrapped that pair.
+        KeyServiceMissing: When none is named, which is not quoted, or none of them can have wrapped that pair.
     """
     specs = _specs(access)
     return _service(_opening(specs, recorded) if recorded is not None else specs[0], access)
@@ -126,7 +44,7 @@ def warm_up(access: KeyAccess) -> None:
     """Loads all that a call of AWS KMS needs, so that the forks of this process share it. Nothing is connected to.
 
     Raises:
-        KmsLibraryMissing, KmsCertificatesMissing: When that is not possible here.
+        LibraryMissing, KmsError: When that is not possible here.
     """
     for spec in _specs(access):
         if spec.kind == "aws-kms":
@@ -137,7 +55,9 @@ def _specs(access: KeyAccess) -> tuple[KeySpec, ...]:
     try:
         return key_specs(access.keys)
     except (ValueError, TypeError):
-        raise KeyServiceUnknown from None
+        raise KeyServiceMissing(
+            "SEALRUN_KEYS names no key service", hint="give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"
+        ) from None
 
 
 def _service(spec: KeySpec, access: KeyAccess) -> "LocalKeys | AwsKms":
@@ -162,7 +82,7 @@ def _opening(specs: tuple[KeySpec, ...], recorded: str) -> KeySpec:
     same = [spec for spec in specs if spec.kind == kind]
     if not same:
         known = recorded if _RECORDED.fullmatch(recorded) else "a key service of an unknown kind"
-        raise KeyServiceNotListed(recorded=known)
+        raise KeyServiceMissing(recorded=known)
     exact = [spec for spec in same if _names(spec, recorded, mark)]
     aliases = [spec for spec in same if spec.kind == "aws-kms" and is_alias(spec.place)]
     return (exact or aliases or same)[0]
@@ -183,9 +103,8 @@ def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> W
     The private key is plaintext in this process until it ends: call this in a one-shot, hardened one only.
     """
     private = sealing.generate_private_key()
-    wrapped = service.wrap(private.to_bytes(), wrapping_context(FORM, place, private.fingerprint))
+    wrapped = service.wrap(private.to_bytes(), wrapping_context(place, private.fingerprint))
     return WrappedKeyPair(
-        form=FORM,
         public_key=private.public_key().to_bytes(),
         fingerprint=private.fingerprint,
         generation=generation,
@@ -202,14 +121,14 @@ def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> Wra
     it opens: call this in a one-shot, hardened process only.
 
     Raises:
-        KeyServiceNotListed: When none of the key services can have wrapped it.
+        KeyServiceMissing: When none of the key services can have wrapped it.
         WrapBroken: When it is not the private half of this pair.
         SecretStoreError: When a key service cannot unwrap or wrap, and why.
     """
     if _names(_specs(access)[0], pair.key_service, pair.key_service.partition(":")[2]):
         return None
     old, new = key_service(access, pair.key_service), key_service(access)
-    context = wrapping_context(pair.form, place, pair.fingerprint)
+    context = wrapping_context(place, pair.fingerprint)
     if isinstance(old, AwsKms) and isinstance(new, AwsKms):
         wrapped = old.rewrap(pair.wrapped, context, new)
     else:
@@ -223,20 +142,13 @@ def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> Wra
     return None if new.id == pair.key_service else replace(pair, key_service=new.id, wrapped=wrapped)
 
 
-def wrapping_context(form: int, place: KeyPlace, fingerprint: str) -> dict[str, str]:
+def wrapping_context(place: KeyPlace, fingerprint: str) -> dict[str, str]:
     """Returns what a wrapped key is bound to; with AWS KMS an IAM policy can test each of these.
 
     Args:
-        form: The key pair's; pairs of form 1 are bound to ids without names.
         place: Where the pair belongs.
         fingerprint: Of its public key.
     """
-    if form == 1:
-        return {
-            "sealrun:project": place.project_id,
-            "sealrun:environment": place.environment_id,
-            "sealrun:fingerprint": fingerprint,
-        }
     return {
         "sealrun:project": place.project,
         "sealrun:project-id": place.project_id,

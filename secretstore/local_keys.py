@@ -13,22 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from secretstore.errors import (
-    KeyFileBroken,
-    KeyFileExists,
-    KeyFileMissing,
-    KeyFileUnsafe,
-    KeyFileWrong,
-    WrapBroken,
-)
-
-if TYPE_CHECKING:
-    from secretstore.keyring import KeyService
+from secretstore.errors import AlreadyExists, KeyFileMissing, KeyFileUnusable, WrapBroken
+from secretstore.key_service import KeyService
 
 _COMMENT = (
     "# sealrun local key: who reads it can open the secrets that depend on it, who loses it loses them. Keep a copy.\n"
@@ -55,7 +45,7 @@ class LocalKeys:
         """Wraps a private key for this context.
 
         Raises:
-            KeyFileMissing, KeyFileUnsafe, KeyFileBroken: When the key file cannot be used.
+            KeyFileMissing, KeyFileUnusable: When the key file cannot be used.
         """
         key = _read_key(self.path)
         head, nonce = _WRAPPED_FORM + _mark(key), os.urandom(_NONCE)
@@ -65,20 +55,25 @@ class LocalKeys:
         """Unwraps what `wrap` made with this key file for this context.
 
         Raises:
-            KeyFileMissing, KeyFileUnsafe, KeyFileBroken: When the key file cannot be used.
-            KeyFileWrong: When it was wrapped under another key file.
+            KeyFileMissing, KeyFileUnusable: When the key file cannot be used, or it was wrapped under another one.
             WrapBroken: When it was altered, or wrapped for another context.
         """
         head, nonce, body = _split(wrapped)
         key = _read_key(self.path)
         if head[1:] != _mark(key):
-            raise KeyFileWrong(path=self.path, wanted=head[1:].hex(), found=_mark(key).hex())
+            raise KeyFileUnusable(
+                "the key file {path} is key {found}, and the private key was wrapped under key {wanted}",
+                path=self.path,
+                wanted=head[1:].hex(),
+                found=_mark(key).hex(),
+                hint=f"set SEALRUN_KEYS to the file of key {head[1:].hex()}",
+            )
         try:
             return AESGCM(key).decrypt(nonce, body, _bound(head, context))
         except InvalidTag:
             raise WrapBroken from None
 
-    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
+    def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
         """Wraps the same private key under another service; it is plaintext in this process for a moment."""
         return under.wrap(self.unwrap(wrapped, context), context)
 
@@ -87,14 +82,14 @@ def create_local_key(path: Path) -> None:
     """Makes a key file: whole or not at all, 0600 in a folder of 0700, and never over an existing one.
 
     Raises:
-        KeyFileExists: When there is one already.
-        KeyFileUnsafe: When others can write to its folder.
+        AlreadyExists: When there is one already.
+        KeyFileUnusable: When others can write to its folder.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         why = f"its folder cannot be made: {(problem.strerror or 'no reason given').lower()}"
-        raise KeyFileUnsafe(path=path, why=why) from None
+        raise KeyFileUnusable(path=path, why=why) from None
     with _folder(path) as folder:
         unfinished = f".{path.name}.{os.urandom(8).hex()}"
         try:
@@ -102,7 +97,9 @@ def create_local_key(path: Path) -> None:
             # A link, unlike a rename, fails when the name is taken: two creators cannot overwrite each other.
             os.link(unfinished, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except FileExistsError:
-            raise KeyFileExists(path=path) from None
+            raise AlreadyExists(
+                "there is a key file at {path} already, and it is never overwritten", path=path
+            ) from None
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(unfinished, dir_fd=folder)
@@ -126,7 +123,7 @@ def _read_key(path: Path) -> bytes:
             raise KeyFileMissing(path=path) from None
         except OSError as problem:
             why = "it is a symbolic link" if problem.errno == errno.ELOOP else "this user cannot read it"
-            raise KeyFileUnsafe(path=path, why=why) from None
+            raise KeyFileUnusable(path=path, why=why) from None
         with open(file, "rb", buffering=0) as raw:
             _check_file(path, os.fstat(file))
             return _parse(path, raw.read(_FILE_LIMIT) or b"")
@@ -140,13 +137,13 @@ def _folder(path: Path) -> Iterator[int]:
     except FileNotFoundError:
         raise KeyFileMissing(path=path) from None
     except OSError:
-        raise KeyFileUnsafe(path=path, why="this user cannot open its folder") from None
+        raise KeyFileUnusable(path=path, why="this user cannot open its folder") from None
     try:
         found = os.fstat(folder)
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise KeyFileUnsafe(path=path, why="others can write to its folder")
+            raise KeyFileUnusable(path=path, why="others can write to its folder")
         if found.st_uid not in (os.geteuid(), 0):
-            raise KeyFileUnsafe(path=path, why="its folder belongs to another user")
+            raise KeyFileUnusable(path=path, why="its folder belongs to another user")
         yield folder
     finally:
         os.close(folder)
@@ -154,25 +151,30 @@ def _folder(path: Path) -> Iterator[int]:
 
 def _check_file(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise KeyFileUnsafe(path=path, why="it is not a regular file")
+        raise KeyFileUnusable(path=path, why="it is not a regular file")
     if found.st_uid not in (os.geteuid(), 0):
-        raise KeyFileUnsafe(path=path, why="it belongs to another user")
+        raise KeyFileUnusable(path=path, why="it belongs to another user")
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise KeyFileUnsafe(path=path, why="others than its owner can use it; chmod 600 it")
+        raise KeyFileUnusable(path=path, why="others than its owner can use it; chmod 600 it")
 
 
 def _parse(path: Path, raw: bytes) -> bytes:
     text = raw.decode("ascii", "replace")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     if len(lines) != 1 or not lines[0].startswith(_PREFIX):
-        raise KeyFileBroken(path=path)
+        raise _no_key_file(path)
     try:
         key = b64decode(lines[0].removeprefix(_PREFIX), validate=True)
     except ValueError:
-        raise KeyFileBroken(path=path) from None
+        raise _no_key_file(path) from None
     if len(key) != _KEY:
-        raise KeyFileBroken(path=path)
+        raise _no_key_file(path)
     return key
+
+
+def _no_key_file(path: Path) -> KeyFileUnusable:
+    hint = "put back your copy of it; a new key file cannot open what was sealed under the old one"
+    return KeyFileUnusable("{path} is not a sealrun key file", path=path, hint=hint)
 
 
 def _mark(key: bytes) -> bytes:

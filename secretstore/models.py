@@ -3,7 +3,7 @@
 import secrets
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint, false
+from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from secretstore.timestamps import UtcDateTime, utc_now
@@ -63,7 +63,6 @@ class KeyPair(SQLModel, table=True):
     public_key: bytes
     fingerprint: str = Field(max_length=64)
     key_service: str = Field(max_length=2048)
-    form: int
     wrapped_private_key: bytes | None
     voucher: bytes | None = None
     """The signature of the generation before it, see `secretstore.sealing.succession`."""
@@ -85,7 +84,7 @@ class Secret(SQLModel, table=True):
     current_version: int
     last_version: int
     maskable: bool
-    as_file: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    as_file: bool = False
     """Whether a run is given its value as a private file, and the file's path as the variable."""
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

@@ -247,8 +247,7 @@ def _what_breaks(session: Session, environment: Environment, pin: Pin, now: Pin)
         if known is not None:
             statement = succession(environment.project_id, environment.id, generation - 1, mark, generation, found)
             if not known.has_vouched(pairs[generation].voucher or b"", statement):
-                cannot = ", which is of a form that cannot vouch" if not known.can_vouch else ""
-                return f"generation {generation}, {found[:_SHORT]}… is not vouched for by the one before it{cannot}"
+                return f"generation {generation}, {found[:_SHORT]}… is not vouched for by the one before it"
         known, mark = public, found
     return None
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.errors import DoesNotOpen, SealBroken, WrapBroken
-from secretstore.keyring import KeyPlace, KeyService, WrappedKeyPair, generate_wrapped, wrapping_context
+from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair
+from secretstore.keyring import generate_wrapped, wrapping_context
 from secretstore.sealing import Binding, PrivateKey, PublicKey, open_, seal, succession
 
 
@@ -22,7 +23,7 @@ def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedIt
     """
     if not bundle.items:
         return
-    context = wrapping_context(bundle.form, bundle.place, bundle.fingerprint)
+    context = wrapping_context(bundle.place, bundle.fingerprint)
     private = PrivateKey.from_bytes(service.unwrap(bundle.wrapped, context))
     if private.fingerprint != bundle.fingerprint:
         raise WrapBroken
@@ -49,7 +50,7 @@ class Resealer:
             WrapBroken: When the private half is not the one of the pair's fingerprint.
             SecretStoreError: When the key service cannot unwrap or wrap, and why.
         """
-        context = wrapping_context(pair.form, place, pair.fingerprint)
+        context = wrapping_context(place, pair.fingerprint)
         self._private = PrivateKey.from_bytes(old.unwrap(pair.wrapped, context))
         if self._private.fingerprint != pair.fingerprint:
             raise WrapBroken

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from secretstore.engine import WRITING, shown
-from secretstore.errors import DatabaseOutdated, DatabaseTooNew
+from secretstore.errors import SchemaMismatch
 
 
 def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
@@ -16,16 +16,24 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
         script_location: A folder with Alembic's `env.py` and `versions`. Its `env.py` finds `connection` and
             `version_table` in `context.config.attributes`.
         version_table: Where this history keeps its revision; each package has its own.
+
+    Raises:
+        SchemaMismatch: When the database is at a revision that is not in the folder. Nothing is changed.
     """
     # Alembic is slow to import and needed by `migrate` alone.
     from alembic import command
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]  # newest first
     with engine.execution_options(**WRITING).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(version_table, 0))))
+        found = _revision(connection, version_table)
+        if found is not None and found not in known:
+            raise _too_new(shown(engine.url), found, known[0])
         config.attributes.update(connection=connection, version_table=version_table)
         command.upgrade(config, "head")
 
@@ -33,23 +41,36 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
 def current_revision(engine: Engine, version_table: str) -> str | None:
     """Returns the revision a database is at, None when it has never been migrated."""
     with engine.connect() as connection:
-        if not inspect(connection).has_table(version_table):
-            return None
-        found = connection.execute(text(f'SELECT version_num FROM "{version_table}"')).scalar()
-        return None if found is None else str(found)
+        return _revision(connection, version_table)
 
 
 def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
     """Refuses a database at another revision than the code's. Revisions are numbered, so they sort by age.
 
     Raises:
-        DatabaseOutdated: When migrations are missing.
-        DatabaseTooNew: When a newer version has migrated it.
+        SchemaMismatch: When migrations are missing, or a newer version has migrated it.
     """
     found = current_revision(engine, version_table)
     if found == wanted:
         return
     url = shown(engine.url)
     if found is None or found < wanted:
-        raise DatabaseOutdated(url=url, found=found or "none", wanted=wanted)
-    raise DatabaseTooNew(url=url, found=found, wanted=wanted)
+        raise SchemaMismatch(url=url, found=found or "none", wanted=wanted)
+    raise _too_new(url, found, wanted)
+
+
+def _too_new(url: str, found: str, wanted: str) -> SchemaMismatch:
+    return SchemaMismatch(
+        "the database {url} is at revision {found}, and this version knows {wanted} at most",
+        url=url,
+        found=found,
+        wanted=wanted,
+        hint="install the newer version of sealrun that migrated it",
+    )
+
+
+def _revision(connection: Connection, version_table: str) -> str | None:
+    if not inspect(connection).has_table(version_table):
+        return None
+    found = connection.execute(text(f'SELECT version_num FROM "{version_table}"')).scalar()
+    return None if found is None else str(found)

@@ -8,7 +8,13 @@ A sealed value is a header of 38 bytes and HPKE's encapsulated key and ciphertex
     format u8 | suite u8 | generation u32 | fingerprint of the public key, 32 bytes | HPKE
 
 Header and binding together are HPKE's `info`, each field behind its length, so that no two bindings share an
-encoding. What was sealed for one place, name and version therefore opens for that one and no other.
+encoding:
+
+    label | format | suite | generation | fingerprint |
+    project id | environment id | secret id | name | version | digest of the secret's rules
+
+What was sealed for one place, name, version and set of rules therefore opens for that one and no other. No secret has
+rules: the digest is a field that is reserved for them, and empty.
 """
 
 import struct
@@ -28,7 +34,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
-from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueTooLong
+from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueRefused
 
 FORMAT = 1
 SUITE = 1
@@ -41,7 +47,7 @@ _HEADER = struct.Struct(">BBI32s")
 _LENGTH = struct.Struct(">I")
 _LEAST_PADDED = 64
 _OVERHEAD = 1136  # bytes of HPKE: the encapsulated key of X-Wing, 1,120, and the tag of AES-GCM, 16
-_PRIVATE_FORM, _PRIVATE_FORM_UNSIGNING = b"\x02", b"\x01"
+_PRIVATE_FORM = b"\x01"
 LONGEST_SEALED = _HEADER.size + _OVERHEAD + (1 << (_LENGTH.size + MAX_VALUE - 1).bit_length())
 """Bytes of the longest value once it is padded and sealed."""
 
@@ -50,13 +56,19 @@ _SEED, _MLKEM_PUBLIC, _X25519, _ED25519 = 64, 1184, 32, 32
 
 @dataclass(frozen=True)
 class Binding:
-    """Where a sealed value belongs. Ids are random and never used again, so a deleted place stays deleted."""
+    """Where a sealed value belongs, and under which rules.
+
+    Ids are random and never used again, so a deleted place stays deleted.
+    """
 
     project_id: str
     environment_id: str
     secret_id: str
     name: str
     version: int
+    rules_digest: str = ""
+    """Of the secret's own rules, such as the hosts it may be sent to, 64 hexadecimal digits. Reserved: secrets have no
+    rules, so it is empty everywhere."""
 
 
 @dataclass(frozen=True)
@@ -74,47 +86,39 @@ class PublicKey:
 
     __slots__ = ("_ed25519", "_mlkem", "_x25519")
 
-    def __init__(self, mlkem: MLKEM768PublicKey, x25519: X25519PublicKey, ed25519: Ed25519PublicKey | None) -> None:
+    def __init__(self, mlkem: MLKEM768PublicKey, x25519: X25519PublicKey, ed25519: Ed25519PublicKey) -> None:
         self._mlkem = mlkem
         self._x25519 = x25519
         self._ed25519 = ed25519
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "PublicKey":
-        """Reads 1,184 bytes of ML-KEM-768, 32 of X25519 and, but for keys of form 1, 32 of Ed25519.
+        """Reads 1,184 bytes of ML-KEM-768, 32 of X25519 and 32 of Ed25519.
 
         Raises:
             KeyUnreadable: When the length or a part is wrong.
         """
         hybrid = _MLKEM_PUBLIC + _X25519
-        if len(raw) not in (hybrid, hybrid + _ED25519):
+        if len(raw) != hybrid + _ED25519:
             raise KeyUnreadable(kind="public")
         try:
             mlkem = MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC])
             x25519 = X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:hybrid])
-            signing = Ed25519PublicKey.from_public_bytes(raw[hybrid:]) if len(raw) > hybrid else None
+            signing = Ed25519PublicKey.from_public_bytes(raw[hybrid:])
         except ValueError:
             raise KeyUnreadable(kind="public") from None
         return cls(mlkem, x25519, signing)
 
     def to_bytes(self) -> bytes:
-        """Returns the raw parts: 1,248 bytes, of form 1 the first 1,216."""
-        signing = self._ed25519.public_bytes_raw() if self._ed25519 else b""
-        return self._mlkem.public_bytes_raw() + self._x25519.public_bytes_raw() + signing
+        """Returns the raw parts, 1,248 bytes."""
+        return self._mlkem.public_bytes_raw() + self._x25519.public_bytes_raw() + self._ed25519.public_bytes_raw()
 
     def hybrid(self) -> MLKEM768X25519PublicKey:
         """Returns the key as HPKE takes it."""
         return MLKEM768X25519PublicKey(self._mlkem, self._x25519)
 
-    @property
-    def can_vouch(self) -> bool:
-        """Whether there is a signing key; a pair of form 1 has none."""
-        return self._ed25519 is not None
-
     def has_vouched(self, voucher: bytes, statement: bytes) -> bool:
-        """Whether the private half signed this statement; never for a key of form 1."""
-        if self._ed25519 is None:
-            return False
+        """Whether the private half signed this statement."""
         try:
             self._ed25519.verify(voucher, statement)
         except InvalidSignature:
@@ -127,7 +131,7 @@ class PrivateKey:
 
     __slots__ = ("_ed25519", "_mlkem", "_x25519", "fingerprint")
 
-    def __init__(self, mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey, ed25519: Ed25519PrivateKey | None) -> None:
+    def __init__(self, mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey, ed25519: Ed25519PrivateKey) -> None:
         self._mlkem = mlkem
         self._x25519 = x25519
         self._ed25519 = ed25519
@@ -141,38 +145,31 @@ class PrivateKey:
             KeyUnreadable: When the form or the length is not known. The bytes are not quoted.
         """
         form, parts = raw[:1], raw[1:]
-        signing = _ED25519 if form == _PRIVATE_FORM else 0
-        if form not in (_PRIVATE_FORM, _PRIVATE_FORM_UNSIGNING) or len(parts) != _SEED + _X25519 + signing:
+        if form != _PRIVATE_FORM or len(parts) != _SEED + _X25519 + _ED25519:
             raise KeyUnreadable(kind="private")
         seed, scalar, ed25519 = parts[:_SEED], parts[_SEED : _SEED + _X25519], parts[_SEED + _X25519 :]
         return cls(
             MLKEM768PrivateKey.from_seed_bytes(seed),
             X25519PrivateKey.from_private_bytes(scalar),
-            Ed25519PrivateKey.from_private_bytes(ed25519) if ed25519 else None,
+            Ed25519PrivateKey.from_private_bytes(ed25519),
         )
 
     def to_bytes(self) -> bytes:
-        """Returns 129 bytes of plaintext: the form, the 64-byte ML-KEM seed, the X25519 scalar, the Ed25519 seed.
-
-        A key of form 1 has no Ed25519 seed, and 97 bytes.
-        """
-        parts = self._mlkem.private_bytes_raw() + self._x25519.private_bytes_raw()
-        if self._ed25519 is None:
-            return _PRIVATE_FORM_UNSIGNING + parts
-        return _PRIVATE_FORM + parts + self._ed25519.private_bytes_raw()
+        """Returns 129 bytes of plaintext: the form, the 64-byte ML-KEM seed, the X25519 scalar, the Ed25519 seed."""
+        parts = (self._mlkem, self._x25519, self._ed25519)
+        return _PRIVATE_FORM + b"".join(part.private_bytes_raw() for part in parts)
 
     def public_key(self) -> PublicKey:
         """Returns the half that may be shown to anyone."""
-        signing = self._ed25519.public_key() if self._ed25519 else None
-        return PublicKey(self._mlkem.public_key(), self._x25519.public_key(), signing)
+        return PublicKey(self._mlkem.public_key(), self._x25519.public_key(), self._ed25519.public_key())
 
     def hybrid(self) -> MLKEM768X25519PrivateKey:
         """Returns the key as HPKE takes it."""
         return MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
 
-    def vouch(self, statement: bytes) -> bytes | None:
-        """Signs a statement with Ed25519 (RFC 8032), 64 bytes; None for a key of form 1, which cannot."""
-        return self._ed25519.sign(statement) if self._ed25519 else None
+    def vouch(self, statement: bytes) -> bytes:
+        """Signs a statement with Ed25519 (RFC 8032), 64 bytes."""
+        return self._ed25519.sign(statement)
 
     def __repr__(self) -> str:
         return "PrivateKey(***)"
@@ -217,10 +214,10 @@ def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> 
         binding: Where the value belongs.
 
     Raises:
-        ValueTooLong: When the value has more than `MAX_VALUE` bytes.
+        ValueRefused: When the value has more than `MAX_VALUE` bytes.
     """
     if len(value) > MAX_VALUE:
-        raise ValueTooLong(limit=MAX_VALUE)
+        raise ValueRefused("a value may have {limit} bytes at most", limit=MAX_VALUE)
     header = _HEADER.pack(FORMAT, SUITE, generation, bytes.fromhex(fingerprint(public)))
     return header + _HPKE.encrypt(_pad(value), public.hybrid(), info=_info(header, binding))
 
@@ -254,16 +251,6 @@ def header(sealed: bytes) -> Header:
     return Header(format_, suite, generation, mark.hex())
 
 
-def length_bounds(sealed: int) -> tuple[int, int]:
-    """Returns the fewest and the most bytes the value in a sealed one of `sealed` bytes may have.
-
-    More nobody learns from outside: the padding hides the rest.
-    """
-    padded = sealed - _HEADER.size - _OVERHEAD
-    least = padded // 2 + 1 - _LENGTH.size if padded > _LEAST_PADDED else 0
-    return max(least, 0), max(padded - _LENGTH.size, 0)
-
-
 def _info(head: bytes, binding: Binding) -> bytes:
     format_, suite, generation, mark = _HEADER.unpack(head)
     fields = (
@@ -277,6 +264,7 @@ def _info(head: bytes, binding: Binding) -> bytes:
         binding.secret_id.encode(),
         binding.name.encode(),
         struct.pack(">Q", binding.version),
+        binding.rules_digest.encode(),
     )
     return b"".join(_LENGTH.pack(len(field)) + field for field in fields)
 

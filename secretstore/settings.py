@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from secretstore.errors import HomeUnusable, SettingsProblem
+from secretstore.errors import FolderUnusable, SettingsProblem
 
 T = TypeVar("T")
 
@@ -53,15 +53,7 @@ KMS_TIMEOUT = Setting(
 )
 ACTOR = Setting("SEALRUN_ACTOR", "user@host", "name", "who is recorded as having changed something: a claim")
 
-VERSIONS_KEPT = 10
-VERSIONS = Setting(
-    "SEALRUN_VERSIONS_KEPT",
-    str(VERSIONS_KEPT),
-    "versions of a secret",
-    "how far `secret rollback` reaches; each `set` destroys what is older",
-)
-
-STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, KMS_TIMEOUT, ACTOR, VERSIONS)
+STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, KMS_TIMEOUT, ACTOR)
 
 _KINDS = ("local", "aws-kms")
 _KMS_KEY = re.compile(r"[A-Za-z0-9_-]{1,256}|alias/[A-Za-z0-9/_-]{1,250}")
@@ -110,7 +102,6 @@ class StoreSettings:
     """Seconds."""
 
     actor: str
-    versions_kept: int = VERSIONS_KEPT
 
     @property
     def key_specs(self) -> tuple[KeySpec, ...]:
@@ -152,7 +143,6 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
         keys=reading.value(KEYS, lambda text: _keys(text, reading.environ), f"local:{home}/keys/local.key"),
         kms_timeout=reading.value(KMS_TIMEOUT, whole_number(1, 60), 10),
         actor=reading.value(ACTOR, printable_name, _default_actor()),
-        versions_kept=reading.value(VERSIONS, whole_number(1, 1000), VERSIONS_KEPT),
     )
 
 
@@ -160,14 +150,24 @@ def ensure_home(home: Path) -> None:
     """Makes the home folder, for its owner alone, if there is none.
 
     Raises:
-        HomeUnusable: When it cannot be made, or is no folder of this user's.
+        FolderUnusable: When it cannot be made, or is no folder of this user's.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise HomeUnusable(path=home, why=problem.strerror or "it cannot be made") from None
+        raise FolderUnusable(
+            "SEALRUN_HOME is {path}, and that cannot be used: {why}",
+            path=home,
+            why=problem.strerror or "it cannot be made",
+            hint="set SEALRUN_HOME to a folder of your own",
+        ) from None
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-        raise HomeUnusable(path=home, why="this user may not use it")
+        raise FolderUnusable(
+            "SEALRUN_HOME is {path}, and that cannot be used: {why}",
+            path=home,
+            why="this user may not use it",
+            hint="set SEALRUN_HOME to a folder of your own",
+        )
 
 
 class Unacceptable(Exception):

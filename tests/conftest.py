@@ -2,13 +2,21 @@
 
 import contextlib
 import os
-import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
+import hypothesis
 import pytest
+
+from tests import databases
+from tests.effort import share
 
 LONG = ("system", "leaks", "documents")
 """Folders of tests that start workers and wait for them."""
+
+
+hypothesis.settings.register_profile("sealrun", max_examples=share(100))
+hypothesis.settings.load_profile("sealrun")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,15 +69,30 @@ def redis_url(redis_database: str) -> str:
 @contextlib.contextmanager
 def empty_database() -> Iterator[str]:
     """An empty PostgreSQL database, dropped at the end with whatever is still connected."""
-    url = server("POSTGRES", "PostgreSQL")
-    psycopg = pytest.importorskip("psycopg")
-    name = f"sealrun_test_{uuid.uuid4().hex}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        try:
-            yield f"{url.rsplit('/', 1)[0]}/{name}"
-        finally:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with databases.empty_postgres(postgres_server()) as url:
+        yield url
+
+
+def postgres_server() -> str:
+    return server("POSTGRES", "PostgreSQL")
+
+
+@contextlib.contextmanager
+def database_for(request: pytest.FixtureRequest, folder: Path, migrate: databases.Migrate) -> Iterator[str]:
+    """The URL of one test's database, of the kind `request.param`: with tables where the test takes `db`, or empty."""
+    if "db" in request.fixturenames:
+        with databases.migrated(request.param, folder, postgres_server, migrate) as url:
+            yield url
+    elif request.param == "sqlite":
+        yield f"sqlite:///{folder}/store/sealrun.db"
+    else:
+        with empty_database() as url:
+            yield databases.driver(url)
+
+
+def pytest_sessionfinish() -> None:
+    """What tests were lent goes."""
+    databases.drop_all()
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from executor.submission import submit
 from secretstore import vault
 from secretstore.local_keys import create_local_key
 from secretstore.pins import Pins
+from tests.databases import sqlite_file
 from tests.processes import children, descendants, eventually, is_alive, name
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -149,7 +150,6 @@ class Rig:
             "SEALRUN_HOME": str(self.home),
             "SEALRUN_WORKSPACES": str(folder / "runs"),
             "SEALRUN_CACHE": str(folder / "cache"),
-            "SEALRUN_INT_GRACE_SECONDS": "1",
             "SEALRUN_TERM_GRACE_SECONDS": "1",
             **({"SEALRUN_BROKER_URL": broker} if broker else {}),
             **({"SEALRUN_DATABASE_URL": database} if database else {}),
@@ -367,6 +367,7 @@ class Rig:
 
     def _database(self) -> Any:
         if self.settings.store.database_is_default:
+            sqlite_file(self.home / "sealrun.db", migrate)
             return open_database(self.settings)
         from secretstore.database import Database
 

@@ -13,10 +13,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from executor.boundary.wire import Receiver, read_all, readable
+from executor.boundary.wire import Kind, Receiver, read_all, readable, send
 from executor.errors import ZygoteFailed
-from secretstore.keyring import KeyAccess
+from secretstore.key_service import KeyAccess
 
 _START_PATIENCE = 30.0
 _CODE = (
@@ -34,6 +35,17 @@ class Supervision:
     frames: Receiver
     answers: Receiver
     _status: int
+
+    def hand_over(self, opening: dict[str, Any] | None, go: dict[str, Any]) -> None:
+        """Ask the opener to open something, or tell it that there is nothing; and tell the supervisor to go.
+
+        Whoever is gone meanwhile is found missing by who listens for them.
+        """
+        with contextlib.suppress(OSError):
+            if opening is not None:
+                send(self.opener, Kind.BUNDLE, opening)
+            self.opener.shutdown(socket.SHUT_WR)
+            send(self.supervisor, Kind.GO, go)
 
     def cut(self, patience: float) -> None:
         """Cut the lifeline and wait until the supervisor has ended what still ran."""

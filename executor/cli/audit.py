@@ -12,7 +12,7 @@ from executor.cli.shown import screen
 from executor.cli.typed import options
 from secretstore import audit
 from secretstore.audit import EventView, Filter, Head
-from secretstore.errors import SecretStoreError
+from secretstore.errors import SealrunError
 
 app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True, add_completion=False)
 
@@ -90,7 +90,7 @@ def _link(at: Desk) -> None:
     stuck: list[object] = []
     try:
         audit.link_waiting(at.db, skipped=lambda *which: stuck.append(which))
-    except (SecretStoreError, DBAPIError) as problem:
+    except (SealrunError, DBAPIError) as problem:
         stuck.append(problem)
     if stuck and (waiting := audit.waiting_events(at.db)):
         screen.say(f"note: {waiting} events wait to be linked, and could not be from here", "yellow")

@@ -23,7 +23,7 @@ def test(role: Role, name: str, project: str | None, environment: str | None, js
 
     Raises:
         UnknownConnection: there is none.
-        ExecutorError, SecretStoreError: its run was not accepted.
+        SealrunError: its run was not accepted.
         typer.Exit: with 1 where the connection does not work, and 130 where nobody waited for it.
     """
     at = desk.sit_down()
@@ -71,19 +71,17 @@ def _without_a_run(view: vault.ConnectionView, project: str) -> "tuple[Probed, N
 
 def _by_a_run(at: Desk, view: vault.ConnectionView, project: str) -> "tuple[Probed, str]":
     """What its run has found, and that run's id."""
-    from executor.cli.run import NeverStarted, Submission
+    from executor.cli.run import Submission, never_started
     from executor.cli.shown.follow import Detached
-    from executor.errors import ExecutorError
     from executor.operations.probing import probe_request, probed
     from executor.submission.specification import specify
-    from executor.supervisor.errors import SupervisorError
-    from secretstore.errors import SecretStoreError
+    from secretstore.errors import SealrunError
 
     try:
         request = probe_request(project, view.environment, view.role, view.name, view.kind)
         submitted = Submission(at, specify(at.db, at.settings, request))
-    except (SecretStoreError, SupervisorError, ExecutorError) as error:
-        raise NeverStarted.by(error) from None
+    except SealrunError as error:
+        raise never_started(error) from None
     try:
         run = submitted.follow(json=True)  # what its run says goes to stderr
     except Detached:

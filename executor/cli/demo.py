@@ -10,14 +10,13 @@ import typer
 
 from executor.cli import desk
 from executor.cli.desk import Desk
-from executor.cli.errors import DemoFailed, NoWorkerSeen
 from executor.cli.project import create_project
 from executor.cli.run import Submission, tell
 from executor.cli.runs import file_line
 from executor.cli.secret import seal
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.waiting import unseen
-from executor.errors import SourceIsHome
+from executor.errors import NoWorkerSeen, RunFailed, SourceIsHome
 from executor.records.history import RunView
 from executor.runs.needs import live_workers
 from executor.source.root import PROJECT_FILE, source_root
@@ -118,10 +117,15 @@ def _show(at: Desk, job: Job, folder: Path) -> RunView:
     for file in view.outputs:
         screen.say(f"left: {file_line(file)}")
     if view.state != "succeeded":
-        raise DemoFailed(target=view.title, run=view.id[:8], why=verdict.sentence(view))
+        raise _unlike_its_lesson(view, verdict.sentence(view))
     if job.masks and b"***" not in heard.data:
-        raise DemoFailed(target=view.title, run=view.id[:8], why="its output is not masked")
+        raise _unlike_its_lesson(view, "its output is not masked")
     return view
+
+
+def _unlike_its_lesson(view: RunView, why: str) -> RunFailed:
+    hint = f"see: sealrun runs show {view.id[:8]}; and: sealrun doctor"
+    return RunFailed("the run of {target} did not end as it should: {why}", target=view.title, why=why, hint=hint)
 
 
 def _receipt(view: RunView) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import typer
 
-from executor.cli.errors import NeedsYes
 from executor.database import open_database
+from executor.errors import NeedsYes
 from executor.settings import Settings, read_here
 from executor.submission.context import (
     DEFAULT_ENVIRONMENT,

@@ -21,7 +21,6 @@ from executor.cli.shown import screen
 from executor.cli.shown.waiting import unseen
 from executor.cli.typed import options
 from executor.cli.typed.expiry import DUE_DAYS, told
-from executor.errors import ExecutorError
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.runs.needs import live_workers
@@ -29,11 +28,11 @@ from executor.runs.workers import WorkerView
 from executor.sandbox import confinement
 from executor.sandbox.workspace import prepare_root
 from executor.settings import Settings, read_here
-from executor.supervisor.errors import SupervisorError
 from secretstore import __version__, vault
 from secretstore.database import Database, utc_now
-from secretstore.errors import KeyFileMissing, SecretStoreError
-from secretstore.keyring import KeyAccess, opens
+from secretstore.errors import KeyFileMissing, SealrunError
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import opens
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair
 from secretstore.settings import ensure_home
@@ -78,12 +77,12 @@ def _examine() -> Iterator[Finding]:
     yield from _versions()
     try:
         settings = read_here()
-    except SecretStoreError as error:
+    except SealrunError as error:
         yield Finding("settings", "wrong", str(error).replace("\n ", ""), "correct or unset these variables")
         return
     try:
         ensure_home(settings.store.home)
-    except SecretStoreError as error:
+    except SealrunError as error:
         yield Finding("home", "wrong", str(error), error.hint)
         return
     yield from _settings(settings)
@@ -101,11 +100,10 @@ def _examine() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    try:
-        packages.check()
+    if (foreign := packages.foreign()) is not None:
+        yield Finding("packages", "wrong", foreign, packages.HINT)
+    else:
         yield Finding("packages", "ok", f"executor and secretstore are sealrun's own, version {__version__}")
-    except ExecutorError as error:
-        yield Finding("packages", "wrong", str(error), error.hint)
     installed = {}
     for name in _PACKAGES:
         try:
@@ -130,7 +128,6 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "term_grace_seconds": settings.term_grace,
         "log_limit_bytes": settings.log_bytes,
         "log_rate_bytes_per_second": settings.log_rate,
-        "log_line_bytes": settings.log_line,
         "result_limit_bytes": settings.result_bytes,
         "output_limit_bytes": settings.output_bytes,
     }
@@ -142,7 +139,7 @@ def _database(settings: Settings) -> Iterator[tuple[Finding, Database | None]]:
     try:
         db = database.open_database(settings)
         store, executor = database.current(db)
-    except SecretStoreError as error:
+    except SealrunError as error:
         yield Finding("database", "wrong", str(error), error.hint), None
         return
     yield Finding("database", "ok", f"{db.url_shown}, revisions {store} and {executor}"), db
@@ -162,7 +159,7 @@ def _keys(settings: Settings, db: Database | None) -> Iterator[Finding]:
         try:
             access = key_access(settings)
             yield _credentials(settings, access)
-        except SecretStoreError as error:
+        except SealrunError as error:
             yield Finding("credentials", "wrong", str(error), error.hint)
     if db is not None and (others := _wrapped_elsewhere(db, access)):
         known = ", ".join(others)
@@ -178,9 +175,9 @@ def _key_file(settings: Settings, path: Path, db: Database | None) -> Finding:
     except KeyFileMissing as error:
         if db is not None and not vault.list_projects(db):
             made = "the first `sealrun project create` makes it" if _is_default(settings) else str(error.hint)
-            return Finding("key file", "note", f"there is none yet at {error.details['path']}", made)
+            return Finding("key file", "note", f"there is none yet at {error.names['path']}", made)
         return Finding("key file", "wrong", str(error), error.hint)
-    except SecretStoreError as error:
+    except SealrunError as error:
         return Finding("key file", "wrong", str(error), error.hint)
 
 
@@ -256,7 +253,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("open", "note", text)
     try:
         yield Finding("workspaces", "ok", str(prepare_root(settings.workspaces)))
-    except SupervisorError as error:
+    except SealrunError as error:
         yield Finding("workspaces", "wrong", str(error), error.hint)
     except OSError as error:
         text = f"{settings.workspaces}: {(error.strerror or 'it cannot be made').lower()}"

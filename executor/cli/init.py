@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from executor.cli.errors import FolderUnwritable, ProjectFileExists
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.source.root import PROJECT_FILE
+from secretstore.errors import AlreadyExists, FolderUnusable
 from secretstore.naming import check_environment_name, check_project_name
 
 app = typer.Typer(help="Write .sealrun.toml in this folder, so that commands here need no -p.", add_completion=False)
@@ -35,9 +35,13 @@ def init(
         with open(here / PROJECT_FILE, "x", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
     except FileExistsError:
-        raise ProjectFileExists(path=here / PROJECT_FILE) from None
+        raise AlreadyExists(
+            "{path} exists already", path=here / PROJECT_FILE, hint="edit it, or remove it first"
+        ) from None
     except OSError as error:
-        raise FolderUnwritable(path=here, why=(error.strerror or "").lower()) from None
+        raise FolderUnusable(
+            "nothing can be written to {path}: {why}", path=here, why=(error.strerror or "").lower()
+        ) from None
     screen.say(f"wrote {here / PROJECT_FILE}: commands in this folder are about project {chosen}")
     screen.say(f"if it is not there yet: sealrun project create {chosen}")
 

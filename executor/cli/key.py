@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from executor.cli import desk
-from executor.cli.errors import Misuse
 from executor.cli.shown import screen
 from executor.cli.typed import options
+from executor.errors import Misuse
 from executor.keys import rotation
 from executor.keys.creation import rewrapped
 from secretstore import vault
@@ -93,11 +93,6 @@ def rotate(
         )
     for name in done.left_behind:
         screen.say(f"left behind, as it does not open: {name}")
-    if not done.vouched:
-        screen.say(
-            "the old key pair is of a form that cannot vouch for this one: everybody else who seals here has to say "
-            f"once: sealrun key trust -p {names[0]} -e {names[1]} {done.fingerprint[:SHORT]}"
-        )
     if not any((pair.project, pair.environment) == names for pair in destroyed):
         screen.say("the old key pair is kept while runs may use it; a worker destroys it within a minute after them")
     screen.show(f"{where} has generation {done.generation}, {done.fingerprint}: {done.resealed} versions sealed anew")
@@ -116,7 +111,8 @@ def rewrap(
     """
     if every and (project or environment):
         raise Misuse(
-            what="--all-projects takes in all there are, and goes with neither -p nor -e", command="key rewrap"
+            "--all-projects takes in all there are, and goes with neither -p nor -e",
+            command="key rewrap",
         )
     at = desk.sit_down()
     named = None if every else desk.project_named(at.settings, project)

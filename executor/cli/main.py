@@ -1,27 +1,36 @@
 """The console script `sealrun`."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import typer
 
 from executor.cli import packages
 from executor.cli.lazy import Sealrun, load
-from executor.cli.shown import ending
+from executor.cli.shown import screen
 
 
 def main() -> None:
     """Run one command and exit as it says."""
-    sys.exit(ending.ended(lambda: _act("sealrun", _root())))
+    sys.exit(_ended("sealrun", _root))
 
 
 def secrets_admin() -> None:
     """The same for `secret` alone; scripts/secrets_admin.py calls it."""
-    sys.exit(ending.ended(lambda: _act("secrets_admin.py", load("secret", _markup()))))
+    sys.exit(_ended("secrets_admin.py", lambda: load("secret", _markup())))
+
+
+def _ended(name: str, command: Callable[[], Any]) -> int:
+    if (foreign := packages.foreign()) is not None:
+        screen.complain(foreign, packages.HINT)
+        return 1
+    from executor.cli.shown import ending  # which imports secretstore
+
+    return ending.ended(lambda: _act(name, command()))
 
 
 def _act(name: str, command: Any) -> int:
-    packages.check()
     try:
         # Not `command.main`: it would end a closed pipe, an interrupt and our own errors its way.
         with command.make_context(name, sys.argv[1:]) as context:

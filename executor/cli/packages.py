@@ -4,24 +4,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import executor
-from executor.errors import ForeignPackage
 
 _HERE = Path(__file__).resolve().parent.parent.parent
+HINT = "another distribution installs a package of that name; install sealrun in an environment of its own"
 
 
-def check() -> None:
-    """Refuse to go on when a package of our name is not ours.
-
-    Raises:
-        ForeignPackage: naming the package, and the file that was found in its place.
-    """
+def foreign() -> str | None:
+    """Say which package of our name is not ours, and what was found in its place; nothing of it is imported."""
     found = find_spec("secretstore")
     places = {"executor": executor.__file__, "secretstore": found.origin if found else None}
     for package, place in places.items():
         init = _HERE / package / "__init__.py"
         # Both may have been installed into one folder, so the place alone proves nothing.
         if place is None or Path(place).resolve() != init or not _is_ours(init):
-            raise ForeignPackage(package=package, found=place or "nothing")
+            return f'"import {package}" finds {place or "nothing"}, which is not sealrun\'s'
+    return None
 
 
 def _is_ours(init: Path) -> bool:

@@ -9,15 +9,15 @@ from sqlmodel import Session
 
 from executor.cli import desk
 from executor.cli.desk import Desk
-from executor.cli.errors import Misuse, ProjectBusy, QueueNeedsBroker
 from executor.cli.shown import screen
 from executor.cli.typed import options
+from executor.errors import Misuse, RequestUnclear
 from executor.keys.creation import birth
 from executor.records import history
 from executor.settings import QUEUE
 from secretstore import vault
-from secretstore.errors import AlreadyExists, KeyFileMissing
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.errors import AlreadyExists, InUse, KeyFileMissing
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.local_keys import create_local_key
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.pins import Pin
@@ -73,14 +73,21 @@ def set_(
     --max-running is for these, too: a run waits until there are fewer.
     """
     if (environment is None) != (queue is None):
-        raise Misuse(what="--queue and -e go together", command="project set")
+        raise Misuse("--queue and -e go together", command="project set")
     if sandbox_min is None and queue is None and max_running is None:
-        raise Misuse(what="nothing to set: say --sandbox-min, --max-running, or -e with --queue", command="project set")
+        raise Misuse(
+            "nothing to set: say --sandbox-min, --max-running, or -e with --queue",
+            command="project set",
+        )
     most = _most_running(max_running) if max_running is not None else None
     at = desk.sit_down()
     if environment is not None and queue is not None:
         if at.settings.embedded and queue != QUEUE:
-            raise QueueNeedsBroker(queue=queue)
+            raise RequestUnclear(
+                "the queue {queue} needs workers of its own, and with nothing configured there is one for all",
+                queue=queue,
+                hint=f"set SEALRUN_BROKER_URL and SEALRUN_DATABASE_URL, and start one with: sealrun worker -Q {queue}",
+            )
         vault.set_environment(at.db, name, environment, queue=None if queue == QUEUE else queue, actor=at.actor)
         screen.say(
             f"runs of {name}/{environment} wait in the queue {queue}; a worker for them: sealrun worker -Q {queue}"
@@ -99,7 +106,7 @@ def _most_running(text: str) -> int:
     if text == "none":
         return 0
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= 100_000):
-        raise Misuse(what='--max-running is a whole number above 0, or "none"', command="project set")
+        raise Misuse('--max-running is a whole number above 0, or "none"', command="project set")
     return int(text)
 
 
@@ -141,7 +148,13 @@ def delete(
 
     def refuse_live(session: Session, project_id: str, environment_id: str | None) -> None:
         if count := history.count_live(session, project_id, environment_id):
-            raise ProjectBusy(what=what, project=name, count=count)
+            raise InUse(
+                "{what} has unfinished runs: {count}",
+                what=what,
+                project=name,
+                count=count,
+                hint=f"cancel them or wait: sealrun runs list -p {name}",
+            )
 
     place = vault.get_project(at.db, name)
     found = vault.get_environment(at.db, name, environment) if environment is not None else None

@@ -13,14 +13,13 @@ import typer
 from executor.celery_app import make_app
 from executor.cli import desk
 from executor.cli.desk import Desk
-from executor.cli.errors import FolderUnwritable
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
 from executor.cli.shown.waiting import Waiting
 from executor.cli.typed import options
 from executor.cli.typed.arguments import arguments_of, checked_variables, connections_of, secrets_named
 from executor.cli.typed.target import TAIL, RunCommand, refusals_as_json
-from executor.errors import ExecutorError, NoProjectNamed, RunOver, StandbyFailed
+from executor.errors import NoProjectNamed, RunOver, StandbyFailed
 from executor.records import files, history
 from executor.records.history import RunView
 from executor.records.logs import Place
@@ -29,8 +28,7 @@ from executor.runs.cancelling import cancel
 from executor.submission import submit, target
 from executor.submission.specification import Request, specify
 from executor.submission.standby import Standby
-from executor.supervisor.errors import SupervisorError
-from secretstore.errors import SecretStoreError
+from secretstore.errors import FolderUnusable, SealrunError
 
 app = typer.Typer(help="Run a file, module, function or command with its project's secrets.", add_completion=False)
 
@@ -168,10 +166,12 @@ def run(
             submitted = Submission(at, spec)
         except NoProjectNamed as error:
             if {"-p", "--project"} & {*wanted.argv}:
-                error.hint = "-p stands behind TARGET, where all belongs to the target: sealrun run -p PROJECT … TARGET"
+                error.advise(
+                    "-p stands behind TARGET, where all belongs to the target: sealrun run -p PROJECT … TARGET"
+                )
             raise
-        except (SecretStoreError, SupervisorError, ExecutorError) as error:
-            raise NeverStarted.by(error) from None
+        except SealrunError as error:
+            raise never_started(error) from None
     if detach:
         submitted.leave(json)
         return
@@ -290,23 +290,11 @@ def tell(view: RunView, json: bool) -> None:
         screen.say(f"sealrun: {verdict.sentence(view)}", "red")
 
 
-class NeverStarted(ExecutorError):
-    """{sentence}"""
-
-    exit_code = verdict.NEVER_STARTED
-    kind = "NeverStarted"
-    """The name of the error that it speaks for."""
-
-    @classmethod
-    def by(cls, error: SecretStoreError | SupervisorError | ExecutorError) -> Exception:
-        """The same words with the exit code of a run that was not started; a wrong name or option keeps its 2."""
-        from executor.cli.shown.ending import exit_code
-
-        if exit_code(error) != 1:
-            return error
-        found = cls(sentence=str(error).strip())
-        found.hint, found.kind = error.hint, type(error).__name__
-        return found
+def never_started(error: SealrunError) -> SealrunError:
+    """The same error with the exit code of a run that was not started; a wrong name or option keeps its 2."""
+    if error.exit_code == 1:
+        error.exit_code = verdict.NEVER_STARTED
+    return error
 
 
 def _output_folder(path: str | None) -> Path | None:
@@ -317,9 +305,11 @@ def _output_folder(path: str | None) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FolderUnwritable(path=path, why=(error.strerror or "").lower()) from None
+        raise FolderUnusable(
+            "nothing can be written to {path}: {why}", path=path, why=(error.strerror or "").lower()
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise FolderUnwritable(path=path, why="no permission")
+        raise FolderUnusable("nothing can be written to {path}: {why}", path=path, why="no permission")
     return folder
 
 

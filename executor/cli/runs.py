@@ -10,12 +10,12 @@ import typer
 
 from executor.cli import desk
 from executor.cli.desk import Desk
-from executor.cli.errors import FolderUnwritable, Misuse, RunOutputsMissing
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, as_json, come_back, follow, to_streams
 from executor.cli.shown.waiting import Waiting
 from executor.cli.typed import options
 from executor.cli.typed.target import refusals_as_json
+from executor.errors import Misuse, RunOutputsMissing
 from executor.records import files, history, logs
 from executor.records.files import OutputFile
 from executor.records.history import AttemptView, RunView
@@ -23,6 +23,7 @@ from executor.records.logs import BEGINNING, STREAMS, Place, StoredPiece
 from executor.runs import cancelling
 from executor.submission.specification import repeated
 from secretstore import vault
+from secretstore.errors import FolderUnusable
 
 app = typer.Typer(
     help="List, show, follow, cancel and retry runs, and download what they left.",
@@ -112,9 +113,9 @@ def logs_(
     if unknown := set(stream or ()) - set(STREAMS):
         raise typer.BadParameter(f"{min(unknown)} is none of {', '.join(STREAMS)}", param_hint="--stream")
     if following and attempt is not None:
-        raise Misuse(what="--attempt and --follow exclude each other", command="runs logs")
+        raise Misuse("--attempt and --follow exclude each other", command="runs logs")
     if json and timestamps:
-        raise Misuse(what="--json has the moments; --timestamps is for lines", command="runs logs")
+        raise Misuse("--json has the moments; --timestamps is for lines", command="runs logs")
     begin = Place.parse(after) if after is not None else BEGINNING
     at = desk.sit_down()
     view = _of_attempt(at, _found(at, run, project), attempt)
@@ -183,7 +184,9 @@ def download(
     try:
         written = files.download(at.db, view.id, view.attempt, folder)
     except OSError as error:
-        raise FolderUnwritable(path=folder, why=(error.strerror or "").lower()) from None
+        raise FolderUnusable(
+            "nothing can be written to {path}: {why}", path=folder, why=(error.strerror or "").lower()
+        ) from None
     for path in written:
         screen.show(screen.printable(str(path)))
 

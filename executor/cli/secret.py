@@ -8,18 +8,18 @@ from typer.core import TyperGroup
 
 from executor.cli import desk
 from executor.cli.desk import Desk
-from executor.cli.errors import NothingShowsAValue, ValueOnCommandLine
 from executor.cli.project import create_environment
 from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.cli.typed.expiry import expiry, told
-from executor.cli.typed.new_value import WithoutValues, read_value
+from executor.cli.typed.new_value import WithoutValues, read_value, value_on_command_line
 from executor.cli.typed.target import RunCommand
+from executor.errors import Misuse
 from executor.masking.needles import verdict
-from executor.records import history as runs_history
-from executor.records.history import RunUse, VersionUse
+from executor.records import secret_uses
+from executor.records.secret_uses import RunUse, VersionUse
 from secretstore import vault
 from secretstore.errors import UnknownEnvironment, ValueRefused
 from secretstore.naming import alias_for, aliases, check_secret_name, shell_note
@@ -33,7 +33,10 @@ class WriteOnly(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """As usual; `get` is not taken for a mistyped `set`."""
         if args and args[0] in _ASKS_FOR_A_VALUE:
-            raise NothingShowsAValue
+            raise Misuse(
+                "there is no command that shows a secret's value: a run is given it, and nothing else",
+                hint="names: sealrun secret list; what a run would be given: sealrun secret explain TARGET",
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -84,7 +87,7 @@ def set_(
     command line. With several environments it is sealed for each, or for none.
     """
     if values or "=" in name:
-        raise ValueOnCommandLine
+        raise value_on_command_line()
     check_secret_name(name)
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
@@ -109,7 +112,7 @@ def list_(
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
     found = vault.list_secrets(at.db, project, environment)
-    used = runs_history.last_used(at.db, vault.get_project(at.db, project).id)
+    used = secret_uses.last_used(at.db, vault.get_project(at.db, project).id)
     if json:
         screen.show_json([screen.plain_data(secret) | {"last_used_at": used.get(secret.id)} for secret in found])
         return
@@ -160,10 +163,10 @@ def history(
     versions = vault.history(at.db, project, environment, name)
     secret_id = vault.secret_id(at.db, project, environment, name)
     if version is None:
-        _show_versions(versions, runs_history.versions_used(at.db, secret_id), json)
+        _show_versions(versions, secret_uses.versions_used(at.db, secret_id), json)
     else:
         kept = any(entry.version == version for entry in versions)
-        _show_runs(name, version, kept, runs_history.runs_given(at.db, secret_id, version, limit), json)
+        _show_runs(name, version, kept, secret_uses.runs_given(at.db, secret_id, version, limit), json)
 
 
 def _show_versions(versions: list[vault.VersionView], used: dict[int, VersionUse], json: bool) -> None:
@@ -250,15 +253,14 @@ def require_environment(at: Desk, project: str, environment: str, create: bool) 
         vault.get_environment(at.db, project, environment)
     except UnknownEnvironment as error:
         if not create:
-            error.hint = f"{error.hint}; to make a new one, add --create-env"
+            error.advise(f"{error.hint}; to make a new one, add --create-env")
             raise
         create_environment(at, project, environment)
 
 
 def seal(at: Desk, project: str, entries: list[vault.NewSecret]) -> None:
     """Store values, all or none, and say what became of each and under which names a run will find it."""
-    keep = at.settings.store.versions_kept
-    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins, keep=keep):
+    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins):
         assert isinstance(view, vault.SecretView)
         until = f", expires {screen.moment(view.expires_at)}" if view.expires_at else ""
         given = ", given to runs as a file" if view.as_file else ""

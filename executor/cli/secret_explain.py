@@ -11,7 +11,10 @@ from executor.cli.typed import options
 from executor.cli.typed.target import TAIL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from executor.explain.preview import Preview, Seen
+    from executor.submission.specification import Refusal
 
 
 def explain(
@@ -52,18 +55,18 @@ def explain(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Show the names a run of TARGET would see, where each comes from, which one wins, and what would refuse the run.
+    """Show the names a run of TARGET would see, where each comes from, and what would refuse the run.
 
-    No key is used and no value is opened: of a secret's size only a bound is known.
+    No key is used and no value is opened.
     """
     from executor.cli import desk
-    from executor.cli.errors import EnvFileBroken, WouldBeRefused
     from executor.cli.shown import screen
     from executor.cli.typed.arguments import arguments_of, connections_of, pairs_of, secrets_named
     from executor.cli.typed.env_file import read_env_file
-    from executor.errors import FileUnreadable
+    from executor.errors import FileInvalid, FileUnreadable, WouldBeRefused
     from executor.explain.preview import preview
     from executor.runs.grant import Asked
+    from executor.runs.spec import mapped
     from executor.submission import target
     from executor.submission.specification import Refusal, Request, examine
 
@@ -75,7 +78,7 @@ def explain(
     if env_file is not None:
         try:
             layers.insert(0, ("--env-file", read_env_file(env_file)))
-        except (EnvFileBroken, FileUnreadable) as refusal:
+        except (FileInvalid, FileUnreadable) as refusal:
             refusals.append(refusal)
     variables = {name: value for _, pairs in layers for name, value in pairs.items()}
     at = desk.sit_down()
@@ -95,10 +98,9 @@ def explain(
     )
     examined = examine(at.db, at.settings, request)
     place = examined.place
-    mapped = {"sources": request.sources, "catalogs": request.catalogs}
-    asked = Asked(mapped, names, connections=request.connections)
-    seen = preview(at.db, place.project, place.name, python=examined.python, layers=layers, asked=asked)
-    told = {str(refusal).strip(): refusal.hint for refusal in (*refusals, *examined.refusals, *seen.refusals)}
+    asked = Asked(mapped(request.sources, request.catalogs), names, connections=request.connections)
+    seen = preview(at.db, place.project, place.name, layers=layers, asked=asked)
+    told = tuple({one.message: one for one in (*refusals, *examined.refusals, *seen.refusals)}.values())
     if json:
         where = {
             "project": place.project,
@@ -110,13 +112,12 @@ def explain(
     else:
         _show(seen)
     if told:
-        hinted = [sentence + (f" ({hint})" if hint else "") for sentence, hint in told.items()]
+        hinted = [refusal.message + (f" ({refusal.hint})" if refusal.hint else "") for refusal in told]
         raise WouldBeRefused(listing="".join(f"\n  {screen.printable(line)}" for line in hinted))
 
 
 def _show(seen: "Preview") -> None:
     from executor.cli.shown import screen
-    from executor.environment.variables import STRING_LIMIT, TOTAL_LIMIT
 
     rows = [(entry.name, entry.kind, _origin(entry), _remarks(entry)) for entry in seen.names]
     screen.table(("name", "kind", "from", ""), rows, ("bold", "", "", "yellow"))
@@ -127,11 +128,6 @@ def _show(seen: "Preview") -> None:
     if seen.with_opener:
         screen.say(f"exchanged for short-lived credentials before the run: {', '.join(seen.with_opener)}")
     _show_connections(seen)
-    size = f"size: at most {seen.bytes_at_most:,} bytes of {TOTAL_LIMIT:,}"
-    if given := [entry for entry in seen.names if entry.kind != "sealrun" and entry.file is None]:
-        largest = max(given, key=lambda entry: entry.bytes_at_most)
-        size += f"; the largest, {largest.name}, at most {largest.bytes_at_most:,} of {STRING_LIMIT:,}"
-    screen.say(size)
     for note in seen.notes:
         screen.say(f"note: {note}", "yellow")
 
@@ -145,8 +141,6 @@ def _show_connections(seen: "Preview") -> None:
     for one in seen.connections:
         if one.left_out not in (None, NOT_ASKED_FOR):
             screen.say(f"left out: {screen.printable(one.left_out)}", "yellow")
-    for rule in seen.precedence:
-        screen.say(f"{', '.join(rule.names)}: {rule.said}", "yellow")
 
 
 def _origin(entry: "Seen") -> str:
@@ -174,9 +168,8 @@ def _remarks(entry: "Seen") -> str:
     return "; ".join(remarks)
 
 
-def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
+def _document(seen: "Preview", told: "Sequence[Refusal]") -> dict[str, Any]:
     from executor.cli.shown import screen
-    from executor.environment.variables import STRING_LIMIT, TOTAL_LIMIT
 
     return {
         "runnable": not told,
@@ -185,10 +178,6 @@ def _document(seen: "Preview", told: dict[str, str | None]) -> dict[str, Any]:
         "for_connections": seen.for_connections,
         "with_opener": seen.with_opener,
         "connections": [screen.plain_data(one) for one in seen.connections],
-        "precedence": [screen.plain_data(rule) for rule in seen.precedence],
-        "bytes_at_most": seen.bytes_at_most,
-        "bytes_limit": TOTAL_LIMIT,
-        "entry_bytes_limit": STRING_LIMIT,
         "notes": seen.notes,
-        "refusals": [{"sentence": sentence, "hint": hint} for sentence, hint in told.items()],
+        "refusals": [{"code": one.code, "sentence": one.message, "hint": one.hint} for one in told],
     }

@@ -48,18 +48,23 @@ def import_(
     Values that are short or common are proposed as variables, everything else as secrets. Nothing is expanded.
     """
     from executor.cli import desk
-    from executor.cli.errors import ImportRefused, Misuse, NeedsYes, OneFileAtATime, ValueOnCommandLine
     from executor.cli.shown import screen
-    from executor.errors import FileUnreadable
+    from executor.cli.typed.new_value import value_on_command_line
+    from executor.errors import FileUnreadable, ImportRefused, Misuse, NeedsYes
     from executor.operations import importing, pairs
     from secretstore import vault
 
     if more:
-        raise OneFileAtATime if all(map(os.path.isfile, more)) else ValueOnCommandLine
+        if not all(map(os.path.isfile, more)):
+            raise value_on_command_line()
+        raise Misuse(
+            "one file is imported at a time",
+            hint="import them one after another; options may stand before or after the file",
+        )
     if file == "-" and not (yes or dry_run):
         raise NeedsYes(act="import from stdin")
     if json and not (yes or dry_run):
-        raise Misuse(what="--json does not ask: add --yes or --dry-run", command="secret import")
+        raise Misuse("--json does not ask: add --yes or --dry-run", command="secret import")
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)
     environment = desk.environment_named(at.settings, environment)
@@ -72,7 +77,7 @@ def import_(
             content = pairs.read_file(file)
     except FileUnreadable:
         if "=" in file:  # NAME=VALUE, where a file was expected
-            raise ValueOnCommandLine from None
+            raise value_on_command_line() from None
         raise
     kind: Format = format_ or pairs.format_of(file, content)
     wishes = importing.Wishes(secret or (), variable or (), all_secret, allow_short)
@@ -89,7 +94,7 @@ def import_(
     entries = plan.to_store()
     if entries and not dry_run:
         desk.confirm(f"import {_counted(plan)} into {project}/{environment}", yes)
-        vault.store(at.db, project, entries, actor=at.actor, pins=at.pins, keep=at.settings.store.versions_kept)
+        vault.store(at.db, project, entries, actor=at.actor, pins=at.pins)
     if json:
         screen.show_json(_document(source, kind, plan, dry_run, written=bool(entries) and not dry_run))
     if dry_run:

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from executor.cli import desk
-from executor.cli.errors import Misuse
 from executor.cli.secret import require_environment
 from executor.cli.shown import screen
 from executor.cli.typed import options
+from executor.errors import Misuse
 from executor.operations.importing import is_named_like_a_secret
 from secretstore import vault
 from secretstore.naming import check_variable_name
@@ -43,7 +43,10 @@ def set_(
 ) -> None:
     """Set a variable. Anyone who may list sees its value: a password belongs into a secret."""
     if value is None and "=" in name:
-        raise Misuse(what="the value stands after the name, parted by a blank: NAME VALUE", command="variable set")
+        raise Misuse(
+            "the value stands after the name, parted by a blank: NAME VALUE",
+            command="variable set",
+        )
     check_variable_name(name)
     at = desk.sit_down()
     project = desk.project_named(at.settings, project)

@@ -65,12 +65,6 @@ class Derived:
         return f"Derived({names})"
 
 
-def mapped(target: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a run's function that are data sources and catalogs, each with its key: `source/lake`."""
-    asked = ((SOURCE, target.get("sources") or {}), (CATALOG, target.get("catalogs") or {}))
-    return {parameter: f"{role}/{name}" for role, names in asked for parameter, name in names.items()}
-
-
 def derive(
     plan: Sequence[Planned],
     secrets: Mapping[str, bytes],

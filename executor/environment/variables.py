@@ -6,8 +6,7 @@ What data sources and catalogs bring stands under all of these. A secret that is
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from executor.supervisor.errors import EnvironmentTooLarge, NameTaken, NotAVariable
-from secretstore.errors import NameRefused
+from secretstore.errors import NameRefused, ValueRefused
 from secretstore.naming import aliases, check_secret_name, check_variable_name
 
 # execve(2) refuses one string over 32 pages, and all of argv and envp over a quarter of the stack limit
@@ -50,17 +49,19 @@ def build(
         brought: what data sources and catalogs bring; anything else of the same name stands over it.
 
     Raises:
-        NameRefused: a name that a loader, interpreter or shell acts on. Checked here again, on the final names, since a
-            row of the database is no proof that `set` was asked.
-        NameTaken: a name is both secret and variable.
-        NotAVariable: a secret that was stored as a file is none any more.
-        EnvironmentTooLarge: the kernel would refuse it.
+        NameRefused: a name is both secret and variable, or one that a loader, interpreter or shell acts on. Checked
+            here again, on the final names, since a row of the database is no proof that `set` was asked.
+        ValueRefused: a secret that was stored as a file is none any more, or the kernel would refuse a size.
     """
     for refusal in name_refusals(variables, secrets):
         raise refusal
     for name, value in secrets.items():
         if b"\0" in value and name not in as_files:
-            raise NotAVariable(name=name)
+            raise ValueRefused(
+                "the secret {name} has a NUL byte, which no environment variable can hold",
+                name=name,
+                hint="set it with --as-file, and runs find it as a file",
+            )
     given_also = second_names(base, variables, secrets)
     entries = {name.encode(): value.encode() for name, value in {**brought, **variables, **base}.items()}
     files = {name: f"{folder}/{file}" for name, file in file_names(as_files).items()}
@@ -69,8 +70,7 @@ def build(
         entries[name.encode()] = entry
         if name in given_also:
             entries[given_also[name].encode()] = entry
-    for too_large in size_refusals({name.decode(): len(value) for name, value in entries.items()}):
-        raise too_large
+    _check_sizes(entries)
     return Environment(entries, given_also, {path: secrets[name] for name, path in files.items()})
 
 
@@ -79,7 +79,7 @@ def file_names(secrets: Collection[str]) -> dict[str, str]:
     return {name: f"secret-{number}" for number, name in enumerate(sorted(secrets), 1)}
 
 
-def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Iterator[NameTaken | NameRefused]:
+def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Iterator[NameRefused]:
     """Each reason for which no run can have these names; `build` raises the first."""
     for check, names in ((check_variable_name, variables), (check_secret_name, secrets)):
         for name in names:
@@ -88,7 +88,13 @@ def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Itera
             except NameRefused as refused:
                 yield refused
             if names is variables and name in secrets:
-                yield NameTaken(name=name)
+                yield name_taken(name)
+
+
+def name_taken(name: str) -> NameRefused:
+    """The refusal of a name that a secret and a plain variable have."""
+    hint = "rename one of them, or leave the variable out"
+    return NameRefused("{name} is both a secret and a plain variable", name=name, hint=hint)
 
 
 def second_names(base: Collection[str], variables: Collection[str], secrets: Collection[str]) -> dict[str, str]:
@@ -96,23 +102,26 @@ def second_names(base: Collection[str], variables: Collection[str], secrets: Col
     return {name: alias for name, alias in aliases(secrets).items() if alias not in variables and alias not in base}
 
 
-def size_refusals(sizes: Mapping[str, int]) -> Iterator[EnvironmentTooLarge]:
-    """Each reason for which the kernel would refuse values of these sizes, in bytes; `build` raises the first."""
-    for name, size in sizes.items():
-        if (whole := string_size(name, size)) > STRING_LIMIT:
-            yield EnvironmentTooLarge(what=name, size=whole, limit=STRING_LIMIT)
-    if (total := total_size(sizes)) > TOTAL_LIMIT:
-        yield EnvironmentTooLarge(what="the environment of this run", size=total, limit=TOTAL_LIMIT)
+def _check_sizes(entries: Mapping[bytes, bytes]) -> None:
+    """Refuse what the kernel would: one string that is too long, or too much in all."""
+    total = 0
+    for name, value in entries.items():
+        size = len(name) + 1 + len(value)
+        if size > STRING_LIMIT:
+            raise _too_large(name.decode(), size, STRING_LIMIT)
+        total += size + 1 + 8  # the string's end and its pointer count too
+    if total > TOTAL_LIMIT:
+        raise _too_large("the environment of this run", total, TOTAL_LIMIT)
 
 
-def string_size(name: str, size: int) -> int:
-    """Bytes of `NAME=value`, as the kernel limits them one by one."""
-    return len(name.encode()) + 1 + size
-
-
-def total_size(sizes: Mapping[str, int]) -> int:
-    """Bytes of all of it, as the kernel counts them: each string, its end and its pointer."""
-    return sum(string_size(name, size) + 1 + 8 for name, size in sizes.items())
+def _too_large(what: str, size: int, limit: int) -> ValueRefused:
+    return ValueRefused(
+        "{what} is larger than the kernel passes to a program: {size:,} bytes, at most {limit:,}",
+        what=what,
+        size=size,
+        limit=limit,
+        hint="put it into a file of the project, or split it",
+    )
 
 
 def base_environment(

@@ -1,41 +1,23 @@
-"""What a run would find in its environment, worked out from names and sealed sizes alone: nothing is opened for it."""
+"""What a run would find in its environment, worked out from names alone: nothing is opened for it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
-from executor.environment.connections import mapped
-from executor.environment.variables import (
-    STRING_LIMIT,
-    TOTAL_LIMIT,
-    base_environment,
-    file_names,
-    name_refusals,
-    second_names,
-    size_refusals,
-    string_size,
-    total_size,
-)
-from executor.explain.connections import Bounds, Foretold, foretell
-from executor.precedence import Precedence, precedence
+from executor.environment.variables import base_environment, file_names, name_refusals, second_names
+from executor.errors import ConnectionNotGiven
+from executor.explain.connections import Foretold, foretell
 from executor.runs.grant import Asked, Given, channels_of, chosen, exchanged, with_refusals
-from executor.source.root import search_path_of
-from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
 from secretstore import vault
 from secretstore.database import Database, utc_now
-from secretstore.errors import SealMissing, SecretStoreError
+from secretstore.errors import SealBroken, SealrunError
 from secretstore.naming import alias_for, shell_note
 from secretstore.planned import Planned
-from secretstore.sealing import length_bounds
 from secretstore.vault import Outline
 
-_PATH_MAX = 4096  # bytes of a path, its end included: where a run's folders will be, a worker decides
-_RUN_ID = "0" * 32
 _EVERYTHING = Asked()
 NOT_ASKED_FOR = "not asked for"
-_FOLDERS = ("HOME", "TMPDIR", "SEALRUN_OUTPUT_DIR", "SEALRUN_METRICS")
 
 
 @dataclass(frozen=True)
@@ -44,14 +26,13 @@ class Seen:
 
     `origin` is `sealrun`, the environment, `--env-file` or `--env`; of an alias, the secret it stands for; of a
     connection, which one: `source lake`. `over` are the origins whose value of this name is not the one.
-    `bytes_at_most` bounds `NAME=value`; a secret's size is known up to its padding. What is a `file` is given as one:
-    the variable is its path. `perhaps` it is there: where the secret has a field that it need not have.
+    What is a `file` is given as one: the variable is its path. `perhaps` it is there: where the secret has a field that
+    it need not have.
     """
 
     name: str
     kind: Literal["sealrun", "variable", "secret", "alias", "connection"]
     origin: str
-    bytes_at_most: int
     over: tuple[str, ...] = ()
     version: int | None = None
     maskable: bool | None = None
@@ -94,9 +75,7 @@ class Preview:
     for_connections: tuple[str, ...]
     with_opener: tuple[str, ...]
     connections: tuple[SeenConnection, ...]
-    precedence: tuple[Precedence, ...]
-    bytes_at_most: int
-    refusals: tuple[SecretStoreError | SupervisorError, ...]
+    refusals: tuple[SealrunError, ...]
     notes: tuple[str, ...]
 
 
@@ -105,17 +84,15 @@ def preview(
     project: str,
     environment: str,
     *,
-    python: str | None,
     layers: Sequence[tuple[str, Mapping[str, str]]] = (),
     asked: Asked = _EVERYTHING,
 ) -> Preview:
-    """Put a run's environment together as the supervisor will, with bounds in the place of values.
+    """Put a run's environment together as the supervisor will, without a value.
 
     Args:
         db: the database.
         project: the project's name.
         environment: the environment's.
-        python: the run's interpreter, whose folder is on its PATH.
         layers: plain variables of the submission with their origins, a later layer over an earlier one.
         asked: the secrets and connections chosen; a name that is not there is left to who looked it up.
 
@@ -131,29 +108,28 @@ def preview(
     given = {name: secret for name, secret in known.items() if channels.get(name) in ("environment", "file")}
     own = {variable.name: variable.value for variable in vault.list_variables(db, project, environment)}
     variables = _layered([(environment, own), *layers])
-    values = {name: value for name, (value, _, _) in variables.items()}
-    base = _base(project, environment, python)
+    base = _base_names(project, environment)
     also = second_names(base, variables, given)
-    taken = {*base, *variables, *given, *also.values()}
-    brought = foretell(plan, {name: _bounds(known[name]) for name in channels}, taken, _PATH_MAX - 1)
-    names = [Seen(name, "sealrun", "sealrun", string_size(name, most)) for name, (_, most) in base.items()]
-    for name, (value, origin, over) in variables.items():
-        names.append(Seen(name, "variable", origin, string_size(name, len(value.encode())), over))
+    brought = foretell(plan, {*base, *variables, *given, *also.values()})
+    names = [Seen(name, "sealrun", "sealrun") for name in base]
+    names += [Seen(name, "variable", origin, over) for name, (origin, over) in variables.items()]
     names += _of_secrets(environment, given, also, {*variables, *base})
     names += _of_connections(brought)
-    sizes = {**_sizes(base, variables, given, also), **brought.sizes}
-    fewest = {name: least for name, (least, _) in sizes.items() if name not in brought.perhaps}
-    largest = {name: most for name, (_, most) in sizes.items()}
-    refusals: list[SecretStoreError | SupervisorError] = list(name_refusals(variables, given))
+    refusals: list[SealrunError] = list(name_refusals(variables, given))
     refusals += [
-        SealMissing(name=name, project=project, environment=environment)
+        SealBroken(
+            'secret "{name}" of {project}/{environment} has no value sealed under the current key pair',
+            name=name,
+            project=project,
+            environment=environment,
+            hint=f"set it again: sealrun secret set {name} -p {project} -e {environment}",
+        )
         for name in channels
-        if known[name].sealed_bytes is None
+        if not known[name].has_value
     ]
-    refusals += size_refusals(fewest)
     refusals += [
         ConnectionNotGiven(parameter=parameter, why=brought.left_out[key])
-        for parameter, key in mapped(asked.target).items()
+        for parameter, key in asked.mapped.items()
         if key in brought.left_out
     ]
     withheld = Given(None, channels, tuple(plan)).withheld
@@ -163,10 +139,8 @@ def preview(
         for_connections=tuple(name for name in known if channels.get(name) == "connection" and name not in withheld),
         with_opener=tuple(withheld),
         connections=tuple(_seen(asked, one, plan, brought) for one in all_plan),
-        precedence=tuple(precedence(plan, brought, taken - base.keys(), values)),
-        bytes_at_most=total_size(largest),
         refusals=tuple(refusals),
-        notes=(*_doubts(fewest, largest), *brought.notes),
+        notes=brought.notes,
     )
 
 
@@ -182,12 +156,10 @@ def _of_secrets(
     now = utc_now()
     files = file_names([name for name, secret in given.items() if secret.as_file])
     for name, secret in given.items():
-        _, most = _given_as(secret)
         yield Seen(
             name,
             "secret",
             environment,
-            string_size(name, most),
             version=secret.version,
             maskable=secret.maskable,
             expires_at=secret.expires_at,
@@ -197,92 +169,35 @@ def _of_secrets(
             file=files.get(name),
         )
         if name in also:
-            yield Seen(also[name], "alias", name, string_size(also[name], most), file=files.get(name))
+            yield Seen(also[name], "alias", name, file=files.get(name))
 
 
 def _of_connections(brought: Foretold) -> Iterator[Seen]:
-    for name, (_, most) in brought.sizes.items():
-        yield Seen(
-            name,
-            "connection",
-            ", ".join(brought.origins[name]),
-            string_size(name, most),
-            file=brought.in_files.get(name),
-            perhaps=name in brought.perhaps,
-        )
+    for name, origins in brought.origins.items():
+        of = ", ".join(origins)
+        yield Seen(name, "connection", of, file=brought.in_files.get(name), perhaps=name in brought.perhaps)
 
 
 def _seen(asked: Asked, one: Planned, plan: Sequence[Planned], brought: Foretold) -> SeenConnection:
-    parameters = tuple(parameter for parameter, key in mapped(asked.target).items() if key == one.key)
+    parameters = tuple(parameter for parameter, key in asked.mapped.items() if key == one.key)
     why = brought.left_out.get(one.key) if any(one.key == other.key for other in plan) else NOT_ASKED_FOR
     return SeenConnection(one.role, one.name, one.kind, tuple(sorted(one.secrets())), one.assumes_role, parameters, why)
 
 
-_Layered = dict[str, tuple[str, str, tuple[str, ...]]]
-
-
-def _layered(layers: Sequence[tuple[str, Mapping[str, str]]]) -> _Layered:
-    """Each variable's value, its origin, and the origins it stands over, the nearest first."""
-    found: _Layered = {}
+def _layered(layers: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Each variable's origin, and the origins it stands over, the nearest first."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for origin, pairs in layers:
-        for name, value in pairs.items():
+        for name in pairs:
             under = found.get(name)
-            found[name] = (value, origin, (under[1], *under[2]) if under else ())
+            found[name] = (origin, (under[0], *under[1]) if under else ())
     return found
 
 
-def _base(project: str, environment: str, python: str | None) -> dict[str, Bounds]:
-    folder = "/"
-    base = base_environment(
-        home=folder,
-        temporary=folder,
-        output=folder,
-        run_id=_RUN_ID,
-        project=project,
-        environment=environment,
-        search_path=search_path_of(None if python is None else Path(python)),
+def _base_names(project: str, environment: str) -> Collection[str]:
+    return base_environment(
+        home="", temporary="", output="", run_id="", project=project, environment=environment, search_path=""
     )
-    return {
-        name: (len(folder), _PATH_MAX - 1) if name in _FOLDERS else (len(value.encode()),) * 2
-        for name, value in base.items()
-    }
-
-
-def _bounds(secret: Outline) -> Bounds:
-    """The fewest and most bytes of a secret's value; `set` takes none that is too long for its name."""
-    if secret.sealed_bytes is None:
-        return 0, 0
-    least, most = length_bounds(secret.sealed_bytes)
-    return least, max(min(most, STRING_LIMIT - string_size(secret.name, 0)), least)
-
-
-def _given_as(secret: Outline) -> Bounds:
-    """Of the variable: the value, or the path where that is."""
-    return (1, _PATH_MAX - 1) if secret.as_file else _bounds(secret)
-
-
-def _sizes(
-    base: Mapping[str, Bounds], variables: _Layered, given: Mapping[str, Outline], also: Mapping[str, str]
-) -> dict[str, Bounds]:
-    sizes = {name: (len(value.encode()),) * 2 for name, (value, _, _) in variables.items()} | dict(base)
-    for name, secret in given.items():
-        sizes[name] = _given_as(secret)
-        if name in also:
-            sizes[also[name]] = sizes[name]
-    return sizes
-
-
-def _doubts(least: Mapping[str, int], most: Mapping[str, int]) -> Iterator[str]:
-    """What may be too large, and may not: the padding of sealed values hides it."""
-    for name, size in most.items():
-        if string_size(name, size) > STRING_LIMIT >= string_size(name, least[name]):
-            bound = f"at most {string_size(name, size):,} bytes of {STRING_LIMIT:,}"
-            yield f"{name} may be larger than the kernel passes: {bound}"
-    if total_size(most) > TOTAL_LIMIT >= total_size(least):
-        yield (
-            f"the environment may be larger than the kernel passes: {total_size(least):,} to {total_size(most):,} bytes"
-            f" of {TOTAL_LIMIT:,}"
-        )
 
 
 def _no_alias(name: str, given: Mapping[str, Outline], elsewhere: Collection[str]) -> str | None:

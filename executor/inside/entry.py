@@ -100,6 +100,8 @@ def run_module(target):
         if is_missing(target["module"], error):
             where = f"the source root or in this run's Python, {sys.executable}"
             raise Mistake(f"there is no module {target['module']} in {where}") from None
+        if str(error).startswith(f"No module named {target['module']}.__main__;"):
+            raise Mistake(f"{target['module']} is a package without a __main__.py: name one of its modules") from None
         raise
 
 
@@ -201,7 +203,7 @@ def convert(name, text, annotation):
         if annotation == "date":
             return datetime.date.fromisoformat(text)
     except (ValueError, KeyError):
-        raise Mistake(f"argument {name} is no {annotation}: {text!r}") from None
+        raise Mistake(f"argument {name} is not a valid {annotation}: {text!r}") from None
     return text
 
 

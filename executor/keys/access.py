@@ -5,7 +5,7 @@ import os
 from executor.keys.aws_credentials import CREDENTIAL_VARIABLES, aws_credentials, network
 from executor.sandbox import kernel
 from executor.settings import BROKER_URL, Settings
-from secretstore.keyring import KeyAccess
+from secretstore.key_service import KeyAccess
 from secretstore.settings import DATABASE_URL
 
 
@@ -16,7 +16,7 @@ def key_access(settings: Settings) -> KeyAccess:
     looks for, and waits for as long as KMS may take.
 
     Raises:
-        KmsLibraryMissing: AWS KMS is among the key services, and botocore is not installed.
+        LibraryMissing: AWS KMS is among the key services, and botocore is not installed.
     """
     store = settings.store
     if not store.uses_kms:

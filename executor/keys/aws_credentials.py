@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.request import getproxies_environment
 
-from secretstore.aws_kms import Credentials
-from secretstore.errors import KmsLibraryMissing
+from secretstore.errors import LibraryMissing
+from secretstore.key_service import Credentials
 
 logger = logging.getLogger("sealrun")
 
@@ -42,10 +42,10 @@ class AwsCredentials:
             renewal: seconds between two looks at credentials that end; botocore renews them some 15 minutes before.
 
         Raises:
-            KmsLibraryMissing: botocore is not installed.
+            LibraryMissing: botocore is not installed.
         """
         if find_spec("botocore") is None:
-            raise KmsLibraryMissing
+            raise LibraryMissing("AWS KMS needs botocore, which is not installed", hint="pip install 'sealrun[aws]'")
         self._environ = dict(os.environ)
         self._renewal = renewal
         self._patience, self._until = patience, 0.0
@@ -102,13 +102,13 @@ def aws_credentials(patience: float) -> AwsCredentials:
     """The credentials of this process, which are looked for at the first call.
 
     Raises:
-        KmsLibraryMissing: botocore is not installed.
+        LibraryMissing: botocore is not installed.
     """
     return AwsCredentials(patience)
 
 
 def network() -> dict[str, str]:
-    """The way from this process to AWS, if it is a special one; see `secretstore.keyring.KeyAccess`."""
+    """The way from this process to AWS, if it is a special one; see `secretstore.key_service.KeyAccess`."""
     bundle = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
     proxies = {scheme: url for scheme, url in getproxies_environment().items() if scheme in ("http", "https", "no")}
     return {**proxies, **({"ca_bundle": bundle} if bundle else {})}

@@ -8,17 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from executor.errors import ExecutorError, KeyNotRewrapped, KeyPairNotBorn
+from executor.errors import KeyOperationFailed
 from executor.keys.access import key_access
 from executor.settings import Settings
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.vault import Birth, PlacedKey
 
 _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.supervisor.key_creation import main; sys.exit(main())"
 _PATIENCE = 90.0  # seconds; a call of AWS KMS may take 60 of them
 _AT_ONCE = 20  # keys wrapped anew by one process
-# What makes the next key wait as long, and as much in vain; any other reason is this key's alone.
-_AWAY = ("KmsThrottled", "KmsFailing", "KmsUnreachable", "KmsSilent")
+_AWAY = "kms_unavailable"  # makes the next key wait as long, and as much in vain; any other reason is this key's alone
+_NOT_BORN = "no key pair could be made: {why}"
+_NOT_REWRAPPED = "not every private key could be wrapped anew: {why}"
 
 
 def birth(settings: Settings) -> Birth:
@@ -26,7 +27,7 @@ def birth(settings: Settings) -> Birth:
 
     def new_key_pair(place: KeyPlace, generation: int) -> WrappedKeyPair:
         request = {"place": asdict(place), "generation": generation}
-        return WrappedKeyPair.from_json(_answer(settings, request, KeyPairNotBorn))
+        return WrappedKeyPair.from_json(_answer(settings, request, _NOT_BORN))
 
     return new_key_pair
 
@@ -35,26 +36,26 @@ def rewrapped(settings: Settings, keys: Sequence[PlacedKey]) -> Iterator[tuple[P
     """The key pairs that the first key service of the settings has not wrapped, wrapped by it; each as it is done.
 
     Raises:
-        KeyNotRewrapped: one could not be, and why. All that can be are given before.
+        KeyOperationFailed: one could not be, and why. All that can be are given before.
     """
-    failed: ExecutorError | None = None
+    failed: KeyOperationFailed | None = None
     for start in range(0, len(keys), _AT_ONCE):
         some = keys[start : start + _AT_ONCE]
         asked = [{"place": asdict(key.place), "pair": key.pair.to_json()} for key in some]
-        answers = _answer(settings, {"keys": asked}, KeyNotRewrapped)["keys"]
+        answers = _answer(settings, {"keys": asked}, _NOT_REWRAPPED)["keys"]
         for key, answer in zip(some, answers, strict=True):
             if answer is not None and "error" in answer:
                 which = f"{key.place.project}/{key.place.environment}, generation {key.pair.generation}: "
-                failed = failed or _failure(KeyNotRewrapped, answer, which)
+                failed = failed or _failure(_NOT_REWRAPPED, answer, which)
             elif answer is not None:
                 yield key, WrappedKeyPair.from_json(answer)
-        if failed is not None and any(answer and answer.get("error") in _AWAY for answer in answers):
+        if failed is not None and any(answer and answer.get("error") == _AWAY for answer in answers):
             break
     if failed is not None:
         raise failed
 
 
-def _answer(settings: Settings, request: dict[str, Any], failure: type[ExecutorError]) -> dict[str, Any]:
+def _answer(settings: Settings, request: dict[str, Any], failure: str) -> dict[str, Any]:
     """What a process of its own answers; it is handed its request on stdin, and its environment is empty."""
     patience = _PATIENCE * max(1, 2 * len(request.get("keys", ())))
     try:
@@ -68,17 +69,15 @@ def _answer(settings: Settings, request: dict[str, Any], failure: type[ExecutorE
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise failure(why=f"its process did not end within {patience:g} seconds") from None
+        raise KeyOperationFailed(failure, why=f"its process did not end within {patience:g} seconds") from None
     try:
         answer: dict[str, Any] = json.loads(ended.stdout)
     except ValueError:
-        raise failure(why=f"its process ended with status {ended.returncode}") from None
+        raise KeyOperationFailed(failure, why=f"its process ended with status {ended.returncode}") from None
     if "error" in answer:
         raise _failure(failure, answer)
     return answer
 
 
-def _failure(kind: type[ExecutorError], answer: dict[str, Any], which: str = "") -> ExecutorError:
-    failure = kind(why=which + answer["message"])
-    failure.hint = answer["hint"]
-    return failure
+def _failure(message: str, answer: dict[str, Any], which: str = "") -> KeyOperationFailed:
+    return KeyOperationFailed(message, why=which + answer["message"], hint=answer["hint"])

@@ -15,14 +15,14 @@ from sqlmodel import Session, select
 
 from executor.boundary.supervision import Zygote
 from executor.boundary.wire import Kind, Receiver, WireBroken, send
-from executor.errors import KeyNotRotated, VersionsBroken
+from executor.errors import KeyOperationFailed, VersionsBroken
 from executor.keys.access import key_access
 from executor.models import Receipt, Run
 from executor.settings import Settings
 from secretstore import vault
 from secretstore.bundle import SealedItem, items_to_json
 from secretstore.database import Database
-from secretstore.keyring import WrappedKeyPair
+from secretstore.key_service import WrappedKeyPair
 from secretstore.pins import Pin, Pins
 from secretstore.vault import Actor, KeyPairView, PlacedKey
 
@@ -46,9 +46,6 @@ class Rotated:
 
     discarded: str | None
     """The fingerprint that a pending key pair claimed which was there before."""
-
-    vouched: bool
-    """Whether the old key pair vouches for this one; one of form 1 cannot."""
 
 
 def rotate(
@@ -78,7 +75,7 @@ def rotate(
 
     Raises:
         KeyChanged: the current key pair is not the one known here.
-        KeyNotRotated: the key service does not unwrap or wrap, or the process that seals ended.
+        KeyOperationFailed: the key service does not unwrap or wrap, or the process that seals ended.
         VersionsBroken: some versions do not open; the old key pair stays current.
         RotationOvertaken: another rotation or a deletion came in between; it is the one that counts.
     """
@@ -112,7 +109,6 @@ def rotate(
         resealed=count,
         left_behind=tuple(names),
         discarded=discarded,
-        vouched=rotation.voucher is not None,
     )
 
 
@@ -157,8 +153,8 @@ class _Process:
         place, pair = self._begun.place, self._begun.pair
         request = {"access": key_access(settings).to_json(), "place": asdict(place), "pair": pair.to_json()}
         answer = self._ask(Kind.ROTATE, request, Kind.SUCCESSOR)
-        voucher = bytes.fromhex(answer["voucher"]) if answer["voucher"] else None
-        return vault.Rotation(place, pair, WrappedKeyPair.from_json(answer["pair"]), voucher)
+        successor, voucher = WrappedKeyPair.from_json(answer["pair"]), bytes.fromhex(answer["voucher"])
+        return vault.Rotation(place, pair, successor, voucher)
 
     def reseal(self, items: Sequence[SealedItem]) -> list[bytes | None]:
         """Have values sealed anew; None for one that does not open."""
@@ -177,9 +173,13 @@ class _Process:
             return frame.json()
         said = frame.json() if frame is not None and frame.kind is Kind.NOT_OPENED else {}
         why = said.get("message", "the process that seals anew ended, or did not answer")
-        failure = KeyNotRotated(project=self._begun.place.project, environment=self._begun.place.environment, why=why)
-        failure.hint = said.get("hint")
-        raise failure
+        raise KeyOperationFailed(
+            "the key pair of {project}/{environment} was not rotated: {why}",
+            project=self._begun.place.project,
+            environment=self._begun.place.environment,
+            why=why,
+            hint=said.get("hint"),
+        )
 
 
 def _shown(item: SealedItem) -> str:

@@ -24,9 +24,6 @@ _NAMED_LIKE_A_SECRET = re.compile(
 )
 
 
-_LOST_QUOTE = re.compile(r"\n(?:export )?[A-Z_][A-Z0-9_]*=")
-
-
 @dataclass(frozen=True)
 class Wishes:
     """What whoever imports has decided: names by kind, all of them, and whether short values are sealed too."""
@@ -116,7 +113,8 @@ def _planned(pair: Pair, there: _There, wishes: Wishes) -> Planned:
         known = there.secrets.get(pair.name)
         version = known.last_version + 1 if known else 1
         value = pair.value.encode("utf-8", "surrogatepass")
-        secret = NewSecret(there.environment, pair.name, value, allow_short=wishes.allow_short)
+        allow_short = wishes.allow_short or is_named_like_a_secret(pair.name)
+        secret = NewSecret(there.environment, pair.name, value, allow_short=allow_short)
         return Planned(pair.name, kind, "version" if known else "new", version, reason, secret)
     change: Change = "new"
     if pair.name in there.variables:
@@ -125,7 +123,7 @@ def _planned(pair: Pair, there: _There, wishes: Wishes) -> Planned:
 
 
 def _sorted(pair: Pair, there: _There, wishes: Wishes) -> tuple[Kind, str | None]:
-    """A secret, unless it is asked for as a variable, is one already, or could not be masked."""
+    """As asked, else as it is already, else by its name; what says nothing is a secret, if it can be masked."""
     if pair.name in wishes.variables:
         return "variable", "as asked"
     if pair.name in wishes.secrets or wishes.all_secret or pair.name in there.secrets:
@@ -134,6 +132,8 @@ def _sorted(pair: Pair, there: _There, wishes: Wishes) -> tuple[Kind, str | None
         return "variable", "as it is"
     if not pair.value:
         return "variable", "empty"
+    if is_named_like_a_secret(pair.name):
+        return "secret", None
     value = pair.value.encode("utf-8", "surrogatepass")
     if len(value.strip()) < SHORTEST:
         return "variable", "too short to be masked"
@@ -182,16 +182,8 @@ def _unheard(pairs: Sequence[Pair], wishes: Wishes) -> Iterator[Problem]:
 def _notes(entries: Sequence[Planned], reading: Reading, there: _There) -> Iterator[str]:
     if unexpanded := reading.unexpanded():
         yield f"nothing is expanded: ${{…}} stands for itself in {', '.join(unexpanded)}"
-    for pair in reading.pairs:
-        if _LOST_QUOTE.search(pair.value):
-            yield f"{pair.name} takes in a line that looks like NAME=VALUE: is a quote missing above it?"
     for planned in entries:
         if isinstance(planned.entry, NewVariable):
-            if planned.reason not in ("as asked", "as it is", "empty") and is_named_like_a_secret(planned.name):
-                yield (
-                    f"{planned.name} is named like a secret and would be stored in the open; its value is not shown"
-                    f" here. To seal it: --secret {planned.name} --allow-short"
-                )
             continue
         yield from verdict(planned.name, planned.entry.value).notes
         known = there.secrets.get(planned.name)

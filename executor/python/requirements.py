@@ -14,14 +14,7 @@ from typing import Any, NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from executor.errors import (
-    FileUnreadable,
-    RequirementBroken,
-    RequirementForGit,
-    RequirementLocal,
-    RequirementPassword,
-    RequirementsTooLarge,
-)
+from executor.errors import FileUnreadable, RequirementsRefused
 
 TEXT_LIMIT = 4 << 20
 """Bytes of all that describes one environment; a lock of a thousand packages is a fourth of it."""
@@ -47,7 +40,7 @@ def of_script(script: Path) -> dict[str, Any] | None:
     """What the block of PEP 723 in a Python file says; None where it has none.
 
     Raises:
-        RequirementBroken, RequirementLocal, RequirementPassword, RequirementsTooLarge.
+        RequirementsRefused.
     """
     try:
         text = script.read_bytes().decode()
@@ -58,7 +51,7 @@ def of_script(script: Path) -> dict[str, Any] | None:
         return None
     first = text[: blocks[0].start()].count("\n") + 1
     if len(blocks) > 1:
-        raise RequirementBroken(place=_place(script.name, first), why="there is a second block `# /// script`")
+        raise RequirementsRefused(place=_place(script.name, first), why="there is a second block `# /// script`")
     body = "".join(
         line[2:] if line.startswith("# ") else line[1:] for line in blocks[0]["content"].splitlines(keepends=True)
     )
@@ -76,7 +69,7 @@ def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None
     `uv.lock` where there is one, else `requirements.txt`.
 
     Raises:
-        RequirementBroken, RequirementLocal, RequirementPassword, RequirementsTooLarge, FileUnreadable.
+        RequirementsRefused, FileUnreadable.
     """
     if listed is not None:
         return with_packages(None, listed, "dependencies of sealrun's project file")
@@ -96,7 +89,7 @@ def from_file(path: Path) -> dict[str, Any]:
     """What a requirements file says, with the files it includes.
 
     Raises:
-        RequirementBroken, RequirementLocal, RequirementPassword, RequirementsTooLarge, FileUnreadable.
+        RequirementsRefused, FileUnreadable.
     """
     files: dict[str, str] = {}
     left = [path.name]
@@ -127,14 +120,13 @@ def with_packages(document: dict[str, Any] | None, packages: Sequence[str], wher
     """The same with further packages, which `where` names.
 
     Raises:
-        RequirementBroken: one cannot be read, or the document has hashes, which are then wanted of everything.
-        RequirementLocal, RequirementPassword.
+        RequirementsRefused: one cannot be used, or the document has hashes, which are then wanted of everything.
     """
     for package in packages:
         _check(package, where, None)
     found = document or _document("list", {})
     if packages and found["hashed"]:
-        raise RequirementBroken(place=where, why=f"{found['entry']} has hashes, and what stands beside it has none")
+        raise RequirementsRefused(place=where, why=f"{found['entry']} has hashes, and what stands beside it has none")
     return found | {"with": [*found["with"], *packages]}
 
 
@@ -160,7 +152,7 @@ def _document(
     """What is stored: `kind` says how `files` are read, `with` is what is wanted beside them."""
     size = sum(len(text.encode()) for text in files.values())
     if size > TEXT_LIMIT:
-        raise RequirementsTooLarge(names=", ".join(files), size=size, limit=TEXT_LIMIT)
+        raise _too_large(", ".join(files), size)
     return {
         "kind": kind,
         "files": files,
@@ -194,14 +186,14 @@ def _of_table(name: str, text: str, table: dict[str, Any], project: dict[str, An
     """
     dependencies = project.get("dependencies", [])
     if not isinstance(dependencies, list) or not all(isinstance(line, str) for line in dependencies):
-        raise RequirementBroken(place=name, why="dependencies is not a list of texts")
+        raise RequirementsRefused(place=name, why="dependencies is not a list of texts")
     for number, line in enumerate(text.splitlines(), 1):
         _refuse_password(line, name, before + number)
     for line in dependencies:
         _check(line, name, before + _line_of(text, line))
     for package in _local_sources(table):
         at = before + _line_of(text, package)
-        raise RequirementLocal(place=_place(name, at), what=f"the source of {package}")
+        raise _local(_place(name, at), f"the source of {package}")
     requires = _requires_python(name, text, project, before)
     if not dependencies:
         return _document("list", {}, requires_python=requires)
@@ -227,7 +219,7 @@ def _requires_python(name: str, text: str, project: dict[str, Any], before: int)
     try:
         return str(SpecifierSet(requires))
     except (InvalidSpecifier, TypeError, AttributeError):
-        raise RequirementBroken(place=place, why="requires-python is no range of versions, as in >=3.11") from None
+        raise RequirementsRefused(place=place, why="requires-python is no range of versions, as in >=3.11") from None
 
 
 class _Line(NamedTuple):
@@ -254,7 +246,7 @@ def _lines(text: str) -> Iterator[_Line]:
 def _included(path: str, by: str, at: tuple[str, int]) -> str:
     found = os.path.normpath(os.path.join(os.path.dirname(by), path.strip("'\"")))
     if "://" in path or os.path.isabs(found) or found.startswith(".."):
-        raise RequirementLocal(place=_place(*at), what=path)
+        raise _local(_place(*at), path)
     return found
 
 
@@ -264,7 +256,7 @@ def _check_option(line: str, at: tuple[str, int]) -> None:
         _check(editable["what"], *at)
     for option in ("--find-links", "-f"):
         if line.startswith(option) and "://" not in line:
-            raise RequirementLocal(place=_place(*at), what=line)
+            raise _local(_place(*at), line)
 
 
 def _check(line: str, file: str, number: int | None) -> None:
@@ -277,14 +269,14 @@ def _check(line: str, file: str, number: int | None) -> None:
     line = line.strip()
     location = line.partition(" @ ")[2].strip() or line
     if location.startswith("file:") or (location is line and _is_local(line)):
-        raise RequirementLocal(place=place, what=line)
+        raise _local(place, line)
     if location is line and "://" in line:
         return
     try:
         Requirement(line)
     except InvalidRequirement as error:
         why = str(error).strip().splitlines()[0].rstrip(".:") if line else "it is empty"
-        raise RequirementBroken(place=place, why=f"{line!r} is no requirement: {why[:1].lower()}{why[1:]}") from None
+        raise RequirementsRefused(place=place, why=f"{line!r} is no requirement: {why[:1].lower()}{why[1:]}") from None
 
 
 def _is_local(line: str) -> bool:
@@ -298,13 +290,23 @@ def _refuse_password(line: str, file: str, number: int | None) -> None:
     But for git, to which uv hands it as an argument, where every process of the machine sees it.
     """
     if _GIT_VARIABLE.search(line):
-        raise RequirementForGit(place=_place(file, number))
+        raise RequirementsRefused(
+            "{place}: what is put into a URL of git is an argument of git's, which every process of "
+            "the machine can read",
+            place=_place(file, number),
+            hint="have the package in an index, whose password --setup-secret gives; docs/python.md says how",
+        )
     for found in _USER.finditer(line):
         user, password = found["user"], found["password"]
         of_web = found["scheme"].rpartition("+")[2] in ("http", "https")
         bare = of_web and user not in ("", "git") and not user.startswith("${")
         if (password and not password.startswith("${")) or (bare and password is None):
-            raise RequirementPassword(place=_place(file, number))
+            raise RequirementsRefused(
+                "{place}: a URL has a user or a password in it, which would be stored with the run",
+                place=_place(file, number),
+                hint="seal it as a secret and give that with --setup-secret; "
+                "docs/python.md says how the installer finds it",
+            )
 
 
 def _place(file: str, number: int | None) -> str:
@@ -322,16 +324,35 @@ def _toml(name: str, text: str, before: int = 0) -> dict[str, Any]:
         why = str(error)
         if before and (at := re.search(r"at line (\d+)", why)):
             why = why.replace(at.group(), f"at line {before + int(at[1])}")
-        raise RequirementBroken(place=name, why=why[:1].lower() + why[1:]) from None
+        raise RequirementsRefused(place=name, why=why[:1].lower() + why[1:]) from None
 
 
 def _read(path: Path) -> str:
     try:
         data = path.read_bytes()
         if len(data) > TEXT_LIMIT:
-            raise RequirementsTooLarge(names=path.name, size=len(data), limit=TEXT_LIMIT)
+            raise _too_large(path.name, len(data))
         return data.decode("utf-8-sig")
     except OSError as error:
         raise FileUnreadable(path=path, why=(error.strerror or "").lower()) from None
     except UnicodeDecodeError:
         raise FileUnreadable(path=path, why="it is not UTF-8 text") from None
+
+
+def _local(place: str, what: str) -> RequirementsRefused:
+    return RequirementsRefused(
+        "{place}: {what} lies on this machine, and is not there where the environment is built",
+        place=place,
+        what=what,
+        hint="name a package of an index, or a URL; code of your own is found in the source root without being "
+        "installed",
+    )
+
+
+def _too_large(names: str, size: int) -> RequirementsRefused:
+    return RequirementsRefused(
+        "{files}: {size:,} bytes, and at most {limit:,} may describe an environment",
+        files=names,
+        size=size,
+        limit=TEXT_LIMIT,
+    )

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from sqlmodel import col, select
 
-from executor.errors import OutputInTheWay
 from executor.models import Output, OutputChunk
 from executor.runs import Lease, guard
 from secretstore.database import Database
+from secretstore.errors import FolderUnusable
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
     A path was chosen by the run's code, so it is not trusted: it cannot leave the folder, by `..` or by a link.
 
     Raises:
-        OutputInTheWay: a file could not be written; those before it are.
+        FolderUnusable: a file could not be written; those before it are.
     """
     written = []
     for file in list_files(db, run_id, attempt):
@@ -82,7 +82,12 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
                     out.write(data)
             os.replace(partial, target)
         except OSError as error:
-            raise OutputInTheWay(path=target, why=os.strerror(error.errno or 0)) from None
+            raise FolderUnusable(
+                "{path} could not be written: {why}",
+                path=target,
+                why=os.strerror(error.errno or 0),
+                hint="choose an empty folder; a run may leave names that this file system takes for one another",
+            ) from None
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)

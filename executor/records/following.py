@@ -11,12 +11,11 @@ from executor.records import history, logs
 from executor.records.logs import BEGINNING, Place, StoredPiece
 from executor.runs import OVER
 from secretstore.database import Database
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 
 PATIENCE = 600.0
 """Seconds for which a database that is away is waited for."""
 
-AWAY = (DatabaseUnreachable, DatabaseBusy)
 _SHORTEST, _LONGEST = 0.01, 0.1  # seconds between two looks: short while something happens
 _SLOWING = 1.3
 _AWAY_PAUSE = 0.5  # seconds between two tries at a database that is away
@@ -49,7 +48,7 @@ def looks(
 
     Raises:
         UnknownRun: there is none of this id.
-        DatabaseUnreachable, DatabaseBusy: the database was away for longer than `PATIENCE`.
+        DatabaseUnavailable: the database was away for longer than `PATIENCE`.
     """
     place, pause, seen, retried, away_since = after, _SHORTEST, "", 0, None
     while True:
@@ -58,7 +57,7 @@ def looks(
             # The state first: what is logged before an outcome is committed is then in what is read next.
             state, retried = history.standing(db, run_id)
             pieces, place = logs.read(db, run_id, place, _READ, streams) if streams != () else ([], place)
-        except AWAY:
+        except DatabaseUnavailable:
             away_since = away_since or now
             if now - away_since > PATIENCE:
                 raise

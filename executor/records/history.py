@@ -1,4 +1,4 @@
-"""Reading runs: by reference, in lists, with result, problem and receipts; and which runs saw a secret.
+"""Reading runs: by reference, in lists, with result, problem and receipts.
 
 Writes nothing.
 """
@@ -9,17 +9,16 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import func
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from executor import models
-from executor.errors import AmbiguousRun, UnknownRun
+from executor.errors import UnknownRun
 from executor.models import Attempt, ReceiptSecret, Result, Run
 from executor.records.files import OutputFile, list_files
 from executor.runs import OVER, PHASE, needs, workers
 from secretstore.database import Database, utc_now
-from secretstore.models import Secret
 
 _TITLE_JSON = 40  # characters
 SAMPLES_SHOWN = 300
@@ -59,8 +58,8 @@ class Receipt:
     """What a phase of an attempt was given, and under which isolation. `status`: none, opening or closed.
 
     One that stays `opening` after the run is over was cut off: its secrets may have been opened. A closed one without
-    `opened_at` has the `reason` why they were not. `fingerprint` and `key_service` are of the key pair's generation;
-    None where a version of sealrun that did not record them wrote the receipt.
+    `opened_at` has the `reason` why they were not. `opening_at`, and what names the key pair that was used, are None
+    where the status is none: no secret was asked for.
     """
 
     status: str
@@ -127,33 +126,6 @@ class MetricView:
     value: float
     unit: str | None
     labels: dict[str, str] | None
-
-
-@dataclass(frozen=True)
-class VersionUse:
-    """How many runs were given a version of a secret, and the latest of them."""
-
-    version: int
-    runs: int
-    last_run: str
-    last_given_at: datetime
-
-
-@dataclass(frozen=True)
-class RunUse:
-    """A run that was given a version of a secret: `opened`, `not_opened` or `may_have_been_opened`.
-
-    Of a run that is no longer kept the receipt is left: `state` and `created_by` are None, and the audit log has who.
-    """
-
-    id: str
-    attempt: int
-    phase: str
-    given_at: datetime
-    opening: str
-    state: str | None
-    started_at: datetime | None
-    created_by: str | None
 
 
 @dataclass(frozen=True)
@@ -249,7 +221,7 @@ def title(target: dict[str, Any]) -> str:
         return " ".join([target["path"], *target.get("argv", ())])
     if kind == "command":
         return " ".join(["--", *target["argv"]])
-    return f"({kind})"  # a row that another version, or nobody's, has written
+    return f"({kind})"  # a row that something else has written
 
 
 def _argument(argument: dict[str, Any]) -> str:
@@ -265,7 +237,7 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
 
     Raises:
         UnknownRun: none is meant.
-        AmbiguousRun: several are.
+        UnknownRun: several are.
     """
     statement = select(Run.id).order_by(col(Run.created_at).desc())
     if project_id is not None:
@@ -280,7 +252,12 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
     if not found:
         raise UnknownRun(reference=reference)
     if len(found) > 1:
-        raise AmbiguousRun(reference=reference, count=len(found))
+        raise UnknownRun(
+            '"{reference}" is the beginning of {count} run ids',
+            reference=reference,
+            count=len(found),
+            hint="give more of it",
+        )
     return found[0]
 
 
@@ -398,109 +375,6 @@ def _receipts(
         )
     if attempt.started_at is not None and not any(row.phase == PHASE for row in written):
         yield Receipt(status="none", secrets=(), opened_at=None, dropped_at=None, **isolation)
-
-
-def last_used(db: Database, project_id: str) -> dict[str, datetime]:
-    """When each secret of a project was last given to a run, by the secret's id; those never given are left out.
-
-    A secret that was given, and whose opening then failed, was not used.
-    """
-    given = (
-        select(ReceiptSecret.given_at)
-        .where(ReceiptSecret.secret_id == Secret.id, ~_refused())
-        .order_by(col(ReceiptSecret.given_at).desc())
-        .limit(1)
-        .correlate(Secret)
-        .scalar_subquery()
-    )
-    with db.reading() as session:
-        rows = session.exec(select(Secret.id, given).where(Secret.project_id == project_id)).all()
-    return {secret_id: at for secret_id, at in rows if at is not None}
-
-
-def versions_used(db: Database, secret_id: str) -> dict[int, VersionUse]:
-    """How many runs were given each version of a secret, and which was the latest. Receipts outlive versions."""
-    grouped = (
-        select(
-            ReceiptSecret.version,
-            func.count(func.distinct(ReceiptSecret.run_id)).label("runs"),
-            func.max(ReceiptSecret.given_at).label("last"),
-        )
-        .where(ReceiptSecret.secret_id == secret_id)
-        .group_by(col(ReceiptSecret.version))
-        .subquery()
-    )
-    latest = (
-        select(ReceiptSecret.run_id)
-        .where(
-            ReceiptSecret.secret_id == secret_id,
-            ReceiptSecret.version == grouped.c.version,
-            ReceiptSecret.given_at == grouped.c.last,
-        )
-        .limit(1)
-        .correlate(grouped)
-        .scalar_subquery()
-    )
-    with db.reading() as session:
-        rows = session.exec(select(grouped.c.version, grouped.c.runs, latest, grouped.c.last)).all()
-    return {row[0]: VersionUse(*row) for row in rows}
-
-
-def runs_given(db: Database, secret_id: str, version: int, limit: int = 20) -> list[RunUse]:
-    """The runs that were given this version of a secret, the latest first: one entry per attempt and phase."""
-    of = models.Receipt
-    statement = (
-        select(ReceiptSecret, of, Run)
-        .join(
-            of,
-            and_(
-                col(of.run_id) == ReceiptSecret.run_id,
-                col(of.attempt) == ReceiptSecret.attempt,
-                col(of.phase) == ReceiptSecret.phase,
-            ),
-        )
-        .outerjoin(Run, col(Run.id) == ReceiptSecret.run_id)
-        .where(ReceiptSecret.secret_id == secret_id, ReceiptSecret.version == version)
-        .order_by(col(ReceiptSecret.given_at).desc())
-        .limit(limit)
-    )
-    with db.reading() as session:
-        return [
-            RunUse(
-                id=given.run_id,
-                attempt=given.attempt,
-                phase=given.phase,
-                given_at=given.given_at,
-                opening=_opening(receipt),
-                state=run.state if run else None,
-                started_at=run.started_at if run else None,
-                created_by=run.created_by if run else None,
-            )
-            for given, receipt, run in session.exec(statement)
-        ]
-
-
-def _opening(receipt: models.Receipt) -> str:
-    if receipt.opened_at is not None:
-        return "opened"
-    return "not_opened" if receipt.status == "closed" else "may_have_been_opened"
-
-
-def _refused() -> ColumnElement[bool]:
-    """The receipt of a row of `ReceiptSecret` says that the opening failed."""
-    of = models.Receipt
-    return (
-        select(of.run_id)
-        .where(
-            of.run_id == ReceiptSecret.run_id,
-            of.attempt == ReceiptSecret.attempt,
-            of.phase == ReceiptSecret.phase,
-            of.status == "closed",
-            col(of.opened_at).is_(None),
-        )
-        .correlate(ReceiptSecret)
-        .exists()
-    )
 
 
 def state_of(db: Database, run_id: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import insert, tuple_
 from sqlmodel import SQLModel, col, select
 
-from executor.errors import PlaceUnclear
+from executor.errors import RequestUnclear
 from executor.models import LogChunk
 from executor.runs import Lease, guard
 from secretstore.database import Database
@@ -41,11 +41,15 @@ class Place:
         """Read `ATTEMPT:SEQUENCE`, as in 1:53.
 
         Raises:
-            PlaceUnclear: it is none.
+            RequestUnclear: it is none.
         """
         found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text)
         if found is None:
-            raise PlaceUnclear(place=text)
+            raise RequestUnclear(
+                '"{place}" is no place in a run\'s output',
+                place=text,
+                hint="a place is ATTEMPT:SEQUENCE, as in 1:53: what `runs logs` says when it is left, and --json shows",
+            )
         return cls(int(found[1]), int(found[2]))
 
 

@@ -1,7 +1,7 @@
 """Cancel a run, and tell its worker at once."""
 
-from executor import runs
 from executor.broker import notices
+from executor.runs import settling
 from executor.settings import Settings
 from secretstore.database import Database
 
@@ -13,7 +13,7 @@ def cancel(db: Database, settings: Settings, run_id: str, actor: str) -> bool:
         RunOver: an outcome is committed; it stands.
         UnknownRun: there is none of this id.
     """
-    done = runs.cancel(db, run_id, actor)
+    done = settling.cancel(db, run_id, actor)
     if not done:
         notices.tell(db, settings, run_id)
     return done

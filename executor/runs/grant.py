@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from sqlmodel import Session
 
-from executor.environment.connections import mapped
 from executor.errors import ConnectionNotGiven
 from executor.models import Run
 from secretstore import vault
 from secretstore.bundle import SealedBundle
+from secretstore.key_service import KeyAccess
 from secretstore.planned import CATALOG, SOURCE, Planned
 
 Channel = Literal["environment", "file", "connection"]
@@ -52,15 +52,26 @@ class Given:
             if channel == "connection" and name not in elsewhere and any(name in one.secrets() for one in self.roles)
         )
 
+    def opening(self, access: KeyAccess, run: Run) -> dict[str, Any]:
+        """What the opener is asked for, where there is something to open."""
+        assert self.bundle is not None
+        roles = {"plan": [one.to_json() for one in self.roles], "timeout": run.timeout, "run": run.id}
+        return {
+            "access": access.to_json(),
+            "bundle": self.bundle.to_json(),
+            "roles": roles if self.roles else None,
+            "withheld": self.withheld,
+        }
+
 
 @dataclass(frozen=True)
 class Asked:
     """What a run asks for of all that its environment has; None for `secrets` is all of them.
 
-    `target` says which sources and catalogs its parameters are. What an installer is given is in `setup_secrets`.
+    `mapped` says which sources and catalogs its parameters are. What an installer is given is in `setup_secrets`.
     """
 
-    target: Mapping[str, Any] = field(default_factory=dict)
+    mapped: Mapping[str, str] = field(default_factory=dict)
     secrets: Collection[str] | None = None
     setup_secrets: Collection[str] = ()
     connections: bool = True
@@ -68,7 +79,7 @@ class Asked:
     @classmethod
     def by(cls, run: Run) -> "Asked":
         """By a run."""
-        return cls(run.target, run.secret_names, run.setup_secret_names or (), run.connections)
+        return cls(run.mapped, run.secret_names, run.setup_secret_names or (), run.connections)
 
 
 def read_given(session: Session, run: Run) -> Given:
@@ -104,7 +115,7 @@ def chosen(asked: Asked, plan: Sequence[Planned]) -> list[Planned]:
     """
     if asked.connections and (asked.secrets is None or asked.secrets):
         return list(plan)
-    keys = set(mapped(asked.target).values())
+    keys = set(asked.mapped.values())
     keys |= {_source_of(one) for one in plan if one.key in keys}
     with_secrets = {one.key for one in plan if one.secrets()}
     return [
@@ -171,8 +182,12 @@ def _refused_without(one: Planned, there: Collection[str], place: str) -> Planne
 
 def _insist_on_mapped(asked: Asked, plan: Sequence[Planned]) -> None:
     found = {one.key: one for one in plan}
-    for parameter, key in mapped(asked.target).items():
+    for parameter, key in asked.mapped.items():
         role, _, name = key.partition("/")
         why = found[key].refused if key in found else "there is none of this name any more"
         if why is not None:
-            raise ConnectionNotGiven(connection=f"{role} {name}", parameter=parameter, why=why)
+            raise ConnectionNotGiven(
+                parameter=parameter,
+                why=f"{role} {name}: {why}",
+                hint="sealrun doctor says what is missing",
+            )

@@ -1,11 +1,16 @@
-"""What a run needs of a worker, and which of it no live worker offers, in words: by the rules of `runs.suits`."""
+"""What a run needs of a worker: one table, asked in SQL by a claim, and in Python by who says what is missing."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from executor.runs import RUNGS, workers
+from sqlalchemy import ColumnElement, and_, false, or_, true
+from sqlmodel import col
+
+from executor.models import Run
+from executor.runs import workers
+from executor.runs.spec import RUNGS, Offer
 from executor.runs.workers import WorkerView
 from executor.settings import QUEUE, Settings
 from secretstore.database import Database
@@ -30,16 +35,124 @@ class Asking(Protocol):
     def python_version(self) -> str | None: ...
 
 
+@dataclass(frozen=True)
+class Need:
+    """That what a column of the run names is among what a worker offers.
+
+    `offered` says what that is. An `optional` column may be empty: then the run needs nothing of the kind. `short` and
+    `sentence` have the run in them, by `str.format`.
+    """
+
+    column: Any
+    offered: Callable[[Offer], Collection[str]]
+    short: str
+    sentence: str
+    optional: bool = False
+
+    def sql(self, offer: Offer) -> ColumnElement[bool]:
+        """Whether a worker that offers this meets it, asked of a run's row."""
+        named: ColumnElement[bool] = self.column.in_(self.offered(offer))
+        return or_(self.column.is_(None), named) if self.optional else named
+
+    def met_by(self, run: Asking, offer: Offer) -> bool:
+        """The same of a run that is at hand."""
+        asked = getattr(run, self.column.key)
+        return (asked is None and self.optional) or asked in self.offered(offer)
+
+
+@dataclass(frozen=True)
+class PlaceNeed:
+    """That a worker serves the run's project and environment, by a pattern as `shop/staging` or `shop/*`."""
+
+    short: str
+    sentence: str
+
+    def sql(self, offer: Offer) -> ColumnElement[bool]:
+        """Whether a worker that offers this meets it, asked of a run's row."""
+        columns = (col(Run.project), col(Run.environment))
+        served = (
+            and_(*(true() if named == "*" else column == named for column, named in zip(columns, halves, strict=True)))
+            for halves in map(_halves, offer.places)
+        )
+        return or_(false(), *served)
+
+    def met_by(self, run: Asking, offer: Offer) -> bool:
+        """The same of a run that is at hand."""
+        return any(
+            project in ("*", run.project) and environment in ("*", run.environment)
+            for project, environment in map(_halves, offer.places)
+        )
+
+
+def _halves(pattern: str) -> tuple[str, str]:
+    project, _, environment = pattern.partition("/")
+    return project, environment
+
+
+def _up_to(rung: str) -> Sequence[str]:
+    """A stronger sandbox serves who asks for a weaker one; one that nobody knows serves nobody."""
+    return RUNGS[: RUNGS.index(rung) + 1] if rung in RUNGS else ()
+
+
+# In the order in which one would look for the mistake.
+NEEDS: tuple[Need | PlaceNeed, ...] = (
+    Need(
+        col(Run.host),
+        lambda offer: (offer.host,),
+        "the machine {0.host}",
+        "no worker runs on {0.host}, where this run's source is",
+        optional=True,
+    ),
+    Need(
+        col(Run.queue),
+        lambda offer: offer.queues,
+        "the queue {0.queue}",
+        "no worker takes runs of the queue {0.queue} (start one: sealrun worker -Q {0.queue})",
+    ),
+    PlaceNeed(
+        "the place {0.project}/{0.environment}",
+        "no worker serves {0.project}/{0.environment}",
+    ),
+    Need(
+        col(Run.rung_min),
+        lambda offer: _up_to(offer.rung),
+        "the sandbox {0.rung_min}",
+        "no worker offers the sandbox {0.rung_min} (this run's project needs it, or a stronger one)",
+        optional=True,
+    ),
+    Need(
+        col(Run.network),
+        lambda offer: offer.networks,
+        "the network {0.network}",
+        "no worker offers the network {0.network} (this run's project needs it)",
+    ),
+    Need(
+        col(Run.python_version),
+        lambda offer: offer.pythons,
+        "Python {0.python_version}",
+        "no worker offers Python {0.python_version} (this run needs it)",
+        optional=True,
+    ),
+)
+
+
+def suits(offer: Offer) -> ColumnElement[bool]:
+    """What the run asks for is what the worker can give: a claim takes nothing else."""
+    return and_(*(need.sql(offer) for need in NEEDS))
+
+
 def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
     """Why none of these workers takes the run, a sentence per need; empty where one of them does."""
     if not live:
         return ["no worker is running"]
-    needs = list(_needs(run))
-    if any(all(need.met_by(worker) for need in needs) for worker in live):
+    offers = [worker.offer for worker in live]
+    # Of each need, which workers meet it.
+    met = {need: [need.met_by(run, offer) for offer in offers] for need in NEEDS}
+    if any(map(all, zip(*met.values(), strict=True))):
         return []
-    if alone := [need.sentence for need in needs if not any(map(need.met_by, live))]:
+    if alone := [need.sentence.format(run) for need in NEEDS if not any(met[need])]:
         return alone
-    apart = [need.short for need in needs if not all(map(need.met_by, live))]
+    apart = [need.short.format(run) for need in NEEDS if not all(met[need])]
     return [f"no one worker offers all of {', '.join(apart)} (this run needs them together)"]
 
 
@@ -60,57 +173,6 @@ def live_workers(settings: Settings, db: Database, queue: str = QUEUE) -> list[W
         and queue in worker.queues
         and (not settings.embedded or _has_process(worker.pid))
     ]
-
-
-@dataclass(frozen=True)
-class _Need:
-    short: str
-    sentence: str
-    met_by: Callable[[WorkerView], bool]
-
-
-def _needs(run: Asking) -> Iterator[_Need]:
-    """In the order in which one would look for the mistake."""
-    place = f"{run.project}/{run.environment}"
-    yield _Need(
-        f"the machine {run.host}",
-        f"no worker runs on {run.host}, where this run's source is",
-        lambda worker: run.host is None or worker.host == run.host,
-    )
-    yield _Need(
-        f"the queue {run.queue}",
-        f"no worker takes runs of the queue {run.queue} (start one: sealrun worker -Q {run.queue})",
-        lambda worker: run.queue in worker.queues,
-    )
-    yield _Need(
-        f"the place {place}",
-        f"no worker serves {place}",
-        lambda worker: any(_covers(pattern, run) for pattern in worker.places),
-    )
-    yield _Need(
-        f"the sandbox {run.rung_min}",
-        f"no worker offers the sandbox {run.rung_min} (this run's project needs it, or a stronger one)",
-        lambda worker: run.rung_min is None or run.rung_min in _up_to(worker.rung),
-    )
-    yield _Need(
-        f"the network {run.network}",
-        f"no worker offers the network {run.network} (this run's project needs it)",
-        lambda worker: run.network in worker.networks,
-    )
-    yield _Need(
-        f"Python {run.python_version}",
-        f"no worker offers Python {run.python_version} (this run needs it)",
-        lambda worker: run.python_version is None or run.python_version in worker.pythons,
-    )
-
-
-def _covers(pattern: str, run: Asking) -> bool:
-    project, _, environment = pattern.partition("/")
-    return project in ("*", run.project) and environment in ("*", run.environment)
-
-
-def _up_to(rung: str) -> Sequence[str]:
-    return RUNGS[: RUNGS.index(rung) + 1] if rung in RUNGS else ()
 
 
 def _has_process(pid: int) -> bool:

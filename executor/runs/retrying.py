@@ -15,7 +15,7 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from executor.errors import RetriesUnclear, UnknownRetryReason
+from executor.errors import RequestUnclear
 
 MOST = 9
 """Retries of one run."""
@@ -65,13 +65,23 @@ def check(retries: int, chosen: Collection[str] | None) -> None:
     """Refuse what cannot be meant.
 
     Raises:
-        RetriesUnclear: a number out of range, or reasons for no retries.
-        UnknownRetryReason: a reason that is none, or is never one to try again.
+        RequestUnclear: a number out of range, reasons for no retries, or a reason that is never tried again.
     """
     if not 0 <= retries <= MOST:
-        raise RetriesUnclear(what=f"a run is tried again at most {MOST} times", most=MOST)
+        raise RequestUnclear(
+            "a run is tried again at most {most} times",
+            most=MOST,
+            hint=f"say how often a run is tried again with --retries 1 to --retries {MOST}",
+        )
     for reason in chosen or ():
         if reason not in POLICIES:
-            raise UnknownRetryReason(reason=reason, reasons=", ".join(POLICIES))
+            raise RequestUnclear(
+                'a run cannot be tried again for "{reason}"',
+                reason=reason,
+                hint=f"the reasons are: {', '.join(POLICIES)}",
+            )
     if chosen is not None and retries == 0:
-        raise RetriesUnclear(what="there are reasons for retries, and the number of retries is 0", most=MOST)
+        raise RequestUnclear(
+            "there are reasons for retries, and the number of retries is 0",
+            hint=f"say how often a run is tried again with --retries 1 to --retries {MOST}",
+        )

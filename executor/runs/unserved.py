@@ -10,9 +10,11 @@ from sqlalchemy import ColumnElement, false, func, or_
 from sqlalchemy import select as select_rows
 from sqlmodel import col, select
 
-from executor import runs
 from executor.models import Run
 from executor.runs import needs, workers
+from executor.runs.conditions import claimable
+from executor.runs.settling import give_up
+from executor.runs.spec import LONGEST
 from executor.runs.workers import WorkerView
 from secretstore.database import Database
 
@@ -38,12 +40,12 @@ def end_unserved(
     ended = []
     alive = workers.list_workers(db, alive_only=True)
     one = [col(Run.id) == run_id] if run_id is not None else []
-    nobodys = [runs.claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
+    nobodys = [claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
     with db.reading() as session:
         own = session.exec(select(Run.queue_timeout).where(*nobodys).distinct()).all()
     for seconds in own:
         # Rows are not always of our writing: what is no number of seconds is nothing that somebody asked for.
-        limit = seconds if isinstance(seconds, int | float) and 0 < seconds < runs.LONGEST else patience
+        limit = seconds if isinstance(seconds, int | float) and 0 < seconds < LONGEST else patience
         if min(limit, SETTLED) > watched:
             continue
         mine = col(Run.queue_timeout).is_(None) if seconds is None else col(Run.queue_timeout) == seconds
@@ -57,7 +59,7 @@ def end_unserved(
         for run in late:
             if needs.unmet(run, seen):
                 said = f"for {_seconds(limit)} {'; '.join(needs.unmet(run, alive))}"
-                if runs.give_up(db, run.id, said):
+                if give_up(db, run.id, said):
                     ended.append((run.id, said))
     return ended
 
@@ -65,7 +67,7 @@ def end_unserved(
 def _taken_by(alive: list[WorkerView]) -> ColumnElement[bool]:
     """One of these workers can take the run."""
     offers = {replace(worker.offer, worker="") for worker in alive}
-    return or_(false(), *(runs.suits(offer) for offer in offers))
+    return or_(false(), *(needs.suits(offer) for offer in offers))
 
 
 def _seconds(number: float) -> str:

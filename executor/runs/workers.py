@@ -8,7 +8,7 @@ from sqlmodel import col
 from sqlmodel import select as select_one
 
 from executor.models import Worker, new_id
-from executor.runs import Offer
+from executor.runs.spec import Offer
 from secretstore.database import Database
 
 BEAT = 2.0  # seconds between two heartbeats

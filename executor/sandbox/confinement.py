@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from executor.errors import PathRefused
 from executor.sandbox import kernel
-from executor.supervisor.errors import CannotBringIn, SourceForbidden, Unreadable
 
 # What programs need of a Linux system to run at all: no user's home, no /var, no /tmp, no /srv, no /mnt.
 SYSTEM_FOLDERS = (
@@ -109,14 +109,17 @@ def view(
         cached: folders of the worker's cache that are this run's to read; nobody but the worker chose them.
 
     Raises:
-        SourceForbidden: the source root lies in what no run may read.
-        CannotBringIn: a needed path is closed to the run's user and this worker may not mount.
-        Unreadable: a needed path itself is closed to others.
+        PathRefused: the source root lies in what no run may read, or a needed path is closed to the run's user.
     """
     forbidden = list(forbidden)
     for folder in forbidden:
         if source not in cached and _beneath(os.path.realpath(source), os.path.realpath(folder)):
-            raise SourceForbidden(path=source, folder=folder)
+            raise PathRefused(
+                "the source root {path} lies in {folder}, which no run may read",
+                path=source,
+                folder=folder,
+                hint="move the job into a folder of its own, outside of it",
+            )
     interpreter = list(interpreter)
     # Never among the readable: a rule on a link would open what it points to, wherever that is.
     links = [path for path in interpreter if path.is_symlink()]
@@ -127,14 +130,14 @@ def view(
     if uid is not None:
         for folder in writable:
             if _closed_above(folder) is not None:
-                raise CannotBringIn(path=folder, uid=uid)  # with mounts, too: it is made before them
+                raise _cannot_bring_in(folder, uid)  # with mounts, too: it is made before them
         for path in (*needed, *links):
             if path not in links:
                 _check_readable(path, uid)
             blocker = _closed_above(path)
             if blocker is not None:
                 if not host.mounts:
-                    raise CannotBringIn(path=path, uid=uid)
+                    raise _cannot_bring_in(path, uid)
                 covered.add(str(blocker))
                 (renewed if path in links else brought).add(str(path))
     return View(
@@ -261,4 +264,14 @@ def _check_readable(path: Path, uid: int) -> None:
     mode = path.stat().st_mode
     wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
     if mode & wanted != wanted:
-        raise Unreadable(path=path, uid=uid)
+        raise PathRefused(path=path, uid=uid)
+
+
+def _cannot_bring_in(path: Path, uid: int) -> PathRefused:
+    return PathRefused(
+        "{path} cannot be read by the run's user {uid}, and this worker may not mount it into the run's view",
+        path=path,
+        uid=uid,
+        hint="make it readable (chmod o+rX on it and the folders above), move it to a folder that is, "
+        "or start the worker as an ordinary user",
+    )

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.errors import StartFailed
 from executor.sandbox.clearing import clear
 from executor.sandbox.removal import remove as remove
-from executor.supervisor.errors import NoFreeUid, WorkspaceUnsafe
+from secretstore.errors import FolderUnusable
 
 _LOCK = ".lock-"
 _LOCK_PATIENCE = 1.0  # seconds; a janitor holds it for microseconds
@@ -67,7 +68,7 @@ def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
         uids: user ids to lend from where this process is root.
 
     Raises:
-        NoFreeUid: every id is lent.
+        StartFailed: every id is lent.
     """
     with contextlib.ExitStack() as ending:
         uid = ending.enter_context(_lent_uid(uids)) if os.geteuid() == 0 else None
@@ -87,7 +88,7 @@ def prepare_root(root: Path) -> Path:
     """Make the folder of all workspaces: ours, and not writable by others.
 
     Raises:
-        WorkspaceUnsafe: it exists and belongs to somebody else, is a link, or others may write in it.
+        FolderUnusable: it exists and belongs to somebody else, is a link, or others may write in it.
     """
     # A lent user id must pass through, without seeing what else is there.
     return _own_folder(root, 0o711 if os.geteuid() == 0 else 0o700)
@@ -150,7 +151,12 @@ def _lent_uid(uids: range) -> Iterator[int]:
             if ours:
                 yield uid
                 return
-    raise NoFreeUid(first=uids.start, last=uids.stop - 1)
+    raise StartFailed(
+        "every user id from {first} to {last} is lent to a run",
+        first=uids.start,
+        last=uids.stop - 1,
+        hint="lower the worker's -c, or widen SEALRUN_RUN_UIDS",
+    )
 
 
 def _own_folder(path: Path, mode: int) -> Path:
@@ -158,6 +164,10 @@ def _own_folder(path: Path, mode: int) -> Path:
         path.mkdir(mode=mode, parents=True)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise WorkspaceUnsafe(path=path)
+        raise FolderUnusable(
+            "{path} is not a folder of this user alone, so no run may be given a place in it",
+            path=path,
+            hint="remove it, or point SEALRUN_WORKSPACES at a folder of your own",
+        )
     os.chmod(path, mode)
     return path

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from executor.errors import BundleDamaged, BundleMissing, SourceNotUploaded
+from executor.errors import SourceDamaged, SourceRefused, SourceUnavailable
 from executor.models import Run, SourceBundle, SourceBundleChunk
 from executor.source.packing import Packed
 from secretstore.database import Database
@@ -30,7 +30,7 @@ def upload(db: Database, project_id: str, packed: Packed) -> str:
     """Store an archive, or find that it is stored; returns its digest. Safe by many at once, and when it breaks off.
 
     Raises:
-        SourceNotUploaded: it was removed meanwhile, again and again.
+        SourceRefused: it was removed meanwhile, again and again.
     """
     digest = packed.digest
     for _ in range(_TRIES):
@@ -46,20 +46,23 @@ def upload(db: Database, project_id: str, packed: Packed) -> str:
                     _execute(session, _insert(db)(SourceBundleChunk).values(**values).on_conflict_do_nothing())
         if _completed(db, project_id, packed):
             return digest
-    raise SourceNotUploaded
+    raise SourceRefused(
+        "the source could not be uploaded: somebody removes it from the database again and again",
+        hint="submit the run again",
+    )
 
 
 def pieces(db: Database, project_id: str, digest: str) -> Iterator[bytes]:
     """The archive, in order.
 
     Raises:
-        BundleMissing: there is none, or it is not complete.
-        BundleDamaged: a piece is missing, or is not what was stored.
+        SourceUnavailable: there is none, or it is not complete.
+        SourceDamaged: a piece is missing, or is not what was stored.
     """
     with db.reading() as session:
         found = session.get(SourceBundle, (project_id, digest))
     if found is None or not found.complete:
-        raise BundleMissing(digest=digest[:12])
+        raise SourceUnavailable(digest=digest[:12])
     left, at = found.size, 0
     while left > 0:
         with db.reading() as session:
@@ -70,11 +73,11 @@ def pieces(db: Database, project_id: str, digest: str) -> Iterator[bytes]:
                 .limit(_AT_A_TIME)
             ).all()
         if not some:
-            raise BundleDamaged(digest=digest[:12], why="a piece of it is missing")
+            raise SourceDamaged(digest=digest[:12], why="a piece of it is missing")
         for sequence, data in some:
             piece = _opened(data)
             if sequence != at or len(piece) != min(left, PIECE):
-                raise BundleDamaged(digest=digest[:12], why="a piece of it is missing or broken")
+                raise SourceDamaged(digest=digest[:12], why="a piece of it is missing or broken")
             left, at = left - len(piece), at + 1
             yield piece
 

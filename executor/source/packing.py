@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.errors import SourceChanged, SourceTooLarge, SourceTooMany, SourceUnfit
+from executor.errors import SourceRefused
 from executor.source.ignoring import Ignoring
 
 ENTRIES_LIMIT = 20_000
@@ -80,8 +80,7 @@ def listing(root: Path, limit: int) -> Listing:
         limit: bytes that the files may have in all.
 
     Raises:
-        SourceTooLarge, SourceTooMany: there is too much of it.
-        SourceUnfit: something cannot be uploaded as it is.
+        SourceRefused: there is too much of it, or something cannot be uploaded as it is.
         FileUnreadable: an ignore file cannot be read.
     """
     entries = []
@@ -91,11 +90,26 @@ def listing(root: Path, limit: int) -> Listing:
             break
     size = sum(entry.size for entry in entries)
     if size > limit:
-        raise SourceTooLarge(root=root, size=size_text(size), limit=size_text(limit), largest=_largest(entries))
+        raise SourceRefused(
+            "the source root {root} has {size} to upload, and at most {limit} go; the largest files: {largest}",
+            root=root,
+            size=size_text(size),
+            limit=size_text(limit),
+            largest=_largest(entries),
+            hint="add what the run does not need to .sealrunignore; SEALRUN_SOURCE_LIMIT_MIB is the limit",
+        )
     if len(entries) > ENTRIES_LIMIT:
         more = "more than " if len(entries) > _COUNTED_LIMIT else ""
         count = f"{more}{min(len(entries), _COUNTED_LIMIT):,}"
-        raise SourceTooMany(root=root, count=count, limit=f"{ENTRIES_LIMIT:,}", fullest=_fullest(entries))
+        raise SourceRefused(
+            "the source root {root} has {count} files and folders to upload, and at most {limit} go; "
+            "most are in {fullest}",
+            root=root,
+            count=count,
+            limit=f"{ENTRIES_LIMIT:,}",
+            fullest=_fullest(entries),
+            hint="add what the run does not need to .sealrunignore",
+        )
     for entry in entries:
         _check(entry)
     return Listing(root, tuple(sorted(entries, key=lambda entry: entry.path.encode())), size)
@@ -105,8 +119,7 @@ def pack(found: Listing) -> Packed:
     """Read what was found into an archive.
 
     Raises:
-        SourceChanged: a file is no longer what it was when it was found.
-        SourceUnfit: a file cannot be read.
+        SourceRefused: a file cannot be read, or is no longer what it was when it was found.
     """
     tar = io.BytesIO()
     for entry in found.entries:
@@ -161,7 +174,7 @@ def _found(root: Path) -> Iterator[Entry]:
                     waiting.append((path + "/", below))
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
-            raise SourceUnfit(
+            raise SourceRefused(
                 path=_shown(os.path.relpath(error.filename or root, root)),
                 why="it disappeared while it was looked at" if missing else os.strerror(error.errno or 0).lower(),
             ) from None
@@ -202,7 +215,7 @@ def _check(entry: Entry) -> None:
         elif not leads_inside(entry.path, entry.goal):
             why = f"it is a link to {entry.goal}, which leads out of the source root"
     if why is not None:
-        raise SourceUnfit(path=_shown(entry.path), why=why)
+        raise SourceRefused(path=_shown(entry.path), why=why)
 
 
 def _content(root: Path, entry: Entry) -> bytes:
@@ -215,11 +228,11 @@ def _content(root: Path, entry: Entry) -> bytes:
                 content = content + piece if content else piece
             after = _identity(os.fstat(handle))
     except PermissionError:
-        raise SourceUnfit(path=entry.path, why="permission denied") from None
+        raise SourceRefused(path=entry.path, why="permission denied") from None
     except OSError:
-        raise SourceChanged(path=entry.path) from None
+        raise _changed(entry) from None
     if not entry.seen == before == after or len(content) != entry.size:
-        raise SourceChanged(path=entry.path)
+        raise _changed(entry)
     return content
 
 
@@ -241,3 +254,8 @@ def _fullest(entries: list[Entry]) -> str:
 
 def _shown(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _changed(entry: Entry) -> SourceRefused:
+    hint = "submit the run again when nothing writes there, or add it to .sealrunignore"
+    return SourceRefused("{path} changed while it was read for the upload", path=entry.path, hint=hint)

@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from executor.environment.variables import base_environment
-from executor.errors import InterpreterMissing, SettingsFileBroken, SourceIsHome, TargetMissing, TargetOutside
-from executor.models import Run
+from executor.errors import FileInvalid, PythonUnavailable, SourceIsHome, TargetUnusable
 from executor.sandbox.confinement import users_home
-from executor.sandbox.workspace import Workspace
 from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
@@ -42,14 +39,14 @@ def source_root(folder: Path, path: str | None) -> Path:
     A target that lies outside of it belongs to a root of its own, looked for from its folder upwards.
 
     Raises:
-        TargetMissing: `path` names no file.
+        TargetUnusable: `path` names no file.
         SourceIsHome: the root would be a user's home, or hold one.
     """
     folder = folder.resolve()
     root = _marked(folder) or folder
     if path is not None:
         if "\0" in path or not os.path.isfile(target := (folder / path).resolve()):
-            raise TargetMissing(path=path, root=root)
+            raise TargetUnusable(path=path, root=root)
         if not target.is_relative_to(root):
             root = _marked(target.parent) or target.parent
     if any(home.is_relative_to(root) for home in _homes()):
@@ -61,11 +58,16 @@ def relative_target(root: Path, folder: Path, path: str) -> str:
     """A target's path as the run will use it: relative to the source root.
 
     Raises:
-        TargetOutside: it leads out of the root.
+        TargetUnusable: it leads out of the root.
     """
     target = (folder / path).resolve()
     if not target.is_relative_to(root):
-        raise TargetOutside(path=path, root=root)
+        raise TargetUnusable(
+            "{path} is not beneath the source root {root}",
+            path=path,
+            root=root,
+            hint="start the run from the folder the code belongs to",
+        )
     return str(target.relative_to(root))
 
 
@@ -73,7 +75,7 @@ def project_file(folder: Path) -> ProjectFile:
     """What the nearest project file above `folder` says; nothing where there is none.
 
     Raises:
-        SettingsFileBroken: it is not TOML, or a field is of the wrong type.
+        FileInvalid: it is not TOML, or a field is of the wrong type.
     """
     for place in (folder.resolve(), *folder.resolve().parents):
         own, general = place / PROJECT_FILE, place / "pyproject.toml"
@@ -94,14 +96,14 @@ def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) 
     Never sealrun's own: its packages are no part of a run.
 
     Raises:
-        InterpreterMissing: there is none, or `wanted` is not one.
+        PythonUnavailable: there is none, or `wanted` is not one.
     """
     if wanted is not None:
         path = Path(os.path.expanduser(wanted))
         if os.path.exists(path / "bin/python"):
             path = path / "bin/python"
         if not _is_program(path):
-            raise InterpreterMissing(why=f"{wanted} is not an executable file")
+            raise PythonUnavailable(why=f"{wanted} is not an executable file")
         return str(path.absolute())
     if root is not None and (own := own_environment(root)) is not None:
         return str(own)
@@ -111,7 +113,7 @@ def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) 
             found = candidate if is_binary(candidate) else _behind(candidate)
             if found is not None and not _is_ours(found):
                 return str(found)
-    raise InterpreterMissing(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
+    raise PythonUnavailable(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
 
 
 def own_environment(root: Path) -> Path | None:
@@ -127,13 +129,13 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
     links themselves are among the paths: they open nothing, and are missed where the folder they stand in is hidden.
 
     Raises:
-        InterpreterMissing: it is gone.
+        PythonUnavailable: it is gone.
     """
     if python is None:
         return Path(), []
     path = Path(python)
     if not os.path.exists(path):
-        raise InterpreterMissing(why=f"{python} is not there")
+        raise PythonUnavailable(why=f"{python} is not there")
     # A link that makes no environment is passed through, and needs its own folder alone: `~/.local/bin/python3` is no
     # reason to open `~/.local/share`.
     parts: dict[Path, None] = {}
@@ -143,19 +145,6 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
                 parts |= dict.fromkeys(_parts(hop))
             parts |= dict.fromkeys(_passed(installed))
     return path, [part for part in parts if not part.is_relative_to("/usr")]
-
-
-def environment_for(run: Run, place: Workspace, python: Path | None) -> dict[str, str]:
-    """What every run finds in its environment; `python` is its interpreter, where it has one."""
-    return base_environment(
-        home=str(place.home),
-        temporary=str(place.temporary),
-        output=str(place.output),
-        run_id=run.id,
-        project=run.project,
-        environment=run.environment,
-        search_path=search_path_of(python),
-    )
 
 
 def search_path_of(python: Path | None) -> str:
@@ -182,41 +171,41 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise SettingsFileBroken(path=path, why=str(error)) from None
+        raise FileInvalid(path=path, why=str(error)) from None
 
 
 def _parsed(path: Path, table: Any) -> ProjectFile:
     if not isinstance(table, dict):
-        raise SettingsFileBroken(path=path, why="tool.sealrun is not a table")
+        raise FileInvalid(path=path, why="tool.sealrun is not a table")
     fields: dict[str, Any] = {}
     for key, value in table.items():
         if key == "pins":
             fields[key] = _pins(path, value)
         elif key == "dependencies":
             if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
-                raise SettingsFileBroken(path=path, why="dependencies is not a list of texts")
+                raise FileInvalid(path=path, why="dependencies is not a list of texts")
             fields[key] = tuple(value)
         elif key not in ("project", "environment"):
             known = "project, environment, dependencies and pins"
-            raise SettingsFileBroken(path=path, why=f"unknown key {key!r}; known are {known}")
+            raise FileInvalid(path=path, why=f"unknown key {key!r}; known are {known}")
         elif not isinstance(value, str):
-            raise SettingsFileBroken(path=path, why=f"{key} is not text")
+            raise FileInvalid(path=path, why=f"{key} is not text")
         else:
             fields[key] = value
     if "pins" in fields and "project" not in fields:
-        raise SettingsFileBroken(path=path, why="there are pins, and no project that they are about")
+        raise FileInvalid(path=path, why="there are pins, and no project that they are about")
     return ProjectFile(**fields)
 
 
 def _pins(path: Path, table: Any) -> dict[str, Pin]:
     if not isinstance(table, dict):
-        raise SettingsFileBroken(path=path, why="pins is not a table")
+        raise FileInvalid(path=path, why="pins is not a table")
     pins = {}
     for environment, text in table.items():
         try:
             pins[environment] = Pin.parse(text if isinstance(text, str) else "")
         except ValueError as why:
-            raise SettingsFileBroken(path=path, why=f"the pin of {environment!r} cannot be read: {why}") from None
+            raise FileInvalid(path=path, why=f"the pin of {environment!r} cannot be read: {why}") from None
     return pins
 
 

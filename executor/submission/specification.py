@@ -6,17 +6,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from executor.environment.variables import name_taken
 from executor.errors import (
-    ExecutorError,
     FileUnreadable,
-    InterpreterMissing,
-    PathWithPackages,
-    PlaceGone,
-    PythonOfThisMachine,
+    PythonUnavailable,
     RequestUnclear,
-    RunNotOver,
-    SetupSecretIdle,
-    TargetIgnored,
+    RequirementsRefused,
+    SourceRefused,
     UnknownRun,
 )
 from executor.models import Run
@@ -30,12 +26,13 @@ from executor.source.root import choose_interpreter, own_environment, project_fi
 from executor.submission import signature
 from executor.submission.context import environment_named, project_named
 from executor.submission.target import Target
-from executor.supervisor.errors import NameTaken, SupervisorError
 from secretstore import vault
 from secretstore.connections import Role
 from secretstore.database import Database
 from secretstore.errors import (
-    SecretStoreError,
+    EnvironmentGone,
+    InUse,
+    SealrunError,
     UnknownConnection,
     UnknownEnvironment,
     UnknownProject,
@@ -47,7 +44,7 @@ _LONGEST_KEY = 200  # characters
 
 T = TypeVar("T")
 
-Refusal = SecretStoreError | SupervisorError | ExecutorError
+Refusal = SealrunError
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def specify(db: Database, settings: Settings, request: Request) -> RunSpec:
     """Look everything up that a run needs, so that a mistake is told before it is submitted; then upload its source.
 
     Raises:
-        SecretStoreError, SupervisorError, ExecutorError: something is missing or named wrongly.
+        SealrunError: something is missing or named wrongly.
     """
     examined = examine(db, settings, request)
     for refusal in examined.refusals:
@@ -140,12 +137,12 @@ def examine(db: Database, settings: Settings, request: Request) -> Examined:
     refusals += _unknown_connections(db, place, request)
     refusals += _out_of_bounds(request)
     given = vault.secrets_among(db, project, place.name, variables) if secrets is None else set(secrets)
-    refusals += [NameTaken(name=name) for name in variables if name in given]
+    refusals += [name_taken(name) for name in variables if name in given]
 
     def attempted(look: Callable[[], T]) -> T | None:
         try:
             return look()
-        except (SupervisorError, ExecutorError) as refusal:
+        except SealrunError as refusal:
             refusals.append(refusal)
             return None
 
@@ -159,7 +156,13 @@ def examine(db: Database, settings: Settings, request: Request) -> Examined:
     python = attempted(lambda: _python(request, root or here, path, uploads)) or Python()
     upload = attempted(lambda: _to_upload(root, path, settings.source_bytes)) if uploads and root is not None else None
     if request.setup_secrets and not requirements.builds(python.requirements):
-        refusals.append(SetupSecretIdle(name=request.setup_secrets[0]))
+        refusals.append(
+            RequirementsRefused(
+                "--setup-secret {name} is for the installer, and for this run nothing is installed",
+                name=request.setup_secrets[0],
+                hint="leave it out, or say what to install: --with PKG, --requirements FILE",
+            )
+        )
     if root is not None:
         refusals += signature.refusals(root, document, signature.version_of(python.path, python.version))
     attempted(lambda: retrying.check(request.retries, request.retry_on))
@@ -194,10 +197,10 @@ def _out_of_bounds(request: Request) -> Iterator[RequestUnclear]:
     """Times and numbers that no run can have."""
     for what, seconds in (("the time-out", request.timeout), ("the queue time-out", request.queue_timeout)):
         if seconds is not None and not 0 < seconds < LONGEST:
-            yield RequestUnclear(what=f"{what} is a number of seconds above 0 and below {LONGEST:,}")
+            yield RequestUnclear("{what} is a number of seconds above 0 and below {limit:,}", what=what, limit=LONGEST)
     key = request.idempotency_key
     if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isprintable()):
-        yield RequestUnclear(what=f"an idempotency key has 1 to {_LONGEST_KEY} printable characters")
+        yield RequestUnclear("an idempotency key has 1 to {limit} printable characters", limit=_LONGEST_KEY)
 
 
 def repeated(db: Database, run_id: str) -> RunSpec:
@@ -205,21 +208,32 @@ def repeated(db: Database, run_id: str) -> RunSpec:
 
     Raises:
         UnknownRun: there is none of this id.
-        RunNotOver: it may still do what the new one would do, too.
-        PlaceGone: its environment is deleted, whatever has its name now.
+        InUse: it may still do what the new one would do, too.
+        EnvironmentGone: its environment is deleted, whatever has its name now.
     """
     with db.reading() as session:
         run = session.get(Run, run_id)
     if run is None:
         raise UnknownRun(reference=run_id)
     if run.state not in OVER:
-        raise RunNotOver(run=run.id[:8], state=run.state)
+        raise InUse(
+            "run {run} is not over yet, it is {state}",
+            run=run.id[:8],
+            state=run.state,
+            hint=f"wait for it, or cancel it first: sealrun runs cancel {run.id[:8]}",
+        )
     try:
         place = vault.get_environment(db, run.project, run.environment)
     except (UnknownProject, UnknownEnvironment):
         place = None
     if place is None or place.id != run.environment_id:
-        raise PlaceGone(run=run.id[:8], project=run.project, environment=run.environment)
+        raise EnvironmentGone(
+            "run {run} was of {project}/{environment}, which has been deleted since",
+            run=run.id[:8],
+            project=run.project,
+            environment=run.environment,
+            hint="what has its name now has other keys and secrets; submit the run there anew: sealrun run",
+        )
     asked = {field.name: getattr(run, field.name) for field in fields(RunSpec)}
     asked |= {"retry_of": run.id, "idempotency_key": None}
     return RunSpec(**asked | _of_place(db, place))
@@ -251,14 +265,14 @@ def _unknown_connections(db: Database, place: EnvironmentView, request: Request)
         return
     if request.target.kind != "function":
         yield RequestUnclear(
-            what="data sources and catalogs can be parameters of a function alone; other targets find them in their"
+            "data sources and catalogs can be parameters of a function alone; other targets find them in their"
             " environment, under their names"
         )
         return
     if both := request.sources.keys() & request.catalogs.keys():
-        yield RequestUnclear(what=f"the parameter {min(both)} is both a data source and a catalog")
+        yield RequestUnclear("the parameter {name} is both a data source and a catalog", name=min(both))
     if both := {*request.sources, *request.catalogs} & {*request.text, *request.values}:
-        yield RequestUnclear(what=f"the argument {min(both)} is given twice")
+        yield RequestUnclear("the argument {name} is given twice", name=min(both))
     asked: tuple[tuple[Role, Mapping[str, str]], ...] = (("source", request.sources), ("catalog", request.catalogs))
     for role, parameters in asked:
         for name in dict.fromkeys(parameters.values()):
@@ -276,7 +290,12 @@ def _located(here: Path, target: str | None) -> tuple[Path, str | None]:
 def _to_upload(root: Path, target: str | None, limit: int) -> Listing:
     found = packing.listing(root, limit)
     if target is not None and not found.has(target):
-        raise TargetIgnored(path=target)
+        raise SourceRefused(
+            "{path} is left out of the upload by a .gitignore or .sealrunignore, or lies in a folder that "
+            "never is uploaded",
+            path=target,
+            hint=f"take it in with a line in .sealrunignore (!{target}), or run from the folder itself: --no-bundle",
+        )
     return found
 
 
@@ -295,9 +314,17 @@ def _python(request: Request, root: Path, path: str | None, uploads: bool) -> Py
     version = asked if asked is not None and requirements.is_version(asked) else None
     if asked is not None and version is None:
         if uploads:
-            raise PythonOfThisMachine(python=asked)
+            raise PythonUnavailable(
+                "{python} is an interpreter of this machine, and a run with uploaded source may start on another",
+                python=asked,
+                hint="name a version instead, as in --python 3.12, or run from the folder itself: --no-bundle",
+            )
         if request.packages or request.requirements_file is not None:
-            raise PathWithPackages(python=asked)
+            raise RequirementsRefused(
+                "--python {python} names an interpreter, which is used as it is: nothing is installed for it",
+                python=asked,
+                hint="name a version instead, as in --python 3.12, and an environment is built of the packages",
+            )
         return Python(_interpreter(request.target, root, asked, _search_path(request)))
     document = _requirements(request, root, path, version, uploads)
     if requirements.builds(document) or (document is not None and document["requires_python"]):
@@ -330,7 +357,7 @@ def _requirements(
 def _interpreter(wanted: Target, root: Path, python: str | None, search_path: str) -> str | None:
     try:
         return choose_interpreter(root, python, search_path)
-    except InterpreterMissing:
+    except PythonUnavailable:
         if wanted.kind == "command" and python is None:
             return None
         raise

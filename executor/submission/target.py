@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from executor.errors import TargetUnclear
+from executor.errors import RequestUnclear
 
 
 @dataclass(frozen=True)
@@ -51,28 +51,28 @@ def parse(words: list[str]) -> Target:
     """Tell which of the four kinds is meant.
 
     Raises:
-        TargetUnclear: none is.
+        RequestUnclear: none is.
     """
     if not words:
-        raise TargetUnclear(what="TARGET is missing: path.py, -m pkg.module, path.py:function, or -- command")
+        raise _unclear("TARGET is missing: path.py, -m pkg.module, path.py:function, or -- command")
     first, *rest = words
     if first == "--":
         if not rest:
-            raise TargetUnclear(what="after -- comes a command")
+            raise _unclear("after -- comes a command")
         return Target("command", argv=tuple(rest))
     if first == "-m":
         if not rest:
-            raise TargetUnclear(what="after -m comes a module")
+            raise _unclear("after -m comes a module")
         check_module(rest[0])
         return Target("module", name=rest[0], argv=tuple(rest[1:]))
     path, colon, name = first.rpartition(":")
     if colon and name.isidentifier() and not Path(first).exists():
         if any(word.partition("=")[0] in ("--arg", "--json-arg") for word in rest):
-            raise TargetUnclear(what="a function's arguments by name come before it; what follows it is by position")
+            raise _unclear("a function's arguments by name come before it; what follows it is by position")
         return Target("function", path=path, name=name, argv=tuple(rest))
     if Path(first).suffix not in ("", ".py", ".pyw"):
-        raise TargetUnclear(
-            what=f"{first} is no Python file; a command comes after --, as in: sealrun run -- sh job.sh"
+        raise _unclear(
+            "{first} is no Python file; a command comes after --, as in: sealrun run -- sh job.sh", first=first
         )
     return Target("file", path=first, argv=tuple(rest))
 
@@ -81,11 +81,15 @@ def check_module(name: str) -> None:
     """Refuse a file's path where a module's name belongs.
 
     Raises:
-        TargetUnclear: it is one.
+        RequestUnclear: it is one.
     """
     path = Path(name)
     if "/" not in name and not (path.suffix == ".py" and path.is_file()):
         return
     parts = path.with_suffix("").parts if path.suffix == ".py" else path.parts
     named = f": -m {'.'.join(parts)}" if all(map(str.isidentifier, parts)) else ""
-    raise TargetUnclear(what=f"{name} is a path, and a module is named with dots{named}")
+    raise _unclear("{name} is a path, and a module is named with dots{named}", name=name, named=named)
+
+
+def _unclear(message: str, **names: str) -> RequestUnclear:
+    return RequestUnclear(message, hint="see: sealrun run --help", **names)

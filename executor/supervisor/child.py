@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from executor.errors import StartFailed
 from executor.sandbox import confinement, kernel
-from executor.supervisor.errors import ProgramNotStarted, StartFailed
 
 # Read once, in the zygote: a run costs no file access for it, and an upgrade of the files on disk cannot mix versions.
 _INSIDE = Path(__file__).parents[1] / "inside"
@@ -93,7 +93,10 @@ class Waiting:
         if why:
             os.waitpid(self._child.pid, 0)
             close(self._child)
-            raise (ProgramNotStarted if why.startswith(_NOT_STARTED) else StartFailed)(why=why)
+            if why.startswith(_NOT_STARTED):
+                hint = "a command is a program on the run's PATH, or a path from the source root"
+                raise StartFailed("the run {why}", why=why, hint=hint)
+            raise StartFailed(why=why)
         return self._child
 
 

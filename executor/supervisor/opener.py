@@ -17,8 +17,9 @@ from executor.boundary.wire import Kind, Receiver, WireBroken, encode, send
 from executor.sandbox import kernel
 from executor.supervisor.roles import MARK, assume_roles, handed_over
 from secretstore.bundle import SealedBundle, items_from_json
-from secretstore.errors import SecretStoreError
-from secretstore.keyring import KeyAccess, KeyPlace, WrappedKeyPair, key_service
+from secretstore.errors import SealrunError
+from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
+from secretstore.keyring import key_service
 from secretstore.naming import check_secret_name
 from secretstore.planned import Planned
 from secretstore.reveal import Resealer, reveal
@@ -50,8 +51,8 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
         given = _given(values, request.get("roles"), request.get("withheld", []))
         frames = [_frame(name, value) for name, value in given.items()]
         supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
-    except SecretStoreError as error:
-        return _not_opened(worker, type(error).__name__, str(error), error.hint)
+    except SealrunError as error:
+        return _not_opened(worker, error.code, str(error), error.hint)
     except OSError as error:
         return _not_opened(worker, "OSError", f"handing over failed: {os.strerror(error.errno or 0)}")
     except Exception as error:  # noqa: BLE001  # see below
@@ -99,16 +100,15 @@ def reseal(asker: socket.socket) -> int:
         access = KeyAccess.from_json(request["access"])
         services = key_service(access, pair.key_service), key_service(access)
         resealer = Resealer(*services, KeyPlace(**request["place"]), pair)
-        voucher = resealer.voucher.hex() if resealer.voucher else None
-        send(asker, Kind.SUCCESSOR, {"pair": resealer.successor.to_json(), "voucher": voucher})
+        send(asker, Kind.SUCCESSOR, {"pair": resealer.successor.to_json(), "voucher": resealer.voucher.hex()})
         while (frame := asked.receive()) is not None and frame.kind is Kind.RESEAL:
             sealed = resealer.reseal(items_from_json(frame.json()))
             answer = [b64encode(one).decode() if one is not None else None for one in sealed]
             send(asker, Kind.RESEALED, {"sealed": answer})
     except (WireBroken, OSError):
         return 1
-    except SecretStoreError as error:
-        return _refuse(asker, {"error": type(error).__name__, "message": str(error), "hint": error.hint})
+    except SealrunError as error:
+        return _refuse(asker, {"error": error.code, "message": str(error), "hint": error.hint})
     except Exception as error:  # noqa: BLE001  # see above
         return _refuse(asker, {"error": type(error).__name__, "message": "the values could not be sealed anew"})
     return 0

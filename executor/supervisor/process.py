@@ -20,20 +20,20 @@ from typing import Any
 from executor.boundary.wire import Frame, Kind, Receiver, WireBroken
 from executor.environment import variables as environment
 from executor.environment.assumed import Assumed
-from executor.environment.connections import Derived, derive, mapped
+from executor.environment.connections import Derived, derive
+from executor.errors import ConnectionNotGiven
 from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.removal import remove
 from executor.supervisor import child as children
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.errors import ConnectionNotGiven, SupervisorError
 from executor.supervisor.metrics_file import Reported
 from executor.supervisor.outputs import collect
 from executor.supervisor.report import Reporter
 from executor.supervisor.roles import told_apart
 from executor.supervisor.usage import Usage, kill_counter
-from secretstore.errors import SecretStoreError
+from secretstore.errors import SealrunError
 from secretstore.planned import Planned
 
 _DRAIN = 2.0  # seconds for what is left in the pipes once the tree is dead
@@ -180,7 +180,7 @@ class Attempt:
                 reporter.outcome(reason=self.reason)
                 return 1
             child = self._waiting.start(place.entries, files, objects)
-        except (SupervisorError, SecretStoreError) as error:
+        except SealrunError as error:
             hint = f" ({error.hint})" if error.hint else ""
             reporter.outcome(reason="setup_failed", message=f"{error}{hint}")
             return 1
@@ -230,7 +230,7 @@ class Attempt:
             ConnectionNotGiven: one of them is left out.
         """
         objects: dict[str, dict[str, Any]] = {}
-        for parameter, key in mapped(self._job["target"]).items():
+        for parameter, key in self._job.get("mapped", {}).items():
             if key in derived.left_out:
                 raise ConnectionNotGiven(parameter=parameter, why=derived.left_out[key])
             objects[parameter] = derived.objects[key]

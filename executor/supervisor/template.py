@@ -17,7 +17,8 @@ from executor.boundary.wire import readable
 from executor.sandbox import kernel
 from executor.sandbox.fork import fork
 from executor.supervisor.child import adopt
-from secretstore.keyring import KeyAccess, warm_up
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import warm_up
 
 _PATIENCE = 20.0  # seconds for a fork, and before the first for what it needs to be loaded
 

@@ -27,7 +27,7 @@ from executor.supervisor.opener import open_bundle, reseal
 from executor.supervisor.process import supervise
 from executor.supervisor.template import Template
 from secretstore import sealing
-from secretstore.keyring import KeyAccess
+from secretstore.key_service import KeyAccess
 
 _ACCESS_LIMIT = 1 << 16  # bytes
 _FAREWELL = 10.0  # seconds supervisors have to end their runs once the worker is gone

@@ -1,79 +1,176 @@
-"""What a worker keeps for the runs to come: folders named by what is in them, made once and never changed.
+"""What a worker keeps for the runs to come: folders that are whole or not there, made once and never changed.
 
-`CACHE/PROJECT/KIND/KEY` is there as a whole or not at all: it is made beside its place and renamed. A folder's own lock
-says what happens to it, and the kernel drops a lock with its holder, however that dies: shared while a run uses the
-folder, exclusive while somebody makes or removes it.
+    CACHE/PROJECT/…/NAME          an entry
+    CACHE/PROJECT/…/.note-NAME    says that it is whole, and what is known of it; last touched when it was last used
+
+A folder's own lock says what happens to it, and the kernel drops a lock with its holder, however that dies: shared
+while a run uses the folder, exclusive while somebody makes or removes it. A folder without a note that nobody holds is
+what a builder left that was killed.
 """
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from executor.errors import CacheUnusable
 from executor.sandbox.removal import remove
 from executor.sandbox.workspace import prepare_root
-from executor.supervisor.errors import WorkspaceUnsafe
+from executor.worker.lease import LeaseKeeper
+from secretstore.errors import FolderUnusable
 
-KINDS = ("sources",)
-
-_STAGING, _GONE, _SIZE = ".staging-", ".gone-", ".size-"
+_NOTE, _GONE = ".note-", ".gone-"
 _POLL = 0.02  # seconds between two looks at whether somebody else has made it
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Entries that are kept alike."""
+
+    shelves: str
+    """Where they lie beneath the cache, as a pattern."""
+    clear: Callable[[Path], None] = remove
+    in_hand: float = 0.0
+    """Seconds after its last use in which an entry stays."""
+
+
+SOURCES = Kind("*/sources")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A folder that is whole. `facts` are what its builder noted of it; `bytes` is among them."""
+
+    path: Path
+    facts: dict[str, Any]
+
+
 def prepare(root: Path) -> Path:
-    """Make the folder of all that is kept: ours, not writable by others, and no list for a run's user.
+    """Make a folder, and those above it: ours, not writable by others, and no list for a run's user.
 
     Raises:
-        CacheUnusable: it belongs to somebody else, is a link, others may write in it, or it cannot be made.
+        FolderUnusable: it belongs to somebody else, is a link, others may write in it, or it cannot be made.
     """
     try:
         return prepare_root(root)
-    except WorkspaceUnsafe:
-        raise CacheUnusable(path=root, why="it is not a folder of this user alone") from None
+    except FolderUnusable:
+        raise unusable(root, "it is not a folder of this user alone") from None
     except OSError as error:
-        raise CacheUnusable(path=root, why=os.strerror(error.errno or 0).lower()) from None
+        raise unusable(root, os.strerror(error.errno or 0).lower()) from None
 
 
-@contextlib.contextmanager
-def entry(
-    root: Path, project_id: str, kind: str, key: str, build: Callable[[Path], None], beat: Callable[[], None]
-) -> Iterator[Path]:
-    """A folder of the cache, made if it is not there, and kept from removal while the context lasts.
+def unusable(path: Path, why: str) -> FolderUnusable:
+    """The refusal of a folder of the cache."""
+    hint = "remove it, or point SEALRUN_CACHE at a folder of your own"
+    return FolderUnusable("{path} cannot keep code for runs: {why}", path=path, why=why, hint=hint)
 
-    Args:
-        root: the folder of all that is kept, see `prepare`.
-        project_id: whose it is; no other project's runs get it.
-        kind: one of `KINDS`.
-        key: names the content.
-        build: fills an empty folder, or raises; what it leaves is taken for whole.
-        beat: called again and again while somebody else makes it; what it raises ends the wait.
 
-    Raises:
-        OSError: there is no room, or no right.
-    """
-    folder = root / project_id / kind
-    path = folder / key
-    lock = _held(path)
-    while lock is None:
-        _make(root, project_id, kind)
-        with _staging(folder, key) as staging:
-            if staging is None or os.path.lexists(path):
-                beat()
-                time.sleep(_POLL)
-            else:
-                build(staging)
-                os.rename(staging, path)
-        lock = _held(path)
+@dataclass(frozen=True)
+class Shelf:
+    """The entries of one kind that one owner has; `names` lead from the cache's root to their folder."""
+
+    kind: Kind
+    root: Path
+    names: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The folder of the entries."""
+        return self.root.joinpath(*self.names)
+
+    def prepare(self) -> None:
+        """Make its folders.
+
+        Raises:
+            FolderUnusable: one of them exists and is not ours alone.
+        """
+        for depth in range(-1, len(self.names)):
+            prepare(self.root.joinpath(*self.names[: depth + 1]))
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[Entry | None]:
+        """The entry of a name, used now, and kept from removal while the context lasts; None where there is none."""
+        path = self.path / name
+        with locked(path, fcntl.LOCK_SH) as ours:
+            entry = noted(path) if ours else None
+            if entry is not None:
+                with contextlib.suppress(OSError):
+                    os.utime(note_of(path))
+            yield entry
+
+    @contextlib.contextmanager
+    def made(self, name: str, build: Callable[[Path], None], keeper: LeaseKeeper) -> Iterator[Entry]:
+        """The entry of a name, made if it is not there, and kept from removal while the context lasts.
+
+        Args:
+            name: says what is in it.
+            build: fills an empty folder, or raises; what it leaves is taken for whole.
+            keeper: is asked again and again while somebody else makes it; what it raises ends the wait.
+
+        Raises:
+            OSError: there is no room, or no right.
+        """
+        while True:
+            with self.held(name) as entry:
+                if entry is not None:
+                    yield entry
+                    return
+            self.prepare()
+            with self.draft(name) as draft:
+                if draft is not None:
+                    build(draft)
+                    complete(draft, {"bytes": size_of(draft)})
+                    continue
+            keeper.check()
+            time.sleep(_POLL)
+
+    @contextlib.contextmanager
+    def draft(self, name: str) -> Iterator[Path | None]:
+        """An empty folder to make an entry in, removed after the context unless it was completed.
+
+        None while another has it, or where it is whole already.
+        """
+        path = self.path / name
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        with locked(path, fcntl.LOCK_EX) as ours:
+            # A note whose folder somebody removed by hand says nothing about the new one.
+            if not ours or (noted(path) is not None and os.listdir(path)):
+                yield None
+                return
+            note_of(path).unlink(missing_ok=True)
+            path.chmod(0o700)
+            for left in os.listdir(path):  # by somebody who was killed
+                remove(path / left)
+            try:
+                yield path
+            finally:
+                if noted(path) is None:
+                    _away(path, self.kind)
+
+
+def complete(path: Path, facts: dict[str, Any]) -> None:
+    """The last word about a draft: from here on it is an entry."""
+    write(note_of(path), json.dumps(facts))
+
+
+def noted(path: Path) -> Entry | None:
+    """The entry that is at a path, if it is whole."""
     try:
-        yield path
-    finally:
-        os.close(lock)
+        return Entry(path, json.loads(note_of(path).read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def note_of(path: Path) -> Path:
+    """Where it says that an entry is whole."""
+    return path.with_name(_NOTE + path.name)
 
 
 class Kept(NamedTuple):
@@ -87,15 +184,15 @@ class Kept(NamedTuple):
     remove: Callable[[], bool]
 
 
-def prune(root: Path, limit: int, more: Iterable[Kept] = ()) -> int:
+def prune(root: Path, limit: int, more: Iterable[Kept] = (), kinds: Sequence[Kind] = (SOURCES,)) -> int:
     """Remove what was not used for longest until `limit` bytes are left, and what nobody will ever finish.
 
-    `more` is what is kept in another way, and counts as well. Returns how many were removed.
+    `more` is what is kept in another way, and counts as well. Returns how many entries were removed.
     """
-    for kind in KINDS:
-        for leftover in [*root.glob(f"*/{kind}/{_STAGING}*"), *root.glob(f"*/{kind}/{_GONE}*")]:
-            _removed(leftover)
-    kept = sorted([*_kept(root), *more], key=lambda one: one.used)
+    for kind in kinds:
+        sweep(root, kind)
+    entries = [one for kind in kinds for one in _kept(root, kind)]
+    kept = sorted([*entries, *more], key=lambda one: one.used)
     excess = sum(one.size for one in kept) - limit
     removed = 0
     for one in kept:
@@ -105,115 +202,92 @@ def prune(root: Path, limit: int, more: Iterable[Kept] = ()) -> int:
     return removed
 
 
-def _kept(root: Path) -> Iterator[Kept]:
-    for kind in KINDS:
-        for path in root.glob(f"*/{kind}/[!.]*"):
-            with contextlib.suppress(OSError):
-                yield Kept(path.stat().st_mtime, _size(path), partial(_forgotten, path))
+def sweep(root: Path, kind: Kind) -> int:
+    """Remove what killed builders left; returns how many folders."""
+    swept = clear_gone(root, kind)
+    for path in root.glob(f"{kind.shelves}/[!.]*"):
+        if noted(path) is None:
+            with contextlib.suppress(OSError), locked(path, fcntl.LOCK_EX) as ours:
+                # Looked at once more: until the lock it may have been somebody's draft, and be whole by now.
+                if ours and noted(path) is None:
+                    swept += _away(path, kind)
+    return swept
 
 
-def _forgotten(path: Path) -> bool:
-    if not _removed(path):
+def clear_gone(root: Path, kind: Kind) -> int:
+    """Remove for good what somebody was removing who was killed; returns how many folders."""
+    gone = list(root.glob(f"{kind.shelves}/{_GONE}*"))
+    for path in gone:
+        kind.clear(path)
+    return len(gone)
+
+
+def forget(path: Path, kind: Kind, used: float) -> bool:
+    """Remove an entry unless somebody holds it, or has only just let go of it."""
+    if time.time() - used < kind.in_hand:
         return False
-    path.with_name(_SIZE + path.name).unlink(missing_ok=True)
-    return True
+    with contextlib.suppress(OSError), locked(path, fcntl.LOCK_EX) as ours:
+        return ours and _away(path, kind)
+    return False
 
 
-def _held(path: Path) -> int | None:
-    """A shared lock on a folder that is there, marked as used now; None where it is not, or is being removed."""
-    lock = _locked(path, fcntl.LOCK_SH)
-    if lock is not None:
-        os.utime(lock)
-    return lock
-
-
-def _locked(path: Path, how: int) -> int | None:
-    """The descriptor of the folder that is at a path, with a lock; None where it is not to be had now."""
-    try:
-        lock = _opened(path)
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        path.chmod(0o555)  # a run that shares our user may change modes, if nothing else
-        lock = _opened(path)
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(lock), os.stat(path)):
-            return lock
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(lock)
-    return None
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-@contextlib.contextmanager
-def _staging(folder: Path, key: str) -> Iterator[Path | None]:
-    """An empty folder to make something in, for one at a time; None while another has it."""
-    path = folder / f"{_STAGING}{key}"
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    lock = _locked(path, fcntl.LOCK_EX)
-    if lock is None:
-        yield None
-        return
-    try:
-        path.chmod(0o700)
-        for name in os.listdir(path):  # what somebody left who was killed
-            remove(path / name)
-        yield path
-    finally:
-        if _is_at(lock, path):
-            remove(path)
-        os.close(lock)
-
-
-def _is_at(lock: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(lock), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _removed(path: Path) -> bool:
-    """Remove a folder that nobody holds; out of the way first, so that it is never seen half there."""
-    try:
-        lock = _locked(path, fcntl.LOCK_EX)
-    except OSError:
-        return False
-    if lock is None:
-        return False
-    try:
-        gone = path.with_name(_GONE + secrets.token_hex(8))
-        path.rename(gone)
-        remove(gone)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True
-
-
-def _make(root: Path, project_id: str, kind: str) -> None:
-    mode = 0o711 if os.geteuid() == 0 else 0o700  # a lent user id must pass through
-    for folder in (root / project_id, root / project_id / kind):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=mode)
-            folder.chmod(mode)
-
-
-def _size(path: Path) -> int:
-    """Bytes on the disk; counted once, since nothing in it changes."""
-    note = path.with_name(_SIZE + path.name)
-    with contextlib.suppress(OSError, ValueError):
-        return int(note.read_text())
+def size_of(path: Path) -> int:
+    """Bytes on the disk."""
     size = 0
     for folder, _, files in os.walk(path):
         for name in (".", *files):
             with contextlib.suppress(OSError):
                 size += os.lstat(os.path.join(folder, name)).st_blocks * 512
-    note.write_text(str(size))
     return size
+
+
+def write(path: Path, text: str) -> None:
+    """A small file, as a whole or as it was."""
+    new = path.with_name(f".new-{secrets.token_hex(8)}")
+    new.write_text(text)
+    new.chmod(0o644)
+    new.rename(path)
+
+
+@contextlib.contextmanager
+def locked(path: Path, how: int) -> Iterator[bool]:
+    """Hold what is at a path as long as the context lasts; False where it is gone, or held otherwise."""
+    with contextlib.ExitStack() as holding:
+        ours = False
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            handle = _opened(path)
+            holding.callback(os.close, handle)
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+            # Until the lock somebody may have removed it: then this is a lock on what is gone.
+            ours = os.path.samestat(os.fstat(handle), os.stat(path))
+        yield ours
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except PermissionError:
+        path.chmod(0o555)  # a run that shares our user may change modes, if nothing else
+        return os.open(path, flags)
+
+
+def _kept(root: Path, kind: Kind) -> Iterator[Kept]:
+    for path in root.glob(f"{kind.shelves}/[!.]*"):
+        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
+            entry = noted(path)
+            if entry is not None:
+                used = note_of(path).stat().st_mtime
+                yield Kept(used, int(entry.facts["bytes"]), partial(forget, path, kind, used))
+
+
+def _away(path: Path, kind: Kind) -> bool:
+    """Remove a folder that is ours: its note, then out of the way, so that nobody sees half of it, then for good."""
+    gone = path.with_name(_GONE + secrets.token_hex(8))
+    try:
+        note_of(path).unlink(missing_ok=True)
+        path.rename(gone)
+    except OSError:
+        return False
+    kind.clear(gone)
+    return True

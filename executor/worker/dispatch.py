@@ -5,37 +5,27 @@ The worker holds no plaintext at any step. It moves ciphertext one way and maske
 
 import contextlib
 import logging
-import socket
 import time
-from collections.abc import Callable
-from typing import Any
 
 from sqlmodel import Session
 
 from executor import runs
 from executor.boundary.supervision import Supervision
-from executor.boundary.wire import Kind, send
-from executor.errors import (
-    ExecutorError,
-    InstallerLost,
-    ReceiptRefused,
-    RunMisplaced,
-    SetupSecretsUnavailable,
-    SupervisorNotReady,
-)
+from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
 from executor.runs import GateShut, Lease, Outcome, StaleToken
 from executor.runs.grant import Given, read_given
 from executor.sandbox.workspace import workspace
-from executor.supervisor.errors import SupervisorError
+from executor.worker.collecting import Collector
 from executor.worker.equipment import Bench
+from executor.worker.judging import judge
+from executor.worker.lease import LeaseKeeper, clock
 from executor.worker.preparation import prepare, ready, source_of
 from executor.worker.python_environment import python_of
-from executor.worker.watch import REAP, Watch, deadline
+from executor.worker.watch import REAP, follow
 from secretstore import vault
-from secretstore.bundle import SealedBundle
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.errors import DatabaseUnavailable, SealrunError, SecretStoreError
 
 logger = logging.getLogger("sealrun")
 
@@ -48,36 +38,38 @@ def dispatch(bench: Bench, run_id: str) -> str | None:
     with contextlib.ExitStack() as ending:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
         supervision = ending.enter_context(bench.zygote.pair())
+        since = clock()
         claimed = runs.claim(bench.db, run_id, bench.offer, bench.settings.lease)
         if claimed is None:
             return None
         run, lease = claimed
-        _execute(bench, run, lease, supervision)
+        _execute(bench, run, LeaseKeeper(bench.db, lease, bench.cancelled, since), supervision)
         return run.project_id if lease.limited else None
 
 
-def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> None:
+def _execute(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> None:
+    lease = keeper.lease
     bench.active.add(run.id)
     logger.info("run %s: attempt %d", run.id, lease.attempt)
     outcome: Outcome | None
     try:
-        outcome = _attempt(bench, run, lease, supervision)
+        outcome = _attempt(bench, run, keeper, supervision)
     except GateShut:
         outcome = Outcome("cancelled", "cancelled") if runs.renew(bench.db, lease).cancel_requested else None
     except StaleToken:
         outcome = None
-    except (SupervisorNotReady, InstallerLost) as error:
+    except SupervisorLost as error:
         # Lost before the gate: nothing was opened and nothing of the run has started, so it is always tried again.
         runs.give_back(bench.db, lease, Outcome("lost", "lost", str(error)))
         outcome = None
-    except (ExecutorError, SupervisorError, SecretStoreError) as error:
+    except SealrunError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        no_secrets = isinstance(error, SecretStoreError | ReceiptRefused | RunMisplaced | SetupSecretsUnavailable)
+        no_secrets = isinstance(error, SecretStoreError | SecretsUnavailable)
         reason = "secrets_unavailable" if no_secrets else "setup_failed"
         if isinstance(error, ReceiptRefused):
             # The statement had names and ids, so the database's words about it have no value in them.
             logger.warning("run %s: its receipt was refused: %s", run.id, getattr(error.__cause__, "orig", None))
-        refused = type(error).__name__ if no_secrets and run.secret_names != [] else None
+        refused = error.code if no_secrets and run.secret_names != [] else None
         outcome = Outcome("failed", reason, f"{error}{hint}", refused=refused)
     except Exception as error:
         # Nothing in this process has seen a value, so its log may have the whole of it; the run ends with a sentence.
@@ -93,22 +85,23 @@ def _execute(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
     logger.info("run %s: %s", run.id, f"{said}, to be tried again" if after == "pending" else said)
 
 
-def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> Outcome:
-    name = f"{run.id}-{lease.attempt}"
+def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> Outcome:
+    name = f"{run.id}-{keeper.lease.attempt}"
     claimed = time.monotonic()
     with contextlib.ExitStack() as ending:
+        # Prepare: no secret exists yet, and the lease is kept however long it takes.
         try:
-            source = ending.enter_context(source_of(bench, run, _kept(bench, lease)))
-        except (DatabaseUnreachable, DatabaseBusy):
+            source = ending.enter_context(source_of(bench, run, keeper))
+        except DatabaseUnavailable:
             raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
-        python = ending.enter_context(python_of(bench, run, lease))
+        python = ending.enter_context(python_of(bench, run, keeper))
         place = ending.enter_context(workspace(bench.settings.workspaces, name, bench.settings.run_uids))
         # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
         ending.callback(supervision.cut, REAP)
         job = prepare(bench, run, place, source, python.path, python.parts)
         ready(supervision, job)
         waiting = time.monotonic()
-        ends_at = deadline(lease)
+        # The gate. No commit, no secrets: what is read here is sealed, and its receipt is written beside it.
         variables: dict[str, str] = {}
 
         def read(session: Session) -> Given:
@@ -116,52 +109,24 @@ def _attempt(bench: Bench, run: Run, lease: Lease, supervision: Supervision) -> 
             return read_given(session, run)
 
         rung, controls = job["view"]["rung"], job["controls"]
-        given = runs.pass_gate(bench.db, lease, read, rung=rung, controls=controls, packages=python.packages)
+        with keeper.renewing():
+            given = runs.pass_gate(bench.db, keeper.lease, read, rung=rung, controls=controls, packages=python.packages)
         passed = time.monotonic()
-        with contextlib.suppress(OSError):  # who is gone is found missing by the watch
-            if given.bundle is not None and given.opens:
-                send(supervision.opener, Kind.BUNDLE, _to_open(bench, run, given, given.bundle))
-            supervision.opener.shutdown(socket.SHUT_WR)
-            go = {
-                "deadline": ends_at,
-                "secrets": given.opens,
-                "variables": variables,
-                "channels": dict(given.channels),
-                "plan": [one.to_json() for one in given.plan],
-            }
-            send(supervision.supervisor, Kind.GO, go)
+        # Open: ciphertext to the opener, word to go to the supervisor, which waits for the values.
+        go = {
+            "deadline": keeper.deadline,
+            "secrets": given.opens,
+            "variables": variables,
+            "channels": dict(given.channels),
+            "plan": [one.to_json() for one in given.plan],
+        }
+        opening = given.opening(key_access(bench.settings), run) if given.opens else None
+        supervision.hand_over(opening, go)
+        # Pump, until the supervisor has said how it ended or is gone; then say what that means.
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}
-        return Watch(bench, run, lease, supervision, phases, after=python.output).follow()
-
-
-def _kept(bench: Bench, lease: Lease) -> Callable[[], None]:
-    """Called again and again while something takes its time before the gate, it renews the lease when that is due.
-
-    What it returns raises StaleToken or GateShut when the attempt is not to go on.
-    """
-    renewed = time.monotonic()
-
-    def beat() -> None:
-        nonlocal renewed
-        if lease.run_id in bench.cancelled:
-            raise GateShut
-        if time.monotonic() - renewed > lease.seconds / 3:
-            if not runs.renew(bench.db, lease).held:
-                raise StaleToken
-            renewed = time.monotonic()
-
-    return beat
-
-
-def _to_open(bench: Bench, run: Run, given: Given, bundle: SealedBundle) -> dict[str, Any]:
-    """What the opener is asked for."""
-    roles = {"plan": [one.to_json() for one in given.roles], "timeout": run.timeout, "run": run.id}
-    return {
-        "access": key_access(bench.settings).to_json(),
-        "bundle": bundle.to_json(),
-        "roles": roles if given.roles else None,
-        "withheld": given.withheld,
-    }
+        collector = Collector(bench, keeper.lease, after=python.output)
+        ended = follow(supervision, keeper, collector)
+        return judge(run, ended, collector, phases)
 
 
 def _finish(bench: Bench, lease: Lease, outcome: Outcome) -> str | None:
@@ -173,7 +138,7 @@ def _finish(bench: Bench, lease: Lease, outcome: Outcome) -> str | None:
     while True:
         try:
             return runs.finish(bench.db, lease, outcome)
-        except (DatabaseUnreachable, DatabaseBusy):
+        except DatabaseUnavailable:
             if time.monotonic() > give_up:
                 return None
             bench.stopping.wait(0.5)

@@ -7,10 +7,8 @@ source only the texts that say what is to be installed, and no secret but those 
 import contextlib
 import json
 import os
-import socket
-import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,28 +18,27 @@ import uv
 from sqlmodel import Session
 
 from executor import runs
-from executor.boundary.wire import Kind, send
-from executor.environment.variables import base_environment
-from executor.errors import EnvironmentNotBuilt, InstallerLost, SetupSecretsUnavailable
+from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
 from executor.python.interpreters import Interpreter
 from executor.records import logs
 from executor.records.logs import Piece
-from executor.runs import GateShut, Lease, Outcome, StaleToken
+from executor.runs import GateShut, Outcome
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
 from executor.sandbox.workspace import Workspace, workspace
 from executor.source.root import interpreter_paths, search_path_of
 from executor.worker import python_cache
+from executor.worker.collecting import SetupCollector
 from executor.worker.equipment import Bench
-from executor.worker.preparation import controls_of, limits, ready
-from executor.worker.watch import REAP, SetupWatch, deadline
+from executor.worker.judging import judge_setup
+from executor.worker.lease import LeaseKeeper
+from executor.worker.preparation import base_of, controls_of, limits, ready
+from executor.worker.watch import REAP, follow
 from secretstore import vault
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable
 
 _BUILDER = (Path(__file__).parents[1] / "inside/builder.py").read_text()
-_LOOK = 0.05  # seconds between two looks at what is waited for
 _WORDS = 2000  # characters of the installer's last words that a failure quotes
 _KNOWN = 500  # digests of environments that need no building, as many as are told
 _UV = ("--color", "never", "--no-progress")
@@ -63,49 +60,23 @@ class Order:
     variables: Mapping[str, str]
 
 
+@dataclass
 class Setup:
-    """What lies between a run's claim and its gate: words for its log, and a lease to be kept."""
+    """A run between its claim and its gate, and words of ours for its log.
 
-    def __init__(self, bench: Bench, run: Run, lease: Lease) -> None:
-        self.bench = bench
-        self.run = run
-        self.lease = lease
-        self.output = 0
-        """The number of the last piece of output that was stored."""
-        self._renew_at = time.monotonic() + lease.seconds / 3
+    `output` is the number of the last piece of output that was stored.
+    """
+
+    bench: Bench
+    run: Run
+    keeper: LeaseKeeper
+    output: int = 0
 
     def say(self, words: str) -> None:
         """A line of ours in the run's `setup` stream."""
         self.output += 1
         piece = Piece(self.output, runs.SETUP, datetime.now(UTC), f"sealrun: {words}\n".encode())
-        logs.append(self.bench.db, self.lease, [piece])
-
-    def wait(self, done: Callable[[], bool]) -> None:
-        """Look again and again until something is done, renewing the lease meanwhile.
-
-        Raises:
-            GateShut: the run was cancelled.
-            StaleToken: a later claim has taken it over.
-        """
-        while not done():
-            if self.run.id in self.bench.cancelled:
-                raise GateShut
-            if time.monotonic() >= self._renew_at:
-                self.renew()
-            time.sleep(_LOOK)
-
-    def renew(self) -> None:
-        """Hold the lease for its length from now, unless the database is away.
-
-        Raises:
-            StaleToken: a later claim has taken the run over.
-        """
-        try:
-            if not runs.renew(self.bench.db, self.lease).held:
-                raise StaleToken
-            self._renew_at = time.monotonic() + self.lease.seconds / 3
-        except (DatabaseUnreachable, DatabaseBusy):
-            self._renew_at = time.monotonic() + 1.0
+        logs.append(self.bench.db, self.keeper.lease, [piece])
 
 
 @contextlib.contextmanager
@@ -117,37 +88,37 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
 
     Raises:
         EnvironmentNotBuilt: with the installer's own last words.
-        SetupSecretsUnavailable, SecretStoreError, ReceiptRefused: the secrets named for it could not be given.
-        InstallerLost: its supervisor was lost.
+        SecretsUnavailable, SecretStoreError: the secrets named for it could not be given.
+        SupervisorLost: its supervisor was lost.
         GateShut, StaleToken: the run was cancelled, or taken over.
     """
-    bench, run, lease = setup.bench, setup.run, setup.lease
-    name = f"{run.id}-{lease.attempt}-setup"
+    bench, keeper = setup.bench, setup.keeper
+    name = f"{keeper.lease.run_id}-{keeper.lease.attempt}-setup"
     with workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place, contextlib.ExitStack() as ending:
         supervision = ending.enter_context(bench.zygote.pair())
         ending.callback(supervision.cut, REAP)
         _lay_out(order, draft, place.uid)
         if place.uid is not None:
             lending = handover.lend(uv_cache, place.uid)
-            setup.wait(lambda: lending.poll() is not None)
+            keeper.wait(lambda: lending.poll() is not None)
             ending.enter_context(python_cache.passable(uv_cache))
         job = _job(setup, order, place, draft, uv_cache, known)
         ready(supervision, job)
-        ends_at = deadline(lease)
         bundle = _opened(setup, job).bundle
-        with contextlib.suppress(OSError):  # who is gone is found missing by the watch
-            if bundle is not None:
-                request = {"access": key_access(bench.settings).to_json(), "bundle": bundle.to_json()}
-                send(supervision.opener, Kind.BUNDLE, request)
-            supervision.opener.shutdown(socket.SHUT_WR)
-            go = {"deadline": ends_at, "secrets": bundle is not None, "variables": dict(order.variables)}
-            send(supervision.supervisor, Kind.GO, go)
-        watch = SetupWatch(bench, run, lease, supervision, setup.output)
-        outcome = watch.follow()
-        setup.output = watch.output
+        opening = None
         if bundle is not None:
-            runs.close_setup(bench.db, lease, outcome)
-        _judge(setup, outcome, watch.last_words(_WORDS))
+            opening = {"access": key_access(bench.settings).to_json(), "bundle": bundle.to_json()}
+        go = {"deadline": keeper.deadline, "secrets": bundle is not None, "variables": dict(order.variables)}
+        supervision.hand_over(opening, go)
+        collector = SetupCollector(bench, keeper.lease, setup.output)
+        ended = follow(supervision, keeper, collector)
+        collector.store()
+        setup.output = collector.output
+        outcome = judge_setup(ended, collector)
+        if bundle is not None:
+            with keeper.renewing():
+                runs.close_setup(bench.db, keeper.lease, outcome)
+        _insist_on_built(setup, outcome, collector.last_words(_WORDS))
         yield
 
 
@@ -206,15 +177,7 @@ def _job(
         forbidden=bench.forbidden,
         cached=(draft,),
     )
-    base = base_environment(
-        home=str(place.home),
-        temporary=str(place.temporary),
-        output=str(place.output),
-        run_id=run.id,
-        project=run.project,
-        environment=run.environment,
-        search_path=search_path_of(None),
-    )
+    base = base_of(run, place, search_path_of(None))
     base |= {
         "UV_CACHE_DIR": str(uv_cache),
         "UV_LINK_MODE": "copy",  # what another build may write must not be what a run reads
@@ -288,26 +251,27 @@ def _opened(setup: Setup, job: Mapping[str, Any]) -> Given:
     run = setup.run
     names = run.setup_secret_names
     if not names:
-        setup.renew()
+        setup.keeper.renew()
         return Given.as_variables(None)
 
     def read(session: Session) -> Given:
         return Given.as_variables(vault.sealed_bundle(session, run.environment_id, names))
 
     rung, controls = job["view"]["rung"], job["controls"]
-    return runs.open_setup(setup.bench.db, setup.lease, read, rung=rung, controls=controls)
+    with setup.keeper.renewing():
+        return runs.open_setup(setup.bench.db, setup.keeper.lease, read, rung=rung, controls=controls)
 
 
-def _judge(setup: Setup, outcome: Outcome, words: str) -> None:
+def _insist_on_built(setup: Setup, outcome: Outcome, words: str) -> None:
     match outcome.state, outcome.reason:
         case "succeeded", _:
             return
         case "cancelled", _:
             raise GateShut
         case "lost", _:
-            raise InstallerLost
+            raise SupervisorLost("the process that built the run's Python environment was lost")
         case _, "secrets_unavailable":
-            raise SetupSecretsUnavailable(why=outcome.message)
+            raise SecretsUnavailable(why=outcome.message)
         case _, "timed_out":
             seconds = setup.bench.settings.setup_timeout
             raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")

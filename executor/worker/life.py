@@ -21,7 +21,7 @@ from executor.boundary.supervision import Zygote
 from executor.broker import notices
 from executor.broker.embedded import broker
 from executor.database import open_database
-from executor.errors import ExecutorError, WorkerUnsupported
+from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
 from executor.python import interpreters
@@ -30,11 +30,10 @@ from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import prepare_root
 from executor.settings import Settings
 from executor.source.root import interpreter_paths
-from executor.supervisor.errors import SupervisorError
 from executor.worker import cache, janitor
 from executor.worker.dispatch import dispatch
 from executor.worker.equipment import Bench
-from secretstore.errors import DatabaseBusy, DatabaseUnreachable, SecretStoreError
+from secretstore.errors import DatabaseUnavailable, SealrunError
 from secretstore.vault import Actor
 
 logger = logging.getLogger("sealrun")
@@ -63,10 +62,10 @@ def perform(duties: Sequence[Duty]) -> None:
             continue
         try:
             duty.do()
-        except (DatabaseUnreachable, DatabaseBusy) as error:
+        except DatabaseUnavailable as error:
             logger.warning("%s", error)
             return  # it is the same for the others, and for this one at the next look
-        except SecretStoreError as error:
+        except SealrunError as error:
             logger.warning("%s: %s", duty.name, error)
         except Exception:
             # Nothing in this process has seen a value, so its log may have the whole of it.
@@ -118,7 +117,7 @@ class WorkerLife:
     def _mistakes_told(self) -> Iterator[None]:
         try:
             yield
-        except (ExecutorError, SupervisorError, SecretStoreError) as error:
+        except SealrunError as error:
             self._ending.close()
             hint = f"\nhint: {error.hint}" if error.hint else ""
             raise SystemExit(f"sealrun: {error}{hint}") from None
@@ -140,7 +139,7 @@ class WorkerLife:
         if self._pulse is not None:
             self._pulse.join(5)
         if self._id is not None:
-            with contextlib.suppress(SecretStoreError):
+            with contextlib.suppress(SealrunError):
                 workers.leave(self._bench.db, self._id)
                 janitor.link_audit(self._bench.db)
         self._ending.close()
@@ -227,7 +226,7 @@ class WorkerLife:
         bench = self._bench
         assert bench is not None
         if run_id in bench.active:
-            with contextlib.suppress(SecretStoreError):  # the next look finds it
+            with contextlib.suppress(SealrunError):  # the next look finds it
                 self._look_for_cancellations(bench)
 
     def _look_for_cancellations(self, bench: Bench) -> None:
@@ -266,7 +265,7 @@ class WorkerLife:
             if not runs.expected(bench.db, bench.offer):
                 return True
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, SecretStoreError):
+        except (BlockingIOError, SealrunError):
             return True  # another has started a worker already, or there is no database to have runs in
         return False
 
@@ -281,7 +280,7 @@ def _usable(settings: Settings, host: confinement.Host) -> Callable[[Path], bool
             parts = interpreter_paths(str(path))[1]
             anywhere = Path("/")
             confinement.view(host, source=anywhere, interpreter=parts, writable=[anywhere], uid=uid, forbidden=())
-        except (ExecutorError, SupervisorError, OSError):
+        except (SealrunError, OSError):
             return False
         return True
 

@@ -1,58 +1,74 @@
 """Before the gate, while no secret exists: where a run's code is, what it runs under, and what it may reach."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from executor.boundary.supervision import Supervision
 from executor.boundary.wire import Kind, WireBroken, send
-from executor.errors import SourceIsHome, SourceMoved, SupervisorNotReady, TargetMissing
+from executor.environment.variables import base_environment
+from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, TargetUnusable
 from executor.models import Run
 from executor.sandbox import confinement
 from executor.sandbox.workspace import Workspace
-from executor.settings import Settings
-from executor.source.root import environment_for, interpreter_paths
+from executor.settings import LOG_LINE, Settings
+from executor.source.root import interpreter_paths, search_path_of
 from executor.worker.equipment import Bench
-from executor.worker.source_cache import cached_source
+from executor.worker.lease import LeaseKeeper
+from executor.worker.source_cache import Upload, cached_source
 
 PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
 """Where a run's secrets and credentials stand as files, if it has a file system in memory that nobody else sees."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """The folder of a run's code; `cached` where the worker keeps it, and nothing but the run's upload is in it."""
+
+    folder: Path
+    cached: bool = False
+
+
 @contextlib.contextmanager
-def source_of(bench: Bench, run: Run, beat: Callable[[], None]) -> Iterator[Path]:
-    """The folder that a run's code is in, while the context lasts: where it was submitted, or of what was uploaded.
+def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[Source]:
+    """Where a run's code is, while the context lasts: where it was submitted, or what was uploaded.
 
     Args:
         bench: what the worker brings.
         run: whose code it is.
-        beat: called again and again while an upload is fetched; what it raises ends that.
+        keeper: is asked again and again while an upload is fetched; what it raises ends that.
 
     Raises:
-        ExecutorError: it is not to be had.
+        SealrunError: it is not to be had.
     """
     if run.bundle is None:
-        yield _local(Path(run.source_root))
+        yield Source(_local(Path(run.source_root)))
         return
     settings = bench.settings
-    kept = cached_source(bench.db, settings.cache, run.project_id, run.bundle, settings.source_bytes, beat)
-    with kept as source:
-        yield source
+    upload = Upload(bench.db, run.project_id, run.bundle)
+    with cached_source(upload, settings.cache, settings.source_bytes, keeper) as folder:
+        yield Source(folder, cached=True)
 
 
 def _local(source: Path) -> Path:
     if not source.is_dir():
-        raise TargetMissing(path=source, root=source)
+        raise TargetUnusable(path=source, root=source)
     if source.resolve() != source:
-        raise SourceMoved(root=source, place=source.resolve())
+        raise SourceUnavailable(
+            "the source root {root} leads to {place}, which is not where the run was submitted",
+            root=source,
+            place=source.resolve(),
+            hint="submit the run again",
+        )
     if confinement.users_home().is_relative_to(source):
         raise SourceIsHome(root=source)
     return source
 
 
 def prepare(
-    bench: Bench, run: Run, place: Workspace, source: Path, python: str | None, parts: Sequence[Path] | None = None
+    bench: Bench, run: Run, place: Workspace, source: Source, python: str | None, parts: Sequence[Path] | None = None
 ) -> dict[str, Any]:
     """The job as the supervisor gets it: everything but secrets.
 
@@ -60,30 +76,31 @@ def prepare(
         bench: what the worker brings.
         run: the run.
         place: its private place.
-        source: the folder of its code, as `source_of` gives it.
+        source: its code, as `source_of` gives it.
         python: its interpreter; None for a command that has none.
         parts: what that consists of, where it is an environment that this worker has built.
 
     Raises:
-        ExecutorError, SupervisorError: its interpreter or its sandbox is not to be had.
+        SealrunError: its interpreter or its sandbox is not to be had.
     """
     program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
     view = confinement.view(
         bench.host,
-        source=source,
+        source=source.folder,
         interpreter=interpreter,
         writable=place.folders,
         uid=place.uid,
         forbidden=bench.forbidden,
-        cached=_of_the_cache(bench, run, source, parts or ()),
+        cached=_of_the_cache(bench, source, parts or ()),
     )
     return {
         "run": run.id,
         "target": run.target,
+        "mapped": run.mapped,
         "python": str(program),
-        "folder": str(source),
+        "folder": str(source.folder),
         "view": view.to_json(),
-        "base": environment_for(run, place, None if python is None else program),
+        "base": base_of(run, place, search_path_of(None if python is None else program)),
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
@@ -93,10 +110,23 @@ def prepare(
     }
 
 
-def _of_the_cache(bench: Bench, run: Run, source: Path, parts: Sequence[Path]) -> list[Path]:
+def _of_the_cache(bench: Bench, source: Source, parts: Sequence[Path]) -> list[Path]:
     """What the worker itself chose for this run; a path that the run's row names is no way into the cache."""
     built = [part for part in parts if part.is_relative_to(bench.settings.cache) and not part.is_symlink()]
-    return built if run.bundle is None else [source, *built]
+    return [source.folder, *built] if source.cached else built
+
+
+def base_of(run: Run, place: Workspace, search_path: str) -> dict[str, str]:
+    """What a process of a run finds in its environment, whatever else it is given; `search_path` is its PATH."""
+    return base_environment(
+        home=str(place.home),
+        temporary=str(place.temporary),
+        output=str(place.output),
+        run_id=run.id,
+        project=run.project,
+        environment=run.environment,
+        search_path=search_path,
+    )
 
 
 def limits(settings: Settings, timeout: float | None) -> dict[str, Any]:
@@ -105,7 +135,7 @@ def limits(settings: Settings, timeout: float | None) -> dict[str, Any]:
         "timeout": timeout,
         "int_grace": settings.int_grace,
         "term_grace": settings.term_grace,
-        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": settings.log_line},
+        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": LOG_LINE},
         "result_bytes": settings.result_bytes,
         "output_bytes": settings.output_bytes,
     }
@@ -115,7 +145,7 @@ def ready(supervision: Supervision, job: dict[str, Any]) -> None:
     """Wait for a supervisor and give it its job.
 
     Raises:
-        SupervisorNotReady: it is not there.
+        SupervisorLost: it is not there.
     """
     try:
         frame = supervision.frames.receive(30)
@@ -123,7 +153,7 @@ def ready(supervision: Supervision, job: dict[str, Any]) -> None:
     except (TimeoutError, WireBroken, OSError):
         frame = None
     if frame is None or frame.kind is not Kind.READY:
-        raise SupervisorNotReady
+        raise SupervisorLost
 
 
 def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -20,13 +20,13 @@ from executor.errors import EnvironmentNotBuilt
 from executor.models import Run
 from executor.python import requirements
 from executor.python.interpreters import Interpreter
-from executor.runs import Lease
 from executor.sandbox import handover
 from executor.source.root import interpreter_paths
 from executor.worker import python_cache
 from executor.worker.equipment import Bench
 from executor.worker.installation import Order, Setup, installed
-from executor.worker.python_cache import Shelf
+from executor.worker.lease import LeaseKeeper
+from executor.worker.python_cache import Environments, python_in
 from secretstore import vault
 
 _FORM = 1  # of what is built; another number builds everything anew
@@ -47,17 +47,17 @@ class RunsPython:
 
 
 @contextlib.contextmanager
-def python_of(bench: Bench, run: Run, lease: Lease) -> Iterator[RunsPython]:
+def python_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPython]:
     """Choose the run's interpreter, and build its environment where it asks for one; held as long as the context lasts.
 
     Raises:
-        ExecutorError, SupervisorError, SecretStoreError: it is not to be had.
-        InstallerLost: the installer's supervisor was lost.
+        SealrunError: it is not to be had.
+        SupervisorLost: the installer's supervisor was lost.
         GateShut: the run was cancelled meanwhile.
         StaleToken: a later claim has taken the run over.
     """
     if requirements.builds(run.requirements):
-        with _environment(bench, run, lease) as built:
+        with _environment(bench, run, keeper) as built:
             yield built
     elif run.python is not None:
         yield RunsPython(run.python)
@@ -73,16 +73,16 @@ def python_of(bench: Bench, run: Run, lease: Lease) -> Iterator[RunsPython]:
 
 
 @contextlib.contextmanager
-def _environment(bench: Bench, run: Run, lease: Lease) -> Iterator[RunsPython]:
+def _environment(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPython]:
     began = time.monotonic()
     order = _order(bench, run)
-    shelf = Shelf(bench.settings.cache, run.project_id, run.environment_id)
-    setup = Setup(bench, run, lease)
+    shelf = Environments(bench.settings.cache, run.project_id, run.environment_id)
+    setup = Setup(bench, run, keeper)
     with contextlib.ExitStack() as holding:
         entry = holding.enter_context(shelf.found(order.request, pinned=order.pinned))
         cached = entry is not None
         if entry is None:
-            entry = holding.enter_context(shelf.held(_asked(setup, shelf, order)))
+            entry = holding.enter_context(shelf.entries.held(_asked(setup, shelf, order)))
         if entry is None:
             raise EnvironmentNotBuilt(why="it was removed in the moment it was ready")
         packages = {
@@ -92,8 +92,8 @@ def _environment(bench: Bench, run: Run, lease: Lease) -> Iterator[RunsPython]:
             "cached": cached,
             "seconds": round(time.monotonic() - began, 3),
         }
-        parts = _parts(entry.python, order.interpreter)
-        yield RunsPython(str(entry.python), packages, setup.output, parts)
+        parts = _parts(python_in(entry), order.interpreter)
+        yield RunsPython(str(python_in(entry)), packages, setup.output, parts)
 
 
 @lru_cache(maxsize=1024)
@@ -137,15 +137,13 @@ def _order(bench: Bench, run: Run) -> Order:
     )
 
 
-def _asked(setup: Setup, shelf: Shelf, order: Order) -> str:
+def _asked(setup: Setup, shelf: Environments, order: Order) -> str:
     """The name of the environment: built here, or by another run that asks for the same at this moment."""
-
-    def queue(turn: Callable[[], bool]) -> None:
-        setup.say("waiting for the environment that another run builds")
-        setup.wait(turn)
-
     shelf.prepare()
-    with shelf.asking(order.request, queue):
+    with shelf.asking(order.request) as our_turn:
+        if not our_turn():
+            setup.say("waiting for the environment that another run builds")
+            setup.keeper.wait(our_turn)
         with shelf.found(order.request, pinned=order.pinned) as entry:
             if entry is not None:
                 return entry.path.name
@@ -156,14 +154,14 @@ def _asked(setup: Setup, shelf: Shelf, order: Order) -> str:
     return name
 
 
-def _built(setup: Setup, shelf: Shelf, order: Order) -> str:
+def _built(setup: Setup, shelf: Environments, order: Order) -> str:
     """The name of an environment that is built now, or of one that has just the lock that was resolved now."""
     setup.say(f"building an environment of Python {order.interpreter.version}")
     known = shelf.known()
-    with shelf.draft() as draft, shelf.uv_cache() as uv_cache:
+    with shelf.new() as draft, shelf.uv_cache() as uv_cache:
         with installed(setup, order, draft, uv_cache, known):
             taking = handover.take(draft, order.seed, uv_cache)
-            setup.wait(lambda: taking.poll() is not None)
+            setup.keeper.wait(lambda: taking.poll() is not None)
         found = handover.taken(taking)
         if found is None:
             raise EnvironmentNotBuilt(why="what was built holds something that is no file, folder or link")

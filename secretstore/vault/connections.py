@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from secretstore.audit import Act, Actor, append_many
 from secretstore.connections import S3_LIKE, Role, Settings, check, looks_like_a_value, planned, where
 from secretstore.database import Database
-from secretstore.errors import AlreadyExists, ConnectionRefused, NamedByConnections, UnknownConnection
+from secretstore.errors import AlreadyExists, ConnectionRefused, InUse, UnknownConnection
 from secretstore.models import Connection, Environment, Project, Secret
 from secretstore.naming import has_form_of_name, is_connection_name
 from secretstore.planned import CATALOG, SOURCE, Planned
@@ -195,7 +195,7 @@ def delete_connection(
     """Deletes a data source or catalog; the secrets it names stay.
 
     Raises:
-        NamedByConnections: When a catalog names this source, without `force`.
+        InUse: When a catalog names this source, without `force`.
         UnknownProject, UnknownEnvironment, UnknownConnection: When there is none of this name.
     """
     with db.writing() as session:
@@ -279,7 +279,7 @@ def require_unnamed(db: Database, project: str, environment: str, what: Literal[
     """Checks that nothing names a secret or source, as its deletion does without `force`.
 
     Raises:
-        NamedByConnections: When something does.
+        InUse: When something does.
         UnknownProject, UnknownEnvironment: When there is no such place.
     """
     with db.reading() as session:
@@ -295,7 +295,7 @@ def refuse_named(session: Session, project: Project, environment: Environment, s
     """Refuses to do without a secret that sources or catalogs name.
 
     Raises:
-        NamedByConnections: When there are any.
+        InUse: When there are any.
     """
     _refuse_named(project, environment, f"secret {secret}", naming(session, environment.id, secret))
 
@@ -394,8 +394,13 @@ def _catalogs_of(session: Session, environment_id: str, source: str) -> list[str
 def _refuse_named(project: Project, environment: Environment, what: str, by: Sequence[str]) -> None:
     if by:
         hint = "change or delete what names it first; or add --force, and what names it is left out of runs"
-        raise NamedByConnections(
-            what=what, project=project.name, environment=environment.name, by=_listed(by), hint=hint
+        raise InUse(
+            "{what} of {project}/{environment} is named by {by}",
+            what=what,
+            project=project.name,
+            environment=environment.name,
+            by=_listed(by),
+            hint=hint,
         )
 
 

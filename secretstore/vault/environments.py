@@ -5,7 +5,7 @@ from sqlmodel import Session, col, select
 from secretstore.audit import Actor, append
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists, KeyChanged
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, new_id
 from secretstore.naming import check_environment_name, check_queue_name
 from secretstore.vault.places import (
@@ -66,7 +66,6 @@ def add_environment(
             public_key=pair.public_key,
             fingerprint=pair.fingerprint,
             key_service=pair.key_service,
-            form=pair.form,
             wrapped_private_key=pair.wrapped,
             created_by=actor.name,
         )

@@ -18,15 +18,8 @@ from sqlmodel import Session, col, select
 from secretstore.audit import Actor, append
 from secretstore.bundle import SealedItem
 from secretstore.database import Database
-from secretstore.errors import (
-    ChainUnusable,
-    FingerprintTooShort,
-    FingerprintWrong,
-    KeyUnreadable,
-    RotationOvertaken,
-    SealBroken,
-)
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.errors import FingerprintWrong, KeyUnreadable, RotationOvertaken, RowUnreadable, SealBroken
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.pins import Pin, Pins, current_pin
 from secretstore.sealing import PublicKey, fingerprint
@@ -79,7 +72,7 @@ def trust_key(db: Database, project: str, environment: str, given: str, *, pins:
 
     Raises:
         UnknownProject, UnknownEnvironment: When there is no such place.
-        FingerprintTooShort: When fewer digits are given.
+        FingerprintWrong: When fewer digits are given.
         FingerprintWrong: When it is another key pair's.
         KeyChanged: When the current key pair cannot be read.
     """
@@ -89,7 +82,12 @@ def trust_key(db: Database, project: str, environment: str, given: str, *, pins:
     wanted = given.strip().lower().removesuffix("…")
     shown = given if given.isascii() and given.isalnum() and len(given) <= 64 else "what was given"
     if len(wanted) < _LEAST_FINGERPRINT:
-        raise FingerprintTooShort(given=shown, least=_LEAST_FINGERPRINT)
+        raise FingerprintWrong(
+            "{given} is too short to tell key pairs apart, and nothing was recorded",
+            given=shown,
+            least=_LEAST_FINGERPRINT,
+            hint=f"give the fingerprint you were told in full, or its first {_LEAST_FINGERPRINT} digits or more",
+        )
     if not now.fingerprint.startswith(wanted):
         raise FingerprintWrong(project=project, environment=environment, found=now.fingerprint, given=shown)
     pins.remember(project, environment, now)
@@ -111,7 +109,7 @@ class Rotation:
     place: KeyPlace
     pair: WrappedKeyPair
     successor: WrappedKeyPair
-    voucher: bytes | None = field(repr=False)
+    voucher: bytes = field(repr=False)
 
 
 Reseal = Callable[[Sequence[SealedItem]], Sequence[bytes | None]]
@@ -155,7 +153,6 @@ def add_successor(db: Database, rotation: Rotation, *, actor: Actor) -> str | No
                 public_key=successor.public_key,
                 fingerprint=successor.fingerprint,
                 key_service=successor.key_service,
-                form=successor.form,
                 wrapped_private_key=successor.wrapped,
                 voucher=rotation.voucher,
                 created_by=actor.name,
@@ -357,7 +354,7 @@ def destroy_unused_keys(
         try:
             with db.writing() as session:
                 done = _destroy_unused(session, project, environment, in_use, actor)
-        except (ChainUnusable, DBAPIError) as problem:
+        except (RowUnreadable, DBAPIError) as problem:
             skipped(f"{project}/{environment}", problem)
         else:
             destroyed += done
@@ -520,7 +517,6 @@ def _place(project: Project, environment: Environment) -> KeyPlace:
 
 def _wrapped(pair: KeyPair) -> WrappedKeyPair:
     return WrappedKeyPair(
-        form=pair.form,
         public_key=pair.public_key,
         fingerprint=pair.fingerprint,
         generation=pair.generation,

@@ -1,9 +1,9 @@
-"""The secrets of an environment from the outside: names, versions, expiry, and how large they are when sealed."""
+"""The secrets of an environment from the outside: names, versions, expiry, and whether there is a value to give."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, func
+from sqlalchemy import and_
 from sqlmodel import col, select
 
 from secretstore.database import Database
@@ -23,8 +23,8 @@ class Outline:
     last_version: int
     maskable: bool
     expires_at: datetime | None
-    sealed_bytes: int | None
-    """Of the version that runs are given; None where it is not sealed under the current key pair."""
+    has_value: bool
+    """Whether the version that runs are given is sealed under the current key pair."""
     as_file: bool = False
     """Whether a run is given it as a private file, and the file's path as the variable."""
 
@@ -43,7 +43,7 @@ def outline(db: Database, project: str, environment: str) -> list[Outline]:
             col(SecretVersion.generation) == place.generation,
         )
         query = (
-            select(Secret, func.length(SecretVersion.sealed))
+            select(Secret, col(SecretVersion.version))
             .join(SecretVersion, of_now, isouter=True)
             .where(Secret.environment_id == place.id)
             .order_by(col(Secret.name))
@@ -55,8 +55,8 @@ def outline(db: Database, project: str, environment: str) -> list[Outline]:
                 secret.last_version,
                 secret.maskable,
                 secret.expires_at,
-                size,
+                sealed is not None,
                 secret.as_file,
             )
-            for secret, size in session.exec(query)
+            for secret, sealed in session.exec(query)
         ]

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from secretstore.errors import AlreadyExists, UnknownEnvironment, UnknownProject
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, Project
 
 Birth = Callable[[KeyPlace, int], WrappedKeyPair]

@@ -5,7 +5,7 @@ from sqlmodel import Session, col, select
 from secretstore.audit import Actor, append
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists
-from secretstore.keyring import KeyPlace
+from secretstore.key_service import KeyPlace
 from secretstore.models import Project, new_id
 from secretstore.naming import check_project_name
 from secretstore.vault.environments import DEFAULT_ENVIRONMENT, add_environment

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, and_, case, func, literal
 from sqlmodel import Session, col, select
 
 from secretstore.bundle import SealedBundle, SealedItem
-from secretstore.errors import EnvironmentGone, SealMissing
+from secretstore.errors import EnvironmentGone, SealBroken
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.sealing import LONGEST_SEALED
 from secretstore.vault.secrets import unknown_secret
@@ -32,7 +32,7 @@ def sealed_bundle(
 
     Raises:
         UnknownSecret: When a name is not there.
-        SealMissing: When a current version was never sealed under the current key pair.
+        SealBroken: When a current version was never sealed under the current key pair.
         EnvironmentGone: When there is no environment of this id.
     """
     project, environment, pair = _place(session, environment_id)
@@ -45,7 +45,6 @@ def sealed_bundle(
         environment=environment.name,
         environment_id=environment.id,
         generation=pair.generation,
-        form=pair.form,
         fingerprint=pair.fingerprint,
         key_service=pair.key_service,
         wrapped=pair.wrapped_private_key or b"",
@@ -91,5 +90,11 @@ def _sealed(
 
 def _item(project: Project, environment: Environment, secret: Secret, sealed: bytes | None) -> SealedItem:
     if sealed is None:
-        raise SealMissing(project=project.name, environment=environment.name, name=secret.name)
+        raise SealBroken(
+            'secret "{name}" of {project}/{environment} has no value sealed under the current key pair',
+            project=project.name,
+            environment=environment.name,
+            name=secret.name,
+            hint=f"set it again: sealrun secret set {secret.name} -p {project.name} -e {environment.name}",
+        )
     return SealedItem(secret.id, secret.name, secret.current_version, sealed, secret.expires_at, secret.as_file)

@@ -149,7 +149,7 @@ def delete_secret(
     """Deletes a secret with all its versions. One made later under the same name has another id.
 
     Raises:
-        NamedByConnections: When a data source or catalog names it, without `force`.
+        InUse: When a data source or catalog names it, without `force`.
         UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
     """
     with db.writing() as session:

@@ -10,18 +10,20 @@ from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append_many
 from secretstore.database import Database
-from secretstore.errors import ExpiryRefused, NameRefused, ValueRefused
+from secretstore.errors import NameRefused, ValueRefused
 from secretstore.models import Environment, Project, Secret, SecretVersion, Variable, new_id
 from secretstore.naming import check_secret_name, check_variable_name
 from secretstore.pins import Pins
 from secretstore.sealing import MAX_VALUE, Binding, PublicKey, seal
-from secretstore.settings import VERSIONS_KEPT
 from secretstore.timestamps import utc_now
 from secretstore.vault.places import hold_environment, hold_project
 from secretstore.vault.views import SecretView, VariableView, secret_view, variable_view
 
 SHORTEST_MASKABLE = 8
 """Bytes: a shorter value would turn ordinary output into stars, so it is not masked at all."""
+
+VERSIONS_KEPT = 10
+"""Of each secret: how far `secret rollback` reaches. Every version kept is ciphertext that a stolen key would open."""
 
 _AT_ONCE = 500  # names or ids in one statement: far below what either database takes
 
@@ -77,7 +79,7 @@ def store(
     Raises:
         NameRefused: When a name breaks the rule, is given twice for an environment, or is there already as
             a variable's for a secret, or as a secret's for a variable.
-        ValueRefused, ExpiryRefused: When a value or an expiry breaks a rule; values are not quoted.
+        ValueRefused, ValueRefused: When a value or an expiry breaks a rule; values are not quoted.
         UnknownProject, UnknownEnvironment: When there is no such place.
     """
     now = utc_now()
@@ -128,7 +130,7 @@ def put(
     """Seals a value with the environment's public key and stores it as the secret's next version.
 
     Raises:
-        NameRefused, ValueRefused, ExpiryRefused, UnknownProject, UnknownEnvironment: As `store`.
+        NameRefused, ValueRefused, ValueRefused, UnknownProject, UnknownEnvironment: As `store`.
     """
     entry = NewSecret(environment, name, value, expires_at, allow_short, as_file)
     (view,) = store(db, project, [entry], actor=actor, pins=pins, keep=keep)
@@ -169,7 +171,7 @@ def check(entry: NewSecret | NewVariable, now: datetime | None = None) -> None:
     """Refuses what `store` would refuse whatever is in the database.
 
     Raises:
-        NameRefused, ValueRefused, ExpiryRefused: As `store`.
+        NameRefused, ValueRefused, ValueRefused: As `store`.
     """
     if isinstance(entry, NewVariable):
         check_variable_name(entry.name)
@@ -178,7 +180,7 @@ def check(entry: NewSecret | NewVariable, now: datetime | None = None) -> None:
     check_secret_name(entry.name)
     _check_bytes(entry)
     if entry.expires_at is not None and entry.expires_at <= (now or utc_now()):
-        raise ExpiryRefused(name=entry.name, why="it is in the past")
+        raise ValueRefused('the expiry of "{name}" is refused: {why}', name=entry.name, why="it is in the past")
 
 
 def _check_bytes(entry: NewSecret) -> None:

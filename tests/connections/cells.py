@@ -191,7 +191,7 @@ def daft_iceberg_object(cat):
     import daft
 
     table = _iceberg_table(cat.load(), "daft")
-    daft.from_pydict(ROWS).write_iceberg(table)
+    daft.from_pydict(ROWS).write_iceberg(table, mode="overwrite")
     table.refresh()
     return daft.read_iceberg(table).sort("n").to_pydict()
 
@@ -229,7 +229,7 @@ def _iceberg_table(catalog, name):
     import pyarrow
 
     catalog.create_namespace_if_not_exists("cells")
-    return catalog.create_table(f"cells.{name}", schema=pyarrow.table(ROWS).schema)
+    return catalog.create_table_if_not_exists(f"cells.{name}", schema=pyarrow.table(ROWS).schema)
 
 
 # -- Unity Catalog

@@ -21,6 +21,8 @@ from executor.runs import Lease, Offer, RunSpec
 from executor.runs.grant import Given
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
+from tests.conftest import database_for, postgres_server
+from tests.databases import migrated, sqlite_file
 from tests.executor.run_process import deep_folder, execute, program, pytest_generate_tests, root
 
 __all__ = ["deep_folder", "execute", "program", "pytest_generate_tests", "root"]
@@ -29,19 +31,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of this test's own, once of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store/sealrun.db"
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of this test's own, once of each kind; without tables unless the test takes `db`."""
+    with database_for(request, tmp_path, database.migrate) as url:
+        yield url
 
 
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     """A database with the tables of both packages."""
     opened = Database(database_url)
-    database.migrate(opened)
     yield opened
     opened.close()
 
@@ -49,8 +48,7 @@ def db(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def sqlite_db(tmp_path: Path) -> Iterator[Database]:
     """The same on SQLite alone, for what does not depend on the kind of database."""
-    opened = Database(f"sqlite:///{tmp_path}/store/sealrun.db")
-    database.migrate(opened)
+    opened = Database(f"sqlite:///{sqlite_file(tmp_path / 'store' / 'sealrun.db', database.migrate)}")
     yield opened
     opened.close()
 
@@ -108,7 +106,7 @@ class Bench:
             SealedItem(secret_id=f"s-{name}", name=name, version=number, sealed=b"sealed")
             for number, name in enumerate(names, 1)
         )
-        return SealedBundle("shop", "p1", "default", "e1", 1, 2, "f1", "local:0", b"wrapped", items)
+        return SealedBundle("shop", "p1", "default", "e1", 1, "f1", "local:0", b"wrapped", items)
 
 
 @pytest.fixture
@@ -188,19 +186,7 @@ def open_to_all(path: Path) -> bool:
 @pytest.fixture(scope="module")
 def shared_postgres() -> Iterator[tuple[Database, Bench]]:
     """One migrated PostgreSQL database for a whole module, where tests do not disturb each other."""
-    import uuid
-
-    from tests.conftest import server
-
-    url = server("POSTGRES", "PostgreSQL")
-    psycopg = pytest.importorskip("psycopg")
-    name = f"sealrun_test_{uuid.uuid4().hex}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        db = Database(f"{url.rsplit('/', 1)[0]}/{name}".replace("postgresql://", "postgresql+psycopg://", 1))
-        try:
-            database.migrate(db)
-            yield db, Bench()
-        finally:
-            db.close()
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with migrated("postgresql", Path(), postgres_server, database.migrate) as url:
+        db = Database(url)
+        yield db, Bench()
+        db.close()

@@ -15,7 +15,7 @@ from sqlalchemy import inspect
 from executor import database, models
 from executor.settings import Settings, read_settings
 from secretstore.database import Database
-from secretstore.errors import DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable, SchemaMismatch
 from tests.executor.conftest import ROOT
 
 
@@ -37,7 +37,8 @@ def test_the_migrated_schema_is_the_models(db: Database) -> None:
         return kind != "table" or (str(name).startswith("executor_") and name != "executor_revision")
 
     with db.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"include_name": ours, "compare_type": True})
+        opts = {"include_name": ours, "compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, models.metadata) == []
         keys = {
             table: inspect(connection).get_pk_constraint(table)["constrained_columns"]
@@ -70,26 +71,38 @@ def test_the_embedded_database_is_made_without_being_asked(tmp_path: Path) -> No
 def test_a_configured_database_waits_for_migrate(database_url: str, tmp_path: Path) -> None:
     """It may be shared, so nothing is changed in it unasked; once migrated it opens."""
     configured = settings(tmp_path / "home", SEALRUN_DATABASE_URL=database_url)
-    with pytest.raises(DatabaseOutdated):
+    with pytest.raises(SchemaMismatch, match="this version needs"):
         database.open_database(configured)
     db = Database(database_url)
     database.migrate(db)
     database.open_database(configured).close()
     with db.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE executor_revision SET version_num = '9999'")
-    with pytest.raises(DatabaseTooNew):
-        database.open_database(configured)
+    for act in (lambda: database.open_database(configured), lambda: database.migrate(db)):
+        with pytest.raises(SchemaMismatch, match="at most"):
+            act()
     with db.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE executor_revision")
-    with pytest.raises(DatabaseOutdated):
+    with pytest.raises(SchemaMismatch, match="this version needs"):
         database.open_database(configured)
     db.close()
+
+
+def test_a_newer_embedded_database_is_refused(tmp_path: Path) -> None:
+    """It is brought up to date unasked, but never from a revision this version does not know."""
+    made = settings(tmp_path)
+    db = database.open_database(made)
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE executor_revision SET version_num = '9999'")
+    db.close()
+    with pytest.raises(SchemaMismatch, match=r"9999.* at most"):
+        database.open_database(made)
 
 
 def test_a_database_that_is_away_is_a_sentence_without_its_password(tmp_path: Path) -> None:
     """I10: what cannot be reached is named, its password is not."""
     url = "postgresql://ada:hunter2-prod-key@127.0.0.1:1/shop"
-    with pytest.raises(DatabaseUnreachable) as caught:
+    with pytest.raises(DatabaseUnavailable) as caught:
         database.open_database(settings(tmp_path, SEALRUN_DATABASE_URL=url))
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
 

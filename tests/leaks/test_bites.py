@@ -48,7 +48,8 @@ def test_without_the_masker() -> None:
 
 REVEALING = """
 from executor.settings import read_here
-from secretstore.keyring import KeyAccess, key_service
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import key_service
 from secretstore.reveal import reveal
 
 def _revealing(*arguments, **options):

@@ -12,6 +12,7 @@ from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.pins import Pins
 from secretstore.vault import Actor, Birth
+from tests.conftest import database_for
 
 Bundled = Callable[..., SealedBundle]
 
@@ -49,12 +50,10 @@ def pins(tmp_path: Path, database_url: str) -> Pins:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of this test's own, once of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store/sealrun.db"
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of this test's own, once of each kind; without tables unless the test takes `db`."""
+    with database_for(request, tmp_path, migrate) as url:
+        yield url
 
 
 @pytest.fixture
@@ -66,10 +65,11 @@ def empty_db(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def db(empty_db: Database) -> Database:
+def db(database_url: str) -> Iterator[Database]:
     """A database with the secret store's tables."""
-    migrate(empty_db)
-    return empty_db
+    db = Database(database_url)
+    yield db
+    db.close()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sqlmodel import Session, select, update
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database, UtcDateTime, current, migrate, require_current
-from secretstore.errors import DatabaseBusy, DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable, SchemaMismatch
 from secretstore.models import Project
 from secretstore.pins import Pins
 
@@ -184,7 +184,7 @@ def test_a_locked_sqlite_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     migrate(db)
     other = sqlite3.connect(tmp_path / "sealrun.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(DatabaseBusy) as refusal, db.writing():
+    with pytest.raises(DatabaseUnavailable) as refusal, db.writing():
         pytest.fail("two writers at once")
     assert refusal.value.hint
     assert names(db) == []
@@ -199,11 +199,11 @@ def test_an_unreachable_server_is_said_without_the_password() -> None:
     url = f"postgresql+psycopg://ada:hunter2-canary@127.0.0.1:{port}/shop?password=hunter3-canary"
     db = Database(url)
     for attempt in (db.reading, db.writing):
-        with pytest.raises(DatabaseUnreachable) as refusal, attempt():
+        with pytest.raises(DatabaseUnavailable) as refusal, attempt():
             pytest.fail("there is no server")
         assert str(refusal.value) == f"the database {db.url_shown} cannot be reached"
     for verb in (migrate, current, require_current):
-        with pytest.raises(DatabaseUnreachable):
+        with pytest.raises(DatabaseUnavailable):
             verb(db)
     assert db.url_shown == f"postgresql+psycopg://ada:***@127.0.0.1:{port}/shop"
     assert "canary" not in repr(db) + str(refusal.value) + str(refusal.value.hint)
@@ -213,7 +213,7 @@ def test_an_unreachable_server_is_said_without_the_password() -> None:
 def test_an_unknown_database_of_a_server_is_said(postgres_url: str) -> None:
     """A server that answers and refuses is unreachable too, and not a traceback."""
     db = Database(postgres_url.replace("postgresql://", "postgresql+psycopg://") + "_not")
-    with pytest.raises(DatabaseUnreachable), db.reading():
+    with pytest.raises(DatabaseUnavailable), db.reading():
         pytest.fail("there is no such database")
 
 
@@ -223,20 +223,20 @@ def test_a_sqlite_file_that_cannot_be_is_said(tmp_path: Path, place: str) -> Non
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     db = Database(f"sqlite:///{tmp_path}/{place}")
-    with pytest.raises(DatabaseUnreachable, match=place), db.reading():
+    with pytest.raises(DatabaseUnavailable, match=place), db.reading():
         pytest.fail("this is no place for a database")
 
 
 def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
     """Something else in the place of the SQLite file is named, and left as it is."""
     (tmp_path / "sealrun.db").write_bytes(b"something else entirely, of some length" * 100)
-    with pytest.raises(DatabaseUnreachable), Database(f"sqlite:///{tmp_path}/sealrun.db").reading():
+    with pytest.raises(DatabaseUnavailable), Database(f"sqlite:///{tmp_path}/sealrun.db").reading():
         pytest.fail("this is no database")
 
 
 def test_an_unreadable_url_is_not_quoted() -> None:
     """A URL that cannot be parsed may still hold a password."""
-    with pytest.raises(DatabaseUnreachable) as refusal:
+    with pytest.raises(DatabaseUnavailable) as refusal:
         Database("hunter2-canary")
     assert "canary" not in str(refusal.value)
 
@@ -245,20 +245,20 @@ def test_a_broken_statement_is_not_called_unreachable(db: Database) -> None:
     """A mistake in our own SQL stays what it is."""
     with pytest.raises(Exception, match="secretstore_nowhere") as refusal, db.reading() as session:
         session.execute(text("SELECT * FROM secretstore_nowhere"))
-    assert not isinstance(refusal.value, DatabaseUnreachable)
+    assert not isinstance(refusal.value, DatabaseUnavailable)
 
 
 def test_an_old_or_a_newer_database_is_refused(empty_db: Database) -> None:
     """Before the migration the command is named; at a newer revision, an upgrade of the product is."""
     assert current(empty_db) is None
-    with pytest.raises(DatabaseOutdated) as refusal:
+    with pytest.raises(SchemaMismatch) as refusal:
         require_current(empty_db)
     assert refusal.value.hint == "sealrun migrate"
     migrate(empty_db)
     require_current(empty_db)
     with empty_db.writing() as session:
         session.execute(text("UPDATE secretstore_revision SET version_num = '9999'"))
-    with pytest.raises(DatabaseTooNew):
+    with pytest.raises(SchemaMismatch, match="at most"):
         require_current(empty_db)
 
 

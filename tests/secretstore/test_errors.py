@@ -1,50 +1,50 @@
-"""Errors: their docstring is the message, and they survive the way between processes."""
+"""The base of all errors: message, hint, and what a traceback shows."""
 
 import pickle
-from string import Formatter
+import subprocess
+import sys
+import traceback
+from pathlib import Path
 
-import pytest
+from secretstore.errors import RowUnreadable, SettingsProblem, UnknownProject, UnknownSecret
 
-from secretstore import errors
-from secretstore.errors import SecretStoreError, SettingsProblem, UnknownProject
-
-KINDS = [
-    kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, SecretStoreError) and kind is not SettingsProblem
-]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def _made(kind: type[SecretStoreError]) -> SecretStoreError:
-    said = f"{kind.__doc__ or ''} {kind.mend or ''}"
-    fields = {field for _, field, _, _ in Formatter().parse(said) if field}
-    return kind(**{field: f"<{field}>" for field in fields})
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_an_error_is_its_docstring(kind: type[SecretStoreError]) -> None:
-    """Message and hint can be made from the fields of the message, and are one line without a full stop."""
-    error = _made(kind)
-    assert str(error) == error.message
-    for sentence in filter(None, (error.message, error.hint)):
-        assert "{" not in sentence
-        assert "\n" not in sentence
-        assert not sentence.endswith(".")
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_an_error_can_be_sent(kind: type[SecretStoreError]) -> None:
-    """Pickled in one process and read in another, it is the same error with the same hint."""
-    error = _made(kind)
-    copy = pickle.loads(pickle.dumps(error))
-    assert (type(copy), str(copy), copy.hint) == (kind, str(error), error.hint)
+def test_a_raiser_may_say_it_better() -> None:
+    """With another message, which brings its own hint: the class's may be about something else."""
+    error = RowUnreadable('the chain of "{project}" is broken', project="{shop}")
+    assert (error.message, error.hint, error.names) == ('the chain of "{shop}" is broken', None, {"project": "{shop}"})
+    assert (error.code, error.status) == ("row_unreadable", 500)
 
 
 def test_a_better_hint_replaces_the_usual_one() -> None:
     """Who raises may know more, and what was given comes back as it was, braces and all."""
     error = UnknownProject(project="{shop}")
     assert (str(error), error.hint) == ('no project "{shop}"', "create it: sealrun project create {shop}")
-    assert UnknownProject(project="shpo", hint='did you mean "shop"?').hint == 'did you mean "shop"?'
+    assert UnknownProject(project="shpo", hint='did you mean "{shop}"?').hint == 'did you mean "{shop}"?'
+
+
+def test_a_traceback_shows_the_hint() -> None:
+    """Once, below the message, for whoever calls from Python; a hint that is replaced is gone."""
+    error = UnknownSecret(name="TOKEN", project="shop", environment="default")
+    shown = traceback.format_exception_only(error)
+    assert shown[1:] == ["hint: store it: sealrun secret set TOKEN -p shop -e default\n"]
+    assert "hint" not in str(error)
+    error.advise("ask a colleague")
+    assert "".join(traceback.format_exception_only(error)).count("hint: ") == 1
+    assert "hint: ask a colleague\n" in traceback.format_exception_only(pickle.loads(pickle.dumps(error)))
+    error.advise(None)
+    assert len(traceback.format_exception_only(error)) == 1 and error.hint is None
+
+
+def test_without_docstrings_the_code_is_said() -> None:
+    """`python -OO` has none; the code and the hint are still there."""
+    script = "from secretstore.errors import UnknownProject as E; e = E(project='shop'); print(e, e.hint, sep='|')"
+    said = subprocess.run(
+        [sys.executable, "-OO", "-c", script], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
+    assert said.stdout == "unknown_project|create it: sealrun project create shop\n"
 
 
 def test_settings_problems_are_listed() -> None:

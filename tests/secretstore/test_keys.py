@@ -14,14 +14,15 @@ from secretstore.database import Database
 from secretstore.errors import (
     EnvironmentGone,
     KeyChanged,
-    KeyFileWrong,
+    KeyFileUnusable,
     RotationOvertaken,
     SealBroken,
     SecretStoreError,
     UnknownProject,
     WrapBroken,
 )
-from secretstore.keyring import KeyAccess, key_service, rewrap_pair, wrapping_context
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import key_service, rewrap_pair, wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.models import Environment, KeyPair, Secret, SecretVersion
 from secretstore.pins import Pins
@@ -279,7 +280,6 @@ class TestAttacks:
                     public_key=theirs.public_key().to_bytes(),
                     fingerprint=theirs.fingerprint,
                     key_service=keys.id,
-                    form=2,
                     wrapped_private_key=b"theirs",
                     created_by="mallory",
                 )
@@ -466,7 +466,7 @@ class TestRewrap:
         after = bundled(stocked)
         assert after == replace(before, key_service=new.id, wrapped=after.wrapped) and after.wrapped != before.wrapped
         assert opened(new, after)["TWO"] == b"value of two" == opened(key_service(both, new.id), after)["TWO"]
-        with pytest.raises(KeyFileWrong):
+        with pytest.raises(KeyFileUnusable, match="was wrapped under key"):
             opened(keys, after)
         events = [event for event in audit.list_events(stocked, "shop") if event.action == "key.rewrap"]
         details = [(event.subject, json.loads(event.detail)) for event in events]
@@ -495,7 +495,7 @@ class TestRewrap:
         with pytest.raises(WrapBroken):
             rewrap_pair(both, default.place, staging.pair)
         other = sealing.generate_private_key()
-        context = wrapping_context(default.pair.form, default.place, default.pair.fingerprint)
+        context = wrapping_context(default.place, default.pair.fingerprint)
         forged: PlacedKey = replace(default, pair=replace(default.pair, wrapped=keys.wrap(other.to_bytes(), context)))
         with pytest.raises(WrapBroken):
             rewrap_pair(both, forged.place, forged.pair)

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from secretstore import errors
-from secretstore.aws_kms import _REFUSALS
-from secretstore.errors import KmsError
+from secretstore.aws_kms import (
+    _FAULTY,
+    _NO_CREDENTIALS,
+    _NO_KMS,
+    _REFUSALS,
+    _REFUSED,
+    _SILENT,
+    _THROTTLING,
+    _UNREACHABLE,
+    _UNTRUSTED,
+    _Reason,
+)
 from secretstore.settings import read_store_settings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "kms.md").read_text(encoding="utf-8")
@@ -38,12 +47,14 @@ def test_its_settings_are_settings(text: str) -> None:
 def test_every_code_that_has_a_sentence_is_in_the_table() -> None:
     """With the words of the error's own sentence."""
     flat = " ".join(PAGE.split())
-    for word, kind in _REFUSALS.items():
-        assert issubclass(kind, KmsError)
+    for word, reason in _REFUSALS.items():
         if f"`{word}Exception`" in flat:
-            said = (kind.__doc__ or "").partition(" ({answer})")[0]
-            first = re.split(r"\{key\}|\{region\}", said.replace("{action}", "kms:Decrypt"))[0]
+            first = re.split(r"\{key\}|\{region\}", _said(reason).partition(" ({answer})")[0])[0]
             assert first in flat, word
-    for kind in (errors.KmsThrottled, errors.KmsFailing, errors.KmsSilent, errors.KmsUnreachable, errors.KmsUntrusted):
-        words = re.split(r"\{\w+\}", (kind.__doc__ or "").replace("{action}", "kms:Decrypt"))
-        assert words[0] in flat and words[1].strip() in flat, kind
+    for reason in (_THROTTLING, _FAULTY, _SILENT, _UNREACHABLE, _UNTRUSTED, _NO_KMS, _REFUSED, _NO_CREDENTIALS):
+        words = re.split(r"\{\w+\}", _said(reason))
+        assert words[0] in flat and words[1].strip(" (") in flat, reason
+
+
+def _said(reason: _Reason) -> str:
+    return (reason.message or reason.kind.__doc__ or "").replace("{action}", "kms:Decrypt")

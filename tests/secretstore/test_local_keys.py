@@ -6,16 +6,9 @@ from threading import Barrier, Thread
 
 import pytest
 
-from secretstore.errors import (
-    KeyFileBroken,
-    KeyFileExists,
-    KeyFileMissing,
-    KeyFileUnsafe,
-    KeyFileWrong,
-    KeyServiceUnknown,
-    WrapBroken,
-)
-from secretstore.keyring import KeyAccess, key_service
+from secretstore.errors import AlreadyExists, KeyFileMissing, KeyFileUnusable, KeyServiceMissing, WrapBroken
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import key_service
 from secretstore.local_keys import LocalKeys, create_local_key
 
 CONTEXT = {"sealrun:project": "a", "sealrun:environment": "b", "sealrun:fingerprint": "c"}
@@ -45,7 +38,7 @@ def test_an_altered_wrapped_key_does_not_unwrap(keys: LocalKeys) -> None:
     for index in range(len(wrapped)):
         altered = bytearray(wrapped)
         altered[index] ^= 1
-        with pytest.raises(KeyFileWrong if 1 <= index < 9 else WrapBroken):
+        with pytest.raises(KeyFileUnusable if 1 <= index < 9 else WrapBroken, match="wrapped"):
             keys.unwrap(bytes(altered), CONTEXT)
     for size in range(len(wrapped)):
         with pytest.raises(WrapBroken):
@@ -56,7 +49,7 @@ def test_a_wrong_key_file_is_named(keys: LocalKeys, tmp_path: Path) -> None:
     """Another key file says which key it is and which is wanted, instead of failing obscurely."""
     create_local_key(tmp_path / "other" / "local.key")
     other = LocalKeys(tmp_path / "other" / "local.key")
-    with pytest.raises(KeyFileWrong) as refusal:
+    with pytest.raises(KeyFileUnusable) as refusal:
         other.unwrap(keys.wrap(PRIVATE, CONTEXT), CONTEXT)
     assert keys.id.removeprefix("local:") in str(refusal.value)
     assert other.id.removeprefix("local:") in str(refusal.value)
@@ -68,7 +61,7 @@ def test_rewrapping_moves_a_key_to_another_file(keys: LocalKeys, tmp_path: Path)
     new = LocalKeys(tmp_path / "new" / "local.key")
     rewrapped = keys.rewrap(keys.wrap(PRIVATE, CONTEXT), CONTEXT, new)
     assert new.unwrap(rewrapped, CONTEXT) == PRIVATE
-    with pytest.raises(KeyFileWrong):
+    with pytest.raises(KeyFileUnusable, match="was wrapped under key"):
         keys.unwrap(rewrapped, CONTEXT)
 
 
@@ -91,7 +84,7 @@ def test_a_new_key_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
 def test_a_key_file_is_never_overwritten(key_file: Path) -> None:
     """Making one where there is one fails and leaves it as it was, with nothing beside it."""
     before = key_file.read_bytes()
-    with pytest.raises(KeyFileExists):
+    with pytest.raises(AlreadyExists):
         create_local_key(key_file)
     assert key_file.read_bytes() == before
     assert [entry.name for entry in key_file.parent.iterdir()] == ["local.key"]
@@ -105,7 +98,7 @@ def test_of_many_creators_one_wins(tmp_path: Path) -> None:
         barrier.wait(10)
         try:
             create_local_key(path)
-        except KeyFileExists as refusal:
+        except AlreadyExists as refusal:
             refused.append(refusal)
 
     threads = [Thread(target=create) for _ in range(8)]
@@ -130,7 +123,7 @@ def test_a_missing_file_is_said_with_a_hint(tmp_path: Path) -> None:
 def test_a_file_that_others_can_use_is_refused(keys: LocalKeys, key_file: Path, mode: int) -> None:
     """Any bit for group or others is one too many."""
     key_file.chmod(mode)
-    with pytest.raises(KeyFileUnsafe, match="others than its owner"):
+    with pytest.raises(KeyFileUnusable, match="others than its owner"):
         keys.wrap(PRIVATE, CONTEXT)
 
 
@@ -138,9 +131,9 @@ def test_a_file_that_others_can_use_is_refused(keys: LocalKeys, key_file: Path, 
 def test_a_folder_that_others_can_write_to_is_refused(keys: LocalKeys, key_file: Path, mode: int) -> None:
     """Who can write to the folder could put another key there; nor is one made in it."""
     key_file.parent.chmod(mode)
-    with pytest.raises(KeyFileUnsafe, match="write to its folder"):
+    with pytest.raises(KeyFileUnusable, match="write to its folder"):
         keys.wrap(PRIVATE, CONTEXT)
-    with pytest.raises(KeyFileUnsafe, match="write to its folder"):
+    with pytest.raises(KeyFileUnusable, match="write to its folder"):
         create_local_key(key_file.with_name("second.key"))
 
 
@@ -148,7 +141,7 @@ def test_a_link_is_refused(key_file: Path) -> None:
     """A symbolic link in the place of the key file is not followed."""
     link = key_file.with_name("link.key")
     link.symlink_to(key_file)
-    with pytest.raises(KeyFileUnsafe, match="symbolic link"):
+    with pytest.raises(KeyFileUnusable, match="symbolic link"):
         LocalKeys(link).wrap(PRIVATE, CONTEXT)
 
 
@@ -156,7 +149,7 @@ def test_a_pipe_is_refused_and_does_not_hang(key_file: Path) -> None:
     """What is no regular file is refused without waiting for it."""
     pipe = key_file.with_name("pipe.key")
     os.mkfifo(pipe, 0o600)
-    with pytest.raises(KeyFileUnsafe, match="regular file"):
+    with pytest.raises(KeyFileUnusable, match="regular file"):
         LocalKeys(pipe).wrap(PRIVATE, CONTEXT)
 
 
@@ -166,11 +159,11 @@ def test_a_file_of_another_user_is_refused(keys: LocalKeys, key_file: Path, monk
     if owner == 0:
         owner = 65534
         os.chown(key_file, owner, -1)
-        with pytest.raises(KeyFileUnsafe, match="it belongs to another user"):
+        with pytest.raises(KeyFileUnusable, match="it belongs to another user"):
             keys.wrap(PRIVATE, CONTEXT)
         os.chown(key_file.parent, owner, -1)
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    with pytest.raises(KeyFileUnsafe, match="folder belongs to another user"):
+    with pytest.raises(KeyFileUnusable, match="folder belongs to another user"):
         keys.wrap(PRIVATE, CONTEXT)
 
 
@@ -191,7 +184,7 @@ def test_a_file_of_another_user_is_refused(keys: LocalKeys, key_file: Path, monk
 def test_a_file_of_another_form_is_refused(keys: LocalKeys, key_file: Path, content: str) -> None:
     """A file that is no key file of this version is named as such, and not quoted."""
     key_file.write_text(content, encoding="latin-1")
-    with pytest.raises(KeyFileBroken) as refusal:
+    with pytest.raises(KeyFileUnusable) as refusal:
         keys.wrap(PRIVATE, CONTEXT)
     assert "AAAA" not in str(refusal.value)
 
@@ -201,6 +194,6 @@ def test_a_key_service_is_found_by_its_setting(key_file: Path) -> None:
     service = key_service(KeyAccess(f"local:{key_file}"))
     assert service.unwrap(service.wrap(PRIVATE, CONTEXT), CONTEXT) == PRIVATE
     for spec in ("", "local", "local:", "hunter2", "aws-kms:alias/hunter2", "aws-kms:k?region=r&hunter2=1"):
-        with pytest.raises(KeyServiceUnknown) as refusal:
+        with pytest.raises(KeyServiceMissing) as refusal:
             key_service(KeyAccess(spec))
         assert "hunter2" not in str(refusal.value)

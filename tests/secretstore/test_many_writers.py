@@ -11,7 +11,7 @@ from secretstore.bundle import SealedBundle
 from secretstore.database import Database
 from secretstore.local_keys import LocalKeys
 from secretstore.reveal import reveal
-from secretstore.settings import VERSIONS_KEPT
+from secretstore.vault.storing import VERSIONS_KEPT
 
 WRITERS = 8
 SECONDS = 5.0

@@ -11,7 +11,7 @@ from sqlmodel import select
 from secretstore import audit, vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, utc_now
-from secretstore.errors import ExpiryRefused, NameRefused, SecretStoreError, UnknownEnvironment, ValueRefused
+from secretstore.errors import NameRefused, SecretStoreError, UnknownEnvironment, ValueRefused
 from secretstore.local_keys import LocalKeys
 from secretstore.models import SecretVersion
 from secretstore.pins import Pins
@@ -81,7 +81,7 @@ GOOD = NewSecret("default", "GOOD", b"a good value")
         (NewSecret("default", "SHORT", b"canary"), ValueRefused),
         (NewVariable("default", "NUL", "canary\0"), ValueRefused),
         (NewSecret("nowhere", "TOKEN", b"canary value"), UnknownEnvironment),
-        (NewSecret("default", "TOKEN", b"canary value", expires_at=utc_now()), ExpiryRefused),
+        (NewSecret("default", "TOKEN", b"canary value", expires_at=utc_now()), ValueRefused),
     ],
     ids=lambda given: getattr(given, "name", None) and f"{type(given).__name__} {given.environment}/{given.name}",
 )

@@ -25,7 +25,7 @@ from secretstore.errors import (
     UnknownVariable,
     ValueRefused,
 )
-from secretstore.keyring import KeyPlace, WrappedKeyPair
+from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.local_keys import LocalKeys
 from secretstore.models import Project, Secret
 from secretstore.pins import Pins

@@ -12,7 +12,7 @@ from secretstore.database import Database, utc_now
 from secretstore.errors import (
     AlreadyExists,
     ConnectionRefused,
-    NamedByConnections,
+    InUse,
     UnknownConnection,
     UnknownEnvironment,
     UnknownSecret,
@@ -159,7 +159,7 @@ def test_a_secret_that_something_names_is_not_deleted(
     vault.delete_secret(shop, "shop", "default", "OTHER", actor=actor)
     with pytest.raises(UnknownSecret):
         vault.delete_secret(shop, "shop", "staging", "LAKE", actor=actor)
-    with pytest.raises(NamedByConnections) as refusal:
+    with pytest.raises(InUse) as refusal:
         vault.delete_secret(shop, "shop", "default", "LAKE", actor=actor)
     assert str(refusal.value) == "secret LAKE of shop/default is named by source lake and source pond"
     assert str(refusal.value.hint).endswith("or add --force, and what names it is left out of runs")
@@ -175,7 +175,7 @@ def test_a_secret_that_something_names_is_not_deleted(
 
 def test_a_source_that_a_catalog_names_is_not_deleted(shop: Database, catalog: ConnectionView, actor: Actor) -> None:
     """Unless it is forced: then the catalog is left out of runs, which is told."""
-    with pytest.raises(NamedByConnections) as refusal:
+    with pytest.raises(InUse) as refusal:
         vault.delete_connection(shop, "shop", "default", "source", "lake", actor=actor)
     assert str(refusal.value) == "source lake of shop/default is named by catalog main"
     assert [entry.refused for entry in plan(shop)] == [None, None]
@@ -235,7 +235,7 @@ def test_a_row_that_somebody_else_wrote_harms_none_of_the_others(
     listed = {view.name: view.problem for view in vault.list_connections(shop, "shop")}
     assert listed == {"lake": lake.refused, "pond": None, "main": None}
     assert {found.name: found.why for found in vault.dangling(shop)}["lake"] == lake.refused
-    with pytest.raises(NamedByConnections):
+    with pytest.raises(InUse):
         vault.delete_connection(shop, "shop", "default", "source", "lake", actor=actor)
     vault.create_connection(shop, "shop", "default", "source", "lake", "s3", S3, actor=actor, replace=True)
     assert [entry.refused for entry in plan(shop)] == [None, None, None]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from executor.worker.cache import note_of
 from secretstore import vault
 from tests.processes import eventually
 from tests.rig import PATIENCE, Rig, command, file, function, module, rig
@@ -107,11 +108,12 @@ def test_a_worker_killed_while_it_fetches(far: Rig) -> None:
     with far.db.writing() as session:
         session.connection().execute(text("LOCK TABLE executor_source_bundle_chunk IN ACCESS EXCLUSIVE MODE"))
         doomed = far.start_worker(environ={"SEALRUN_HOST": "third-machine"}, slots=1)
-        eventually((kept / f".staging-{asked['bundle']}").exists, PATIENCE, "it is being fetched")
+        eventually((kept / asked["bundle"]).exists, PATIENCE, "it is being fetched")
+        assert not note_of(kept / asked["bundle"]).exists()
         doomed.process.kill()
         doomed.process.wait()
     far.execute("UPDATE executor_run SET host = NULL, lease_until = NULL WHERE id = :id", id=run_id)
     far.ring(run_id)
     ended = far.ended(run_id)
     assert (ended.how, ended.stdout, ended.view.attempt) == (("succeeded", None, 0), "once\n", 2)
-    assert (kept / asked["bundle"] / path).exists() and not list(kept.glob(".staging-*"))
+    assert (kept / asked["bundle"] / path).exists() and note_of(kept / asked["bundle"]).exists()

@@ -1,6 +1,6 @@
 """Workers killed, hung and restarted at random while runs go through: nothing is lost, twice, or untruly shown.
 
-`scripts/chaos` runs the long form of it, with more runs and another seed each time.
+A daily run has fifty runs, `scripts/test --all` two hundred; `scripts/chaos` has more, and another seed each time.
 """
 
 import contextlib
@@ -20,10 +20,11 @@ import pytest
 from executor.records import history
 from executor.records.history import RunView
 from executor.runs import OVER
+from tests.effort import share
 from tests.rig import Rig, Worker, file, rig
 
 LEASE = 3  # seconds
-RUNS = int(os.environ.get("SEALRUN_CHAOS_RUNS", "200"))
+RUNS = int(os.environ.get("SEALRUN_CHAOS_RUNS", share(200)))
 SEED = int(os.environ.get("SEALRUN_CHAOS_SEED", "4"))
 WITHIN = 60.0 + RUNS
 LEFT_ALONE = 12

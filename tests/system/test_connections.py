@@ -1,4 +1,7 @@
-"""Data sources and catalogs in the hands of real libraries: each cell of the table of kinds and libraries is a run."""
+"""Data sources and catalogs in the hands of real libraries: each cell of the table of kinds and libraries is a run.
+
+boto3, s3fs, PyIceberg and psycopg are asked every day; what is marked `ecosystem`, by `scripts/test --all`.
+"""
 
 import json
 from collections.abc import Iterator
@@ -9,14 +12,14 @@ import pytest
 
 from executor.python import requirements
 from secretstore import vault
-from tests.connections import cells, servers
+from tests.connections import servers
+from tests.connections.cells import ROWS
 from tests.rig import ACTOR, CHECKOUT, Ended, Rig, function, rig
 
 FOLDER = CHECKOUT / "tests" / "connections"
 BUILT_WITHIN, ENDED_WITHIN = 900, 240
 """Seconds that a machine under load and a slow network may take."""
 
-ROWS = cells.ROWS
 PAIRS = [[1, "a"], [2, "b"], [3, "c"]]
 S3 = {
     "boto3": "by boto3", "s3fs": "by s3fs", "polars": ROWS, "delta": ROWS, "pyarrow": ROWS, "duckdb": ROWS,
@@ -27,6 +30,13 @@ S3_ALONE = {
     "duckdb_fsspec": ROWS,
 }  # fmt: skip
 
+DAILY = ("boto3", "s3fs", "pyiceberg", "psycopg")
+
+
+def cells(*names: str) -> list[Any]:
+    """The parameters of cells; those that need a library beside `DAILY` are run with the whole table alone."""
+    return [name if name in DAILY else pytest.param(name, marks=pytest.mark.ecosystem) for name in names]
+
 
 pytestmark = pytest.mark.timeout(BUILT_WITHIN + 2 * ENDED_WITHIN)
 
@@ -34,20 +44,29 @@ pytestmark = pytest.mark.timeout(BUILT_WITHIN + 2 * ENDED_WITHIN)
 class Table:
     """The runs of all cells: handed in together, so that none waits for another's import of a library."""
 
-    def __init__(self, made: Rig, document: dict[str, Any]) -> None:
-        self.made, self.document = made, document
+    def __init__(self, made: Rig, document: dict[str, Any], whole: bool) -> None:
+        self.made, self.document, self.whole = made, document, whole
         self.path = made.job((FOLDER / "cells.py").read_text(), "cells.py")
         self.run_ids: dict[str, str] = {}
 
     def submit(self, cell: str, job: str, given: dict[str, str], **asked: Any) -> None:
         """Hand in a cell's job; `given` is its sources and catalogs by parameter: `source/lake`."""
+        if not self.whole and not job.startswith(DAILY):
+            return
         named: dict[str, dict[str, str]] = {"source": {}, "catalog": {}}
         for parameter, key in given.items():
             role, _, connection = key.partition("/")
             named[role][parameter] = connection
         target = function(self.path, job, {}, asked) | {"sources": named["source"], "catalogs": named["catalog"]}
         self.run_ids[cell] = self.made.submit(
-            target, python=None, requirements=self.document, connections=False, timeout=ENDED_WITHIN
+            target,
+            python=None,
+            requirements=self.document,
+            connections=False,
+            timeout=ENDED_WITHIN,
+            # Daft's threads want the interpreter's lock while it ends, and Python before 3.14 ends them so that Rust
+            # aborts: https://github.com/python/cpython/issues/87135. Its work is done by then; it is tried again.
+            **({"retries": 3, "retry_on": ["signal"]} if "daft" in job else {}),
         )
 
     def ended(self, cell: str) -> Ended:
@@ -123,18 +142,27 @@ def made(moto: str, seaweed: servers.Seaweed, supabase: str) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether tests of the whole table are run."""
+    return any(item.get_closest_marker("ecosystem") for item in request.session.items)
+
+
+@pytest.fixture(scope="module")
+def document(whole: bool) -> dict[str, Any]:
     """One environment for all of them."""
-    lines = (FOLDER / "requirements.txt").read_text().splitlines()
+    files = ("requirements.txt", "ecosystem.txt") if whole else ("requirements.txt",)
+    lines = [line for file in files for line in (FOLDER / file).read_text().splitlines()]
     return requirements.with_packages(None, [line for line in lines if not line.startswith("#")])
 
 
 @pytest.fixture(scope="module")
-def table(made: Rig, document: dict[str, Any], moto: str, seaweed: servers.Seaweed, supabase: str) -> Table:
+def table(
+    made: Rig, document: dict[str, Any], whole: bool, moto: str, seaweed: servers.Seaweed, supabase: str
+) -> Table:
     """Every cell's run, handed in; the environment is there."""
     first = made.submit(function(made.job("def nothing(): pass\n"), "nothing"), python=None, requirements=document)
     assert made.ended(first, within=BUILT_WITHIN).how == ("succeeded", None, 0), made.told(first)
-    table = Table(made, document)
+    table = Table(made, document, whole)
     for source, endpoint in (("lake", moto), ("supabase", supabase)):
         for library in S3:
             table.submit(f"{source} {library}", f"{library}_object", {"data": f"source/{source}"})
@@ -160,17 +188,18 @@ def table(made: Rig, document: dict[str, Any], moto: str, seaweed: servers.Seawe
 
 @pytest.mark.parametrize("source", ["lake", "supabase"])
 class TestStorage:
-    @pytest.mark.parametrize("library", S3)
+    @pytest.mark.parametrize("library", cells(*S3))
     def test_by_object(self, table: Table, source: str, library: str) -> None:
         """Written and read again by what the object gives: moto's S3, and Supabase's way, which checks signatures."""
         assert table.answer(f"{source} {library}") == S3[library]
 
-    @pytest.mark.parametrize("library", S3_ALONE)
+    @pytest.mark.parametrize("library", cells(*S3_ALONE))
     def test_by_the_environment(self, table: Table, source: str, library: str) -> None:
         """The same without a word about it in the code: the profile is what the library finds."""
         assert table.answer(f"{source} {library} alone") == S3_ALONE[library]
 
 
+@pytest.mark.ecosystem
 def test_what_duckdb_needs(table: Table) -> None:
     """Without an extension for S3, and without s3fs in its place: one sentence with what to add."""
     assert table.answer("lake neither") == (
@@ -181,7 +210,7 @@ def test_what_duckdb_needs(table: Table) -> None:
 
 @pytest.mark.parametrize("catalog", ["main", "glue"])
 class TestIceberg:
-    @pytest.mark.parametrize("library", ["pyiceberg", "polars_iceberg", "daft_iceberg"])
+    @pytest.mark.parametrize("library", cells("pyiceberg", "polars_iceberg", "daft_iceberg"))
     def test_by_object(self, table: Table, catalog: str, library: str) -> None:
         """Tables of SeaweedFS's REST catalog, and of moto's Glue."""
         assert table.answer(f"{catalog} {library}") == ROWS
@@ -191,9 +220,11 @@ class TestIceberg:
 
 
 class TestIcebergRest:
+    @pytest.mark.ecosystem
     def test_attached_to_duckdb(self, table: Table) -> None:
         assert table.answer("main duckdb_iceberg") == ROWS
 
+    @pytest.mark.ecosystem
     def test_what_duckdb_needs(self, table: Table) -> None:
         """All that is missing, at once."""
         assert table.answer("main duckdb missing") == (
@@ -209,17 +240,21 @@ class TestIcebergRest:
 class TestUnity:
     """Against a stand-in of the open API; no server of Unity Catalog installs from a package index."""
 
+    @pytest.mark.ecosystem
     def test_its_own_client(self, table: Table) -> None:
         assert table.answer("unity client") == ["cells"]
 
+    @pytest.mark.ecosystem
     def test_daft(self, table: Table) -> None:
         """A Delta table that Unity names."""
         assert table.answer("unity daft") == ROWS
 
+    @pytest.mark.ecosystem
     def test_pyiceberg(self, table: Table) -> None:
         """Its REST endpoint for Iceberg, with the credentials it gives for a table."""
         assert table.answer("unity pyiceberg") == ROWS
 
+    @pytest.mark.ecosystem
     def test_databricks_sdk(self, table: Table) -> None:
         """DATABRICKS_HOST and DATABRICKS_TOKEN, and no argument."""
         assert table.answer("unity databricks") == ["main"]
@@ -239,15 +274,17 @@ def ledger(table: Table, postgres_database: str) -> Table:
 
 
 class TestPostgres:
-    @pytest.mark.parametrize("library", ["psycopg", "sqlalchemy", "psycopg alone"])
+    @pytest.mark.parametrize("library", [*cells("psycopg", "sqlalchemy"), "psycopg alone"])
     def test_rows(self, ledger: Table, library: str) -> None:
         """By object; and by the service of its name."""
         assert ledger.answer(library) == PAIRS
 
+    @pytest.mark.ecosystem
     def test_polars(self, ledger: Table) -> None:
         assert ledger.answer("polars_postgres") == ROWS
 
 
+@pytest.mark.ecosystem
 def test_what_the_server_has(table: Table, moto: str) -> None:
     """Every library wrote to the bucket, below the source's prefix where it had the object."""
     for library in S3:
@@ -255,32 +292,3 @@ def test_what_the_server_has(table: Table, moto: str) -> None:
     listed = servers.s3(moto).list_objects_v2(Bucket="lake", Prefix="of/moto/")["Contents"]
     names = {Path(one["Key"]).parts[2].partition(".")[0] for one in listed}
     assert names >= {"boto3", "s3fs", "polars", "delta", "pyarrow", "duckdb", "duckdb-fsspec", "daft"}
-
-
-def test_what_wins_beside_a_profile_or_a_catalog(made: Rig, document: dict[str, Any]) -> None:
-    """What `executor.precedence` says of s3fs, Polars, PyIceberg and Databricks' SDK; boto3 and libpq are
-    asked by tests/executor/test_precedence.py."""
-    path = made.job((FOLDER / "precedence.py").read_text(), "precedence.py")
-    storage, others = (
-        made.submit(function(path, name), python=None, requirements=document, timeout=ENDED_WITHIN)
-        for name in ("storage", "others")
-    )
-    lake, own = ["AKIALAKE", "eu-north-1", "profile's"], ["AKIAOWN", "eu-north-1", "profile's"]
-    elsewhere, in_own_region = [*lake[:2], "other"], [lake[0], "us-west-2", lake[2]]
-    assert made.ended(storage, within=BUILT_WITHIN).view.result == {
-        "the profile": {"s3fs": [lake], "polars": [lake]},
-        "own keys": {"s3fs": [own], "polars": [own]},
-        "own keys, profile named": {"s3fs": [lake], "polars": [lake]},
-        "own endpoint, profile named": {"s3fs": [elsewhere], "polars": [lake]},
-        "own default region, profile named": {
-            "s3fs": [in_own_region], "polars": [in_own_region],
-        },
-        "own region": {"s3fs": [lake], "polars": [in_own_region]},
-        "a catalog's keys": [["AKIACAT", "us-east-1", "profile's"]],
-    }  # fmt: skip
-    assert made.ended(others, within=ENDED_WITHIN).view.result == {
-        "a property": "[('token', 'of-the-catalog'), ('type', 'rest'), ('uri', 'http://own')]",
-        "a token": "pat",
-        "a token and a client": "validate: more than one authorization method configured: oauth and pat",
-        "a token, a client and a choice": "pat",
-    }

@@ -14,7 +14,7 @@ from tests.processes import eventually
 from tests.rig import Rig, command, function, rig
 
 KEY = b"hunter2-prod-key-5417"
-SETTINGS = {"SEALRUN_LOG_LIMIT_MIB": "1", "SEALRUN_LOG_LINE_KIB": "64", "SEALRUN_INT_GRACE_SECONDS": "2"}
+SETTINGS = {"SEALRUN_LOG_LIMIT_MIB": "2", "SEALRUN_TERM_GRACE_SECONDS": "4"}
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ class TestOutput:
         assert ended.how == ("failed", "exit_code", 1)
         assert ended.stderr == "the last words\n"
         marks = [line for line in ended.stdout.splitlines() if line != "x" * 99]
-        assert marks[0] == "sealrun: the limit of 1 MiB of output is reached: what follows on this stream is not kept"
+        assert marks[0] == "sealrun: the limit of 2 MiB of output is reached: what follows on this stream is not kept"
         assert len(marks) == 2 and marks[1].endswith("bytes were left out at the end of this stream")
-        assert len(ended.stdout) < 1 << 20
+        assert len(ended.stdout) < 2 << 20
         used = ended.view.metrics
         assert used is not None
         assert (used["stdout_bytes"], used["stderr_kept_bytes"], used["stderr_left_out_bytes"]) == (50_000_000, 15, 0)
@@ -47,10 +47,10 @@ class TestOutput:
 
     def test_a_line_without_end(self, place: Rig) -> None:
         """Its beginning is kept; what is printed next stands in a line of its own."""
-        ended = place.python_run("print('x' * 100_000)\nprint('next')\n")
+        ended = place.python_run("print('x' * 1_500_000)\nprint('next')\n")
         lines = ended.stdout.splitlines()
-        assert lines[0] == "x" * (64 << 10) and lines[2] == "next"
-        assert lines[1] == f"sealrun: {100_001 - (64 << 10):,} bytes left out here: a line may have 64 KiB"
+        assert lines[0] == "x" * (1 << 20) and lines[2] == "next"
+        assert lines[1] == f"sealrun: {1_500_001 - (1 << 20):,} bytes left out here: a line may have 1 MiB"
 
     def test_pieces_of_a_stream_are_stored_together(self, place: Rig) -> None:
         """A thousand small writes are no thousand rows."""

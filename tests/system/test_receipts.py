@@ -120,5 +120,5 @@ def test_a_secret_that_is_not_there_is_a_refusal_on_record(place: Rig) -> None:
     audit.link_waiting(place.db)
     (event,) = [event for event in audit.list_events(place.db, "shop") if ended.view.id in event.detail]
     assert (event.action, event.outcome) == ("secrets.open", "refused")
-    assert '"reason": "UnknownSecret"' in event.detail
+    assert '"reason": "unknown_secret"' in event.detail
     assert vault.list_secrets(place.db, "shop", "default")[0].name == "API_KEY"

@@ -22,7 +22,7 @@ from secretstore.bundle import SealedItem
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair, Secret, SecretVersion
 from secretstore.reveal import reveal
-from secretstore.settings import VERSIONS_KEPT
+from secretstore.vault.storing import VERSIONS_KEPT
 from tests.processes import eventually
 from tests.rig import ACTOR, Rig, file, rig
 from tests.system.rotator import OVERTAKEN

@@ -1,16 +1,20 @@
-"""Makes the vectors of the current formats, once: a file that exists is never written again.
+"""Makes the vectors of sealed values and wrapped keys, in the place of those that are there.
 
 python tests/vectors/make.py
+
+There is no release yet, so a change of a format makes them anew. They are frozen when the API is done: from then on
+every version has to open them, and a new format gets files of its own beside them.
 """
 
 import json
-import sys
 from base64 import b64encode
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from secretstore.keyring import FORM, KeyPlace, wrapping_context
+from secretstore.key_service import KeyPlace
+from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.sealing import Binding, PrivateKey, generate_private_key, seal
 
@@ -32,8 +36,8 @@ VALUES = {
 
 def main() -> None:
     keys = [generate_private_key() for _ in range(2)]
-    _write("sealed-2.json", {"keys": [_key(key) for key in keys], "values": _values(keys)})
-    _write("local-wrap-2.json", _wrap(keys[0]))
+    _write("sealed-1.json", {"keys": [_key(key) for key in keys], "values": _values(keys)})
+    _write("local-wrap-1.json", _wrap(keys[0]))
 
 
 def _key(key: PrivateKey) -> dict[str, str]:
@@ -48,7 +52,9 @@ def _values(keys: list[PrivateKey]) -> list[dict[str, object]]:
     vectors: list[dict[str, object]] = []
     for number, (title, value) in enumerate(VALUES.items()):
         key, generation, version = number % 2, (1, 2, 4_294_967_295)[number % 3], 1 + number * number
-        binding = Binding(f"{number:032x}", f"{number + 1:032x}", f"{number + 2:032x}", f"api.key-{number}", version)
+        ids = [f"{number + more:032x}" for more in range(3)]
+        rules_digest = sha256(b"rules %d" % number).hexdigest() if number % 3 == 1 else ""
+        binding = Binding(*ids, f"api.key-{number}", version, rules_digest)
         sealed = seal(keys[key].public_key(), generation, value, binding)
         vectors.append(
             {
@@ -64,7 +70,7 @@ def _values(keys: list[PrivateKey]) -> list[dict[str, object]]:
 
 
 def _wrap(key: PrivateKey) -> dict[str, object]:
-    context = wrapping_context(FORM, KeyPlace("shop", "a" * 32, "staging", "b" * 32), key.fingerprint)
+    context = wrapping_context(KeyPlace("shop", "a" * 32, "staging", "b" * 32), key.fingerprint)
     with TemporaryDirectory() as folder:
         file = Path(folder, "local.key")
         create_local_key(file)
@@ -79,11 +85,7 @@ def _wrap(key: PrivateKey) -> dict[str, object]:
 
 
 def _write(name: str, content: object) -> None:
-    try:
-        with open(HERE / name, "x", encoding="ascii") as out:
-            out.write(json.dumps(content, indent=1) + "\n")
-    except FileExistsError:
-        print(f"{name} exists and stays as it is", file=sys.stderr)
+    (HERE / name).write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
 
 def _text(raw: bytes) -> str:

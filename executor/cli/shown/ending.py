@@ -11,7 +11,7 @@ from collections.abc import Callable
 import typer
 
 from executor.cli.shown import screen
-from executor.errors import ExecutorError
+from secretstore.errors import SealrunError
 
 # What pydantic, which reads options, says of a value; and what a person is told.
 _PLAINER = (
@@ -57,15 +57,9 @@ def ended(act: Callable[[], int]) -> int:
 
 def told(error: Exception) -> int:
     """Say what went wrong; returns the exit code for it."""
-    if isinstance(error, ExecutorError):  # first: one of them says that what is imported below is not ours
-        screen.complain(str(error).strip(), error.hint)
+    if isinstance(error, SealrunError):
+        screen.complain(error.message, error.hint)
         return error.exit_code
-    from executor.supervisor.errors import SupervisorError
-    from secretstore.errors import SecretStoreError
-
-    if isinstance(error, SupervisorError | SecretStoreError):
-        screen.complain(str(error).strip(), error.hint)
-        return exit_code(error)
     if isinstance(error, typer.Abort):
         screen.complain("nothing was done")
         return 1
@@ -77,30 +71,6 @@ def told(error: Exception) -> int:
         f"unexpected {type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}",
         "this is a fault of sealrun; what it said is left out, as it may have seen a value",
     )
-    return 1
-
-
-def exit_code(error: Exception) -> int:
-    """2 where the user named or typed something wrong, 125 where a run was not started for it, else 1."""
-    from secretstore import errors as store
-
-    wrong_words = (
-        store.SettingsProblem,
-        store.UnknownProject,
-        store.UnknownEnvironment,
-        store.UnknownSecret,
-        store.UnknownVariable,
-        store.UnknownConnection,
-        store.ConnectionRefused,
-        store.NameRefused,
-        store.ValueRefused,
-        store.ExpiryRefused,
-        store.RollbackRefused,
-    )
-    if isinstance(error, ExecutorError):
-        return error.exit_code
-    if isinstance(error, wrong_words) or type(error).__name__ == "NameTaken":
-        return 2
     return 1
 
 

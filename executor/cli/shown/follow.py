@@ -11,10 +11,11 @@ from typing import IO, Protocol
 
 from executor.cli.shown import screen
 from executor.records import history
-from executor.records.following import AWAY, looks
+from executor.records.following import looks
 from executor.records.logs import BEGINNING, Place, StoredPiece
 from executor.runs import OVER
 from secretstore.database import Database
+from secretstore.errors import DatabaseUnavailable
 
 _PAUSE = 0.05  # seconds between two looks at whether a run has ended
 
@@ -65,7 +66,7 @@ def follow(
                 for piece in look.pieces:
                     write(piece)
                 if look.retried != retried and look.state not in OVER:
-                    with contextlib.suppress(*AWAY):  # the next look tells
+                    with contextlib.suppress(DatabaseUnavailable):  # the next look tells
                         screen.say(history.show(db, run_id).tried_again, "yellow")
                         retried = look.retried
                 if pressed():
@@ -73,7 +74,7 @@ def follow(
                 # What has said something is taken: its environment is being built.
                 untaken = look.state == "pending" and look.place == BEGINNING
                 if waiting is not None and untaken and not away:
-                    with contextlib.suppress(*AWAY):  # the next look finds out
+                    with contextlib.suppress(DatabaseUnavailable):  # the next look finds out
                         waiting.look()
         finally:
             if waiting is not None:

@@ -109,10 +109,9 @@ def receipt_facts(receipt: Receipt) -> list[tuple[str, str]]:
     facts = [("secrets", "\n".join(given(entry, receipt.opening_at) for entry in receipt.secrets) or "none")]
     if receipt.connections:
         facts.append(("connections", "\n".join(_filled_in(one) for one in receipt.connections)))
-    if receipt.status != "none":
-        fingerprint = receipt.fingerprint[:16] if receipt.fingerprint else "not recorded"
+    if receipt.fingerprint is not None:
         facts += [
-            ("key", f"generation {receipt.generation}, {fingerprint}, {receipt.key_service or 'not recorded'}"),
+            ("key", f"generation {receipt.generation}, {receipt.fingerprint[:16]}, {receipt.key_service}"),
             ("opened", _opened(receipt)),
             ("dropped", _dropped(receipt)),
         ]
@@ -148,7 +147,7 @@ def _filled_in(entry: ConnectionEntry) -> str:
 def _opened(receipt: Receipt) -> str:
     if receipt.may_have_been_opened:
         return "may have been opened: nothing was recorded after the gate"
-    return screen.moment(receipt.opened_at) or f"no: {screen.printable(receipt.reason or 'not recorded why')}"
+    return screen.moment(receipt.opened_at) or f"no: {screen.printable(receipt.reason or '')}"
 
 
 def _dropped(receipt: Receipt) -> str:

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from executor.cli.errors import Misuse
 from executor.cli.typed.env_file import read_env_file
+from executor.errors import Misuse
 from executor.submission.target import Target
 from secretstore.naming import check_variable_name
 
@@ -24,7 +24,7 @@ def checked_variables(pairs: list[str], file: str | None) -> dict[str, str]:
     """The plain variables of `--env` and, under them, of `--env-file`.
 
     Raises:
-        Misuse, FileUnreadable, EnvFileBroken, NameRefused: one of them cannot be.
+        Misuse, FileUnreadable, FileInvalid, NameRefused: one of them cannot be.
     """
     variables = {**(read_env_file(file) if file is not None else {}), **pairs_of("--env", pairs)}
     for name in variables:
@@ -45,10 +45,10 @@ def arguments_of(wanted: Target, text: list[str], as_json: list[str]) -> tuple[d
         try:
             values[name] = json.loads(value)
         except (ValueError, RecursionError):
-            raise _misuse(f"--json-arg {name} is not JSON") from None
+            raise _misuse("--json-arg {name} is not JSON", name=name) from None
     plain = pairs_of("--arg", text)
     if both := plain.keys() & values.keys():
-        raise _misuse(f"the argument {min(both)} is given twice")
+        raise _misuse("the argument {name} is given twice", name=min(both))
     return plain, values
 
 
@@ -62,7 +62,7 @@ def pairs_of(option: str, pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise _misuse(f"{option} takes NAME=VALUE")
+            raise _misuse("{option} takes NAME=VALUE", option=option)
         found[name] = value
     return found
 
@@ -78,11 +78,15 @@ def connections_of(option: str, pairs: list[str]) -> dict[str, str]:
         parameter, _, name = pair.partition("=")
         if not (parameter and name):
             example = f"{option} data={'lake' if option == '--source' else 'main'}"
-            raise _misuse(f"{option} takes PARAM=NAME, as in {example}: a parameter of the function and a name")
+            raise _misuse(
+                "{option} takes PARAM=NAME, as in {example}: a parameter of the function and a name",
+                option=option,
+                example=example,
+            )
         if found.setdefault(parameter, name) != name:
-            raise _misuse(f"{option} says twice what the parameter {parameter} is")
+            raise _misuse("{option} says twice what the parameter {parameter} is", option=option, parameter=parameter)
     return found
 
 
-def _misuse(what: str) -> Misuse:
-    return Misuse(what=what, command="run")
+def _misuse(message: str, **names: str) -> Misuse:
+    return Misuse(message, command="run", **names)

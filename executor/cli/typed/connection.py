@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from executor.cli import desk
-from executor.cli.errors import ConnectionFileBroken, Misuse, OptionsUnfit
 from executor.cli.shown import screen
+from executor.errors import FileInvalid, Misuse
 from executor.operations import pairs
 from secretstore import vault
 from secretstore.connections import Role, check, fields_of, kinds, shape
@@ -30,6 +30,10 @@ Force = Annotated[bool, typer.Option("--force", help="Even where something names
 Extra = Annotated[list[str] | None, typer.Argument(hidden=True)]
 
 _TOML_LINE = re.compile(r"at line (\d+)")
+_FORM = (
+    'as JSON: {"kind": "s3", "bucket": "NAME", "credentials": {"$secret": "NAME"}}; '
+    'in TOML: credentials = {"$secret" = "NAME"}'
+)
 
 
 @dataclass(frozen=True)
@@ -61,23 +65,32 @@ def create(
     """Make a source or catalog, and say what it names and is not there yet.
 
     Raises:
-        Misuse, OptionsUnfit, ConnectionFileBroken: what was typed does not go together, or the file is none.
+        Misuse, FileInvalid: what was typed does not go together, or the file is none.
         SecretStoreError: the vault refuses it.
     """
     if extra:
-        what = "one name is taken and no value: what is more belongs to an option, and a secret is given by its name"
-        raise Misuse(what=what, command=f"{role} create")
+        raise Misuse(
+            "one name is taken and no value: what is more belongs to an option, and a secret is given by its name",
+            command=f"{role} create",
+        )
     check_connection_name(name)
     used = [option for option in given if option.given is not None]
     if file is not None:
         if used:
             told = ", ".join(option.name for option in used)
-            raise Misuse(what=f"--file has all the settings: leave out {told}", command=f"{role} create")
+            raise Misuse(
+                "--file has all the settings: leave out {told}",
+                told=told,
+                command=f"{role} create",
+            )
         kind, settings = _document(role, file, kind)
     else:
         if kind is None:
-            what = f"say its kind: --kind {', '.join(kinds(role))}; or give --file PATH"
-            raise Misuse(what=what, command=f"{role} create")
+            raise Misuse(
+                "say its kind: --kind {kinds}; or give --file PATH",
+                kinds=", ".join(kinds(role)),
+                command=f"{role} create",
+            )
         settings = _settings(role, name, kind, given, used)
     at = desk.sit_down()
     project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
@@ -108,7 +121,7 @@ def delete(role: Role, name: str, project: str | None, environment: str | None, 
     """Delete a source or catalog, after asking.
 
     Raises:
-        UnknownConnection, NamedByConnections: there is none, or a catalog names it.
+        UnknownConnection, InUse: there is none, or a catalog names it.
         NeedsYes: nobody can be asked.
     """
     at = desk.sit_down()
@@ -131,13 +144,19 @@ def _settings(role: Role, name: str, kind: str, given: Sequence[Option], used: S
     fields = fields_of(role, kind) if kind in kinds(role) else None
     if fields is not None and (unfit := [option.name for option in used if option.field not in fields]):
         fit = ", ".join(option.name for option in given if option.field in fields)
-        raise OptionsUnfit(options=" and no ".join(unfit), role=role, kind=kind, fit=fit)
+        raise Misuse(
+            "a {role} of kind {kind} has no {options}",
+            options=" and no ".join(unfit),
+            role=role,
+            kind=kind,
+            hint=f"it has {fit}",
+        )
     settings = {option.field: option.value for option in used}
     try:
         check(role, name, kind, settings)
     except ConnectionRefused as refused:
         if missing := [option.name for option in given if option.field in refused.missing]:
-            refused.hint = f"add {' and '.join(missing)}"
+            refused.advise(f"add {' and '.join(missing)}")
         raise
     return settings
 
@@ -152,9 +171,9 @@ def _document(role: Role, file: str, kind: str | None) -> tuple[str, dict[str, A
     document = _parsed(shown, content)
     written = document.pop("kind", kind)
     if not isinstance(written, str):
-        raise ConnectionFileBroken(path=shown, why=f"it says no kind, which is one of {', '.join(kinds(role))}")
+        raise _broken(shown, f"it says no kind, which is one of {', '.join(kinds(role))}")
     if kind not in (None, written):
-        raise Misuse(what="--kind and the file name two kinds: leave out --kind", command=f"{role} create")
+        raise Misuse("--kind and the file name two kinds: leave out --kind", command=f"{role} create")
     return written, document
 
 
@@ -163,22 +182,22 @@ def _parsed(path: str, content: bytes) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConnectionFileBroken(path=path, why="it is not text in UTF-8") from None
+        raise _broken(path, "it is not text in UTF-8") from None
     is_json = path.endswith(".json") or (not path.endswith(".toml") and text.lstrip()[:1] in ("{", "["))
     try:
         document = json.loads(text, object_pairs_hook=_once) if is_json else tomllib.loads(text)
     except json.JSONDecodeError as error:
-        raise ConnectionFileBroken(path=path, why=f"line {error.lineno} is no JSON") from None
+        raise _broken(path, f"line {error.lineno} is no JSON") from None
     except tomllib.TOMLDecodeError as error:
         line = _TOML_LINE.search(str(error))
         where = f"line {line[1]}" if line else "its last line"
-        raise ConnectionFileBroken(path=path, why=f"{where} is no TOML") from None
+        raise _broken(path, f"{where} is no TOML") from None
     except RecursionError:
-        raise ConnectionFileBroken(path=path, why="it is nested too deeply") from None
+        raise _broken(path, "it is nested too deeply") from None
     except _Twice:
-        raise ConnectionFileBroken(path=path, why="a field stands in it twice") from None
+        raise _broken(path, "a field stands in it twice") from None
     if not isinstance(document, dict):
-        raise ConnectionFileBroken(path=path, why="it is no object of fields")
+        raise _broken(path, "it is no object of fields")
     return document
 
 
@@ -222,3 +241,7 @@ def _row(view: vault.ConnectionView) -> tuple[str, ...]:
         screen.moment(view.tested_at),
         "; ".join(notes),
     )
+
+
+def _broken(path: str, why: str) -> FileInvalid:
+    return FileInvalid("{path} is not in order: {why}", path=path, why=why, hint=_FORM)

@@ -1,6 +1,6 @@
 """The file of `--env-file`: plain variables, by the grammar that `secret import` reads."""
 
-from executor.cli.errors import EnvFileBroken
+from executor.errors import FileInvalid
 from executor.operations import pairs
 
 
@@ -9,9 +9,14 @@ def read_env_file(path: str) -> dict[str, str]:
 
     Raises:
         FileUnreadable: there is no such file.
-        EnvFileBroken: lines of it are none; they are named by number, not quoted.
+        FileInvalid: lines of it are none; they are named by number, not quoted.
     """
     reading = pairs.parse(pairs.read_file(path), "env")
     if reading.problems:
-        raise EnvFileBroken(path=path, problems=pairs.told(reading.problems))
+        raise FileInvalid(
+            "{path}, {problems}",
+            path=path,
+            problems=pairs.told(reading.problems),
+            hint="a line is KEY=VALUE, KEY='VALUE', KEY=\"VALUE\", or a comment after #",
+        )
     return {pair.name: pair.value for pair in reading.pairs}

@@ -3,9 +3,9 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from executor.cli.errors import Misuse
 from executor.cli.shown import screen
-from secretstore.errors import ExpiryRefused
+from executor.errors import Misuse
+from secretstore.errors import ValueRefused
 
 DUE_DAYS = 14
 """Days ahead that `doctor` looks."""
@@ -24,7 +24,7 @@ def expiry(name: str, text: str) -> datetime:
 
     Raises:
         Misuse: it is neither; it is not quoted, since a value may have been typed in its place.
-        ExpiryRefused: it is in the past.
+        ValueRefused: it is in the past.
     """
     now = datetime.now(UTC)
     try:
@@ -34,10 +34,12 @@ def expiry(name: str, text: str) -> datetime:
             at = datetime.fromisoformat(text)
             at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        what = "--expires takes a duration (12h, 90d, 6w), a date (2030-01-31) or a moment (2030-01-31T12:00Z)"
-        raise Misuse(what=what, command="secret set") from None
+        raise Misuse(
+            "--expires takes a duration (12h, 90d, 6w), a date (2030-01-31) or a moment (2030-01-31T12:00Z)",
+            command="secret set",
+        ) from None
     if at <= now:
-        raise ExpiryRefused(name=name, why="it is in the past")
+        raise ValueRefused('the expiry of "{name}" is refused: {why}', name=name, why="it is in the past")
     return at
 
 

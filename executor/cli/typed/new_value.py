@@ -9,9 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from executor.cli.errors import Misuse, ValueOnCommandLine
 from executor.cli.shown import screen
-from executor.errors import FileUnreadable
+from executor.errors import FileUnreadable, Misuse
 
 _READ_LIMIT = 1 << 20  # bytes; far above what a variable can hold, so that the vault is the one to refuse
 
@@ -39,8 +38,17 @@ class WithoutValues(CatchesValues):
             known = [option for option in all_ if option.startswith("-")]
             typed = getattr(error, "option_name", "")
             if len(typed) < 3 or not get_close_matches(typed, known, cutoff=0.75):
-                raise ValueOnCommandLine from None
-            raise Misuse(what=f"there is no option {typed}", command=f"secret {ctx.info_name}") from None
+                raise value_on_command_line() from None
+            raise Misuse("there is no option {typed}", typed=typed, command=f"secret {ctx.info_name}") from None
+
+
+def value_on_command_line() -> Misuse:
+    """A value was typed where everybody sees it."""
+    return Misuse(
+        "a value is never taken from the command line, where other users and the shell's history see it",
+        hint='consider it seen and replace it, then pipe it in: printf %s "$VALUE" | sealrun secret set NAME, '
+        "or give --from-file PATH",
+    )
 
 
 def read_value(name: str, from_file: str | None, raw: bool) -> bytes:

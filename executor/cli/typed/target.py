@@ -55,15 +55,14 @@ def refusals_as_json(asked: bool) -> Iterator[None]:
 
 def _document(error: Exception) -> dict[str, Any] | None:
     """The sentence that stderr shows; None for a fault of ours, whose text may have seen a value."""
-    from executor.cli.shown.ending import exit_code, misuse
-    from executor.errors import ExecutorError
-    from executor.supervisor.errors import SupervisorError
-    from secretstore.errors import SecretStoreError
+    from executor.cli.shown.ending import misuse
+    from executor.errors import Misuse
+    from secretstore.errors import SealrunError
 
     if isinstance(error, TyperException):
         sentence, hint = misuse(error)
-        return {"type": "Misuse", "message": sentence, "hint": hint, "exit_code": 2}
-    if not isinstance(error, ExecutorError | SupervisorError | SecretStoreError):
+        error = Misuse("{sentence}", sentence=sentence, hint=hint)
+    if not isinstance(error, SealrunError):
         return None
-    named = getattr(error, "kind", type(error).__name__)
-    return {"type": named, "message": str(error).strip(), "hint": error.hint, "exit_code": exit_code(error)}
+    told = {"type": type(error).__name__, "code": error.code, "message": error.message}
+    return told | {"hint": error.hint, "exit_code": error.exit_code}

@@ -19,14 +19,29 @@ def upgrade() -> None:
         sa.Column("environment", sa.String(), nullable=False),
         sa.Column("target", sa.JSON(), nullable=False),
         sa.Column("source_root", sa.String(), nullable=False),
+        sa.Column("bundle", sa.String()),
+        sa.Column("source_commit", sa.String()),
+        sa.Column("source_dirty", sa.Boolean()),
         sa.Column("python", sa.String()),
+        sa.Column("python_version", sa.String()),
+        sa.Column("requirements", sa.JSON()),
+        sa.Column("setup_secret_names", sa.JSON()),
         sa.Column("variables", sa.JSON(), nullable=False),
         sa.Column("secret_names", sa.JSON()),
+        sa.Column("connections", sa.Boolean(), nullable=False),
+        sa.Column("mapped", sa.JSON(), nullable=False),
         sa.Column("timeout", sa.Float()),
         sa.Column("queue", sa.String(), nullable=False),
-        sa.Column("host", sa.String(), nullable=False),
+        sa.Column("queue_timeout", sa.Float()),
+        sa.Column("host", sa.String()),
         sa.Column("rung_min", sa.String()),
-        sa.Column("retry_when_lost", sa.Boolean(), nullable=False),
+        sa.Column("network", sa.String(), nullable=False),
+        sa.Column("retries", sa.Integer(), nullable=False),
+        sa.Column("retry_on", sa.JSON()),
+        sa.Column("retried", sa.Integer(), nullable=False),
+        sa.Column("retry_of", sa.String()),
+        sa.Column("not_before", UtcDateTime()),
+        sa.Column("idempotency_key", sa.String()),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
         sa.Column("message", sa.Text()),
@@ -35,7 +50,7 @@ def upgrade() -> None:
         sa.Column("fencing_token", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String()),
         sa.Column("lease_until", UtcDateTime()),
-        sa.Column("rung_at", UtcDateTime()),
+        sa.Column("rung_at", UtcDateTime(), nullable=False),
         sa.Column("cancel_requested_at", UtcDateTime()),
         sa.Column("cancel_requested_by", sa.String()),
         sa.Column("created_at", UtcDateTime(), nullable=False),
@@ -45,6 +60,11 @@ def upgrade() -> None:
     )
     op.create_index("executor_run_waiting", "executor_run", ["state", "queue"])
     op.create_index("executor_run_by_project", "executor_run", ["project_id", "created_at"])
+    op.create_index("executor_run_idempotency", "executor_run", ["project_id", "idempotency_key"], unique=True)
+    op.create_index("executor_run_by_bundle", "executor_run", ["project_id", "bundle"])
+    _partial_index("executor_run_leased", "project_id", "lease_owner IS NOT NULL")
+    _partial_index("executor_run_delayed", "not_before", "not_before IS NOT NULL")
+    _partial_index("executor_run_finished", "finished_at", "finished_at IS NOT NULL")
     op.create_table(
         "executor_attempt",
         sa.Column("run_id", sa.String(), primary_key=True),
@@ -56,28 +76,60 @@ def upgrade() -> None:
         sa.Column("finished_at", UtcDateTime()),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
+        sa.Column("message", sa.Text()),
         sa.Column("exit_code", sa.Integer()),
         sa.Column("signal", sa.Integer()),
         sa.Column("rung", sa.String()),
         sa.Column("controls", sa.JSON()),
-        sa.Column("receipt", sa.String(), nullable=False),
+        sa.Column("packages", sa.JSON()),
+        sa.Column("metrics", sa.JSON()),
+    )
+    op.create_table(
+        "executor_receipt",
+        *_of_attempt(),
+        sa.Column("phase", sa.String(), primary_key=True),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("environment_id", sa.String(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("fingerprint", sa.String(), nullable=False),
+        sa.Column("key_service", sa.String(), nullable=False),
+        sa.Column("secrets", sa.Integer(), nullable=False),
+        sa.Column("opening_at", UtcDateTime(), nullable=False),
         sa.Column("opened_at", UtcDateTime()),
         sa.Column("dropped_at", UtcDateTime()),
+        sa.Column("reason", sa.Text()),
     )
     op.create_table(
         "executor_receipt_secret",
         *_of_attempt(),
+        sa.Column("phase", sa.String(), primary_key=True),
         sa.Column("secret_id", sa.String(), primary_key=True),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("channel", sa.String(), nullable=False),
         sa.Column("alias", sa.String()),
+        sa.Column("given_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime()),
     )
-    op.create_index("executor_receipt_by_secret", "executor_receipt_secret", ["secret_id", "version"])
+    op.create_index("executor_receipt_by_secret", "executor_receipt_secret", ["secret_id", "version", "given_at"])
+    op.create_index("executor_receipt_last_use", "executor_receipt_secret", ["secret_id", "given_at"])
+    op.create_table(
+        "executor_receipt_connection",
+        *_of_attempt(),
+        sa.Column("role", sa.String(), primary_key=True),
+        sa.Column("connection", sa.String(), primary_key=True),
+        sa.Column("place", sa.String(), primary_key=True),
+        sa.Column("secret_id", sa.String(), nullable=False),
+        sa.Column("secret", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("field", sa.String()),
+        sa.Column("left_out", sa.Text()),
+        sa.Column("expires_at", UtcDateTime()),
+    )
     op.create_table(
         "executor_log_chunk",
         *_of_attempt(),
-        sa.Column("sequence", sa.Integer(), primary_key=True, autoincrement=False),
+        _sequence(),
         sa.Column("stream", sa.String(), nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
@@ -90,6 +142,41 @@ def upgrade() -> None:
         sa.Column("problem", sa.JSON()),
     )
     op.create_table(
+        "executor_sample",
+        *_of_attempt(),
+        _sequence(),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("cpu_seconds", sa.Float(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "executor_metric",
+        *_of_attempt(),
+        _sequence(),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("value", sa.Float(), nullable=False),
+        sa.Column("unit", sa.String()),
+        sa.Column("labels", sa.JSON()),
+    )
+    op.create_table(
+        "executor_source_bundle",
+        sa.Column("project_id", sa.String(), primary_key=True),
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("files", sa.Integer(), nullable=False),
+        sa.Column("complete", sa.Boolean(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("used_at", UtcDateTime(), nullable=False),
+    )
+    op.create_table(
+        "executor_source_bundle_chunk",
+        sa.Column("project_id", sa.String(), primary_key=True),
+        sa.Column("digest", sa.String(), primary_key=True),
+        _sequence(),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+    )
+    op.create_table(
         "executor_output",
         *_of_attempt(),
         sa.Column("path", sa.String(), primary_key=True),
@@ -100,7 +187,7 @@ def upgrade() -> None:
         "executor_output_chunk",
         *_of_attempt(),
         sa.Column("path", sa.String(), primary_key=True),
-        sa.Column("sequence", sa.Integer(), primary_key=True, autoincrement=False),
+        _sequence(),
         sa.Column("data", sa.LargeBinary(), nullable=False),
     )
     op.create_table(
@@ -111,6 +198,9 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("queues", sa.String(), nullable=False),
         sa.Column("rung", sa.String(), nullable=False),
+        sa.Column("networks", sa.JSON(), nullable=False),
+        sa.Column("pythons", sa.JSON(), nullable=False),
+        sa.Column("places", sa.JSON(), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("seen_at", UtcDateTime(), nullable=False),
@@ -124,3 +214,14 @@ def _of_attempt() -> tuple[sa.Column[str], sa.Column[int]]:
         sa.Column("run_id", sa.String(), primary_key=True),
         sa.Column("attempt", sa.Integer(), primary_key=True, autoincrement=False),
     )
+
+
+def _sequence() -> sa.Column[int]:
+    """The last part of the key of what is kept in pieces."""
+    return sa.Column("sequence", sa.Integer(), primary_key=True, autoincrement=False)
+
+
+def _partial_index(name: str, column: str, where: str) -> None:
+    """An index of the rows alone that a condition is true of."""
+    condition = sa.text(where)
+    op.create_index(name, "executor_run", [column], postgresql_where=condition, sqlite_where=condition)

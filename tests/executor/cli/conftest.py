@@ -59,6 +59,7 @@ class Terminal:
     def __init__(self, command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup hand on that it is ignored
             os.chdir(folder)
             os.execve(command[0], list(command), {**environ, "TERM": "xterm-256color", "COLUMNS": "120"})
         self.shown = ""

@@ -72,10 +72,10 @@ class TestExitCodes:
             (("-m",), 2, "after -m comes a module"),
             (("words.txt",), 2, "words.txt is no Python file; a command comes after --"),
             (("calc.py:add", "--arg", "n=1"), 2, "a function's arguments by name come before it"),
-            (("calc.py:add", "four"), 2, "argument n is no int"),
+            (("calc.py:add", "four"), 1, "argument n is not a valid int: 'four'"),
             (("calc.py:ad", "4"), 125, "calc.py has no function ad\nhint: did you mean add?"),
             (("broken.py",), 125, "broken.py is not valid Python: line 2: "),
-            (("-m", "pkg.mood"), 125, "there is no module pkg.mood: pkg/ has no mood.py\nhint: did you mean mod?"),
+            (("-m", "pkg.mood"), 1, "there is no module pkg.mood in the source root or in this run's Python"),
             (("--arg", "n=1", "words.py"), 2, "--arg and --json-arg are for functions"),
             (("--json-arg", "n={", "calc.py:add"), 2, "--json-arg n is not JSON"),
             (("--timeout", "0", "words.py"), 2, "the time-out is a number of seconds above 0"),
@@ -170,11 +170,10 @@ class TestArguments:
     def test_a_wrong_argument_is_a_sentence(self, jobs: Cli) -> None:
         """Of the function's own signature: before the run where its text is plain, else by the run."""
         before = len(jobs.json("runs", "list", "-L", "100", "--json"))
-        assert "argument n is no int" in jobs("run", "--arg", "n=four", "calc.py:add", code=2).stderr
         assert "has no argument m" in jobs("run", "--arg", "n=1", "--arg", "m=4", "calc.py:add", code=2).stderr
         assert len(jobs.json("runs", "list", "-L", "100", "--json")) == before
         jobs.job("late.py", "def add(n: int): ...\nadd = add\n")
-        assert "argument n is no int: 'four'" in jobs("run", "--arg", "n=four", "late.py:add", code=1).stderr
+        assert "has no argument m" in jobs("run", "--arg", "n=1", "--arg", "m=4", "late.py:add", code=1).stderr
 
     def test_an_annotation_may_allow_none_and_a_function_may_be_async(self, jobs: Cli) -> None:
         """`int | None`, `Optional[date]` and `list[int]`: the first two are converted, the last stays text."""
@@ -308,12 +307,12 @@ class TestJson:
     @pytest.mark.parametrize(
         ("words", "kind", "code"),
         [
-            (("missing.py",), "TargetMissing", 125),
+            (("missing.py",), "TargetUnusable", 125),
             (("-p", "toys", "words.py"), "UnknownProject", 2),
             (("--timeout", "soon", "words.py"), "Misuse", 2),
-            (("--env", "API_KEY=hunter2", "words.py"), "NameTaken", 2),
+            (("--env", "API_KEY=hunter2", "words.py"), "NameRefused", 2),
             (("calc.py:add",), "ArgumentsRefused", 2),
-            ((), "TargetUnclear", 2),
+            ((), "RequestUnclear", 2),
         ],
     )
     def test_a_run_that_is_refused_is_an_object_too(
@@ -541,7 +540,7 @@ class TestTriedAgain:
         assert jobs.json("runs", "show", old, "--json") == before
         waiting = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
         assert "is not over yet, it is" in jobs("runs", "retry", waiting, code=1).stderr
-        assert json.loads(jobs("runs", "retry", waiting, "--json", code=1).stdout)["error"]["type"] == "RunNotOver"
+        assert json.loads(jobs("runs", "retry", waiting, "--json", code=1).stdout)["error"]["code"] == "in_use"
         jobs.ok("runs", "cancel", waiting)
 
     def test_not_where_its_environment_is_gone(self, jobs: Cli) -> None:

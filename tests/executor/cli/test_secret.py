@@ -349,15 +349,6 @@ class TestVersions:
         assert refused.stderr.endswith("version 9 is not kept; there is 1 to 3\n")
         assert "version 4" in shop("secret", "set", "BACK", stdin=VALUE, code=0).stderr
 
-    def test_as_many_are_kept_as_the_setting_says(self, shop: Cli) -> None:
-        """SEALRUN_VERSIONS_KEPT; more or fewer than it takes is told by name."""
-        for _ in range(3):
-            shop.ok("secret", "set", "FEW", stdin=VALUE, environ={"SEALRUN_VERSIONS_KEPT": "2"})
-
-        assert [one["version"] for one in shop.json("secret", "history", "FEW", "--json")] == [3, 2]
-        refused = shop("secret", "set", "FEW", stdin=VALUE, environ={"SEALRUN_VERSIONS_KEPT": "0"}, code=2)
-        assert "SEALRUN_VERSIONS_KEPT is not a whole number from 1 to 1000" in refused.stderr
-
 
 class TestExpiry:
     def test_it_is_told_by_set_list_history_and_doctor(self, shop: Cli) -> None:

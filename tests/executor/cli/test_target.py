@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.cli.errors import EnvFileBroken
 from executor.cli.typed.env_file import read_env_file
-from executor.errors import TargetUnclear
+from executor.errors import FileInvalid, RequestUnclear
 from executor.records.history import title
 from executor.submission.target import Target, parse
 
@@ -54,7 +53,7 @@ def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("words", [[], ["--"], ["-m"], ["a.sh"], ["a.py:f", "--arg", "x=1"], ["a.py:1f"]])
 def test_anything_else_is_refused(words: list[str]) -> None:
     """With a sentence."""
-    with pytest.raises(TargetUnclear):
+    with pytest.raises(RequestUnclear):
         parse(words)
 
 
@@ -73,7 +72,7 @@ def test_a_path_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
     monkeypatch.chdir(tmp_path)
     assert parse(["-m", "report.py"]) == Target("module", name="report.py")
     (tmp_path / "report.py").touch()
-    with pytest.raises(TargetUnclear) as refused:
+    with pytest.raises(RequestUnclear) as refused:
         parse(["-m", name])
     assert str(refused.value) == f"{name} is a path, and a module is named with dots{mend}"
 
@@ -109,6 +108,6 @@ def test_the_lines_of_an_env_file(tmp_path: Path, line: str, found: dict[str, st
 def test_a_line_that_is_none_is_named_by_its_number(tmp_path: Path, line: str) -> None:
     """And not quoted: it may hold a password (I10)."""
     (tmp_path / "x.env").write_text(f"OK=1\n\n{line}\n")
-    with pytest.raises(EnvFileBroken) as broken:
+    with pytest.raises(FileInvalid) as broken:
         read_env_file(str(tmp_path / "x.env"))
     assert ", line 3: " in str(broken.value)

@@ -21,6 +21,7 @@ from executor.environment.values import Unwritable
 from executor.supervisor.roles import Assumed
 from secretstore.planned import Planned
 from tests.conftest import server
+from tests.effort import share
 
 KEYS = {"aws_access_key_id": "AKIALAKELAKELAKELAKE", "aws_secret_access_key": "lake/secret+key=%40#x;y"}
 SECRETS = {
@@ -179,7 +180,7 @@ def test_a_source_called_default(installed: Any) -> None:
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share(150), deadline=None)
 @given(st.text(min_size=1, max_size=30) | VISIBLE)
 @example("a\n[other]\naws_access_key_id=x")
 @example("[other]")
@@ -207,7 +208,7 @@ def test_no_value_leaves_its_line(value: str) -> None:
     } == there
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share(150), deadline=None)
 @given(VISIBLE)
 @example("#x")
 def test_botocore_reads_every_key_as_it_is(tmp_path_factory: pytest.TempPathFactory, value: str) -> None:
@@ -340,7 +341,7 @@ def test_a_url_that_others_read_otherwise_is_refused(url: str) -> None:
     assert ours(url) is None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=share(400), deadline=None)
 @given(st.lists(st.sampled_from([*":@/?&=%#[],.+ ", "%40", "%2F", "%0A", "%zz", "a", "h", "5432", "sslmode"])))
 def test_no_url_is_read_otherwise_than_by_libpq(parts: list[str]) -> None:
     """What we take, libpq takes, and as the same."""
@@ -368,7 +369,7 @@ def libpqs(url: str) -> dict[str, Any] | None:
         return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share(200), deadline=None)
 @given(st.text(max_size=30))
 @example("x\n[other]\nhost=evil")
 @example("trailing ")
@@ -577,7 +578,7 @@ def test_a_name_that_pyiceberg_would_not_give_back(name: str) -> None:
     assert found.objects[f"catalog/{name}"]["properties"]["token"] == "dapi0123456789"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share(100), deadline=None)
 @given(st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True))
 def test_no_name_of_a_catalog_is_taken_for_another(name: str) -> None:
     """Each comes back as itself, or has no variables."""

@@ -1,4 +1,4 @@
-"""What connections will bring, told without a value: the same names as with values, and sizes that bound them."""
+"""What connections will bring, told without a value: the same names as with values."""
 
 import json
 from dataclasses import replace
@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from executor.environment.connections import Derived, derive
-from executor.explain.connections import Bounds, foretell
+from executor.explain.connections import foretell
 from executor.supervisor.roles import Assumed
 from secretstore.planned import Planned
-
-LONGEST = 4095
 
 
 def ref(name: str, field: str | None = None, optional: bool = False) -> dict[str, Any]:
@@ -55,10 +53,6 @@ PLANS = {
 }
 
 
-def bounds(secrets: dict[str, bytes]) -> dict[str, Bounds]:
-    return {name: (len(value) // 2, 2 * len(value)) for name, value in secrets.items()}
-
-
 def derived(plan: list[Planned], secrets: dict[str, bytes], taken: tuple[str, ...] = ()) -> Derived:
     assumed = {"lake": Assumed("ASIALAKE0000EXAMPLE1", "short+lived/secret-key-0815", "token/" * 200, "2031-01-01")}
     return derive(plan, secrets, assumed, "/dev/shm/sealrun", taken)
@@ -67,16 +61,14 @@ def derived(plan: list[Planned], secrets: dict[str, bytes], taken: tuple[str, ..
 @pytest.mark.parametrize("secrets", [SECRETS, WITH_TOKEN], ids=["without token", "with token"])
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_names_are_those_that_are_brought(plan: list[Planned], secrets: dict[str, bytes]) -> None:
-    """I3: those of a field that may be missing are told as such; no value is longer or shorter than was said."""
-    brought, told = derived(plan, secrets), foretell(plan, bounds(secrets), (), LONGEST)
+    """I3: those of a field that may be missing are told as such."""
+    brought, told = derived(plan, secrets), foretell(plan, ())
 
-    assert brought.entries.keys() <= told.sizes.keys()
-    assert told.sizes.keys() - brought.entries.keys() == (told.perhaps if secrets is SECRETS else frozenset())
+    assert brought.entries.keys() <= told.origins.keys()
+    assert told.origins.keys() - brought.entries.keys() == (told.perhaps if secrets is SECRETS else frozenset())
     assert brought.left_out == told.left_out
     assert told.origins == {name: brought.origins.get(name, told.origins[name]) for name in told.origins}
     for name, value in brought.entries.items():
-        least, most = told.sizes[name]
-        assert least <= len(value.encode()) <= most, name
         assert (name in told.in_files) == value.startswith("/dev/shm/"), name
         if name in told.in_files:
             assert value.endswith(f"/{told.in_files[name]}") and told.in_files[name] in brought.files
@@ -86,15 +78,15 @@ def test_what_the_project_sets_itself_stays() -> None:
     """And with it what would have been chosen for it."""
     taken = ("AWS_ACCESS_KEY_ID", "PGHOST", "DATABRICKS_HOST", "PYICEBERG_CATALOG__ICE__URI")
     plan = [LAKE, LEDGER, UNITY, REST]
-    told = foretell(plan, bounds(SECRETS), taken, LONGEST)
-    assert told.sizes.keys() - told.perhaps == derived(plan, SECRETS, taken).entries.keys()
+    told = foretell(plan, taken)
+    assert told.origins.keys() - told.perhaps == derived(plan, SECRETS, taken).entries.keys()
     left = {"AWS_PROFILE", "DATABRICKS_TOKEN", "PYICEBERG_CATALOG__ICE__URI"}
-    assert not left & told.sizes.keys() and {"AWS_CONFIG_FILE", "PGSERVICEFILE"} <= told.sizes.keys()
+    assert not left & told.origins.keys() and {"AWS_CONFIG_FILE", "PGSERVICEFILE"} <= told.origins.keys()
 
 
 def test_origins() -> None:
     """Several, where a file is of several; in the order of the plan."""
-    told = foretell([LAKE, OTHER, REST], bounds(SECRETS), (), LONGEST)
+    told = foretell([LAKE, OTHER, REST], ())
     assert told.origins["AWS_CONFIG_FILE"] == ("source lake", "source other")
     assert told.origins["PYICEBERG_CATALOG__ICE__TYPE"] == ("catalog ice",)
     assert told.perhaps == {"PYICEBERG_CATALOG__ICE__S3__SESSION_TOKEN"}

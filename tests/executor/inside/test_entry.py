@@ -142,13 +142,13 @@ def test_a_function_finds_its_file_and_the_source_root(execute: Execute, tmp_pat
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        (function("typed", {"n": "four"}), "argument n is no int: 'four'"),
-        (function("typed", {"n": "4", "x": ""}), "argument x is no float: ''"),
-        (function("typed", {"n": "4", "yes": "maybe"}), "argument yes is no bool: 'maybe'"),
-        (function("typed", {"n": "4", "day": "31.1.2026"}), "argument day is no date: '31.1.2026'"),
+        (function("typed", {"n": "four"}), "argument n is not a valid int: 'four'"),
+        (function("typed", {"n": "4", "x": ""}), "argument x is not a valid float: ''"),
+        (function("typed", {"n": "4", "yes": "maybe"}), "argument yes is not a valid bool: 'maybe'"),
+        (function("typed", {"n": "4", "day": "31.1.2026"}), "argument day is not a valid date: '31.1.2026'"),
         (function("typed"), "missing a required argument: 'n'"),
-        (function("positions", args=[word("x")]), "argument n is no int: 'x'"),
-        (function("positions", args=[word("1"), word("2"), word("soon")]), "argument days is no date: 'soon'"),
+        (function("positions", args=[word("x")]), "argument n is not a valid int: 'x'"),
+        (function("positions", args=[word("1"), word("2"), word("soon")]), "argument days is not a valid date: 'soon'"),
         (function("positions", {"n": "1", "x": "2"}), "'n' parameter is positional only"),
         (function("plain", {"a": "1"}, args=[word("1")]), "multiple values for argument 'a'"),
         (function("plain", args=[word("1")] * 3), "takes at most 2 arguments by position, 3 were given"),
@@ -442,6 +442,8 @@ def test_a_missing_module_names_the_interpreter(execute: Execute, tmp_path: Path
         assert ended.stderr == (
             f"sealrun: there is no module {name} in the source root or in this run's Python, {any_python}\n"
         )
+    ended = execute({"kind": "module", "module": "package", "argv": []}, any_python)
+    assert ended.stderr == "sealrun: package is a package without a __main__.py: name one of its modules\n"
     (tmp_path / "package/broken.py").write_text("import surely_not_there\n")
     ended = execute({"kind": "module", "module": "package.broken", "argv": []}, any_python)
     assert "Traceback" in ended.stderr and "--with NAME" in ended.stderr.splitlines()[-1]

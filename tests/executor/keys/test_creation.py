@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from executor.errors import KeyPairNotBorn
+from executor.errors import KeyOperationFailed
 from executor.keys import creation
 from executor.keys.creation import birth
 from executor.settings import Settings, read_settings
 from secretstore import sealing
-from secretstore.keyring import KeyPlace, wrapping_context
+from secretstore.key_service import KeyPlace
+from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys, create_local_key
 from tests.executor.conftest import ROOT, OrdinaryUser
 
@@ -34,7 +35,7 @@ def test_what_is_born_can_seal_and_be_unwrapped_where_it_belongs(settings: Setti
     assert first.fingerprint != second.fingerprint and (first.generation, second.generation) == (1, 2)
     service = LocalKeys(Path(settings.store.keys.removeprefix("local:")))
     assert first.key_service == service.id
-    private = service.unwrap(first.wrapped, wrapping_context(first.form, PLACE, first.fingerprint))
+    private = service.unwrap(first.wrapped, wrapping_context(PLACE, first.fingerprint))
     assert private not in first.wrapped
     key = sealing.PrivateKey.from_bytes(private)
     assert key.public_key().to_bytes() == first.public_key and key.fingerprint == first.fingerprint
@@ -52,10 +53,9 @@ def test_nothing_of_the_private_key_comes_out(settings: Settings, monkeypatch: p
     monkeypatch.setattr(creation.subprocess, "run", run)
     pair = birth(settings)(PLACE, 1)
     service = LocalKeys(Path(settings.store.keys.removeprefix("local:")))
-    private = service.unwrap(pair.wrapped, wrapping_context(pair.form, PLACE, pair.fingerprint))
+    private = service.unwrap(pair.wrapped, wrapping_context(PLACE, pair.fingerprint))
     (ended,) = said
     assert ended.stderr == "" and set(json.loads(ended.stdout)) == {
-        "form",
         "public_key",
         "fingerprint",
         "generation",
@@ -88,7 +88,7 @@ def test_the_process_inherits_nothing_of_ours(settings: Settings, monkeypatch: p
 def test_an_error_is_the_key_services_own_sentence(settings: Settings) -> None:
     """With its hint; whatever else goes wrong is told by the exit status alone."""
     Path(settings.store.keys.removeprefix("local:")).unlink()
-    with pytest.raises(KeyPairNotBorn) as caught:
+    with pytest.raises(KeyOperationFailed) as caught:
         birth(settings)(PLACE, 1)
     assert settings.store.keys.removeprefix("local:") in str(caught.value)
 
@@ -104,7 +104,7 @@ def test_a_process_that_says_nothing_or_hangs_is_an_error(
     for program, said in ((silent, "status 3"), (slow, "0.3 seconds")):
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
-        with pytest.raises(KeyPairNotBorn, match=said) as caught:
+        with pytest.raises(KeyOperationFailed, match=said) as caught:
             birth(settings)(PLACE, 1)
         assert "hunter2" not in str(caught.value) and caught.value.__cause__ is None
 

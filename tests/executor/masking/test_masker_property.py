@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from executor.masking import masker as masking
 from executor.masking.masker import Masker
+from tests.effort import share
 
 CUTS = st.lists(st.integers(1, 40), min_size=1, max_size=20)
 
@@ -99,7 +100,7 @@ WAYS = st.sampled_from(
 )
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=share(1200), deadline=None)
 @given(engine_cases(), CUTS, WAYS)
 def test_each_chunk_sends_all_that_is_decided_and_nothing_else(
     case: tuple[list[bytes], bytes], sizes: list[int], way: dict[str, int]
@@ -225,7 +226,7 @@ def check_promise(secrets: list[bytes], text: bytes, sizes: list[int]) -> bytes:
     return out
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=share(400), deadline=None)
 @given(promise_cases(ASCII_SECRETS), CUTS)
 def test_no_secret_comes_out_and_all_noise_does(case: tuple[list[bytes], bytes], sizes: list[int]) -> None:
     """I5: no listed form of a printable secret passes, and what is no part of one is there, in order."""
@@ -236,21 +237,21 @@ def test_no_secret_comes_out_and_all_noise_does(case: tuple[list[bytes], bytes],
     assert out.translate(None, everything_else) == text.translate(None, everything_else)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share(200), deadline=None)
 @given(promise_cases(TEXT_SECRETS), CUTS)
 def test_no_secret_of_any_characters_comes_out(case: tuple[list[bytes], bytes], sizes: list[int]) -> None:
     """I5: the same for any Unicode text, line endings, quotes and control characters included."""
     check_promise(*case, sizes)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share(200), deadline=None)
 @given(promise_cases(RAW_SECRETS), CUTS)
 def test_no_secret_of_any_bytes_comes_out(case: tuple[list[bytes], bytes], sizes: list[int]) -> None:
     """I5: the same for any bytes, UTF-8 or not."""
     check_promise(*case, sizes)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share(200), deadline=None)
 @given(
     st.lists(ASCII_SECRETS, min_size=1, max_size=4),
     st.lists(st.integers(0x80, 0xFF) | st.sampled_from(NOISE.encode()), max_size=200).map(bytes),

@@ -16,6 +16,7 @@ from secretstore.database import Database
 from secretstore.errors import NameRefused
 from secretstore.local_keys import LocalKeys
 from secretstore.reveal import reveal
+from tests.effort import share
 from tests.executor.explain.test_preview import ACTOR, Shop
 
 CORPUS = Path(__file__).parent / "import_corpus"
@@ -84,7 +85,7 @@ def test_a_plan_shows_no_value(shop: Shop) -> None:
 _TEXT = st.text(st.characters(exclude_characters="\0\r", exclude_categories=("Cs",)), max_size=30)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share(200), deadline=None)
 @given(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,9}", fullmatch=True), _TEXT, min_size=1))
 def test_any_value_comes_through_quotes_and_json(values: dict[str, str]) -> None:
     """Byte for byte, whatever it is."""
@@ -102,7 +103,7 @@ _PIECES = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=share(400), deadline=None)
 @given(_PIECES.map("".join))
 def test_the_grammar_is_python_dotenvs_and_a_broken_line_is_never_quoted(text: str) -> None:
     """I10: what it takes is what the library takes, what it refuses has a line of the file and none of its words."""
@@ -117,7 +118,7 @@ def test_the_grammar_is_python_dotenvs_and_a_broken_line_is_never_quoted(text: s
         assert {pair.name: pair.value for pair in reading.pairs} == theirs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share(200), deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_noise_ends_in_problems_and_never_in_an_exception(content: bytes) -> None:
     """As either format."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.errors import InterpreterMissing
+from executor.errors import PythonUnavailable
 from executor.source import root
 from executor.source.root import choose_interpreter, interpreter_paths
 
@@ -34,7 +34,7 @@ def test_what_is_asked_for_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert choose_interpreter(tmp_path, wanted, "") == str(python)
     program(tmp_path / "text", mode=0o644)
     for wanted in ("gone", "text", str(tmp_path), "", "~nobody-of-this-name/x"):
-        with pytest.raises(InterpreterMissing, match="is not an executable file"):
+        with pytest.raises(PythonUnavailable, match="is not an executable file"):
             choose_interpreter(tmp_path, wanted, "")
 
 
@@ -60,7 +60,7 @@ def test_path_is_searched_in_order_for_what_can_be_executed(tmp_path: Path, monk
     entries = ["", "/nowhere", *(str(tmp_path / name) for name in "abcd")]
     assert choose_interpreter(tmp_path, None, ":".join(entries)) == str(tmp_path / "c/python3")
     assert choose_interpreter(tmp_path, None, "d") == str(tmp_path / "d/python3")
-    with pytest.raises(InterpreterMissing, match="PATH has no python3"):
+    with pytest.raises(PythonUnavailable, match="PATH has no python3"):
         choose_interpreter(tmp_path, None, ":".join(entries[:4]))
 
 
@@ -74,7 +74,7 @@ def test_sealruns_own_is_never_taken(tmp_path: Path) -> None:
         assert choose_interpreter(tmp_path, None, f"{ours}:{other.parent}") == str(other)
     shim = program(tmp_path / "shims/python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     assert choose_interpreter(tmp_path, None, f"{shim.parent}:{other.parent}") == str(other)
-    with pytest.raises(InterpreterMissing, match="sealrun's own"):
+    with pytest.raises(PythonUnavailable, match="sealrun's own"):
         choose_interpreter(tmp_path, None, str(shim.parent))
 
 
@@ -93,7 +93,7 @@ def test_a_shim_without_anything_behind_it_is_passed_by(tmp_path: Path, script: 
     shim = program(tmp_path / "shims/python3", script)
     other = program(tmp_path / "other/python3")
     assert choose_interpreter(tmp_path, None, f"{shim.parent}:{other.parent}") == str(other)
-    with pytest.raises(InterpreterMissing):
+    with pytest.raises(PythonUnavailable):
         choose_interpreter(tmp_path, None, str(shim.parent))
 
 
@@ -291,7 +291,7 @@ def test_loops_and_gaps_end(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("gone")
     for name in ("loop", "dangling", "gone"):
-        with pytest.raises(InterpreterMissing, match="is not there"):
+        with pytest.raises(PythonUnavailable, match="is not there"):
             interpreter_paths(str(tmp_path / name))
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from executor.errors import OutputInTheWay
 from executor.records import files as outputs
 from executor.records.files import OutputFile
 from executor.runs import Lease
 from secretstore.database import Database
+from secretstore.errors import FolderUnusable
 from tests.executor.conftest import Bench
 
 
@@ -111,7 +111,7 @@ def test_names_in_each_others_way_are_told(
     for name in names:
         leave(sqlite_db, lease, name, name.encode())
     target = tmp_path / "target"
-    with pytest.raises(OutputInTheWay) as caught:
+    with pytest.raises(FolderUnusable) as caught:
         outputs.download(sqlite_db, lease.run_id, 1, target)
     assert str(target / "a") in str(caught.value) and caught.value.hint
     first = outputs.list_files(sqlite_db, lease.run_id, 1)[0].path

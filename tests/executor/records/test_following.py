@@ -18,7 +18,7 @@ from executor.records.following import Look, looks
 from executor.records.logs import Piece, Place, StoredPiece
 from executor.runs import Outcome
 from secretstore.database import Database
-from secretstore.errors import DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 from tests.conftest import server
 from tests.executor.conftest import Bench
 from tests.processes import eventually
@@ -118,7 +118,7 @@ def test_patience_has_an_end(
     monkeypatch.setattr(following, "PATIENCE", 0.05)
     found: Iterator[Look] = looks(sqlite_db, run_id)
     assert next(found).away
-    with pytest.raises(DatabaseUnreachable):
+    with pytest.raises(DatabaseUnavailable):
         list(found)
 
 

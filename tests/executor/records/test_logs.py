@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from executor import runs
-from executor.errors import PlaceUnclear
+from executor.errors import RequestUnclear
 from executor.records import logs
 from executor.records.logs import Piece, Place, StoredPiece
 from executor.runs import Outcome
@@ -70,5 +70,5 @@ def test_a_place_is_read_as_it_is_written() -> None:
     """And nothing else is one."""
     assert Place.parse(str(Place(1, 53))) == Place(1, 53)
     for text in ("", "1", "1:", ":1", "1:2:3", "a:1", "-1:2", "1:" + "9" * 30, "1: 2"):
-        with pytest.raises(PlaceUnclear, match="no place in a run's output"):
+        with pytest.raises(RequestUnclear, match="no place in a run's output"):
             Place.parse(text)

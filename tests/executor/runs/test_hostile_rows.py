@@ -14,7 +14,7 @@ from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
-from secretstore.errors import DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 from tests.executor.conftest import Bench
 
 NO_MOMENT = {"sqlite": "no moment", "postgresql": "-infinity"}
@@ -128,9 +128,8 @@ def test_a_run_is_given_nothing_of_a_place_that_its_row_does_not_name(
     db: Database, bench: Bench, claimed: dict[str, str]
 ) -> None:
     """I4: its audit event would stand in the chain of another project, or of none, or name another environment."""
-    bundle = SealedBundle(
-        "shop", "p1", "default", "e1", 1, 2, "f1", "local:0", b"wrapped", (SealedItem("s-1", "KEY", 1, b"sealed"),)
-    )
+    items = (SealedItem("s-1", "KEY", 1, b"sealed"),)
+    bundle = SealedBundle("shop", "p1", "default", "e1", 1, "f1", "local:0", b"wrapped", items)
     lease = bench.claim(db, bench.create(db, **claimed))
     with pytest.raises(RunMisplaced):
         bench.through(db, lease, bundle)
@@ -147,7 +146,7 @@ def test_a_duty_that_fails_keeps_no_other_from_being_done(caplog: pytest.LogCapt
 
     def unreachable() -> None:
         done.append("away")
-        raise DatabaseUnreachable(url="sqlite:///x")
+        raise DatabaseUnavailable(url="sqlite:///x")
 
     duties = [Duty("bad", fails, 0), Duty("good", lambda: done.append("good"), 0), Duty("late", fails, 0, 1e12)]
     perform(duties)

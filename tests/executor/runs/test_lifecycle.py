@@ -18,13 +18,14 @@ from executor import database, models, runs
 from executor.broker import notices
 from executor.errors import KeyTaken
 from executor.models import Run, Worker
-from executor.records import files, history, logs
+from executor.records import files, history, logs, secret_uses
 from executor.records.logs import Piece
 from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, retention, unserved, workers
 from executor.settings import read_settings
 from executor.worker import janitor
 from secretstore.database import Database
 from secretstore.models import Project
+from tests.databases import sqlite_file
 from tests.executor.conftest import Bench
 from tests.processes import eventually
 
@@ -89,8 +90,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "postgresql":
         yield request.getfixturevalue("shared_postgres")[0]
         return
-    db = Database(f"sqlite:///{tmp_path_factory.mktemp('lifecycle')}/store/sealrun.db")
-    database.migrate(db)
+    db = Database(f"sqlite:///{sqlite_file(tmp_path_factory.mktemp('lifecycle') / 'sealrun.db', database.migrate)}")
     yield db
     db.close()
 
@@ -496,15 +496,14 @@ def test_old_runs_go_and_their_receipts_stay(mine: Mine) -> None:
     assert {name: count for name, count in rows_of(db, old).items() if count} == {"Receipt": 2, "ReceiptSecret": 2}
     assert rows_of(db, young) == before and janitor.delete_old(db, 30 * 86400) == 0
     assert mine.row(waiting).state == "pending" and mine.row(running.run_id).state == "running"
-    uses = {use.id: use for use in history.runs_given(db, "s-API_KEY", 1, limit=999)}
+    uses = {use.id: use for use in secret_uses.runs_given(db, "s-API_KEY", 1, limit=999)}
     assert (uses[old].state, uses[old].created_by, uses[young].state) == (None, None, "succeeded")
     runs.finish(db, running, DONE)
 
 
 def test_a_sqlite_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     """The pages of what was deleted are used again."""
-    db = Database(f"sqlite:///{tmp_path}/sealrun.db")
-    database.migrate(db)
+    db = Database(f"sqlite:///{sqlite_file(tmp_path / 'sealrun.db', database.migrate)}")
     mine, sizes = Mine(db, Bench(), "p1"), []
     for _ in range(4):
         left_behind(mine, 31, chunks=300)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlmodel import select
+from sqlalchemy import select
 
 from executor import runs
 from executor.models import Run
@@ -14,6 +14,7 @@ from executor.records import history
 from executor.runs import RUNGS, Offer, RunSpec, needs, workers
 from executor.runs.workers import WorkerView
 from secretstore.database import Database, utc_now
+from tests.effort import share
 from tests.executor.conftest import Bench
 
 some = st.sampled_from
@@ -22,7 +23,7 @@ offers = st.builds(
     worker=st.just("w"),
     host=some(["mill", "barn"]),
     queues=some([("sealrun",), ("gpu",), ("gpu", "sealrun")]),
-    rung=some(RUNGS),
+    rung=some([*RUNGS, "unheard of"]),
     networks=some([("full",), ("none",), ("full", "none")]),
     pythons=some([(), ("3.11",), ("3.11", "3.12")]),
     places=some([("*/*",), ("shop/*",), ("*/staging",), ("shop/default", "data/staging"), ("shop",)]),
@@ -47,7 +48,7 @@ def seen(offer: Offer) -> WorkerView:
     return WorkerView(name=offer.worker, pid=1, slots=1, seen_at=now, alive=True, **facts)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=asked, offered=st.lists(offers, max_size=3))
 def test_nothing_is_unmet_exactly_where_a_worker_may_claim_it(
     sqlite_db: Database, bench: Bench, fields: dict[str, str | None], offered: list[Offer]
@@ -56,11 +57,26 @@ def test_nothing_is_unmet_exactly_where_a_worker_may_claim_it(
     run_id = bench.create(sqlite_db, **fields)
     with sqlite_db.reading() as session:
         taken = [
-            session.exec(select(Run.id).where(Run.id == run_id, runs.suits(offer))).first() is not None
+            session.connection().execute(select(Run.id).where(Run.id == run_id, runs.suits(offer))).first() is not None
             for offer in offered
         ]
     said = needs.unmet(bench.spec(**fields), [seen(offer) for offer in offered])
     assert (said == []) is any(taken), said
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=asked, offered=st.lists(offers, min_size=1, max_size=4))
+def test_each_need_is_one_rule_in_sql_and_in_python(
+    db: Database, bench: Bench, fields: dict[str, str | None], offered: list[Offer]
+) -> None:
+    """I7: a claim asks the one and a sentence is made of the other, need by need, on both kinds of database."""
+    run_id = bench.create(db, **fields)
+    run = bench.spec(**fields)
+    pairs = [(need, offer) for need in needs.NEEDS for offer in offered]
+    with db.reading() as session:
+        asked_in_sql = select(*(need.sql(offer) for need, offer in pairs)).where(Run.id == run_id)
+        found = session.connection().execute(asked_in_sql).one()
+    assert [bool(one) for one in found] == [need.met_by(run, offer) for need, offer in pairs]
 
 
 PLAIN = Offer("w", "here", ("sealrun",), "landlock")

@@ -1,32 +1,29 @@
 """Receipts: one per attempt and phase, written at the gate or nothing is opened, closed by what is known. On both."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, event, text
 from sqlmodel import select
 
-from executor import database, runs
+from executor import runs
 from executor.errors import ReceiptRefused
 from executor.models import Receipt
-from executor.records import history
+from executor.records import history, secret_uses
 from executor.runs import Lease, Outcome
 from executor.runs.grant import Given
 from secretstore import audit, vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
-from secretstore.database import migrate as migrate_store
-from secretstore.engine import WRITING
-from secretstore.keyring import KeyPlace, WrappedKeyPair, generate_wrapped
+from secretstore.key_service import KeyPlace, WrappedKeyPair
+from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.models import WaitingAuditEvent
 from secretstore.pins import Pins
-from tests.executor.conftest import ROOT, Bench
+from tests.executor.conftest import Bench
 
 OPENED = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 DROPPED = OPENED + timedelta(seconds=2)
@@ -34,7 +31,7 @@ DROPPED = OPENED + timedelta(seconds=2)
 
 def many(count: int) -> SealedBundle:
     items = tuple(SealedItem(f"s-{number}", f"NAME_{number}", 1, b"sealed") for number in range(count))
-    return SealedBundle("shop", "p1", "default", "e1", 3, 2, "f" * 64, "local:0", b"wrapped", items)
+    return SealedBundle("shop", "p1", "default", "e1", 3, "f" * 64, "local:0", b"wrapped", items)
 
 
 def waiting(db: Database) -> list[tuple[str, str, str, str, str]]:
@@ -151,7 +148,7 @@ class TestTheGate:
                 view = history.show(db, lease.run_id)
                 assert (view.state, view.receipt, waiting(db)) == ("pending", None, [])
                 # I7: the refusal itself may be as impossible to record; the run ends all the same.
-                assert runs.finish(db, lease, Outcome("failed", "secrets_unavailable", refused="ReceiptRefused"))
+                assert runs.finish(db, lease, Outcome("failed", "secrets_unavailable", refused="receipt_refused"))
                 assert history.show(db, lease.run_id).state == "failed"
                 recorded = table != "secretstore_audit_waiting"
                 assert waiting(db) == [("ada@here", "worker w1", "secrets.open", "default", "refused")] * recorded
@@ -187,7 +184,7 @@ class TestTheEnd:
             assert receipt.reason == outcome.not_opened
             events = [(event[2], event[4]) for event in waiting(db)]
             assert events == [("secrets.open", "begun"), ("secrets.close", ended)]
-            (use,) = history.runs_given(db, "s-0", 1, limit=1)
+            (use,) = secret_uses.runs_given(db, "s-0", 1, limit=1)
             assert (use.id, use.opening) == (lease.run_id, opening)
             audit.link_waiting(db)
 
@@ -253,19 +250,19 @@ class TestWhoSawIt:
         first = self.used(db, bench, 1, OPENED)
         second = self.used(db, bench, 1, OPENED + timedelta(days=1), Outcome("failed", "lost"))
         third = self.used(db, bench, 2, OPENED + timedelta(days=2))
-        uses = history.versions_used(db, "s-0")
+        uses = secret_uses.versions_used(db, "s-0")
         assert {use.version: (use.runs, use.last_run) for use in uses.values()} == {
             1: (2, second.run_id),
             2: (1, third.run_id),
         }
         assert uses[1].last_given_at == OPENED + timedelta(days=1)
-        listed = history.runs_given(db, "s-0", 1)
+        listed = secret_uses.runs_given(db, "s-0", 1)
         assert [(use.id, use.opening, use.state) for use in listed] == [
             (second.run_id, "may_have_been_opened", "failed"),
             (first.run_id, "opened", "succeeded"),
         ]
-        assert [use.id for use in history.runs_given(db, "s-0", 1, limit=1)] == [second.run_id]
-        assert history.runs_given(db, "s-0", 9) == [] and history.versions_used(db, "s-9") == {}
+        assert [use.id for use in secret_uses.runs_given(db, "s-0", 1, limit=1)] == [second.run_id]
+        assert secret_uses.runs_given(db, "s-0", 9) == [] and secret_uses.versions_used(db, "s-9") == {}
 
     def test_last_used_passes_over_openings_that_failed(
         self, db: Database, bench: Bench, keys: LocalKeys, pins: Pins
@@ -280,93 +277,14 @@ class TestWhoSawIt:
         for name in ("API_KEY", "NEVER"):
             vault.put(db, "shop", "default", name, b"a-sealed-value", actor=actor, pins=pins)
         of_real = vault.secret_id(db, "shop", "default", "API_KEY")
-        assert history.last_used(db, project.id) == {}
+        assert secret_uses.last_used(db, project.id) == {}
         failed = Outcome("failed", "secrets_unavailable", not_opened="no key file")
         self.used(db, bench, 1, OPENED)
         self.used(db, bench, 1, OPENED + timedelta(days=1), Outcome("failed", "lost"))
         self.used(db, bench, 1, OPENED + timedelta(days=2), failed)
         with db.writing() as session:
             session.connection().execute(text("UPDATE executor_receipt_secret SET secret_id = :id"), {"id": of_real})
-        assert history.last_used(db, project.id) == {of_real: OPENED + timedelta(days=1)}
-
-
-def test_receipts_of_the_first_revision_are_carried_over(database_url: str) -> None:
-    """Up from 0001 with rows: what was recorded of each attempt says the same afterwards, and nothing more."""
-    db = Database(database_url)
-    migrate_store(db)
-    to_revision(db, "0001")
-    at = [OPENED + timedelta(seconds=number) for number in range(4)]
-    written: Callable[[datetime], object] = (
-        (lambda moment: moment)
-        if db.dialect == "postgresql"
-        else (lambda moment: moment.isoformat(timespec="microseconds"))
-    )
-    #          run, attempt, receipt, opened, state, reason
-    attempts = [
-        ("r1", 1, "opening", None, "lost", "lost"),
-        ("r1", 2, "closed", at[2], "succeeded", None),
-        ("r2", 1, "closed", None, "failed", "secrets_unavailable"),
-        ("r3", 1, "closed", None, "failed", "lost"),
-        ("r4", 1, "none", None, "succeeded", None),
-    ]
-    with db.writing() as session:
-        execute = session.connection().execute
-        for run in ("r1", "r2", "r3", "r4"):
-            execute(
-                text(
-                    "INSERT INTO executor_run (id, project_id, project, environment_id, environment, target,"
-                    " source_root, variables, queue, host, retry_when_lost, state, attempt, fencing_token,"
-                    " created_at, created_by) VALUES (:id, 'p1', 'shop', 'e1', 'default', '{}', '/', '{}', 'q', 'h',"
-                    " :no, 'succeeded', :attempt, 1, :at, 'ada')"
-                ),
-                {"id": run, "no": False, "attempt": 2 if run == "r1" else 1, "at": written(at[0])},
-            )
-        for run, number, receipt, opened, state, reason in attempts:
-            execute(
-                text(
-                    "INSERT INTO executor_attempt (run_id, number, fencing_token, worker, claimed_at, started_at,"
-                    " state, reason, rung, receipt, opened_at, dropped_at)"
-                    " VALUES (:run, :number, 1, 'w1', :claimed, :started, :state, :reason, 'landlock', :receipt,"
-                    " :opened, :dropped)"
-                ),
-                {
-                    "run": run,
-                    "number": number,
-                    "claimed": written(at[0]),
-                    "started": written(at[1]),
-                    "state": state,
-                    "reason": reason,
-                    "receipt": receipt,
-                    "opened": opened and written(opened),
-                    "dropped": written(at[3]) if receipt == "closed" else None,
-                },
-            )
-            if receipt != "none":
-                execute(
-                    text(
-                        "INSERT INTO executor_receipt_secret"
-                        " (run_id, attempt, secret_id, name, version, channel, alias)"
-                        " VALUES (:run, :number, 's1', 'db.url', 7, 'environment', 'DB_URL')"
-                    ),
-                    {"run": run, "number": number},
-                )
-    database.migrate(db)
-    first, second = history.show(db, "r1").attempts
-    assert first.receipt is not None and second.receipt is not None
-    assert (first.receipt.status, first.receipt.may_have_been_opened) == ("opening", True)
-    assert (second.receipt.status, second.receipt.opened_at, second.receipt.dropped_at) == ("closed", at[2], at[3])
-    assert (second.receipt.generation, second.receipt.fingerprint, second.receipt.opening_at) == (1, None, at[1])
-    assert [(entry.name, entry.version, entry.alias) for entry in second.receipt.secrets] == [("db.url", 7, "DB_URL")]
-    of_others = {run: history.show(db, run).receipt for run in ("r2", "r3", "r4")}
-    assert {run: receipt and (receipt.status, receipt.reason) for run, receipt in of_others.items()} == {
-        "r2": ("closed", "the secrets could not be opened"),
-        "r3": ("opening", None),
-        "r4": ("none", None),
-    }
-    assert history.versions_used(db, "s1")[7].runs == 3
-    with db.reading() as session:
-        assert {row.secrets for row in session.exec(select(Receipt))} == {1}
-    db.close()
+        assert secret_uses.last_used(db, project.id) == {of_real: OPENED + timedelta(days=1)}
 
 
 @pytest.fixture
@@ -383,20 +301,11 @@ def pins(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Pins:
     return Pins(tmp_path_factory.mktemp("pins") / "known_keys", database_url)
 
 
-def to_revision(db: Database, revision: str) -> None:
-    """The executor's tables as they were at an earlier revision."""
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "executor" / "migrations"))
-    with db.engine.execution_options(**WRITING).begin() as connection:
-        config.attributes.update(connection=connection, version_table="executor_revision")
-        command.upgrade(config, revision)
-
-
 def copy_secret(db: Database, environment_id: str, count: int) -> None:
     """As many secrets, with the bytes of the one that is there: nobody opens them here."""
     digits = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))
     numbers = f"(SELECT a.d + 10 * b.d + 100 * c.d AS n FROM ({digits}) a, ({digits}) b, ({digits}) c)"
-    columns = "current_version, last_version, maskable, created_at, created_by, updated_at, updated_by"
+    columns = "current_version, last_version, maskable, as_file, created_at, created_by, updated_at, updated_by"
     with db.writing() as session:
         execute = session.connection().execute
         execute(

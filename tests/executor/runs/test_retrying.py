@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.errors import RetriesUnclear, UnknownRetryReason
+from executor.errors import RequestUnclear
 from executor.runs import retrying
 
 REASONS = sorted(retrying.POLICIES)
@@ -45,11 +45,11 @@ def test_what_cannot_be_meant_is_refused() -> None:
     retrying.check(0, None)
     retrying.check(9, REASONS)
     for wrong in ("cancelled", "lots"):
-        with pytest.raises(UnknownRetryReason, match=f'"{wrong}"') as caught:
+        with pytest.raises(RequestUnclear, match=f'"{wrong}"') as caught:
             retrying.check(1, ["lost", wrong])
         assert caught.value.hint is not None and "exit_code, exception, signal" in caught.value.hint
     for retries in (-1, 10):
-        with pytest.raises(RetriesUnclear, match="at most 9 times"):
+        with pytest.raises(RequestUnclear, match="at most 9 times"):
             retrying.check(retries, None)
-    with pytest.raises(RetriesUnclear, match="the number of retries is 0"):
+    with pytest.raises(RequestUnclear, match="the number of retries is 0"):
         retrying.check(0, ["lost"])

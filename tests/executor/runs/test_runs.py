@@ -11,7 +11,7 @@ from executor.errors import RunOver, UnknownRun
 from executor.models import ReceiptSecret, Run
 from executor.records import files, history, logs
 from executor.records.logs import Piece
-from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken
+from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken, settling
 from executor.runs.grant import Given
 from secretstore.database import Database
 from tests.executor.conftest import Bench
@@ -365,7 +365,7 @@ def test_a_lease_renewed_at_the_last_moment_is_not_settled(
         assert runs.renew(db, Lease(lease.run_id, lease.attempt, lease.token, 30)).held
         return real(db, lease, *rest, **more)
 
-    monkeypatch.setattr(runs, "finish", renewed_first)
+    monkeypatch.setattr(settling, "finish", renewed_first)
     assert runs.end_lost(db) == []
     monkeypatch.undo()
     for lease in leases:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from executor.models import Attempt, Run
 from executor.runs import ATTEMPTS_LIMIT, OVER, GateShut, Lease, Offer, Outcome
 from executor.runs.grant import Given
 from secretstore.database import Database
+from tests.databases import sqlite_file
+from tests.effort import share
 from tests.executor.conftest import Bench
 
 WORKERS = st.sampled_from(["w1", "w2"])
@@ -27,6 +30,7 @@ OUTCOMES = st.sampled_from(
         Outcome("cancelled", "cancelled"),
     ]
 )
+
 ASKED = st.sampled_from([(0, None), (2, None), (9, ["lost"]), (2, ["timed_out", "lost"])])
 TRIED_UNASKED = {"exit_code"}
 """What a run with retries and no word on the reasons is tried again for, of the reasons that occur here."""
@@ -47,8 +51,7 @@ class LifeOfARun(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.mkdtemp(prefix="sealrun-test-")
-        self.db = Database(f"sqlite:///{self.folder}/sealrun.db")
-        database.migrate(self.db)
+        self.db = Database(f"sqlite:///{sqlite_file(Path(self.folder, 'sealrun.db'), database.migrate)}")
         self.bench = Bench()
         self.earlier: list[Run] = []
 
@@ -275,5 +278,5 @@ class LifeOfARun(RuleBasedStateMachine):
 
 TestLifeOfARun = LifeOfARun.TestCase
 TestLifeOfARun.settings = settings(
-    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=share(20), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

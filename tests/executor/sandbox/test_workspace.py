@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from executor.errors import StartFailed
 from executor.sandbox import workspace as module
 from executor.sandbox.removal import remove
 from executor.sandbox.workspace import orphans, prepare_root, workspace
-from executor.supervisor.errors import NoFreeUid, WorkspaceUnsafe
+from secretstore.errors import FolderUnusable
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.run_process import dig
 
@@ -152,14 +153,14 @@ def test_the_root_is_ours_alone(tmp_path: Path) -> None:
     assert prepare_root(root) == root
     for spoil in (0o770, 0o777, 0o702):
         root.chmod(spoil)
-        with pytest.raises(WorkspaceUnsafe):
+        with pytest.raises(FolderUnusable):
             prepare_root(root)
     root.chmod(0o755)
     prepare_root(root)
     (tmp_path / "link").symlink_to(root)
     (tmp_path / "file").touch()
     for wrong in ("link", "file"):
-        with pytest.raises(WorkspaceUnsafe):
+        with pytest.raises(FolderUnusable):
             prepare_root(tmp_path / wrong)
 
 
@@ -170,7 +171,7 @@ def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     root.mkdir()
     os.chown(root, 60600, 60600)
-    with pytest.raises(WorkspaceUnsafe):
+    with pytest.raises(FolderUnusable):
         prepare_root(root)
 
 
@@ -263,7 +264,7 @@ def test_a_user_id_is_lent_once_between_processes(root: Path) -> None:
         other = (root / "r-1/home").stat().st_uid
         with workspace(root, "r-2", UIDS) as place:
             assert {place.uid, other} == set(UIDS)
-            with pytest.raises(NoFreeUid, match="60610 to 60611"), workspace(root, "r-3", UIDS):
+            with pytest.raises(StartFailed, match="60610 to 60611"), workspace(root, "r-3", UIDS):
                 pass
             assert not (root / "r-3").exists()
         with module.reserved(other) as ours:

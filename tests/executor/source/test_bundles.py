@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from executor.errors import BundleDamaged, BundleMissing, SourceNotUploaded
+from executor.errors import SourceDamaged, SourceRefused, SourceUnavailable
 from executor.source import bundles, packing
 from executor.source.bundles import delete_unused, discard, pieces, upload
 from executor.source.packing import Packed, listing
@@ -48,9 +48,9 @@ def test_it_comes_back_byte_for_byte(db: Database, packed: Packed) -> None:
     """In its order, and from its own project alone."""
     assert upload(db, "p1", packed) == packed.digest
     assert whole(db, packed) and stored(db) == (1, -(-packed.size // 1000))
-    with pytest.raises(BundleMissing, match=packed.digest[:12]):
+    with pytest.raises(SourceUnavailable, match=packed.digest[:12]):
         next(pieces(db, "p2", packed.digest))
-    with pytest.raises(BundleMissing):
+    with pytest.raises(SourceUnavailable, match="no longer in the database"):
         next(pieces(db, "p1", "0" * 64))
 
 
@@ -105,7 +105,7 @@ def broken_off(db: Database, packed: Packed, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_killed_upload_is_none_and_the_next_one_ends_it(broken_off: Database, packed: Packed) -> None:
     """Nobody reads the half of it; what is there already is not sent again."""
     assert stored(broken_off) == (1, 3)
-    with pytest.raises(BundleMissing):
+    with pytest.raises(SourceUnavailable, match="no longer in the database"):
         next(pieces(broken_off, "p1", packed.digest))
     upload(broken_off, "p1", packed)
     assert whole(broken_off, packed)
@@ -131,7 +131,7 @@ def test_a_removal_meanwhile_is_noticed(sqlite_db: Database, packed: Packed, mon
     assert whole(sqlite_db, packed)
     discard(sqlite_db, "p1", packed.digest)
     allowed = 9
-    with pytest.raises(SourceNotUploaded):
+    with pytest.raises(SourceRefused, match="somebody removes it"):
         upload(sqlite_db, "p1", packed)
 
 
@@ -148,7 +148,7 @@ def test_damage_is_told(sqlite_db: Database, packed: Packed, damage: str) -> Non
     """A piece that is missing or broken ends the reading; after its removal it is uploaded anew."""
     upload(sqlite_db, "p1", packed)
     execute(sqlite_db, damage)
-    with pytest.raises(BundleDamaged):
+    with pytest.raises(SourceDamaged):
         list(pieces(sqlite_db, "p1", packed.digest))
     discard(sqlite_db, "p1", packed.digest)
     assert stored(sqlite_db) == (0, 0)
@@ -161,7 +161,7 @@ def test_a_piece_that_swells_is_not_opened_whole(sqlite_db: Database, packed: Pa
     upload(sqlite_db, "p1", packed)
     bomb = bundles.zlib.compress(bytes(50 << 20))
     execute(sqlite_db, "UPDATE executor_source_bundle_chunk SET data = :bomb WHERE sequence = 0", bomb=bomb)
-    with pytest.raises(BundleDamaged):
+    with pytest.raises(SourceDamaged):
         list(pieces(sqlite_db, "p1", packed.digest))
     assert len(bundles._opened(bomb)) == bundles.PIECE + 1
 

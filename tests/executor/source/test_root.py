@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.errors import SettingsFileBroken, SourceIsHome, TargetMissing, TargetOutside
+from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.source import root
 from executor.source.root import ProjectFile, project_file, relative_target, source_root
 from secretstore.pins import Pin
@@ -58,7 +58,7 @@ def test_a_target_elsewhere_has_a_root_of_its_own(home: Path) -> None:
 def test_a_target_that_is_no_file_is_told(home: Path, path: str) -> None:
     """With the path as it was given and the root it was looked for in."""
     here = tree(home / "here", "job.py", "sub/other.py")
-    with pytest.raises(TargetMissing) as caught:
+    with pytest.raises(TargetUnusable) as caught:
         source_root(here, path)
     assert path in str(caught.value) and str(here) in (caught.value.hint or "")
 
@@ -98,7 +98,7 @@ def test_a_targets_path_is_relative_to_the_root(home: Path) -> None:
     assert relative_target(shop, shop, str(shop / "sub/job.py")) == "sub/job.py"
     (shop / "link.py").symlink_to(home / "else.py")
     for path in ("../else.py", "link.py", str(home / "else.py")):
-        with pytest.raises(TargetOutside):
+        with pytest.raises(TargetUnusable, match="is not beneath the source root"):
             relative_target(shop, shop, path)
 
 
@@ -154,7 +154,7 @@ def test_a_broken_project_file_is_told(home: Path, text: str | bytes) -> None:
     own = home / "shop/.sealrun.toml"
     own.parent.mkdir()
     own.write_bytes(raw)
-    with pytest.raises(SettingsFileBroken) as caught:
+    with pytest.raises(FileInvalid) as caught:
         project_file(own.parent)
     assert str(own) in str(caught.value)
 
@@ -167,7 +167,7 @@ def test_a_broken_table_in_pyproject_is_told(home: Path, text: str) -> None:
     file = home / "shop/pyproject.toml"
     file.parent.mkdir()
     file.write_text(text)
-    with pytest.raises(SettingsFileBroken, match=r"pyproject\.toml"):
+    with pytest.raises(FileInvalid, match=r"pyproject\.toml"):
         project_file(file.parent)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from executor.errors import PythonOfThisMachine, SourceTooLarge, TargetIgnored
+from executor.errors import PythonUnavailable, SourceRefused
 from executor.keys.creation import birth
 from executor.settings import Settings, read_settings
 from executor.submission.specification import Request, examine, specify
@@ -79,7 +79,7 @@ def test_an_uploaded_source_has_no_interpreter_of_this_machine(place: Place) -> 
     (place.jobs / ".venv/bin/python").symlink_to(job_python())
     assert specify(place.db, place.settings(), place.request()).python == str(place.jobs / ".venv/bin/python")
     assert specify(place.db, place.settings(), place.request(bundle=True)).python is None
-    with pytest.raises(PythonOfThisMachine, match="is an interpreter of this machine") as caught:
+    with pytest.raises(PythonUnavailable, match="is an interpreter of this machine") as caught:
         specify(place.db, place.settings(), place.request(bundle=True, python=job_python()))
     assert (
         caught.value.hint == "name a version instead, as in --python 3.12, or run from the folder itself: --no-bundle"
@@ -93,12 +93,12 @@ def test_what_is_refused_uploads_nothing(place: Place) -> None:
     write(place.jobs, ".gitignore", "local/\n")
     settings = place.settings({"SEALRUN_SOURCE_LIMIT_MIB": "1"})
     seen = examine(place.db, settings, place.request(bundle=True, secrets=["GONE"]))
-    assert [type(refusal).__name__ for refusal in seen.refusals] == ["UnknownSecret", "SourceTooLarge"]
-    with pytest.raises(SourceTooLarge, match=r"big\.bin \(2 MiB\)"):
+    assert [type(refusal).__name__ for refusal in seen.refusals] == ["UnknownSecret", "SourceRefused"]
+    with pytest.raises(SourceRefused, match=r"big\.bin \(2 MiB\)"):
         specify(place.db, settings, place.request(bundle=True))
     specify(place.db, settings, place.request())  # a folder that is not uploaded may be as large as it likes
     write(place.jobs, ".sealrunignore", "*.bin\n")
-    with pytest.raises(TargetIgnored, match=r"local/job\.py is left out of the upload") as caught:
+    with pytest.raises(SourceRefused, match=r"local/job\.py is left out of the upload") as caught:
         specify(place.db, settings, place.request("local/job.py", bundle=True))
     assert "!local/job.py" in (caught.value.hint or "")
     assert examine(place.db, settings, place.request(bundle=True)).refusals == ()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from executor.errors import StartFailed
 from executor.sandbox import confinement
 from executor.supervisor import child as children
-from executor.supervisor.errors import StartFailed
 from tests.executor.run_process import BARE, Execute, heard, plain_view
 from tests.processes import eventually, is_alive
 

@@ -15,11 +15,13 @@ from executor.supervisor.roles import Assumed, told_apart
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate
-from secretstore.keyring import KeyAccess, generate_wrapped
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.pins import Pins
 from secretstore.planned import Planned
 from secretstore.vault import Actor
+from tests.databases import sqlite_file
 from tests.executor.conftest import ROOT
 from tests.sts import Account, account, client, sts_proxy
 
@@ -83,9 +85,8 @@ def request_for(tmp_path: Path) -> Any:
     def make(secrets: dict[str, bytes]) -> dict[str, Any]:
         path = tmp_path / "local.key"
         create_local_key(path)
-        url = f"sqlite:///{tmp_path}/sealrun.db"
+        url = f"sqlite:///{sqlite_file(tmp_path / 'sealrun.db', migrate)}"
         db, actor = Database(url), Actor("ada@example", "test")
-        migrate(db)
         keys = LocalKeys(path)
         vault.create_project(
             db, "shop", actor=actor, birth=lambda place, generation: generate_wrapped(keys, place, generation)
@@ -162,4 +163,4 @@ def test_a_secret_is_not_taken_for_the_answer_of_a_role(request_for: Any, monkey
     monkeypatch.setattr("secretstore.vault.storing.check_secret_name", lambda _: None)
     said, frames = opened(request_for({"ONE": b"value of one", "/source/lake": b'{"canary": "value of lake"}'}))
     assert said.kind is Kind.NOT_OPENED and frames == []
-    assert said.json()["error"] == "NameRefused" and "value of" not in said.json()["message"]
+    assert said.json()["error"] == "name_refused" and "value of" not in said.json()["message"]

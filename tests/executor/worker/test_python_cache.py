@@ -8,15 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from executor.errors import CacheUnusable
 from executor.sandbox import handover
 from executor.worker import python_cache
-from executor.worker.python_cache import Shelf
+from executor.worker.cache import note_of
+from executor.worker.python_cache import Environments
+from secretstore.errors import FolderUnusable
 from tests.processes import eventually
 
 REQUEST, OTHER = "a" * 64, "b" * 64
@@ -28,69 +29,71 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shelf(cache: Path) -> Shelf:
-    made = Shelf(cache, "project", "environment")
+def shelf(cache: Path) -> Environments:
+    made = Environments(cache, "project", "environment")
     made.prepare()
     return made
 
 
-def put(shelf: Shelf, digest: str = "d", size: int = 10, age: float = 0) -> Path:
+def put(shelf: Environments, digest: str = "d", size: int = 10, age: float = 0) -> Path:
     """An entry as a builder leaves it."""
-    with shelf.draft() as draft, shelf.uv_cache() as uv_cache:
+    with shelf.new() as draft, shelf.uv_cache() as uv_cache:
         (draft / "env").mkdir()
         python_cache.complete(draft, {"digest": digest, "lock": "l", "bytes": size}, uv_cache, 0)
-    os.utime(draft / python_cache.COMPLETE, (time.time() - age,) * 2)
+    os.utime(note_of(draft), (time.time() - age,) * 2)
     return draft
 
 
-def look(shelf: Shelf, request: str, pinned: bool = False) -> Path | None:
+def look(shelf: Environments, request: str, pinned: bool = False) -> Path | None:
     with shelf.found(request, pinned=pinned) as entry:
         return entry.path if entry is not None else None
 
 
-def there(shelf: Shelf, *paths: Path) -> None:
+def there(shelf: Environments, *paths: Path) -> None:
     """Soon these are all there is: what goes is cleared away beside everything else."""
-    eventually(lambda: {*shelf.entries.iterdir()} == {*paths}, 10, lambda: str([*shelf.entries.iterdir()]))
 
+    def folders() -> set[Path]:
+        return {path for path in shelf.entries.path.iterdir() if path.is_dir()}
 
-def queue(turn: Callable[[], bool]) -> None:
-    eventually(turn, 10, "it is our turn")
+    eventually(lambda: folders() == {*paths}, 10, lambda: str(folders()))
+    assert {*shelf.entries.path.iterdir()} == {*paths, *map(note_of, paths)}
 
 
 # Finding ------------------------------------------------------------------------------------------
 
 
-def test_what_a_request_led_to_is_found_again(shelf: Shelf) -> None:
+def test_what_a_request_led_to_is_found_again(shelf: Environments) -> None:
     """For a day, or for ever where the request has a lock; and only where the environment is still there."""
     path = put(shelf, age=3600)
     shelf.remember(REQUEST, path.name)
     assert look(shelf, REQUEST) == path and look(shelf, OTHER) is None
-    assert time.time() - (path / python_cache.COMPLETE).stat().st_mtime < 60  # used now
+    assert time.time() - note_of(path).stat().st_mtime < 60  # used now
     os.utime(shelf.requests / REQUEST, (time.time() - 25 * 3600,) * 2)
     assert look(shelf, REQUEST) is None and look(shelf, REQUEST, pinned=True) == path
-    (path / python_cache.COMPLETE).unlink()
+    note_of(path).unlink()
     assert look(shelf, REQUEST, pinned=True) is None
 
 
-def test_an_environment_has_a_shelf_of_its_own(shelf: Shelf, cache: Path) -> None:
+def test_an_environment_has_a_shelf_of_its_own(shelf: Environments, cache: Path) -> None:
     """What code that `dev` chose has built is not found by `prod` of the same project."""
     path = put(shelf)
     shelf.remember(REQUEST, path.name)
-    other = Shelf(cache, "project", "prod")
+    other = Environments(cache, "project", "prod")
     other.prepare()
     assert look(shelf, REQUEST) == path and look(other, REQUEST) is None and other.known() == {}
     with other.uv_cache() as theirs, shelf.uv_cache() as ours:
         assert theirs != ours
 
 
-def test_ten_who_ask_at_once_build_once(shelf: Shelf) -> None:
+def test_ten_who_ask_at_once_build_once(shelf: Environments) -> None:
     """One builds, and the others find what it built when it is their turn."""
     built: list[Path] = []
     started = threading.Barrier(10)
 
     def ask() -> None:
         started.wait()
-        with shelf.asking(REQUEST, queue):
+        with shelf.asking(REQUEST) as turn:
+            eventually(turn, 10, "it is our turn")
             if look(shelf, REQUEST) is None:
                 built.append(put(shelf))
                 shelf.remember(REQUEST, built[-1].name)
@@ -103,7 +106,7 @@ def test_ten_who_ask_at_once_build_once(shelf: Shelf) -> None:
     assert [look(shelf, REQUEST)] == built
 
 
-def test_builders_at_the_same_time_have_a_cache_each(shelf: Shelf) -> None:
+def test_builders_at_the_same_time_have_a_cache_each(shelf: Environments) -> None:
     """Each may be another user's; the first that is free is taken again."""
     with shelf.uv_cache() as first:
         with shelf.uv_cache() as second:
@@ -119,25 +122,25 @@ def test_a_folder_of_somebody_else_is_refused(cache: Path, tmp_path: Path) -> No
     """A cache that others may write to would be code of theirs in a run."""
     cache.mkdir()
     cache.chmod(0o777)
-    with pytest.raises(CacheUnusable, match="not a folder of this user"):
-        Shelf(cache, "p", "e").prepare()
+    with pytest.raises(FolderUnusable, match="not a folder of this user"):
+        Environments(cache, "p", "e").prepare()
     (tmp_path / "link").symlink_to(tmp_path)
-    with pytest.raises(CacheUnusable):
-        Shelf(tmp_path / "link", "p", "e").prepare()
+    with pytest.raises(FolderUnusable):
+        Environments(tmp_path / "link", "p", "e").prepare()
 
 
 # Clearing -----------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def builder(shelf: Shelf) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
+def builder(shelf: Environments) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
     """A process that is building, and its draft."""
     code = (
-        "import sys, pathlib; from executor.worker.python_cache import Shelf\n"
-        "with Shelf(pathlib.Path(sys.argv[1]), 'project', 'environment').draft() as draft:\n"
+        "import sys, pathlib; from executor.worker.python_cache import Environments\n"
+        "with Environments(pathlib.Path(sys.argv[1]), 'project', 'environment').new() as draft:\n"
         "    (draft / 'env').mkdir(); print(draft, flush=True); sys.stdin.read()\n"
     )
-    root = shelf.entries.parents[3]
+    root = shelf.root
     with subprocess.Popen(
         [sys.executable, "-c", code, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -148,7 +151,7 @@ def builder(shelf: Shelf) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
             process.kill()
 
 
-def test_what_a_killed_builder_leaves_is_swept(shelf: Shelf, cache: Path) -> None:
+def test_what_a_killed_builder_leaves_is_swept(shelf: Environments, cache: Path) -> None:
     """While it lives its draft stays; an environment that is complete stays anyway."""
     path = put(shelf)
     with builder(shelf) as (process, draft):
@@ -160,21 +163,21 @@ def test_what_a_killed_builder_leaves_is_swept(shelf: Shelf, cache: Path) -> Non
     there(shelf, path)
 
 
-def test_a_build_that_fails_leaves_nothing(shelf: Shelf) -> None:
+def test_a_build_that_fails_leaves_nothing(shelf: Environments) -> None:
     """Whatever it had written by then."""
-    with contextlib.suppress(ZeroDivisionError), shelf.draft() as draft:
+    with contextlib.suppress(ZeroDivisionError), shelf.new() as draft:
         (draft / "build/deep").mkdir(parents=True)
         _ = 1 / 0
     there(shelf)
 
 
-def test_pruning_takes_what_was_used_the_longest_ago(shelf: Shelf, cache: Path) -> None:
+def test_pruning_takes_what_was_used_the_longest_ago(shelf: Environments, cache: Path) -> None:
     """Until the rest fits; not what a run holds, nor what was used a moment ago."""
     old, middle, new, now = (put(shelf, str(age), 10, age) for age in (9000, 6000, 3000, 0))
     assert python_cache.prune(cache, 40) == 0
-    with shelf.held(old.name) as entry:
+    with shelf.entries.held(old.name) as entry:
         assert entry is not None
-        os.utime(old / python_cache.COMPLETE, (time.time() - 9000,) * 2)
+        os.utime(note_of(old), (time.time() - 9000,) * 2)
         assert python_cache.prune(cache, 25) == 2
         assert {path for path in (old, middle, new, now) if path.exists()} == {old, now}
     # A process that was forked meanwhile has the lock too, until it has become another program.
@@ -182,14 +185,14 @@ def test_pruning_takes_what_was_used_the_longest_ago(shelf: Shelf, cache: Path) 
     there(shelf, now)
 
 
-def test_uvs_own_caches_are_pruned_too(shelf: Shelf, cache: Path) -> None:
+def test_uvs_own_caches_are_pruned_too(shelf: Environments, cache: Path) -> None:
     """They count, and go like environments."""
-    with shelf.draft() as draft, shelf.uv_cache() as uv_cache:
+    with shelf.new() as draft, shelf.uv_cache() as uv_cache:
         (uv_cache / "wheels").mkdir()
         python_cache.complete(draft, {"digest": "d", "lock": "l", "bytes": 10}, uv_cache, 1000)
     os.utime(uv_cache.parent / "bytes", (time.time() - 3600,) * 2)
     assert python_cache.prune(cache, 100) == 1
-    assert not uv_cache.exists() and (draft / python_cache.COMPLETE).exists()
+    assert not uv_cache.exists() and note_of(draft).exists()
 
 
 # Taking back --------------------------------------------------------------------------------------

@@ -8,17 +8,15 @@ from typing import Any
 import pytest
 
 from executor.errors import EnvironmentNotBuilt
-from executor.python.interpreters import Interpreter, ask
+from executor.python.interpreters import Interpreter
 from executor.worker import installation, python_cache, python_environment
 from executor.worker.installation import Order
-from executor.worker.python_cache import Shelf
+from executor.worker.python_cache import Environments
 
 
 @pytest.fixture(scope="module")
 def interpreter() -> Interpreter:
-    found = ask(Path(sys._base_executable))  # type: ignore[attr-defined]
-    assert found is not None
-    return found
+    return Interpreter(Path(sys._base_executable), sys.version.split()[0])  # type: ignore[attr-defined]
 
 
 def order(interpreter: Interpreter, **document: Any) -> Order:
@@ -49,7 +47,7 @@ def test_no_file_of_a_row_is_written_beside_its_draft(tmp_path: Path, interprete
 def test_no_id_of_a_row_leads_out_of_the_cache(tmp_path: Path, ids: tuple[str, str]) -> None:
     """I3: the folders on the way are made, and have their modes set, with the worker's rights."""
     with pytest.raises(EnvironmentNotBuilt, match="an id that is none"):
-        Shelf(tmp_path / "cache", *ids)
+        Environments(tmp_path / "cache", *ids)
 
 
 @pytest.mark.parametrize("way", ["home", "link", "folder"])
@@ -83,7 +81,7 @@ def test_an_environment_consists_of_its_own_folders_and_its_interpreter(
 @pytest.mark.skipif(os.geteuid() != 0, reason="user ids are lent where the worker is root")
 def test_a_cache_of_uvs_is_open_to_its_builder_alone(tmp_path: Path) -> None:
     """What is in it belongs to the id that was lent last, and may be lent to another project's run now."""
-    shelf = Shelf(tmp_path / "cache", "project", "environment")
+    shelf = Environments(tmp_path / "cache", "project", "environment")
     shelf.prepare()
     with shelf.uv_cache() as cache:
         assert cache.parent.stat().st_mode & 0o777 == 0o700

@@ -9,23 +9,22 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from executor.errors import (
-    BundleDamaged,
-    BundleMissing,
-    CacheUnusable,
-    SourceNotUnpacked,
-    SourceTooLargeHere,
+    SourceDamaged,
+    SourceUnavailable,
 )
 from executor.source import bundles, packing
 from executor.source.packing import Packed
 from executor.worker import cache, source_cache
-from executor.worker.cache import Kept, entry, prune
-from executor.worker.source_cache import cached_source
+from executor.worker.cache import SOURCES, Kept, Shelf, note_of, prune, size_of
+from executor.worker.source_cache import Upload, cached_source
 from secretstore.database import Database
+from secretstore.errors import FolderUnusable
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.source.test_bundles import execute, stored
 from tests.processes import eventually
@@ -34,8 +33,20 @@ LIMIT = 1 << 20
 KEY = "0f" * 32
 
 
-def nothing() -> None:
-    """A heartbeat that has nothing to say."""
+class Keeper:
+    """A lease that is fine, whatever else is done when it is asked."""
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self.check = check
+
+
+nothing = Keeper()
+
+
+def entry(
+    root: Path, project: str, key: str, build: Callable[[Path], None], keeper: Keeper = nothing
+) -> AbstractContextManager[cache.Entry]:
+    return Shelf(SOURCES, root, (project, "sources")).made(key, build, keeper)
 
 
 @pytest.fixture
@@ -56,7 +67,7 @@ def packed(sqlite_db: Database, tmp_path: Path) -> Packed:
 
 def left(root: Path) -> list[str]:
     """What is in the cache, but for the notes of sizes."""
-    return sorted(path.name for path in root.glob("*/*/*") if not path.name.startswith(".size-"))
+    return sorted(path.name for path in root.glob("*/*/*") if not path.name.startswith(".note-"))
 
 
 # One source -----------------------------------------------------------------------------------------
@@ -65,7 +76,7 @@ def left(root: Path) -> list[str]:
 def test_it_is_fetched_once_and_then_only_read(sqlite_db: Database, root: Path, packed: Packed) -> None:
     """The second run asks the database for nothing."""
     for _ in range(2):
-        with cached_source(sqlite_db, root, "p1", packed.digest, LIMIT, nothing) as folder:
+        with cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing) as folder:
             assert folder == root / "p1" / "sources" / packed.digest
             assert (folder / "job.py").read_text() == "print('here')\n"
         bundles.discard(sqlite_db, "p1", packed.digest)
@@ -87,7 +98,7 @@ def test_ten_at_once_fetch_once(
 
     def one(_: int) -> bytes:
         begin.wait()
-        with cached_source(sqlite_db, root, "p1", packed.digest, LIMIT, nothing) as folder:
+        with cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing) as folder:
             return (folder / "job.py").read_bytes()
 
     with ThreadPoolExecutor(10) as pool:
@@ -97,11 +108,11 @@ def test_ten_at_once_fetch_once(
 
 def test_another_project_does_not_get_it(sqlite_db: Database, root: Path, packed: Packed) -> None:
     """Who knows a digest knows nothing: neither the database nor the folder of another project is asked."""
-    with cached_source(sqlite_db, root, "p1", packed.digest, LIMIT, nothing):
+    with cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing):
         for project, digest in (("p2", packed.digest), ("p1/../p1", packed.digest), ("p1", "../sources"), ("", KEY)):
             with (
-                pytest.raises(BundleMissing),
-                cached_source(sqlite_db, root, project, digest, LIMIT, nothing),
+                pytest.raises(SourceUnavailable, match="no longer in the database"),
+                cached_source(Upload(sqlite_db, project, digest), root, LIMIT, nothing),
             ):
                 pass
 
@@ -114,8 +125,8 @@ def test_what_is_not_what_it_says_is_not_kept(sqlite_db: Database, root: Path, p
     execute(sqlite_db, "UPDATE executor_source_bundle_chunk SET digest = :this", this=packed.digest)
     execute(sqlite_db, "UPDATE executor_source_bundle SET size = :size", size=other.size)
     with (
-        pytest.raises(BundleDamaged, match="another SHA-256"),
-        cached_source(sqlite_db, root, "p1", packed.digest, LIMIT, nothing),
+        pytest.raises(SourceDamaged, match="another SHA-256"),
+        cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing),
     ):
         pass
     assert left(root) == [] and stored(sqlite_db) == (1, 0)
@@ -124,8 +135,8 @@ def test_what_is_not_what_it_says_is_not_kept(sqlite_db: Database, root: Path, p
 def test_more_than_this_worker_takes_stays_uploaded(sqlite_db: Database, root: Path, packed: Packed) -> None:
     """Another worker may take more."""
     with (
-        pytest.raises(SourceTooLargeHere, match="10 bytes"),
-        cached_source(sqlite_db, root, "p1", packed.digest, 10, nothing),
+        pytest.raises(SourceUnavailable, match="10 bytes"),
+        cached_source(Upload(sqlite_db, "p1", packed.digest), root, 10, nothing),
     ):
         pass
     assert left(root) == [] and stored(sqlite_db) == (1, 1)
@@ -142,8 +153,8 @@ def test_a_disk_that_does_not_take_it_is_told(
     with monkeypatch.context() as patched:
         patched.setattr("executor.source.unpacking.os.fchmod", full)
         with (
-            pytest.raises(SourceNotUnpacked, match="no space left on device"),
-            cached_source(sqlite_db, root, "p1", packed.digest, LIMIT, nothing),
+            pytest.raises(SourceUnavailable, match="no space left on device"),
+            cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing),
         ):
             pass
     assert left(root) == []
@@ -158,8 +169,8 @@ def fill(folder: Path) -> None:
 
 
 def kept(root: Path, key: str, build: Callable[[Path], None] = fill) -> Path:
-    with entry(root, "p1", "sources", key, build, nothing) as folder:
-        return folder
+    with entry(root, "p1", key, build) as found:
+        return found.path
 
 
 class Killed(BaseException):
@@ -181,7 +192,7 @@ def test_a_heartbeat_goes_on_while_another_makes_it(root: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(kept, root, KEY, slow)
         assert asked.wait(20)
-        with pytest.raises(Killed), entry(root, "p1", "sources", KEY, fill, cancelled):
+        with pytest.raises(Killed), entry(root, "p1", KEY, fill, Keeper(cancelled)):
             pass
         done.set()
         assert first.result() == root / "p1/sources" / KEY
@@ -203,13 +214,13 @@ def test_a_builder_that_fails_leaves_nothing(root: Path) -> None:
 BUILDER = """
 import sys; sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
-from executor.worker.cache import entry
+from executor.worker.cache import SOURCES, Shelf
 def build(folder):
     (folder / "half").write_text("of it")
     (folder / "closed").mkdir(mode=0)
     print("building", flush=True)
     sys.stdin.read()
-with entry(Path(sys.argv[2]), "p1", "sources", sys.argv[3], build, lambda: None):
+with Shelf(SOURCES, Path(sys.argv[2]), ("p1", "sources")).made(sys.argv[3], build, None):
     pass
 """
 
@@ -228,7 +239,7 @@ def builder(root: Path) -> Iterator["subprocess.Popen[bytes]"]:
 def test_when_the_builder_is_killed_the_next_one_makes_it_anew(root: Path, builder: "subprocess.Popen[bytes]") -> None:
     """At once, and without a piece of what the killed one left."""
     prune(root, 1 << 40)
-    assert left(root) == [f".staging-{KEY}"]  # it is at work, and is let alone
+    assert left(root) == [KEY] and not note_of(root / "p1/sources" / KEY).exists()  # it is at work, and is let alone
     builder.send_signal(signal.SIGKILL)
     builder.wait()
     assert sorted(path.name for path in kept(root, KEY).iterdir()) == ["file"]
@@ -248,9 +259,9 @@ def test_least_recently_used_goes_first(root: Path) -> None:
     """Until the rest is within the limit; used is what a run has had, not what was made last."""
     keys = ["a", "b", "c", "d"]
     for at, key in enumerate(keys):
-        os.utime(kept(root, key), (at + 1, at + 1))
+        os.utime(note_of(kept(root, key)), (at + 1, at + 1))
     kept(root, "a")
-    one = cache._size(root / "p1/sources/a")
+    one = size_of(root / "p1/sources/a")
     assert one >= 8192
     assert prune(root, 4 * one) == 0
     assert prune(root, 2 * one) == 2
@@ -261,7 +272,7 @@ def test_least_recently_used_goes_first(root: Path) -> None:
 def test_all_projects_share_the_limit_with_what_is_kept_in_another_way(root: Path) -> None:
     """What was used the longest ago goes first, whoever keeps it; what else lies there is not touched."""
     for project in ("p1", "p2"):
-        with entry(root, project, "sources", KEY, fill, nothing):
+        with entry(root, project, KEY, fill):
             pass
     (root / "p1/uv").mkdir()
     (root / "p1/uv/wheel").touch()
@@ -276,9 +287,9 @@ def test_all_projects_share_the_limit_with_what_is_kept_in_another_way(root: Pat
 
 def test_what_a_run_uses_stays(root: Path) -> None:
     """Whatever the limit says; afterwards it goes."""
-    with entry(root, "p1", "sources", KEY, fill, nothing) as folder:
+    with entry(root, "p1", KEY, fill) as found:
         assert prune(root, 0) == 0
-        assert (folder / "file").exists()
+        assert (found.path / "file").exists()
     assert prune(root, 0) == 1
     assert left(root) == []
 
@@ -296,8 +307,8 @@ def test_asking_while_it_is_removed_makes_it_anew(root: Path) -> None:
             folder.rename(folder.with_name(".gone-1"))
             os.close(lock)
 
-    with entry(root, "p1", "sources", KEY, fill, removed) as again:
-        assert sorted(path.name for path in again.iterdir()) == ["file"]
+    with entry(root, "p1", KEY, fill, Keeper(removed)) as again:
+        assert sorted(path.name for path in again.path.iterdir()) == ["file"]
     assert len(beats) == 2
 
 
@@ -326,8 +337,8 @@ def test_many_ask_while_somebody_prunes(root: Path) -> None:
     def asks(at: int) -> bool:
         seen = True
         for turn in range(15):
-            with entry(root, "p1", "sources", str((at + turn) % 3), fill, nothing) as folder:
-                seen &= (folder / "file").stat().st_size == 8192
+            with entry(root, "p1", str((at + turn) % 3), fill) as found:
+                seen &= (found.path / "file").stat().st_size == 8192
         return seen
 
     with ThreadPoolExecutor(5) as pool:
@@ -350,7 +361,7 @@ def test_the_cache_is_ours_alone(tmp_path: Path) -> None:
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "file").touch()
     for wrong in ("link", "open", "file", "file/beneath"):
-        with pytest.raises(CacheUnusable) as caught:
+        with pytest.raises(FolderUnusable) as caught:
             cache.prepare(tmp_path / wrong)
         assert "SEALRUN_CACHE" in (caught.value.hint or "")
 
@@ -360,12 +371,12 @@ def test_a_run_of_our_own_user_cannot_lock_us_out(as_ordinary_user: OrdinaryUser
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "from pathlib import Path\n"
-        "from executor.worker.cache import Kept, entry, prune\n"
+        "from executor.worker.cache import SOURCES, Kept, Shelf, note_of, prune, size_of\n"
         "root = Path(sys.argv[2])\n"
         "def build(folder): (folder / 'file').touch()\n"
         "for turn in range(2):\n"
-        "    with entry(root, 'p1', 'sources', 'k', build, lambda: None) as folder: print(folder.name)\n"
-        "    folder.chmod(0)\n"
+        "    with Shelf(SOURCES, root, ('p1', 'sources')).made('k', build, None) as found: print(found.path.name)\n"
+        "    found.path.chmod(0)\n"
         "print(prune(root, -1), list((root / 'p1/sources').iterdir()))\n"
     )
     ended = as_ordinary_user(code, ROOT, open_folder)

@@ -1,0 +1,150 @@
+"""Receipts: what a phase of an attempt is given, written before it is opened, and closed with what became of it."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, insert, update
+from sqlmodel import Session, col
+
+from executor.models import Receipt, ReceiptConnection, ReceiptSecret
+from executor.runs.grant import Given
+from executor.runs.rows import write
+from executor.runs.spec import PHASE, Lease, Outcome
+from secretstore import audit
+from secretstore.audit import Actor
+from secretstore.bundle import SealedBundle
+from secretstore.planned import CATALOG
+
+
+def open_receipt(
+    session: Session, lease: Lease, phase: str, bundle: SealedBundle, given: Given, run: Row[Any], now: datetime
+) -> None:
+    """The receipt, a row per secret and per setting filled in, and the audit event; `run` ends with its worker."""
+    this = {"run_id": lease.run_id, "attempt": lease.attempt, "phase": phase}
+    session.connection().execute(
+        insert(Receipt).values(
+            **this,
+            status="opening",
+            environment_id=bundle.environment_id,
+            generation=bundle.generation,
+            fingerprint=bundle.fingerprint,
+            key_service=bundle.key_service,
+            secrets=len(bundle.items),
+            opening_at=now,
+        )
+    )
+    rows = [
+        this
+        | {
+            "secret_id": item.secret_id,
+            "name": item.name,
+            "version": item.version,
+            "channel": given.channels[item.name],
+            "given_at": now,
+            "expires_at": item.expires_at if item.expires_at is not None and item.expires_at <= now else None,
+        }
+        for item in bundle.items
+    ]
+    session.connection().execute(insert(ReceiptSecret), rows)  # one statement for all of them
+    if used := list(_connections_of(lease, bundle, given)):
+        session.connection().execute(insert(ReceiptConnection), used)
+    detail = {"generation": bundle.generation, "secrets": len(bundle.items)}
+    _note(session, lease, phase, run, run[-1], "secrets.open", "begun", detail, now)
+
+
+def _connections_of(lease: Lease, bundle: SealedBundle, given: Given) -> Iterator[dict[str, Any]]:
+    """Which version of which secret each data source and catalog is filled in with, and where.
+
+    A catalog that takes the keys of a source has them as `source.access_key_id` and so on.
+    """
+    items = {item.name: item for item in bundle.items}
+    plan = {one.key: one for one in given.plan if one.refused is None}
+    for one in plan.values():
+        of_source = plan.get(f"source/{one.settings.get('source')}") if one.role == CATALOG else None
+        filled = [(reference.place, reference) for reference in one.references()]
+        if of_source is not None:
+            filled += [(f"source.{reference.place}", reference) for reference in of_source.references()]
+        for place, reference in filled:
+            if (item := items.get(reference.secret)) is not None:
+                yield {
+                    "run_id": lease.run_id,
+                    "attempt": lease.attempt,
+                    "role": one.role,
+                    "connection": one.name,
+                    "place": place,
+                    "secret_id": item.secret_id,
+                    "secret": item.name,
+                    "version": item.version,
+                    "field": reference.field,
+                }
+
+
+def close_receipt(
+    session: Session, lease: Lease, phase: str, outcome: Outcome, run: Row[Any], worker: str, now: datetime
+) -> None:
+    """Write what is known of an open receipt, and close it where that is all there is to know."""
+    known: dict[str, Any] = {"opened_at": outcome.opened_at, "dropped_at": outcome.dropped_at}
+    ended = "done" if outcome.opened_at and outcome.dropped_at else "unknown"
+    if outcome.not_opened is not None:
+        known, ended = {"reason": outcome.not_opened}, "failed"
+    of_phase = (("run_id", lease.run_id), ("attempt", lease.attempt), ("phase", phase))
+    closed = session.exec(
+        update(Receipt)
+        .where(*(getattr(Receipt, name) == value for name, value in of_phase), col(Receipt.status) == "opening")
+        .values(status="opening" if ended == "unknown" else "closed", **known)
+        .returning(col(Receipt.generation), col(Receipt.secrets))
+        .execution_options(synchronize_session=False)
+    ).first()
+    if closed is not None:
+        detail = {"generation": closed[0], "secrets": closed[1]}
+        _note(session, lease, phase, run, worker, "secrets.close", ended, detail, now)
+    elif outcome.refused is not None:
+        _note(session, lease, phase, run, worker, "secrets.open", "refused", {"reason": outcome.refused}, now)
+    if phase == PHASE:
+        _say_of_connections(session, lease, outcome)
+    if outcome.aliases:
+        given = (getattr(ReceiptSecret, name) == value for name, value in of_phase)
+        named = update(ReceiptSecret).where(*given, col(ReceiptSecret.name) == bindparam("given"))
+        rows = [{"given": name, "also": alias} for name, alias in outcome.aliases.items()]
+        session.connection().execute(named.values(alias=bindparam("also")), rows)
+
+
+def _say_of_connections(session: Session, lease: Lease, outcome: Outcome) -> None:
+    for key, said in outcome.connections.items():
+        role, _, name = key.partition("/")
+        until = said.get("expires_at")
+        this = (("run_id", lease.run_id), ("attempt", lease.attempt), ("role", role), ("connection", name))
+        of_it = [getattr(ReceiptConnection, of) == value for of, value in this]
+        if until or said.get("left_out"):
+            ends = datetime.fromisoformat(until) if until else None
+            changed = update(ReceiptConnection).where(*of_it).values(left_out=said.get("left_out"), expires_at=ends)
+            write(session, changed)
+        if absent := said.get("absent"):  # only the opened secret tells which of its fields are there
+            gone = delete(ReceiptConnection).where(*of_it, col(ReceiptConnection.place).in_(absent))
+            session.connection().execute(gone)
+
+
+def _note(
+    session: Session,
+    lease: Lease,
+    phase: str,
+    run: Row[Any],
+    worker: str,
+    action: str,
+    ended: str,
+    detail: Mapping[str, object],
+    now: datetime,
+) -> None:
+    """An audit event about a run's secrets; it waits to be linked, so runs do not wait for each other."""
+    audit.append_later(
+        session,
+        run.project_id,
+        run.project,
+        actor=Actor(run.created_by, f"worker {worker}"),
+        action=action,
+        subject=run.environment,
+        detail={"run": lease.run_id, "attempt": lease.attempt, "phase": phase, **detail},
+        outcome=ended,
+        at=now,
+    )

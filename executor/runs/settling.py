@@ -1,0 +1,117 @@
+"""What ends a run without a worker's word: somebody cancels it, nobody can take it, or its worker was lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Row, Update, and_, or_, update
+from sqlalchemy import select as select_rows
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import col, select
+
+from executor.broker import notices
+from executor.errors import RunOver, UnknownRun
+from executor.models import Run
+from executor.runs.conditions import ATTEMPTS_LIMIT, claimable, hopeless, unheld
+from executor.runs.outcomes import finish
+from executor.runs.rows import lose_claimed, moment, write
+from executor.runs.spec import OVER, Lease, Outcome
+from secretstore.database import Database
+
+
+def cancel(db: Database, run_id: str, actor: str) -> bool:
+    """Cancel a run: at once where nobody has it, else by asking its worker. True when it is cancelled already.
+
+    What was asked is never taken back, so that neither a retry nor another worker's claim can overlook it.
+
+    Raises:
+        RunOver: an outcome is committed; it stands.
+        UnknownRun: there is none of this id.
+    """
+    with db.writing() as session:
+        now = moment(session, db)
+        request = {"cancel_requested_at": now, "cancel_requested_by": actor}
+        ended = {"state": "cancelled", "reason": "cancelled", "finished_at": now}
+        # Asked first: from then on the row is ours, and nobody claims the run, or has it back for a retry, in between.
+        asked = write(
+            session,
+            update(Run)
+            .where(col(Run.id) == run_id, col(Run.state).not_in(OVER))
+            .where(col(Run.cancel_requested_at).is_(None))
+            .values(**request),
+        )
+        if write(session, _end_waiting(db, run_id).values(**ended)):
+            lose_claimed(session, run_id, now)
+            return True
+        if asked:
+            notices.tell_with(session, db, run_id)
+            return False
+        state = session.exec(select(Run.state).where(Run.id == run_id)).first()
+    if state is None:
+        raise UnknownRun(reference=run_id)
+    if state in OVER:
+        raise RunOver(run=run_id[:8], state=state)
+    return False
+
+
+def give_up(db: Database, run_id: str, said: str, reason: str = "no_capable_worker") -> bool:
+    """End a run that no worker can take; False where one has it by now, or it is over."""
+    with db.writing() as session:
+        now = moment(session, db)
+        ended = {"state": "failed", "reason": reason, "message": said, "finished_at": now}
+        given_up = write(
+            session,
+            _end_waiting(db, run_id).where(claimable(db), col(Run.cancel_requested_at).is_(None)).values(**ended),
+        )
+        if given_up:
+            lose_claimed(session, run_id, now)
+        return bool(given_up)
+
+
+def _end_waiting(db: Database, run_id: str) -> Update:
+    return (
+        update(Run).where(col(Run.id) == run_id, unheld(db)).values(lease_owner=None, lease_until=None, not_before=None)
+    )
+
+
+def end_lost(
+    db: Database, skipped: Callable[[str, Exception], None] = lambda run_id, problem: None
+) -> list[tuple[str, str]]:
+    """Settle runs whose lease ran out past the gate, and those that are lost too often; (run id, new state) each.
+
+    `skipped` is told of a run that the database does not let end, and why; the others are settled all the same.
+    """
+    settled: list[tuple[str, str]] = []
+    expired = and_(col(Run.state) == "running", col(Run.lease_until) < db.now())
+    stuck = and_(unheld(db), or_(hopeless(), col(Run.cancel_requested_at).is_not(None)))
+    with db.reading() as session:
+        # What decides and nothing more: a row that cannot be read as a whole is settled as well.
+        due = session.execute(
+            select_rows(
+                col(Run.id),
+                col(Run.attempt),
+                col(Run.fencing_token),
+                col(Run.state),
+                col(Run.cancel_requested_at).is_not(None).label("cancelled"),
+            ).where(or_(expired, stuck))
+        ).all()
+    for run in due:
+        try:
+            state = _end_lost(db, run)
+        except DBAPIError as problem:
+            skipped(run.id, problem)
+            continue
+        if state is not None:
+            settled.append((run.id, state))
+    return settled
+
+
+def _end_lost(db: Database, run: Row[Any]) -> str | None:
+    """Settle one of them; its new state, None where it was renewed or ended meanwhile."""
+    if run.state == "running":
+        said = "its worker was lost while it ran; it may have done part of its work"
+    elif run.cancelled:
+        said = "its worker was lost before it began"
+    else:
+        said = f"{ATTEMPTS_LIMIT} attempts were lost before they began"
+    lease = Lease(run.id, run.attempt, run.fencing_token, 0)
+    return finish(db, lease, Outcome("lost", "lost", said), if_expired=True, for_good=run.state != "running")

@@ -1,0 +1,139 @@
+"""The values of a run's life: what is asked for, what a worker offers, a lease, an outcome; and the words for them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import SQLModel
+
+from secretstore.planned import CATALOG, SOURCE
+
+RUNGS = ("process", "landlock", "namespace")
+OVER = ("succeeded", "failed", "cancelled")
+LONGEST = 10**8
+"""Seconds that any time of a run stays below."""
+PHASE, SETUP = "run", "setup"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a submitter asks for. Times are in seconds.
+
+    The source is the folder `source_root` on machines of the name `host`, or, on any machine, the uploaded `bundle`.
+    `secret_names` None means every secret of the environment. `requirements` says what the run's own Python
+    environment is built of; only `setup_secret_names` are given to that. After an attempt that failed for one of the
+    reasons `retry_on` (None: those of `retrying`) there is another, `retries` times at most. Of two runs of a project
+    with one `idempotency_key` the second is the first.
+    """
+
+    project_id: str
+    project: str
+    environment_id: str
+    environment: str
+    target: dict[str, Any]
+    source_root: str
+    host: str | None
+    bundle: str | None = None
+    source_commit: str | None = None
+    source_dirty: bool | None = None
+    python: str | None = None
+    python_version: str | None = None
+    requirements: dict[str, Any] | None = None
+    setup_secret_names: list[str] | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    secret_names: list[str] | None = None
+    connections: bool = True
+    timeout: float | None = None
+    queue: str = "sealrun"
+    queue_timeout: float | None = None
+    rung_min: str | None = None
+    network: str = "full"
+    retries: int = 0
+    retry_on: list[str] | None = None
+    retry_of: str | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def mapped(self) -> dict[str, str]:
+        """Which parameters of its function are data sources and catalogs, as of `mapped`."""
+        return mapped(self.target.get("sources") or {}, self.target.get("catalogs") or {})
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a worker can give; a claim takes nothing beyond it.
+
+    `pythons` are versions of interpreters that environments can be built with, as in `3.12`; `places` are patterns of
+    the projects and environments it serves, as in `shop/staging` or `shop/*`.
+    """
+
+    worker: str
+    host: str
+    queues: tuple[str, ...]
+    rung: str
+    networks: tuple[str, ...] = ("full",)
+    pythons: tuple[str, ...] = ()
+    places: tuple[str, ...] = ("*/*",)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write about one attempt, as long as nobody holds a later token.
+
+    `limited`: only so many runs of its project may be running, so that others may wait for this one's end.
+    """
+
+    run_id: str
+    attempt: int
+    token: int
+    seconds: float
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended. `result`, `note` and `problem` came through the masker.
+
+    Of its secrets: `opened_at` is when the opener had handed them over, `not_opened` why it did not, `dropped_at` when
+    the supervisor that held them was gone. What is not known is None. `refused` is the kind of the error that shut the
+    gate. A `state` of `lost` is how an attempt ends; the run of it is tried again, or has failed.
+    """
+
+    state: str
+    reason: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    result: Any = None
+    note: str | None = None
+    problem: dict[str, Any] | None = None
+    opened_at: datetime | None = None
+    dropped_at: datetime | None = None
+    not_opened: str | None = None
+    refused: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of data sources and catalogs by key, as in `source/lake`: why one was `left_out`, when one `expires_at`, and
+    which optional settings are `absent`."""
+    metrics: Mapping[str, Any] | None = None
+    rows: Sequence[SQLModel] = ()  # the end of its output, committed with the outcome
+
+
+def storable(text: str) -> str:
+    """A text that every database takes: a path may hold bytes that are no text."""
+    return text.encode(errors="replace").decode().replace("\0", "?")
+
+
+def mapped(sources: Mapping[str, str], catalogs: Mapping[str, str]) -> dict[str, str]:
+    """Parameters of a function that are data sources and catalogs, each with its key: `source/lake`."""
+    asked = ((SOURCE, sources), (CATALOG, catalogs))
+    return {parameter: f"{role}/{name}" for role, names in asked for parameter, name in names.items()}
+
+
+class GateShut(Exception):
+    """the lease has passed on, or the run was cancelled meanwhile"""
+
+
+class StaleToken(Exception):
+    """a later claim has taken the run over"""

@@ -1,0 +1,117 @@
+"""What the end of a supervision means: the supervisor's words as an outcome; without words, its wait status."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from executor.boundary.wire import Kind
+from executor.models import Run
+from executor.runs import Outcome, storable
+from executor.worker.collecting import Collector
+from executor.worker.watch import Ended
+
+
+def judge(run: Run, ended: Ended, collector: Collector, phases: Mapping[str, float]) -> Outcome:
+    """A run's outcome, with the end of its output; `phases` says how many seconds each took that was over before."""
+    reason = _reason(ended, collector)
+    sentence = None
+    if ended.said is not None and not ended.said.get("message"):
+        sentence = _sentence(run, reason, ended.said, collector.left)
+    return _outcome(ended, collector, reason, sentence, phases)
+
+
+def judge_setup(ended: Ended, collector: Collector) -> Outcome:
+    """The same of an installer."""
+    reason = _reason(ended, collector)
+    return _outcome(ended, collector, reason, f"the installer ended without a word ({reason})", {})
+
+
+def _reason(ended: Ended, collector: Collector) -> str | None:
+    reason = (ended.said or {}).get("reason")
+    problem = collector.left.get("problem")
+    if reason == "exit_code" and problem is not None:
+        return "out_of_memory" if str(problem.get("type")).endswith("MemoryError") else "exception"
+    return reason
+
+
+def _outcome(
+    ended: Ended, collector: Collector, reason: str | None, sentence: str | None, phases: Mapping[str, float]
+) -> Outcome:
+    of_secrets, not_opened = _of_secrets(ended)
+    rows = collector.rest()
+    if ended.said is None:
+        how = "it was killed" if ended.status and ended.status & 0x7F else "it ended without a word"
+        return Outcome("lost", "lost", f"the supervisor was lost: {how}", rows=rows, **of_secrets)
+    message = ended.said.get("message")
+    if reason == "secrets_unavailable" and not_opened is not None:
+        message = not_opened  # the opener's own words say more than that none came
+    message = message or sentence
+    metrics = ended.said.get("metrics")
+    return Outcome(
+        state={None: "succeeded", "cancelled": "cancelled", "lost": "lost"}.get(reason, "failed"),
+        reason=reason,
+        message=None if message is None else storable(message),
+        exit_code=ended.said.get("exit_code"),
+        signal=ended.said.get("signal"),
+        result=collector.left.get("result"),
+        note=collector.left.get("note"),
+        problem=collector.left.get("problem"),
+        metrics=metrics and {**metrics, "phases": {**phases, **metrics["phases"]}},
+        aliases=collector.aliases,
+        connections=collector.connections,
+        rows=rows,
+        **of_secrets,
+    )
+
+
+def _of_secrets(ended: Ended) -> tuple[dict[str, Any], str | None]:
+    """What the receipt is closed with, and why nothing was opened, where the opener said so."""
+    answer = ended.answer
+    document = answer.json() if answer is not None else {}
+    opened = document["at"] if answer is not None and answer.kind is Kind.OPENED else None
+    not_opened = None
+    if answer is not None and answer.kind is Kind.NOT_OPENED:
+        hint = f" ({document['hint']})" if document.get("hint") else ""
+        not_opened = storable(f"{document['message']}{hint}")
+    of_secrets = {
+        "opened_at": datetime.fromisoformat(opened) if opened else None,
+        "dropped_at": ended.reaped_at,
+        # Where handing over broke off some values may have arrived: nobody knows, and the receipt stays open.
+        "not_opened": not_opened if document.get("error") != "OSError" else None,
+    }
+    return of_secrets, not_opened
+
+
+def _sentence(run: Run, reason: str | None, said: Mapping[str, Any], left: Mapping[str, Any]) -> str | None:
+    what = _what(run.target)
+    match reason:
+        case "exit_code":
+            return f"{what} ended with exit code {said['exit_code']}"
+        case "exception":
+            problem = left["problem"]
+            if problem.get("type") == "Mistake":  # entry's own sentence: wrong arguments, no such function
+                return str(problem.get("message"))
+            return f"{what} raised {problem.get('type', 'an exception')}"
+        case "out_of_memory":
+            by = "" if left.get("problem") is not None else ": the kernel ended it"
+            peak = said["metrics"]["peak_memory_bytes"] / (1 << 20)
+            return f"{what} ran out of memory{by}; it had {peak:,.0f} MiB at its highest"
+        case "signal":
+            return f"{what} was ended by signal {said['signal']}"
+        case "timed_out":
+            return f"{what} was ended after {run.timeout:g} seconds"
+        case "lost":
+            return "the run was ended because its worker could not renew the lease"
+    return None
+
+
+def _what(target: Mapping[str, Any]) -> str:
+    """What ran, in a word."""
+    match target["kind"]:
+        case "function":
+            return f"{target['path']}:{target['function']}"
+        case "module":
+            return str(target["module"])
+        case "command":
+            return str(target["argv"][0])
+    return str(target.get("path"))
