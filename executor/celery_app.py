@@ -12,9 +12,8 @@ from typing import Any
 
 from celery import Celery, signals
 from celery.worker import consumer as celery_consumer
-from kombu.entity import Queue
 
-from executor.broker.embedded import broker_address
+from executor.broker import application
 from executor.broker.tasks import TASK, register
 from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, Settings, read_here
@@ -29,34 +28,9 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]  # Celery ships 
 
 
 def make_app(settings: Settings) -> Celery:
-    """A Celery application that holds sealrun's task alone."""
-    app = Celery("sealrun", set_as_current=False)
-    app.conf.update(
-        broker_url=settings.broker_url or broker_address(settings.store.home),
-        broker_connection_retry_on_startup=True,
-        broker_transport_options=transport_options(),
-        broker_heartbeat=30,
-        task_default_queue=QUEUE,
-        task_queues=[Queue(QUEUE)],  # type: ignore[no-untyped-call]  # kombu ships no types
-        task_create_missing_queues=True,
-        task_ignore_result=True,
-        task_store_errors_even_if_ignored=False,
-        result_backend=None,
-        task_serializer="json",
-        accept_content=["json"],
-        task_acks_late=False,  # the row in the database is what cannot be lost
-        task_send_sent_event=False,
-        worker_send_task_events=False,
-        worker_enable_remote_control=False,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-        worker_pool="threads",
-        worker_prefetch_multiplier=1,
-        worker_consumer="executor.celery_app:Consumer",
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-    )
+    """The application of a sealrun worker: what rings it, and the task that answers."""
+    app = application.make_app(settings)
     install(app, settings)
-    app.on_after_finalize.connect(_without_builtins, sender=app, weak=False)
     return app
 
 
@@ -74,22 +48,6 @@ def install(app: Celery, settings: Settings | None = None) -> Celery:
     app.conf.task_routes = [{TASK: {"queue": QUEUE}}, *theirs]
     _serve(app, found)
     return app
-
-
-def transport_options() -> dict[str, Any]:
-    """Redis: find a dead connection, give back unacknowledged bells soon. RabbitMQ: wait for the broker's confirm."""
-    return {
-        "socket_timeout": 15,
-        "socket_connect_timeout": 5,
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-        "unacked_restore_interval": 2,
-        "unacked_restore_throttle": 1,
-        "confirm_publish": True,
-        "max_retries": 2,
-        "interval_start": 0,
-        "interval_step": 0.1,
-    }
 
 
 def _serve(app: Celery, settings: Settings) -> None:
@@ -142,11 +100,6 @@ def _serves_us(worker: Any) -> bool:
     """Whether a worker consumes our queue; a worker for a team's other queues stays what it was."""
     chosen = worker.app.amqp.queues.consume_from
     return QUEUE in chosen or worker.app.conf.worker_consumer == "executor.celery_app:Consumer"
-
-
-def _without_builtins(sender: Celery, **_: Any) -> None:
-    for name in [name for name in sender.tasks if name.startswith("celery.")]:
-        sender.tasks.unregister(name)
 
 
 def __getattr__(name: str) -> Celery:

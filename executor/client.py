@@ -26,7 +26,7 @@ from typing import Any, Literal
 from celery import Celery
 
 from executor import runs
-from executor.celery_app import make_app
+from executor.broker.application import make_app
 from executor.database import open_database
 from executor.errors import (
     RequestUnclear,

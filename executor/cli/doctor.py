@@ -15,7 +15,7 @@ from sqlmodel import select
 
 from executor import database
 from executor.broker import embedded
-from executor.celery_app import make_app
+from executor.broker.application import make_app
 from executor.cli import packages
 from executor.cli.shown import screen
 from executor.cli.shown.waiting import unseen

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from executor.celery_app import make_app
+from executor.broker.application import make_app
 from executor.cli import desk
 from executor.cli.desk import Desk
 from executor.cli.shown import screen, verdict

@@ -59,15 +59,7 @@ from secretstore.vault.secrets import (
 )
 from secretstore.vault.storing import NewSecret, NewVariable, check, put, set_variable, store
 from secretstore.vault.variables import delete_variable, list_variables, plain_variables
-from secretstore.vault.views import (
-    DueView,
-    EnvironmentView,
-    KeyPairView,
-    ProjectView,
-    SecretView,
-    VariableView,
-    VersionView,
-)
+from secretstore.views import DueView, EnvironmentView, KeyPairView, ProjectView, SecretView, VariableView, VersionView
 
 __all__ = [
     "Actor",

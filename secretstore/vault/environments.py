@@ -19,7 +19,7 @@ from secretstore.vault.places import (
     take_project,
     taken_names,
 )
-from secretstore.vault.views import EnvironmentView
+from secretstore.views import EnvironmentView
 
 DEFAULT_ENVIRONMENT = "default"
 

@@ -32,7 +32,7 @@ from secretstore.vault.places import (
     take_environment,
 )
 from secretstore.vault.sealed import FETCHED
-from secretstore.vault.views import KeyPairView
+from secretstore.views import KeyPairView
 
 BATCH = 100
 """Rows re-sealed in one transaction. The longest value takes 256 KiB sealed, so a batch fits in a frame."""

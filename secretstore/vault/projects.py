@@ -10,7 +10,7 @@ from secretstore.models import Project, new_id
 from secretstore.naming import check_project_name
 from secretstore.vault.environments import DEFAULT_ENVIRONMENT, add_environment
 from secretstore.vault.places import Birth, RefuseIf, find_project, take_environments, take_project, taken_names
-from secretstore.vault.views import ProjectView
+from secretstore.views import ProjectView
 
 
 def create_project(db: Database, name: str, *, actor: Actor, birth: Birth) -> ProjectView:

@@ -22,8 +22,9 @@ from secretstore.vault.places import (
     hold_environment,
     hold_project,
 )
+from secretstore.vault.shown import secret_view
 from secretstore.vault.storing import act_on, parts
-from secretstore.vault.views import DueView, SecretView, VersionView, secret_view
+from secretstore.views import DueView, SecretView, VersionView
 
 _VIEWED: tuple[Any, ...] = (
     Secret.id,

@@ -17,7 +17,8 @@ from secretstore.pins import Pins
 from secretstore.sealing import MAX_VALUE, Binding, PublicKey, seal
 from secretstore.timestamps import utc_now
 from secretstore.vault.places import hold_environment, hold_project
-from secretstore.vault.views import SecretView, VariableView, secret_view, variable_view
+from secretstore.vault.shown import secret_view, variable_view
+from secretstore.views import SecretView, VariableView
 
 SHORTEST_MASKABLE = 8
 """Bytes: a shorter value would turn ordinary output into stars, so it is not masked at all."""

@@ -13,7 +13,8 @@ from secretstore.vault.places import (
     hold_environment,
     hold_project,
 )
-from secretstore.vault.views import VariableView, variable_view
+from secretstore.vault.shown import variable_view
+from secretstore.views import VariableView
 
 
 def list_variables(db: Database, project: str, environment: str | None = None) -> list[VariableView]:

@@ -1,0 +1,45 @@
+"""What every operation works on: one installation of sealrun."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from executor.database import open_database
+from executor.settings import Settings
+from secretstore.database import Database
+from secretstore.pins import Pin, Pins
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One installation of sealrun: its settings, its database, its broker, and the key pairs known to who asks."""
+
+    settings: Settings
+    db: Database
+    committed: Mapping[tuple[str, str], Pin] = field(default_factory=dict, repr=False)
+    """Key pairs that the caller insists on, by project and environment: those that a project file pins."""
+
+    @classmethod
+    def open(cls, settings: Settings, committed: Mapping[tuple[str, str], Pin] | None = None) -> "Deployment":
+        """Open the database of these settings.
+
+        Raises:
+            DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable: it cannot be used.
+        """
+        return cls(settings, open_database(settings), committed or {})
+
+    @property
+    def pins(self) -> Pins:
+        """The key pairs that this user knows, and those that are insisted on."""
+        return Pins(self.settings.store.home / "known_keys", self.db.url_shown, self.committed)
+
+    @cached_property
+    def broker(self) -> "Celery":
+        """The application that rings workers; imported when something is submitted, as that takes its time."""
+        from executor.broker.application import make_app
+
+        return make_app(self.settings)
