@@ -274,7 +274,7 @@ def _insist_on_built(setup: Setup, outcome: Outcome, words: str) -> None:
         case "lost", _:
             raise SupervisorLost("the process that built the run's Python environment was lost")
         case _, "secrets_unavailable":
-            raise SecretsUnavailable(why=outcome.message)
+            raise SecretsUnavailable("the installer's secrets could not be opened: {why}", why=outcome.message)
         case _, "timed_out":
             seconds = setup.bench.settings.setup_timeout
             raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")
