@@ -25,7 +25,11 @@ def open_database(settings: Settings) -> Database:
     """
     if not settings.store.database_is_default:
         db = Database(settings.store.database_url)
-        require_current(db)
+        try:
+            require_current(db)
+        except BaseException:
+            db.close()
+            raise
         return db
     ensure_home(settings.store.home)
     db = Database(settings.store.database_url)
