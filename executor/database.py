@@ -43,7 +43,7 @@ def migrate(db: Database) -> None:
 
     Raises:
         SchemaMismatch: a newer version has migrated it.
-        DatabaseUnreachable: there is no connection to be had.
+        DatabaseUnavailable: there is no connection to be had.
     """
     store.migrate(db)
     with db.named_errors():
