@@ -25,7 +25,6 @@ from typing import Any, Literal
 
 from celery import Celery
 
-from executor import runs
 from executor.broker.application import make_app
 from executor.database import open_database
 from executor.errors import (
@@ -40,12 +39,11 @@ from executor.errors import (
 )
 from executor.records import files as outputs
 from executor.records import history, logs
-from executor.records.files import OutputFile
 from executor.records.following import looks
-from executor.records.history import RunView
-from executor.records.logs import BEGINNING, Place, StoredPiece
 from executor.runs import cancelling, unserved, workers
 from executor.runs.needs import live_workers
+from executor.schemas.output import BEGINNING, STREAMS, OutputFile, Place, StoredPiece
+from executor.schemas.runs import OVER, RunView
 from executor.settings import read_settings
 from executor.submission import submit
 from executor.submission.context import maybe_project
@@ -61,7 +59,7 @@ Stream = Literal["stdout", "stderr", "setup"]
 
 _MIND = 0.5  # seconds between two looks for a worker that a run waits for
 _NO_OUTPUT: tuple[str, ...] = ()
-_STATES = ("pending", "running", *runs.OVER)
+_STATES = ("pending", "running", *OVER)
 
 
 @dataclass(frozen=True)
@@ -323,7 +321,7 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether it is over."""
-        return self.state in runs.OVER
+        return self.state in OVER
 
     @property
     def reason(self) -> str | None:
@@ -414,9 +412,9 @@ class Run:
             WaitTimedOut: the run is not over after so many seconds.
         """
         _check_seconds(timeout=timeout)
-        if unknown := set(_names("streams", streams) or ()) - set(logs.STREAMS):
+        if unknown := set(_names("streams", streams) or ()) - set(STREAMS):
             raise RequestUnclear(
-                "{stream} is none of the streams {streams}", stream=min(unknown), streams=", ".join(logs.STREAMS)
+                "{stream} is none of the streams {streams}", stream=min(unknown), streams=", ".join(STREAMS)
             )
         begin = Place.parse(after) if isinstance(after, str) else after or BEGINNING
         return self._pieces(follow, begin, streams, timeout)
@@ -471,7 +469,7 @@ class Run:
                     self._client._mind_workers(db, self._id)
                 except DatabaseUnavailable:
                     continue  # the next look finds out
-        if state not in runs.OVER:
+        if state not in OVER:
             raise WaitTimedOut(run=self._id[:8], seconds=timeout, state=state or "not known how far it is")
 
 

@@ -17,8 +17,8 @@ from executor.cli.secret import seal
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.waiting import unseen
 from executor.errors import NoWorkerSeen, RunFailed, SourceIsHome
-from executor.records.history import RunView
 from executor.runs.needs import live_workers
+from executor.schemas.runs import RunView
 from executor.source.root import PROJECT_FILE, source_root
 from executor.submission.specification import Request, specify
 from executor.submission.target import parse

@@ -20,11 +20,11 @@ from executor.cli.typed import options
 from executor.cli.typed.arguments import arguments_of, checked_variables, connections_of, secrets_named
 from executor.cli.typed.target import TAIL, RunCommand, refusals_as_json
 from executor.errors import NoProjectNamed, RunOver, StandbyFailed
+from executor.models import RunSpec
 from executor.records import files, history
-from executor.records.history import RunView
-from executor.records.logs import Place
-from executor.runs import RunSpec
 from executor.runs.cancelling import cancel
+from executor.schemas.output import Place
+from executor.schemas.runs import RunView
 from executor.submission import submit, target
 from executor.submission.specification import Request, specify
 from executor.submission.standby import Standby

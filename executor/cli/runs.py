@@ -17,10 +17,9 @@ from executor.cli.typed import options
 from executor.cli.typed.target import refusals_as_json
 from executor.errors import Misuse, RunOutputsMissing
 from executor.records import files, history, logs
-from executor.records.files import OutputFile
-from executor.records.history import AttemptView, RunView
-from executor.records.logs import BEGINNING, STREAMS, Place, StoredPiece
 from executor.runs import cancelling
+from executor.schemas.output import BEGINNING, STREAMS, OutputFile, Place, StoredPiece
+from executor.schemas.runs import AttemptView, RunView
 from executor.submission.specification import repeated
 from secretstore import vault
 from secretstore.errors import FolderUnusable

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from executor.records.history import RunView
+from executor.schemas.runs import RunView
 from executor.submission.specification import Request
 from executor.submission.target import Target
 from secretstore.planned import SOURCE

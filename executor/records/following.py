@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from executor.records import history, logs
-from executor.records.logs import BEGINNING, Place, StoredPiece
-from executor.runs import OVER
+from executor.schemas.output import BEGINNING, Place, StoredPiece
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,14 +15,16 @@ from executor.errors import (
     SourceRefused,
     UnknownRun,
 )
-from executor.models import Run
+from executor.models import Run, RunSpec
 from executor.python import requirements
-from executor.runs import LONGEST, OVER, RunSpec, retrying
-from executor.settings import Settings
+from executor.python.choice import choose_interpreter, own_environment
+from executor.runs import LONGEST, retrying
+from executor.schemas.runs import OVER
+from executor.settings import QUEUE, Settings
 from executor.source import bundles, packing
 from executor.source.git_state import git_state
 from executor.source.packing import Listing
-from executor.source.root import choose_interpreter, own_environment, project_file, relative_target, source_root
+from executor.source.root import project_file, relative_target, source_root
 from executor.submission import signature
 from executor.submission.context import environment_named, project_named
 from executor.submission.target import Target
@@ -118,10 +120,12 @@ def specify(db: Database, settings: Settings, request: Request) -> RunSpec:
         raise refusal
     assert examined.spec is not None and examined.root is not None, "what has no refusal has a specification"
     state = git_state(examined.root, _search_path(request))
-    spec = replace(examined.spec, source_commit=state.commit, source_dirty=state.dirty)
+    commit = {"source_commit": state.commit, "source_dirty": state.dirty}
+    spec = examined.spec.model_copy(update=commit)
     if examined.upload is None:
         return spec
-    return replace(spec, bundle=bundles.upload(db, spec.project_id, packing.pack(examined.upload)))
+    bundle = bundles.upload(db, spec.project_id, packing.pack(examined.upload))
+    return spec.model_copy(update={"bundle": bundle})
 
 
 def examine(db: Database, settings: Settings, request: Request) -> Examined:
@@ -234,16 +238,16 @@ def repeated(db: Database, run_id: str) -> RunSpec:
             environment=run.environment,
             hint="what has its name now has other keys and secrets; submit the run there anew: sealrun run",
         )
-    asked = {field.name: getattr(run, field.name) for field in fields(RunSpec)}
+    asked = {name: getattr(run, name) for name in RunSpec.model_fields}
     asked |= {"retry_of": run.id, "idempotency_key": None}
-    return RunSpec(**asked | _of_place(db, place))
+    return RunSpec.model_construct(**asked | _of_place(db, place))
 
 
 def _of_place(db: Database, place: EnvironmentView) -> dict[str, Any]:
     """What the project and the environment ask for, whatever a run wishes."""
     project = vault.get_project(db, place.project)
     return {
-        "queue": place.queue or RunSpec.queue,
+        "queue": place.queue or QUEUE,
         "rung_min": None if project.sandbox_min == "process" else project.sandbox_min,
         "network": project.network,
     }

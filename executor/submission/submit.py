@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 from executor import runs
 from executor.broker.tasks import TASK
 from executor.errors import StandbyFailed
-from executor.runs import RunSpec
+from executor.models import RunSpec
 from executor.runs.needs import live_workers
 from executor.settings import Settings
 from executor.submission import standby

@@ -12,8 +12,8 @@ from typing import IO, Protocol
 from executor.cli.shown import screen
 from executor.records import history
 from executor.records.following import looks
-from executor.records.logs import BEGINNING, Place, StoredPiece
-from executor.runs import OVER
+from executor.schemas.output import BEGINNING, Place, StoredPiece
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 

@@ -6,7 +6,7 @@ import pytest
 
 from executor import runs
 from executor.database import open_database
-from executor.runs import RunSpec
+from executor.models import RunSpec
 from executor.settings import read_settings
 from secretstore import vault
 from tests.executor.cli.conftest import Cli

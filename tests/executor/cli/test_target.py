@@ -6,7 +6,7 @@ import pytest
 
 from executor.cli.typed.env_file import read_env_file
 from executor.errors import FileInvalid, RequestUnclear
-from executor.records.history import title
+from executor.schemas.runs import title
 from executor.submission.target import Target, parse
 
 

@@ -7,6 +7,7 @@ from executor.errors import UnknownRun
 from executor.models import Run
 from executor.records import history
 from executor.runs import Outcome
+from executor.schemas.runs import title
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 
@@ -98,4 +99,4 @@ def test_an_attempt_that_is_named_has_its_own_beginning_and_end(db: Database, be
 )
 def test_a_target_is_shown_as_one_would_type_it(target: dict[str, object], shown: str) -> None:
     """The title of each kind of target; one that this version does not know does not break a listing."""
-    assert history.title(target) == shown
+    assert title(target) == shown

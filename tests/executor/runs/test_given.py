@@ -94,6 +94,6 @@ def test_a_source_that_is_given_hides_a_key_that_another_cannot_use(shop: Databa
 @pytest.mark.parametrize("connections", [True, False])
 def test_foretold(shop: Database, connections: bool) -> None:
     """What is explained is what the gate does."""
-    found = preview(shop, "shop", "default", python=None, asked=Asked(connections=connections))
+    found = preview(shop, "shop", "default", asked=Asked(connections=connections))
     assert "KEYS" not in {one.name for one in found.names}
     assert ("KEYS" in found.with_opener) == connections

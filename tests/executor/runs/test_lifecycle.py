@@ -18,9 +18,9 @@ from executor import database, models, runs
 from executor.broker import notices
 from executor.errors import KeyTaken
 from executor.models import Run, Worker
-from executor.records import files, history, logs, secret_uses
-from executor.records.logs import Piece
-from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, retention, unserved, workers
+from executor.records import history, logs, secret_uses
+from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, output, retention, unserved, workers
+from executor.schemas.output import Piece
 from executor.settings import read_settings
 from executor.worker import janitor
 from secretstore.database import Database
@@ -108,7 +108,7 @@ def test_a_failed_attempt_is_tried_again_and_keeps_what_it_left(mine: Mine) -> N
     db, run_id = mine.db, mine.create(retries=1)
     first = mine.claim(run_id)
     mine.through(first)
-    logs.append(db, first, [Piece(1, "stdout", datetime.now(UTC), b"one\n")])
+    output.append(db, first, [Piece(1, "stdout", datetime.now(UTC), b"one\n")])
     now = datetime.now(UTC)
     assert runs.finish(db, first, replace(FAILED, problem={"type": "E"}, opened_at=now, dropped_at=now)) == "pending"
     view = history.show(db, run_id)
@@ -122,7 +122,7 @@ def test_a_failed_attempt_is_tried_again_and_keeps_what_it_left(mine: Mine) -> N
     second = mine.claim(run_id)
     assert mine.row(run_id).not_before is None
     mine.bench.through(db, second)
-    logs.append(db, second, [Piece(1, "stdout", datetime.now(UTC), b"two\n")])
+    output.append(db, second, [Piece(1, "stdout", datetime.now(UTC), b"two\n")])
     assert runs.finish(db, second, replace(FAILED, problem={"type": "F"})) == "failed", "it had one retry"
 
     earlier, last = history.show(db, run_id, 1), history.show(db, run_id)
@@ -456,9 +456,9 @@ def left_behind(mine: Mine, days: float, chunks: int = 3) -> str:
         lease = mine.claim(run_id)
         mine.through(lease)
         now = datetime.now(UTC)
-        logs.append(db, lease, [Piece(one, "stdout", now, bytes(2000)) for one in range(chunks)])
-        files.begin(db, lease, "report.txt", 4)
-        files.append(db, lease, "report.txt", 0, b"text")
+        output.append(db, lease, [Piece(one, "stdout", now, bytes(2000)) for one in range(chunks)])
+        output.begin_file(db, lease, "report.txt", 4)
+        output.append_to_file(db, lease, "report.txt", 0, b"text")
         of = {"run_id": run_id, "attempt": number, "sequence": 1, "at": now}
         with db.writing() as session:
             session.add(models.Sample(**of, cpu_seconds=1, memory_bytes=1))

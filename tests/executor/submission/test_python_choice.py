@@ -10,9 +10,10 @@ import pytest
 
 from executor import runs
 from executor.errors import FileUnreadable, PythonUnavailable, RequirementsRefused
+from executor.models import RunSpec
 from executor.python import interpreters
 from executor.python.interpreters import Interpreter, Interpreters
-from executor.runs import Offer, RunSpec
+from executor.runs import Offer
 from executor.submission.specification import Request, examine, specify
 from executor.submission.target import Target
 from secretstore.errors import UnknownSecret
