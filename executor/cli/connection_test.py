@@ -71,15 +71,17 @@ def _without_a_run(view: vault.ConnectionView, project: str) -> "tuple[Probed, N
 
 def _by_a_run(at: Desk, view: vault.ConnectionView, project: str) -> "tuple[Probed, str]":
     """What its run has found, and that run's id."""
+    from executor.cli.here import here
     from executor.cli.run import Submission, never_started
     from executor.cli.shown.follow import Detached
+    from executor.operations import runs
     from executor.operations.probing import probe_request, probed
-    from executor.submission.specification import specify
     from secretstore.errors import SealrunError
 
     try:
         request = probe_request(project, view.environment, view.role, view.name, view.kind)
-        submitted = Submission(at, specify(at.db, at.settings, request))
+        now = here()
+        submitted = Submission(now, runs.prepare(now.at, now.who, request))
     except SealrunError as error:
         raise never_started(error) from None
     try:

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
 
 from executor.environment.variables import base_environment, file_names, name_refusals, second_names
 from executor.errors import ConnectionNotGiven
 from executor.explain.connections import Foretold, foretell
 from executor.runs.grant import Asked, Given, channels_of, chosen, exchanged, with_refusals
+from executor.schemas.explanation import NOT_ASKED_FOR, Seen, SeenConnection
 from secretstore import vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import SealBroken, SealrunError
@@ -17,49 +16,6 @@ from secretstore.planned import Planned
 from secretstore.vault import Outline
 
 _EVERYTHING = Asked()
-NOT_ASKED_FOR = "not asked for"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A name that a run would see.
-
-    `origin` is `sealrun`, the environment, `--env-file` or `--env`; of an alias, the secret it stands for; of a
-    connection, which one: `source lake`. `over` are the origins whose value of this name is not the one.
-    What is a `file` is given as one: the variable is its path. `perhaps` it is there: where the secret has a field that
-    it need not have.
-    """
-
-    name: str
-    kind: Literal["sealrun", "variable", "secret", "alias", "connection"]
-    origin: str
-    over: tuple[str, ...] = ()
-    version: int | None = None
-    maskable: bool | None = None
-    expires_at: datetime | None = None
-    expired: bool = False
-    alias: str | None = None
-    no_alias: str | None = None
-    file: str | None = None
-    perhaps: bool = False
-
-
-@dataclass(frozen=True)
-class SeenConnection:
-    """A data source or catalog of the environment, the parameters that are it, and why a run would be without it."""
-
-    role: str
-    name: str
-    kind: str
-    secrets: tuple[str, ...]
-    assumes_role: bool
-    parameters: tuple[str, ...]
-    left_out: str | None
-
-    @property
-    def label(self) -> str:
-        """As it is called on screen: `source lake`."""
-        return f"{self.role} {self.name}"
 
 
 @dataclass(frozen=True)

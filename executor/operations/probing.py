@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import RunView
-from executor.submission.specification import Request
-from executor.submission.target import Target
+from executor.schemas.target import Target
 from secretstore.planned import SOURCE
 
 PROBES = Path(__file__).parents[1] / "inside/probes"
@@ -34,10 +34,10 @@ class Probed:
     said: str
 
 
-def probe_request(project: str, environment: str, role: str, name: str, kind: str) -> Request:
+def probe_request(project: str, environment: str, role: str, name: str, kind: str) -> RunRequest:
     """The run that tests a connection: given that alone, and no secrets as variables."""
     mapped = {_PARAMETER: name}
-    return Request(
+    return RunRequest(
         target=Target("function", path=str(PROBES / _FILES[kind]), name="probe"),
         project=project,
         environment=environment,

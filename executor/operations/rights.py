@@ -23,6 +23,22 @@ class Right(NamedTuple):
 
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
+        "runs.prepare": Right("use", "environment"),
+        "runs.prepare_again": Right("use", "environment"),
+        "runs.accept": Right("use", "environment"),
+        "runs.list_": Right("see", "project"),
+        "runs.show": Right("see", "project"),
+        "runs.state": Right("see", "project"),
+        "runs.logs": Right("see", "project"),
+        "runs.follow": Right("see", "project"),
+        "runs.download": Right("see", "project"),
+        "runs.cancel": Right("use", "environment"),
+        "explanation.explain": Right("see", "environment"),
+        "workers.serving": Right("see", "installation"),
+        "workers.attend": Right("use", "environment"),
+        "doctor.examine": Right("manage", "installation"),
+        "doctor.due": Right("see", "installation"),
+        "doctor.dangling": Right("see", "installation"),
         "variables.set_": Right("seal", "environment"),
         "variables.list_": Right("see", "project"),
         "variables.delete": Right("seal", "environment"),

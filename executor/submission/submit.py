@@ -1,7 +1,6 @@
 """Accept a run: row, commit, then ring. A bell that fails to ring is not a failed submit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -11,24 +10,11 @@ from executor.broker.tasks import TASK
 from executor.errors import StandbyFailed
 from executor.models import RunSpec
 from executor.runs.needs import live_workers
+from executor.schemas.run_operations import Submitted
 from executor.settings import Settings
 from executor.submission import standby
 from executor.submission.standby import Standby
 from secretstore.database import Database
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """An accepted run.
-
-    `rung` is False where the broker could not be told; workers look for such runs themselves. `new` is False where the
-    run was submitted before, under the same idempotency key. `started` says that a worker was started for it.
-    """
-
-    run_id: str
-    rung: bool
-    new: bool = True
-    started: bool = False
 
 
 def accept(

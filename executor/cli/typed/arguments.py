@@ -5,7 +5,7 @@ from typing import Any
 
 from executor.cli.typed.env_file import read_env_file
 from executor.errors import Misuse
-from executor.submission.target import Target
+from executor.schemas.target import Target
 from secretstore.naming import check_variable_name
 
 

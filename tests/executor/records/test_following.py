@@ -14,9 +14,10 @@ from executor.cli.shown import follow as cli_follow
 from executor.client import _Told
 from executor.errors import UnknownRun
 from executor.records import following
-from executor.records.following import Look, looks
+from executor.records.following import looks
 from executor.runs import Outcome, output
 from executor.schemas.output import Piece, Place, StoredPiece
+from executor.schemas.run_operations import Look
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 from tests.conftest import server

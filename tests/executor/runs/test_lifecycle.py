@@ -17,7 +17,7 @@ from sqlmodel import col, delete, select
 from executor import database, models, runs
 from executor.broker import notices
 from executor.errors import KeyTaken
-from executor.models import Run, Worker
+from executor.models import Run, RunSpec, Worker
 from executor.records import history, logs, secret_uses
 from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, output, retention, unserved, workers
 from executor.schemas.output import Piece
@@ -248,19 +248,23 @@ def test_a_due_retry_is_told_to_one_janitor(mine: Mine) -> None:
 # One run for a key --------------------------------------------------------------------------------
 
 
+def altered(spec: RunSpec, **fields: Any) -> RunSpec:
+    return spec.model_copy(update=fields)
+
+
 def test_the_same_key_is_the_same_run(mine: Mine) -> None:
     """Per project; another target or environment under the key is a mistake; without a key nothing is the same."""
     spec = mine.bench.spec(project_id=mine.project, idempotency_key="nightly-2026-01-01")
     first = runs.accept(mine.db, spec, "ada")
     assert first.new
     assert runs.accept(mine.db, spec, "bob") == (first.run_id, False)
-    assert runs.accept(mine.db, replace(spec, timeout=3, retries=2), "bob") == (first.run_id, False)
-    assert runs.accept(mine.db, replace(spec, project_id=uuid4().hex), "bob").new
-    assert runs.accept(mine.db, replace(spec, idempotency_key=None), "bob").new
-    assert runs.accept(mine.db, replace(spec, idempotency_key=None), "bob").new
+    assert runs.accept(mine.db, altered(spec, timeout=3, retries=2), "bob") == (first.run_id, False)
+    assert runs.accept(mine.db, altered(spec, project_id=uuid4().hex), "bob").new
+    assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
+    assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
     for other in ({"target": {"kind": "command", "argv": ["false"]}}, {"environment_id": "e2"}):
         with pytest.raises(KeyTaken, match=f'"nightly-2026-01-01" is that of run {first.run_id[:8]}'):
-            runs.accept(mine.db, replace(spec, **other), "bob")
+            runs.accept(mine.db, altered(spec, **other), "bob")
 
 
 def test_of_many_at_once_one_makes_the_run(mine: Mine) -> None:

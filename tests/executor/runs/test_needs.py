@@ -12,7 +12,7 @@ from executor import runs
 from executor.models import Run, RunSpec
 from executor.records import history
 from executor.runs import RUNGS, Offer, needs, workers
-from executor.runs.workers import WorkerView
+from executor.schemas.workers import WorkerView
 from secretstore.database import Database, utc_now
 from tests.effort import share
 from tests.executor.conftest import Bench

@@ -10,9 +10,10 @@ import pytest
 
 from executor.errors import PythonUnavailable, SourceRefused
 from executor.keys.creation import birth
+from executor.schemas.run_request import RunRequest
+from executor.schemas.target import Target
 from executor.settings import Settings, read_settings
-from executor.submission.specification import Request, examine, specify
-from executor.submission.target import Target
+from executor.submission.specification import examine, specify
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.local_keys import create_local_key
@@ -39,10 +40,17 @@ class Place:
     def settings(self, environ: Mapping[str, str] = {}) -> Settings:
         return read_settings({**self.home, **environ})
 
-    def request(self, path: str = "job.py", **asked: Any) -> Request:
+    def request(self, path: str = "job.py", **asked: Any) -> RunRequest:
         search_path = str(Path(job_python()).parent)
         target = Target("file", path=path)
-        return Request(target, "shop", "default", folder=self.jobs, search_path=search_path, **asked)
+        return RunRequest(
+            target=target,
+            project="shop",
+            environment="default",
+            folder=self.jobs,
+            search_path=search_path,
+            **asked,
+        )
 
 
 @pytest.fixture
