@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,10 +23,6 @@ from executor.schemas.output import Place
 from executor.schemas.run_operations import Download, ThatAttempt, ThatRun
 from executor.schemas.runs import RunView
 from secretstore.errors import FolderUnusable, SealrunError
-from secretstore.naming import check_variable_name
-
-if TYPE_CHECKING:
-    from executor.models import RunSpec
 
 app = typer.Typer(help="Run a file, module, function or command with its project's secrets.", add_completion=False)
 
@@ -52,13 +48,11 @@ def run(
     """
     with refusals_as_json(json):
         request = options.request(context.meta[TAIL])
-        for name in request.variables:
-            check_variable_name(name)
         try:
             at = here()
-            spec = runs.prepare(at.at, at.who, request)
+            prepared = runs.prepare(at.at, at.who, request)
             folder = _output_folder(output)
-            submitted = Submission(at, spec)
+            submitted = Submission(at, prepared)
         except NoProjectNamed as error:
             if {"-p", "--project"} & {*request.target.argv}:
                 error.advise(
@@ -76,10 +70,10 @@ def run(
 class Submission:
     """A run that was accepted, and what is to be done until somebody takes it."""
 
-    def __init__(self, at: Here, spec: "RunSpec") -> None:
+    def __init__(self, at: Here, prepared: runs.Prepared) -> None:
         self.at = at
         with interrupts() as pressed:
-            accepted = runs.accept(at.at, at.who, spec)
+            accepted = runs.accept(at.at, at.who, prepared)
             self.id = accepted.run_id
             self.waiting = Waiting(at, self.id)
             if accepted.started:

@@ -1,6 +1,7 @@
 """Runs: submit, look at, follow, cancel and retry them, and fetch what they left."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from executor.errors import RequestUnclear
 from executor.models import RunSpec
@@ -32,7 +33,14 @@ from secretstore.naming import check_variable_name
 _ID = 32  # characters of an id in full
 
 
-def prepare(at: Deployment, who: Actor, asked: RunRequest) -> RunSpec:
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is looked up, with its source uploaded, and not submitted yet."""
+
+    spec: RunSpec
+
+
+def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
     """Look up all that a run needs, so that a mistake is told before it is submitted; then upload its source.
 
     Raises:
@@ -40,10 +48,10 @@ def prepare(at: Deployment, who: Actor, asked: RunRequest) -> RunSpec:
     """
     for name in asked.variables:
         check_variable_name(name)
-    return specify(at.db, at.settings, asked)
+    return Prepared(specify(at.db, at.settings, asked))
 
 
-def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> RunSpec:
+def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> Prepared:
     """The same of a run that is over, to be tried anew: its target, source, secrets and options.
 
     Raises:
@@ -51,17 +59,17 @@ def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> RunSpec:
         InUse: it may still do what the new one would do, too.
         EnvironmentGone: its environment is deleted, whatever has its name now.
     """
-    return repeated(at.db, _id(at, asked))
+    return Prepared(repeated(at.db, _id(at, asked)))
 
 
-def accept(at: Deployment, who: Actor, asked: RunSpec) -> Submitted:
+def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
     """Submit what was prepared: the run is accepted and workers are told; one is started where that is ours to do.
 
     Raises:
         KeyTaken: its idempotency key belongs to a run of another target or environment.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
-    return submit.accept(at.db, at.settings, lambda: at.broker, asked, who.name, at.standby)
+    return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
 
 
 def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
@@ -93,7 +101,11 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
     if asked.attempt not in {one.number for one in view.attempts}:
         had = f"it had {view.attempt}" if view.attempts else "it had none yet"
         raise RequestUnclear(
-            "run {run} has no attempt {attempt}: {had}", run=view.id[:8], attempt=asked.attempt, had=had
+            "run {run} has no attempt {attempt}: {had}",
+            run=view.id[:8],
+            attempt=asked.attempt,
+            had=had,
+            hint=f"it is shown with all of them by: sealrun runs show {view.id[:8]}",
         )
     return history.show(at.db, view.id, asked.attempt)
 

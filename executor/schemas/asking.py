@@ -12,7 +12,7 @@ T = TypeVar("T", bound=Input)
 _FITS = {
     "string_type": "text",
     "int_type": "a whole number",
-    "float_type": "a number",
+    "float_type": "a number of seconds",  # nothing else that is asked for is a fraction
     "bool_type": "True or False",
     "sequence_str": "a list of words",
     "is_instance_of": "a list of words",

@@ -10,8 +10,16 @@ from executor.submission.target import check_module, parse
 
 
 def target_of(target: str | None, module: str | None, command: Sequence[str] | None, argv: Sequence[str]) -> Target:
+    """What is to run, of the three ways to say it.
+
+    Raises:
+        RequestUnclear: none or several of them are given, or one is of another type.
+    """
     if sum(given is not None for given in (target, module, command)) != 1:
         raise RequestUnclear("one of target, module and command says what to run")
+    for name, value in (("target", target), ("module", module)):
+        if value is not None and not isinstance(value, str):
+            raise RequestUnclear("{name} is text, and this is of the type {kind}", name=name, kind=type(value).__name__)
     words = tuple(names_of("argv", argv) or ())
     if command is not None:
         named = names_of("command", command)
@@ -31,7 +39,11 @@ def target_of(target: str | None, module: str | None, command: Sequence[str] | N
 
 
 def arguments_of(wanted: Target, args: Mapping[str, Any] | Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
-    """By name, and by position."""
+    """A function's arguments, by name and by position.
+
+    Raises:
+        RequestUnclear: the target takes none, or one is no JSON value.
+    """
     if isinstance(args, str | bytes) or not isinstance(args, Mapping | Sequence):
         kind = type(args).__name__
         raise RequestUnclear(
@@ -58,6 +70,11 @@ def _as_json(name: str, value: Any) -> Any:
 
 
 def check_seconds(**given: float | None) -> None:
+    """Refuse what is no number.
+
+    Raises:
+        RequestUnclear: one is of another type.
+    """
     for name, value in given.items():
         if value is not None and not isinstance(value, int | float):
             raise RequestUnclear(
@@ -66,7 +83,11 @@ def check_seconds(**given: float | None) -> None:
 
 
 def names_of(option: str, given: Collection[str] | None) -> "list[str] | None":
-    """A list of words; a word alone would be taken for its letters."""
+    """A list of words; a word alone would be taken for its letters.
+
+    Raises:
+        RequestUnclear: it is no list, or holds something else.
+    """
     if given is None:
         return None
     listed = isinstance(given, Collection) and not isinstance(given, str | bytes)

@@ -1,9 +1,7 @@
 """Accept a run: row, commit, then ring. A bell that fails to ring is not a failed submit."""
 
 from collections.abc import Callable
-
-from celery import Celery
-from kombu.exceptions import OperationalError
+from typing import TYPE_CHECKING
 
 from executor import runs
 from executor.broker.tasks import TASK
@@ -16,9 +14,12 @@ from executor.submission import standby
 from executor.submission.standby import Standby
 from secretstore.database import Database
 
+if TYPE_CHECKING:
+    from celery import Celery
+
 
 def accept(
-    db: Database, settings: Settings, app: Callable[[], Celery], spec: RunSpec, actor: str, waiting: Standby
+    db: Database, settings: Settings, app: Callable[[], "Celery"], spec: RunSpec, actor: str, waiting: Standby
 ) -> Submitted:
     """Accept a run and tell the workers; where nothing is configured and none lives, start one.
 
@@ -38,7 +39,7 @@ def accept(
     return Submitted(run_id, rung=True, new=new, started=started)
 
 
-def submit(db: Database, app: Celery, spec: RunSpec, actor: str) -> Submitted:
+def submit(db: Database, app: "Celery", spec: RunSpec, actor: str) -> Submitted:
     """Accept a run and tell the workers.
 
     Raises:
@@ -49,8 +50,10 @@ def submit(db: Database, app: Celery, spec: RunSpec, actor: str) -> Submitted:
     return Submitted(run_id, ring(app, run_id, spec.queue), new)
 
 
-def ring(app: Celery, run_id: str, queue: str) -> bool:
+def ring(app: "Celery", run_id: str, queue: str) -> bool:
     """Tell the workers that a run waits; False where the broker does not take the message."""
+    from kombu.exceptions import OperationalError  # who only looks at runs need not wait for it
+
     try:
         app.send_task(TASK, [run_id], queue=queue, ignore_result=True, retry=False, serializer="json")
     except (OperationalError, OSError):

@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from executor.cli.typed.arguments import arguments_of, connections_of, pairs_of, secrets_named
-from executor.cli.typed.env_file import read_env_file
 from executor.schemas import run_request
 from executor.schemas.asking import asked
 from executor.schemas.run_request import RunRequest, Typed
@@ -20,7 +19,8 @@ _ONLY_TYPED = {
     "no_secrets": Annotated[
         bool,
         typer.Option(
-            "--no-secrets", help="Give no secrets, and no sources and catalogs that need any but as parameters."
+            "--no-secrets",
+            help="Give no secrets; sources and catalogs that need one only if named with --source or --catalog.",
         ),
     ],
     "env_file": Annotated[
@@ -50,6 +50,8 @@ class RunOptions:
         """
         typed = [("--env", pairs_of("--env", self.typed["variables"] or []))]
         if (file := self.typed["env_file"]) is not None:
+            from executor.cli.typed.env_file import read_env_file  # its grammar takes a while to import
+
             typed.insert(0, ("--env-file", read_env_file(file)))
         return typed
 
