@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +120,6 @@ def test_the_commit_is_recorded(place: Place) -> None:
     (place.folder / "bin").mkdir()
     (place.folder / "bin/python3").symlink_to(job_python())
     for bundle in (True, False):
-        request = replace(place.request(bundle=bundle), search_path=str(place.folder / "bin"))
+        request = place.request(bundle=bundle).model_copy(update={"search_path": str(place.folder / "bin")})
         spec = specify(place.db, place.settings(), request)
         assert (spec.source_commit, spec.source_dirty) == ("0123456789" * 4, None)
