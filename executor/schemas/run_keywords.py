@@ -26,7 +26,7 @@ class RunKeywords(TypedDict, total=False):
     """A parameter of the function that is a catalog."""
 
     connections: bool | None
-    """Give all data sources and catalogs of the environment, or only those that parameters are."""
+    """Give all sources and catalogs of the environment, or those alone that parameters are."""
 
     timeout: float | None
     """End the run after so many seconds."""

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from executor.schemas.output import BEGINNING, OutputFile, Place, StoredPiece
@@ -24,6 +25,8 @@ class ThatAttempt(ThatRun):
 
 class ThoseRuns(Input):
     """Runs of a project, else of all; in one state, else in any. At most so many, the latest first."""
+
+    model_config = ConfigDict(strict=True)
 
     project: str | None = None
     state: str | None = None

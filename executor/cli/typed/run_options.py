@@ -48,10 +48,10 @@ class RunOptions:
         Raises:
             Misuse, FileUnreadable, FileInvalid: one of them cannot be.
         """
+        from executor.cli.typed.env_file import read_env_file  # its grammar takes a while to import
+
         typed = [("--env", pairs_of("--env", self.typed["variables"] or []))]
         if (file := self.typed["env_file"]) is not None:
-            from executor.cli.typed.env_file import read_env_file  # its grammar takes a while to import
-
             typed.insert(0, ("--env-file", read_env_file(file)))
         return typed
 
