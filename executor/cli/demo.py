@@ -10,6 +10,7 @@ import typer
 
 from executor.cli import desk
 from executor.cli.desk import Desk
+from executor.cli.here import here
 from executor.cli.project import create_project
 from executor.cli.run import Submission, tell
 from executor.cli.runs import file_line
@@ -19,6 +20,7 @@ from executor.cli.shown.waiting import unseen
 from executor.errors import NoWorkerSeen, RunFailed, SourceIsHome
 from executor.records.history import RunView
 from executor.runs.needs import live_workers
+from executor.schemas.secrets import NewSecret
 from executor.source.root import PROJECT_FILE, source_root
 from executor.submission.specification import Request, specify
 from executor.submission.target import parse
@@ -78,7 +80,7 @@ def demo() -> None:
     if not at.settings.embedded and not live_workers(at.settings, at.db):
         raise NoWorkerSeen(since=unseen(at.settings, at.db))
     _heading("A project, its key pair, and secrets sealed to it")
-    create_project(at, PROJECT, [])
+    create_project(here(), PROJECT, [])
     _seal_missing(at)
     folder = _examples()
     views = [_show(at, job, folder) for job in JOBS]
@@ -98,7 +100,8 @@ def _seal_missing(at: Desk) -> None:
         if name in there:
             screen.say(f"{name} is sealed already")
         else:
-            seal(at, PROJECT, [vault.NewSecret(desk.DEFAULT_ENVIRONMENT, name, value.encode())])
+            places = (desk.DEFAULT_ENVIRONMENT,)
+            seal(here(), NewSecret(project=PROJECT, environments=places, name=name, value=value.encode()))
 
 
 def _show(at: Desk, job: Job, folder: Path) -> RunView:

@@ -18,9 +18,9 @@ from executor.broker import embedded
 from executor.broker.application import make_app
 from executor.cli import packages
 from executor.cli.shown import screen
+from executor.cli.shown.expiry import DUE_DAYS, time_left
 from executor.cli.shown.waiting import unseen
 from executor.cli.typed import options
-from executor.cli.typed.expiry import DUE_DAYS, told
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.runs.needs import live_workers
@@ -264,7 +264,7 @@ def _expiry(db: Database) -> Finding:
     found, count = vault.due_secrets(db, utc_now() + timedelta(days=DUE_DAYS), _DUE_NAMED)
     if not count:
         return Finding("expiry", "ok", f"no secret has expired or does so within {DUE_DAYS} days")
-    named = [f"{due.name} of {due.project}/{due.environment} {told(due.expires_at)}" for due in found]
+    named = [f"{due.name} of {due.project}/{due.environment} {time_left(due.expires_at)}" for due in found]
     more = f", and {count - len(found)} more" if count > len(found) else ""
     mend = "store a fresh value: sealrun secret set NAME -p PROJECT -e ENV"
     detail = {"count": count, "first": [screen.plain_data(due) for due in found]}

@@ -418,14 +418,6 @@ def list_runs(db: Database, project_id: str | None = None, limit: int = 20, stat
     return [_view(run, run.attempt, None, None, (), (), waiting.get(run.id)) for run in found]
 
 
-def count_live(session: Session, project_id: str, environment_id: str | None = None) -> int:
-    """How many runs of a project, or of one of its environments, are not over, in the caller's transaction."""
-    query = select(func.count()).where(Run.project_id == project_id, col(Run.state).not_in(OVER))
-    if environment_id is not None:
-        query = query.where(Run.environment_id == environment_id)
-    return session.exec(query).one()
-
-
 def _view(
     run: Run,
     number: int,
