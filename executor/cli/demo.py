@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-from executor.cli.desk import Desk
 from executor.cli.here import Here, here
 from executor.cli.project import create_project
 from executor.cli.run import Submission, tell
@@ -19,12 +18,14 @@ from executor.cli.shown.waiting import unseen
 from executor.cli.typed import options
 from executor.errors import NoWorkerSeen, RunFailed, SourceIsHome
 from executor.operations import runs, workers
+from executor.operations.secrets import list_ as list_secrets
+from executor.schemas.places import InProject
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import RunView
+from executor.schemas.secrets import NewSecret
 from executor.source.root import PROJECT_FILE, source_root
 from executor.submission.context import DEFAULT_ENVIRONMENT
 from executor.submission.target import parse
-from secretstore import vault
 
 app = typer.Typer(
     help="Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.",
@@ -82,7 +83,7 @@ def demo(yes: options.Yes = False) -> None:
         if not serving.live:
             raise NoWorkerSeen(since=unseen(serving))
     _heading("A project, its key pair, and secrets sealed to it")
-    create_project(Desk(at.at.settings, at.at.db, at.who), PROJECT, [])
+    create_project(at, PROJECT, [])
     _seal_missing(at)
     folder = _examples()
     views = [_show(at, job, folder) for job in JOBS]
@@ -92,7 +93,8 @@ def demo(yes: options.Yes = False) -> None:
 
 def _seal_missing(at: Here) -> None:
     """Values are made up here and told to nobody; a secret that is there already is somebody's, and stays."""
-    there = {secret.name for secret in vault.list_secrets(at.at.db, PROJECT, DEFAULT_ENVIRONMENT)}
+    place = InProject(project=PROJECT, environment=DEFAULT_ENVIRONMENT)
+    there = {secret.name for secret in list_secrets(at.at, at.who, place)}
     values = {
         "DATABASE_URL": DATABASE,
         "API_KEY": f"demo-{secrets.token_urlsafe(24)}",
@@ -102,11 +104,8 @@ def _seal_missing(at: Here) -> None:
         if name in there:
             screen.say(f"{name} is sealed already")
         else:
-            seal(
-                Desk(at.at.settings, at.at.db, at.who),
-                PROJECT,
-                [vault.NewSecret(DEFAULT_ENVIRONMENT, name, value.encode())],
-            )
+            places = (DEFAULT_ENVIRONMENT,)
+            seal(at, NewSecret(project=PROJECT, environments=places, name=name, value=value.encode()))
 
 
 def _show(at: Here, job: Job, folder: Path) -> RunView:

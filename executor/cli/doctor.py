@@ -3,19 +3,21 @@
 import platform
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
 from executor.cli import packages
 from executor.cli.shown import screen
+from executor.cli.shown.expiry import DUE_DAYS, time_left
 from executor.cli.shown.waiting import unseen
 from executor.cli.typed import options
-from executor.cli.typed.expiry import DUE_DAYS, told
 from executor.operations import doctor as operations
-from executor.operations import workers
+from executor.operations import secrets, workers
 from executor.operations.deployment import Deployment
-from executor.schemas.doctor import DueWithin, Finding
+from executor.schemas.doctor import Finding
+from executor.schemas.secrets import DueBefore
 from executor.schemas.workers import WorkerView
 from executor.settings import read_here
 from secretstore import __version__
@@ -82,11 +84,12 @@ def _versions() -> Iterator[Finding]:
 
 
 def _expiry(at: Deployment, who: Actor) -> Finding:
-    due = operations.due(at, who, DueWithin(days=DUE_DAYS, limit=_DUE_NAMED))
-    found, count = due.first, due.count
+    before = datetime.now(UTC) + timedelta(days=DUE_DAYS)
+    due = secrets.due(at, who, DueBefore(before=before, limit=_DUE_NAMED))
+    found, count = due.secrets, due.count
     if not count:
         return Finding("expiry", "ok", f"no secret has expired or does so within {DUE_DAYS} days")
-    named = [f"{one.name} of {one.project}/{one.environment} {told(one.expires_at)}" for one in found]
+    named = [f"{one.name} of {one.project}/{one.environment} {time_left(one.expires_at)}" for one in found]
     more = f", and {count - len(found)} more" if count > len(found) else ""
     mend = "store a fresh value: sealrun secret set NAME -p PROJECT -e ENV"
     detail = {"count": count, "first": [screen.plain_data(one) for one in found]}

@@ -13,7 +13,7 @@ from secretstore.database import Database, utc_now
 from secretstore.errors import SealBroken, SealrunError
 from secretstore.naming import alias_for, shell_note
 from secretstore.planned import Planned
-from secretstore.vault import Outline
+from secretstore.vault import SecretSummary
 
 _EVERYTHING = Asked()
 
@@ -55,7 +55,7 @@ def preview(
     Raises:
         UnknownProject, UnknownEnvironment: there is no such place.
     """
-    known = {secret.name: secret for secret in vault.outline(db, project, environment)}
+    known = {secret.name: secret for secret in vault.summarize_secrets(db, project, environment)}
     all_plan = _plan(db, project, environment)
     plan = chosen(asked, all_plan)
     plan = with_refusals(plan, known, f"{project} ({environment})")
@@ -107,7 +107,7 @@ def _plan(db: Database, project: str, environment: str) -> list[Planned]:
 
 
 def _of_secrets(
-    environment: str, given: Mapping[str, Outline], also: Mapping[str, str], elsewhere: Collection[str]
+    environment: str, given: Mapping[str, SecretSummary], also: Mapping[str, str], elsewhere: Collection[str]
 ) -> Iterator[Seen]:
     now = utc_now()
     files = file_names([name for name, secret in given.items() if secret.as_file])
@@ -156,7 +156,7 @@ def _base_names(project: str, environment: str) -> Collection[str]:
     )
 
 
-def _no_alias(name: str, given: Mapping[str, Outline], elsewhere: Collection[str]) -> str | None:
+def _no_alias(name: str, given: Mapping[str, SecretSummary], elsewhere: Collection[str]) -> str | None:
     """Why a name that shells drop is given under no other; None for a name that needs none."""
     if shell_note(name) is None:
         return None

@@ -36,7 +36,7 @@ class Deployment:
         """Open the database of these settings.
 
         Raises:
-            DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable: it cannot be used.
+            DatabaseUnavailable: it is away, or its tables are of another version.
         """
         return cls(settings, open_database(settings), committed or {}, environ)
 

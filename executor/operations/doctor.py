@@ -1,8 +1,7 @@
-"""What a deployment is made of, looked at: settings, database, keys, broker, this machine; what is due in it."""
+"""What a deployment is made of, looked at: settings, database, keys, broker, this machine; and what dangles in it."""
 
 import platform
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
 from executor.sandbox import confinement
 from executor.sandbox.workspace import prepare_root
-from executor.schemas.doctor import Due, DueWithin, Finding
+from executor.schemas.doctor import Finding
 from executor.settings import Settings
 from secretstore import vault
 from secretstore.audit import Actor
@@ -48,12 +47,6 @@ def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
     yield from _keys(settings, db)
     yield _broker(settings)
     yield from _isolation(settings)
-
-
-def due(at: Deployment, who: Actor, asked: DueWithin) -> Due:
-    """Secrets that have expired or soon will."""
-    found, count = vault.due_secrets(at.db, datetime.now(UTC) + timedelta(days=asked.days), asked.limit)
-    return Due(tuple(found), count)
 
 
 def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import func
 from sqlalchemy.orm import defer
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from executor.errors import UnknownRun
 from executor.models import Result, Run
 from executor.records import attempts
 from executor.records.files import list_files
 from executor.runs import needs, workers
-from executor.schemas.runs import OVER, RunView
+from executor.schemas.runs import RunView
 from secretstore.database import Database
 
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
@@ -122,14 +121,6 @@ def list_runs(db: Database, project_id: str | None = None, limit: int = 20, stat
         found = session.exec(statement).all()
     waiting = _waiting_for(db, found)
     return [_view(run, waiting_for=waiting.get(run.id)) for run in found]
-
-
-def count_live(session: Session, project_id: str, environment_id: str | None = None) -> int:
-    """How many runs of a project, or of one of its environments, are not over, in the caller's transaction."""
-    query = select(func.count()).where(Run.project_id == project_id, col(Run.state).not_in(OVER))
-    if environment_id is not None:
-        query = query.where(Run.environment_id == environment_id)
-    return session.exec(query).one()
 
 
 def _view(run: Run, **more: Any) -> RunView:

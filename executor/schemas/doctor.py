@@ -5,9 +5,6 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from executor.schemas.places import Input
-from secretstore.views import DueView
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -18,18 +15,3 @@ class Finding:
     text: str
     mend: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
-
-
-class DueWithin(Input):
-    """Secrets that expire within so many days, or have; at most so many of them are named."""
-
-    days: int
-    limit: int
-
-
-@dataclass(frozen=True)
-class Due:
-    """The first secrets that are due, and how many there are."""
-
-    first: tuple[DueView, ...]
-    count: int
