@@ -75,7 +75,7 @@ JOBS = (
 
 
 @app.command()
-def demo(yes: options.Yes = False) -> None:
+def demo(yes: options.NeverAsks = False) -> None:
     """Make the project "shop", seal secrets, run the examples with them, and show output, result and receipt."""
     at = here()
     if not at.at.settings.embedded:

@@ -23,7 +23,7 @@ def init(
     project: options.Project = None,
     environment: options.Environment = None,
     json: options.Json = False,
-    yes: options.Yes = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Write .sealrun.toml, which names the project and makes this folder the source root of runs started here."""
     here = Path.cwd()

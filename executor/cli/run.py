@@ -39,7 +39,7 @@ def run(
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the run's id, and do not wait.")] = False,
     json: shared.Json = False,
-    yes: shared.Yes = False,
+    yes: shared.NeverAsks = False,
 ) -> None:
     """Run TARGET with the secrets of its project, and end as it ends.
 

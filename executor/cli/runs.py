@@ -129,7 +129,7 @@ def logs_(
 
 @app.command()
 def cancel(
-    run: Reference, project: options.Project = None, json: options.Json = False, yes: options.Yes = False
+    run: Reference, project: options.Project = None, json: options.Json = False, yes: options.NeverAsks = False
 ) -> None:
     """Cancel a run: at once while it waits, else by asking its worker to end it."""
     at = here()
@@ -147,7 +147,7 @@ def retry(
     project: options.Project = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the new run's id, and do not wait.")] = False,
     json: options.Json = False,
-    yes: options.Yes = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Make a new run from one that is over, with the same target, source, secrets and options, and follow it."""
     from executor.cli.run import Submission, finish  # what submits takes its time to import
@@ -171,7 +171,7 @@ def download(
         str | None, typer.Option("--output", metavar="DIR", help="The folder to write to (else one named as the run).")
     ] = None,
     json: options.Json = False,
-    yes: options.Yes = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Write the files that a run left into a folder."""
     at = here()
