@@ -18,8 +18,7 @@ from itertools import pairwise
 import pytest
 
 from executor.records import history
-from executor.records.history import RunView
-from executor.runs import OVER
+from executor.schemas.runs import OVER, RunView
 from tests.effort import share
 from tests.rig import Rig, Worker, file, rig
 
