@@ -25,13 +25,13 @@ def explain(context: typer.Context, options: RunOptions, json: shared.Json = Fal
     from executor.cli.shown import screen
     from executor.errors import FileInvalid, FileUnreadable, WouldBeRefused
     from executor.operations import explanation
-    from executor.schemas.explanation import Explain
+    from executor.schemas.explanation import Explain, Refused
 
     told = []
     try:
         layers = options.layers()
     except (FileInvalid, FileUnreadable) as refusal:
-        told.append(explanation.refused(refusal))
+        told.append(Refused.by(refusal))
         options = options.without_env_file()
         layers = options.layers()
     request = options.request(context.meta[TAIL])

@@ -7,7 +7,6 @@ from executor.runs.spec import mapped
 from executor.schemas.explanation import Explain, Explanation, Refused
 from executor.submission.specification import examine
 from secretstore.audit import Actor
-from secretstore.errors import SealrunError
 
 
 def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
@@ -32,10 +31,5 @@ def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
         with_opener=seen.with_opener,
         connections=seen.connections,
         notes=seen.notes,
-        refusals=tuple(dict.fromkeys(map(refused, (*examined.refusals, *seen.refusals)))),
+        refusals=tuple(dict.fromkeys(map(Refused.by, (*examined.refusals, *seen.refusals)))),
     )
-
-
-def refused(error: SealrunError) -> Refused:
-    """An error, as a reason why a run would be refused."""
-    return Refused(error.code, error.message, error.hint)

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from executor.schemas.places import Input
 from executor.schemas.run_request import RunRequest
+from secretstore.errors import SealrunError
 
 NOT_ASKED_FOR = "not asked for"
 
@@ -68,6 +69,11 @@ class Refused:
     code: str
     sentence: str
     hint: str | None
+
+    @classmethod
+    def by(cls, error: SealrunError) -> "Refused":
+        """What an error would refuse the run for."""
+        return cls(error.code, error.message, error.hint)
 
 
 @dataclass(frozen=True)
