@@ -15,7 +15,7 @@ from executor.models import Metric, Sample
 from executor.runs import Lease, StaleToken, output
 from executor.schemas.output import Piece
 from executor.schemas.receipts import SETUP
-from executor.worker.equipment import Bench
+from executor.worker.equipment import Equipment
 from secretstore.errors import DatabaseUnavailable
 
 _ROW_BYTES = 256 << 10
@@ -36,13 +36,13 @@ class _Row:
 class Collector:
     """Output and numbers wait a moment for company and are stored together; files are stored as they come."""
 
-    def __init__(self, bench: Bench, lease: Lease, after: int = 0) -> None:
+    def __init__(self, worker: Equipment, lease: Lease, after: int = 0) -> None:
         """Nothing has come yet; `after` is the number of the last piece of output that the attempt has already."""
         self.left: dict[str, Any] = {}
         """What a function left: `result`, `note`, `problem`."""
         self.aliases: dict[str, str] = {}
         self.connections: dict[str, dict[str, Any]] = {}
-        self._bench = bench
+        self._worker = worker
         self._lease = lease
         self._rows: list[_Row] = []
         self._numbers: list[SQLModel] = []  # samples and metrics
@@ -96,7 +96,7 @@ class Collector:
         """
         if self.waiting:
             pieces, numbers = self._taken()
-            self._insist(lambda: output.append(self._bench.db, self._lease, pieces, numbers))
+            self._insist(lambda: output.append(self._worker.db, self._lease, pieces, numbers))
 
     def rest(self) -> list[SQLModel]:
         """What waits, as rows for whoever stores them: they are committed with the outcome."""
@@ -129,7 +129,7 @@ class Collector:
             self._since = time.monotonic()
 
     def _take_file(self, frame: Frame) -> None:
-        db, lease = self._bench.db, self._lease
+        db, lease = self._worker.db, self._lease
         if frame.kind is Kind.OUTPUT:
             found = frame.json()
             self._file = (found["path"], 0)
@@ -163,7 +163,7 @@ class Collector:
                 failed = True
                 if time.monotonic() > give_up:
                     raise StaleToken from None
-                self._bench.stopping.wait(0.5)
+                self._worker.stopping.wait(0.5)
             except IntegrityError:
                 if not failed:
                     raise
@@ -173,9 +173,9 @@ class Collector:
 class SetupCollector(Collector):
     """The same for an installer: all it says is one stream, and what it leaves behind is no output of the run."""
 
-    def __init__(self, bench: Bench, lease: Lease, after: int) -> None:
+    def __init__(self, worker: Equipment, lease: Lease, after: int) -> None:
         """Nothing has come yet; `after` is the number of the last piece of output that the attempt has already."""
-        super().__init__(bench, lease, after)
+        super().__init__(worker, lease, after)
         self._last = b""
 
     def take(self, frame: Frame) -> None:
