@@ -72,7 +72,7 @@ class Refused:
 
     @classmethod
     def by(cls, error: SealrunError) -> "Refused":
-        """An error, as a reason why a run would be refused."""
+        """What an error would refuse the run for."""
         return cls(error.code, error.message, error.hint)
 
 

@@ -7,8 +7,8 @@ import pkgutil
 from executor import operations
 from executor.operations.rights import RIGHTS
 
-NOT_OF_A_DEPLOYMENT = {"keys.create_file", "doctor.examine"}
-"""The first makes a file, which settings may name afterwards; the second says why a deployment does not open."""
+NOT_OF_A_DEPLOYMENT = {"doctor.examine", "keys.create_file"}
+"""One finds out whether there is a deployment; one makes a file, which settings may name afterwards."""
 
 
 def public_functions() -> dict[str, inspect.Signature]:
