@@ -87,7 +87,7 @@ def test_the_key_file_is_made_for_the_first_project_alone(shop: Shop) -> None:
 
 def test_runs_that_are_not_over_keep_their_project_and_environment(shop: Shop) -> None:
     """The check and the deletion refuse alike, and nothing is written."""
-    live_run(shop, "staging")
+    run_id = live_run(shop, "staging")
     before = shop.events()
     whole = ProjectNamed(name="shop")
     for refused in (projects.require_deletable, projects.delete):
@@ -98,6 +98,8 @@ def test_runs_that_are_not_over_keep_their_project_and_environment(shop: Shop) -
             refused_one(shop.at, WHO, STAGING)
     assert shop.events() == before
     environments.require_deletable(shop.at, WHO, InEnvironment(project="shop", environment="default"))
+    runs.cancel(shop.at.db, run_id, WHO.name)
+    projects.delete(shop.at, WHO, whole)
 
 
 def test_a_queue_goes_with_its_environment(shop: Shop) -> None:
