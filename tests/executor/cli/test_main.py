@@ -104,14 +104,14 @@ def test_the_console_script_points_at_it() -> None:
 
 
 def test_the_settings_page_is_what_the_code_says() -> None:
-    """docs/settings.md is generated: python scripts/settings_doc.py."""
+    """docs/reference/settings.md is generated: python scripts/settings_doc.py."""
     script = CHECKOUT / "scripts" / "settings_doc.py"
     checked = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
 
 
 def test_the_errors_page_is_what_the_code_says() -> None:
-    """docs/errors.md is generated: python scripts/errors_doc.py."""
+    """docs/reference/errors.md is generated: python scripts/errors_doc.py."""
     script = CHECKOUT / "scripts" / "errors_doc.py"
     checked = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
@@ -121,7 +121,7 @@ def test_the_settings_page_has_every_setting_with_default_unit_and_reason() -> N
     """None is left out, and none without a reason."""
     from executor.settings import ALL_SETTINGS
 
-    page = (CHECKOUT / "docs" / "settings.md").read_text()
+    page = (CHECKOUT / "docs" / "reference" / "settings.md").read_text()
     for setting in ALL_SETTINGS:
         assert all((setting.default_text, setting.unit, setting.reason)), setting
         assert f"| `{setting.name}`" in page
