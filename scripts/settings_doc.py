@@ -33,9 +33,9 @@ an error.
 
 ## What a run sees of all this
 
-Nothing. A run's environment is built from an empty one, see [one run](../internals/one-run.md). Names that begin with `SEALRUN_`
-are refused for secrets and variables; of these a run finds `SEALRUN_RUN_ID`, `SEALRUN_PROJECT`, `SEALRUN_ENV`,
-`SEALRUN_OUTPUT_DIR` and `SEALRUN_METRICS`.
+Nothing. A run's environment is built from an empty one, see [one run](../internals/one-run.md). Names that begin
+with `SEALRUN_` are refused for secrets and variables; of these a run finds `SEALRUN_RUN_ID`, `SEALRUN_PROJECT`,
+`SEALRUN_ENV`, `SEALRUN_OUTPUT_DIR` and `SEALRUN_METRICS`.
 
 ## The project file
 

@@ -1,4 +1,4 @@
-"""docs/start/entrypoints.md: its commands as they stand, and every combination its tables promise, through real workers."""
+"""docs/start/entrypoints.md: its commands as printed, and every combination its tables promise, on real workers."""
 
 import subprocess
 from pathlib import Path

@@ -175,7 +175,7 @@ class TestErrors:
             ({"target": 3}, RequestUnclear, "target is text"),
             ({"module": "shop/report.py"}, RequestUnclear, "-m shop.report"),
             ({"command": ["ls"], "timeout": "5"}, RequestUnclear, "timeout is a number of seconds"),
-            ({"command": ["ls"], "queue_timeout": "5"}, RequestUnclear),
+            ({"command": ["ls"], "queue_timeout": "5"}, RequestUnclear, "queue_timeout is a number of seconds"),
             ({"command": ["ls"], "retries": "1"}, RequestUnclear, "retries is a whole number"),
             ({"command": ["ls"], "retries": -1}, RequestUnclear, "at most 9 times"),
             ({"command": ["ls"], "python": 3.12}, RequestUnclear, "python is text"),

@@ -1,4 +1,4 @@
-"""docs/reference/connections.md: its tables have every field and option there is, its files are taken, its sentences are said."""
+"""docs/reference/connections.md: every field and option, its files are taken, its sentences are said."""
 
 import json
 import re
