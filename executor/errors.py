@@ -204,7 +204,7 @@ class RunCancelled(RunUnsuccessful):
 
 
 class SecretsUnavailable(SealrunError):
-    """the installer's secrets could not be opened: {why}"""
+    """the secrets could not be opened: {why}"""
 
     # Its kinds end a run like the store's own errors, with the reason `secrets_unavailable`.
     code = "secrets_unavailable"
@@ -335,7 +335,7 @@ class FileUnreadable(SealrunError):
 
 
 class FileInvalid(SealrunError):
-    """{path} cannot be read: {why}"""
+    """{path}: {why}"""
 
     code = "file_invalid"
     status = 422
@@ -360,7 +360,7 @@ class Misuse(SealrunError):
 
 
 class NeedsYes(SealrunError):
-    """{act}: this asks first, and there is no terminal to ask on"""
+    """{act}: cannot ask for confirmation without a terminal"""
 
     code = "needs_yes"
     status = 400

@@ -361,7 +361,7 @@ def _no_such_kind(role: str, name: str, kind: str) -> ConnectionRefused:
         hint = f"{kind} is a kind of {other}: sealrun {other} create {name} --kind {kind}"
     elif close := _beginning_with(kind.lower(), _KINDS[role]) or _close(kind.lower(), _KINDS[role]):
         hint = f"did you mean {close}?"
-    why = f"its kind is none that a {role} can have, which are {', '.join(_KINDS[role])}"
+    why = f"unknown kind; a {role} is one of {', '.join(_KINDS[role])}"
     return ConnectionRefused(label=f"{role} {name}", why=why, hint=hint)
 
 

@@ -31,6 +31,7 @@ def _ended(name: str, command: Callable[[], Any]) -> int:
 
 
 def _act(name: str, command: Any) -> int:
+    command._main_shell_completion({}, name)  # does nothing unless a shell asks what could stand here
     try:
         # Not `command.main`: it would end a closed pipe, an interrupt and our own errors its way.
         with command.make_context(name, sys.argv[1:]) as context:
@@ -41,7 +42,7 @@ def _act(name: str, command: Any) -> int:
 
 
 def _root() -> Any:
-    app = typer.Typer(cls=Sealrun, add_completion=False, rich_markup_mode=_markup(), no_args_is_help=True)
+    app = typer.Typer(cls=Sealrun, rich_markup_mode=_markup(), no_args_is_help=True)
     app.callback()(_sealrun)
     return typer.main.get_command(app)
 

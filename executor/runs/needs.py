@@ -35,7 +35,7 @@ class Asking(Protocol):
     def python_version(self) -> str | None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # columns compare to SQL
 class Need:
     """That what a column of the run names is among what a worker offers.
 

@@ -96,6 +96,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
     name = f"{keeper.lease.run_id}-{keeper.lease.attempt}-setup"
     with workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place, contextlib.ExitStack() as ending:
         supervision = ending.enter_context(bench.zygote.pair())
+        # Before the place is cleared, whatever happens, nothing of the installer is left to write into it.
         ending.callback(supervision.cut, REAP)
         _lay_out(order, draft, place.uid)
         if place.uid is not None:
@@ -104,6 +105,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
             ending.enter_context(python_cache.passable(uv_cache))
         job = _job(setup, order, place, draft, uv_cache, known)
         ready(supervision, job)
+        # This step's gate: no commit, no secrets; most have none, and renew the lease alone.
         bundle = _opened(setup, job).bundle
         opening = None
         if bundle is not None:
@@ -112,6 +114,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         supervision.hand_over(opening, go)
         collector = SetupCollector(bench, keeper.lease, setup.output)
         ended = follow(supervision, keeper, collector)
+        # There is no outcome yet that the end of its output could be committed with.
         collector.store()
         setup.output = collector.output
         outcome = judge_setup(ended, collector)
@@ -271,7 +274,7 @@ def _insist_on_built(setup: Setup, outcome: Outcome, words: str) -> None:
         case "lost", _:
             raise SupervisorLost("the process that built the run's Python environment was lost")
         case _, "secrets_unavailable":
-            raise SecretsUnavailable(why=outcome.message)
+            raise SecretsUnavailable("the installer's secrets could not be opened: {why}", why=outcome.message)
         case _, "timed_out":
             seconds = setup.bench.settings.setup_timeout
             raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")

@@ -24,7 +24,7 @@ PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
 
 
 @dataclass(frozen=True)
-class Source:
+class RunsCode:
     """The folder of a run's code; `cached` where the worker keeps it, and nothing but the run's upload is in it."""
 
     folder: Path
@@ -32,7 +32,7 @@ class Source:
 
 
 @contextlib.contextmanager
-def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[Source]:
+def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsCode]:
     """Where a run's code is, while the context lasts: where it was submitted, or what was uploaded.
 
     Args:
@@ -44,12 +44,12 @@ def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[Source]:
         SealrunError: it is not to be had.
     """
     if run.bundle is None:
-        yield Source(_local(Path(run.source_root)))
+        yield RunsCode(_local(Path(run.source_root)))
         return
     settings = bench.settings
     upload = Upload(bench.db, run.project_id, run.bundle)
     with cached_source(upload, settings.cache, settings.source_bytes, keeper) as folder:
-        yield Source(folder, cached=True)
+        yield RunsCode(folder, cached=True)
 
 
 def _local(source: Path) -> Path:
@@ -68,7 +68,7 @@ def _local(source: Path) -> Path:
 
 
 def prepare(
-    bench: Bench, run: Run, place: Workspace, source: Source, python: str | None, parts: Sequence[Path] | None = None
+    bench: Bench, run: Run, place: Workspace, source: RunsCode, python: str | None, parts: Sequence[Path] | None = None
 ) -> dict[str, Any]:
     """The job as the supervisor gets it: everything but secrets.
 
@@ -110,7 +110,7 @@ def prepare(
     }
 
 
-def _of_the_cache(bench: Bench, source: Source, parts: Sequence[Path]) -> list[Path]:
+def _of_the_cache(bench: Bench, source: RunsCode, parts: Sequence[Path]) -> list[Path]:
     """What the worker itself chose for this run; a path that the run's row names is no way into the cache."""
     built = [part for part in parts if part.is_relative_to(bench.settings.cache) and not part.is_symlink()]
     return [source.folder, *built] if source.cached else built

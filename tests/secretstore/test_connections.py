@@ -120,18 +120,18 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
     """A close one is proposed, one of the other role is told where it belongs, and what was typed is not repeated."""
     expected = {
-        ("source", "s33"): ("which are s3, supabase-storage, postgres", "did you mean s3?"),
-        ("source", "S3"): ("which are s3", "did you mean s3?"),
-        ("source", "supabase"): ("which are s3", "did you mean supabase-storage?"),
-        ("catalog", "unity"): ("which are unity-catalog", "did you mean unity-catalog?"),
-        ("catalog", ""): ("which are unity-catalog", None),
-        ("source", "glue"): ("which are s3", "glue is a kind of catalog: sealrun catalog create lake --kind glue"),
-        ("catalog", CANARY): ("which are unity-catalog, iceberg-rest, glue", None),
+        ("source", "s33"): ("s3, supabase-storage, postgres", "did you mean s3?"),
+        ("source", "S3"): ("s3", "did you mean s3?"),
+        ("source", "supabase"): ("s3", "did you mean supabase-storage?"),
+        ("catalog", "unity"): ("unity-catalog", "did you mean unity-catalog?"),
+        ("catalog", ""): ("unity-catalog", None),
+        ("source", "glue"): ("s3", "glue is a kind of catalog: sealrun catalog create lake --kind glue"),
+        ("catalog", CANARY): ("unity-catalog, iceberg-rest, glue", None),
     }
     for (role, kind), (why, hint) in expected.items():
         with pytest.raises(ConnectionRefused) as refusal:
             check(role, "lake", kind, {})
-        assert f"{role} lake is refused: its kind is none that a {role} can have, {why}" in str(refusal.value)
+        assert f"{role} lake is refused: unknown kind; a {role} is one of {why}" in str(refusal.value)
         assert refusal.value.hint == hint
 
 
@@ -215,7 +215,7 @@ def test_catalogs_are_given_as_they_stand() -> None:
         ("s3", "[" * 100_000, "its settings cannot be read"),
         ("s3", json.dumps({"bucket": "b", "key": CANARY}), "key is no field of it"),
         ("s3", json.dumps({"bucket": "b", "credentials": CANARY}), "credentials takes a secret by its name"),
-        ("s9", "{}", "its kind is none that a source can have"),
+        ("s9", "{}", "unknown kind; a source is one of"),
     ],
 )
 def test_a_row_that_is_not_in_order_is_left_out_and_says_why(kind: str, settings: str, why: str) -> None:

@@ -171,7 +171,7 @@ def _document(role: Role, file: str, kind: str | None) -> tuple[str, dict[str, A
     document = _parsed(shown, content)
     written = document.pop("kind", kind)
     if not isinstance(written, str):
-        raise _broken(shown, f"it says no kind, which is one of {', '.join(kinds(role))}")
+        raise _broken(shown, f"it has no kind; a {role} is one of {', '.join(kinds(role))}")
     if kind not in (None, written):
         raise Misuse("--kind and the file name two kinds: leave out --kind", command=f"{role} create")
     return written, document
@@ -182,22 +182,22 @@ def _parsed(path: str, content: bytes) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _broken(path, "it is not text in UTF-8") from None
+        raise _broken(path, "it is not UTF-8 text") from None
     is_json = path.endswith(".json") or (not path.endswith(".toml") and text.lstrip()[:1] in ("{", "["))
     try:
         document = json.loads(text, object_pairs_hook=_once) if is_json else tomllib.loads(text)
     except json.JSONDecodeError as error:
-        raise _broken(path, f"line {error.lineno} is no JSON") from None
+        raise _broken(f"{path}, line {error.lineno}", "invalid JSON") from None
     except tomllib.TOMLDecodeError as error:
         line = _TOML_LINE.search(str(error))
-        where = f"line {line[1]}" if line else "its last line"
-        raise _broken(path, f"{where} is no TOML") from None
+        where = f"line {line[1]}" if line else "last line"
+        raise _broken(f"{path}, {where}", "invalid TOML") from None
     except RecursionError:
         raise _broken(path, "it is nested too deeply") from None
     except _Twice:
-        raise _broken(path, "a field stands in it twice") from None
+        raise _broken(path, "it has a field twice") from None
     if not isinstance(document, dict):
-        raise _broken(path, "it is no object of fields")
+        raise _broken(path, "it is not an object of fields")
     return document
 
 
@@ -244,4 +244,4 @@ def _row(view: vault.ConnectionView) -> tuple[str, ...]:
 
 
 def _broken(path: str, why: str) -> FileInvalid:
-    return FileInvalid("{path} is not in order: {why}", path=path, why=why, hint=_FORM)
+    return FileInvalid(path=path, why=why, hint=_FORM)

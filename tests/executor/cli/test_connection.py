@@ -116,9 +116,7 @@ class TestCreate:
         assert said == "replaced source twice in shop/default: s3, s3://two\n"
 
 
-NO_SUCH_KIND = (
-    "sealrun: source x is refused: its kind is none that a source can have, which are s3, supabase-storage, postgres\n"
-)
+NO_SUCH_KIND = "sealrun: source x is refused: unknown kind; a source is one of s3, supabase-storage, postgres\n"
 
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (
@@ -229,23 +227,23 @@ def test_a_mistake_is_a_sentence(stocked: Cli, words: tuple[str, ...], said: str
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("a.json", f'{{"kind": "s3",\n "bucket" "{CANARY}"', "a.json is not in order: line 2 is no JSON"),
-        ("b.toml", f'kind = "s3"\nbucket = {CANARY}\n', "b.toml is not in order: line 2 is no TOML"),
-        ("c.toml", f'kind = "s3"\nbucket = "{CANARY}', "c.toml is not in order: its last line is no TOML"),
+        ("a.json", f'{{"kind": "s3",\n "bucket" "{CANARY}"', "a.json, line 2: invalid JSON"),
+        ("b.toml", f'kind = "s3"\nbucket = {CANARY}\n', "b.toml, line 2: invalid TOML"),
+        ("c.toml", f'kind = "s3"\nbucket = "{CANARY}', "c.toml, last line: invalid TOML"),
         (
             "d.json",
             f'{{"kind": "s3", "bucket": "b", "bucket": "{CANARY}"}}',
-            "d.json is not in order: a field stands in",
+            "d.json: it has a field twice",
         ),
-        ("e.json", f'["{CANARY}"]', "e.json is not in order: it is no object of fields"),
-        ("f.json", "[" * 100_000, "f.json is not in order: it is nested too deeply"),
+        ("e.json", f'["{CANARY}"]', "e.json: it is not an object of fields"),
+        ("f.json", "[" * 100_000, "f.json: it is nested too deeply"),
         (
             "g.json",
             '{"bucket": "b"}',
-            "g.json is not in order: it says no kind, which is one of s3, supabase-storage, pos",
+            "g.json: it has no kind; a source is one of s3, supabase-storage, pos",
         ),
-        ("h.json", f'{{"kind": ["{CANARY}"]}}', "h.json is not in order: it says no kind"),
-        ("i.json", f'{{"kind": "{CANARY}"}}', "source x is refused: its kind is none that a source can have"),
+        ("h.json", f'{{"kind": ["{CANARY}"]}}', "h.json: it has no kind"),
+        ("i.json", f'{{"kind": "{CANARY}"}}', "source x is refused: unknown kind; a source is one of"),
         (
             "k.json",
             f'{{"kind": "s3", "bucket": "b", "credentials": {{"aws_secret_access_key": "{CANARY}"}}}}',
@@ -272,7 +270,7 @@ def test_a_file_that_is_no_text_is_told(stocked: Cli) -> None:
     """Neither a folder nor bytes."""
     Path(stocked.jobs, "bytes.json").write_bytes(b"\xff\xfe{}")
     said = stocked("source", "create", "x", "--file", "bytes.json", code=2).stderr
-    assert said.startswith("sealrun: bytes.json is not in order: it is not text in UTF-8\n")
+    assert said.startswith("sealrun: bytes.json: it is not UTF-8 text\n")
     said = stocked("source", "create", "x", "--file", ".", code=2).stderr
     assert said == "sealrun: . cannot be read: is a directory\n"
 
@@ -329,7 +327,7 @@ class TestDelete:
         refused = stocked("source", "delete", "gone", code=2).stderr
         assert refused == (
             "sealrun: delete source gone of shop/default; the secrets it names stay: "
-            "this asks first, and there is no terminal to ask on\nhint: add --yes\n"
+            "cannot ask for confirmation without a terminal\nhint: add --yes\n"
         )
         assert stocked("source", "delete", "gone", "--yes", code=0).stderr == "deleted source gone of shop/default\n"
         assert "DATABASE_URL" in stocked.ok("secret", "list")

@@ -109,7 +109,7 @@ class TestDelete:
 
         refused = cli("project", "delete", "kept", code=2)
 
-        assert "there is no terminal to ask on\nhint: add --yes\n" in refused.stderr
+        assert "cannot ask for confirmation without a terminal\nhint: add --yes\n" in refused.stderr
         assert "kept" in cli.ok("project", "list")
 
     def test_with_yes_it_is_gone_and_the_record_of_it_stays(self, cli: Cli) -> None:
@@ -218,7 +218,7 @@ class TestWhichProject:
 
         refused = cli("secret", "list", cwd=folder, code=2)
 
-        assert f"{folder}/.sealrun.toml cannot be read: unknown key 'projekt'" in refused.stderr
+        assert f"{folder}/.sealrun.toml: unknown key 'projekt'" in refused.stderr
 
 
 class TestInit:

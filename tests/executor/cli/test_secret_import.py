@@ -336,7 +336,7 @@ class TestWriting:
         before = stored(shop)
         ended = shop("secret", "import", "app.env", code=2)
         assert ended.stdout.startswith("TOKEN\tnew secret")
-        assert ended.stderr.endswith("there is no terminal to ask on\nhint: add --yes\n")
+        assert ended.stderr.endswith("cannot ask for confirmation without a terminal\nhint: add --yes\n")
         assert "add --yes" in shop("secret", "import", "-", stdin="A=1\n", code=2).stderr
         assert "--json does not ask" in shop("secret", "import", "app.env", "--json", code=2).stderr
         assert stored(shop) == before

@@ -39,7 +39,9 @@ def shop(db: Database, tmp_path: Path) -> Database:
 def given(db: Database, **asked: Any) -> Given:
     """What the gate reads for a run."""
     place = vault.get_environment(db, "shop", "default")
-    run = Run(**{"target": {}, "secret_names": None, "setup_secret_names": None, "connections": True, **asked})
+    run = Run(
+        **{"target": {}, "mapped": {}, "secret_names": None, "setup_secret_names": None, "connections": True, **asked}
+    )
     run.environment_id = place.id
     with db.reading() as session:
         return read_given(session, run)
@@ -61,11 +63,11 @@ def test_it_is_opened_for_the_exchange_alone(shop: Database) -> None:
     assert found.withheld == ["KEYS"]
 
 
-@pytest.mark.parametrize("target", [{}, {"sources": {"data": "open"}}], ids=["none", "another"])
-def test_a_run_without_the_source_is_not_given_its_key_instead(shop: Database, target: dict[str, Any]) -> None:
+@pytest.mark.parametrize("mapped", [{}, {"data": "source/open"}], ids=["none", "another"])
+def test_a_run_without_the_source_is_not_given_its_key_instead(shop: Database, mapped: dict[str, str]) -> None:
     """I1: leaving connections out leaves their long-lived keys out too; who wants one names it."""
-    found = given(shop, connections=False, target=target)
-    assert found.channels == {"OTHER": "environment"}
+    found = given(shop, connections=False, mapped=mapped)
+    assert found.channels == {"OTHER": "environment"} and [one.key for one in found.plan] == [*mapped.values()]
     assert given(shop, connections=False, secret_names=["KEYS"]).channels == {"KEYS": "environment"}
 
 
@@ -94,6 +96,6 @@ def test_a_source_that_is_given_hides_a_key_that_another_cannot_use(shop: Databa
 @pytest.mark.parametrize("connections", [True, False])
 def test_foretold(shop: Database, connections: bool) -> None:
     """What is explained is what the gate does."""
-    found = preview(shop, "shop", "default", python=None, asked=Asked(connections=connections))
+    found = preview(shop, "shop", "default", asked=Asked(connections=connections))
     assert "KEYS" not in {one.name for one in found.names}
     assert ("KEYS" in found.with_opener) == connections

@@ -372,6 +372,16 @@ def test_a_lease_renewed_at_the_last_moment_is_not_settled(
         assert runs.finish(db, lease, DONE)
 
 
+def test_what_a_target_maps_is_kept_with_the_run(db: Database, bench: Bench) -> None:
+    """It is asked once, when the run is accepted; a claim has it as it was."""
+    target = {"kind": "function", "path": "a.py", "function": "f", "args": [], "text": {}, "json": {}}
+    run_id = bench.create(db, target=target | {"sources": {"data": "lake"}, "catalogs": {"cat": "main"}})
+    claimed = runs.claim(db, run_id, bench.offer, 30)
+    assert claimed is not None and claimed[0].mapped == {"data": "source/lake", "cat": "catalog/main"}
+    plain = runs.claim(db, bench.create(db), bench.offer, 30)
+    assert plain is not None and plain[0].mapped == {}
+
+
 # Waiting ------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -253,6 +254,27 @@ def test_what_a_killed_builder_left_is_swept(root: Path, builder: "subprocess.Po
     (root / "p1/sources/.gone-0123/sub").mkdir(parents=True)
     prune(root, 1 << 40)
     assert left(root) == []
+
+
+@pytest.mark.parametrize("harm", ["folder is gone", "note is gone", "note is no note"])
+def test_what_somebody_changed_by_hand_is_made_anew(root: Path, harm: str) -> None:
+    """A note without its folder, or a folder without its note, keeps nobody waiting, and counts for nothing."""
+    folder = kept(root, KEY)
+    match harm:
+        case "note is gone":
+            note_of(folder).unlink()
+        case "note is no note":
+            note_of(folder).write_text("{")
+        case _:
+            shutil.rmtree(folder)
+    made: list[Path] = []
+
+    def build(again: Path) -> None:
+        made.append(again)
+        fill(again)
+
+    assert [*kept(root, KEY, build).iterdir()] == [folder / "file"] and made == [folder]
+    assert prune(root, 0) == 1 and left(root) == []
 
 
 def test_least_recently_used_goes_first(root: Path) -> None:
