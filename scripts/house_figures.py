@@ -7,11 +7,9 @@ import argparse
 import ast
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from statistics import median
 
@@ -169,12 +167,9 @@ def errors_of(source: Source) -> int:
 
 def of_commit(commit: str) -> dict[str, str]:
     """The same of a commit of this checkout's history."""
-    archive = subprocess.run(
-        ["git", "-C", CHECKOUT, "archive", commit, *PACKAGES], check=True, capture_output=True
-    ).stdout
+    archive = subprocess.run(["git", "-C", CHECKOUT, "archive", commit, *PACKAGES], check=True, stdout=subprocess.PIPE)
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=BytesIO(archive)) as files:
-            files.extractall(folder, filter="data")
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
         return figures(Path(folder))
 
 
