@@ -10,6 +10,7 @@ Nothing here prints, ends the process, handles a signal or needs an event loop; 
 process that forks may go on using it on both sides. See docs/reference/api.md.
 """
 
+import atexit
 import codecs
 import json
 import os
@@ -615,8 +616,9 @@ _inherited: "list[object]" = []
 """What a forked process has of its parent's, kept so that nothing of it is ever closed there."""
 
 
+@atexit.register
 def _before_fork() -> None:
-    """A child must find no open connection: SQLite's locks, above all, are not its own."""
+    """A child must find no open connection: SQLite's locks, above all, are not its own. Nor must an exit."""
     for client in list(_clients):
         if client._db is not None:
             client._db.close()

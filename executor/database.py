@@ -25,7 +25,11 @@ def open_database(settings: Settings) -> Database:
     """
     if not settings.store.database_is_default:
         db = Database(settings.store.database_url)
-        require_current(db)
+        try:
+            require_current(db)
+        except BaseException:
+            db.close()
+            raise
         return db
     ensure_home(settings.store.home)
     db = Database(settings.store.database_url)
@@ -39,7 +43,7 @@ def migrate(db: Database) -> None:
 
     Raises:
         SchemaMismatch: a newer version has migrated it.
-        DatabaseUnreachable: there is no connection to be had.
+        DatabaseUnavailable: there is no connection to be had.
     """
     store.migrate(db)
     with db.named_errors():

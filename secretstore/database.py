@@ -148,7 +148,7 @@ def migrate(db: Database) -> None:
 
     Raises:
         SchemaMismatch: When a newer version has migrated it.
-        DatabaseUnreachable: When it cannot be asked.
+        DatabaseUnavailable: When it cannot be asked.
     """
     with db.named_errors():
         upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)

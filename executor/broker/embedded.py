@@ -79,6 +79,9 @@ def find_server() -> Path | None:
     return Path(get_binary_path())
 
 
+_started: "list[subprocess.Popen[bytes]]" = []
+
+
 def _start(home: Path) -> None:
     server = find_server()
     if server is None:
@@ -127,6 +130,9 @@ def _start(home: Path) -> None:
                 why=f"no answer within {_START_PATIENCE:g} seconds", log=log, hint=f"its words are in {log}"
             )
         time.sleep(0.01)
+    # Others may use it after us. Kept, as Popen complains of a process that still runs when it is dropped; those that
+    # have ended are reaped here.
+    _started[:] = [one for one in _started if one.poll() is None] + [process]
 
 
 def _quoted(path: Path) -> str:

@@ -28,7 +28,7 @@ class Deployment:
         """Open the database of these settings.
 
         Raises:
-            DatabaseOutdated, DatabaseTooNew, DatabaseUnreachable: it cannot be used.
+            SchemaMismatch, DatabaseUnavailable: it cannot be used.
         """
         return cls(settings, open_database(settings), committed or {})
 

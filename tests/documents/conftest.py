@@ -53,7 +53,7 @@ def index() -> Iterator[Index]:
         yield one
 
 
-@pytest.fixture(scope="module", params=["embedded", "servers"])
+@pytest.fixture(scope="module", params=["embedded", pytest.param("servers", marks=pytest.mark.long)])
 def reader(request: pytest.FixtureRequest, index: Index) -> Iterator[Reader]:
     """A reader with a project `shop`, a worker that goes on, and the package index of this machine."""
     with contextlib.ExitStack() as ending:

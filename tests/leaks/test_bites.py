@@ -1,6 +1,7 @@
 """The same search finds canaries in copies of the product with one protection taken out, and planted ones everywhere.
 
-The product itself has no switch for any of this: each test changes the files of a copy.
+The product itself has no switch for any of this: each test changes the files of a copy. Every day the masker and the
+process boundary are taken out, and canaries planted; needles are taken out one kind at a time by `scripts/test --all`.
 """
 
 import os
@@ -76,6 +77,7 @@ _WHOLE = "def needles_for(name, value):\n    return Needles(name, frozenset({val
 OF_CONNECTIONS = {("key of a source", "raw"), ("password", "raw")}
 
 
+@pytest.mark.long
 def test_without_derived_needles() -> None:
     """I5: where only whole values are masked, the member and single lines stand in the logs.
 
@@ -88,6 +90,7 @@ def test_without_derived_needles() -> None:
     assert logged.isdisjoint(OF_CONNECTIONS)
 
 
+@pytest.mark.long
 def test_without_the_needles_of_connections() -> None:
     """I5: where these are not registered either, a source's key and password stand there, too."""
 
@@ -103,6 +106,7 @@ def test_without_the_needles_of_connections() -> None:
     assert found(observe(patch), "table executor_log_chunk") >= OF_CONNECTIONS
 
 
+@pytest.mark.long
 def test_without_encoded_forms() -> None:
     """I5: where values are masked only as they stand, their encoded forms are found, each of the listed ones."""
     seen = observe(appended("executor/masking/needles.py", "def encoded(value):\n    return ()"))

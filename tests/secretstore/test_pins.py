@@ -370,8 +370,13 @@ class TestFile:
         )
         root, pipe = str(Path(__file__).parents[2]), subprocess.PIPE
         command = [sys.executable, "-c", code, str(tmp_path / "home" / "known_keys")]
+
+        def end(writer: "subprocess.Popen[bytes]") -> None:
+            assert writer.stdout is not None
+            writer.stdout.close()
+
         writers = [subprocess.Popen([*command, str(n)], stdin=pipe, stdout=pipe, cwd=root) for n in range(4)]
-        for act in (lambda w: w.stdout.readline(), lambda w: w.stdin.close(), lambda w: w.wait(60)):
+        for act in (lambda w: w.stdout.readline(), lambda w: w.stdin.close(), lambda w: w.wait(60), end):
             for writer in writers:  # all are ready before any begins
                 act(writer)
         assert [writer.returncode for writer in writers] == [0] * 4

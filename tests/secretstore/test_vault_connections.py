@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 
 from secretstore import audit, vault
-from secretstore.database import Database, utc_now
+from secretstore.database import Database, UtcDateTime, utc_now
 from secretstore.errors import (
     AlreadyExists,
     ConnectionRefused,
@@ -250,7 +250,7 @@ def insert(db: Database, **columns: Any) -> None:
         INSERT INTO secretstore_connection
                (id, environment_id, role, name, kind, settings, created_at, created_by, updated_at, updated_by)
         VALUES (:id, :environment_id, :role, :name, :kind, :settings, :at, :by, :at, :by)"""
-        session.execute(text(statement), row)
+        session.execute(text(statement).bindparams(bindparam("at", type_=UtcDateTime())), row)
 
 
 def refers_to(secret: Any) -> dict[str, str]:

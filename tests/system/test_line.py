@@ -28,7 +28,10 @@ print("went on")
 """
 
 
-@pytest.fixture(scope="module", params=["embedded", "redis+sqlite", "redis+postgres", "amqp+sqlite"])
+@pytest.fixture(
+    scope="module",
+    params=["embedded", pytest.param("redis+sqlite", marks=pytest.mark.long), "redis+postgres", "amqp+sqlite"],
+)
 def line(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """A worker and a project over one pair of broker and database."""
     broker, _, database = request.param.partition("+")

@@ -220,8 +220,9 @@ def cli() -> Iterator[Cli]:
 
 @pytest.fixture
 def new_cli() -> Iterator[Cli]:
-    """An empty home for one test."""
+    """An empty home for one test; its commands are forks too."""
     with made() as one:
+        one.forks = True
         yield one
 
 

@@ -149,7 +149,10 @@ def test_a_function_finds_its_file_and_the_source_root(execute: Execute, tmp_pat
         (function("typed"), "missing a required argument: 'n'"),
         (function("positions", args=[word("x")]), "argument n is not a valid int: 'x'"),
         (function("positions", args=[word("1"), word("2"), word("soon")]), "argument days is not a valid date: 'soon'"),
-        (function("positions", {"n": "1", "x": "2"}), "'n' parameter is positional only"),
+        (
+            function("positions", {"n": "1", "x": "2"}),
+            "'n' parameter is positional only|positional-only arguments passed as keyword arguments: 'n'",
+        ),
         (function("plain", {"a": "1"}, args=[word("1")]), "multiple values for argument 'a'"),
         (function("plain", args=[word("1")] * 3), "takes at most 2 arguments by position, 3 were given"),
         (function("named", args=[word("1")]), "takes no arguments by position, 1 were given"),
@@ -165,7 +168,9 @@ def test_a_mistake_of_the_caller_is_a_sentence(
     (tmp_path / "jobs.py").write_text(FUNCTIONS)
     ended = execute(target)
     assert ended.code == 1
-    assert said in ended.stderr and ended.stderr.startswith("sealrun: ") and ended.stderr.count("\n") == 1
+    # What stands after a | is how a newer Python says it.
+    assert any(one in ended.stderr for one in said.split("|"))
+    assert ended.stderr.startswith("sealrun: ") and ended.stderr.count("\n") == 1
     assert ended.result["problem"]["traceback"] == ended.stderr
 
 

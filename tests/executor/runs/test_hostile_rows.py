@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 
 from executor import runs
 from executor.errors import RunMisplaced
@@ -13,7 +13,7 @@ from executor.worker.life import Duty, perform
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle, SealedItem
-from secretstore.database import Database
+from secretstore.database import Database, UtcDateTime
 from secretstore.errors import DatabaseUnavailable
 from tests.executor.conftest import Bench
 
@@ -22,7 +22,8 @@ NO_MOMENT = {"sqlite": "no moment", "postgresql": "-infinity"}
 
 def execute(db: Database, statement: str, **values: object) -> None:
     with db.writing() as session:
-        session.connection().execute(text(statement), values)
+        moments = [bindparam(name, type_=UtcDateTime()) for name, one in values.items() if isinstance(one, datetime)]
+        session.connection().execute(text(statement).bindparams(*moments), values)
 
 
 def leave(db: Database, project_id: str, project: str) -> None:
