@@ -46,7 +46,9 @@ The nearest one in the current folder or above it counts. `-p` and `-e` come fir
 ## Colour
 
 `NO_COLOR` turns colour off, as does `TERM=dumb`. Where output is no terminal there is none: listings have then one line
-a row, with tabs between fields and no headings. `--json` is for programs.
+a row, with tabs between fields and no headings. `--json` is for programs: commands that list
+or change something then print one document on stdout, and their words on stderr. A command that changes something takes
+`--yes` whether it would ask or not.
 """
 
 

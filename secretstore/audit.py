@@ -25,6 +25,7 @@ from secretstore.database import Database
 from secretstore.errors import RowUnreadable, UnknownProject
 from secretstore.models import AuditEvent, Project, WaitingAuditEvent
 from secretstore.timestamps import utc_now
+from secretstore.views import EventView, Head, VerifyResult, hashed_moment
 
 FIRST_PREVIOUS_HASH = "0" * 64
 _BATCH = 1000
@@ -56,52 +57,6 @@ class Act:
 
 
 @dataclass(frozen=True)
-class EventView:
-    """An audit event with all that is hashed, and its hash; `detail` is JSON text, as it was written."""
-
-    project_id: str
-    sequence: int
-    project: str
-    at: datetime | None
-    """None where somebody made it unreadable."""
-    actor: str
-    origin: str
-    action: str
-    subject: str
-    detail: str
-    outcome: str
-    previous_hash: str
-    hash: str
-
-    def fields(self) -> dict[str, Any]:
-        """All fields as they are hashed, and the hash."""
-        return vars(self) | {"at": _moment(self.at)}
-
-
-@dataclass(frozen=True)
-class Head:
-    """An event to be found again: its hash, and its place where that was kept, too."""
-
-    hash: str
-    sequence: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Head":
-        """Reads `SEQUENCE:HASH`, or a hash alone.
-
-        Raises:
-            ValueError: When it is neither.
-        """
-        place, _, found = text.strip().rpartition(":")
-        if len(found) != 64 or not set(found) <= set("0123456789abcdef"):
-            raise ValueError("a head is SEQUENCE:HASH, or 64 hexadecimal digits alone")
-        return cls(found, int(place) if place else None)
-
-    def __str__(self) -> str:
-        return self.hash if self.sequence is None else f"{self.sequence}:{self.hash}"
-
-
-@dataclass(frozen=True)
 class Filter:
     """Which events to list. A text is met by itself, or, when it ends with `*`, by what begins with the rest."""
 
@@ -109,27 +64,6 @@ class Filter:
     actor: str | None = None
     action: str | None = None
     subject: str | None = None
-
-
-@dataclass(frozen=True)
-class VerifyResult:
-    """What a walk along a chain found; `head` is the last good event, as `SEQUENCE:HASH`.
-
-    `first_bad` is the first event that is not as it was written, `why` says what is wrong with it, or with the end.
-    `project_id` says whose chain both are of: deleted projects may have had the same name.
-    """
-
-    project: str
-    project_id: str
-    checked: int
-    head: str
-    first_bad: int | None = None
-    why: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every event is as it was written, and the expected head is among them."""
-        return self.why is None
 
 
 def append(
@@ -460,7 +394,7 @@ def _fault(row: dict[str, Any], expected: int, previous_hash: str) -> str | None
 
 
 def _hash(row: dict[str, Any]) -> str:
-    fields = row | {"at": _moment(row["at"])}
+    fields = row | {"at": hashed_moment(row["at"])}
     fields.pop("hash", None)
     return sha256(_CANONICAL.encode(fields).encode()).hexdigest()
 
@@ -470,11 +404,6 @@ def _has_its_hash(row: dict[str, Any]) -> bool:
         return bool(row["hash"] == _hash(row))
     except TypeError:  # a field holds what no event does: SQLite takes bytes for text
         return False
-
-
-def _moment(at: datetime | str | None) -> str | None:
-    """As it is hashed, which is also how SQLite keeps it."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(at, datetime) else at
 
 
 def _readable(session: Session, columns: Iterable[Any]) -> list[Any]:

@@ -14,6 +14,9 @@ _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NAMED_LIKE_A_SECRET = re.compile(
+    r"pass|pwd|secret|token|key|credential|private|(?:^|[_.-])(?:pin|auth)(?:$|[_.-])", re.IGNORECASE
+)
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -120,6 +123,11 @@ def shell_note(name: str) -> str | None:
     alias = alias_for(name)
     also = f"; the run also gets it as {alias}" if alias else ""
     return f'"{name}" is no name of a shell variable: Debian\'s /bin/sh drops it{also}'
+
+
+def is_named_like_a_secret(name: str) -> bool:
+    """Returns whether a name promises a secret: what such a variable holds is not put on a screen unasked."""
+    return _NAMED_LIKE_A_SECRET.search(name) is not None
 
 
 def _check_key_name(name: str) -> None:

@@ -12,9 +12,9 @@ from sqlmodel import SQLModel
 from executor import runs
 from executor.boundary.wire import Frame, Kind
 from executor.models import Metric, Sample
-from executor.records import files, logs
-from executor.records.logs import Piece
-from executor.runs import Lease, StaleToken
+from executor.runs import Lease, StaleToken, output
+from executor.schemas.output import Piece
+from executor.schemas.receipts import SETUP
 from executor.worker.equipment import Bench
 from secretstore.errors import DatabaseUnavailable
 
@@ -96,12 +96,12 @@ class Collector:
         """
         if self.waiting:
             pieces, numbers = self._taken()
-            self._insist(lambda: logs.append(self._bench.db, self._lease, pieces, numbers))
+            self._insist(lambda: output.append(self._bench.db, self._lease, pieces, numbers))
 
     def rest(self) -> list[SQLModel]:
         """What waits, as rows for whoever stores them: they are committed with the outcome."""
         pieces, numbers = self._taken()
-        return [*logs.rows(self._lease, pieces), *numbers]
+        return [*output.rows(self._lease, pieces), *numbers]
 
     def _add_output(self, stream: str, data: bytes) -> None:
         self._begin_to_wait()
@@ -133,14 +133,14 @@ class Collector:
         if frame.kind is Kind.OUTPUT:
             found = frame.json()
             self._file = (found["path"], 0)
-            self._insist(lambda: files.begin(db, lease, found["path"], found["size"]))
+            self._insist(lambda: output.begin_file(db, lease, found["path"], found["size"]))
         elif frame.kind is Kind.OUTPUT_WITHHELD:
             found = frame.json()
-            self._insist(lambda: files.begin(db, lease, found["path"], None, found["why"]))
+            self._insist(lambda: output.begin_file(db, lease, found["path"], None, found["why"]))
         elif self._file is not None:
             path, sequence = self._file
             self._file = (path, sequence + 1)
-            self._insist(lambda: files.append(db, lease, path, sequence, frame.payload))
+            self._insist(lambda: output.append_to_file(db, lease, path, sequence, frame.payload))
 
     def _taken(self) -> tuple[list[Piece], list[SQLModel]]:
         """What has waited; nothing waits any more."""
@@ -181,7 +181,7 @@ class SetupCollector(Collector):
     def take(self, frame: Frame) -> None:
         """Take what has come."""
         if frame.kind in (Kind.STDOUT, Kind.STDERR):
-            self._add_output(runs.SETUP, frame.payload)
+            self._add_output(SETUP, frame.payload)
             self._last = (self._last + frame.payload)[-_LAST:]
         elif frame.kind is Kind.STARTED:
             super().take(frame)

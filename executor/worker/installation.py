@@ -22,13 +22,13 @@ from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorL
 from executor.keys.access import key_access
 from executor.models import Run
 from executor.python.interpreters import Interpreter
-from executor.records import logs
-from executor.records.logs import Piece
-from executor.runs import GateShut, Outcome
+from executor.python.layout import interpreter_paths, search_path_of
+from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
 from executor.sandbox.workspace import Workspace, workspace
-from executor.source.root import interpreter_paths, search_path_of
+from executor.schemas.output import Piece
+from executor.schemas.receipts import SETUP
 from executor.worker import python_cache
 from executor.worker.collecting import SetupCollector
 from executor.worker.equipment import Bench
@@ -75,8 +75,8 @@ class Setup:
     def say(self, words: str) -> None:
         """A line of ours in the run's `setup` stream."""
         self.output += 1
-        piece = Piece(self.output, runs.SETUP, datetime.now(UTC), f"sealrun: {words}\n".encode())
-        logs.append(self.bench.db, self.keeper.lease, [piece])
+        piece = Piece(self.output, SETUP, datetime.now(UTC), f"sealrun: {words}\n".encode())
+        output.append(self.bench.db, self.keeper.lease, [piece])
 
 
 @contextlib.contextmanager

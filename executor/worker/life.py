@@ -25,11 +25,11 @@ from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
 from executor.python import interpreters
+from executor.python.layout import interpreter_paths
 from executor.runs import Offer, workers
 from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import prepare_root
 from executor.settings import Settings
-from executor.source.root import interpreter_paths
 from executor.worker import cache, janitor
 from executor.worker.dispatch import dispatch
 from executor.worker.equipment import Bench

@@ -11,10 +11,10 @@ from executor.boundary.wire import Kind, WireBroken, send
 from executor.environment.variables import base_environment
 from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, TargetUnusable
 from executor.models import Run
+from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
 from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
-from executor.source.root import interpreter_paths, search_path_of
 from executor.worker.equipment import Bench
 from executor.worker.lease import LeaseKeeper
 from executor.worker.source_cache import Upload, cached_source

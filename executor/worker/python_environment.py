@@ -20,8 +20,8 @@ from executor.errors import EnvironmentNotBuilt
 from executor.models import Run
 from executor.python import requirements
 from executor.python.interpreters import Interpreter
+from executor.python.layout import interpreter_paths
 from executor.sandbox import handover
-from executor.source.root import interpreter_paths
 from executor.worker import python_cache
 from executor.worker.equipment import Bench
 from executor.worker.installation import Order, Setup, installed

@@ -6,9 +6,6 @@ alone.
 
 from secretstore.audit import Actor
 from secretstore.vault.connections import (
-    ConnectionView,
-    Dangling,
-    Missing,
     connection_plan,
     create_connection,
     dangling,
@@ -42,7 +39,6 @@ from secretstore.vault.keys import (
     trust_key,
     unresealed,
 )
-from secretstore.vault.outline import Outline, outline
 from secretstore.vault.places import Birth, RefuseIf
 from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
 from secretstore.vault.sealed import sealed_bundle
@@ -58,8 +54,20 @@ from secretstore.vault.secrets import (
     secrets_like,
 )
 from secretstore.vault.storing import NewSecret, NewVariable, check, put, set_variable, store
+from secretstore.vault.summaries import SecretSummary, summarize_secrets
 from secretstore.vault.variables import delete_variable, list_variables, plain_variables
-from secretstore.views import DueView, EnvironmentView, KeyPairView, ProjectView, SecretView, VariableView, VersionView
+from secretstore.views import (
+    ConnectionView,
+    Dangling,
+    DueView,
+    EnvironmentView,
+    KeyPairView,
+    Missing,
+    ProjectView,
+    SecretView,
+    VariableView,
+    VersionView,
+)
 
 __all__ = [
     "Actor",
@@ -73,11 +81,11 @@ __all__ = [
     "Missing",
     "NewSecret",
     "NewVariable",
-    "Outline",
     "PlacedKey",
     "ProjectView",
     "RefuseIf",
     "Rotation",
+    "SecretSummary",
     "SecretView",
     "VariableView",
     "VersionView",
@@ -110,7 +118,6 @@ __all__ = [
     "list_secrets",
     "list_variables",
     "naming",
-    "outline",
     "plain_variables",
     "put",
     "record_test",
@@ -127,6 +134,7 @@ __all__ = [
     "set_project",
     "set_variable",
     "store",
+    "summarize_secrets",
     "trust_key",
     "unresealed",
 ]

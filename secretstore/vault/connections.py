@@ -4,7 +4,7 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -27,63 +27,9 @@ from secretstore.vault.places import (
     taken_names,
 )
 from secretstore.vault.storing import parts
+from secretstore.views import ConnectionView, Dangling, Missing
 
 _LONGEST_MESSAGE = 1000  # characters
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What a connection names and is not there: a secret, or a catalog's source."""
-
-    field: str
-    what: Literal["secret", "source"]
-    name: str
-
-
-@dataclass(frozen=True)
-class ConnectionView:
-    """A data source or catalog. Its settings hold no value: secrets stand in them by name.
-
-    `where` is what it leads to in a few words, `problem` why runs are not given it, `test_outcome` `ok`, `failed` or
-    None where it was not tested with these settings, `test_seconds` how long that took.
-    """
-
-    id: str
-    role: str
-    name: str
-    environment: str
-    kind: str
-    where: str
-    settings: dict[str, Any]
-    secrets: tuple[str, ...]
-    tested_at: datetime | None
-    test_outcome: str | None
-    test_seconds: float | None
-    test_message: str | None
-    test_run: str | None
-    created_at: datetime
-    created_by: str
-    updated_at: datetime
-    updated_by: str
-    problem: str | None = None
-    missing: tuple[Missing, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """As it is called on screen: `source lake`."""
-        return f"{self.role} {self.name}"
-
-
-@dataclass(frozen=True)
-class Dangling:
-    """A connection that runs are not given as it stands, why, and what mends it."""
-
-    project: str
-    environment: str
-    role: str
-    name: str
-    why: str
-    mend: str
 
 
 def create_connection(

@@ -7,9 +7,10 @@ import pytest
 
 from executor.celery_app import make_app
 from executor.records import history, logs
+from executor.schemas.run_request import RunRequest
 from executor.settings import read_settings
 from executor.submission import submit
-from executor.submission.specification import Request, specify
+from executor.submission.specification import specify
 from executor.submission.target import parse
 from tests.documents.conftest import Reader
 from tests.documents.index import Index
@@ -100,7 +101,7 @@ def test_every_combination_runs(reader: Reader, index: Index, name: str) -> None
         for source in ("folder", "bundle"):
             for kind in KINDS:
                 if PYTHONS[name][kind] == PYTHONS[name][source] == "yes":
-                    request = Request(
+                    request = RunRequest(
                         target=parse(words[kind]),
                         project="shop",
                         folder=folder,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.records import history
-from executor.records.history import RunView
+from executor.schemas.runs import RunView
 from tests.documents.conftest import Reader
 from tests.documents.page import Section, matches, read
 

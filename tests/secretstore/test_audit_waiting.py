@@ -14,9 +14,10 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from secretstore import audit, vault
-from secretstore.audit import Actor, Filter, Head
+from secretstore.audit import Actor, Filter
 from secretstore.database import Database
 from secretstore.models import Project
+from secretstore.views import Head
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 RUNNER = Actor("ada@example", "worker w1@here")

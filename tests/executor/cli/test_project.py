@@ -1,12 +1,13 @@
 """`sealrun project`, `init` and `audit`, and how a command finds the project it is about."""
 
+import json
 import stat
 
 import pytest
 
 from executor import runs
 from executor.database import open_database
-from executor.runs import RunSpec
+from executor.models import RunSpec
 from executor.settings import read_settings
 from secretstore import vault
 from tests.executor.cli.conftest import Cli
@@ -235,7 +236,8 @@ class TestInit:
         """What is there may have been edited."""
         folder = cli.jobs / "twice"
         folder.mkdir()
-        cli.ok("init", "first", cwd=folder)
+        told = json.loads(cli("init", "first", "--yes", "--json", cwd=folder, code=0).stdout)
+        assert told == {"file": str(folder / ".sealrun.toml"), "project": "first", "environment": None}
 
         refused = cli("init", "second", cwd=folder, code=1)
 
@@ -273,6 +275,8 @@ def test_a_configured_database_waits_for_migrate(cli: Cli) -> None:
     assert "hint: sealrun migrate" in refused.stderr
 
     assert "was secretstore empty" in cli("migrate", environ=configured, code=0).stderr
+    again = json.loads(cli("migrate", "--yes", "--json", environ=configured, code=0).stdout)
+    assert again["changed"] is False and again["executor"] is not None
     cli.ok("project", "list", environ=configured)
 
 

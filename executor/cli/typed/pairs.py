@@ -9,13 +9,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any, Literal
 
 from dotenv.parser import Binding, parse_stream
 
 from executor.errors import FileUnreadable
+from executor.schemas.importing import Pair, Problem, Reading
 from secretstore.naming import has_form_of_name
 
 Format = Literal["env", "json"]
@@ -23,45 +23,11 @@ Format = Literal["env", "json"]
 LARGEST_FILE = 4 << 20
 """Bytes: twice what the kernel passes to a program, so that it is the content that is refused and not the file."""
 
-_TOLD = 10
+_LISTED = 10
 _MOST = 20_000  # entries: many times what a run can be given
 _MANY_BLANKS = re.compile(r"[^\S\n]{256}")  # python-dotenv takes the square of it
 _NO_NAME = "what stands for a name is none: a name has 1 to 255 letters, digits, -, _ and ."
 _BASE64_END = re.compile(r"(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9]{16,}")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A name, its value, and where it stands: `line 3`, or `$.NAME`."""
-
-    name: str
-    value: str = field(repr=False)
-    place: str
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why something cannot be taken, and where it stands; a name where one is meant that may be shown."""
-
-    place: str
-    why: str
-    name: str | None = None
-
-    def __str__(self) -> str:
-        named = f"{self.place}: " if self.place else ""
-        return f"{named}{self.why}"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What was found, in the order of the file; a name may stand in it more than once."""
-
-    pairs: tuple[Pair, ...]
-    problems: tuple[Problem, ...]
-
-    def unexpanded(self) -> list[str]:
-        """The names whose values hold a `${…}`, which stands for itself and which other readers would expand."""
-        return list(dict.fromkeys(pair.name for pair in self.pairs if "${" in pair.value))
 
 
 def read_file(path: str) -> bytes:
@@ -127,10 +93,10 @@ def parse(content: bytes, kind: Format) -> Reading:
     return Reading(pairs, tuple(entry for entry in found if isinstance(entry, Problem)))
 
 
-def told(problems: Sequence[Problem]) -> str:
+def listed(problems: Sequence[Problem]) -> str:
     """The first few of them, in one line."""
-    more = len(problems) - _TOLD
-    return "; ".join(map(str, problems[:_TOLD])) + (f"; and {more:,} more" if more > 0 else "")
+    more = len(problems) - _LISTED
+    return "; ".join(map(str, problems[:_LISTED])) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def _env(text: str) -> Iterator[Pair | Problem]:

@@ -12,7 +12,7 @@ from secretstore.vault.places import find_environment, find_project
 
 
 @dataclass(frozen=True)
-class Outline:
+class SecretSummary:
     """A secret as whoever may list it can describe it.
 
     `version` is the one that runs are given, `last_version` the newest; they differ after a rollback.
@@ -29,8 +29,8 @@ class Outline:
     """Whether a run is given it as a private file, and the file's path as the variable."""
 
 
-def outline(db: Database, project: str, environment: str) -> list[Outline]:
-    """Returns an outline of each secret of an environment, by name. No ciphertext leaves the database.
+def summarize_secrets(db: Database, project: str, environment: str) -> list[SecretSummary]:
+    """Returns a summary of each secret of an environment, by name. No ciphertext leaves the database.
 
     Raises:
         UnknownProject, UnknownEnvironment: When there is no such place.
@@ -49,7 +49,7 @@ def outline(db: Database, project: str, environment: str) -> list[Outline]:
             .order_by(col(Secret.name))
         )
         return [
-            Outline(
+            SecretSummary(
                 secret.name,
                 secret.current_version,
                 secret.last_version,
