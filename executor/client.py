@@ -7,7 +7,7 @@
     print(run.result)
 
 Nothing here prints, ends the process, handles a signal or needs an event loop; threads may share a client, and a
-process that forks may go on using it on both sides. See docs/api.md.
+process that forks may go on using it on both sides. See docs/reference/api.md.
 """
 
 import atexit

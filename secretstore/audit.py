@@ -4,7 +4,7 @@ The canonical form of an event is JSON (keys sorted, no blanks, non-ASCII escape
 `hash`; `at` is ISO 8601 in UTC with six digits of a second. `hash` is the SHA-256 of that in hexadecimal.
 As `previous_hash` (64 zeros for the first event) is one of the fields, an event cannot be changed, moved or
 removed from the middle without breaking the chain. Whoever can write to the database can also compute a new
-chain, or cut off its end: keep a `head` elsewhere to notice that. docs/audit.md says all of this at length.
+chain, or cut off its end: keep a `head` elsewhere to notice that. docs/reference/audit.md says all of this at length.
 
 Acts are linked into the chain in their own transaction. Runs only leave their events waiting, in theirs, so
 that they do not queue for the chain; `link_waiting` moves those into it, many at a time.

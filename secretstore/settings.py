@@ -42,8 +42,8 @@ KEYS = Setting(
     "local:$SEALRUN_HOME/keys/local.key",
     "key service",
     "what wraps private keys: local:PATH is a key file, which protects a stolen database; "
-    "aws-kms:KEY_ID_OR_ALIAS_OR_ARN[?region=…&endpoint_url=…] is a key of AWS KMS, see [AWS KMS](kms.md). Several are "
-    "parted by commas: the first wraps what is made, each opens what it wrapped",
+    "aws-kms:KEY_ID_OR_ALIAS_OR_ARN[?region=…&endpoint_url=…] is a key of AWS KMS, see [AWS KMS](../how-to/kms.md). "
+    "Several are separated by commas: the first wraps what is made, each opens what it wrapped",
 )
 KMS_TIMEOUT = Setting(
     "SEALRUN_KMS_TIMEOUT_SECONDS",

@@ -1,4 +1,4 @@
-"""docs/entrypoints.md: its commands as they stand, and every combination its tables promise, through real workers."""
+"""docs/start/entrypoints.md: its commands as printed, and every combination its tables promise, on real workers."""
 
 import subprocess
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.documents.page import matches, read
 from tests.processes import eventually
 from tests.rig import PATIENCE, job_python
 
-PAGE = {section.title: section for section in read("entrypoints.md")}
+PAGE = {section.title: section for section in read("start/entrypoints.md")}
 JOB = """
 import sys
 try:

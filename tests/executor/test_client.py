@@ -430,8 +430,8 @@ def test_importing_the_package_costs_nothing() -> None:
 
 
 def test_every_example_of_the_page_runs(rig: Rig, client: Client, tmp_path: Path, monkeypatch: Any) -> None:
-    """docs/api.md, from its first line to its last, in one namespace."""
-    page = (CHECKOUT / "docs" / "api.md").read_text()
+    """docs/reference/api.md, from its first line to its last, in one namespace."""
+    page = (CHECKOUT / "docs" / "reference" / "api.md").read_text()
     blocks = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
     assert len(blocks) > 4
     monkeypatch.chdir(rig.jobs)
@@ -441,4 +441,4 @@ def test_every_example_of_the_page_runs(rig: Rig, client: Client, tmp_path: Path
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with redirect_stdout(io.StringIO()):
         for block in blocks:
-            exec(compile(block, "docs/api.md", "exec"), namespace)
+            exec(compile(block, "docs/reference/api.md", "exec"), namespace)
