@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from executor import runs
+from executor.cli.here import Here
 from executor.cli.shown import follow as cli_follow
 from executor.client import _Told
 from executor.errors import UnknownRun
+from executor.operations.deployment import Deployment
 from executor.records import following
 from executor.records.following import looks
 from executor.runs import Outcome, output
 from executor.schemas.output import Piece, Place, StoredPiece
 from executor.schemas.run_operations import Look
+from executor.settings import read_settings
+from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 from tests.conftest import server
@@ -25,6 +29,10 @@ from tests.executor.conftest import Bench
 from tests.processes import eventually
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def here(db: Database) -> Here:
+    return Here(Deployment(read_settings({}), db), Actor("ada@here", "cli"))
 
 
 def piece(number: int) -> Piece:
