@@ -107,7 +107,7 @@ def test_a_database_that_goes_away_is_waited_for(
 
     meddler = threading.Thread(target=interfere)
     meddler.start()
-    cli_follow.follow(db, lease.run_id, lambda one: heard.append(one.data))
+    cli_follow.follow(here(db), lease.run_id, lambda one: heard.append(one.data))
     meddler.join()
 
     assert heard == [b"1 ", b"2 ", b"3 "]
@@ -183,8 +183,8 @@ def test_a_retry_is_told_once(sqlite_db: Database, bench: Bench, capsys: pytest.
         def over(self) -> None:
             pass
 
-    cli_follow.follow(sqlite_db, run_id, lambda _: None, Workers())
+    cli_follow.follow(here(sqlite_db), run_id, lambda _: None, Workers())
 
     assert re.fullmatch(r"attempt 1 failed; retry 1 of 1 in \d s\n", capsys.readouterr().err)
-    cli_follow.follow(sqlite_db, run_id, lambda _: None)
+    cli_follow.follow(here(sqlite_db), run_id, lambda _: None)
     assert capsys.readouterr().err == ""
