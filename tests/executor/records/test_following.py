@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from executor import runs
+from executor.cli.here import Here
 from executor.cli.shown import follow as cli_follow
 from executor.client import _Told
 from executor.errors import UnknownRun
+from executor.operations.deployment import Deployment
 from executor.records import following
 from executor.records.following import looks
 from executor.runs import Outcome, output
 from executor.schemas.output import Piece, Place, StoredPiece
 from executor.schemas.run_operations import Look
+from executor.settings import read_settings
+from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 from tests.conftest import server
@@ -25,6 +29,10 @@ from tests.executor.conftest import Bench
 from tests.processes import eventually
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def here(db: Database) -> Here:
+    return Here(Deployment(read_settings({}), db), Actor("ada@here", "cli"))
 
 
 def piece(number: int) -> Piece:
@@ -99,7 +107,7 @@ def test_a_database_that_goes_away_is_waited_for(
 
     meddler = threading.Thread(target=interfere)
     meddler.start()
-    cli_follow.follow(db, lease.run_id, lambda one: heard.append(one.data))
+    cli_follow.follow(here(db), lease.run_id, lambda one: heard.append(one.data))
     meddler.join()
 
     assert heard == [b"1 ", b"2 ", b"3 "]
@@ -175,8 +183,8 @@ def test_a_retry_is_told_once(sqlite_db: Database, bench: Bench, capsys: pytest.
         def over(self) -> None:
             pass
 
-    cli_follow.follow(sqlite_db, run_id, lambda _: None, Workers())
+    cli_follow.follow(here(sqlite_db), run_id, lambda _: None, Workers())
 
     assert re.fullmatch(r"attempt 1 failed; retry 1 of 1 in \d s\n", capsys.readouterr().err)
-    cli_follow.follow(sqlite_db, run_id, lambda _: None)
+    cli_follow.follow(here(sqlite_db), run_id, lambda _: None)
     assert capsys.readouterr().err == ""
