@@ -87,10 +87,10 @@ class Head:
 
     @classmethod
     def parse(cls, text: str) -> "Head":
-        """Reads `SEQUENCE:HASH`, or a hash alone.
+        """Read `SEQUENCE:HASH`, or a hash alone.
 
         Raises:
-            ValueError: When it is neither.
+            ValueError: it is neither.
         """
         place, _, found = text.strip().rpartition(":")
         if len(found) != 64 or not set(found) <= set("0123456789abcdef"):
@@ -143,25 +143,23 @@ def append(
     detail: Mapping[str, object] | None = None,
     outcome: str = "done",
 ) -> None:
-    """Adds an event in the caller's transaction, so that it is recorded if and only if the act is.
+    """Add an event in the caller's transaction, so that it is recorded if and only if the act is.
 
     Call it last: on PostgreSQL other writers to this project's chain wait until the transaction ends.
 
     Args:
-        session: A writing session.
-        project_id: Whose chain.
-        project: The project's name, kept for when the project is gone.
-        actor: Who acts.
-        action: What was done, as `secret.set`.
-        subject: To what, by name, as `prod/DATABASE_URL`.
-        detail: Names, ids and numbers. Never a value, a part of one, or its length.
+        project_id: whose chain.
+        project: the project's name, kept for when the project is gone.
+        action: what was done, as `secret.set`.
+        subject: to what, by name, as `prod/DATABASE_URL`.
+        detail: names, ids and numbers. Never a value, a part of one, or its length.
         outcome: `done`, or how it failed.
     """
     append_many(session, project_id, project, actor=actor, acts=[Act(action, subject, detail or {}, outcome)])
 
 
 def append_many(session: Session, project_id: str, project: str, *, actor: Actor, acts: Iterable[Act]) -> None:
-    """Adds events as `append` does, one after the other, with one look at the chain's head."""
+    """Add events as `append` does, one after the other, with one look at the chain's head."""
     session.flush()
     now = utc_now()
     _link(session, project_id, [_event(project_id, project, actor, act, now) for act in acts])
@@ -179,11 +177,10 @@ def append_later(
     outcome: str = "done",
     at: datetime,
 ) -> None:
-    """Leaves an event in the caller's transaction for `link_waiting`; nobody waits for the chain.
+    """Leave an event in the caller's transaction for `link_waiting`; nobody waits for the chain.
 
     Args:
-        session: A writing session.
-        at: When it happened, by the clock the caller goes by.
+        at: when it happened, by the clock the caller goes by.
 
     The others are those of `append`.
     """
@@ -194,15 +191,14 @@ def append_later(
 def link_waiting(
     db: Database, most: int = _BATCH, skipped: Callable[[str, Exception], None] = lambda project_id, problem: None
 ) -> int:
-    """Moves the events that wait into their projects' chains, the oldest first; returns how many.
+    """Move the events that wait into their projects' chains, the oldest first; returns how many.
 
     An event leaves the waiting room in the transaction that links it, so whoever is killed here loses and doubles
     nothing, and several may do it at once.
 
     Args:
-        db: The database.
-        most: So many in one transaction at most; acts on the project wait that long.
-        skipped: Told the id of a project whose events go on waiting, and why; those of the others are linked.
+        most: so many in one transaction at most; acts on the project wait that long.
+        skipped: told the id of a project whose events go on waiting, and why; those of the others are linked.
     """
     with db.reading() as session:
         waiting = session.exec(select(WaitingAuditEvent.project_id).distinct()).all()
@@ -251,7 +247,7 @@ def _text(field: Any) -> str:
 
 
 def waiting_events(db: Database) -> int:
-    """Returns how many events wait to be linked."""
+    """Return how many events wait to be linked."""
     with db.reading() as session:
         return session.exec(select(func.count()).select_from(WaitingAuditEvent)).one()
 
@@ -263,7 +259,7 @@ def _hold_chain(session: Session, project_id: str) -> None:
 
 
 def _link(session: Session, project_id: str, events: Iterable[Mapping[str, Any]]) -> None:
-    """Adds events to the end of a chain; on PostgreSQL it is held until the transaction ends."""
+    """Add events to the end of a chain; on PostgreSQL it is held until the transaction ends."""
     _hold_chain(session, project_id)
     last = session.exec(
         select(AuditEvent.sequence, AuditEvent.hash)
@@ -307,16 +303,14 @@ def _event(project_id: str, project: str, actor: Actor, act: Act, at: datetime) 
 
 
 def list_events(db: Database, project: str, *, limit: int | None = None, only: Filter | None = None) -> list[EventView]:
-    """Returns a project's events in the order of their chain, those of deleted projects of the same name first.
+    """Return a project's events in the order of their chain, those of deleted projects of the same name first.
 
     Args:
-        db: The database.
-        project: The project's name.
-        limit: At most so many, the newest.
-        only: Which.
+        limit: at most so many, the newest.
+        only: which.
 
     Raises:
-        UnknownProject: When no project ever had this name.
+        UnknownProject: no project ever had this name.
     """
     found: list[EventView] = []
     with db.reading() as session:
@@ -352,18 +346,16 @@ def _wanted(only: Filter) -> Iterator[ColumnElement[bool]]:
 
 
 def verify(db: Database, project: str, *, expect: Head | None = None) -> VerifyResult:
-    """Walks a project's chain in batches and names the first event that is not as it was written.
+    """Walk a project's chain in batches and names the first event that is not as it was written.
 
     Deleted projects of the same name are walked too; `checked` counts all, `head` is of the living project's chain,
     where there is none of the youngest.
 
     Args:
-        db: The database.
-        project: The project's name.
-        expect: A head that was kept elsewhere: the event must still be there.
+        expect: a head that was kept elsewhere: the event must still be there.
 
     Raises:
-        UnknownProject: When no project ever had this name.
+        UnknownProject: no project ever had this name.
     """
     checked, there = 0, expect is None
     heads: list[tuple[str, Head]] = []
@@ -405,7 +397,7 @@ def _missing(expect: Head, longest: int) -> str:
 
 
 def _youngest_first(session: Session, project: str) -> Iterator[str]:
-    """Yields what `_chains` returns, the living project's at once: finding the others takes a walk over all events."""
+    """Yield what `_chains` returns, the living project's at once: finding the others takes a walk over all events."""
     living = session.exec(select(Project.id).where(Project.name == project)).first()
     if living:
         yield living
@@ -413,7 +405,7 @@ def _youngest_first(session: Session, project: str) -> Iterator[str]:
 
 
 def _chains(session: Session, project: str) -> list[str]:
-    """Returns the ids of the projects that had this name, oldest first, and the living one in any case."""
+    """Return the ids of the projects that had this name, oldest first, and the living one in any case."""
     began = func.min(AuditEvent.at)
     ids = list(
         session.exec(
@@ -432,7 +424,7 @@ def _chains(session: Session, project: str) -> list[str]:
 
 
 def _rows(session: Session, project_id: str) -> Iterator[dict[str, Any]]:
-    """Yields a chain's rows, a batch at a time: memory does not grow with the chain."""
+    """Yield a chain's rows, a batch at a time: memory does not grow with the chain."""
     connection, after = session.connection(), -1
     columns = _readable(session, _COLUMNS)
     while True:

@@ -157,11 +157,11 @@ class AwsKms:
         """What is needed to call it; nothing is called yet.
 
         Args:
-            key: Its id, alias or ARN.
-            region: Where it is.
-            endpoint_url: Where KMS answers, if that is not AWS's own address for the region.
-            credentials: What requests are signed with.
-            timeout: Seconds for a call as a whole.
+            key: its id, alias or ARN.
+            region: where it is.
+            endpoint_url: where KMS answers, if that is not AWS's own address for the region.
+            credentials: what requests are signed with.
+            timeout: seconds for a call as a whole.
             network: `ca_bundle`, and proxies by scheme, as in `KeyAccess`.
         """
         self.key, self.region, self.endpoint_url = key, region, endpoint_url
@@ -174,21 +174,21 @@ class AwsKms:
         return f"aws-kms:{self._arn or self.key}"
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
-        """Wraps a private key for this context: `Encrypt`.
+        """Wrap a private key for this context: `Encrypt`.
 
         Raises:
-            KmsError: When KMS refuses or is not to be had; each reason has a class of its own.
+            KmsError: KMS refuses or is not to be had; each reason has a class of its own.
         """
         answer = self._call("encrypt", KeyId=self.key, Plaintext=private_key, EncryptionContext=dict(context))
         self._arn = answer["KeyId"]
         return bytes(answer["CiphertextBlob"])
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Unwraps what `wrap` made under this key for this context: one `Decrypt`, which names the key.
+        """Unwrap what `wrap` made under this key for this context: one `Decrypt`, which names the key.
 
         Raises:
-            KmsError: When KMS refuses or is not to be had; each reason has a class of its own.
-            WrapBroken: When it was altered, or wrapped for another context.
+            KmsError: KMS refuses or is not to be had; each reason has a class of its own.
+            WrapBroken: it was altered, or wrapped for another context.
         """
         _insist_on_length(wrapped)
         answer = self._call("decrypt", KeyId=self.key, CiphertextBlob=wrapped, EncryptionContext=dict(context))
@@ -196,14 +196,14 @@ class AwsKms:
         return bytes(answer["Plaintext"])
 
     def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
-        """Wraps the same private key under another service.
+        """Wrap the same private key under another service.
 
         To another KMS key it is `ReEncrypt`: KMS moves it and this process never has it. To another kind of service it
         is plaintext in this process for a moment.
 
         Raises:
-            KmsKeyUnusable: When the other key is in another region, which `ReEncrypt` cannot reach.
-            KmsError, WrapBroken: As for `unwrap`.
+            KmsKeyUnusable: the other key is in another region, which `ReEncrypt` cannot reach.
+            KmsError, WrapBroken: as for `unwrap`.
         """
         if not isinstance(under, AwsKms):
             return under.wrap(self.unwrap(wrapped, context), context)
@@ -284,7 +284,7 @@ class _Call:
         """The answer, which has the fields that are wanted.
 
         Raises:
-            KmsError, WrapBroken: Why there is none.
+            KmsError, WrapBroken: why there is none.
         """
         self._deadline = time.monotonic() + self._seconds
         # Neither a look-up of a name nor an answer that comes byte by byte has a time limit of its own.
@@ -384,11 +384,11 @@ def _why(error: Exception) -> str:
 
 
 def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Line":
-    """Loads what calls of this endpoint need, once in a process; its forks share it. Nothing is connected to.
+    """Load what calls of this endpoint need, once in a process; its forks share it. Nothing is connected to.
 
     Raises:
-        LibraryMissing: When botocore is not installed.
-        KmsError: When there are no certificates to know KMS by.
+        LibraryMissing: botocore is not installed.
+        KmsError: there are no certificates to know KMS by.
     """
     return _line(region, endpoint_url, tuple(sorted(network.items())))
 

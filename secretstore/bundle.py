@@ -44,15 +44,15 @@ class SealedBundle:
         return KeyPlace(self.project, self.project_id, self.environment, self.environment_id)
 
     def to_json(self) -> str:
-        """Returns the bundle as one line of JSON, its bytes in base64."""
+        """Return the bundle as one line of JSON, its bytes in base64."""
         return json.dumps(vars(self) | {"wrapped": _text(self.wrapped), "items": items_to_json(self.items)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SealedBundle":
-        """Reads what `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
-            SealBroken: When a field is missing, surplus or of another type.
+            SealBroken: a field is missing, surplus or of another type.
         """
         try:
             fields = json.loads(text)
@@ -63,15 +63,15 @@ class SealedBundle:
 
 
 def items_to_json(items: Iterable[SealedItem]) -> list[dict[str, Any]]:
-    """Returns items as JSON has them, their bytes in base64."""
+    """Return items as JSON has them, their bytes in base64."""
     return [{key: getattr(item, key) for key in _ITEM} | {"sealed": _text(item.sealed)} for item in items]
 
 
 def items_from_json(entries: Any) -> list[SealedItem]:
-    """Reads what `items_to_json` wrote.
+    """Read what `items_to_json` wrote.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: When a field is missing, surplus or of another type.
+        ValueError, TypeError, KeyError, AttributeError: a field is missing, surplus or of another type.
     """
     return [SealedItem(**_item(entry)) for entry in entries]
 

@@ -51,18 +51,17 @@ _HEXADECIMAL = re.compile(r"(?=.*\d)[0-9a-fA-F]{24,}")
 
 
 def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
-    """Returns the settings of a data source or catalog, read and found to be in order.
+    """Return the settings of a data source or catalog, read and found to be in order.
 
     Args:
         role: `source` or `catalog`.
-        name: Its name.
-        kind: One of the kinds of its role.
-        settings: What JSON or TOML has: a mapping of fields. A secret stands in it as `{"$secret": NAME}`, or
+        kind: one of the kinds of its role.
+        settings: what JSON or TOML has: a mapping of fields. A secret stands in it as `{"$secret": NAME}`, or
             `{"$secret": NAME, "field": F}` for one field of a JSON secret.
 
     Raises:
-        NameRefused: When the name breaks the rule.
-        ConnectionRefused: When there is no such kind, or the settings are none of it; all that is wrong is named.
+        NameRefused: the name breaks the rule.
+        ConnectionRefused: there is no such kind, or the settings are none of it; all that is wrong is named.
     """
     check_connection_name(name)
     label = f"{role} {name}"
@@ -86,18 +85,18 @@ def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
 
 
 def kinds(role: str) -> tuple[str, ...]:
-    """Returns the kinds of a role."""
+    """Return the kinds of a role."""
     return tuple(_KINDS[role])
 
 
 def fields_of(role: str, kind: str) -> tuple[str, ...]:
-    """Returns the fields that a kind has, the necessary ones first."""
+    """Return the fields that a kind has, the necessary ones first."""
     fields = _KINDS[role][kind].model_fields
     return tuple(sorted(fields, key=lambda name: not fields[name].is_required()))
 
 
 def planned(role: str, name: str, kind: str, settings: str) -> Planned:
-    """Returns what travels to a run of a row of the database; its settings are JSON text, and need not be in order."""
+    """Return what travels to a run of a row of the database; its settings are JSON text, and need not be in order."""
     document = None
     if not isinstance(name, str) or not isinstance(kind, str):  # SQLite keeps what it is given
         return Planned(role, UNNAMED, UNNAMED, {}, "its row cannot be read")
@@ -127,7 +126,7 @@ def _of_its_role(settings: Any) -> dict[str, Any]:
 
 
 def where(role: str, name: str, kind: str, settings: Any) -> str:
-    """Returns what a connection leads to, in a few words; nothing where its settings are not in order."""
+    """Return what a connection leads to, in a few words; nothing where its settings are not in order."""
     try:
         return check(role, name, kind, settings).where()
     except (NameRefused, ConnectionRefused, TypeError, KeyError):
@@ -135,7 +134,7 @@ def where(role: str, name: str, kind: str, settings: Any) -> str:
 
 
 def shape(kind: str, field: str) -> str | None:
-    """Returns what the secret must look like that a field names, in a few words; None where it is the bare value."""
+    """Return what the secret must look like that a field names, in a few words; None where it is the bare value."""
     if field == "credentials":
         names = ("access_key_id", "secret_access_key") if kind == "supabase-storage" else _AWS_KEYS
         return f"JSON with {names[0]} and {names[1]}"

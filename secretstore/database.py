@@ -56,7 +56,7 @@ class Database:
         """A transaction whose changes, if it made any, are undone at its end.
 
         Raises:
-            DatabaseUnavailable: When there is no connection to be had, or when it breaks.
+            DatabaseUnavailable: there is no connection to be had, or when it breaks.
         """
         with self._session(self.engine) as session:
             yield session
@@ -66,7 +66,7 @@ class Database:
         """A transaction that is committed at the end, and undone by any exception.
 
         Raises:
-            DatabaseUnavailable: When there is no connection to be had, when it breaks, or when another writer keeps
+            DatabaseUnavailable: there is no connection to be had, when it breaks, or when another writer keeps
                 SQLite locked for longer than the busy timeout.
         """
         with self._session(self._writing_engine) as session:
@@ -89,7 +89,7 @@ class Database:
         return type_coerce(clock, UtcDateTime())
 
     def wipe(self) -> None:
-        """Clears SQLite's write-ahead log of what was destroyed, unless a reader still needs it.
+        """Clear SQLite's write-ahead log of what was destroyed, unless a reader still needs it.
 
         The database's own file is overwritten where something is deleted. PostgreSQL keeps what is deleted until it
         vacuums, which is its own affair.
@@ -104,12 +104,12 @@ class Database:
             cursor.close()
 
     def close(self) -> None:
-        """Closes the connections that are not in use."""
+        """Close the connections that are not in use."""
         self.engine.dispose()
 
     @contextmanager
     def named_errors(self) -> Iterator[None]:
-        """Turns the driver's connection errors, whose text is not ours, into ours."""
+        """Turn the driver's connection errors, whose text is not ours, into ours."""
         try:
             yield
         except DatabaseError as problem:
@@ -124,7 +124,7 @@ class Database:
             yield session
 
     def _named(self, problem: DatabaseError) -> SecretStoreError | None:
-        """Returns our error for a database that cannot be had; None for what is wrong with a statement."""
+        """Return our error for a database that cannot be had; None for what is wrong with a statement."""
         kind = getattr(problem.orig, "sqlite_errorname", "")
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return DatabaseUnavailable(
@@ -144,28 +144,28 @@ class Database:
 
 
 def migrate(db: Database) -> None:
-    """Brings the secret store's tables to `HEAD`; several processes may do it at once.
+    """Bring the secret store's tables to `HEAD`; several processes may do it at once.
 
     Raises:
-        SchemaMismatch: When a newer version has migrated it.
-        DatabaseUnavailable: When it cannot be asked.
+        SchemaMismatch: a newer version has migrated it.
+        DatabaseUnavailable: it cannot be reached.
     """
     with db.named_errors():
         upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)
 
 
 def current(db: Database) -> str | None:
-    """Returns the revision the secret store's tables are at, None when there are none."""
+    """Return the revision the secret store's tables are at, None when there are none."""
     with db.named_errors():
         return current_revision(db.engine, _VERSION_TABLE)
 
 
 def require_current(db: Database) -> None:
-    """Refuses a database that is not at `HEAD`.
+    """Refuse a database that is not at `HEAD`.
 
     Raises:
-        SchemaMismatch: When it is older or newer.
-        DatabaseUnavailable: When it cannot be asked.
+        SchemaMismatch: it is older or newer.
+        DatabaseUnavailable: it cannot be reached.
     """
     with db.named_errors():
         require_revision(db.engine, _VERSION_TABLE, HEAD)

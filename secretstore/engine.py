@@ -25,11 +25,11 @@ _KEPT, _AT_MOST = 8, 32
 
 
 def open_engine(url: str) -> Engine:
-    """Returns an engine; it connects at its first use.
+    """Return an engine; it connects at its first use.
 
     Raises:
-        DatabaseUnavailable: When the URL cannot be read.
-        LibraryMissing: When the URL's driver is not installed.
+        DatabaseUnavailable: the URL cannot be read.
+        LibraryMissing: the URL's driver is not installed.
     """
     try:
         address = make_url(url)
@@ -47,7 +47,7 @@ def open_engine(url: str) -> Engine:
 
 
 def shown(url: URL) -> str:
-    """Returns a URL for the screen: the password masked, and the query left out, which may hold another."""
+    """Return a URL for the screen: the password masked, and the query left out, which may hold another."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 

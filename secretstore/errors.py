@@ -23,9 +23,9 @@ class SealrunError(Exception):
         """Put the message together.
 
         Args:
-            message: A template that says it better than the docstring. The class's hint may not fit it and is left out.
-            hint: A better hint, taken as it is.
-            names: What the templates name: keys and ids, never a value.
+            message: a template that says it better than the docstring. The class's hint may not fit it and is left out.
+            hint: a better hint, taken as it is.
+            names: what the templates name: keys and ids, never a value.
         """
         usual = type(self).hint if message is None else None
         # Under `python -OO` there are no docstrings: the code is then all that can be said.

@@ -13,13 +13,13 @@ class KeyService(Protocol):
         """Which key of which service, as in `local:0123456789abcdef`."""
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
-        """Returns the private key wrapped for this context."""
+        """Return the private key wrapped for this context."""
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Returns the private key, or raises a `SecretStoreError` that says why not."""
+        """Return the private key, or raises a `SecretStoreError` that says why not."""
 
     def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
-        """Returns the same private key wrapped by `under`, for the same context."""
+        """Return the same private key wrapped by `under`, for the same context."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class WrappedKeyPair:
     wrapped: bytes = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON has it, its bytes in hexadecimal."""
+        """Return it as JSON has it, its bytes in hexadecimal."""
         return vars(self) | {"public_key": self.public_key.hex(), "wrapped": self.wrapped.hex()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "WrappedKeyPair":
-        """Reads what `to_json` wrote."""
+        """Read what `to_json` wrote."""
         raw = {name: bytes.fromhex(document[name]) for name in ("public_key", "wrapped")}
         return cls(**{**document, **raw})
 
@@ -79,11 +79,11 @@ class KeyAccess:
     """The way to AWS, if it is a special one: `ca_bundle`, and proxies by scheme, whose URLs may hold a password."""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON has it."""
+        """Return it as JSON has it."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "KeyAccess":
-        """Reads what `to_json` wrote."""
+        """Read what `to_json` wrote."""
         credentials = document.get("credentials")
         return cls(**{**document, "credentials": credentials and Credentials(**credentials)})

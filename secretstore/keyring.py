@@ -15,22 +15,22 @@ _RECORDED = re.compile(r"(?:local|aws-kms):[A-Za-z0-9:/_-]{1,300}")
 
 
 def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
-    """Returns one of the key services that are accessed.
+    """Return one of the key services that are accessed.
 
     Args:
-        access: What SEALRUN_KEYS lists, and the way there.
-        recorded: The `key_service` of a wrapped key pair, for the service that opens it. Without it, the first of the
+        access: what SEALRUN_KEYS lists, and the way there.
+        recorded: the `key_service` of a wrapped key pair, for the service that opens it. Without it, the first of the
             list: the one that wraps what is made.
 
     Raises:
-        KeyServiceMissing: When none is named, which is not quoted, or none of them can have wrapped that pair.
+        KeyServiceMissing: none is named, which is not quoted, or none of them can have wrapped that pair.
     """
     specs = _specs(access)
     return _service(_opening(specs, recorded) if recorded is not None else specs[0], access)
 
 
 def opens(access: KeyAccess, recorded: str) -> bool:
-    """Returns whether one of the services may open what `recorded` wrapped, as far as can be told without asking it."""
+    """Return whether one of the services may open what `recorded` wrapped, as far as can be told without asking it."""
     try:
         specs = _specs(access)
         spec = _opening(specs, recorded)
@@ -41,10 +41,10 @@ def opens(access: KeyAccess, recorded: str) -> bool:
 
 
 def warm_up(access: KeyAccess) -> None:
-    """Loads all that a call of AWS KMS needs, so that the forks of this process share it. Nothing is connected to.
+    """Load all that a call of AWS KMS needs, so that the forks of this process share it. Nothing is connected to.
 
     Raises:
-        LibraryMissing, KmsError: When that is not possible here.
+        LibraryMissing, KmsError: that is not possible here.
     """
     for spec in _specs(access):
         if spec.kind == "aws-kms":
@@ -98,7 +98,7 @@ def _names(spec: KeySpec, recorded: str, mark: str) -> bool:
 
 
 def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> WrappedKeyPair:
-    """Makes an environment's key pair and wraps its private half.
+    """Make an environment's key pair and wraps its private half.
 
     The private key is plaintext in this process until it ends: call this in a one-shot, hardened one only.
     """
@@ -114,16 +114,16 @@ def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> W
 
 
 def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> WrappedKeyPair | None:
-    """Returns a key pair with its private half wrapped by the first key service, None where that has wrapped it.
+    """Return a key pair with its private half wrapped by the first key service, None where that has wrapped it.
 
     Between two keys of AWS KMS, KMS does it and the private key is not in the clear. Otherwise it is plaintext in this
     process until that ends, is checked to be the pair's, and what a local key file wraps is opened again to see that
     it opens: call this in a one-shot, hardened process only.
 
     Raises:
-        KeyServiceMissing: When none of the key services can have wrapped it.
-        WrapBroken: When it is not the private half of this pair.
-        SecretStoreError: When a key service cannot unwrap or wrap, and why.
+        KeyServiceMissing: none of the key services can have wrapped it.
+        WrapBroken: it is not the private half of this pair.
+        SecretStoreError: a key service cannot unwrap or wrap, and why.
     """
     if _names(_specs(access)[0], pair.key_service, pair.key_service.partition(":")[2]):
         return None
@@ -143,11 +143,10 @@ def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> Wra
 
 
 def wrapping_context(place: KeyPlace, fingerprint: str) -> dict[str, str]:
-    """Returns what a wrapped key is bound to; with AWS KMS an IAM policy can test each of these.
+    """Return what a wrapped key is bound to; with AWS KMS an IAM policy can test each of these.
 
     Args:
-        place: Where the pair belongs.
-        fingerprint: Of its public key.
+        fingerprint: of its public key.
     """
     return {
         "sealrun:project": place.project,

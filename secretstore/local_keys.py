@@ -42,21 +42,21 @@ class LocalKeys:
         return f"local:{_mark(_read_key(self.path)).hex()}"
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
-        """Wraps a private key for this context.
+        """Wrap a private key for this context.
 
         Raises:
-            KeyFileMissing, KeyFileUnusable: When the key file cannot be used.
+            KeyFileMissing, KeyFileUnusable: the key file cannot be used.
         """
         key = _read_key(self.path)
         head, nonce = _WRAPPED_FORM + _mark(key), os.urandom(_NONCE)
         return head + nonce + AESGCM(key).encrypt(nonce, private_key, _bound(head, context))
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Unwraps what `wrap` made with this key file for this context.
+        """Unwrap what `wrap` made with this key file for this context.
 
         Raises:
-            KeyFileMissing, KeyFileUnusable: When the key file cannot be used, or it was wrapped under another one.
-            WrapBroken: When it was altered, or wrapped for another context.
+            KeyFileMissing, KeyFileUnusable: the key file cannot be used, or it was wrapped under another one.
+            WrapBroken: it was altered, or wrapped for another context.
         """
         head, nonce, body = _split(wrapped)
         key = _read_key(self.path)
@@ -74,16 +74,16 @@ class LocalKeys:
             raise WrapBroken from None
 
     def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
-        """Wraps the same private key under another service; it is plaintext in this process for a moment."""
+        """Wrap the same private key under another service; it is plaintext in this process for a moment."""
         return under.wrap(self.unwrap(wrapped, context), context)
 
 
 def create_local_key(path: Path) -> None:
-    """Makes a key file: whole or not at all, 0600 in a folder of 0700, and never over an existing one.
+    """Make a key file: whole or not at all, 0600 in a folder of 0700, and never over an existing one.
 
     Raises:
-        AlreadyExists: When there is one already.
-        KeyFileUnusable: When others can write to its folder.
+        AlreadyExists: there is one already.
+        KeyFileUnusable: others can write to its folder.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _read_key(path: Path) -> bytes:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[int]:
-    """Opens the file's folder and checks that descriptor, so that nobody swaps the folder after the check."""
+    """Open the file's folder and checks that descriptor, so that nobody swaps the folder after the check."""
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def _no_key_file(path: Path) -> KeyFileUnusable:
 
 
 def _mark(key: bytes) -> bytes:
-    """Names a key without telling anything of it: eight bytes of a hash of 32 random ones."""
+    """Name a key without telling anything of it: eight bytes of a hash of 32 random ones."""
     return sha256(b"sealrun local key" + key).digest()[:_MARK]
 
 

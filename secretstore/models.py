@@ -13,7 +13,7 @@ _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def new_id() -> str:
-    """Returns 128 random bits as 32 hexadecimal digits."""
+    """Return 128 random bits as 32 hexadecimal digits."""
     return secrets.token_hex(16)
 
 

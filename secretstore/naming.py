@@ -18,29 +18,29 @@ _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_secret_name(name: str) -> None:
-    """Refuses a name that a secret cannot have.
+    """Refuse a name that a secret cannot have.
 
     Raises:
-        NameRefused: When it has other characters than letters, digits, `-`, `_` and `.`, when it is sealrun's
+        NameRefused: it has other characters than letters, digits, `-`, `_` and `.`, when it is sealrun's
             own, or when a loader, an interpreter or a shell would act on it.
     """
     _check_key_name(name)
 
 
 def check_variable_name(name: str) -> None:
-    """Refuses a name that a variable cannot have; the rule is that of secrets.
+    """Refuse a name that a variable cannot have; the rule is that of secrets.
 
     Raises:
-        NameRefused: As `check_secret_name`.
+        NameRefused: as `check_secret_name`.
     """
     _check_key_name(name)
 
 
 def check_project_name(name: str) -> None:
-    """Refuses a project name that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter or digit first.
+    """Refuse a project name that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter or digit first.
 
     Raises:
-        NameRefused: When it is anything else.
+        NameRefused: it is anything else.
     """
     if not _PROJECT_NAME.fullmatch(name):
         why = "a project name has 1 to 63 lower-case letters, digits and -, a letter or digit first"
@@ -48,10 +48,10 @@ def check_project_name(name: str) -> None:
 
 
 def check_environment_name(name: str) -> None:
-    """Refuses an environment name that is not 1 to 63 of `a-z`, `0-9`, `-` and `_`, a letter or digit first.
+    """Refuse an environment name that is not 1 to 63 of `a-z`, `0-9`, `-` and `_`, a letter or digit first.
 
     Raises:
-        NameRefused: When it is anything else.
+        NameRefused: it is anything else.
     """
     if not _ENVIRONMENT_NAME.fullmatch(name):
         why = "an environment name has 1 to 63 lower-case letters, digits, - and _, a letter or digit first"
@@ -59,10 +59,10 @@ def check_environment_name(name: str) -> None:
 
 
 def check_queue_name(name: str) -> None:
-    """Refuses a queue's name that is not 1 to 63 letters, digits, `.`, `-` and `_`, a letter or digit first.
+    """Refuse a queue's name that is not 1 to 63 letters, digits, `.`, `-` and `_`, a letter or digit first.
 
     Raises:
-        NameRefused: When it is anything else.
+        NameRefused: it is anything else.
     """
     if not _QUEUE_NAME.fullmatch(name):
         why = "a queue's name has 1 to 63 letters, digits, ., - and _, a letter or digit first"
@@ -70,10 +70,10 @@ def check_queue_name(name: str) -> None:
 
 
 def check_connection_name(name: str) -> None:
-    """Refuses a name of a data source or catalog that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter first.
+    """Refuse a name of a data source or catalog that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter first.
 
     Raises:
-        NameRefused: When it is anything else.
+        NameRefused: it is anything else.
     """
     if not is_connection_name(name):
         why = "a source's or catalog's name has 1 to 63 lower-case letters, digits and -, a letter first"
@@ -91,7 +91,7 @@ def has_form_of_name(text: str) -> bool:
 
 
 def alias_for(name: str) -> str | None:
-    """Returns the upper-case underscore form of a name that shells cannot hold, as `API_KEY` for `api.key`.
+    """Return the upper-case underscore form of a name that shells cannot hold, as `API_KEY` for `api.key`.
 
     None when the name needs none, or when the alias itself would be refused.
     """
@@ -104,7 +104,7 @@ def alias_for(name: str) -> str | None:
 
 
 def aliases(names: Collection[str]) -> dict[str, str]:
-    """Returns the alias of each name that gets one.
+    """Return the alias of each name that gets one.
 
     Two names that would share an alias get none, and neither does one whose alias is another name.
     """
@@ -114,7 +114,7 @@ def aliases(names: Collection[str]) -> dict[str, str]:
 
 
 def shell_note(name: str) -> str | None:
-    """Returns a sentence for names that some shells drop, and None for all others."""
+    """Return a sentence for names that some shells drop, and None for all others."""
     if _SHELL_NAME.fullmatch(name):
         return None
     alias = alias_for(name)

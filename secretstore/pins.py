@@ -42,10 +42,10 @@ class Pin:
 
     @classmethod
     def parse(cls, text: str) -> "Pin":
-        """Reads `GENERATION:FINGERPRINT`, the fingerprint in full.
+        """Read `GENERATION:FINGERPRINT`, the fingerprint in full.
 
         Raises:
-            ValueError: When it is not of that form.
+            ValueError: it is not of that form.
         """
         found = _PIN.fullmatch(text)
         if found is None:
@@ -57,12 +57,12 @@ class Pins:
     """What one user remembers of environments' key pairs, in a file of theirs."""
 
     def __init__(self, file: Path, database: str, committed: Mapping[tuple[str, str], Pin] | None = None) -> None:
-        """Takes note of where they are; nothing is read yet.
+        """Take note of where they are; nothing is read yet.
 
         Args:
-            file: Made at first use.
-            database: The database's URL without passwords: two databases may have projects of the same name.
-            committed: Pins from a project file, by project and environment. They must hold as well, and are never
+            file: made at first use.
+            database: the database's URL without passwords: two databases may have projects of the same name.
+            committed: pins from a project file, by project and environment. They must hold as well, and are never
                 changed.
         """
         self.file = file
@@ -70,14 +70,14 @@ class Pins:
         self.committed = dict(committed or {})
 
     def sealing_key(self, session: Session, project: Project, environment: Environment) -> KeyPair:
-        """Returns the environment's key pair for sealing, in the caller's transaction.
+        """Return the environment's key pair for sealing, in the caller's transaction.
 
         At first use it is remembered. Later, a generation that its predecessors vouch for takes the place of the one
         that is remembered.
 
         Raises:
-            KeyChanged: When the key pair is neither the one remembered nor vouched for by it. Nothing is sealed.
-            KnownKeysUnusable: When the file with what is remembered cannot be read or written.
+            KeyChanged: the key pair is neither the one remembered nor vouched for by it. Nothing is sealed.
+            KnownKeysUnusable: the file with what is remembered cannot be read or written.
         """
         names = project.name, environment.name
         pair, now = current_pin(session, project, environment)
@@ -90,27 +90,27 @@ class Pins:
         return pair
 
     def known(self, project: str, environment: str) -> Pin | None:
-        """Returns what is remembered of an environment.
+        """Return what is remembered of an environment.
 
         Raises:
-            KnownKeysUnusable: When the file cannot be read, or is not as sealrun writes it.
+            KnownKeysUnusable: the file cannot be read, or is not as sealrun writes it.
         """
         return self._read().get((project, environment, self.database))
 
     def remember(self, project: str, environment: str, pin: Pin) -> None:
-        """Remembers an environment's key pair, whatever was remembered: its maker, or a person, says so.
+        """Remember an environment's key pair, whatever was remembered: its maker, or a person, says so.
 
         Raises:
-            KnownKeysUnusable: When the file cannot be read or written.
+            KnownKeysUnusable: the file cannot be read or written.
         """
         with self._turn():
             self._write({**self._read(), (project, environment, self.database): pin})
 
     def forget(self, project: str, environment: str | None = None) -> None:
-        """Drops what is remembered of an environment, or of all of a project's, when it is deleted.
+        """Drop what is remembered of an environment, or of all of a project's, when it is deleted.
 
         Raises:
-            KnownKeysUnusable: When the file cannot be read or written.
+            KnownKeysUnusable: the file cannot be read or written.
         """
         if not self.file.exists():
             return
@@ -121,7 +121,7 @@ class Pins:
                 self._write(kept)
 
     def _go_on(self, project: str, environment: str, before: Pin | None, now: Pin) -> None:
-        """Remembers what was checked against `before`. What another process has remembered meanwhile stays."""
+        """Remember what was checked against `before`. What another process has remembered meanwhile stays."""
         place = (project, environment, self.database)
         with self._turn():
             pins = self._read()
@@ -159,7 +159,7 @@ class Pins:
         return pins
 
     def _write(self, pins: Mapping[_Place, Pin]) -> None:
-        """Puts a whole new file in the place of the old one; who reads meanwhile has one of the two."""
+        """Put a whole new file in the place of the old one; who reads meanwhile has one of the two."""
         lines = [
             f"{project} {environment} {pin.generation} {pin.fingerprint} {database}\n"
             for (project, environment, database), pin in sorted(pins.items())
@@ -192,10 +192,10 @@ class Pins:
 
 
 def current_pin(session: Session, project: Project, environment: Environment) -> tuple[KeyPair, Pin]:
-    """Returns an environment's current key pair, and what it is by its own bytes: the row may claim anything.
+    """Return an environment's current key pair, and what it is by its own bytes: the row may claim anything.
 
     Raises:
-        KeyChanged: When there is none that can be read.
+        KeyChanged: there is none that can be read.
     """
     pair = session.get(KeyPair, (environment.id, environment.generation))
     if pair is None:
@@ -211,7 +211,7 @@ def current_pin(session: Session, project: Project, environment: Environment) ->
 def _insist_on_succession(
     session: Session, project: Project, environment: Environment, pin: Pin, now: Pin, where: str
 ) -> None:
-    """Goes from the key pair that is known to the current one, each of which must have vouched for the next."""
+    """Go from the key pair that is known to the current one, each of which must have vouched for the next."""
     if why := _what_breaks(session, environment, pin, now):
         known = f"generation {pin.generation}, {pin.fingerprint[:_SHORT]}… {where}"
         raise KeyChanged(project=project.name, environment=environment.name, why=f"{why}; {known}")

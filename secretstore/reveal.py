@@ -14,12 +14,12 @@ from secretstore.sealing import Binding, PrivateKey, PublicKey, open_, seal, suc
 
 
 def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedItem, bytes]]:
-    """Opens every item of a bundle, in its order: one unwrap for all of them, and none for an empty bundle.
+    """Open every item of a bundle, in its order: one unwrap for all of them, and none for an empty bundle.
 
     Raises:
-        SealBroken: When a value was altered, moved or swapped; it names project, environment and secret.
-        WrapBroken: When the private half is not the one of the bundle's fingerprint, which the receipt has.
-        SecretStoreError: When the key service cannot unwrap the private key, and why.
+        SealBroken: a value was altered, moved or swapped; it names project, environment and secret.
+        WrapBroken: the private half is not the one of the bundle's fingerprint, which the receipt has.
+        SecretStoreError: the key service cannot unwrap the private key, and why.
     """
     if not bundle.items:
         return
@@ -38,17 +38,16 @@ class Resealer:
     """
 
     def __init__(self, old: KeyService, new: KeyService, place: KeyPlace, pair: WrappedKeyPair) -> None:
-        """Unwraps the pair's private half, makes its successor and has the pair vouch for it.
+        """Unwrap the pair's private half, makes its successor and has the pair vouch for it.
 
         Args:
-            old: The key service that unwraps the pair.
-            new: The one that wraps its successor; it may be the same.
-            place: Where the pair belongs.
-            pair: The pair to be followed.
+            old: the key service that unwraps the pair.
+            new: the one that wraps its successor; it may be the same.
+            pair: the pair to be followed.
 
         Raises:
-            WrapBroken: When the private half is not the one of the pair's fingerprint.
-            SecretStoreError: When the key service cannot unwrap or wrap, and why.
+            WrapBroken: the private half is not the one of the pair's fingerprint.
+            SecretStoreError: the key service cannot unwrap or wrap, and why.
         """
         context = wrapping_context(place, pair.fingerprint)
         self._private = PrivateKey.from_bytes(old.unwrap(pair.wrapped, context))
@@ -69,7 +68,7 @@ class Resealer:
         )
 
     def reseal(self, items: Iterable[SealedItem]) -> Iterator[bytes | None]:
-        """Yields each item sealed anew for its own place, name and version, and None for one that does not open."""
+        """Yield each item sealed anew for its own place, name and version, and None for one that does not open."""
         for item in items:
             binding = Binding(
                 self._place.project_id, self._place.environment_id, item.secret_id, item.name, item.version

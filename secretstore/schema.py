@@ -9,16 +9,16 @@ from secretstore.errors import SchemaMismatch
 
 
 def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
-    """Runs the Alembic migrations that are missing, in one transaction; of two at once the second finds none.
+    """Run the Alembic migrations that are missing, in one transaction; of two at once the second finds none.
 
     Args:
-        engine: One of `secretstore.engine.open_engine`.
-        script_location: A folder with Alembic's `env.py` and `versions`. Its `env.py` finds `connection` and
+        engine: one of `secretstore.engine.open_engine`.
+        script_location: a folder with Alembic's `env.py` and `versions`. Its `env.py` finds `connection` and
             `version_table` in `context.config.attributes`.
-        version_table: Where this history keeps its revision; each package has its own.
+        version_table: where this history keeps its revision; each package has its own.
 
     Raises:
-        SchemaMismatch: When the database is at a revision that is not in the folder. Nothing is changed.
+        SchemaMismatch: the database is at a revision that is not in the folder. Nothing is changed.
     """
     # Alembic is slow to import and needed by `migrate` alone.
     from alembic import command
@@ -39,16 +39,16 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
 
 
 def current_revision(engine: Engine, version_table: str) -> str | None:
-    """Returns the revision a database is at, None when it has never been migrated."""
+    """Return the revision a database is at, None when it has never been migrated."""
     with engine.connect() as connection:
         return _revision(connection, version_table)
 
 
 def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
-    """Refuses a database at another revision than the code's. Revisions are numbered, so they sort by age.
+    """Refuse a database at another revision than the code's. Revisions are numbered, so they sort by age.
 
     Raises:
-        SchemaMismatch: When migrations are missing, or a newer version has migrated it.
+        SchemaMismatch: migrations are missing, or a newer version has migrated it.
     """
     found = current_revision(engine, version_table)
     if found == wanted:

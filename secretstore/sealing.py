@@ -93,10 +93,10 @@ class PublicKey:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "PublicKey":
-        """Reads 1,184 bytes of ML-KEM-768, 32 of X25519 and 32 of Ed25519.
+        """Read 1,184 bytes of ML-KEM-768, 32 of X25519 and 32 of Ed25519.
 
         Raises:
-            KeyUnreadable: When the length or a part is wrong.
+            KeyUnreadable: the length or a part is wrong.
         """
         hybrid = _MLKEM_PUBLIC + _X25519
         if len(raw) != hybrid + _ED25519:
@@ -110,11 +110,11 @@ class PublicKey:
         return cls(mlkem, x25519, signing)
 
     def to_bytes(self) -> bytes:
-        """Returns the raw parts, 1,248 bytes."""
+        """Return the raw parts, 1,248 bytes."""
         return self._mlkem.public_bytes_raw() + self._x25519.public_bytes_raw() + self._ed25519.public_bytes_raw()
 
     def hybrid(self) -> MLKEM768X25519PublicKey:
-        """Returns the key as HPKE takes it."""
+        """Return the key as HPKE takes it."""
         return MLKEM768X25519PublicKey(self._mlkem, self._x25519)
 
     def has_vouched(self, voucher: bytes, statement: bytes) -> bool:
@@ -139,10 +139,10 @@ class PrivateKey:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "PrivateKey":
-        """Reads what `to_bytes` wrote.
+        """Read what `to_bytes` wrote.
 
         Raises:
-            KeyUnreadable: When the form or the length is not known. The bytes are not quoted.
+            KeyUnreadable: the form or the length is not known. The bytes are not quoted.
         """
         form, parts = raw[:1], raw[1:]
         if form != _PRIVATE_FORM or len(parts) != _SEED + _X25519 + _ED25519:
@@ -155,20 +155,20 @@ class PrivateKey:
         )
 
     def to_bytes(self) -> bytes:
-        """Returns 129 bytes of plaintext: the form, the 64-byte ML-KEM seed, the X25519 scalar, the Ed25519 seed."""
+        """Return 129 bytes of plaintext: the form, the 64-byte ML-KEM seed, the X25519 scalar, the Ed25519 seed."""
         parts = (self._mlkem, self._x25519, self._ed25519)
         return _PRIVATE_FORM + b"".join(part.private_bytes_raw() for part in parts)
 
     def public_key(self) -> PublicKey:
-        """Returns the half that may be shown to anyone."""
+        """Return the half that may be shown to anyone."""
         return PublicKey(self._mlkem.public_key(), self._x25519.public_key(), self._ed25519.public_key())
 
     def hybrid(self) -> MLKEM768X25519PrivateKey:
-        """Returns the key as HPKE takes it."""
+        """Return the key as HPKE takes it."""
         return MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
 
     def vouch(self, statement: bytes) -> bytes:
-        """Signs a statement with Ed25519 (RFC 8032), 64 bytes."""
+        """Sign a statement with Ed25519 (RFC 8032), 64 bytes."""
         return self._ed25519.sign(statement)
 
     def __repr__(self) -> str:
@@ -176,19 +176,19 @@ class PrivateKey:
 
 
 def generate_private_key() -> PrivateKey:
-    """Makes a key pair from the operating system's randomness."""
+    """Make a key pair from the operating system's randomness."""
     return PrivateKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate(), Ed25519PrivateKey.generate())
 
 
 def fingerprint(public: PublicKey) -> str:
-    """Returns the SHA-256 of the public key's raw bytes, 64 hexadecimal digits."""
+    """Return the SHA-256 of the public key's raw bytes, 64 hexadecimal digits."""
     return sha256(public.to_bytes()).hexdigest()
 
 
 def succession(
     project_id: str, environment_id: str, generation: int, fingerprint: str, successor: int, successor_fingerprint: str
 ) -> bytes:
-    """Returns the statement with which a key pair vouches for the one that follows it in its environment.
+    """Return the statement with which a key pair vouches for the one that follows it in its environment.
 
     Every field stands behind its length, so that no two statements share an encoding.
     """
@@ -205,16 +205,14 @@ def succession(
 
 
 def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> bytes:
-    """Seals `value` so that only the private key opens it, and only for `binding`.
+    """Seal `value` so that only the private key opens it, and only for `binding`.
 
     Args:
-        public: The environment's public key.
-        generation: The key pair's number within its environment, from 1.
-        value: At most `MAX_VALUE` bytes.
-        binding: Where the value belongs.
+        generation: the key pair's number within its environment, from 1.
+        value: at most `MAX_VALUE` bytes.
 
     Raises:
-        ValueRefused: When the value has more than `MAX_VALUE` bytes.
+        ValueRefused: the value has more than `MAX_VALUE` bytes.
     """
     if len(value) > MAX_VALUE:
         raise ValueRefused("a value may have {limit} bytes at most", limit=MAX_VALUE)
@@ -223,7 +221,7 @@ def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> 
 
 
 def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
-    """Opens what `seal` made with this key's public half for this very binding.
+    """Open what `seal` made with this key's public half for this very binding.
 
     Raises:
         DoesNotOpen: Whatever is wrong: altered, moved, another key. It says no more on purpose.
@@ -240,10 +238,10 @@ def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
 
 
 def header(sealed: bytes) -> Header:
-    """Reads the open header. It is a claim until the value has been opened.
+    """Read the open header. It is a claim until the value has been opened.
 
     Raises:
-        DoesNotOpen: When there are fewer bytes than a header has.
+        DoesNotOpen: there are fewer bytes than a header has.
     """
     if len(sealed) < _HEADER.size:
         raise DoesNotOpen
@@ -270,14 +268,14 @@ def _info(head: bytes, binding: Binding) -> bytes:
 
 
 def _pad(value: bytes) -> bytes:
-    """Hides the length in a power of two: its own length, the value, zeros."""
+    """Hide the length in a power of two: its own length, the value, zeros."""
     body = _LENGTH.pack(len(value)) + value
     size = max(_LEAST_PADDED, 1 << (len(body) - 1).bit_length())
     return body.ljust(size, b"\0")
 
 
 def _unpad(padded: bytes) -> bytes:
-    """Accepts the one padding `_pad` would have made: a value has a single sealed form."""
+    """Accept the one padding `_pad` would have made: a value has a single sealed form."""
     if len(padded) < _LEAST_PADDED:
         raise DoesNotOpen
     (length,) = _LENGTH.unpack_from(padded)

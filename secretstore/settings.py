@@ -80,10 +80,10 @@ class KeySpec:
 
 
 def key_specs(text: str) -> tuple[KeySpec, ...]:
-    """Returns the key services that `StoreSettings.keys` lists, in its order.
+    """Return the key services that `StoreSettings.keys` lists, in its order.
 
     Raises:
-        ValueError: When it is not in the form that the settings have; it is not quoted.
+        ValueError: it is not in the form that the settings have; it is not quoted.
     """
     return tuple(_spec(word) for word in _words(text))
 
@@ -120,10 +120,10 @@ class StoreSettings:
 
 
 def read_store_settings(environ: Mapping[str, str]) -> StoreSettings:
-    """Reads the settings of the secret store.
+    """Read the settings of the secret store.
 
     Raises:
-        SettingsProblem: With every problem at once.
+        SettingsProblem: with every problem at once.
     """
     reading = SettingsReading(environ)
     settings = parse_store_settings(reading)
@@ -132,7 +132,7 @@ def read_store_settings(environ: Mapping[str, str]) -> StoreSettings:
 
 
 def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
-    """Reads them within a larger reading, whose `finish` reports the problems of all."""
+    """Read them within a larger reading, whose `finish` reports the problems of all."""
     home = reading.value(HOME, absolute_path, _default_home(reading.environ))
     default_database = f"sqlite:///{home}/sealrun.db"
     database_url = reading.value(DATABASE_URL, database_address, default_database)
@@ -147,10 +147,10 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
 
 
 def ensure_home(home: Path) -> None:
-    """Makes the home folder, for its owner alone, if there is none.
+    """Make the home folder, for its owner alone, if there is none.
 
     Raises:
-        FolderUnusable: When it cannot be made, or is no folder of this user's.
+        FolderUnusable: it cannot be made, or is no folder of this user's.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ class SettingsReading:
         self.problems: list[str] = []
 
     def value(self, setting: Setting, parse: Callable[[str], T], default: T) -> T:
-        """Returns the parsed setting; the default when it is not set, or when it has a problem."""
+        """Return the parsed setting; the default when it is not set, or when it has a problem."""
         try:
             text = self._text(setting)
             return default if text is None else parse(text)
@@ -191,10 +191,10 @@ class SettingsReading:
             return default
 
     def finish(self) -> None:
-        """Ends the reading.
+        """End the reading.
 
         Raises:
-            SettingsProblem: When there was any problem.
+            SettingsProblem: there was any problem.
         """
         if self.problems:
             raise SettingsProblem(self.problems)
@@ -211,7 +211,7 @@ class SettingsReading:
 
 
 def absolute_path(text: str) -> Path:
-    """Parses a path that means the same in every folder; a leading `~` is the user's home."""
+    """Parse a path that means the same in every folder; a leading `~` is the user's home."""
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -222,7 +222,7 @@ def absolute_path(text: str) -> Path:
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Returns a parser of whole numbers within these limits, both included."""
+    """Return a parser of whole numbers within these limits, both included."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 18 and least <= int(text) <= most):
@@ -233,14 +233,14 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 def printable_name(text: str) -> str:
-    """Checks a name that people read in listings: 1 to 255 printable characters."""
+    """Check a name that people read in listings: 1 to 255 printable characters."""
     if not 0 < len(text) <= 255 or not text.isprintable():
         raise Unacceptable("is not a printable name of at most 255 characters")
     return text
 
 
 def database_address(text: str) -> str:
-    """Checks a database URL, and gives PostgreSQL's the driver that sealrun uses."""
+    """Check a database URL, and gives PostgreSQL's the driver that sealrun uses."""
     scheme, mark, rest = text.partition("://")
     if mark and scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         return f"postgresql+psycopg://{rest}"
@@ -252,7 +252,7 @@ def database_address(text: str) -> str:
 
 
 def _keys(text: str, environ: Mapping[str, str]) -> str:
-    """Checks each key service, and fills in what only this environment knows."""
+    """Check each key service, and fills in what only this environment knows."""
     return ",".join(str(_checked(word, environ)) for word in _words(text))
 
 

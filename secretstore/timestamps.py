@@ -37,5 +37,5 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def utc_now() -> datetime:
-    """Returns this machine's time, for records; leases use the database's clock."""
+    """Return this machine's time, for records; leases use the database's clock."""
     return datetime.now(UTC)

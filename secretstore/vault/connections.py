@@ -98,23 +98,19 @@ def create_connection(
     actor: Actor,
     replace: bool = False,
 ) -> ConnectionView:
-    """Makes a data source or catalog. What it names need not be there yet: the view's `missing` tells what is not.
+    """Make a data source or catalog. What it names need not be there yet: the view's `missing` tells what is not.
 
     Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
         role: `source` or `catalog`.
         name: 1 to 63 lower-case letters, digits and `-`, a letter first.
-        kind: One of the role's kinds.
-        settings: The kind's fields, see `secretstore.connections`.
-        actor: Who makes it.
-        replace: Whether one of this name gets these settings instead of its own.
+        kind: one of the role's kinds.
+        settings: the kind's fields, see `secretstore.connections`.
+        replace: whether one of this name gets these settings instead of its own.
 
     Raises:
-        NameRefused, ConnectionRefused: When the name, the kind or the settings break a rule; no value is quoted.
-        AlreadyExists: When there is one of this name, without `replace`.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        NameRefused, ConnectionRefused: the name, the kind or the settings break a rule; no value is quoted.
+        AlreadyExists: there is one of this name, without `replace`.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     read = check(role, name, kind, settings)
     with taken_names(role, name), db.writing() as session:
@@ -150,10 +146,10 @@ def create_connection(
 def list_connections(
     db: Database, project: str, environment: str | None = None, role: Role | None = None
 ) -> list[ConnectionView]:
-    """Returns the sources and catalogs of an environment, or of all of a project's: sources first, by name.
+    """Return the sources and catalogs of an environment, or of all of a project's: sources first, by name.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -176,10 +172,10 @@ def list_connections(
 
 
 def get_connection(db: Database, project: str, environment: str, role: Role, name: str) -> ConnectionView:
-    """Returns a data source or catalog.
+    """Return a data source or catalog.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownConnection: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownConnection: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -192,11 +188,11 @@ def get_connection(db: Database, project: str, environment: str, role: Role, nam
 def delete_connection(
     db: Database, project: str, environment: str, role: Role, name: str, *, actor: Actor, force: bool = False
 ) -> None:
-    """Deletes a data source or catalog; the secrets it names stay.
+    """Delete a data source or catalog; the secrets it names stay.
 
     Raises:
-        InUse: When a catalog names this source, without `force`.
-        UnknownProject, UnknownEnvironment, UnknownConnection: When there is none of this name.
+        InUse: a catalog names this source, without `force`.
+        UnknownProject, UnknownEnvironment, UnknownConnection: it does not exist.
     """
     with db.writing() as session:
         place = hold_project(session, project)
@@ -222,23 +218,18 @@ def record_test(
     actor: Actor,
     tested: datetime | None = None,
 ) -> bool:
-    """Keeps how a test of a data source or catalog went; returns whether it was kept.
+    """Keep how a test of a data source or catalog went; returns whether it was kept.
 
     Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
         role: `source` or `catalog`.
-        name: Its name.
         outcome: `ok` or `failed`.
-        seconds: How long it took, where that is known.
-        message: What was found, or why it failed, masked; 1,000 characters of it are kept.
-        run: The id of the run that tested it.
-        actor: Who had it tested.
-        tested: The view's `updated_at` when the test began. A test of settings that were replaced since is not kept.
+        seconds: how long it took, where that is known.
+        message: what was found, or why it failed, masked; 1,000 characters of it are kept.
+        run: the id of the run that tested it.
+        tested: the view's `updated_at` when the test began. A test of settings that were replaced since is not kept.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownConnection: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownConnection: it does not exist.
     """
     with db.writing() as session:
         place = hold_project(session, project)
@@ -256,7 +247,7 @@ def record_test(
 
 
 def connection_plan(session: Session, environment_id: str) -> list[Planned]:
-    """Returns an environment's sources and catalogs as runs are given them, read in the caller's transaction.
+    """Return an environment's sources and catalogs as runs are given them, read in the caller's transaction.
 
     What cannot be given is among them, and says why: a row that is not in order keeps nobody else's run from starting.
     """
@@ -269,18 +260,18 @@ def connection_plan(session: Session, environment_id: str) -> list[Planned]:
 
 
 def naming(session: Session, environment_id: str, secret: str) -> list[str]:
-    """Returns the sources and catalogs of an environment that name a secret, as `source lake`."""
+    """Return the sources and catalogs of an environment that name a secret, as `source lake`."""
     query = select(Connection).where(Connection.environment_id == environment_id)
     rows = session.exec(query.order_by(col(Connection.role).desc(), col(Connection.name)))
     return [entry.label for entry in map(_stored, rows) if secret in entry.secrets()]
 
 
 def require_unnamed(db: Database, project: str, environment: str, what: Literal["secret", "source"], name: str) -> None:
-    """Checks that nothing names a secret or source, as its deletion does without `force`.
+    """Check that nothing names a secret or source, as its deletion does without `force`.
 
     Raises:
-        InUse: When something does.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        InUse: something does.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -292,19 +283,19 @@ def require_unnamed(db: Database, project: str, environment: str, what: Literal[
 
 
 def refuse_named(session: Session, project: Project, environment: Environment, secret: str) -> None:
-    """Refuses to do without a secret that sources or catalogs name.
+    """Refuse to do without a secret that sources or catalogs name.
 
     Raises:
-        InUse: When there are any.
+        InUse: there are any.
     """
     _refuse_named(project, environment, f"secret {secret}", naming(session, environment.id, secret))
 
 
 def dangling(db: Database, project: str | None = None) -> list[Dangling]:
-    """Returns the connections of a project, or of all, that name what is not there or cannot be given to a run.
+    """Return the connections of a project, or of all, that name what is not there or cannot be given to a run.
 
     Raises:
-        UnknownProject: When there is no such project.
+        UnknownProject: it does not exist.
     """
     with db.reading() as session:
         query = (

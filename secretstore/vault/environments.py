@@ -25,12 +25,12 @@ DEFAULT_ENVIRONMENT = "default"
 
 
 def create_environment(db: Database, project: str, name: str, *, actor: Actor, birth: Birth) -> EnvironmentView:
-    """Makes an environment with a new key pair.
+    """Make an environment with a new key pair.
 
     Raises:
-        NameRefused: When the name breaks the rule for environments.
-        UnknownProject: When there is no such project.
-        AlreadyExists: When the project has an environment of this name.
+        NameRefused: the name breaks the rule for environments.
+        UnknownProject: it does not exist.
+        AlreadyExists: the project has an environment of this name.
     """
     check_environment_name(name)
     with db.reading() as session:
@@ -49,7 +49,7 @@ def create_environment(db: Database, project: str, name: str, *, actor: Actor, b
 def add_environment(
     session: Session, project: Project, environment_id: str, name: str, pair: WrappedKeyPair, actor: Actor
 ) -> EnvironmentView:
-    """Adds an environment and its first key pair in the caller's transaction."""
+    """Add an environment and its first key pair in the caller's transaction."""
     environment = Environment(
         id=environment_id,
         project_id=project.id,
@@ -84,10 +84,10 @@ def add_environment(
 
 
 def get_environment(db: Database, project: str, name: str) -> EnvironmentView:
-    """Returns an environment.
+    """Return an environment.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is none of this name.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -96,10 +96,10 @@ def get_environment(db: Database, project: str, name: str) -> EnvironmentView:
 
 
 def list_environments(db: Database, project: str) -> list[EnvironmentView]:
-    """Returns a project's environments by name.
+    """Return a project's environments by name.
 
     Raises:
-        UnknownProject: When there is no such project.
+        UnknownProject: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -116,18 +116,14 @@ def list_environments(db: Database, project: str) -> list[EnvironmentView]:
 
 
 def set_environment(db: Database, project: str, name: str, *, queue: str | None, actor: Actor) -> EnvironmentView:
-    """Says in which queue an environment's runs wait: only workers that serve it take them.
+    """Say in which queue an environment's runs wait: only workers that serve it take them.
 
     Args:
-        db: The database.
-        project: The project's name.
-        name: The environment's name.
         queue: 1 to 63 letters, digits, `.`, `-` and `_`; None for the usual one.
-        actor: Who says so.
 
     Raises:
-        NameRefused: When the queue's name breaks its rule.
-        UnknownProject, UnknownEnvironment: When there is none of this name.
+        NameRefused: the queue's name breaks its rule.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     if queue is not None:
         check_queue_name(queue)
@@ -144,18 +140,14 @@ def set_environment(db: Database, project: str, name: str, *, queue: str | None,
 def delete_environment(
     db: Database, project: str, name: str, *, actor: Actor, refuse_if: RefuseIf | None = None
 ) -> None:
-    """Deletes an environment with its secrets, variables and wrapped keys: what is sealed there opens nowhere again.
+    """Delete an environment with its secrets, variables and wrapped keys: what is sealed there opens nowhere again.
 
     Args:
-        db: The database.
-        project: The project's name.
-        name: The environment's name.
-        actor: Who deletes.
-        refuse_if: Called with the session, the project's id and the environment's while no run can be given anything
+        refuse_if: called with the session, the project's id and the environment's while no run can be given anything
             of it; what it raises keeps the environment.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is none of this name.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.writing() as session:
         place = take_project(session, project)
@@ -168,10 +160,10 @@ def delete_environment(
 
 
 def current_key_pair(session: Session, environment: Environment) -> KeyPair:
-    """Returns the key pair that values are sealed to now.
+    """Return the key pair that values are sealed to now.
 
     Raises:
-        KeyChanged: When it is missing.
+        KeyChanged: it is missing.
     """
     if pair := session.get(KeyPair, (environment.id, environment.generation)):
         return pair

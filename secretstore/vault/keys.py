@@ -44,10 +44,10 @@ _ALL_BUT_SEALED = [column for column in SecretVersion.__table__.columns if colum
 
 
 def list_keys(db: Database, project: str, environment: str | None = None) -> list[KeyPairView]:
-    """Returns the key pairs of an environment, or of all of a project's, by environment and generation.
+    """Return the key pairs of an environment, or of all of a project's, by environment and generation.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -61,20 +61,17 @@ def list_keys(db: Database, project: str, environment: str | None = None) -> lis
 
 
 def trust_key(db: Database, project: str, environment: str, given: str, *, pins: Pins) -> Pin:
-    """Remembers an environment's current key pair, whose fingerprint a person has compared and gives.
+    """Remember an environment's current key pair, whose fingerprint a person has compared and gives.
 
     Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
-        given: The fingerprint, in full or its first 16 digits or more.
-        pins: Where it is remembered.
+        given: the fingerprint, in full or its first 16 digits or more.
+        pins: where it is remembered.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
-        FingerprintWrong: When fewer digits are given.
-        FingerprintWrong: When it is another key pair's.
-        KeyChanged: When the current key pair cannot be read.
+        UnknownProject, UnknownEnvironment: it does not exist.
+        FingerprintWrong: fewer digits are given.
+        FingerprintWrong: it is another key pair's.
+        KeyChanged: the current key pair cannot be read.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -117,11 +114,11 @@ Reseal = Callable[[Sequence[SealedItem]], Sequence[bytes | None]]
 
 
 def sealing_key(db: Database, project: str, environment: str, *, pins: Pins) -> PlacedKey:
-    """Returns the key pair to be followed, which has to be the one known to who rotates.
+    """Return the key pair to be followed, which has to be the one known to who rotates.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
-        KeyChanged: When the key pair is not the one known here.
+        UnknownProject, UnknownEnvironment: it does not exist.
+        KeyChanged: the key pair is not the one known here.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -132,7 +129,7 @@ def sealing_key(db: Database, project: str, environment: str, *, pins: Pins) -> 
 
 
 def add_successor(db: Database, rotation: Rotation, *, actor: Actor) -> str | None:
-    """Enters the next generation's key pair, which nothing uses before the flip.
+    """Enter the next generation's key pair, which nothing uses before the flip.
 
     What stands there from a rotation that was cut off, or was put there, goes with all that was sealed to it.
 
@@ -140,7 +137,7 @@ def add_successor(db: Database, rotation: Rotation, *, actor: Actor) -> str | No
         The fingerprint that a discarded key pair claimed to have.
 
     Raises:
-        RotationOvertaken: When the current key pair is not the rotation's any more.
+        RotationOvertaken: the current key pair is not the rotation's any more.
     """
     successor = rotation.successor
     with db.writing() as session:
@@ -162,10 +159,10 @@ def add_successor(db: Database, rotation: Rotation, *, actor: Actor) -> str | No
 
 
 def discard_successor(db: Database, rotation: Rotation, *, actor: Actor) -> None:
-    """Takes back a successor that is not going to be current, with all that was sealed to it.
+    """Take back a successor that is not going to be current, with all that was sealed to it.
 
     Raises:
-        RotationOvertaken: When the rotation is not the one under way any more.
+        RotationOvertaken: another rotation took over, or the place was deleted.
     """
     with db.writing() as session:
         project, environment = _held(session, rotation, hold_environment)
@@ -174,7 +171,7 @@ def discard_successor(db: Database, rotation: Rotation, *, actor: Actor) -> None
 
 
 def unresealed(db: Database, rotation: Rotation) -> Iterator[list[SealedItem]]:
-    """Yields all versions sealed to the old key pair, in batches, each read in a transaction of its own.
+    """Yield all versions sealed to the old key pair, in batches, each read in a transaction of its own.
 
     What is set meanwhile may be missed: the flip carries it over.
     """
@@ -206,10 +203,10 @@ def unresealed(db: Database, rotation: Rotation) -> Iterator[list[SealedItem]]:
 
 
 def add_resealed(db: Database, rotation: Rotation, resealed: Iterable[tuple[SealedItem, bytes]]) -> int:
-    """Stores re-sealed versions beside the old ones, those excepted that are gone meanwhile; returns how many.
+    """Store re-sealed versions beside the old ones, those excepted that are gone meanwhile; returns how many.
 
     Raises:
-        RotationOvertaken: When the rotation is not the one under way any more.
+        RotationOvertaken: another rotation took over, or the place was deleted.
     """
     with db.writing() as session:
         _, environment = _held(session, rotation, hold_environment)
@@ -218,23 +215,21 @@ def add_resealed(db: Database, rotation: Rotation, resealed: Iterable[tuple[Seal
 
 
 def flip(db: Database, rotation: Rotation, reseal: Reseal, *, actor: Actor, dropped: Collection[_Version] = ()) -> int:
-    """Makes the successor current, in one transaction in which no run is given anything.
+    """Make the successor current, in one transaction in which no run is given anything.
 
     What was sealed to the old key pair meanwhile is carried over first.
 
     Args:
-        db: The database.
-        rotation: The rotation, whose own words about the successor replace what the row says.
-        reseal: Re-seals what is left.
-        actor: Who rotates.
-        dropped: Versions that do not open and are left behind.
+        rotation: the rotation, whose own words about the successor replace what the row says.
+        reseal: re-seals what is left.
+        dropped: versions that do not open and are left behind.
 
     Returns:
         How many versions were carried over.
 
     Raises:
-        RotationOvertaken: When the rotation is not the one under way any more.
-        SealBroken: When one that is left does not open.
+        RotationOvertaken: another rotation took over, or the place was deleted.
+        SealBroken: one that is left does not open.
     """
     successor = rotation.successor
     with db.writing() as session:
@@ -261,10 +256,10 @@ def flip(db: Database, rotation: Rotation, reseal: Reseal, *, actor: Actor, drop
 
 
 def keys_to_rewrap(db: Database, project: str | None = None, environment: str | None = None) -> list[PlacedKey]:
-    """Returns the key pairs whose private half is kept, with their places: of an environment, a project, or all.
+    """Return the key pairs whose private half is kept, with their places: of an environment, a project, or all.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         query = select(Project, Environment, KeyPair).where(
@@ -283,7 +278,7 @@ def keys_to_rewrap(db: Database, project: str | None = None, environment: str | 
 
 
 def replace_wrapping(db: Database, key: PlacedKey, key_service: str, wrapped: bytes, *, actor: Actor) -> bool:
-    """Puts a private key wrapped anew in the place of the same key's old wrapping; False where that has changed.
+    """Put a private key wrapped anew in the place of the same key's old wrapping; False where that has changed.
 
     Neither the public half nor a sealed value is touched.
     """
@@ -324,15 +319,13 @@ def destroy_unused_keys(
     actor: Actor,
     skipped: Callable[[str, Exception], None] = lambda place, problem: None,
 ) -> list[KeyPairView]:
-    """Destroys the private halves of past generations that nothing uses, and what is sealed to them alone.
+    """Destroy the private halves of past generations that nothing uses, and what is sealed to them alone.
 
     The rows stay: a public half and a voucher prove where the generations after it come from.
 
     Args:
-        db: The database.
-        in_use: Asked while the environment is held, so that no run is given anything the answer leaves out.
-        actor: Who destroys.
-        skipped: Told of an environment where it cannot be done or recorded, and why; the others go on.
+        in_use: asked while the environment is held, so that no run is given anything the answer leaves out.
+        skipped: told of an environment where it cannot be done or recorded, and why; the others go on.
 
     Returns:
         The key pairs whose private halves are gone.
@@ -411,7 +404,7 @@ def _discard_above(session: Session, project: Project, environment: Environment,
 def _held(
     session: Session, rotation: Rotation, hold: Callable[[Session, Project, str], Environment]
 ) -> tuple[Project, Environment]:
-    """Returns the rotation's place, held, if its key pair is still the one it started from."""
+    """Return the rotation's place, held, if its key pair is still the one it started from."""
     place = rotation.place
     project = hold_project(session, place.project)
     environment = hold(session, project, place.environment)

@@ -30,10 +30,10 @@ class Outline:
 
 
 def outline(db: Database, project: str, environment: str) -> list[Outline]:
-    """Returns an outline of each secret of an environment, by name. No ciphertext leaves the database.
+    """Return an outline of each secret of an environment, by name. No ciphertext leaves the database.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         place = find_environment(session, find_project(session, project), environment)

@@ -25,57 +25,57 @@ RefuseIf = Callable[[Session, str, str | None], None]
 
 
 def find_project(session: Session, name: str) -> Project:
-    """Returns the project of this name.
+    """Return the project of this name.
 
     Raises:
-        UnknownProject: When there is none; the hint suggests a close name.
+        UnknownProject: there is none; the hint suggests a close name.
     """
     return _project(session, name, session.exec(select(Project).where(Project.name == name)).first())
 
 
 def hold_project(session: Session, name: str) -> Project:
-    """Returns the project, which cannot be deleted until the transaction ends."""
+    """Return the project, which cannot be deleted until the transaction ends."""
     held = select(Project).where(Project.name == name).with_for_update(read=True, key_share=True)
     return _project(session, name, session.exec(held).first())
 
 
 def take_project(session: Session, name: str) -> Project:
-    """Returns the project, alone: nobody else writes into it until the transaction ends."""
+    """Return the project, alone: nobody else writes into it until the transaction ends."""
     taken = select(Project).where(Project.name == name).with_for_update()
     return _project(session, name, session.exec(taken).first())
 
 
 def find_environment(session: Session, project: Project, name: str) -> Environment:
-    """Returns the project's environment of this name.
+    """Return the project's environment of this name.
 
     Raises:
-        UnknownEnvironment: When there is none; the hint suggests a close name, or says which there are.
+        UnknownEnvironment: there is none; the hint suggests a close name, or says which there are.
     """
     query = select(Environment).where(Environment.project_id == project.id, Environment.name == name)
     return _environment(session, project, name, session.exec(query).first())
 
 
 def hold_environment(session: Session, project: Project, name: str) -> Environment:
-    """Returns the environment, into which nobody else writes, and which keeps its key pair, until the end."""
+    """Return the environment, into which nobody else writes, and which keeps its key pair, until the end."""
     query = select(Environment).where(Environment.project_id == project.id, Environment.name == name)
     return _environment(session, project, name, session.exec(query.with_for_update(key_share=True)).first())
 
 
 def take_environment(session: Session, project: Project, name: str) -> Environment:
-    """Returns the environment, alone: no run is given its secrets until the transaction ends."""
+    """Return the environment, alone: no run is given its secrets until the transaction ends."""
     query = select(Environment).where(Environment.project_id == project.id, Environment.name == name)
     return _environment(session, project, name, session.exec(query.with_for_update()).first())
 
 
 def take_environments(session: Session, project: Project) -> None:
-    """Takes all of a project's environments, alone."""
+    """Take all of a project's environments, alone."""
     mine = select(Environment.id).where(Environment.project_id == project.id).order_by(col(Environment.id))
     session.exec(mine.with_for_update()).all()
 
 
 @contextmanager
 def taken_names(what: str, name: str) -> Iterator[None]:
-    """Turns the database's refusal of a second row of the same name into ours: two may create it at once."""
+    """Turn the database's refusal of a second row of the same name into ours: two may create it at once."""
     try:
         yield
     except IntegrityError:
@@ -87,7 +87,7 @@ COMPARED = 1000
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """Returns a hint when one of the names is close to the one given."""
+    """Return a hint when one of the names is close to the one given."""
     close = get_close_matches(name, islice(names, COMPARED), n=1)
     return f'did you mean "{close[0]}"?' if close else None
 

@@ -14,11 +14,11 @@ from secretstore.views import ProjectView
 
 
 def create_project(db: Database, name: str, *, actor: Actor, birth: Birth) -> ProjectView:
-    """Makes a project and its environment `default`.
+    """Make a project and its environment `default`.
 
     Raises:
-        NameRefused: When the name breaks the rule for projects.
-        AlreadyExists: When there is a project of this name.
+        NameRefused: the name breaks the rule for projects.
+        AlreadyExists: there is a project of this name.
     """
     check_project_name(name)
     with db.reading() as session:
@@ -52,12 +52,12 @@ def set_project(
     max_running: int | None = None,
     actor: Actor,
 ) -> ProjectView:
-    """Changes what is given of a project's settings; the executor knows which values they may have.
+    """Change what is given of a project's settings; the executor knows which values they may have.
 
     `max_running` 0 takes the limit away.
 
     Raises:
-        UnknownProject: When there is none of this name.
+        UnknownProject: it does not exist.
     """
     asked = {"network": network, "sandbox_min": sandbox_min, "max_running": max_running}
     changes = {setting: value for setting, value in asked.items() if value is not None}
@@ -70,35 +70,32 @@ def set_project(
 
 
 def get_project(db: Database, name: str) -> ProjectView:
-    """Returns a project.
+    """Return a project.
 
     Raises:
-        UnknownProject: When there is none of this name.
+        UnknownProject: it does not exist.
     """
     with db.reading() as session:
         return _view(find_project(session, name))
 
 
 def list_projects(db: Database) -> list[ProjectView]:
-    """Returns all projects by name."""
+    """Return all projects by name."""
     with db.reading() as session:
         return [_view(project) for project in session.exec(select(Project).order_by(col(Project.name)))]
 
 
 def delete_project(db: Database, name: str, *, actor: Actor, refuse_if: RefuseIf | None = None) -> None:
-    """Deletes a project with its environments, secrets, variables and wrapped keys: what is sealed opens nowhere again.
+    """Delete a project with its environments, secrets, variables and wrapped keys: what is sealed opens nowhere again.
 
     Its audit events stay.
 
     Args:
-        db: The database.
-        name: The project's name.
-        actor: Who deletes.
-        refuse_if: Called with the session, the project's id and None while no run can be given anything of it; what
+        refuse_if: called with the session, the project's id and None while no run can be given anything of it; what
             it raises keeps the project.
 
     Raises:
-        UnknownProject: When there is none of this name.
+        UnknownProject: it does not exist.
     """
     with db.writing() as session:
         project = take_project(session, name)

@@ -20,20 +20,19 @@ FETCHED: ColumnElement[bytes] = case(
 def sealed_bundle(
     session: Session, environment_id: str, names: Collection[str] | None, *, beside: Collection[str] = ()
 ) -> SealedBundle:
-    """Returns an environment's current secrets, sealed, by name.
+    """Return an environment's current secrets, sealed, by name.
 
     The key pair cannot be replaced before the caller's transaction ends, so ciphertexts and key always match.
 
     Args:
-        session: The caller's transaction.
-        environment_id: An existing environment's id.
-        names: Which secrets; None for all.
-        beside: More of them, where they are there.
+        environment_id: an existing environment's id.
+        names: which secrets; None for all.
+        beside: more of them, where they are there.
 
     Raises:
-        UnknownSecret: When a name is not there.
-        SealBroken: When a current version was never sealed under the current key pair.
-        EnvironmentGone: When there is no environment of this id.
+        UnknownSecret: a name is not there.
+        SealBroken: a current version was never sealed under the current key pair.
+        EnvironmentGone: it does not exist.
     """
     project, environment, pair = _place(session, environment_id)
     sealed = _sealed(session, environment, None if names is None else {*names, *beside})

@@ -43,10 +43,10 @@ _VIEWED: tuple[Any, ...] = (
 
 
 def list_secrets(db: Database, project: str, environment: str | None = None) -> list[SecretView]:
-    """Returns the secrets of an environment, or of all of a project's, by environment and name.
+    """Return the secrets of an environment, or of all of a project's, by environment and name.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -61,10 +61,10 @@ def list_secrets(db: Database, project: str, environment: str | None = None) -> 
 
 
 def history(db: Database, project: str, environment: str, name: str) -> list[VersionView]:
-    """Returns a secret's versions, the newest first.
+    """Return a secret's versions, the newest first.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -91,21 +91,16 @@ def history(db: Database, project: str, environment: str, name: str) -> list[Ver
 def rollback(
     db: Database, project: str, environment: str, name: str, *, to: int | None = None, actor: Actor
 ) -> SecretView:
-    """Makes a version that is kept the current one: a pointer moves, and what is sealed stays as it is.
+    """Make a version that is kept the current one: a pointer moves, and what is sealed stays as it is.
 
     The next value that is stored is a version above all there ever were.
 
     Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
-        name: The secret's name.
-        to: The version; None for the newest of those before the current one.
-        actor: Who does it.
+        to: the version; None for the newest of those before the current one.
 
     Raises:
-        RollbackRefused: When the version is not kept, or is the current one.
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        RollbackRefused: the version is not kept, or is the current one.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.writing() as session:
         place = hold_project(session, project)
@@ -134,10 +129,10 @@ def rollback(
 
 
 def secret_id(db: Database, project: str, environment: str, name: str) -> str:
-    """Returns a secret's id, under which receipts know it.
+    """Return a secret's id, under which receipts know it.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -147,11 +142,11 @@ def secret_id(db: Database, project: str, environment: str, name: str) -> str:
 def delete_secret(
     db: Database, project: str, environment: str, name: str, *, actor: Actor, force: bool = False
 ) -> None:
-    """Deletes a secret with all its versions. One made later under the same name has another id.
+    """Delete a secret with all its versions. One made later under the same name has another id.
 
     Raises:
-        InUse: When a data source or catalog names it, without `force`.
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        InUse: a data source or catalog names it, without `force`.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.writing() as session:
         place = hold_project(session, project)
@@ -164,11 +159,11 @@ def delete_secret(
 
 
 def require_secrets(db: Database, project: str, environment: str, names: Iterable[str]) -> None:
-    """Checks that secrets are there, without a look at all the others.
+    """Check that secrets are there, without a look at all the others.
 
     Raises:
-        UnknownSecret: When one is not; the hint suggests a close name.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownSecret: one is not; the hint suggests a close name.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     wanted = list(dict.fromkeys(names))
     with db.reading() as session:
@@ -181,22 +176,22 @@ def require_secrets(db: Database, project: str, environment: str, names: Iterabl
 
 
 def secrets_among(db: Database, project: str, environment: str, names: Iterable[str]) -> set[str]:
-    """Returns which of these names an environment's secrets have.
+    """Return which of these names an environment's secrets have.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         return _among(session, find_environment(session, find_project(session, project), environment), list(names))
 
 
 def secrets_like(db: Database, project: str, environment: str, name: str) -> set[str]:
-    """Returns the names of an environment's secrets that differ from this one in `.`, `-`, case and a first `_`.
+    """Return the names of an environment's secrets that differ from this one in `.`, `-`, case and a first `_`.
 
     Those, and no others, decide whether it gets its alias, see `secretstore.naming.aliases`.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         found = find_environment(session, find_project(session, project), environment)
@@ -211,12 +206,10 @@ def secrets_like(db: Database, project: str, environment: str, name: str) -> set
 
 
 def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueView], int]:
-    """Returns the secrets of all projects that expire before a moment, the first ones first, and how many there are.
+    """Return the secrets of all projects that expire before a moment, the first ones first, and how many there are.
 
     Args:
-        db: The database.
-        before: The moment; who has expired is among them.
-        limit: How many are returned at most.
+        before: the moment; who has expired is among them.
     """
     due = col(Secret.expires_at) < before
     with db.reading() as session:
@@ -231,7 +224,7 @@ def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueVie
 
 
 def unknown_secret(session: Session, project: str, environment: Environment, name: str) -> UnknownSecret:
-    """Returns the error for a name that is not there, with a close one as its hint."""
+    """Return the error for a name that is not there, with a close one as its hint."""
     names = select(Secret.name).where(Secret.environment_id == environment.id)
     nearest = func.abs(func.length(Secret.name) - len(name))
     hint = did_you_mean(name, session.exec(names.order_by(nearest, col(Secret.name)).limit(COMPARED)))

@@ -5,7 +5,7 @@ from secretstore.views import SecretView, VariableView
 
 
 def secret_view(secret: Secret, environment: str) -> SecretView:
-    """Returns what is shown of a secret, with its environment's name."""
+    """Return what is shown of a secret, with its environment's name."""
     return SecretView(
         id=secret.id,
         name=secret.name,
@@ -22,7 +22,7 @@ def secret_view(secret: Secret, environment: str) -> SecretView:
 
 
 def variable_view(variable: Variable, environment: str) -> VariableView:
-    """Returns what is shown of a variable, with its environment's name."""
+    """Return what is shown of a variable, with its environment's name."""
     return VariableView(
         id=variable.id,
         name=variable.name,

@@ -64,24 +64,21 @@ def store(
     pins: Pins | None,
     keep: int = VERSIONS_KEPT,
 ) -> list[SecretView | VariableView]:
-    """Stores all the entries in one transaction, or none of them.
+    """Store all the entries in one transaction, or none of them.
 
     Args:
-        db: The database.
-        project: The project's name.
-        entries: What to store, in any number of the project's environments.
-        actor: Who stores it.
-        pins: The key pairs this sealer remembers; who stores variables alone needs none.
-        keep: How many versions of a secret stay, the newest; older ones are destroyed.
+        entries: what to store, in any number of the project's environments.
+        pins: the key pairs this sealer remembers; who stores variables alone needs none.
+        keep: how many versions of a secret stay, the newest; older ones are destroyed.
 
     Returns:
         What was stored, in the order of the entries.
 
     Raises:
-        NameRefused: When a name breaks the rule, is given twice for an environment, or is there already as
+        NameRefused: a name breaks the rule, is given twice for an environment, or is there already as
             a variable's for a secret, or as a secret's for a variable.
-        ValueRefused, ValueRefused: When a value or an expiry breaks a rule; values are not quoted.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        ValueRefused: a value or an expiry breaks a rule; values are not quoted.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     now = utc_now()
     places: dict[str, list[NewSecret | NewVariable]] = defaultdict(list)
@@ -128,10 +125,10 @@ def put(
     as_file: bool | None = None,
     keep: int = VERSIONS_KEPT,
 ) -> SecretView:
-    """Seals a value with the environment's public key and stores it as the secret's next version.
+    """Seal a value with the environment's public key and stores it as the secret's next version.
 
     Raises:
-        NameRefused, ValueRefused, ValueRefused, UnknownProject, UnknownEnvironment: As `store`.
+        NameRefused, ValueRefused, UnknownProject, UnknownEnvironment: as `store`.
     """
     entry = NewSecret(environment, name, value, expires_at, allow_short, as_file)
     (view,) = store(db, project, [entry], actor=actor, pins=pins, keep=keep)
@@ -140,12 +137,12 @@ def put(
 
 
 def set_variable(db: Database, project: str, environment: str, name: str, value: str, *, actor: Actor) -> VariableView:
-    """Sets a variable; it may be empty.
+    """Set a variable; it may be empty.
 
     Raises:
-        NameRefused: When the name breaks the rule, or is a secret's.
-        ValueRefused: When the value has a NUL, or is too long for a process's environment.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        NameRefused: the name breaks the rule, or is a secret's.
+        ValueRefused: the value has a NUL, or is too long for a process's environment.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     (view,) = store(db, project, [NewVariable(environment, name, value)], actor=actor, pins=None)
     assert isinstance(view, VariableView)
@@ -153,7 +150,7 @@ def set_variable(db: Database, project: str, environment: str, name: str, value:
 
 
 def act_on(secret: Secret, environment: str, action: str, **more: object) -> Act:
-    """Returns what is recorded of an act on a secret: names, ids and numbers."""
+    """Return what is recorded of an act on a secret: names, ids and numbers."""
     detail = {"secret_id": secret.id, "version": secret.current_version, **more}
     if secret.as_file:
         detail["as_file"] = True
@@ -163,16 +160,16 @@ def act_on(secret: Secret, environment: str, action: str, **more: object) -> Act
 
 
 def parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Returns names or ids in lots that one statement takes."""
+    """Return names or ids in lots that one statement takes."""
     for start in range(0, len(names), _AT_ONCE):
         yield names[start : start + _AT_ONCE]
 
 
 def check(entry: NewSecret | NewVariable, now: datetime | None = None) -> None:
-    """Refuses what `store` would refuse whatever is in the database.
+    """Refuse what `store` would refuse whatever is in the database.
 
     Raises:
-        NameRefused, ValueRefused, ValueRefused: As `store`.
+        NameRefused, ValueRefused: as `store`.
     """
     if isinstance(entry, NewVariable):
         check_variable_name(entry.name)
@@ -300,7 +297,7 @@ def _there(session: Session, environment: Environment, names: Sequence[str]) -> 
 
 
 def _destroy_old(session: Session, secrets: Iterable[Secret], keep: int) -> None:
-    """Destroys the versions that are not among the last `keep`, whatever key pairs they are sealed to."""
+    """Destroy the versions that are not among the last `keep`, whatever key pairs they are sealed to."""
     aged = [secret.id for secret in secrets if secret.last_version > keep]
     last = select(Secret.last_version).where(Secret.id == SecretVersion.secret_id).scalar_subquery()
     for part in parts(aged):

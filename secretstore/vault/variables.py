@@ -18,10 +18,10 @@ from secretstore.views import VariableView
 
 
 def list_variables(db: Database, project: str, environment: str | None = None) -> list[VariableView]:
-    """Returns the variables of an environment, or of all of a project's, by environment and name.
+    """Return the variables of an environment, or of all of a project's, by environment and name.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -35,10 +35,10 @@ def list_variables(db: Database, project: str, environment: str | None = None) -
 
 
 def plain_variables(session: Session, environment_id: str) -> dict[str, str]:
-    """Returns an environment's variables as a run is given them, read in the caller's transaction.
+    """Return an environment's variables as a run is given them, read in the caller's transaction.
 
     Raises:
-        EnvironmentGone: When there is no environment of this id.
+        EnvironmentGone: it does not exist.
     """
     query = (
         select(Variable.name, Variable.value)
@@ -54,10 +54,10 @@ def plain_variables(session: Session, environment_id: str) -> dict[str, str]:
 
 
 def delete_variable(db: Database, project: str, environment: str, name: str, *, actor: Actor) -> None:
-    """Deletes a variable.
+    """Delete a variable.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownVariable: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownVariable: it does not exist.
     """
     with db.writing() as session:
         place = hold_project(session, project)

@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Makes them all."""
+    """Make them all."""
     op.create_table(
         "secretstore_project",
         sa.Column("id", sa.String(32), primary_key=True),
