@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from secretstore.errors import NameRefused
 from secretstore.naming import check_connection_name, check_secret_name
-from secretstore.planned import FIELD, KEY, is_reference
+from secretstore.run_connection import FIELD, KEY, is_reference
 
 A_VALUE = f'takes a secret by its name, {{"{KEY}": "NAME"}}, and never a value'
 _LONGEST = 2048  # characters of a setting

@@ -31,7 +31,7 @@ from secretstore.connection_fields import (
 )
 from secretstore.errors import ConnectionRefused, NameRefused
 from secretstore.naming import check_connection_name
-from secretstore.planned import CATALOG, FIELD, KEY, OPTIONAL, SOURCE, Planned, is_reference
+from secretstore.run_connection import CATALOG, FIELD, KEY, OPTIONAL, SOURCE, RunConnection, is_reference
 
 Role = Literal["source", "catalog"]
 
@@ -95,22 +95,22 @@ def fields_of(role: str, kind: str) -> tuple[str, ...]:
     return tuple(sorted(fields, key=lambda name: not fields[name].is_required()))
 
 
-def planned(role: str, name: str, kind: str, settings: str) -> Planned:
+def for_run(role: str, name: str, kind: str, settings: str) -> RunConnection:
     """Return what travels to a run of a row of the database; its settings are JSON text, and need not be in order."""
     document = None
     if not isinstance(name, str) or not isinstance(kind, str):  # SQLite keeps what it is given
-        return Planned(role, UNNAMED, UNNAMED, {}, "its row cannot be read")
+        return RunConnection(role, UNNAMED, UNNAMED, {}, "its row cannot be read")
     try:
         document = json.loads(settings)
         read = check(role, name, kind, document)
     except NameRefused:
         # Nor is it said in a run's output: it may be of any length, and have line breaks.
-        return Planned(role, UNNAMED, kind, _of_its_role(document), "its name is none that a connection can have")
+        return RunConnection(role, UNNAMED, kind, _of_its_role(document), "its name is none that a connection can have")
     except ConnectionRefused as problem:
-        return Planned(role, name, kind, _of_its_role(document), str(problem.names["why"]))
+        return RunConnection(role, name, kind, _of_its_role(document), str(problem.names["why"]))
     except (ValueError, TypeError, RecursionError, KeyError):
-        return Planned(role, name, kind, {}, "its settings cannot be read")
-    return Planned(role, name, kind, read.leaves())
+        return RunConnection(role, name, kind, {}, "its settings cannot be read")
+    return RunConnection(role, name, kind, read.leaves())
 
 
 def _of_its_role(settings: Any) -> dict[str, Any]:

@@ -1,8 +1,18 @@
 """What the store shows, as pydantic models. None has room for a secret's value, a part of it, or its length."""
 
+from dataclasses import fields
 from datetime import datetime
+from typing import Any, TypeVar
 
 from pydantic.dataclasses import dataclass
+
+View = TypeVar("View")
+
+
+def view_of(view: type[View], row: object, **others: Any) -> View:
+    """Make a view from a row's columns of the same names, and from the fields that are given."""
+    named = (field.name for field in fields(view) if field.name not in others)  # type: ignore[arg-type]
+    return view(**{name: getattr(row, name) for name in named}, **others)
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class EnvironmentView:
 class KeyPairView:
     """One generation of an environment's key pair.
 
-    `state`: pending (a rotation prepares it), current, kept (past, and not destroyed yet) or destroyed.
+    `state`: pending (a rotation prepares it), current, kept (past, not destroyed yet) or destroyed.
     """
 
     project: str
@@ -53,7 +63,7 @@ class KeyPairView:
 
 @dataclass(frozen=True)
 class SecretView:
-    """A secret; `version` is the one that runs are given."""
+    """A secret; `version` is the one that runs get."""
 
     id: str
     name: str
@@ -66,12 +76,12 @@ class SecretView:
     updated_by: str
     expires_at: datetime | None
     as_file: bool = False
-    """Whether a run is given it as a private file, and the file's path as the variable."""
+    """Whether runs get a private file with the value, and its path as the variable."""
 
 
 @dataclass(frozen=True)
 class VersionView:
-    """One version of a secret that is kept."""
+    """One kept version of a secret."""
 
     version: int
     created_at: datetime
@@ -93,7 +103,7 @@ class DueView:
 
 @dataclass(frozen=True)
 class VariableView:
-    """A variable, with its value: it is plain configuration."""
+    """A variable with its value: plain configuration."""
 
     id: str
     name: str

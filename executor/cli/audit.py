@@ -10,8 +10,8 @@ from executor.cli import desk
 from executor.cli.desk import Desk
 from executor.cli.shown import screen
 from executor.cli.typed import options
-from secretstore import audit
-from secretstore.audit import EventView, Filter, Head
+from secretstore import audit, audit_reading
+from secretstore.audit_reading import EventView, Filter, Head
 from secretstore.errors import SealrunError
 
 app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True, add_completion=False)
@@ -40,7 +40,7 @@ def list_(
     only = Filter(_moment(since), actor, action, subject)
     at = desk.sit_down()
     _link(at)
-    events = audit.list_events(at.db, desk.project_named(at.settings, project), limit=limit, only=only)
+    events = audit_reading.list_events(at.db, desk.project_named(at.settings, project), limit=limit, only=only)
     if json:
         screen.show_json([event.fields() for event in events])
         return
@@ -65,7 +65,7 @@ def verify(
     expect = _head(expect_head)
     at = desk.sit_down()
     _link(at)
-    found = audit.verify(at.db, desk.project_named(at.settings, project), expect=expect)
+    found = audit_reading.verify(at.db, desk.project_named(at.settings, project), expect=expect)
     if json:
         screen.show_json(screen.plain_data(found) | {"ok": found.ok})
     elif found.ok:

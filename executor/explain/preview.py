@@ -13,8 +13,8 @@ from secretstore import vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import SealBroken, SealrunError
 from secretstore.naming import alias_for, shell_note
-from secretstore.planned import Planned
-from secretstore.vault import Outline
+from secretstore.run_connection import RunConnection
+from secretstore.vault import SecretStatus
 
 _EVERYTHING = Asked()
 NOT_ASKED_FOR = "not asked for"
@@ -99,7 +99,7 @@ def preview(
     Raises:
         UnknownProject, UnknownEnvironment: there is no such place.
     """
-    known = {secret.name: secret for secret in vault.outline(db, project, environment)}
+    known = {secret.name: secret for secret in vault.secret_statuses(db, project, environment)}
     all_plan = _plan(db, project, environment)
     plan = chosen(asked, all_plan)
     plan = with_refusals(plan, known, f"{project} ({environment})")
@@ -144,14 +144,14 @@ def preview(
     )
 
 
-def _plan(db: Database, project: str, environment: str) -> list[Planned]:
+def _plan(db: Database, project: str, environment: str) -> list[RunConnection]:
     place = vault.get_environment(db, project, environment)
     with db.reading() as session:
         return vault.connection_plan(session, place.id)
 
 
 def _of_secrets(
-    environment: str, given: Mapping[str, Outline], also: Mapping[str, str], elsewhere: Collection[str]
+    environment: str, given: Mapping[str, SecretStatus], also: Mapping[str, str], elsewhere: Collection[str]
 ) -> Iterator[Seen]:
     now = utc_now()
     files = file_names([name for name, secret in given.items() if secret.as_file])
@@ -178,7 +178,7 @@ def _of_connections(brought: Foretold) -> Iterator[Seen]:
         yield Seen(name, "connection", of, file=brought.in_files.get(name), perhaps=name in brought.perhaps)
 
 
-def _seen(asked: Asked, one: Planned, plan: Sequence[Planned], brought: Foretold) -> SeenConnection:
+def _seen(asked: Asked, one: RunConnection, plan: Sequence[RunConnection], brought: Foretold) -> SeenConnection:
     parameters = tuple(parameter for parameter, key in asked.mapped.items() if key == one.key)
     why = brought.left_out.get(one.key) if any(one.key == other.key for other in plan) else NOT_ASKED_FOR
     return SeenConnection(one.role, one.name, one.kind, tuple(sorted(one.secrets())), one.assumes_role, parameters, why)
@@ -200,7 +200,7 @@ def _base_names(project: str, environment: str) -> Collection[str]:
     )
 
 
-def _no_alias(name: str, given: Mapping[str, Outline], elsewhere: Collection[str]) -> str | None:
+def _no_alias(name: str, given: Mapping[str, SecretStatus], elsewhere: Collection[str]) -> str | None:
     """Why a name that shells drop is given under no other; None for a name that needs none."""
     if shell_note(name) is None:
         return None

@@ -14,7 +14,7 @@ from secretstore import vault
 from secretstore.database import Database
 from secretstore.errors import NameRefused, ValueRefused
 from secretstore.naming import alias_for, aliases, shell_note
-from secretstore.vault import NewSecret, NewVariable, Outline
+from secretstore.vault import NewSecret, NewVariable, SecretStatus
 
 Kind = Literal["secret", "variable"]
 Change = Literal["new", "version", "changed", "unchanged"]
@@ -76,7 +76,7 @@ def plan(db: Database, project: str, environment: str, reading: Reading, wishes:
     """
     there = _There(
         environment,
-        {secret.name: secret for secret in vault.outline(db, project, environment)},
+        {secret.name: secret for secret in vault.secret_statuses(db, project, environment)},
         {variable.name: variable.value for variable in vault.list_variables(db, project, environment)},
     )
     entries: list[Planned] = []
@@ -103,7 +103,7 @@ class _There:
     """What the environment has."""
 
     environment: str
-    secrets: Mapping[str, Outline]
+    secrets: Mapping[str, SecretStatus]
     variables: Mapping[str, str] = field(repr=False)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from executor.records.history import RunView
 from executor.submission.specification import Request
 from executor.submission.target import Target
-from secretstore.planned import SOURCE
+from secretstore.run_connection import SOURCE
 
 PROBES = Path(__file__).parents[1] / "inside/probes"
 TIMEOUT = 60.0

@@ -14,7 +14,7 @@ from executor.runs.spec import PHASE, Lease, Outcome
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle
-from secretstore.planned import CATALOG
+from secretstore.run_connection import CATALOG
 
 
 def open_receipt(

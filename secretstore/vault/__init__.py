@@ -1,23 +1,16 @@
 """The vault: projects, environments, secrets and variables. It can only seal.
 
-Nothing here takes a key service or opens a value; what is stored comes out through `secretstore.reveal`
-alone.
+Nothing here takes a key service or opens a value; stored values come out through `secretstore.reveal` only.
 """
 
 from secretstore.audit import Actor
 from secretstore.vault.connections import (
     ConnectionView,
-    Dangling,
-    Missing,
-    connection_plan,
     create_connection,
-    dangling,
     delete_connection,
     get_connection,
     list_connections,
-    naming,
     record_test,
-    require_unnamed,
 )
 from secretstore.vault.environments import (
     create_environment,
@@ -29,24 +22,27 @@ from secretstore.vault.environments import (
 from secretstore.vault.keys import (
     InUse,
     PlacedKey,
-    Rotation,
-    add_resealed,
-    add_successor,
     destroy_unused_keys,
-    discard_successor,
-    flip,
     keys_to_rewrap,
     list_keys,
     replace_wrapping,
-    sealing_key,
     trust_key,
+)
+from secretstore.vault.lookup import Birth, RefuseIf
+from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
+from secretstore.vault.references import Dangling, Missing, connection_plan, dangling, naming, require_unnamed
+from secretstore.vault.rotation import (
+    Rotation,
+    add_resealed,
+    add_successor,
+    discard_successor,
+    flip,
+    sealing_key,
     unresealed,
 )
-from secretstore.vault.outline import Outline, outline
-from secretstore.vault.places import Birth, RefuseIf
-from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
 from secretstore.vault.sealed import sealed_bundle
 from secretstore.vault.secrets import (
+    SecretStatus,
     delete_secret,
     due_secrets,
     history,
@@ -54,6 +50,7 @@ from secretstore.vault.secrets import (
     require_secrets,
     rollback,
     secret_id,
+    secret_statuses,
     secrets_among,
     secrets_like,
 )
@@ -73,11 +70,11 @@ __all__ = [
     "Missing",
     "NewSecret",
     "NewVariable",
-    "Outline",
     "PlacedKey",
     "ProjectView",
     "RefuseIf",
     "Rotation",
+    "SecretStatus",
     "SecretView",
     "VariableView",
     "VersionView",
@@ -110,7 +107,6 @@ __all__ = [
     "list_secrets",
     "list_variables",
     "naming",
-    "outline",
     "plain_variables",
     "put",
     "record_test",
@@ -121,6 +117,7 @@ __all__ = [
     "sealed_bundle",
     "sealing_key",
     "secret_id",
+    "secret_statuses",
     "secrets_among",
     "secrets_like",
     "set_environment",

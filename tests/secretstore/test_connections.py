@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from secretstore.connections import check, fields_of, kinds, looks_like_a_value, planned
+from secretstore.connections import check, fields_of, for_run, kinds, looks_like_a_value
 from secretstore.errors import ConnectionRefused, NameRefused
 
 CANARY = "canary-5d1f0b7e/value"
@@ -153,7 +153,7 @@ def test_every_kind_tells_its_fields() -> None:
 
 
 def given(role: str, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
-    plan = planned(role, "lake", kind, json.dumps(check(role, "lake", kind, settings).stored()))
+    plan = for_run(role, "lake", kind, json.dumps(check(role, "lake", kind, settings).stored()))
     assert plan.refused is None
     return plan.settings
 
@@ -220,7 +220,7 @@ def test_catalogs_are_given_as_they_stand() -> None:
 )
 def test_a_row_that_is_not_in_order_is_left_out_and_says_why(kind: str, settings: str, why: str) -> None:
     """As one that a newer version wrote, or somebody by hand; nothing of it is quoted."""
-    plan = planned("source", "lake", kind, settings)
+    plan = for_run("source", "lake", kind, settings)
     assert plan.settings == {}
     assert plan.refused is not None
     assert plan.refused.startswith(why)

@@ -253,6 +253,7 @@ def test_the_way_out_is_light() -> None:
         "secretstore.aws_kms",
         "secretstore.bundle",
         "secretstore.errors",
+        "secretstore.key_service",
         "secretstore.keyring",
         "secretstore.local_keys",
         "secretstore.naming",

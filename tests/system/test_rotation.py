@@ -17,7 +17,7 @@ from sqlmodel import select
 from executor.keys import rotation
 from executor.runs import RunSpec
 from executor.submission import submit
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.bundle import SealedItem
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair, Secret, SecretVersion
@@ -180,7 +180,7 @@ def test_killed_anywhere_and_run_again_while_runs_go_on(place: Rig, project: str
         assert every_version_opens(place, project) == (SECRETS - 1) * VERSIONS + min(traffic.latest, VERSIONS_KEPT)
     finally:
         rotator.close()
-    assert audit.verify(place.db, project).ok
+    assert audit_reading.verify(place.db, project).ok
     generations = vault.get_environment(place.db, project, "default").generation
     rotation.destroy_unused(place.db, ACTOR)
     with place.db.reading() as session:

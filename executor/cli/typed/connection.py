@@ -18,7 +18,7 @@ from secretstore import vault
 from secretstore.connections import Role, check, fields_of, kinds, shape
 from secretstore.errors import ConnectionRefused
 from secretstore.naming import check_connection_name
-from secretstore.planned import KEY
+from secretstore.run_connection import KEY
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name: lower-case letters, digits and -.")]
 File = Annotated[

@@ -167,8 +167,8 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (
         ("catalog", "create", "x", *REST, "--token-secret", "canary0123456789abcdef0123456789abcdef"),
         "sealrun: catalog x is refused: "
-        "token names no secret that is there, and what stands in its place looks like a value\n"
-        "hint: if it is one, replace it: it was typed in the open. Store the new one: sealrun secret set NAME\n",
+        "token takes the name of a secret; no secret has the name given, which looks like a value\n"
+        "hint: if it is one, replace it, since it was typed in the open: sealrun secret set NAME\n",
     ),
     (
         ("source", "create", "x", "--kind", "s3", "--bucket", "b", "--endpoint", f"https://ada:{CANARY}@s3.example"),
@@ -350,7 +350,7 @@ class TestDelete:
         refused = stocked("source", "delete", "bay", code=1).stderr
         assert refused == (
             "sealrun: source bay of shop/default is named by catalog on-bay\n"
-            "hint: change or delete what names it first; or add --force, and what names it is left out of runs\n"
+            "hint: change or delete those first, or pass --force: runs then do not get them\n"
         )
         stocked("source", "delete", "bay", "--yes", "--force", code=0)
         (found,) = [one for one in stocked.json("doctor", "--json")["findings"] if one["what"] == "connections"]

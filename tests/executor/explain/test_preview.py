@@ -80,6 +80,6 @@ def test_an_outline_has_versions_and_whether_there_is_a_value(shop: Shop) -> Non
     """No ciphertext is fetched for it."""
     shop.store({"A": b"x" * 60, "B": b"x" * 61})
     shop.store({"A": b"x" * 61})
-    a, b = vault.outline(shop.db, "shop", "default")
+    a, b = vault.secret_statuses(shop.db, "shop", "default")
     assert (a.name, a.version, a.last_version, b.name, b.version, b.maskable) == ("A", 2, 2, "B", 1, True)
     assert a.has_value and b.has_value
