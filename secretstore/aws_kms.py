@@ -1,13 +1,13 @@
 """The key service of AWS KMS: `Encrypt` wraps, one `Decrypt` unwraps, `ReEncrypt` moves to another key.
 
-The wrapped key is KMS's own ciphertext. The context is KMS's encryption context: authenticated, kept in CloudTrail in
-the open, and what an IAM policy can put conditions on. botocore signs and speaks; the connection is made here, because
-a TLS context that has read its certificates once (20 ms) can then be shared by every fork of this process.
+The wrapped key is KMS's own ciphertext. The context is KMS's encryption context: authenticated, readable in CloudTrail,
+and open to conditions of an IAM policy. botocore signs; the connection is made here, so that every fork of this process
+shares a TLS context that has read its certificates once (20 ms).
 
-Nothing of botocore, nor of TLS, is imported before it is needed: the zygote has this module too, and stays small.
+botocore and TLS are imported when they are needed: the zygote has this module too, and stays small.
 
-A call has one deadline over everything: look-up of the name, connection, an answer that dribbles, further tries. It is
-therefore made in a thread, which is left behind at the deadline: call this in processes that end soon after.
+One deadline covers a whole call: name look-up, connection, a slow answer, further tries. The call is therefore made in
+a thread, which is abandoned at the deadline: use this in processes that end soon after.
 """
 
 import functools
@@ -38,7 +38,7 @@ _PAUSES = (0.1, 2.0)  # seconds: the first pause between two tries, doubled up t
 
 
 class _Reason(NamedTuple):
-    """Why a call has no answer: what a caller can do about it, and its words. Without words the class has them."""
+    """Why a call failed: the class by what a caller can do, and the words; without words, the class's own."""
 
     kind: type[KmsError]
     message: str | None = None
@@ -48,49 +48,49 @@ class _Reason(NamedTuple):
 _DENIED = _Reason(KmsAccessDenied)
 _DISABLED = _Reason(
     KmsKeyUnusable,
-    "the KMS key {key} is disabled, so that {action} is refused ({answer})",
+    "AWS refused {action}: the KMS key {key} is disabled ({answer})",
     "enable it: aws kms enable-key --key-id KEY",
 )
 _IN_NO_STATE = _Reason(
     KmsKeyUnusable,
-    "the KMS key {key} is pending deletion or in another state that rules out {action} ({answer})",
-    "look at its state; aws kms cancel-key-deletion --key-id KEY while there is time, then enable it",
+    "AWS refused {action}: the KMS key {key} is pending deletion or in another unusable state ({answer})",
+    "check its state; while there is time: aws kms cancel-key-deletion --key-id KEY, then enable it",
 )
 _NOT_FOUND = _Reason(
     KmsKeyUnusable,
-    "there is no KMS key {key} in {region}, so that {action} is refused ({answer})",
-    "check SEALRUN_KEYS and its region; what a deleted key has wrapped cannot be opened by anybody",
+    "AWS refused {action}: no KMS key {key} in {region} ({answer})",
+    "check SEALRUN_KEYS and its region; nobody can open what a deleted key has wrapped",
 )
 _UNFIT = _Reason(
     KmsKeyUnusable,
-    "the KMS key {key} is not one for {action} ({answer})",
+    "AWS refused {action}: the KMS key {key} has another usage ({answer})",
     "use a symmetric key for encryption and decryption: aws kms create-key",
 )
 _INCORRECT = _Reason(
     KmsKeyUnusable,
-    "the private key was wrapped under another KMS key than {key}, so that {action} is refused ({answer})",
-    "add the key that it was wrapped under to SEALRUN_KEYS by its ARN, behind a comma",
+    "AWS refused {action}: the private key was wrapped under another KMS key than {key} ({answer})",
+    "add the key that it was wrapped under to SEALRUN_KEYS by its ARN, after a comma",
 )
 _NO_CREDENTIALS = _Reason(KmsCredentialsUnusable)
 _INVALID = _Reason(
     KmsCredentialsUnusable,
     "AWS does not accept the credentials for {action} with the key {key} ({answer})",
-    "check the access key, its secret and its session token; a clock that is wrong has the same effect",
+    "check the access key, its secret and its session token, and this machine's clock",
 )
 _EXPIRED = _Reason(
     KmsCredentialsUnusable,
     "the AWS credentials for {action} with the key {key} have expired ({answer})",
-    "renew them and start again what was given them: only a role or a profile is renewed by itself",
+    "renew them and restart the process that has them: only a role or a profile renews itself",
 )
 _UNTRUSTED = _Reason(
     KmsError,
-    "AWS KMS at {endpoint} was not asked for {action} with the key {key}: its certificate was not accepted",
-    "if a proxy of yours reads TLS, name its certificates in AWS_CA_BUNDLE",
+    "AWS KMS at {endpoint} was not called for {action} with the key {key}: its certificate is not trusted",
+    "if a proxy of yours intercepts TLS, set AWS_CA_BUNDLE to its certificates",
 )
 _NO_KMS = _Reason(
     KmsError,
-    "what answered {action} with the key {key} at {endpoint} is no AWS KMS",
-    "check endpoint_url in SEALRUN_KEYS, and which proxy stands before {endpoint}",
+    "the server that answered {action} with the key {key} at {endpoint} is not AWS KMS",
+    "check endpoint_url in SEALRUN_KEYS, and any proxy before {endpoint}",
 )
 _REFUSED = _Reason(
     KmsError,
@@ -105,12 +105,12 @@ _THROTTLING = _Reason(
 _FAULTY = _Reason(
     KmsUnavailable,
     "AWS KMS failed at {action} with the key {key} for {seconds} seconds ({answer})",
-    "try again; AWS's health page says whether KMS is disturbed",
+    "try again; AWS's health page says whether KMS has a problem",
 )
 _UNREACHABLE = _Reason(KmsUnavailable)
 _SILENT = _Reason(
     KmsUnavailable,
-    "AWS KMS at {endpoint} gave no whole answer to {action} with the key {key} in {seconds} seconds",
+    "AWS KMS at {endpoint} did not answer {action} with the key {key} in full within {seconds} seconds",
     "check the network between this machine and {endpoint}, or raise SEALRUN_KMS_TIMEOUT_SECONDS",
 )
 
@@ -154,13 +154,13 @@ class AwsKms:
         timeout: float = 10.0,
         network: Mapping[str, str] = {},
     ) -> None:
-        """What is needed to call it; nothing is called yet.
+        """Keep what a call needs; nothing is called yet.
 
         Args:
             key: its id, alias or ARN.
             region: where it is.
-            endpoint_url: where KMS answers, if that is not AWS's own address for the region.
-            credentials: what requests are signed with.
+            endpoint_url: where KMS answers, if not at AWS's own address for the region.
+            credentials: to sign requests with.
             timeout: seconds for a call as a whole.
             network: `ca_bundle`, and proxies by scheme, as in `KeyAccess`.
         """
@@ -170,14 +170,14 @@ class AwsKms:
 
     @property
     def id(self) -> str:
-        """`aws-kms:` and the key's ARN as KMS told it with its last answer; before, what the settings say."""
+        """`aws-kms:` and the key's ARN from KMS's last answer; before the first, the name in the settings."""
         return f"aws-kms:{self._arn or self.key}"
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
         """Wrap a private key for this context: `Encrypt`.
 
         Raises:
-            KmsError: KMS refuses or is not to be had; each reason has a class of its own.
+            KmsError: KMS refuses or cannot be reached.
         """
         answer = self._call("encrypt", KeyId=self.key, Plaintext=private_key, EncryptionContext=dict(context))
         self._arn = answer["KeyId"]
@@ -187,7 +187,7 @@ class AwsKms:
         """Unwrap what `wrap` made under this key for this context: one `Decrypt`, which names the key.
 
         Raises:
-            KmsError: KMS refuses or is not to be had; each reason has a class of its own.
+            KmsError: KMS refuses or cannot be reached.
             WrapBroken: it was altered, or wrapped for another context.
         """
         _insist_on_length(wrapped)
@@ -198,8 +198,8 @@ class AwsKms:
     def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
         """Wrap the same private key under another service.
 
-        To another KMS key it is `ReEncrypt`: KMS moves it and this process never has it. To another kind of service it
-        is plaintext in this process for a moment.
+        Between KMS keys that is `ReEncrypt`, and this process never has the key. For another kind of service it is
+        plaintext in this process for a moment.
 
         Raises:
             KmsKeyUnusable: the other key is in another region, which `ReEncrypt` cannot reach.
@@ -209,10 +209,10 @@ class AwsKms:
             return under.wrap(self.unwrap(wrapped, context), context)
         if (self.region, self.endpoint_url) != (under.region, under.endpoint_url):
             raise KmsKeyUnusable(
-                "KMS moves a wrapped key within one region, and {source} and {destination} are in two",
+                "KMS cannot move a wrapped key from {source} to {destination}: it stays within one region",
                 source=self.region,
                 destination=under.region,
-                hint="make a key pair under the other key instead: sealrun key rotate",
+                hint="make a new key pair under the other key: sealrun key rotate",
             )
         _insist_on_length(wrapped)
         answer = self._call(
@@ -246,18 +246,18 @@ _WANTED: dict[str, dict[str, type]] = {
 
 
 def _insist_on_length(wrapped: bytes) -> None:
-    """No call for what KMS cannot have wrapped: botocore would refuse it, in words that are not ours."""
+    """Refuse what KMS cannot have wrapped; botocore would do so in its own words."""
     if not 1 <= len(wrapped) <= _LONGEST_WRAPPED:
         raise WrapBroken
 
 
 def is_alias(key: str) -> bool:
-    """Whether this is an alias or its ARN: which key it stands for, only KMS knows."""
+    """Whether this is an alias or its ARN: only KMS knows which key it leads to."""
     return key.rpartition(":")[2].startswith("alias/")
 
 
 def key_id(key: str) -> str:
-    """What an id and an ARN of the same key have in common; a multi-region key has the same id in every region."""
+    """Return the id in an id or ARN; a multi-region key has the same id in every region."""
     return key.rpartition(":")[2].removeprefix("key/")
 
 
@@ -265,7 +265,7 @@ def key_id(key: str) -> str:
 
 
 class _Call:
-    """One call from its first try to its answer, or to the reason why there is none."""
+    """One call from its first try to its answer or its failure."""
 
     def __init__(self, action: str, key: str, region: str, endpoint: str, seconds: float) -> None:
         self._facts: dict[str, Any] = {"action": action, "key": key, "region": region, "endpoint": endpoint}
@@ -276,15 +276,15 @@ class _Call:
         self._answer: Mapping[str, Any] | None = None
 
     def failure(self, reason: _Reason, **more: Any) -> KmsError:
-        """An error with what is known of this call."""
+        """Return an error with the facts of this call."""
         hint = reason.hint.format(**self._facts) if reason.hint else None
         return reason.kind(reason.message, hint=hint, **self._facts, **more)
 
     def made(self, ask: Callable[[float], Mapping[str, Any]], wanted: Mapping[str, type]) -> Mapping[str, Any]:
-        """The answer, which has the fields that are wanted.
+        """Return the answer, checked for the wanted fields.
 
         Raises:
-            KmsError, WrapBroken: why there is none.
+            KmsError, WrapBroken: there is none.
         """
         self._deadline = time.monotonic() + self._seconds
         # Neither a look-up of a name nor an answer that comes byte by byte has a time limit of its own.
@@ -313,7 +313,7 @@ class _Call:
             pause = min(2 * pause, longest)
 
     def _understood(self, error: Exception) -> tuple[Exception, bool]:
-        """The reason as an error of ours, and whether to try again."""
+        """Return the reason as an error of ours, and whether to try again."""
         import ssl
 
         import urllib3.exceptions as transport
@@ -330,7 +330,7 @@ class _Call:
         if isinstance(error, transport.ReadTimeoutError):
             return self.failure(_SILENT), True
         if isinstance(error, transport.ConnectTimeoutError) and not isinstance(error, transport.NewConnectionError):
-            return self.failure(_UNREACHABLE, why="nothing answers there"), True
+            return self.failure(_UNREACHABLE, why="no server answers there"), True
         if isinstance(error, transport.HTTPError):
             return self.failure(_UNREACHABLE, why=_why(error)), True
         return self.failure(_NO_KMS), False
@@ -357,7 +357,7 @@ class _Call:
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
-    """An error with all that it was made from."""
+    """Return an error with all its causes."""
     found: list[BaseException] = []
     left = [error]
     while left:
@@ -371,9 +371,9 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 def _why(error: Exception) -> str:
     causes = _causes(error)
     if any(isinstance(one, socket.gaierror) for one in causes):
-        return "its name is not known"
+        return "its name is unknown"
     if any(type(one).__name__ in ("BadStatusLine", "LineTooLong") for one in causes):  # of http.client
-        return "what answers there does not speak HTTP"
+        return "the server there does not speak HTTP"
     for one in causes:
         if isinstance(one, OSError) and one.errno:
             return os.strerror(one.errno).lower()
@@ -384,11 +384,11 @@ def _why(error: Exception) -> str:
 
 
 def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Line":
-    """Load what calls of this endpoint need, once in a process; its forks share it. Nothing is connected to.
+    """Load what calls of this endpoint need, once in a process, for its forks to share; no connection is made.
 
     Raises:
         LibraryMissing: botocore is not installed.
-        KmsError: there are no certificates to know KMS by.
+        KmsError: the certificates to check KMS's with cannot be read.
     """
     return _line(region, endpoint_url, tuple(sorted(network.items())))
 
@@ -411,7 +411,7 @@ class _Line:
                 "AWS KMS needs botocore, which is not installed", hint="pip install 'sealrun[aws]'"
             ) from None
         session = botocore.session.Session()
-        # What this process is given decides, and no file in somebody's home.
+        # Only what this process was given counts, not files in somebody's home.
         for variable in ("config_file", "credentials_file"):
             session.set_config_variable(variable, os.devnull)
         session.set_config_variable("ignore_configured_endpoint_urls", True)
@@ -427,27 +427,27 @@ class _Line:
         self._rehearsing = False
 
     def sign_with(self, credentials: Credentials) -> None:
-        """Take these credentials for the calls that follow."""
+        """Sign the following calls with these credentials."""
         self._signing.access_key = credentials.access_key
         self._signing.secret_key = credentials.secret_key
         self._signing.token = credentials.token
 
     def ask(self, operation: str, parameters: Mapping[str, Any], left: float) -> Mapping[str, Any]:
-        """One request, with some seconds left for it, and its answer."""
-        # A little less than is left, so that what has a time limit of its own says what it waited for.
+        """Send one request that has some seconds left, and return its answer."""
+        # A little less than is left, so that urllib3's own time limit comes first and says what it waited for.
         self._left = max(left - 0.05, left / 2, 0.001)
         answer: Mapping[str, Any] = getattr(self._client, operation)(**parameters)
         return answer
 
     def rehearse(self) -> None:
-        """Make one call whose answer is made up here: what is loaded at first use is then loaded. Nothing is sent."""
+        """Make one call with a made-up answer, to load what botocore loads at first use. Nothing is sent."""
         self._rehearsing = True
         self.ask("decrypt", {"KeyId": "none", "CiphertextBlob": b"none", "EncryptionContext": {"none": "none"}}, 1.0)
         self._rehearsing = False
-        "localhost".encode("idna")  # as the socket module does with every host, and first imports a table for it
+        "localhost".encode("idna")  # the socket module does so with every host, and imports a table at the first
 
     def _send(self, request: Any, **_: Any) -> Any:
-        """botocore's documented way to send a request oneself: what this returns is taken for the answer."""
+        """Send the request in botocore's place, its documented hook: it takes the return value for the answer."""
         import urllib3
 
         if self._rehearsing:
@@ -473,7 +473,7 @@ class _Line:
 
 def _pool(endpoint: str, network: Mapping[str, str]) -> Any:
     import ssl
-    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed has not got it
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
 
     import urllib3
     from botocore.httpsession import get_cert_path
@@ -486,7 +486,7 @@ def _pool(endpoint: str, network: Mapping[str, str]) -> Any:
             context = ssl.create_default_context(cafile=path)
         except (OSError, ssl.SSLError):
             raise KmsError(
-                "the certificates that AWS KMS is known by cannot be read from {path}",
+                "the certificates to trust AWS KMS by cannot be read from {path}",
                 path=path,
                 hint="point AWS_CA_BUNDLE at a file of certificates in PEM form, or unset it",
             ) from None

@@ -1,4 +1,4 @@
-"""Brings a database's tables to the revision the code needs, and tells when they are not."""
+"""Bring a database's tables to the revision the code needs, and check that they are there."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from secretstore.errors import SchemaMismatch
 
 
 def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
-    """Run the Alembic migrations that are missing, in one transaction; of two at once the second finds none.
+    """Run the missing Alembic migrations in one transaction; of two at once the second finds none.
 
     Args:
-        engine: one of `secretstore.engine.open_engine`.
-        script_location: a folder with Alembic's `env.py` and `versions`. Its `env.py` finds `connection` and
-            `version_table` in `context.config.attributes`.
-        version_table: where this history keeps its revision; each package has its own.
+        engine: from `secretstore.engine.open_engine`.
+        script_location: a folder with Alembic's `env.py`, which finds `connection` and `version_table` in
+            `context.config.attributes`, and `versions`.
+        version_table: keeps the revision; each package has its own.
 
     Raises:
-        SchemaMismatch: the database is at a revision that is not in the folder. Nothing is changed.
+        SchemaMismatch: the database is at a revision that is not in the folder.
     """
-    # Alembic is slow to import and needed by `migrate` alone.
+    # Alembic is slow to import, and only `migrate` needs it.
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -39,16 +39,16 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
 
 
 def current_revision(engine: Engine, version_table: str) -> str | None:
-    """Return the revision a database is at, None when it has never been migrated."""
+    """Return a database's revision, None if it was never migrated."""
     with engine.connect() as connection:
         return _revision(connection, version_table)
 
 
 def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
-    """Refuse a database at another revision than the code's. Revisions are numbered, so they sort by age.
+    """Refuse a database at another revision than the code's; revisions are numbers, so they sort by age.
 
     Raises:
-        SchemaMismatch: migrations are missing, or a newer version has migrated it.
+        SchemaMismatch: migrations are missing, or a newer version migrated it.
     """
     found = current_revision(engine, version_table)
     if found == wanted:
@@ -61,11 +61,11 @@ def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
 
 def _too_new(url: str, found: str, wanted: str) -> SchemaMismatch:
     return SchemaMismatch(
-        "the database {url} is at revision {found}, and this version knows {wanted} at most",
+        "the database {url} is at revision {found}, which is newer than this version's {wanted}",
         url=url,
         found=found,
         wanted=wanted,
-        hint="install the newer version of sealrun that migrated it",
+        hint="install the version of sealrun that migrated it",
     )
 
 

@@ -123,7 +123,7 @@ def test_a_missing_file_is_said_with_a_hint(tmp_path: Path) -> None:
 def test_a_file_that_others_can_use_is_refused(keys: LocalKeys, key_file: Path, mode: int) -> None:
     """Any bit for group or others is one too many."""
     key_file.chmod(mode)
-    with pytest.raises(KeyFileUnusable, match="others than its owner"):
+    with pytest.raises(KeyFileUnusable, match="users other than its owner"):
         keys.wrap(PRIVATE, CONTEXT)
 
 

@@ -214,7 +214,7 @@ class TestRefused:
         store()
         vault.delete_environment(shop, "shop", "default", actor=actor)
         vault.create_environment(shop, "shop", "default", actor=actor, birth=birth)
-        self.refused(store, pins, "another fingerprint", "made anew")
+        self.refused(store, pins, "another fingerprint", "recreated")
 
     def test_an_unreadable_public_key(self, shop: Database, store: Callable[..., object], pins: Pins) -> None:
         """Bytes that are no key."""

@@ -214,4 +214,4 @@ def test_a_run_accepted_as_its_environment_is_deleted_fails_with_a_sentence(
     vault.delete_environment(place.db, name, "default", actor=ACTOR)
     ended = place.ended(submit.submit(place.db, place.app, spec, ACTOR.name).run_id)
     assert (ended.how, ended.stdout) == (("failed", "secrets_unavailable", None), "")
-    assert "does not exist any more" in str(ended.view.message)
+    assert "no longer exists" in str(ended.view.message)

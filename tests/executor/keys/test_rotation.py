@@ -152,7 +152,7 @@ def test_a_key_service_that_cannot_be_used_changes_nothing(shop: Database, setti
     key_file(settings).rename(away)
     with pytest.raises(KeyOperationFailed, match="no key file at") as caught:
         rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)
-    assert "put back your copy" in str(caught.value.hint) and states(shop) == [(1, "current")]
+    assert "restore your copy" in str(caught.value.hint) and states(shop) == [(1, "current")]
     away.rename(key_file(settings))
     assert rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins).generation == 2
 
