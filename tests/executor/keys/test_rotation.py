@@ -301,7 +301,7 @@ zygote.stop()
                 (process,) = [pid for pid in children(zygote) if name(pid) == "sealrun-reseal"]
                 os.kill(process, signal.SIGKILL)
 
-        with pytest.raises(KeyOperationFailed, match="the process that seals anew ended"):
+        with pytest.raises(KeyOperationFailed, match="the sealing process ended"):
             rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins, tell=kill)
         assert states(shop) == [(1, "current"), (2, "pending")]
         done = rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)
