@@ -12,133 +12,20 @@ a thread, which is abandoned at the deadline: use this in processes that end soo
 
 import functools
 import os
-import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
-from secretstore.errors import (
-    KmsAccessDenied,
-    KmsCredentialsUnusable,
-    KmsError,
-    KmsKeyUnusable,
-    KmsUnavailable,
-    LibraryMissing,
-    WrapBroken,
-)
+from secretstore.errors import KmsError, KmsKeyUnusable, LibraryMissing, SecretStoreError, WrapBroken
 from secretstore.key_service import Credentials, KeyService
+from secretstore.kms_failures import NO_CREDENTIALS, NO_KMS, SILENT, Reason, understood
 
 _ANSWER_LIMIT = 1 << 20  # bytes; KMS's longest answer here is some 9 kB
 _CONNECT = 3.0  # seconds for one try to connect, so that a lost packet leaves time for another
 _PAUSES = (0.1, 2.0)  # seconds: the first pause between two tries, doubled up to the second
-
-
-class _Reason(NamedTuple):
-    """Why a call failed: the class by what a caller can do, and the words; without words, the class's own."""
-
-    kind: type[KmsError]
-    message: str | None = None
-    hint: str | None = None
-
-
-_DENIED = _Reason(KmsAccessDenied)
-_DISABLED = _Reason(
-    KmsKeyUnusable,
-    "AWS refused {action}: the KMS key {key} is disabled ({answer})",
-    "enable it: aws kms enable-key --key-id KEY",
-)
-_IN_NO_STATE = _Reason(
-    KmsKeyUnusable,
-    "AWS refused {action}: the KMS key {key} is pending deletion or in another unusable state ({answer})",
-    "check its state; while there is time: aws kms cancel-key-deletion --key-id KEY, then enable it",
-)
-_NOT_FOUND = _Reason(
-    KmsKeyUnusable,
-    "AWS refused {action}: no KMS key {key} in {region} ({answer})",
-    "check SEALRUN_KEYS and its region; nobody can open what a deleted key has wrapped",
-)
-_UNFIT = _Reason(
-    KmsKeyUnusable,
-    "AWS refused {action}: the KMS key {key} has another usage ({answer})",
-    "use a symmetric key for encryption and decryption: aws kms create-key",
-)
-_INCORRECT = _Reason(
-    KmsKeyUnusable,
-    "AWS refused {action}: the private key was wrapped under another KMS key than {key} ({answer})",
-    "add the key that it was wrapped under to SEALRUN_KEYS by its ARN, after a comma",
-)
-_NO_CREDENTIALS = _Reason(KmsCredentialsUnusable)
-_INVALID = _Reason(
-    KmsCredentialsUnusable,
-    "AWS does not accept the credentials for {action} with the key {key} ({answer})",
-    "check the access key, its secret and its session token, and this machine's clock",
-)
-_EXPIRED = _Reason(
-    KmsCredentialsUnusable,
-    "the AWS credentials for {action} with the key {key} have expired ({answer})",
-    "renew them and restart the process that has them: only a role or a profile renews itself",
-)
-_UNTRUSTED = _Reason(
-    KmsError,
-    "AWS KMS at {endpoint} was not called for {action} with the key {key}: its certificate is not trusted",
-    "if a proxy of yours intercepts TLS, set AWS_CA_BUNDLE to its certificates",
-)
-_NO_KMS = _Reason(
-    KmsError,
-    "the server that answered {action} with the key {key} at {endpoint} is not AWS KMS",
-    "check endpoint_url in SEALRUN_KEYS, and any proxy before {endpoint}",
-)
-_REFUSED = _Reason(
-    KmsError,
-    "AWS KMS refused {action} with the key {key} ({answer})",
-    "look the code up in the KMS API reference, and the request in CloudTrail",
-)
-_THROTTLING = _Reason(
-    KmsUnavailable,
-    "AWS throttled {action} with the key {key} for {seconds} seconds ({answer})",
-    "raise the account's KMS request quota, start fewer runs at a time, or raise SEALRUN_KMS_TIMEOUT_SECONDS",
-)
-_FAULTY = _Reason(
-    KmsUnavailable,
-    "AWS KMS failed at {action} with the key {key} for {seconds} seconds ({answer})",
-    "try again; AWS's health page says whether KMS has a problem",
-)
-_UNREACHABLE = _Reason(KmsUnavailable)
-_SILENT = _Reason(
-    KmsUnavailable,
-    "AWS KMS at {endpoint} did not answer {action} with the key {key} in full within {seconds} seconds",
-    "check the network between this machine and {endpoint}, or raise SEALRUN_KMS_TIMEOUT_SECONDS",
-)
-
-# https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html and the errors of Encrypt, Decrypt, ReEncrypt.
-# Codes come with and without "Exception", as services and their proxies spell them.
-_REFUSALS = {
-    "AccessDenied": _DENIED,
-    "NotAuthorized": _DENIED,
-    "OptInRequired": _DENIED,
-    "UnauthorizedOperation": _DENIED,
-    "Disabled": _DISABLED,
-    "KMSInvalidState": _IN_NO_STATE,
-    "NotFound": _NOT_FOUND,
-    "InvalidKeyUsage": _UNFIT,
-    "IncorrectKey": _INCORRECT,
-    "UnrecognizedClient": _INVALID,
-    "InvalidSignature": _INVALID,
-    "SignatureDoesNotMatch": _INVALID,
-    "IncompleteSignature": _INVALID,
-    "InvalidClientTokenId": _INVALID,
-    "InvalidAccessKeyId": _INVALID,
-    "MissingAuthenticationToken": _INVALID,
-    "ExpiredToken": _EXPIRED,
-    "RequestExpired": _EXPIRED,
-}
-_THROTTLED = ("Throttling", "Throttled", "RequestLimitExceeded", "TooManyRequests", "LimitExceeded")
-_FAILING = ("KMSInternal", "DependencyTimeout", "KeyUnavailable", "InternalFailure", "ServiceUnavailable", "Internal")
-_PRINTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
 class AwsKms:
@@ -190,7 +77,7 @@ class AwsKms:
             KmsError: KMS refuses or cannot be reached.
             WrapBroken: it was altered, or wrapped for another context.
         """
-        _insist_on_length(wrapped)
+        _check_length(wrapped)
         answer = self._call("decrypt", KeyId=self.key, CiphertextBlob=wrapped, EncryptionContext=dict(context))
         self._arn = answer["KeyId"]
         return bytes(answer["Plaintext"])
@@ -214,7 +101,7 @@ class AwsKms:
                 destination=under.region,
                 hint="make a new key pair under the other key: sealrun key rotate",
             )
-        _insist_on_length(wrapped)
+        _check_length(wrapped)
         answer = self._call(
             "re_encrypt",
             CiphertextBlob=wrapped,
@@ -227,13 +114,13 @@ class AwsKms:
         return bytes(answer["CiphertextBlob"])
 
     def _call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        line = prepare(self.region, self.endpoint_url, self._network)
+        client = prepare(self.region, self.endpoint_url, self._network)
         shown = self.key if operation != "re_encrypt" else f"{self.key} or {parameters['DestinationKeyId']}"
-        call = _Call(_ACTIONS[operation], shown, self.region, line.endpoint, self._timeout)
+        call = _Call(_ACTIONS[operation], shown, self.region, client.endpoint, self._timeout)
         if self._credentials is None:
-            raise call.failure(_NO_CREDENTIALS)
-        line.sign_with(self._credentials)
-        return call.made(lambda left: line.ask(operation, parameters, left), _WANTED[operation])
+            raise call.failure(NO_CREDENTIALS)
+        client.sign_with(self._credentials)
+        return call.answer(lambda left: client.ask(operation, parameters, left), _WANTED[operation])
 
 
 _LONGEST_WRAPPED = 6144  # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
@@ -245,7 +132,7 @@ _WANTED: dict[str, dict[str, type]] = {
 }
 
 
-def _insist_on_length(wrapped: bytes) -> None:
+def _check_length(wrapped: bytes) -> None:
     """Refuse what KMS cannot have wrapped; botocore would do so in its own words."""
     if not 1 <= len(wrapped) <= _LONGEST_WRAPPED:
         raise WrapBroken
@@ -275,12 +162,12 @@ class _Call:
         self._last: Exception | None = None
         self._answer: Mapping[str, Any] | None = None
 
-    def failure(self, reason: _Reason, **more: Any) -> KmsError:
+    def failure(self, reason: Reason, **more: Any) -> SecretStoreError:
         """Return an error with the facts of this call."""
         hint = reason.hint.format(**self._facts) if reason.hint else None
         return reason.kind(reason.message, hint=hint, **self._facts, **more)
 
-    def made(self, ask: Callable[[float], Mapping[str, Any]], wanted: Mapping[str, type]) -> Mapping[str, Any]:
+    def answer(self, ask: Callable[[float], Mapping[str, Any]], wanted: Mapping[str, type]) -> Mapping[str, Any]:
         """Return the answer, checked for the wanted fields.
 
         Raises:
@@ -288,117 +175,51 @@ class _Call:
         """
         self._deadline = time.monotonic() + self._seconds
         # Neither a look-up of a name nor an answer that comes byte by byte has a time limit of its own.
-        thread = threading.Thread(target=self._insist, args=(ask,), name="sealrun-kms", daemon=True)
+        thread = threading.Thread(target=self._try, args=(ask,), name="sealrun-kms", daemon=True)
         thread.start()
         thread.join(self._seconds)
         answer, last = self._answer, self._last
         if answer is None:
-            raise last or self.failure(_SILENT) from None
+            raise last or self.failure(SILENT) from None
         if any(not isinstance(answer.get(name), kind) for name, kind in wanted.items()):
-            raise self.failure(_NO_KMS)
+            raise self.failure(NO_KMS)
         return answer
 
-    def _insist(self, ask: Callable[[float], Mapping[str, Any]]) -> None:
+    def _try(self, ask: Callable[[float], Mapping[str, Any]]) -> None:
         pause, longest = _PAUSES
         while True:
             try:
                 self._answer = ask(self._deadline - time.monotonic())
                 return
             except Exception as error:  # noqa: BLE001  # it may quote what AWS or a stranger said: it ends here
-                self._last, again = self._understood(error)
+                reason, facts, again = understood(error)
+                self._last = self.failure(reason, **facts)
             wait = pause * (0.5 + os.urandom(1)[0] / 512)  # apart from others who were throttled at the same moment
             if not again or time.monotonic() + wait >= self._deadline:
                 return
             time.sleep(wait)
             pause = min(2 * pause, longest)
 
-    def _understood(self, error: Exception) -> tuple[Exception, bool]:
-        """Return the reason as an error of ours, and whether to try again."""
-        import ssl
 
-        import urllib3.exceptions as transport
-        from botocore.exceptions import ClientError
-
-        if isinstance(error, ClientError):
-            return self._refusal(error.response)
-        if isinstance(error, transport.ProxyError):
-            return self.failure(_UNREACHABLE, why="the proxy did not let the connection through"), True
-        if isinstance(error, transport.SSLError):
-            if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
-                return self.failure(_UNTRUSTED), False
-            return self.failure(_UNREACHABLE, why="the TLS handshake failed"), True
-        if isinstance(error, transport.ReadTimeoutError):
-            return self.failure(_SILENT), True
-        if isinstance(error, transport.ConnectTimeoutError) and not isinstance(error, transport.NewConnectionError):
-            return self.failure(_UNREACHABLE, why="no server answers there"), True
-        if isinstance(error, transport.HTTPError):
-            return self.failure(_UNREACHABLE, why=_why(error)), True
-        return self.failure(_NO_KMS), False
-
-    def _refusal(self, response: Mapping[str, Any]) -> tuple[Exception, bool]:
-        code = str(response.get("Error", {}).get("Code", ""))
-        about = response.get("ResponseMetadata", {})
-        status, request = about.get("HTTPStatusCode", 0), str(about.get("RequestId", ""))
-        answer = code if _PRINTABLE.fullmatch(code) else f"status {status}"
-        if _PRINTABLE.fullmatch(request):
-            answer += f", request {request}"
-        word = code.removesuffix("Exception")
-        if word == "InvalidCiphertext":
-            return WrapBroken(), False
-        if word in _REFUSALS:
-            return self.failure(_REFUSALS[word], answer=answer), False
-        if word in _THROTTLED or status == 429:
-            return self.failure(_THROTTLING, answer=answer), True
-        if word in _FAILING or status >= 500:
-            return self.failure(_FAULTY, answer=answer), True
-        if code.isdigit():  # botocore found no code in the answer
-            return self.failure(_NO_KMS), False
-        return self.failure(_REFUSED, answer=answer), False
+# -- the client, which can be made ready before it is needed
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
-    """Return an error with all its causes."""
-    found: list[BaseException] = []
-    left = [error]
-    while left:
-        one = left.pop()
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            left += [one.__cause__, one.__context__, *one.args, getattr(one, "reason", None)]
-    return found
-
-
-def _why(error: Exception) -> str:
-    causes = _causes(error)
-    if any(isinstance(one, socket.gaierror) for one in causes):
-        return "its name is unknown"
-    if any(type(one).__name__ in ("BadStatusLine", "LineTooLong") for one in causes):  # of http.client
-        return "the server there does not speak HTTP"
-    for one in causes:
-        if isinstance(one, OSError) and one.errno:
-            return os.strerror(one.errno).lower()
-    return "the connection was closed"
-
-
-# -- the line to KMS, which can be made ready before it is needed
-
-
-def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Line":
+def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Client":
     """Load what calls of this endpoint need, once in a process, for its forks to share; no connection is made.
 
     Raises:
         LibraryMissing: botocore is not installed.
         KmsError: the certificates to check KMS's with cannot be read.
     """
-    return _line(region, endpoint_url, tuple(sorted(network.items())))
+    return _client(region, endpoint_url, tuple(sorted(network.items())))
 
 
 @functools.cache
-def _line(region: str, endpoint_url: str, network: tuple[tuple[str, str], ...]) -> "_Line":
-    return _Line(region, endpoint_url, dict(network))
+def _client(region: str, endpoint_url: str, network: tuple[tuple[str, str], ...]) -> "_Client":
+    return _Client(region, endpoint_url, dict(network))
 
 
-class _Line:
+class _Client:
     """botocore's client, and the connection it speaks over."""
 
     def __init__(self, region: str, endpoint_url: str, network: dict[str, str]) -> None:

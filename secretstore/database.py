@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Engine, Interval, func, literal, type_coer
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session
 
-from secretstore.engine import BUSY_SECONDS, WRITING, open_engine, shown
+from secretstore.engine import BUSY_SECONDS, WRITING, masked_url, open_engine
 from secretstore.errors import DatabaseUnavailable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
@@ -45,7 +45,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine: Engine = open_engine(url)
         self.dialect: str = self.engine.dialect.name
-        self.url_shown = shown(self.engine.url)
+        self.url_shown = masked_url(self.engine.url)
         self._writing_engine = self.engine.execution_options(**WRITING)
 
     def __repr__(self) -> str:

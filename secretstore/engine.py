@@ -46,7 +46,7 @@ def open_engine(url: str) -> Engine:
         ) from None
 
 
-def shown(url: URL) -> str:
+def masked_url(url: URL) -> str:
     """Return a URL for the screen: the password masked, without the query, which may hold another."""
     return url.set(query={}).render_as_string(hide_password=True)
 
@@ -72,7 +72,7 @@ def _sqlite(address: URL) -> Engine:
                 os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as problem:
             why = (problem.strerror or "the file cannot be created").lower()
-            raise DatabaseUnavailable(url=shown(address), hint=f"its file cannot be opened: {why}") from None
+            raise DatabaseUnavailable(url=masked_url(address), hint=f"its file cannot be opened: {why}") from None
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: SqliteConnection, _: Any) -> None:
@@ -83,7 +83,7 @@ def _sqlite(address: URL) -> Engine:
             cursor.execute("PRAGMA secure_delete = ON")
             if not _is_wal(cursor):
                 # Changing the journal mode ignores the busy timeout, so processes take turns.
-                with _turn(file):
+                with _locked(file):
                     cursor.execute("PRAGMA journal_mode = WAL")
 
     @event.listens_for(engine, "begin")
@@ -117,7 +117,7 @@ def _is_wal(cursor: Any) -> bool:
 
 
 @contextmanager
-def _turn(file: Path) -> Iterator[None]:
+def _locked(file: Path) -> Iterator[None]:
     lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -83,9 +83,9 @@ class Pins:
         pinned = self.known(*names)
         for pin, where in ((pinned, "is remembered here"), (self.committed.get(names), "the project file pins")):
             if pin is not None and pin != now:
-                _insist_on_succession(session, project, environment, pin, now, where)
+                _require_succession(session, project, environment, pin, now, where)
         if pinned != now:
-            self._go_on(*names, pinned, now)
+            self._advance(*names, pinned, now)
         return pair
 
     def known(self, project: str, environment: str) -> Pin | None:
@@ -102,7 +102,7 @@ class Pins:
         Raises:
             KnownKeysUnusable: the file cannot be read or written.
         """
-        with self._turn():
+        with self._locked():
             self._write({**self._read(), (project, environment, self.database): pin})
 
     def forget(self, project: str, environment: str | None = None) -> None:
@@ -113,21 +113,21 @@ class Pins:
         """
         if not self.file.exists():
             return
-        with self._turn():
+        with self._locked():
             pins = self._read()
-            kept = {place: pin for place, pin in pins.items() if not self._is_of(place, project, environment)}
+            kept = {place: pin for place, pin in pins.items() if not self._belongs_to(place, project, environment)}
             if kept != pins:
                 self._write(kept)
 
-    def _go_on(self, project: str, environment: str, before: Pin | None, now: Pin) -> None:
+    def _advance(self, project: str, environment: str, before: Pin | None, now: Pin) -> None:
         """Remember a pair that was checked against `before`, unless another process has remembered one meanwhile."""
         place = (project, environment, self.database)
-        with self._turn():
+        with self._locked():
             pins = self._read()
             if pins.get(place) == before:
                 self._write({**pins, place: now})
 
-    def _is_of(self, place: _Place, project: str, environment: str | None) -> bool:
+    def _belongs_to(self, place: _Place, project: str, environment: str | None) -> bool:
         return (place[0], place[2]) == (project, self.database) and environment in (None, place[1])
 
     def _read(self) -> dict[_Place, Pin]:
@@ -177,7 +177,7 @@ class Pins:
             raise KnownKeysUnusable(path=self.file, why=_reason(problem)) from None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Let one writer in at a time. Nothing in here asks a database, so nobody waits for one here."""
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -208,16 +208,16 @@ def current_pin(session: Session, project: Project, environment: Environment) ->
         raise KeyChanged(project=project.name, environment=environment.name, why=why) from None
 
 
-def _insist_on_succession(
+def _require_succession(
     session: Session, project: Project, environment: Environment, pin: Pin, now: Pin, where: str
 ) -> None:
     """Refuse the current key pair unless each one from the known pair on has vouched for the next."""
-    if why := _what_breaks(session, environment, pin, now):
+    if why := _broken_link(session, environment, pin, now):
         known = f"generation {pin.generation}, {pin.fingerprint[:_SHORT]}… {where}"
         raise KeyChanged(project=project.name, environment=environment.name, why=f"{why}; {known}")
 
 
-def _what_breaks(session: Session, environment: Environment, pin: Pin, now: Pin) -> str | None:
+def _broken_link(session: Session, environment: Environment, pin: Pin, now: Pin) -> str | None:
     if now.generation < pin.generation:
         return (
             f"generation {now.generation}, {now.fingerprint[:_SHORT]}… is a step back: "

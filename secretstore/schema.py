@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, inspect, select, text
 
-from secretstore.engine import WRITING, shown
+from secretstore.engine import WRITING, masked_url
 from secretstore.errors import SchemaMismatch
 
 
@@ -33,7 +33,7 @@ def upgrade(engine: Engine, script_location: Path, version_table: str) -> None:
             connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(version_table, 0))))
         found = _revision(connection, version_table)
         if found is not None and found not in known:
-            raise _too_new(shown(engine.url), found, known[0])
+            raise _too_new(masked_url(engine.url), found, known[0])
         config.attributes.update(connection=connection, version_table=version_table)
         command.upgrade(config, "head")
 
@@ -53,7 +53,7 @@ def require_revision(engine: Engine, version_table: str, wanted: str) -> None:
     found = current_revision(engine, version_table)
     if found == wanted:
         return
-    url = shown(engine.url)
+    url = masked_url(engine.url)
     if found is None or found < wanted:
         raise SchemaMismatch(url=url, found=found or "none", wanted=wanted)
     raise _too_new(url, found, wanted)

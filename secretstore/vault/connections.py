@@ -89,6 +89,7 @@ def create_connection(
         row = _row(session, held, role, name)
         if row is not None and not replace:
             raise AlreadyExists(what=role, name=name, hint="to give it other settings, add --replace")
+        # A name that does not exist yet is fine, unless it looks like a value typed instead of one.
         (missing,) = missing_names(session, held.id, [RunConnection(role, name, kind, read.stored())])
         _refuse_values(role, name, missing)
         _refuse_unfit_source(session, held, role, name, kind, read)

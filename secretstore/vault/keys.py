@@ -168,6 +168,7 @@ def destroy_unused_keys(
     )
     with db.reading() as session:
         places = list(session.exec(past))
+    # One transaction for each, so that one that is in use or damaged keeps none of the others.
     destroyed: list[KeyPairView] = []
     for project_id, environment_id, project, environment in places:
         try:

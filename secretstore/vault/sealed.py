@@ -33,6 +33,7 @@ def sealed_bundle(
         SealBroken: a current version was never sealed under the current key pair.
         EnvironmentGone: the environment does not exist.
     """
+    # The lock lets runs in together, and keeps out a flip to the next key pair.
     query = (
         select(Project, Environment, KeyPair)
         .where(

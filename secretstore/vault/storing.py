@@ -77,6 +77,7 @@ def store(
         ValueRefused: a value or an expiry breaks a rule; values are not quoted.
         UnknownProject, UnknownEnvironment: it does not exist.
     """
+    # Refuse everything that can be refused without the database first: sealing holds locks.
     now = utc_now()
     places: dict[str, dict[str, NewSecret | NewVariable]] = defaultdict(dict)
     for entry in entries:
@@ -218,6 +219,7 @@ def _seal(
     pair = pins.sealing_key(session, project, environment)
     public = PublicKey.from_bytes(pair.public_key)
     there = _there(session, environment, names, Secret)
+    # The rows come first: their ids and versions are part of what each value is sealed for.
     secrets = []
     for entry in entries:
         secret = there.get(entry.name) or _new(environment, entry.name, actor, now)

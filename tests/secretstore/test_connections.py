@@ -88,7 +88,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("source", "s3", {**S3, "sts_endpoint": "https://sts"}, "sts_endpoint goes with assume_role"),
     ("source", "s3", {**S3, "assume_role": "lake-reader"}, "assume_role takes the ARN of a role"),
     ("source", "s3", {**S3, "assume_role": secret("ARN")}, "assume_role cannot be taken from a secret"),
-    ("source", "s3", {"bucket": "lake", "assume_role": ARN}, "assume_role needs the keys"),
+    ("source", "s3", {"bucket": "lake", "assume_role": ARN}, "assume_role needs keys to assume it"),
     ("source", "s3", {**S3, "assume_role": ARN, "bucket": secret("B")}, "bucket cannot come from a secret together"),
     ("source", "supabase-storage", S3, "give either project, or endpoint if Supabase is self"),
     ("source", "supabase-storage", {**S3, "project": "r", **REST}, "give either project, or endpoint"),

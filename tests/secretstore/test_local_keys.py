@@ -77,7 +77,7 @@ def test_a_new_key_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["local.key"]
     comment, key = path.read_text().splitlines()
-    assert "loses" in comment
+    assert "without it nobody" in comment
     assert key.startswith("sealrun-local-key-1:")
 
 

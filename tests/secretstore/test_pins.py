@@ -328,7 +328,7 @@ class TestFile:
             (lambda text: text[:-20], "line 3 is not"),
             (lambda text: text.replace("shop default 1", "shop default 0"), "line 3 is not"),
             (lambda text: text.replace("a" * 64, "a" * 63), "line 3 is not"),
-            (lambda text: text + text, "line 6 is about an environment that was there"),
+            (lambda text: text + text, "line 6 repeats an environment"),
             (lambda text: text + "\nnonsense\n", "line 5 is not"),
         ],
     )
