@@ -228,7 +228,7 @@ class S3(AwsKeys):
         return {"addressing": "path" if self.endpoint else "auto", **super().leaves()}
 
     def where(self) -> str:
-        return _bucket_url(self.bucket, self.prefix) + (f" at {_shown(self.endpoint)}" if self.endpoint else "")
+        return _bucket_url(self.bucket, self.prefix) + (f" at {_display(self.endpoint)}" if self.endpoint else "")
 
 
 class SupabaseStorage(Settings):
@@ -255,7 +255,7 @@ class SupabaseStorage(Settings):
         return {"region": SUPABASE_REGION, **settings, "addressing": "path"}
 
     def where(self) -> str:
-        return f"{_bucket_url(self.bucket, self.prefix)} at {_shown(self.endpoint or self.project)}"
+        return f"{_bucket_url(self.bucket, self.prefix)} at {_display(self.endpoint or self.project)}"
 
 
 class Postgres(Settings):
@@ -264,7 +264,7 @@ class Postgres(Settings):
     url: Secret
 
     def where(self) -> str:
-        return _shown(self.url)
+        return _display(self.url)
 
 
 class UnityCatalog(Settings):
@@ -329,14 +329,14 @@ def _with_keys(settings: dict[str, Any], access: str, secret: str, session: str)
 
 
 def _bucket_url(bucket: Given, prefix: Given | None) -> str:
-    return f"s3://{_shown(bucket)}" + (f"/{_shown(prefix)}" if prefix else "")
+    return f"s3://{_display(bucket)}" + (f"/{_display(prefix)}" if prefix else "")
 
 
 def _with_warehouse(place: Given, warehouse: Given | None) -> str:
-    return _shown(place) + (f", {_shown(warehouse)}" if warehouse else "")
+    return _display(place) + (f", {_display(warehouse)}" if warehouse else "")
 
 
-def _shown(given: Given | None) -> str:
+def _display(given: Given | None) -> str:
     """Return a text as it is, a reference as `$NAME` or `$NAME.field`."""
     if isinstance(given, dict):
         return f"${given[KEY]}" + (f".{given[FIELD]}" if FIELD in given else "")

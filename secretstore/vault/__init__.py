@@ -30,7 +30,7 @@ from secretstore.vault.keys import (
 )
 from secretstore.vault.lookup import Birth, RefuseIf
 from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
-from secretstore.vault.references import Dangling, Missing, connection_plan, dangling, naming, require_unnamed
+from secretstore.vault.references import Dangling, Missing, connection_plan, dangling, require_unnamed
 from secretstore.vault.rotation import (
     Rotation,
     add_resealed,
@@ -106,7 +106,6 @@ __all__ = [
     "list_projects",
     "list_secrets",
     "list_variables",
-    "naming",
     "plain_variables",
     "put",
     "record_test",

@@ -18,7 +18,7 @@ from secretstore.naming import is_connection_name
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from secretstore.timestamps import utc_now
 from secretstore.vault.lookup import did_you_mean, find_place, hold_place, taken_names, within
-from secretstore.vault.references import Missing, catalogs_of, listed, missing_names, refuse_named, stored
+from secretstore.vault.references import Missing, listed, missing_names, named_by, refuse_named, stored
 from secretstore.views import view_of
 
 _LONGEST_MESSAGE = 1000  # characters
@@ -222,7 +222,7 @@ def _refuse_unfit_source(
 ) -> None:
     """A catalog takes endpoint and keys from its source, which must be of a kind that has them."""
     label = f"{role} {name}"
-    if role == SOURCE and kind not in S3_LIKE and (by := catalogs_of(session, environment.id, name)):
+    if role == SOURCE and kind not in S3_LIKE and (by := named_by(session, environment.id, "source", name)):
         raise ConnectionRefused(label=label, why=f"{listed(by)} names it, and the kind {kind} has no bucket")
     if role == CATALOG and (source := read.stored().get("source")):
         there = _row(session, environment, SOURCE, source)

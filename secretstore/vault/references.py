@@ -53,18 +53,13 @@ def connection_plan(session: Session, environment_id: str) -> list[RunConnection
     return _with_their_sources([for_run(*row) for row in session.exec(query)])
 
 
-def naming(session: Session, environment_id: str, secret: str) -> list[str]:
-    """Return the sources and catalogs of an environment that name a secret, as `source lake`."""
+def named_by(session: Session, environment_id: str, what: Literal["secret", "source"], name: str) -> list[str]:
+    """Return the connections of an environment that name a secret, or the catalogs that name a source."""
     query = select(Connection).where(Connection.environment_id == environment_id)
-    rows = session.exec(query.order_by(col(Connection.role).desc(), col(Connection.name)))
-    return [entry.label for entry in map(stored, rows) if secret in entry.secrets()]
-
-
-def catalogs_of(session: Session, environment_id: str, source: str) -> list[str]:
-    """Return the catalogs of an environment that name a source, as `catalog lake`."""
-    query = select(Connection).where(Connection.environment_id == environment_id, Connection.role == CATALOG)
-    rows = session.exec(query.order_by(col(Connection.name)))
-    return [entry.label for entry in map(stored, rows) if entry.settings.get("source") == source]
+    entries = map(stored, session.exec(query.order_by(col(Connection.role).desc(), col(Connection.name))))
+    if what == "secret":
+        return [entry.label for entry in entries if name in entry.secrets()]
+    return [entry.label for entry in entries if entry.role == CATALOG and entry.settings.get("source") == name]
 
 
 def require_unnamed(db: Database, project: str, environment: str, what: Literal["secret", "source"], name: str) -> None:
@@ -86,7 +81,7 @@ def refuse_named(
     Raises:
         InUse: there are any.
     """
-    if by := (naming if what == "secret" else catalogs_of)(session, environment.id, name):
+    if by := named_by(session, environment.id, what, name):
         raise InUse(
             "{what} of {project}/{environment} is named by {by}",
             what=f"{what} {name}",
