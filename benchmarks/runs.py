@@ -39,11 +39,14 @@ from executor.broker.embedded import broker  # noqa: E402
 from executor.celery_app import make_app  # noqa: E402
 from executor.database import migrate, open_database  # noqa: E402
 from executor.keys.creation import birth  # noqa: E402
+from executor.models import RunSpec  # noqa: E402
+from executor.python.choice import choose_interpreter  # noqa: E402
 from executor.records import history, logs  # noqa: E402  # the checkout's own, whatever is installed
-from executor.runs import OVER, Offer  # noqa: E402
+from executor.runs import Offer  # noqa: E402
+from executor.schemas.run_request import RunRequest  # noqa: E402
+from executor.schemas.runs import OVER  # noqa: E402
 from executor.settings import read_here  # noqa: E402
-from executor.source.root import choose_interpreter  # noqa: E402
-from executor.submission.specification import Request, specify  # noqa: E402
+from executor.submission.specification import specify  # noqa: E402
 from executor.submission.submit import submit  # noqa: E402
 from executor.submission.target import parse  # noqa: E402
 from secretstore import local_keys, vault  # noqa: E402
@@ -133,7 +136,7 @@ class Sealrun:
 
     def submit(self, *words: str, secrets: int = 10, **asked: Any) -> str:
         """Hand in a run of these words; its id."""
-        request = Request(
+        request = RunRequest(
             target=parse(list(words)),
             project=self.project(secrets),
             folder=self.jobs,
@@ -278,14 +281,14 @@ def result(sealrun: Sealrun, rounds: int = 15) -> None:
 
 def queue(sealrun: Sealrun) -> None:
     """Runs of a queue that the worker does not serve; claimed here, and not executed."""
-    request = Request(
+    request = RunRequest(
         target=parse(["stamp.py"]),
         project=sealrun.project(0),
         folder=sealrun.jobs,
         bundle=False,
         search_path=os.defpath,
     )
-    spec = runs.RunSpec(**{**vars(specify(sealrun.db, sealrun.settings, request)), "queue": "bench-nobody"})
+    spec = RunSpec(**{**specify(sealrun.db, sealrun.settings, request).model_dump(), "queue": "bench-nobody"})
     offer = Offer("bench", sealrun.settings.host, ("bench-nobody",), "landlock")
     asked: dict[str, Callable[[str], object]] = {
         "submit (row, commit)": lambda _: runs.accept(sealrun.db, spec, "bench").run_id,

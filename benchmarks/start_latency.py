@@ -164,7 +164,7 @@ class Sealrun:
             return str(connection.execute(_STATE, {"id": run_id}).scalar())
 
     def _send(self, values: dict[str, str]) -> str:
-        from executor.runs import RunSpec
+        from executor.models import RunSpec
         from executor.submission.submit import submit
 
         place = self._environment(values)
@@ -269,7 +269,7 @@ def _values(count: int) -> dict[str, str]:
 @contextlib.contextmanager
 def _subjects(job: Path, place: Path) -> Iterator[dict[str, Any]]:
     from executor.broker.embedded import broker, broker_address
-    from executor.source.root import choose_interpreter
+    from executor.python.choice import choose_interpreter
 
     python = choose_interpreter(job.parent, None, os.environ["PATH"])
     with contextlib.ExitStack() as ending:

@@ -28,8 +28,46 @@ def _partial(name: str, column: str, *, where: str) -> Index:
     return Index(name, column, postgresql_where=text(where), sqlite_where=text(where))
 
 
-class Run(Table, table=True):
-    """One accepted piece of work. `pending` with a lease means claimed: before the gate."""
+class RunSpec(SQLModel):
+    """What a submitter asks for, looked up and complete: the columns of a run that nothing changes. Times in seconds.
+
+    The source is the folder `source_root` on machines of the name `host`, or, on any machine, the uploaded `bundle`.
+    `secret_names` None means every secret of the environment. `requirements` says what the run's own Python
+    environment is built of; only `setup_secret_names` are given to that. After an attempt that failed for one of the
+    reasons `retry_on` (None: those of `retrying`) there is another, `retries` times at most. Of two runs of a project
+    with one `idempotency_key` the second is the first.
+    """
+
+    project_id: str
+    project: str
+    environment_id: str
+    environment: str
+    target: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    source_root: str
+    host: str | None
+    bundle: str | None = None
+    source_commit: str | None = None
+    source_dirty: bool | None = None
+    python: str | None = None
+    python_version: str | None = None
+    requirements: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    setup_secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    variables: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON))
+    connections: bool = True
+    timeout: float | None = None
+    queue: str = "sealrun"
+    queue_timeout: float | None = None
+    rung_min: str | None = None
+    network: str = "full"
+    retries: int = 0
+    retry_on: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    retry_of: str | None = None
+    idempotency_key: str | None = None
+
+
+class Run(Table, RunSpec, table=True):
+    """One accepted piece of work, and how far it is. `pending` with a lease means claimed: before the gate."""
 
     __tablename__ = "executor_run"
     __table_args__ = (
@@ -44,35 +82,9 @@ class Run(Table, table=True):
     )
 
     id: str = Field(primary_key=True, default_factory=new_id)
-    project_id: str
-    project: str
-    environment_id: str
-    environment: str
-    target: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    source_root: str
-    bundle: str | None = None
-    source_commit: str | None = None
-    source_dirty: bool | None = None
-    python: str | None = None
-    python_version: str | None = None
-    requirements: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    setup_secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    variables: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
-    secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON))
-    connections: bool = True
     mapped: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    timeout: float | None = None
-    queue: str
-    queue_timeout: float | None = None
-    host: str | None = None
-    rung_min: str | None = None
-    network: str = "full"
-    retries: int = 0
-    retry_on: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     retried: int = 0
-    retry_of: str | None = None
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    idempotency_key: str | None = None
     state: str = Field(default="pending")
     reason: str | None = None
     message: str | None = Field(default=None, sa_column=Column(Text))

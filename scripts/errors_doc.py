@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the code; with --check it only says whether the page is up to date."""
+"""Writes docs/reference/errors.md from the code; with --check it only says whether the page is up to date."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import executor.errors  # noqa: E402  # the checkout's own, whatever is installe
 import secretstore.errors  # noqa: E402
 from secretstore.errors import SealrunError  # noqa: E402
 
-PAGE = CHECKOUT / "docs" / "errors.md"
+PAGE = CHECKOUT / "docs" / "reference" / "errors.md"
 
 HEAD = """\
 # Exit codes and errors

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the code; with --check it only says whether the page is up to date."""
+"""Writes docs/reference/settings.md from the code; with --check it only says whether the page is up to date."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ sys.path.insert(0, str(CHECKOUT))
 from executor.settings import EXECUTOR_SETTINGS  # noqa: E402  # the checkout's own, whatever is installed
 from secretstore.settings import STORE_SETTINGS, Setting  # noqa: E402
 
-PAGE = CHECKOUT / "docs" / "settings.md"
+PAGE = CHECKOUT / "docs" / "reference" / "settings.md"
 
 HEAD = """\
 # Settings
@@ -33,9 +33,9 @@ an error.
 
 ## What a run sees of all this
 
-Nothing. A run's environment is built from an empty one, see [one run](one-run.md). Names that begin with `SEALRUN_`
-are refused for secrets and variables; of these a run finds `SEALRUN_RUN_ID`, `SEALRUN_PROJECT`, `SEALRUN_ENV`,
-`SEALRUN_OUTPUT_DIR` and `SEALRUN_METRICS`.
+Nothing. A run's environment is built from an empty one, see [one run](../internals/one-run.md). Names that begin
+with `SEALRUN_` are refused for secrets and variables; of these a run finds `SEALRUN_RUN_ID`, `SEALRUN_PROJECT`,
+`SEALRUN_ENV`, `SEALRUN_OUTPUT_DIR` and `SEALRUN_METRICS`.
 
 ## The project file
 
@@ -46,7 +46,9 @@ The nearest one in the current folder or above it counts. `-p` and `-e` come fir
 ## Colour
 
 `NO_COLOR` turns colour off, as does `TERM=dumb`. Where output is no terminal there is none: listings have then one line
-a row, with tabs between fields and no headings. `--json` is for programs.
+a row, with tabs between fields and no headings. `--json` is for programs: commands that list
+or change something then print one document on stdout, and their words on stderr. A command that changes something takes
+`--yes` whether it would ask or not.
 """
 
 

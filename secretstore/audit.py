@@ -25,6 +25,7 @@ from secretstore.database import Database
 from secretstore.errors import RowUnreadable
 from secretstore.models import AuditEvent, Project, WaitingAuditEvent
 from secretstore.timestamps import utc_now
+from secretstore.views import hashed_moment
 
 FIRST_PREVIOUS_HASH = "0" * 64
 _BATCH = 1000
@@ -123,14 +124,9 @@ def event_hash(row: Mapping[str, Any]) -> str:
     Raises:
         TypeError: a field holds what no event does: SQLite takes bytes for text.
     """
-    fields = {**row, "at": moment_text(row["at"])}
+    fields = {**row, "at": hashed_moment(row["at"])}
     fields.pop("hash", None)
     return sha256(_CANONICAL.encode(fields).encode()).hexdigest()
-
-
-def moment_text(at: datetime | str | None) -> str | None:
-    """Return a moment as it is hashed, which is also how SQLite keeps it."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(at, datetime) else at
 
 
 def readable(session: Session, columns: Iterable[Any]) -> list[Any]:

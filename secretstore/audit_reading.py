@@ -8,59 +8,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
-from secretstore.audit import FIRST_PREVIOUS_HASH, as_moment, event_hash, moment_text, readable
+from secretstore.audit import FIRST_PREVIOUS_HASH, as_moment, event_hash, readable
 from secretstore.database import Database
 from secretstore.errors import UnknownProject
 from secretstore.models import AuditEvent, Project
+from secretstore.views import EventView, Head, VerifyResult
 
 _BATCH = 1000
 _COLUMNS = tuple(AuditEvent.__table__.columns)  # type: ignore[attr-defined]  # SQLModel makes it
-
-
-@dataclass(frozen=True)
-class EventView:
-    """An audit event with all that is hashed, and its hash; `detail` is JSON text, as it was written."""
-
-    project_id: str
-    sequence: int
-    project: str
-    at: datetime | None
-    """None if somebody made it unreadable."""
-    actor: str
-    origin: str
-    action: str
-    subject: str
-    detail: str
-    outcome: str
-    previous_hash: str
-    hash: str
-
-    def fields(self) -> dict[str, Any]:
-        """Return all fields as they are hashed, and the hash."""
-        return vars(self) | {"at": moment_text(self.at)}
-
-
-@dataclass(frozen=True)
-class Head:
-    """An event to find again: its hash, and its place if that was kept, too."""
-
-    hash: str
-    sequence: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Head":
-        """Read `SEQUENCE:HASH`, or just a hash.
-
-        Raises:
-            ValueError: it is neither.
-        """
-        place, _, found = text.strip().rpartition(":")
-        if len(found) != 64 or not set(found) <= set("0123456789abcdef"):
-            raise ValueError("a head is SEQUENCE:HASH, or just a hash of 64 hexadecimal digits")
-        return cls(found, int(place) if place else None)
-
-    def __str__(self) -> str:
-        return self.hash if self.sequence is None else f"{self.sequence}:{self.hash}"
 
 
 @dataclass(frozen=True)
@@ -71,27 +26,6 @@ class Filter:
     actor: str | None = None
     action: str | None = None
     subject: str | None = None
-
-
-@dataclass(frozen=True)
-class VerifyResult:
-    """What a walk along a chain found; `head` is the last good event, as `SEQUENCE:HASH`.
-
-    `first_bad` is the first event that was altered, `why` says what is wrong with it, or with the end. `project_id`
-    says whose chain both are of: deleted projects may have had the same name.
-    """
-
-    project: str
-    project_id: str
-    checked: int
-    head: str
-    first_bad: int | None = None
-    why: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every event is as it was written, and the expected head is among them."""
-        return self.why is None
 
 
 def list_events(db: Database, project: str, *, limit: int | None = None, only: Filter | None = None) -> list[EventView]:

@@ -300,7 +300,7 @@ class KmsAccessDenied(KmsError):
 
     code = "kms_access_denied"
     status = 500
-    hint = "allow {action} in IAM and in the key's policy; docs/kms.md has both, with the conditions for one project"
+    hint = "allow {action} in IAM and in the key's policy; docs/how-to/kms.md has both"
 
 
 class KmsKeyUnusable(KmsError):

@@ -14,6 +14,9 @@ _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NAMED_LIKE_A_SECRET = re.compile(
+    r"pass|pwd|secret|token|key|credential|private|(?:^|[_.-])(?:pin|auth)(?:$|[_.-])", re.IGNORECASE
+)
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -90,6 +93,11 @@ def shell_note(name: str) -> str | None:
     alias = alias_for(name)
     also = f"; the run also gets it as {alias}" if alias else ""
     return f'"{name}" cannot be a shell variable: Debian\'s /bin/sh drops it{also}'
+
+
+def is_named_like_a_secret(name: str) -> bool:
+    """Whether a name suggests a secret: its value is then not shown unasked."""
+    return _NAMED_LIKE_A_SECRET.search(name) is not None
 
 
 def _check(form: re.Pattern[str], name: str, why: str) -> None:

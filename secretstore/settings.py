@@ -42,8 +42,8 @@ KEYS = Setting(
     "local:$SEALRUN_HOME/keys/local.key",
     "key service",
     "wraps private keys: local:PATH is a key file, which protects against a stolen database; "
-    "aws-kms:KEY_ID_OR_ALIAS_OR_ARN[?region=…&endpoint_url=…] is a key of AWS KMS, see [AWS KMS](kms.md). Separate "
-    "several by commas: the first wraps new keys, each unwraps its own",
+    "aws-kms:KEY_ID_OR_ALIAS_OR_ARN[?region=…&endpoint_url=…] is a key of AWS KMS, see [AWS KMS](../how-to/kms.md). "
+    "Separate several by commas: the first wraps new keys, each unwraps its own",
 )
 KMS_TIMEOUT = Setting(
     "SEALRUN_KMS_TIMEOUT_SECONDS",

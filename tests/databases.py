@@ -105,11 +105,11 @@ class _Lent:
         self._shape = self._look()
 
     def is_emptied(self) -> bool:
-        """Delete all rows; False where a test has changed more than rows."""
-        self._connection.execute(_END_OTHERS)
-        while self._connection.execute(_OTHERS).fetchone() != (0,):
-            pass  # ends within milliseconds
+        """Delete all rows; False where a test has changed more than rows, or ended our connection too."""
         try:
+            self._connection.execute(_END_OTHERS)
+            while self._connection.execute(_OTHERS).fetchone() != (0,):
+                pass  # ends within milliseconds
             self._connection.execute(self._delete)
             self._connection.execute("SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'")
             return bool(self._look() == self._shape)

@@ -22,11 +22,10 @@ from executor.broker.embedded import broker
 from executor.celery_app import make_app
 from executor.database import migrate, open_database
 from executor.keys.creation import birth
-from executor.models import Attempt
+from executor.models import Attempt, RunSpec
 from executor.records import history, logs
-from executor.records.history import RunView
-from executor.runs import RunSpec
 from executor.runs.workers import list_workers
+from executor.schemas.runs import RunView
 from executor.settings import read_settings
 from executor.source import bundles, packing
 from executor.submission import submit
@@ -418,7 +417,7 @@ def job_python() -> str:
         other = sys.prefix != sys.base_prefix or Path(candidate).resolve() != Path(sys.executable).resolve()
         if os.access(candidate, os.X_OK) and other:
             return candidate
-    from executor.source.root import choose_interpreter
+    from executor.python.choice import choose_interpreter
 
     return choose_interpreter(CHECKOUT, None, os.environ.get("PATH", os.defpath))
 

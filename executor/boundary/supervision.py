@@ -148,6 +148,9 @@ class Zygote:
                         raise ZygoteFailed(why=os.strerror(error.errno or 0)) from None
 
     def _start(self) -> None:
+        if self._process is not None:  # its channel is broken, so it has ended, or is about to
+            self._process.kill()
+            self._process.wait()
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         package_root = str(Path(__file__).resolve().parents[2])
         with theirs:

@@ -1,8 +1,9 @@
 """The one task: a run's id is all a message may carry."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from celery import Celery
+if TYPE_CHECKING:
+    from celery import Celery
 
 TASK = "executor.execute"
 
@@ -14,7 +15,7 @@ class Life(Protocol):
         """Claim and execute a run."""
 
 
-def register(app: Celery) -> None:
+def register(app: "Celery") -> None:
     """Add the task to an application."""
 
     @app.task(name=TASK, ignore_result=True, acks_late=False, shared=False)  # type: ignore[untyped-decorator]

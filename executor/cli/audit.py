@@ -4,15 +4,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import DBAPIError
 
-from executor.cli import desk
-from executor.cli.desk import Desk
+from executor.cli.here import here
 from executor.cli.shown import screen
 from executor.cli.typed import options
-from secretstore import audit, audit_reading
-from secretstore.audit_reading import EventView, Filter, Head
-from secretstore.errors import SealrunError
+from executor.operations import audit
+from executor.schemas.audit import Chain, Events
+from secretstore.views import EventView, Head
 
 app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True, add_completion=False)
 
@@ -37,15 +35,18 @@ def list_(
     json: options.Json = False,
 ) -> None:
     """List a project's events in the order of its chain. In JSON with every field that is hashed, as it is hashed."""
-    only = Filter(_moment(since), actor, action, subject)
-    at = desk.sit_down()
-    _link(at)
-    events = audit_reading.list_events(at.db, desk.project_named(at.settings, project), limit=limit, only=only)
+    begin = _moment(since)
+    place = here()
+    asked = Events(
+        project=place.project(project), limit=limit, since=begin, actor=actor, action=action, subject=subject
+    )
+    found = audit.list_(place.at, place.who, asked)
+    _say_waiting(found.waiting)
     if json:
-        screen.show_json([event.fields() for event in events])
+        screen.show_json([event.fields() for event in found.events])
         return
     headings = ("", "at", "actor", "by way of", "action", "subject", "outcome")
-    screen.table(headings, map(_row, events), ("dim", "", "", "", "bold"))
+    screen.table(headings, map(_row, found.events), ("dim", "", "", "", "bold"))
 
 
 @app.command()
@@ -63,9 +64,10 @@ def verify(
     no older one, only --expect-head can tell.
     """
     expect = _head(expect_head)
-    at = desk.sit_down()
-    _link(at)
-    found = audit_reading.verify(at.db, desk.project_named(at.settings, project), expect=expect)
+    place = here()
+    verified = audit.verify(place.at, place.who, Chain(project=place.project(project), expect=expect))
+    _say_waiting(verified.waiting)
+    found = verified.found
     if json:
         screen.show_json(screen.plain_data(found) | {"ok": found.ok})
     elif found.ok:
@@ -85,14 +87,8 @@ def _row(event: EventView) -> tuple[str, ...]:
     return str(event.sequence), moment, event.actor, event.origin, event.action, event.subject, event.outcome
 
 
-def _link(at: Desk) -> None:
-    """What runs left waiting belongs to the answer; who may only read gets the answer without it, and is told."""
-    stuck: list[object] = []
-    try:
-        audit.link_waiting(at.db, skipped=lambda *which: stuck.append(which))
-    except (SealrunError, DBAPIError) as problem:
-        stuck.append(problem)
-    if stuck and (waiting := audit.waiting_events(at.db)):
+def _say_waiting(waiting: int) -> None:
+    if waiting:
         screen.say(f"note: {waiting} events wait to be linked, and could not be from here", "yellow")
 
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import connection_test
-from executor.cli.typed import connection, options
-from executor.cli.typed.connection import Option
+from executor.cli import connection, connection_test
+from executor.cli.typed import options
+from executor.cli.typed.connection import Extra, File, Force, Name, Option, Replace
 from executor.cli.typed.new_value import CatchesValues
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 @app.command(cls=CatchesValues)
 def create(
-    name: connection.Name,
+    name: Name,
     kind: Annotated[
         str | None, typer.Option("--kind", metavar="KIND", help="unity-catalog, iceberg-rest or glue.")
     ] = None,
@@ -56,11 +56,13 @@ def create(
         str | None,
         typer.Option("--credentials-secret", metavar="SECRET", help="The name of the JSON secret that has the keys."),
     ] = None,
-    file: connection.File = None,
-    replace: connection.Replace = False,
+    file: File = None,
+    replace: Replace = False,
     project: options.Project = None,
     environment: options.Environment = None,
-    extra: connection.Extra = None,
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
+    extra: Extra = None,
 ) -> None:
     """Make a catalog of an environment, from options or a file.
 
@@ -78,7 +80,7 @@ def create(
         Option("--source", "source", source),
         Option("--credentials-secret", "credentials", credentials_secret, secret=True),
     )
-    connection.create("catalog", name, kind, given, file, replace, project, environment, extra)
+    connection.create("catalog", name, kind, given, file, replace, project, environment, extra, json)
 
 
 @app.command("list")
@@ -91,22 +93,24 @@ def list_(
 
 @app.command()
 def delete(
-    name: connection.Name,
+    name: Name,
     project: options.Project = None,
     environment: options.Environment = None,
-    force: connection.Force = False,
+    force: Force = False,
     yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Delete a catalog; the secrets it names stay."""
-    connection.delete("catalog", name, project, environment, force, yes)
+    connection.delete("catalog", name, project, environment, force, yes, json)
 
 
 @app.command()
 def test(
-    name: connection.Name,
+    name: Name,
     project: options.Project = None,
     environment: options.Environment = None,
     json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Make one real, harmless call with a catalog, in a run's own sandbox, and keep how it went."""
     connection_test.test("catalog", name, project, environment, json)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from executor.cli import desk
-from executor.cli.desk import Desk
+from executor.cli.here import Here, here
 from executor.cli.shown import screen
-from executor.cli.typed.connection import lacking
-from secretstore import vault
+from executor.cli.shown.connection import lacking
+from executor.schemas.connections import ConnectionNamed
 from secretstore.connections import Role
 
 if TYPE_CHECKING:
-    from executor.operations.probing import Probed
+    from executor.operations.probing import Probe
+    from executor.schemas.connections import Tested
 
 
 def test(role: Role, name: str, project: str | None, environment: str | None, json: bool) -> None:
@@ -26,65 +26,46 @@ def test(role: Role, name: str, project: str | None, environment: str | None, js
         SealrunError: its run was not accepted.
         typer.Exit: with 1 where the connection does not work, and 130 where nobody waited for it.
     """
-    at = desk.sit_down()
-    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
-    view = vault.get_connection(at.db, project, environment, role, name)
-    found, run = _without_a_run(view, project) or _by_a_run(at, view, project)
-    kept = vault.record_test(
-        at.db,
-        project,
-        environment,
-        role,
-        name,
-        outcome="ok" if found.ok else "failed",
-        seconds=found.seconds,
-        message=found.said,
-        run=run,
-        actor=at.actor,
-        tested=view.updated_at,
+    from executor.operations import probing
+
+    place = here()
+    asked = ConnectionNamed(
+        project=place.project(project), environment=place.environment(environment), role=role, name=name
     )
-    if json:
-        screen.show_json(
-            {role: name, "ok": found.ok, "seconds": found.seconds, "said": found.said, "run": run, "kept": kept}
-        )
+    probe = probing.prepare(place.at, place.who, asked)
+    view = probe.connection
+    if probe.known is not None:
+        for lack in view.missing:
+            screen.say(f"note: {lacking(view, lack, asked.project)}", "yellow")
+        tested = probing.record(place.at, place.who, probe, None)
     else:
-        took = f" in {found.seconds:.2f} s" if found.seconds is not None else ""
-        verdict = f"ok{took}: {found.said}" if found.ok else f"failed{took}: {found.said}"
-        screen.show(f"{view.label}: {screen.printable(verdict)}")
-    if not kept:
+        tested = _by_a_run(place, probe)
+    if json:
+        screen.show_json({role: name} | {field: value for field, value in tested if field not in ("role", "name")})
+    else:
+        took = f" in {tested.seconds:.2f} s" if tested.seconds is not None else ""
+        screen.show(f"{view.label}: {'ok' if tested.ok else 'failed'}{took}: {screen.printable(tested.said)}")
+    if not tested.kept:
         screen.say(f"not kept: {view.label} was changed meanwhile", "yellow")
-    if not found.ok:
+    if not tested.ok:
         raise typer.Exit(1)
 
 
-def _without_a_run(view: vault.ConnectionView, project: str) -> "tuple[Probed, None] | None":
-    """What is known before anything is called: that something it names is not there."""
-    from executor.operations.probing import Probed
-
-    if not view.missing:
-        return None
-    for lack in view.missing:
-        screen.say(f"note: {lacking(view, lack, project)}", "yellow")
-    told = "; ".join(f"{lack.field} names the {lack.what} {lack.name}, which is not there" for lack in view.missing)
-    return Probed(False, None, f"no call was made: {told}"), None
-
-
-def _by_a_run(at: Desk, view: vault.ConnectionView, project: str) -> "tuple[Probed, str]":
-    """What its run has found, and that run's id."""
+def _by_a_run(place: Here, probe: "Probe") -> "Tested":
+    """What its run has found."""
     from executor.cli.run import Submission, never_started
     from executor.cli.shown.follow import Detached
-    from executor.operations.probing import probe_request, probed
-    from executor.submission.specification import specify
+    from executor.operations import probing, runs
     from secretstore.errors import SealrunError
 
+    at = place.at
     try:
-        request = probe_request(project, view.environment, view.role, view.name, view.kind)
-        submitted = Submission(at, specify(at.db, at.settings, request))
+        submitted = Submission(place, runs.prepare(at, place.who, probe.request))
     except SealrunError as error:
         raise never_started(error) from None
     try:
         run = submitted.follow(json=True)  # what its run says goes to stderr
     except Detached:
-        screen.say(f"how the test of {view.label} ends is not kept: nobody waited for it")
+        screen.say(f"how the test of {probe.connection.label} ends is not kept: nobody waited for it")
         raise typer.Exit(130) from None
-    return probed(run), run.id
+    return probing.record(at, place.who, probe, run)

@@ -8,21 +8,24 @@ from pathlib import Path
 
 import typer
 
-from executor.cli import desk
-from executor.cli.desk import Desk
+from executor.cli.here import Here, here
 from executor.cli.project import create_project
 from executor.cli.run import Submission, tell
 from executor.cli.runs import file_line
 from executor.cli.secret import seal
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.waiting import unseen
+from executor.cli.typed import options
 from executor.errors import NoWorkerSeen, RunFailed, SourceIsHome
-from executor.records.history import RunView
-from executor.runs.needs import live_workers
+from executor.operations import runs, workers
+from executor.operations.secrets import list_ as list_secrets
+from executor.schemas.places import InProject
+from executor.schemas.run_request import RunRequest
+from executor.schemas.runs import RunView
+from executor.schemas.secrets import NewSecret
 from executor.source.root import PROJECT_FILE, source_root
-from executor.submission.specification import Request, specify
+from executor.submission.context import DEFAULT_ENVIRONMENT
 from executor.submission.target import parse
-from secretstore import vault
 
 app = typer.Typer(
     help="Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.",
@@ -72,11 +75,13 @@ JOBS = (
 
 
 @app.command()
-def demo() -> None:
+def demo(yes: options.NeverAsks = False) -> None:
     """Make the project "shop", seal secrets, run the examples with them, and show output, result and receipt."""
-    at = desk.sit_down()
-    if not at.settings.embedded and not live_workers(at.settings, at.db):
-        raise NoWorkerSeen(since=unseen(at.settings, at.db))
+    at = here()
+    if not at.at.settings.embedded:
+        serving = workers.serving(at.at, at.who)
+        if not serving.live:
+            raise NoWorkerSeen(since=unseen(serving))
     _heading("A project, its key pair, and secrets sealed to it")
     create_project(at, PROJECT, [])
     _seal_missing(at)
@@ -86,9 +91,10 @@ def demo() -> None:
     _goodbye(at, folder)
 
 
-def _seal_missing(at: Desk) -> None:
+def _seal_missing(at: Here) -> None:
     """Values are made up here and told to nobody; a secret that is there already is somebody's, and stays."""
-    there = {secret.name for secret in vault.list_secrets(at.db, PROJECT, desk.DEFAULT_ENVIRONMENT)}
+    place = InProject(project=PROJECT, environment=DEFAULT_ENVIRONMENT)
+    there = {secret.name for secret in list_secrets(at.at, at.who, place)}
     values = {
         "DATABASE_URL": DATABASE,
         "API_KEY": f"demo-{secrets.token_urlsafe(24)}",
@@ -98,19 +104,25 @@ def _seal_missing(at: Desk) -> None:
         if name in there:
             screen.say(f"{name} is sealed already")
         else:
-            seal(at, PROJECT, [vault.NewSecret(desk.DEFAULT_ENVIRONMENT, name, value.encode())])
+            places = (DEFAULT_ENVIRONMENT,)
+            seal(at, NewSecret(project=PROJECT, environments=places, name=name, value=value.encode()))
 
 
-def _show(at: Desk, job: Job, folder: Path) -> RunView:
+def _show(at: Here, job: Job, folder: Path) -> RunView:
     _heading(job.lesson)
     screen.say(f"$ {job.command}", "bold")
     wanted = parse(list(job.words))
     given = list(job.secrets) if job.secrets is not None else None
-    request = Request(
-        wanted, PROJECT, desk.DEFAULT_ENVIRONMENT, text=job.text, secrets=given, timeout=60, folder=folder
+    request = RunRequest(
+        target=wanted,
+        project=PROJECT,
+        environment=DEFAULT_ENVIRONMENT,
+        text=job.text,
+        secrets=given,
+        timeout=60,
+        folder=folder,
     )
-    spec = specify(at.db, at.settings, request)
-    submission = Submission(at, spec)
+    submission = Submission(at, runs.prepare(at.at, at.who, request))
     heard = _Heard()
     view = submission.follow(also=heard)
     tell(view, json=False)
@@ -136,9 +148,9 @@ def _receipt(view: RunView) -> None:
             screen.say(f"{name if number == 0 else '':<8}  {line}")
 
 
-def _goodbye(at: Desk, folder: Path) -> None:
+def _goodbye(at: Here, folder: Path) -> None:
     _heading("The key service")
-    keys = at.settings.store.key_specs[0]
+    keys = at.at.settings.store.key_specs[0]
     screen.say(f"Private keys are wrapped by {keys.place}")
     if keys.kind == "local":
         screen.say("Keep a copy of it somewhere safe: losing it loses the secrets.")

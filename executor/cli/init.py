@@ -22,6 +22,8 @@ def init(
     ] = None,
     project: options.Project = None,
     environment: options.Environment = None,
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Write .sealrun.toml, which names the project and makes this folder the source root of runs started here."""
     here = Path.cwd()
@@ -42,6 +44,8 @@ def init(
         raise FolderUnusable(
             "nothing can be written to {path}: {why}", path=here, why=(error.strerror or "").lower()
         ) from None
+    if json:
+        screen.show_json({"file": str(here / PROJECT_FILE), "project": chosen, "environment": environment})
     screen.say(f"wrote {here / PROJECT_FILE}: commands in this folder are about project {chosen}")
     screen.say(f"if it is not there yet: sealrun project create {chosen}")
 

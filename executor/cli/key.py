@@ -1,18 +1,16 @@
 """`sealrun key`: list, create, rotate, rewrap, trust. Nothing here shows a private key, wrapped or not."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from executor.cli import desk
+from executor.cli.here import here
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.errors import Misuse
-from executor.keys import rotation
-from executor.keys.creation import rewrapped
-from secretstore import vault
-from secretstore.local_keys import LocalKeys, create_local_key
+from executor.operations import keys
+from executor.schemas.keys import KeyRotation, KeyTrust, NewKeyFile, RewrappedKey, Rewrapping, Rotated
+from executor.schemas.places import InProject
 
 app = typer.Typer(
     help="List, rotate, rewrap and trust key pairs; make a local key file.",
@@ -34,8 +32,8 @@ def list_(
     project: options.Project = None, environment: options.AnyEnvironment = None, json: options.Json = False
 ) -> None:
     """List a project's key pairs: generation, fingerprint, state, key service. With -e, one environment's."""
-    at = desk.sit_down()
-    pairs = vault.list_keys(at.db, desk.project_named(at.settings, project), environment)
+    place = here()
+    pairs = keys.list_(place.at, place.who, InProject(project=place.project(project), environment=environment))
     if json:
         screen.show_json(pairs)
         return
@@ -57,12 +55,16 @@ def list_(
 @app.command()
 def create(
     path: Annotated[str, typer.Argument(metavar="PATH", help="Where there is no file yet.", show_default=False)],
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Make a local key file: to move keys to it with SEALRUN_KEYS=local:PATH,… and rewrap, or to start anew."""
-    place = Path(path).absolute()
-    create_local_key(place)
+    made = keys.create_file(NewKeyFile(path=path))
     screen.say("keep a copy of it somewhere safe: who loses it loses the secrets, who has it can open them")
-    screen.show(f"made {LocalKeys(place).id}; to use it: SEALRUN_KEYS=local:{place}")
+    if json:
+        screen.show_json(made)
+    else:
+        screen.show(f"made {made.id}; to use it: SEALRUN_KEYS=local:{made.path}")
 
 
 @app.command()
@@ -73,19 +75,26 @@ def rotate(
         bool, typer.Option("--drop-broken", help="Leave versions behind, for good, that do not open any more.")
     ] = False,
     json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Give an environment a new key pair and seal all versions of its secrets to it, while runs go on.
 
     It can be ended at any moment and run again. The old key pair is destroyed once no run in flight was given it.
     """
-    at = desk.sit_down()
-    names = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
-    done = rotation.rotate(at.settings, at.db, *names, actor=at.actor, pins=at.pins, drop_broken=drop_broken)
-    destroyed = rotation.destroy_unused(at.db, at.actor)
+    place = here()
+    asked = KeyRotation(
+        project=place.project(project), environment=place.environment(environment), drop_broken=drop_broken
+    )
+    done = keys.rotate(place.at, place.who, asked)
+    _say_what_went(done)
     if json:
         screen.show_json(done)
         return
-    where = "/".join(names)
+    where = f"{asked.project}/{asked.environment}"
+    screen.show(f"{where} has generation {done.generation}, {done.fingerprint}: {done.resealed} versions sealed anew")
+
+
+def _say_what_went(done: Rotated) -> None:
     if done.discarded is not None:
         screen.say(
             f"there was a key pair nobody used, {done.discarded[:SHORT]}…, of a rotation that was cut off or put there "
@@ -93,9 +102,8 @@ def rotate(
         )
     for name in done.left_behind:
         screen.say(f"left behind, as it does not open: {name}")
-    if not any((pair.project, pair.environment) == names for pair in destroyed):
+    if not done.previous_destroyed:
         screen.say("the old key pair is kept while runs may use it; a worker destroys it within a minute after them")
-    screen.show(f"{where} has generation {done.generation}, {done.fingerprint}: {done.resealed} versions sealed anew")
 
 
 @app.command()
@@ -103,6 +111,8 @@ def rewrap(
     project: options.Project = None,
     environment: options.AnyEnvironment = None,
     every: Annotated[bool, typer.Option("--all-projects", help="Of all projects.")] = False,
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Wrap private keys anew with the first key service of SEALRUN_KEYS, where another one has wrapped them.
 
@@ -114,18 +124,18 @@ def rewrap(
             "--all-projects takes in all there are, and goes with neither -p nor -e",
             command="key rewrap",
         )
-    at = desk.sit_down()
-    named = None if every else desk.project_named(at.settings, project)
-    keys = vault.keys_to_rewrap(at.db, named, environment)
-    changed = 0
-    for key, pair in rewrapped(at.settings, keys):
-        if vault.replace_wrapping(at.db, key, pair.key_service, pair.wrapped, actor=at.actor):
-            changed += 1
-            place = f"{key.place.project}/{key.place.environment}"
-            screen.say(f"{place}, generation {pair.generation}: from {key.pair.key_service} to {pair.key_service}")
-    if changed:
-        at.db.wipe()
-    screen.show(f"{changed} of {len(keys)} private keys wrapped anew")
+    place = here()
+    asked = Rewrapping(project=None if every else place.project(project), environment=environment)
+    done = keys.rewrap(place.at, place.who, asked, tell=_say_rewrapped)
+    if json:
+        screen.show_json(done)
+    else:
+        screen.show(f"{len(done.keys)} of {done.of} private keys wrapped anew")
+
+
+def _say_rewrapped(key: RewrappedKey) -> None:
+    where = f"{key.project}/{key.environment}, generation {key.generation}"
+    screen.say(f"{where}: from {key.from_key_service} to {key.to_key_service}")
 
 
 @app.command()
@@ -135,12 +145,20 @@ def trust(
     ],
     project: options.Project = None,
     environment: options.Environment = None,
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Remember an environment's key pair, once you have compared its fingerprint with who made or rotated it."""
-    at = desk.sit_down()
-    names = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
-    before = at.pins.known(*names)
-    now = vault.trust_key(at.db, *names, fingerprint, pins=at.pins)
-    if before is not None and before != now:
+    place = here()
+    asked = KeyTrust(
+        project=place.project(project), environment=place.environment(environment), fingerprint=fingerprint
+    )
+    trusted = keys.trust(place.at, place.who, asked)
+    now, before = trusted.now, trusted.before
+    if before is not None:
         screen.say(f"known until now: generation {before.generation}, {before.fingerprint}")
-    screen.show(f"{'/'.join(names)} has generation {now.generation}, {now.fingerprint}: remembered")
+    if json:
+        screen.show_json(trusted)
+    else:
+        where = f"{trusted.project}/{trusted.environment}"
+        screen.show(f"{where} has generation {now.generation}, {now.fingerprint}: remembered")

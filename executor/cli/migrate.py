@@ -4,6 +4,7 @@ import typer
 
 from executor import database
 from executor.cli.shown import screen
+from executor.cli.typed import options
 from executor.settings import read_here
 from secretstore.database import Database
 from secretstore.settings import ensure_home
@@ -12,7 +13,7 @@ app = typer.Typer(help="Bring the database's tables to this version.", add_compl
 
 
 @app.command()
-def migrate() -> None:
+def migrate(json: options.Json = False, yes: options.NeverAsks = False) -> None:
     """Bring the database's tables to this version. Safe at any time, and by several at once."""
     settings = read_here()
     if settings.store.database_is_default:
@@ -21,6 +22,10 @@ def migrate() -> None:
     before = database.current(db)
     database.migrate(db)
     after = database.current(db)
+    if json:
+        told = {"secretstore": after[0], "executor": after[1]}
+        screen.show_json({"database": db.url_shown, **told, "changed": before != after})
+        return
     screen.say(f"{db.url_shown}: {_told(after)}" + ("" if before == after else f", was {_told(before)}"))
 
 

@@ -10,24 +10,18 @@ from typing import Annotated
 
 import typer
 
-from executor.broker.application import make_app
-from executor.cli import desk
-from executor.cli.desk import Desk
+from executor.cli.here import Here, here
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
 from executor.cli.shown.waiting import Waiting
-from executor.cli.typed import options
-from executor.cli.typed.arguments import arguments_of, checked_variables, connections_of, secrets_named
+from executor.cli.typed import options as shared
+from executor.cli.typed.run_options import RunOptions, takes_run_options
 from executor.cli.typed.target import TAIL, RunCommand, refusals_as_json
 from executor.errors import NoProjectNamed, RunOver, StandbyFailed
-from executor.records import files, history
-from executor.records.history import RunView
-from executor.records.logs import Place
-from executor.runs import RunSpec
-from executor.runs.cancelling import cancel
-from executor.submission import submit, target
-from executor.submission.specification import Request, specify
-from executor.submission.standby import Standby
+from executor.operations import runs
+from executor.schemas.output import Place
+from executor.schemas.run_operations import Download, ThatAttempt, ThatRun
+from executor.schemas.runs import RunView
 from secretstore.errors import FolderUnusable, SealrunError
 
 app = typer.Typer(help="Run a file, module, function or command with its project's secrets.", add_completion=False)
@@ -36,96 +30,16 @@ _SECOND_THOUGHTS = 2.0  # seconds in which a second Ctrl-C cancels
 
 
 @app.command(cls=RunCommand)
+@takes_run_options()
 def run(
     context: typer.Context,
-    project: options.Project = None,
-    environment: options.Environment = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option("--secret", metavar="NAME", help="Give this secret only; repeatable. Else all of them."),
-    ] = None,
-    no_secrets: Annotated[
-        bool,
-        typer.Option(
-            "--no-secrets", help="Give no secrets, and no sources and catalogs that need any but as parameters."
-        ),
-    ] = False,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", metavar="K=V", help="A plain variable for this run, never masked; repeatable."),
-    ] = None,
-    env_file: Annotated[
-        str | None, typer.Option("--env-file", metavar="FILE", help="Plain variables from a file of KEY=VALUE lines.")
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", metavar="PARAM=NAME", help="A parameter that is a data source; repeatable."),
-    ] = None,
-    catalog: Annotated[
-        list[str] | None,
-        typer.Option("--catalog", metavar="PARAM=NAME", help="A parameter that is a catalog; repeatable."),
-    ] = None,
-    no_connections: Annotated[
-        bool,
-        typer.Option("--no-connections", help="Give no data sources and catalogs but those that parameters are."),
-    ] = False,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="S", help="End the run after so many seconds.")
-    ] = None,
-    python: Annotated[
-        str | None,
-        typer.Option(
-            "--python",
-            metavar="X.Y|PATH",
-            help="A version, an interpreter or a virtual environment (else .venv, else PATH).",
-        ),
-    ] = None,
-    with_: Annotated[
-        list[str] | None,
-        typer.Option("--with", metavar="PKG", help="A package for the run's own environment; repeatable."),
-    ] = None,
-    requirements: Annotated[
-        str | None,
-        typer.Option("--requirements", metavar="FILE", help="Build the run's own environment from this file."),
-    ] = None,
-    setup_secret: Annotated[
-        list[str] | None,
-        typer.Option("--setup-secret", metavar="NAME", help="Give this secret to the installer; repeatable."),
-    ] = None,
-    bundle: Annotated[
-        bool | None,
-        typer.Option("--bundle/--no-bundle", help="Upload the source root, or run from it on machines that see it."),
-    ] = None,
-    retries: Annotated[
-        int, typer.Option("--retries", metavar="N", min=0, max=9, help="Try again so often after a failure.")
-    ] = 0,
-    retry_on: Annotated[
-        list[str] | None,
-        typer.Option("--retry-on", metavar="REASON", help="Try again after this reason only; repeatable."),
-    ] = None,
-    queue_timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--queue-timeout", metavar="S", help="Give up after so many seconds in which no worker can take it."
-        ),
-    ] = None,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(
-            "--idempotency-key", metavar="KEY", help="A second run of the project with this key is the first."
-        ),
-    ] = None,
+    options: RunOptions,
     output: Annotated[
         str | None, typer.Option("--output", metavar="DIR", help="Write the files that the run leaves to this folder.")
     ] = None,
-    arg: Annotated[
-        list[str] | None, typer.Option("--arg", metavar="NAME=TEXT", help="An argument of a function; repeatable.")
-    ] = None,
-    json_arg: Annotated[
-        list[str] | None, typer.Option("--json-arg", metavar="NAME=JSON", help="An argument as JSON; repeatable.")
-    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the run's id, and do not wait.")] = False,
-    json: options.Json = False,
+    json: shared.Json = False,
+    yes: shared.NeverAsks = False,
 ) -> None:
     """Run TARGET with the secrets of its project, and end as it ends.
 
@@ -133,39 +47,14 @@ def run(
     arguments by position, else words as they are.
     """
     with refusals_as_json(json):
-        names = secrets_named(secret, no_secrets)
-        wanted = target.parse(context.meta[TAIL])
-        text, values = arguments_of(wanted, arg or [], json_arg or [])
-        variables = checked_variables(env or [], env_file)
+        request = options.request(context.meta[TAIL])
         try:
-            at = desk.sit_down()
-            request = Request(
-                target=wanted,
-                project=project,
-                environment=environment,
-                text=text,
-                values=values,
-                variables=variables,
-                secrets=names,
-                sources=connections_of("--source", source or []),
-                catalogs=connections_of("--catalog", catalog or []),
-                connections=not no_connections,
-                timeout=timeout,
-                python=python,
-                packages=with_ or (),
-                requirements_file=requirements,
-                setup_secrets=setup_secret or (),
-                bundle=bundle,
-                retries=retries,
-                retry_on=retry_on,
-                queue_timeout=queue_timeout,
-                idempotency_key=idempotency_key,
-            )
-            spec = specify(at.db, at.settings, request)
+            at = here()
+            prepared = runs.prepare(at.at, at.who, request)
             folder = _output_folder(output)
-            submitted = Submission(at, spec)
+            submitted = Submission(at, prepared)
         except NoProjectNamed as error:
-            if {"-p", "--project"} & {*wanted.argv}:
+            if {"-p", "--project"} & {*request.target.argv}:
                 error.advise(
                     "-p stands behind TARGET, where all belongs to the target: sealrun run -p PROJECT … TARGET"
                 )
@@ -181,13 +70,12 @@ def run(
 class Submission:
     """A run that was accepted, and what is to be done until somebody takes it."""
 
-    def __init__(self, at: Desk, spec: RunSpec) -> None:
+    def __init__(self, at: Here, prepared: runs.Prepared) -> None:
         self.at = at
-        standby = Standby(at.settings)
-        self.waiting = Waiting(at.settings, at.db, spec, None, standby)
         with interrupts() as pressed:
-            accepted = submit.accept(at.db, at.settings, lambda: make_app(at.settings), spec, at.actor.name, standby)
-            self.id = self.waiting.run_id = accepted.run_id
+            accepted = runs.accept(at.at, at.who, prepared)
+            self.id = accepted.run_id
+            self.waiting = Waiting(at, self.id)
             if accepted.started:
                 self.waiting.tell_started()
             if not accepted.rung:
@@ -199,10 +87,14 @@ class Submission:
     def leave(self, json: bool) -> None:
         """Do not wait."""
         if json:
-            screen.show_json(verdict.document(history.show(self.at.db, self.id)))
+            screen.show_json(verdict.document(self.show()))
         else:
             screen.show(self.id)
         screen.say(f"follow it: sealrun runs logs -f {self.id[:8]}")
+
+    def show(self) -> RunView:
+        """The run as it is."""
+        return runs.show(self.at.at, self.at.who, ThatAttempt(run=self.id))
 
     def follow(self, json: bool = False, also: Callable[[bytes], None] | None = None) -> RunView:
         """Show its output until it is over, and give it to `also`; a second Ctrl-C cancels it.
@@ -218,14 +110,17 @@ class Submission:
                 try:
                     if self._interrupted:
                         raise Detached
-                    follow(self.at.db, self.id, to_streams(out, also), self.waiting)
+                    follow(self.at, self.id, to_streams(out, also), self.waiting)
                 except Detached as left:
                     self._second_thoughts(left.place)
         except StandbyFailed:
             with contextlib.suppress(RunOver):  # another worker took it meanwhile
-                cancel(self.at.db, self.at.settings, self.id, self.at.actor.name)
+                self._cancel()
             raise
-        return history.show(self.at.db, self.id)
+        return self.show()
+
+    def _cancel(self) -> None:
+        runs.cancel(self.at.at, self.at.who, ThatRun(run=self.id))
 
     def _second_thoughts(self, place: Place) -> None:
         with interrupts() as pressed:
@@ -240,18 +135,18 @@ class Submission:
                 again = again or pressed()
                 return again
 
-            if wait_until_over(self.at.db, self.id, _SECOND_THOUGHTS, stop):
+            if wait_until_over(self.at, self.id, _SECOND_THOUGHTS, stop):
                 return
             if not again:
                 raise Detached
             try:
-                cancel(self.at.db, self.at.settings, self.id, self.at.actor.name)
+                self._cancel()
             except RunOver:
                 return
             screen.say("cancelling …")
-            settings = self.at.settings
+            settings = self.at.at.settings
             patience = settings.int_grace + settings.term_grace + settings.lease
-            if not wait_until_over(self.at.db, self.id, patience, pressed):
+            if not wait_until_over(self.at, self.id, patience, pressed):
                 screen.say(f"its worker was asked to end it: sealrun runs show {self.id[:8]}")
                 raise Detached
 
@@ -263,7 +158,7 @@ def finish(submitted: Submission, json: bool, folder: Path | None) -> int:
             view = submitted.follow(json)
     except Detached:
         if json:
-            screen.show_json(verdict.document(history.show(submitted.at.db, submitted.id)))
+            screen.show_json(verdict.document(submitted.show()))
             sys.stdout.flush()
         # Ended by the interrupt itself, so that a shell stops what it was doing: nobody knows yet how the run ends.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -313,7 +208,7 @@ def _output_folder(path: str | None) -> Path | None:
     return folder
 
 
-def _fetch(at: Desk, view: RunView, folder: Path) -> None:
-    written = files.download(at.db, view.id, view.attempt, folder)
-    names = ", ".join(screen.printable(str(path.relative_to(folder))) for path in written)
-    screen.say(f"wrote {names} to {folder}" if written else "the run left no files")
+def _fetch(at: Here, view: RunView, folder: Path) -> None:
+    found = runs.download(at.at, at.who, Download(run=view.id, folder=folder))
+    names = ", ".join(screen.printable(str(path.relative_to(folder))) for path in found.written)
+    screen.say(f"wrote {names} to {folder}" if found.written else "the run left no files")

@@ -1,29 +1,23 @@
 """`sealrun runs`: list, show, logs, cancel, retry, download."""
 
 import sys
-from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from executor.cli import desk
-from executor.cli.desk import Desk
+from executor.cli.here import Here, here
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, as_json, come_back, follow, to_streams
 from executor.cli.shown.waiting import Waiting
 from executor.cli.typed import options
 from executor.cli.typed.target import refusals_as_json
 from executor.errors import Misuse, RunOutputsMissing
-from executor.records import files, history, logs
-from executor.records.files import OutputFile
-from executor.records.history import AttemptView, RunView
-from executor.records.logs import BEGINNING, STREAMS, Place, StoredPiece
-from executor.runs import cancelling
-from executor.submission.specification import repeated
-from secretstore import vault
-from secretstore.errors import FolderUnusable
+from executor.operations import runs
+from executor.schemas.output import BEGINNING, STREAMS, OutputFile, Place
+from executor.schemas.run_operations import Download, OutputOf, ThatAttempt, ThatRun, ThoseRuns
+from executor.schemas.runs import STATES, AttemptView, RunView
 
 app = typer.Typer(
     help="List, show, follow, cancel and retry runs, and download what they left.",
@@ -39,17 +33,15 @@ Reference = Annotated[
 @app.command("list")
 def list_(
     project: options.AnyProject = None,
-    state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help=f"{', '.join(screen.STATE_STYLES)}.")
-    ] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help=f"{', '.join(STATES)}.")] = None,
     limit: Annotated[int, typer.Option("-L", "--limit", metavar="N", min=1, help="At most so many.")] = 20,
     json: options.Json = False,
 ) -> None:
     """List runs, the latest first: of the project that is named, else of all."""
-    if state is not None and state not in screen.STATE_STYLES:
-        raise typer.BadParameter(f"one of {', '.join(screen.STATE_STYLES)}", param_hint="--state")
-    at = desk.sit_down()
-    found = history.list_runs(at.db, _project_id(at, project), limit, state)
+    if state is not None and state not in STATES:
+        raise typer.BadParameter(f"one of {', '.join(STATES)}", param_hint="--state")
+    at = here()
+    found = runs.list_(at.at, at.who, ThoseRuns(project=at.maybe_project(project), state=state, limit=limit))
     if json:
         screen.show_json([verdict.brief(view) for view in found])
         return
@@ -80,8 +72,8 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show a run: how it ended, what it returned, what it left, and its receipts: what it saw."""
-    at = desk.sit_down()
-    view = _of_attempt(at, _found(at, run, project), attempt)
+    at = here()
+    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
     if json:
         screen.show_json(verdict.document(view))
         return
@@ -117,31 +109,36 @@ def logs_(
     if json and timestamps:
         raise Misuse("--json has the moments; --timestamps is for lines", command="runs logs")
     begin = Place.parse(after) if after is not None else BEGINNING
-    at = desk.sit_down()
-    view = _of_attempt(at, _found(at, run, project), attempt)
+    at = here()
+    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
     write = as_json(sys.stdout.buffer) if json else to_streams(sys.stdout.buffer, stamped=timestamps)
     if not following:
-        for piece in _so_far(at, view.id, begin, stream, attempt):
+        for piece in runs.logs(at.at, at.who, OutputOf(run=view.id, after=begin, streams=stream, attempt=attempt)):
             write(piece)
         return
-    waiting = None if view.over else Waiting(at.settings, at.db, view, view.id)
+    waiting = None if view.over else Waiting(at, view.id)
     try:
-        follow(at.db, view.id, write, waiting, after=begin, streams=stream)
+        follow(at, view.id, write, waiting, after=begin, streams=stream)
     except Detached as left:
         screen.say(f"\ncome back: {come_back(view.id, left.place)}")
         raise typer.Exit(verdict.CANCELLED) from None
-    view = history.show(at.db, view.id)
+    view = runs.show(at.at, at.who, ThatAttempt(run=view.id))
     if view.state != "succeeded":
         screen.say(verdict.sentence(view), "yellow")
 
 
 @app.command()
-def cancel(run: Reference, project: options.Project = None) -> None:
+def cancel(
+    run: Reference, project: options.Project = None, json: options.Json = False, yes: options.NeverAsks = False
+) -> None:
     """Cancel a run: at once while it waits, else by asking its worker to end it."""
-    at = desk.sit_down()
-    view = _found(at, run, project)
-    done = cancelling.cancel(at.db, at.settings, view.id, at.actor.name)
-    screen.say(f"run {view.id[:8]} is cancelled" if done else f"asked the worker of run {view.id[:8]} to end it")
+    at = here()
+    done = runs.cancel(at.at, at.who, ThatRun(run=run, project=_within(at, run, project)))
+    if json:
+        screen.show_json({"run": done.run_id, "cancelled": done.cancelled})
+        return
+    name = done.run_id[:8]
+    screen.say(f"run {name} is cancelled" if done.cancelled else f"asked the worker of run {name} to end it")
 
 
 @app.command()
@@ -150,13 +147,15 @@ def retry(
     project: options.Project = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the new run's id, and do not wait.")] = False,
     json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Make a new run from one that is over, with the same target, source, secrets and options, and follow it."""
-    from executor.cli.run import Submission, finish  # what talks to the broker takes its time to import
+    from executor.cli.run import Submission, finish  # what submits takes its time to import
 
     with refusals_as_json(json):
-        at = desk.sit_down()
-        submitted = Submission(at, repeated(at.db, _found(at, run, project).id))
+        at = here()
+        again = ThatRun(run=run, project=_within(at, run, project))
+        submitted = Submission(at, runs.prepare_again(at.at, at.who, again))
     screen.say(f"run {submitted.id[:8]}")
     if detach:
         submitted.leave(json)
@@ -171,24 +170,23 @@ def download(
     output: Annotated[
         str | None, typer.Option("--output", metavar="DIR", help="The folder to write to (else one named as the run).")
     ] = None,
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Write the files that a run left into a folder."""
-    at = desk.sit_down()
-    view = _found(at, run, project)
-    folder = Path(output or f"run-{view.id[:8]}")
-    for file in view.outputs:
-        if file.withheld is not None:
+    at = here()
+    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project)))
+    found = runs.download(at.at, at.who, Download(run=view.id, folder=Path(output or f"run-{view.id[:8]}")))
+    if json:
+        withheld = [{"path": file.path, "withheld": file.withheld} for file in found.withheld]
+        screen.show_json({"run": view.id, "written": [str(path) for path in found.written], "withheld": withheld})
+    else:
+        for file in found.withheld:
             screen.say(f"withheld {screen.printable(file.path)}: {file.withheld}", "yellow")
-    if not any(file.withheld is None for file in view.outputs):
+        for path in found.written:
+            screen.show(screen.printable(str(path)))
+    if len(found.withheld) == len(view.outputs):
         raise RunOutputsMissing(run=view.id[:8])
-    try:
-        written = files.download(at.db, view.id, view.attempt, folder)
-    except OSError as error:
-        raise FolderUnusable(
-            "nothing can be written to {path}: {why}", path=folder, why=(error.strerror or "").lower()
-        ) from None
-    for path in written:
-        screen.show(screen.printable(str(path)))
 
 
 def lasted(began: datetime | None, ended: datetime | None) -> str:
@@ -196,34 +194,9 @@ def lasted(began: datetime | None, ended: datetime | None) -> str:
     return f"{(ended - began).total_seconds():.1f} s" if began and ended else ""
 
 
-def _found(at: Desk, reference: str, project: str | None) -> RunView:
+def _within(at: Here, reference: str, project: str | None) -> str | None:
     """@last is of the project that is named, where one is; an id is an id wherever one stands."""
-    within = _project_id(at, project) if reference == "@last" or project is not None else None
-    return history.show(at.db, history.find(at.db, reference, within))
-
-
-def _of_attempt(at: Desk, view: RunView, attempt: int | None) -> RunView:
-    if attempt is None:
-        return view
-    if attempt not in {one.number for one in view.attempts}:
-        made = f"it had {view.attempt}" if view.attempts else "it had none yet"
-        raise typer.BadParameter(f"run {view.id[:8]} has no attempt {attempt}: {made}", param_hint="--attempt")
-    return history.show(at.db, view.id, attempt)
-
-
-def _project_id(at: Desk, project: str | None) -> str | None:
-    name = desk.maybe_project(at.settings, project)
-    return vault.get_project(at.db, name).id if name is not None else None
-
-
-def _so_far(
-    at: Desk, run_id: str, place: Place, streams: Collection[str] | None, attempt: int | None
-) -> Iterator[StoredPiece]:
-    while True:
-        pieces, place = logs.read(at.db, run_id, place, streams=streams, attempt=attempt)
-        if not pieces:
-            return
-        yield from pieces
+    return at.maybe_project(project) if reference == "@last" or project is not None else None
 
 
 def _show(view: RunView) -> None:

@@ -3,120 +3,53 @@
 What it needs is imported when it is called, so that the other commands of `secret` do not pay for it.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from executor.cli.typed import options
+from executor.cli.typed import options as shared
+from executor.cli.typed.run_options import RunOptions, takes_run_options
 from executor.cli.typed.target import TAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from executor.explain.preview import Preview, Seen
-    from executor.submission.specification import Refusal
+    from executor.schemas.explanation import Explanation, Seen
 
 
-def explain(
-    context: typer.Context,
-    project: options.Project = None,
-    environment: options.Environment = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option("--secret", metavar="NAME", help="As for run: this secret only; repeatable."),
-    ] = None,
-    no_secrets: Annotated[bool, typer.Option("--no-secrets", help="As for run: no secrets.")] = False,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", metavar="K=V", help="As for run: a plain variable; repeatable.")
-    ] = None,
-    env_file: Annotated[
-        str | None, typer.Option("--env-file", metavar="FILE", help="As for run: plain variables from a file.")
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", metavar="PARAM=NAME", help="As for run: a parameter that is a data source."),
-    ] = None,
-    catalog: Annotated[
-        list[str] | None,
-        typer.Option("--catalog", metavar="PARAM=NAME", help="As for run: a parameter that is a catalog."),
-    ] = None,
-    no_connections: Annotated[
-        bool, typer.Option("--no-connections", help="As for run: none but those that parameters are.")
-    ] = False,
-    python: Annotated[str | None, typer.Option("--python", metavar="PATH", help="As for run: the interpreter.")] = None,
-    bundle: Annotated[
-        bool | None, typer.Option("--bundle/--no-bundle", help="As for run: upload the source root, or do not.")
-    ] = None,
-    arg: Annotated[
-        list[str] | None, typer.Option("--arg", metavar="NAME=TEXT", help="As for run: an argument; repeatable.")
-    ] = None,
-    json_arg: Annotated[
-        list[str] | None, typer.Option("--json-arg", metavar="NAME=JSON", help="As for run: one as JSON; repeatable.")
-    ] = None,
-    json: options.Json = False,
-) -> None:
+@takes_run_options(to_explain=True)
+def explain(context: typer.Context, options: RunOptions, json: shared.Json = False) -> None:
     """Show the names a run of TARGET would see, where each comes from, and what would refuse the run.
 
     No key is used and no value is opened.
     """
-    from executor.cli import desk
+    from executor.cli.here import here
     from executor.cli.shown import screen
-    from executor.cli.typed.arguments import arguments_of, connections_of, pairs_of, secrets_named
-    from executor.cli.typed.env_file import read_env_file
     from executor.errors import FileInvalid, FileUnreadable, WouldBeRefused
-    from executor.explain.preview import preview
-    from executor.runs.grant import Asked
-    from executor.runs.spec import mapped
-    from executor.submission import target
-    from executor.submission.specification import Refusal, Request, examine
+    from executor.operations import explanation
+    from executor.schemas.explanation import Explain, Refused
 
-    wanted = target.parse(context.meta[TAIL])
-    names = secrets_named(secret, no_secrets)
-    text, values = arguments_of(wanted, arg or [], json_arg or [])
-    layers = [("--env", pairs_of("--env", env or []))]
-    refusals: list[Refusal] = []
-    if env_file is not None:
-        try:
-            layers.insert(0, ("--env-file", read_env_file(env_file)))
-        except (FileInvalid, FileUnreadable) as refusal:
-            refusals.append(refusal)
-    variables = {name: value for _, pairs in layers for name, value in pairs.items()}
-    at = desk.sit_down()
-    request = Request(
-        target=wanted,
-        project=project,
-        environment=environment,
-        text=text,
-        values=values,
-        variables=variables,
-        secrets=names,
-        sources=connections_of("--source", source or []),
-        catalogs=connections_of("--catalog", catalog or []),
-        connections=not no_connections,
-        python=python,
-        bundle=bundle,
-    )
-    examined = examine(at.db, at.settings, request)
-    place = examined.place
-    asked = Asked(mapped(request.sources, request.catalogs), names, connections=request.connections)
-    seen = preview(at.db, place.project, place.name, layers=layers, asked=asked)
-    told = tuple({one.message: one for one in (*refusals, *examined.refusals, *seen.refusals)}.values())
+    told = []
+    try:
+        layers = options.layers()
+    except (FileInvalid, FileUnreadable) as refusal:
+        told.append(Refused.by(refusal))
+        options = options.without_env_file()
+        layers = options.layers()
+    request = options.request(context.meta[TAIL])
+    at = here()
+    seen = explanation.explain(at.at, at.who, Explain(run=request, layers=layers))
+    told += seen.refusals
     if json:
-        where = {
-            "project": place.project,
-            "environment": place.name,
-            "source_root": None if examined.root is None else str(examined.root),
-            "python": examined.python,
-        }
-        screen.show_json(where | _document(seen, told))
+        document = screen.plain_data(seen)
+        refusals = [screen.plain_data(one) for one in told]
+        screen.show_json(document | {"runnable": not told, "refusals": refusals})
     else:
         _show(seen)
     if told:
-        hinted = [refusal.message + (f" ({refusal.hint})" if refusal.hint else "") for refusal in told]
+        hinted = [one.sentence + (f" ({one.hint})" if one.hint else "") for one in told]
         raise WouldBeRefused(listing="".join(f"\n  {screen.printable(line)}" for line in hinted))
 
 
-def _show(seen: "Preview") -> None:
+def _show(seen: "Explanation") -> None:
     from executor.cli.shown import screen
 
     rows = [(entry.name, entry.kind, _origin(entry), _remarks(entry)) for entry in seen.names]
@@ -132,9 +65,9 @@ def _show(seen: "Preview") -> None:
         screen.say(f"note: {note}", "yellow")
 
 
-def _show_connections(seen: "Preview") -> None:
+def _show_connections(seen: "Explanation") -> None:
     from executor.cli.shown import screen
-    from executor.explain.preview import NOT_ASKED_FOR
+    from executor.schemas.explanation import NOT_ASKED_FOR
 
     if not_asked := [one.label for one in seen.connections if one.left_out == NOT_ASKED_FOR]:
         screen.say(f"connections not asked for: {', '.join(not_asked)}")
@@ -166,18 +99,3 @@ def _remarks(entry: "Seen") -> str:
     if entry.no_alias is not None:
         remarks.append(f"no alias: {entry.no_alias}")
     return "; ".join(remarks)
-
-
-def _document(seen: "Preview", told: "Sequence[Refusal]") -> dict[str, Any]:
-    from executor.cli.shown import screen
-
-    return {
-        "runnable": not told,
-        "names": [screen.plain_data(entry) for entry in seen.names],
-        "left_out": seen.left_out,
-        "for_connections": seen.for_connections,
-        "with_opener": seen.with_opener,
-        "connections": [screen.plain_data(one) for one in seen.connections],
-        "notes": seen.notes,
-        "refusals": [{"code": one.code, "sentence": one.message, "hint": one.hint} for one in told],
-    }

@@ -12,8 +12,8 @@ import typer
 from executor.cli.typed import options
 
 if TYPE_CHECKING:
-    from executor.operations.importing import Plan, Planned
-    from executor.operations.pairs import Format, Problem
+    from executor.cli.typed.pairs import Format
+    from executor.schemas.importing import ImportPlan, PlannedEntry, Problem
 
 _LISTED = 100  # problems on a screen; --json has all
 
@@ -47,12 +47,14 @@ def import_(
 
     Values that are short or common are proposed as variables, everything else as secrets. Nothing is expanded.
     """
-    from executor.cli import desk
+    from executor.cli.here import confirm, here
     from executor.cli.shown import screen
+    from executor.cli.typed import pairs
     from executor.cli.typed.new_value import value_on_command_line
-    from executor.errors import FileUnreadable, ImportRefused, Misuse, NeedsYes
-    from executor.operations import importing, pairs
-    from secretstore import vault
+    from executor.errors import ImportRefused, Misuse, NeedsYes
+    from executor.operations import environments, importing
+    from executor.schemas.importing import Import
+    from executor.schemas.places import InEnvironments
 
     if more:
         if not all(map(os.path.isfile, more)):
@@ -65,68 +67,84 @@ def import_(
         raise NeedsYes(act="import from stdin")
     if json and not (yes or dry_run):
         raise Misuse("--json does not ask: add --yes or --dry-run", command="secret import")
-    at = desk.sit_down()
-    project = desk.project_named(at.settings, project)
-    environment = desk.environment_named(at.settings, environment)
-    place = vault.get_environment(at.db, project, environment)  # an unknown one is told before anything is read
+    place = here()
+    project, environment = place.project(project), place.environment(environment)
+    # An unknown one is refused before anything is read.
+    environments.require(place.at, place.who, InEnvironments(project=project, environments=(environment,)))
     source = "stdin" if file == "-" else file
-    try:
-        if file == "-":
-            content = pairs.bounded(source, sys.stdin.buffer.read(pairs.LARGEST_FILE + 1))
-        else:
-            content = pairs.read_file(file)
-    except FileUnreadable:
-        if "=" in file:  # NAME=VALUE, where a file was expected
-            raise value_on_command_line() from None
-        raise
+    content = _content(file)
     kind: Format = format_ or pairs.format_of(file, content)
-    wishes = importing.Wishes(secret or (), variable or (), all_secret, allow_short)
-    plan = importing.plan(at.db, project, place.name, pairs.parse(content, kind), wishes)
+    asked = Import(
+        project=project,
+        environment=environment,
+        reading=pairs.parse(content, kind),
+        secrets=tuple(secret or ()),
+        variables=tuple(variable or ()),
+        all_secret=all_secret,
+        allow_short=allow_short,
+    )
     del content
-    if plan.problems:
+    plan = importing.plan(place.at, place.who, asked)
+    shown = plan.shown
+    if shown.problems:
         if json:
-            screen.show_json(_document(source, kind, plan, dry_run, written=False))
-        raise ImportRefused(source=screen.printable(source), listing=_listing(plan.problems))
+            screen.show_json(_document(source, kind, shown, dry_run, written=False))
+        raise ImportRefused(source=screen.printable(source), listing=_listing(shown.problems))
     if not json:
-        _show(plan)
-    for note in plan.notes:
+        _show(shown)
+    for note in shown.notes:
         screen.say(f"note: {note}", "yellow")
-    entries = plan.to_store()
-    if entries and not dry_run:
-        desk.confirm(f"import {_counted(plan)} into {project}/{environment}", yes)
-        vault.store(at.db, project, entries, actor=at.actor, pins=at.pins)
+    written = bool(plan.to_store) and not dry_run
+    if written:
+        confirm(f"import {_counted(shown)} into {project}/{environment}", yes)
+        importing.carry_out(place.at, place.who, plan)
     if json:
-        screen.show_json(_document(source, kind, plan, dry_run, written=bool(entries) and not dry_run))
+        screen.show_json(_document(source, kind, shown, dry_run, written))
     if dry_run:
-        screen.say(f"{project}/{environment} would get {_counted(plan)}; nothing was written")
-    elif not entries:
+        screen.say(f"{project}/{environment} would get {_counted(shown)}; nothing was written")
+    elif not written:
         screen.say(f"nothing to change in {project}/{environment}")
     else:
-        screen.say(f"imported {_counted(plan)} into {project}/{environment}")
+        screen.say(f"imported {_counted(shown)} into {project}/{environment}")
     if not dry_run and pairs.stays(file):
         screen.say(f"note: {screen.printable(file)} still holds the values in the clear; delete it", "yellow")
 
 
-def _show(plan: "Plan") -> None:
+def _content(file: str) -> bytes:
+    from executor.cli.typed import pairs
+    from executor.cli.typed.new_value import value_on_command_line
+    from executor.errors import FileUnreadable
+
+    try:
+        if file == "-":
+            return pairs.bounded("stdin", sys.stdin.buffer.read(pairs.LARGEST_FILE + 1))
+        return pairs.read_file(file)
+    except FileUnreadable:
+        if "=" in file:  # NAME=VALUE, where a file was expected
+            raise value_on_command_line() from None
+        raise
+
+
+def _show(plan: "ImportPlan") -> None:
     from executor.cli.shown import screen
 
     rows = [(planned.name, _change(planned), _value(planned), planned.reason or "") for planned in plan.entries]
     screen.table(("name", "change", "value", "why a variable"), rows, ("bold", "", "", "dim"))
 
 
-def _change(planned: "Planned") -> str:
+def _change(planned: "PlannedEntry") -> str:
     if planned.kind == "variable":
         return f"variable {planned.change}"
     return f"new version {planned.version} of a secret" if planned.change == "version" else "new secret"
 
 
-def _value(planned: "Planned") -> str:
+def _value(planned: "PlannedEntry") -> str:
     if planned.kind == "secret":
         return ""
-    return "(not shown)" if planned.shown is None else planned.shown
+    return "(not shown)" if planned.value is None else planned.value
 
 
-def _counted(plan: "Plan") -> str:
+def _counted(plan: "ImportPlan") -> str:
     entries = [planned for planned in plan.entries if planned.change != "unchanged"]
     secrets = sum(planned.kind == "secret" for planned in entries)
     variables = len(entries) - secrets
@@ -143,28 +161,7 @@ def _listing(problems: "tuple[Problem, ...]") -> str:
     return "".join(f"\n  {line}" for line in lines)
 
 
-def _document(source: str, kind: str, plan: "Plan", dry_run: bool, written: bool) -> dict[str, Any]:
+def _document(source: str, kind: str, plan: "ImportPlan", dry_run: bool, written: bool) -> dict[str, Any]:
     """One object: the plan, and whether it was carried out. No member holds a secret's value."""
-    # With a problem the entries stay out: what looks like a name in a broken file may be a piece of a value.
-    entries = [] if plan.problems else plan.entries
-    return {
-        "source": source,
-        "format": kind,
-        "project": plan.project,
-        "environment": plan.environment,
-        "dry_run": dry_run,
-        "written": written,
-        "entries": [
-            {
-                "name": planned.name,
-                "kind": planned.kind,
-                "change": planned.change,
-                "version": planned.version,
-                "reason": planned.reason,
-                "value": planned.shown,
-            }
-            for planned in entries
-        ],
-        "problems": plan.problems,
-        "notes": plan.notes,
-    }
+    about: dict[str, Any] = {"source": source, "format": kind, "project": plan.project, "environment": plan.environment}
+    return about | {"dry_run": dry_run, "written": written} | dict(plan)

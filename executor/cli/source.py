@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import connection_test
-from executor.cli.typed import connection, options
-from executor.cli.typed.connection import Option
+from executor.cli import connection, connection_test
+from executor.cli.typed import options
+from executor.cli.typed.connection import Extra, File, Force, Name, Option, Replace
 from executor.cli.typed.new_value import CatchesValues
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 @app.command(cls=CatchesValues)
 def create(
-    name: connection.Name,
+    name: Name,
     kind: Annotated[
         str | None, typer.Option("--kind", metavar="KIND", help="s3, supabase-storage or postgres.")
     ] = None,
@@ -57,11 +57,13 @@ def create(
     sts_endpoint: Annotated[
         str | None, typer.Option("--sts-endpoint", metavar="URL", help="Where the role is assumed (else at AWS).")
     ] = None,
-    file: connection.File = None,
-    replace: connection.Replace = False,
+    file: File = None,
+    replace: Replace = False,
     project: options.Project = None,
     environment: options.Environment = None,
-    extra: connection.Extra = None,
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
+    extra: Extra = None,
 ) -> None:
     """Make a data source of an environment, from options or a file.
 
@@ -80,7 +82,7 @@ def create(
         Option("--external-id", "external_id", external_id),
         Option("--sts-endpoint", "sts_endpoint", sts_endpoint),
     )
-    connection.create("source", name, kind, given, file, replace, project, environment, extra)
+    connection.create("source", name, kind, given, file, replace, project, environment, extra, json)
 
 
 @app.command("list")
@@ -93,22 +95,24 @@ def list_(
 
 @app.command()
 def delete(
-    name: connection.Name,
+    name: Name,
     project: options.Project = None,
     environment: options.Environment = None,
-    force: connection.Force = False,
+    force: Force = False,
     yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Delete a data source; the secrets it names stay. One that a catalog names stays, without --force."""
-    connection.delete("source", name, project, environment, force, yes)
+    connection.delete("source", name, project, environment, force, yes, json)
 
 
 @app.command()
 def test(
-    name: connection.Name,
+    name: Name,
     project: options.Project = None,
     environment: options.Environment = None,
     json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Make one real, harmless call with a data source, in a run's own sandbox, and keep how it went."""
     connection_test.test("source", name, project, environment, json)

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from executor.cli import desk
-from executor.cli.secret import require_environment
+from executor.cli.environments import environments_named
+from executor.cli.here import confirm, here
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.errors import Misuse
-from executor.operations.importing import is_named_like_a_secret
-from secretstore import vault
+from executor.operations import variables
+from executor.schemas.places import InProject, Named
+from executor.schemas.variables import NewVariable
 from secretstore.naming import check_variable_name
 
 app = typer.Typer(
@@ -33,13 +34,10 @@ def set_(
         ),
     ] = None,
     project: options.Project = None,
-    environments: Annotated[
-        list[str] | None,
-        typer.Option("-e", "--environment", metavar="ENV", help="The environment; repeat it to set several."),
-    ] = None,
-    create_env: Annotated[
-        bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")
-    ] = False,
+    environment: options.Environments = None,
+    create_env: options.CreateEnvironment = False,
+    json: options.Json = False,
+    yes: options.NeverAsks = False,
 ) -> None:
     """Set a variable. Anyone who may list sees its value: a password belongs into a secret."""
     if value is None and "=" in name:
@@ -48,20 +46,25 @@ def set_(
             command="variable set",
         )
     check_variable_name(name)
-    at = desk.sit_down()
-    project = desk.project_named(at.settings, project)
-    places = dict.fromkeys(environments or [desk.environment_named(at.settings, None)])
-    for environment in places:
-        require_environment(at, project, environment, create_env)
-    if value is None:
-        value = _read(name)
-    if not value:
-        screen.say(f"note: the value of {name} is empty", "yellow")
-    elif is_named_like_a_secret(name):
-        screen.say(f"note: {name} is named like a secret, and anyone who may list sees its value", "yellow")
-    entries = [vault.NewVariable(environment, name, value) for environment in places]
-    for view in vault.store(at.db, project, entries, actor=at.actor, pins=at.pins):
+    place = here()
+    project = place.project(project)
+    environments = environments_named(place, project, environment, create_env)
+    asked = NewVariable(
+        project=project,
+        environments=environments,
+        name=name,
+        value=_read(name) if value is None else value,
+        create_environments=create_env,
+    )
+    stored = variables.set_(place.at, place.who, asked)
+    for made in stored.created_environments:
+        screen.say(f"created environment {made} in project {project}")
+    for note in stored.notes:
+        screen.say(f"note: {note}", "yellow")
+    for view in stored.variables:
         screen.say(f"set {view.name} in {project}/{view.environment}")
+    if json:
+        screen.show_json(stored)
 
 
 @app.command("list")
@@ -69,8 +72,8 @@ def list_(
     project: options.Project = None, environment: options.AnyEnvironment = None, json: options.Json = False
 ) -> None:
     """List variables with their values, of all environments unless -e says one."""
-    at = desk.sit_down()
-    found = vault.list_variables(at.db, desk.project_named(at.settings, project), environment)
+    place = here()
+    found = variables.list_(place.at, place.who, InProject(project=place.project(project), environment=environment))
     if json:
         screen.show_json(found)
         return
@@ -87,15 +90,19 @@ def delete(
     project: options.Project = None,
     environment: options.Environment = None,
     yes: options.Yes = False,
+    json: options.Json = False,
 ) -> None:
     """Delete a variable."""
-    at = desk.sit_down()
-    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
-    # An unknown name is told, and nothing is asked.
-    if any(entry.name == name for entry in vault.list_variables(at.db, project, environment)):
-        desk.confirm(f"delete variable {name} of {project}/{environment}", yes)
-    vault.delete_variable(at.db, project, environment, name, actor=at.actor)
+    place = here()
+    project, environment = place.project(project), place.environment(environment)
+    # An unknown name is refused below, and nothing is asked.
+    there = variables.list_(place.at, place.who, InProject(project=project, environment=environment))
+    if any(entry.name == name for entry in there):
+        confirm(f"delete variable {name} of {project}/{environment}", yes)
+    deleted = variables.delete(place.at, place.who, Named(project=project, environment=environment, name=name))
     screen.say(f"deleted variable {name} of {project}/{environment}")
+    if json:
+        screen.show_json(deleted)
 
 
 def _read(name: str) -> str:

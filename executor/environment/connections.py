@@ -187,7 +187,11 @@ def _unity_catalog(document: dict[str, Any], derived: Derived, needles: dict[str
 
 
 _Complete = Callable[[dict[str, Any], Derived, dict[str, bytes]], None]
-_SOURCES: dict[str, _Complete] = {**dict.fromkeys(STORAGE, _storage_source), "postgres": _postgres_source}
+_SOURCES: dict[str, _Complete] = {
+    "s3": _storage_source,
+    "supabase-storage": _storage_source,
+    "postgres": _postgres_source,
+}
 _CATALOGS: dict[str, _Complete] = {
     "iceberg-rest": _rest_catalog,
     "glue": _glue_catalog,

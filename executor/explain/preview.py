@@ -2,64 +2,20 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
 
 from executor.environment.variables import base_environment, file_names, name_refusals, second_names
 from executor.errors import ConnectionNotGiven
 from executor.explain.connections import Foretold, foretell
 from executor.runs.grant import Asked, Given, channels_of, chosen, exchanged, with_refusals
+from executor.schemas.explanation import NOT_ASKED_FOR, Seen, SeenConnection
 from secretstore import vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import SealBroken, SealrunError
 from secretstore.naming import alias_for, shell_note
 from secretstore.run_connection import RunConnection
-from secretstore.vault import SecretStatus
+from secretstore.vault import SecretSummary
 
 _EVERYTHING = Asked()
-NOT_ASKED_FOR = "not asked for"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A name that a run would see.
-
-    `origin` is `sealrun`, the environment, `--env-file` or `--env`; of an alias, the secret it stands for; of a
-    connection, which one: `source lake`. `over` are the origins whose value of this name is not the one.
-    What is a `file` is given as one: the variable is its path. `perhaps` it is there: where the secret has a field that
-    it need not have.
-    """
-
-    name: str
-    kind: Literal["sealrun", "variable", "secret", "alias", "connection"]
-    origin: str
-    over: tuple[str, ...] = ()
-    version: int | None = None
-    maskable: bool | None = None
-    expires_at: datetime | None = None
-    expired: bool = False
-    alias: str | None = None
-    no_alias: str | None = None
-    file: str | None = None
-    perhaps: bool = False
-
-
-@dataclass(frozen=True)
-class SeenConnection:
-    """A data source or catalog of the environment, the parameters that are it, and why a run would be without it."""
-
-    role: str
-    name: str
-    kind: str
-    secrets: tuple[str, ...]
-    assumes_role: bool
-    parameters: tuple[str, ...]
-    left_out: str | None
-
-    @property
-    def label(self) -> str:
-        """As it is called on screen: `source lake`."""
-        return f"{self.role} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +55,7 @@ def preview(
     Raises:
         UnknownProject, UnknownEnvironment: there is no such place.
     """
-    known = {secret.name: secret for secret in vault.secret_statuses(db, project, environment)}
+    known = {secret.name: secret for secret in vault.summarize_secrets(db, project, environment)}
     all_plan = _plan(db, project, environment)
     plan = chosen(asked, all_plan)
     plan = with_refusals(plan, known, f"{project} ({environment})")
@@ -151,7 +107,7 @@ def _plan(db: Database, project: str, environment: str) -> list[RunConnection]:
 
 
 def _of_secrets(
-    environment: str, given: Mapping[str, SecretStatus], also: Mapping[str, str], elsewhere: Collection[str]
+    environment: str, given: Mapping[str, SecretSummary], also: Mapping[str, str], elsewhere: Collection[str]
 ) -> Iterator[Seen]:
     now = utc_now()
     files = file_names([name for name, secret in given.items() if secret.as_file])
@@ -200,7 +156,7 @@ def _base_names(project: str, environment: str) -> Collection[str]:
     )
 
 
-def _no_alias(name: str, given: Mapping[str, SecretStatus], elsewhere: Collection[str]) -> str | None:
+def _no_alias(name: str, given: Mapping[str, SecretSummary], elsewhere: Collection[str]) -> str | None:
     """Why a name that shells drop is given under no other; None for a name that needs none."""
     if shell_note(name) is None:
         return None

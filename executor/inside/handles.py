@@ -40,9 +40,9 @@ BROUGHT_BY = {
 }
 
 
-def connect(document: dict[str, Any]) -> S3Source | PostgresSource | IcebergCatalog | UnityCatalog:
+def connect(document: dict[str, Any]) -> Connection:
     """The object of a document, as this module's own text describes it."""
-    kinds: dict[str, type[S3Source | PostgresSource | IcebergCatalog | UnityCatalog]] = {
+    kinds: dict[str, type[Connection]] = {
         "s3": S3Source,
         "supabase-storage": S3Source,
         "postgres": PostgresSource,

@@ -3,16 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from executor.errors import KeyOperationFailed
 from executor.keys.access import key_access
 from executor.settings import Settings
 from secretstore.key_service import KeyPlace, WrappedKeyPair
+from secretstore.pins import Pin, Pins
 from secretstore.vault import Birth, PlacedKey
+
+Made = TypeVar("Made")
 
 _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.supervisor.key_creation import main; sys.exit(main())"
 _PATIENCE = 90.0  # seconds; a call of AWS KMS may take 60
@@ -30,6 +33,30 @@ def birth(settings: Settings) -> Birth:
         return WrappedKeyPair.from_json(_answer(settings, request, _NOT_CREATED))
 
     return new_key_pair
+
+
+def with_new_key(settings: Settings, pins: Pins, project: str, environment: str, make: Callable[[Birth], Made]) -> Made:
+    """Make an environment with its first key pair, and remember the pair for who made it.
+
+    It is remembered as the process it was born in told it, and not as the database says.
+
+    Args:
+        settings: where the key service is.
+        pins: where it is remembered.
+        project: the project's name.
+        environment: the environment's name.
+        make: makes the environment in the database, with the function it is given.
+    """
+    born: list[Pin] = []
+
+    def new_pair(place: KeyPlace, generation: int) -> WrappedKeyPair:
+        pair = birth(settings)(place, generation)
+        born.append(Pin(pair.generation, pair.fingerprint))
+        return pair
+
+    made = make(new_pair)
+    pins.remember(project, environment, born[-1])
+    return made
 
 
 def rewrapped(settings: Settings, keys: Sequence[PlacedKey]) -> Iterator[tuple[PlacedKey, WrappedKeyPair]]:

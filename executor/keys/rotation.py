@@ -8,7 +8,7 @@ import contextlib
 import socket
 from base64 import b64decode
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sqlmodel import Session, select
@@ -18,6 +18,7 @@ from executor.boundary.wire import Kind, Receiver, WireBroken, send
 from executor.errors import KeyOperationFailed, VersionsBroken
 from executor.keys.access import key_access
 from executor.models import Receipt, Run
+from executor.schemas.keys import Rotated
 from executor.settings import Settings
 from secretstore import vault
 from secretstore.bundle import SealedItem, items_to_json
@@ -31,21 +32,6 @@ _NAMED = 5  # versions that do not open, in an error
 
 Tell = Callable[[str, int], None]
 """Called at each step: `begun` with the new generation, `resealed` with the count so far, `flipping`, `flipped`."""
-
-
-@dataclass(frozen=True)
-class Rotated:
-    """The result of a rotation."""
-
-    generation: int
-    fingerprint: str
-    previous: str
-    resealed: int
-    left_behind: tuple[str, ...]
-    """Names and versions that did not open, as `API_KEY 3`."""
-
-    discarded: str | None
-    """The fingerprint that a discarded pending key pair claimed to have."""
 
 
 def rotate(

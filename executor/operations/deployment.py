@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from executor.database import open_database
 from executor.settings import Settings
+from executor.submission.standby import Standby
 from secretstore.database import Database
 from secretstore.pins import Pin, Pins
 
@@ -22,15 +23,29 @@ class Deployment:
     db: Database
     committed: Mapping[tuple[str, str], Pin] = field(default_factory=dict, repr=False)
     """Key pairs that the caller insists on, by project and environment: those that a project file pins."""
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
+    """Where a worker that is started for a run finds its settings, and PATH; None for this process's environment."""
 
     @classmethod
-    def open(cls, settings: Settings, committed: Mapping[tuple[str, str], Pin] | None = None) -> "Deployment":
+    def open(
+        cls,
+        settings: Settings,
+        committed: Mapping[tuple[str, str], Pin] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> "Deployment":
         """Open the database of these settings.
 
         Raises:
             SchemaMismatch, DatabaseUnavailable: it cannot be used.
         """
-        return cls(settings, open_database(settings), committed or {})
+        return cls(settings, open_database(settings), committed or {}, environ)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self.db.close()
+        if "broker" in vars(self):
+            self.broker.close()
+            del vars(self)["broker"]
 
     @property
     def pins(self) -> Pins:
@@ -43,3 +58,8 @@ class Deployment:
         from executor.broker.application import make_app
 
         return make_app(self.settings)
+
+    @cached_property
+    def standby(self) -> Standby:
+        """The worker that is started where nothing is configured and none lives."""
+        return Standby(self.settings, self.environ)

@@ -4,39 +4,71 @@ Who imports sees all of it before anything is written. Of a secret nothing is sa
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from executor.masking.needles import SHORTEST, drawback, verdict
-from executor.operations.pairs import Pair, Problem, Reading
+from executor.operations.deployment import Deployment
+from executor.schemas.importing import Change, Import, ImportPlan, Kind, Pair, PlannedEntry, Problem
 from secretstore import vault
-from secretstore.database import Database
+from secretstore.audit import Actor
 from secretstore.errors import NameRefused, ValueRefused
-from secretstore.naming import alias_for, aliases, shell_note
-from secretstore.vault import NewSecret, NewVariable, SecretStatus
-
-Kind = Literal["secret", "variable"]
-Change = Literal["new", "version", "changed", "unchanged"]
-
-_NAMED_LIKE_A_SECRET = re.compile(
-    r"pass|pwd|secret|token|key|credential|private|(?:^|[_.-])(?:pin|auth)(?:$|[_.-])", re.IGNORECASE
-)
+from secretstore.naming import alias_for, aliases, is_named_like_a_secret, shell_note
+from secretstore.vault import NewSecret, NewVariable, SecretSummary
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What whoever imports has decided: names by kind, all of them, and whether short values are sealed too."""
+class Plan:
+    """An import that was looked at: what may be shown of it, and what it would store."""
 
-    secrets: Collection[str] = ()
-    variables: Collection[str] = ()
-    all_secret: bool = False
-    allow_short: bool = False
+    shown: ImportPlan
+    to_store: tuple[NewSecret | NewVariable, ...] = field(repr=False)
+    """Nothing where there is a problem; and a variable that stays as it is, is not in it."""
+
+
+def plan(at: Deployment, who: Actor, asked: Import) -> Plan:
+    """Sort what was read, and compare it with what an environment has. Nothing is written.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    project, environment, reading = asked.project, asked.environment, asked.reading
+    there = _There(
+        environment,
+        {secret.name: secret for secret in vault.summarize_secrets(at.db, project, environment)},
+        {variable.name: variable.value for variable in vault.list_variables(at.db, project, environment)},
+    )
+    entries: list[_Planned] = []
+    problems = [*reading.problems, *_twice(reading.pairs), *_unheard(reading.pairs, asked)]
+    if not (reading.pairs or problems):
+        problems.append(Problem("", "there is no name in it"))
+    for pair in reading.pairs:
+        planned = _planned(pair, there, asked)
+        problems.extend(_against(pair, planned, there, asked))
+        entries.append(planned)
+    problems.sort(key=_position)
+    if problems:
+        # A broken line may be the rest of the value above it, so nothing of such a file is told further.
+        return Plan(_shown(asked, (), tuple(problems), ()), ())
+    notes = tuple(_notes(entries, asked, there))
+    to_store = tuple(planned.entry for planned in entries if planned.change != "unchanged")
+    return Plan(_shown(asked, entries, (), notes), to_store)
+
+
+def carry_out(at: Deployment, who: Actor, planned: Plan) -> ImportPlan:
+    """Store what a plan has, all of it or nothing.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place any more.
+        KeyChanged: the environment's key pair is not the one known to who asks.
+    """
+    vault.store(at.db, planned.shown.project, planned.to_store, actor=who, pins=at.pins)
+    return planned.shown
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What becomes of one name. `version` is the secret's new one; `reason` says why it is a variable."""
+class _Planned:
+    """What becomes of one name, and what would be stored of it."""
 
     name: str
     kind: Kind
@@ -45,57 +77,29 @@ class Planned:
     reason: str | None
     entry: NewSecret | NewVariable = field(repr=False)
 
-    @property
-    def shown(self) -> str | None:
-        """A variable's value; None for secrets, and for what is named like one."""
-        if isinstance(self.entry, NewSecret) or is_named_like_a_secret(self.name):
-            return None
-        return self.entry.value
+    def shown(self) -> PlannedEntry:
+        """It without a secret's value, or that of a variable that is named like a secret."""
+        hidden = isinstance(self.entry, NewSecret) or is_named_like_a_secret(self.name)
+        return PlannedEntry(
+            name=self.name,
+            kind=self.kind,
+            change=self.change,
+            version=self.version,
+            reason=self.reason,
+            value=None if hidden else str(self.entry.value),
+        )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What an import would do to one environment. With a problem it does nothing at all."""
-
-    project: str
-    environment: str
-    entries: tuple[Planned, ...]
-    problems: tuple[Problem, ...]
-    notes: tuple[str, ...]
-
-    def to_store(self) -> list[NewSecret | NewVariable]:
-        """What is to be written: a variable that stays as it is, is not."""
-        return [planned.entry for planned in self.entries if planned.change != "unchanged"]
-
-
-def plan(db: Database, project: str, environment: str, reading: Reading, wishes: Wishes) -> Plan:
-    """Sort what was read, and compare it with what an environment has.
-
-    Raises:
-        UnknownProject, UnknownEnvironment: there is no such place.
-    """
-    there = _There(
-        environment,
-        {secret.name: secret for secret in vault.secret_statuses(db, project, environment)},
-        {variable.name: variable.value for variable in vault.list_variables(db, project, environment)},
+def _shown(
+    asked: Import, entries: Sequence[_Planned], problems: tuple[Problem, ...], notes: tuple[str, ...]
+) -> ImportPlan:
+    return ImportPlan(
+        project=asked.project,
+        environment=asked.environment,
+        entries=tuple(planned.shown() for planned in entries),
+        problems=problems,
+        notes=notes,
     )
-    entries: list[Planned] = []
-    problems = [*reading.problems, *_twice(reading.pairs), *_unheard(reading.pairs, wishes)]
-    if not (reading.pairs or problems):
-        problems.append(Problem("", "there is no name in it"))
-    for pair in reading.pairs:
-        planned = _planned(pair, there, wishes)
-        for problem in _against(pair, planned, there, wishes):
-            problems.append(problem)
-        entries.append(planned)
-    # A broken line may be the rest of the value above it, so nothing of such a file is told further.
-    notes = () if problems else tuple(_notes(entries, reading, there))
-    return Plan(project, environment, tuple(entries), tuple(sorted(problems, key=_position)), notes)
-
-
-def is_named_like_a_secret(name: str) -> bool:
-    """Whether a name promises a secret: what such a variable holds is not put on a screen unasked."""
-    return _NAMED_LIKE_A_SECRET.search(name) is not None
 
 
 @dataclass(frozen=True)
@@ -103,30 +107,30 @@ class _There:
     """What the environment has."""
 
     environment: str
-    secrets: Mapping[str, SecretStatus]
+    secrets: Mapping[str, SecretSummary]
     variables: Mapping[str, str] = field(repr=False)
 
 
-def _planned(pair: Pair, there: _There, wishes: Wishes) -> Planned:
-    kind, reason = _sorted(pair, there, wishes)
+def _planned(pair: Pair, there: _There, asked: Import) -> _Planned:
+    kind, reason = _sorted(pair, there, asked)
     if kind == "secret":
         known = there.secrets.get(pair.name)
         version = known.last_version + 1 if known else 1
         value = pair.value.encode("utf-8", "surrogatepass")
-        allow_short = wishes.allow_short or is_named_like_a_secret(pair.name)
+        allow_short = asked.allow_short or is_named_like_a_secret(pair.name)
         secret = NewSecret(there.environment, pair.name, value, allow_short=allow_short)
-        return Planned(pair.name, kind, "version" if known else "new", version, reason, secret)
+        return _Planned(pair.name, kind, "version" if known else "new", version, reason, secret)
     change: Change = "new"
     if pair.name in there.variables:
         change = "unchanged" if there.variables[pair.name] == pair.value else "changed"
-    return Planned(pair.name, kind, change, None, reason, NewVariable(there.environment, pair.name, pair.value))
+    return _Planned(pair.name, kind, change, None, reason, NewVariable(there.environment, pair.name, pair.value))
 
 
-def _sorted(pair: Pair, there: _There, wishes: Wishes) -> tuple[Kind, str | None]:
+def _sorted(pair: Pair, there: _There, asked: Import) -> tuple[Kind, str | None]:
     """As asked, else as it is already, else by its name; what says nothing is a secret, if it can be masked."""
-    if pair.name in wishes.variables:
+    if pair.name in asked.variables:
         return "variable", "as asked"
-    if pair.name in wishes.secrets or wishes.all_secret or pair.name in there.secrets:
+    if pair.name in asked.secrets or asked.all_secret or pair.name in there.secrets:
         return "secret", None
     if there.variables.get(pair.name) == pair.value:
         return "variable", "as it is"
@@ -141,7 +145,7 @@ def _sorted(pair: Pair, there: _There, wishes: Wishes) -> tuple[Kind, str | None
     return ("variable", why) if why else ("secret", None)
 
 
-def _against(pair: Pair, planned: Planned, there: _There, wishes: Wishes) -> Iterator[Problem]:
+def _against(pair: Pair, planned: _Planned, there: _There, asked: Import) -> Iterator[Problem]:
     name = pair.name
     if planned.kind == "secret" and name in there.variables:
         why = f"{name} is a variable of {there.environment}, and this would be a secret"
@@ -149,7 +153,7 @@ def _against(pair: Pair, planned: Planned, there: _There, wishes: Wishes) -> Ite
     if planned.kind == "variable" and name in there.secrets:
         why = f"{name} is a secret of {there.environment}, and cannot become a variable: delete it first"
         yield Problem(pair.place, why, name)
-    if name in wishes.secrets and name in wishes.variables:
+    if name in asked.secrets and name in asked.variables:
         yield Problem(pair.place, f"{name} is asked for as a secret and as a variable", name)
     try:
         vault.check(planned.entry)
@@ -171,16 +175,16 @@ def _twice(pairs: Sequence[Pair]) -> Iterator[Problem]:
         first.setdefault(pair.name, pair)
 
 
-def _unheard(pairs: Sequence[Pair], wishes: Wishes) -> Iterator[Problem]:
+def _unheard(pairs: Sequence[Pair], asked: Import) -> Iterator[Problem]:
     names = {pair.name for pair in pairs}
-    for option, wished in (("--secret", wishes.secrets), ("--variable", wishes.variables)):
+    for option, wished in (("--secret", asked.secrets), ("--variable", asked.variables)):
         for name in wished:
             if name not in names:
                 yield Problem(option, f"there is no {name} in the file", name)
 
 
-def _notes(entries: Sequence[Planned], reading: Reading, there: _There) -> Iterator[str]:
-    if unexpanded := reading.unexpanded():
+def _notes(entries: Sequence[_Planned], asked: Import, there: _There) -> Iterator[str]:
+    if unexpanded := asked.reading.unexpanded():
         yield f"nothing is expanded: ${{…}} stands for itself in {', '.join(unexpanded)}"
     for planned in entries:
         if isinstance(planned.entry, NewVariable):
@@ -192,7 +196,7 @@ def _notes(entries: Sequence[Planned], reading: Reading, there: _There) -> Itera
     yield from _name_notes(entries, there)
 
 
-def _name_notes(entries: Sequence[Planned], there: _There) -> Iterator[str]:
+def _name_notes(entries: Sequence[_Planned], there: _There) -> Iterator[str]:
     new = [planned.name for planned in entries if planned.kind == "secret"]
     given_also = aliases({*there.secrets, *new})
     for name in new:

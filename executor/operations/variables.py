@@ -2,26 +2,33 @@
 
 from collections.abc import Sequence
 
+from executor.operations import environments
 from executor.operations.deployment import Deployment
-from executor.schemas.places import InProject, Named
-from executor.schemas.variables import NewVariable
+from executor.schemas.places import Deleted, InProject, Named
+from executor.schemas.variables import NewVariable, SetVariable
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.naming import check_variable_name
+from secretstore.naming import is_named_like_a_secret
 from secretstore.views import VariableView
 
 
-def set_(at: Deployment, who: Actor, asked: NewVariable) -> Sequence[VariableView]:
+def set_(at: Deployment, who: Actor, asked: NewVariable) -> SetVariable:
     """Set a variable in each of the environments, or in none.
 
     Raises:
         NameRefused, ValueRefused: it cannot be a variable.
         UnknownProject, UnknownEnvironment: there is no such place, and none was to be made.
     """
-    check_variable_name(asked.name)
     entries = [vault.NewVariable(name, asked.name, asked.value) for name in asked.environments]
+    for entry in entries:
+        vault.check(entry)  # before an environment is made for it
+    made = environments.ensure(at, who, asked.places()) if asked.create_environments else ()
     stored = vault.store(at.db, asked.project, entries, actor=who, pins=at.pins)
-    return [view for view in stored if isinstance(view, VariableView)]
+    return SetVariable(
+        variables=tuple(view for view in stored if isinstance(view, VariableView)),
+        created_environments=made,
+        notes=_notes(asked),
+    )
 
 
 def list_(at: Deployment, who: Actor, asked: InProject) -> Sequence[VariableView]:
@@ -33,10 +40,19 @@ def list_(at: Deployment, who: Actor, asked: InProject) -> Sequence[VariableView
     return vault.list_variables(at.db, asked.project, asked.environment)
 
 
-def delete(at: Deployment, who: Actor, asked: Named) -> None:
+def delete(at: Deployment, who: Actor, asked: Named) -> Deleted:
     """Delete a variable.
 
     Raises:
         UnknownProject, UnknownEnvironment, UnknownVariable: there is none of this name.
     """
     vault.delete_variable(at.db, asked.project, asked.environment, asked.name, actor=who)
+    return Deleted(deleted="variable", project=asked.project, environment=asked.environment, name=asked.name)
+
+
+def _notes(asked: NewVariable) -> tuple[str, ...]:
+    if not asked.value:
+        return (f"the value of {asked.name} is empty",)
+    if is_named_like_a_secret(asked.name):
+        return (f"{asked.name} is named like a secret, and anyone who may list sees its value",)
+    return ()

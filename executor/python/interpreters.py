@@ -15,8 +15,8 @@ from typing import Any
 import uv
 
 from executor.errors import PythonUnavailable
+from executor.python.choice import choose_interpreter, is_binary
 from executor.python.requirements import allows
-from executor.source.root import choose_interpreter, is_binary
 
 logger = logging.getLogger(__name__)
 

@@ -294,7 +294,7 @@ def _refuse_password(line: str, file: str, number: int | None) -> None:
             "{place}: what is put into a URL of git is an argument of git's, which every process of "
             "the machine can read",
             place=_place(file, number),
-            hint="have the package in an index, whose password --setup-secret gives; docs/python.md says how",
+            hint="have the package in an index, whose password --setup-secret gives; docs/how-to/python.md says how",
         )
     for found in _USER.finditer(line):
         user, password = found["user"], found["password"]
@@ -305,7 +305,7 @@ def _refuse_password(line: str, file: str, number: int | None) -> None:
                 "{place}: a URL has a user or a password in it, which would be stored with the run",
                 place=_place(file, number),
                 hint="seal it as a secret and give that with --setup-secret; "
-                "docs/python.md says how the installer finds it",
+                "docs/how-to/python.md says how the installer finds it",
             )
 
 

@@ -1,49 +1,17 @@
-"""Files a run left: stored in pieces under its token, listed, and written out again."""
+"""Files a run left: listed, and written out again."""
 
 import contextlib
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sqlmodel import col, select
 
 from executor.models import Output, OutputChunk
-from executor.runs import Lease, guard
+from executor.schemas.output import OutputFile
 from secretstore.database import Database
 from secretstore.errors import FolderUnusable
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """A file that was left, or the reason why one was withheld. `size` in bytes."""
-
-    path: str
-    size: int | None
-    withheld: str | None
-
-
-def begin(db: Database, lease: Lease, path: str, size: int | None, withheld: str | None = None) -> None:
-    """Announce a file, or name one that is withheld.
-
-    Raises:
-        StaleToken: the attempt is no longer the run's.
-    """
-    with db.writing() as session:
-        guard(session, lease)
-        session.add(Output(run_id=lease.run_id, attempt=lease.attempt, path=path, size=size, withheld=withheld))
-
-
-def append(db: Database, lease: Lease, path: str, sequence: int, data: bytes) -> None:
-    """Store a piece of a file that was announced.
-
-    Raises:
-        StaleToken: the attempt is no longer the run's.
-    """
-    with db.writing() as session:
-        guard(session, lease)
-        session.add(OutputChunk(run_id=lease.run_id, attempt=lease.attempt, path=path, sequence=sequence, data=data))
 
 
 def list_files(db: Database, run_id: str, attempt: int) -> list[OutputFile]:

@@ -4,12 +4,12 @@ A database that goes away is waited for, and reading goes on from where it stopp
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 
 from executor.records import history, logs
-from executor.records.logs import BEGINNING, Place, StoredPiece
-from executor.runs import OVER
+from executor.schemas.output import BEGINNING, Place
+from executor.schemas.run_operations import Look
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 
@@ -20,20 +20,6 @@ _SHORTEST, _LONGEST = 0.01, 0.1  # seconds between two looks: short while someth
 _SLOWING = 1.3
 _AWAY_PAUSE = 0.5  # seconds between two tries at a database that is away
 _READ = 500  # pieces
-
-
-@dataclass(frozen=True)
-class Look:
-    """A run's state, its new output, and where to go on from; `away` where the database could not be asked.
-
-    `retried` is how often it has been tried again.
-    """
-
-    state: str
-    pieces: Sequence[StoredPiece]
-    place: Place
-    away: bool = False
-    retried: int = 0
 
 
 def looks(

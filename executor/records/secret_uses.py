@@ -8,35 +8,19 @@ from sqlmodel import col, select
 
 from executor import models
 from executor.models import ReceiptSecret, Run
+from executor.schemas.secrets import RunUse
 from secretstore.database import Database
 from secretstore.models import Secret
 
 
 @dataclass(frozen=True)
-class VersionUse:
+class Uses:
     """How many runs were given a version of a secret, and the latest of them."""
 
     version: int
     runs: int
     last_run: str
     last_given_at: datetime
-
-
-@dataclass(frozen=True)
-class RunUse:
-    """A run that was given a version of a secret: `opened`, `not_opened` or `may_have_been_opened`.
-
-    Of a run that is no longer kept the receipt is left: `state` and `created_by` are None, and the audit log has who.
-    """
-
-    id: str
-    attempt: int
-    phase: str
-    given_at: datetime
-    opening: str
-    state: str | None
-    started_at: datetime | None
-    created_by: str | None
 
 
 def last_used(db: Database, project_id: str) -> dict[str, datetime]:
@@ -57,7 +41,7 @@ def last_used(db: Database, project_id: str) -> dict[str, datetime]:
     return {secret_id: at for secret_id, at in rows if at is not None}
 
 
-def versions_used(db: Database, secret_id: str) -> dict[int, VersionUse]:
+def versions_used(db: Database, secret_id: str) -> dict[int, Uses]:
     """How many runs were given each version of a secret, and which was the latest. Receipts outlive versions."""
     grouped = (
         select(
@@ -82,7 +66,7 @@ def versions_used(db: Database, secret_id: str) -> dict[int, VersionUse]:
     )
     with db.reading() as session:
         rows = session.exec(select(grouped.c.version, grouped.c.runs, latest, grouped.c.last)).all()
-    return {row[0]: VersionUse(*row) for row in rows}
+    return {row[0]: Uses(*row) for row in rows}
 
 
 def runs_given(db: Database, secret_id: str, version: int, limit: int = 20) -> list[RunUse]:

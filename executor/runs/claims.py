@@ -8,12 +8,12 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlmodel import Session, col, select
 
 from executor.errors import KeyTaken
-from executor.models import Attempt, Run
+from executor.models import Attempt, Run, RunSpec
 from executor.runs.conditions import free, leases, most_running, room, room_for_it, unheld, writable
 from executor.runs.needs import suits
 from executor.runs.rows import lose_claimed, moment
 from executor.runs.settling import give_up
-from executor.runs.spec import Lease, Offer, RunSpec
+from executor.runs.spec import Lease, Offer, mapped_by
 from secretstore.database import Database
 from secretstore.errors import RowUnreadable
 
@@ -37,7 +37,8 @@ def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
     try:
         with db.writing() as session:
             now = moment(session, db)
-            run = Run(**vars(spec), mapped=spec.mapped, created_at=now, created_by=actor, rung_at=now)
+            mapped = mapped_by(spec.target)
+            run = Run(**spec.model_dump(), mapped=mapped, created_at=now, created_by=actor, rung_at=now)
             session.add(run)
             session.flush()
             return Accepted(run.id, True)

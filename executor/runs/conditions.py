@@ -10,7 +10,8 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from executor.models import Run
-from executor.runs.spec import OVER, Lease
+from executor.runs.spec import Lease
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 from secretstore.models import Project
 

@@ -14,7 +14,8 @@ from executor.runs.conditions import held, writable
 from executor.runs.grant import Given
 from executor.runs.receipts import close_receipt, open_receipt
 from executor.runs.rows import WHOSE, moment, write
-from executor.runs.spec import PHASE, SETUP, GateShut, Lease, Outcome, StaleToken
+from executor.runs.spec import GateShut, Lease, Outcome, StaleToken
+from executor.schemas.receipts import PHASE, SETUP
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database
 

@@ -11,7 +11,7 @@ from sqlmodel import col
 from executor.models import Run
 from executor.runs import workers
 from executor.runs.spec import RUNGS, Offer
-from executor.runs.workers import WorkerView
+from executor.schemas.workers import WorkerView
 from executor.settings import QUEUE, Settings
 from secretstore.database import Database
 
@@ -145,7 +145,7 @@ def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
     """Why none of these workers takes the run, a sentence per need; empty where one of them does."""
     if not live:
         return ["no worker is running"]
-    offers = [worker.offer for worker in live]
+    offers = [workers.offer_of(worker) for worker in live]
     # Of each need, which workers meet it.
     met = {need: [need.met_by(run, offer) for offer in offers] for need in NEEDS}
     if any(map(all, zip(*met.values(), strict=True))):

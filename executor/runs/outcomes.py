@@ -14,7 +14,9 @@ from executor.runs import retrying
 from executor.runs.conditions import expired, held, writable
 from executor.runs.receipts import close_receipt
 from executor.runs.rows import WHOSE, end_attempt, moment
-from executor.runs.spec import OVER, PHASE, Lease, Outcome
+from executor.runs.spec import Lease, Outcome
+from executor.schemas.receipts import PHASE
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 
 

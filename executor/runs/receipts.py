@@ -10,7 +10,8 @@ from sqlmodel import Session, col
 from executor.models import Receipt, ReceiptConnection, ReceiptSecret
 from executor.runs.grant import Given
 from executor.runs.rows import write
-from executor.runs.spec import PHASE, Lease, Outcome
+from executor.runs.spec import Lease, Outcome
+from executor.schemas.receipts import PHASE
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle

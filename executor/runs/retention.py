@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from executor import models
 from executor.models import Run, Worker
-from executor.runs import OVER
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 
 _RUNS = 50

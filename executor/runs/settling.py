@@ -14,7 +14,8 @@ from executor.models import Run
 from executor.runs.conditions import ATTEMPTS_LIMIT, claimable, hopeless, unheld
 from executor.runs.outcomes import finish
 from executor.runs.rows import lose_claimed, moment, write
-from executor.runs.spec import OVER, Lease, Outcome
+from executor.runs.spec import Lease, Outcome
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 
 

@@ -10,54 +10,8 @@ from sqlmodel import SQLModel
 from secretstore.run_connection import CATALOG, SOURCE
 
 RUNGS = ("process", "landlock", "namespace")
-OVER = ("succeeded", "failed", "cancelled")
 LONGEST = 10**8
 """Seconds that any time of a run stays below."""
-PHASE, SETUP = "run", "setup"
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What a submitter asks for. Times are in seconds.
-
-    The source is the folder `source_root` on machines of the name `host`, or, on any machine, the uploaded `bundle`.
-    `secret_names` None means every secret of the environment. `requirements` says what the run's own Python
-    environment is built of; only `setup_secret_names` are given to that. After an attempt that failed for one of the
-    reasons `retry_on` (None: those of `retrying`) there is another, `retries` times at most. Of two runs of a project
-    with one `idempotency_key` the second is the first.
-    """
-
-    project_id: str
-    project: str
-    environment_id: str
-    environment: str
-    target: dict[str, Any]
-    source_root: str
-    host: str | None
-    bundle: str | None = None
-    source_commit: str | None = None
-    source_dirty: bool | None = None
-    python: str | None = None
-    python_version: str | None = None
-    requirements: dict[str, Any] | None = None
-    setup_secret_names: list[str] | None = None
-    variables: dict[str, str] = field(default_factory=dict)
-    secret_names: list[str] | None = None
-    connections: bool = True
-    timeout: float | None = None
-    queue: str = "sealrun"
-    queue_timeout: float | None = None
-    rung_min: str | None = None
-    network: str = "full"
-    retries: int = 0
-    retry_on: list[str] | None = None
-    retry_of: str | None = None
-    idempotency_key: str | None = None
-
-    @property
-    def mapped(self) -> dict[str, str]:
-        """Which parameters of its function are data sources and catalogs, as of `mapped`."""
-        return mapped(self.target.get("sources") or {}, self.target.get("catalogs") or {})
 
 
 @dataclass(frozen=True)
@@ -123,6 +77,11 @@ class Outcome:
 def storable(text: str) -> str:
     """A text that every database takes: a path may hold bytes that are no text."""
     return text.encode(errors="replace").decode().replace("\0", "?")
+
+
+def mapped_by(target: Mapping[str, Any]) -> dict[str, str]:
+    """Which parameters of a target's function are data sources and catalogs, as of `mapped`."""
+    return mapped(target.get("sources") or {}, target.get("catalogs") or {})
 
 
 def mapped(sources: Mapping[str, str], catalogs: Mapping[str, str]) -> dict[str, str]:

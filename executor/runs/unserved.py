@@ -15,7 +15,7 @@ from executor.runs import needs, workers
 from executor.runs.conditions import claimable
 from executor.runs.settling import give_up
 from executor.runs.spec import LONGEST
-from executor.runs.workers import WorkerView
+from executor.schemas.workers import WorkerView
 from secretstore.database import Database
 
 SETTLED = 60.0
@@ -66,7 +66,7 @@ def end_unserved(
 
 def _taken_by(alive: list[WorkerView]) -> ColumnElement[bool]:
     """One of these workers can take the run."""
-    offers = {replace(worker.offer, worker="") for worker in alive}
+    offers = {replace(workers.offer_of(worker), worker="") for worker in alive}
     return or_(false(), *(needs.suits(offer) for offer in offers))
 
 

@@ -1,14 +1,12 @@
 """Which workers live: a heartbeat row each, so that a submitter knows without asking the broker."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlalchemy import select, update
 from sqlmodel import col
 from sqlmodel import select as select_one
 
 from executor.models import Worker, new_id
 from executor.runs.spec import Offer
+from executor.schemas.workers import WorkerView
 from secretstore.database import Database
 
 BEAT = 2.0  # seconds between two heartbeats
@@ -23,26 +21,9 @@ _VIEWED = tuple(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class WorkerView:
-    """A worker as its last heartbeat showed it."""
-
-    name: str
-    host: str
-    pid: int
-    queues: tuple[str, ...]
-    rung: str
-    networks: tuple[str, ...]
-    pythons: tuple[str, ...]
-    places: tuple[str, ...]
-    slots: int
-    seen_at: datetime
-    alive: bool
-
-    @property
-    def offer(self) -> Offer:
-        """What it can give."""
-        return Offer(self.name, self.host, self.queues, self.rung, self.networks, self.pythons, self.places)
+def offer_of(worker: WorkerView) -> Offer:
+    """What a worker can give."""
+    return Offer(worker.name, worker.host, worker.queues, worker.rung, worker.networks, worker.pythons, worker.places)
 
 
 def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:

@@ -1,12 +1,21 @@
 """Variables: plain configuration."""
 
-from executor.schemas.places import Input
+from executor.schemas.places import InEnvironments, Output
+from secretstore.views import VariableView
 
 
-class NewVariable(Input):
+class NewVariable(InEnvironments):
     """A variable to set, in one environment or in several at once."""
 
-    project: str
-    environments: tuple[str, ...]
     name: str
     value: str
+    create_environments: bool = False
+    """Whether environments that are not there are made."""
+
+
+class SetVariable(Output):
+    """A variable as it was set in each environment, the environments that were made for it, and what to note."""
+
+    variables: tuple[VariableView, ...]
+    created_environments: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,24 +1,18 @@
-"""Where a run's code and its interpreter are: found at submission, and turned into paths to open in the worker."""
+"""Where a run's code is, and what the project file there says."""
 
 import os
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from executor.errors import FileInvalid, PythonUnavailable, SourceIsHome, TargetUnusable
+from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox.confinement import users_home
 from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
 _MARKS = (PROJECT_FILE, "pyproject.toml")
-_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-# The parts of a prefix an interpreter lives from. A prefix as a whole may be somebody's home (`~/bin/python3`).
-_ENVIRONMENT_MARK = "pyvenv.cfg"
-_PREFIX_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT_MARK)
 
 
 @dataclass(frozen=True)
@@ -90,70 +84,6 @@ def project_file(folder: Path) -> ProjectFile:
     return ProjectFile()
 
 
-def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) -> str:
-    """The run's interpreter: `wanted`, else the source root's `.venv`, else `python3` on the submitter's PATH.
-
-    Never sealrun's own: its packages are no part of a run.
-
-    Raises:
-        PythonUnavailable: there is none, or `wanted` is not one.
-    """
-    if wanted is not None:
-        path = Path(os.path.expanduser(wanted))
-        if os.path.exists(path / "bin/python"):
-            path = path / "bin/python"
-        if not _is_program(path):
-            raise PythonUnavailable(why=f"{wanted} is not an executable file")
-        return str(path.absolute())
-    if root is not None and (own := own_environment(root)) is not None:
-        return str(own)
-    for entry in search_path.split(os.pathsep):
-        candidate = Path(entry).absolute() / "python3"
-        if entry and _is_program(candidate):
-            found = candidate if is_binary(candidate) else _behind(candidate)
-            if found is not None and not _is_ours(found):
-                return str(found)
-    raise PythonUnavailable(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
-
-
-def own_environment(root: Path) -> Path | None:
-    """The interpreter of the source root's `.venv`, where it has one that is not sealrun's."""
-    own = root / ".venv/bin/python"
-    return own if own.exists() and not _is_ours(own) else None
-
-
-def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
-    """The interpreter and the folders it lives from, found without executing anything.
-
-    A virtual environment leads to the installation it was made from; every link on the way is followed and kept. The
-    links themselves are among the paths: they open nothing, and are missed where the folder they stand in is hidden.
-
-    Raises:
-        PythonUnavailable: it is gone.
-    """
-    if python is None:
-        return Path(), []
-    path = Path(python)
-    if not os.path.exists(path):
-        raise PythonUnavailable(why=f"{python} is not there")
-    # A link that makes no environment is passed through, and needs its own folder alone: `~/.local/bin/python3` is no
-    # reason to open `~/.local/share`.
-    parts: dict[Path, None] = {}
-    for installed in (path, _home_of(path)):
-        if installed is not None:
-            for hop in _links(installed):
-                parts |= dict.fromkeys(_parts(hop))
-            parts |= dict.fromkeys(_passed(installed))
-    return path, [part for part in parts if not part.is_relative_to("/usr")]
-
-
-def search_path_of(python: Path | None) -> str:
-    """A run's PATH: the interpreter's folder, where it has one, before the system's."""
-    if python is None or str(python.parent) in _SYSTEM_PATH.split(":"):
-        return _SYSTEM_PATH
-    return f"{python.parent}:{_SYSTEM_PATH}"
-
-
 def _marked(folder: Path) -> Path | None:
     for place in (folder, *folder.parents):
         if any(os.path.isfile(place / mark) for mark in _MARKS):
@@ -207,91 +137,3 @@ def _pins(path: Path, table: Any) -> dict[str, Pin]:
         except ValueError as why:
             raise FileInvalid(path=path, why=f"the pin of {environment!r} cannot be read: {why}") from None
     return pins
-
-
-def _links(path: Path) -> Iterator[Path]:
-    """The path, and each place a chain of links leads to, as the kernel goes: a folder's own links before `..`."""
-    for _ in range(40):
-        path = Path(os.path.realpath(path.parent)) / path.name
-        yield path
-        if not path.is_symlink():
-            break
-        path = path.parent / path.readlink()
-
-
-def _passed(path: Path) -> Iterator[Path]:
-    """Every link on the way to where a path leads, linked folders included, each by a path without links above it."""
-    here, left, links = Path("/"), list(reversed(path.parts[1:])), 0
-    while left and links < 40:
-        name = left.pop()
-        if name == "..":
-            here = here.parent
-        elif (link := here / name).is_symlink():
-            yield link
-            links += 1
-            target = link.readlink()
-            here = Path("/") if target.is_absolute() else here
-            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
-        else:
-            here = link
-
-
-def _parts(hop: Path) -> Iterator[Path]:
-    """What an interpreter at `hop`, a path without links but perhaps its last, lives from.
-
-    The folder is the project's to choose, so no more is opened than an interpreter's own: whole parts of a prefix only
-    where an environment or an installation is, and no part that is a link out of it.
-    """
-    if hop.parent.name != "bin":
-        if _is_program(hop) and not hop.is_symlink():
-            yield hop
-        return
-    prefix = hop.parent.parent
-    is_one = (prefix / _ENVIRONMENT_MARK).is_file() or any(prefix.glob("lib*/python3*/os.py"))
-    for name in _PREFIX_PARTS if is_one else ("bin",):
-        part = Path(os.path.realpath(prefix / name))
-        if part.is_relative_to(prefix) and part.exists():
-            yield part
-            if part != prefix / name:
-                yield prefix / name  # `lib64`, a link to `lib`
-
-
-def _home_of(python: Path) -> Path | None:
-    """The interpreter that an environment was made from, as its pyvenv.cfg says; one of copies has no link to it."""
-    try:
-        lines = (python.parent.parent / _ENVIRONMENT_MARK).read_text().splitlines()
-    except (OSError, ValueError):
-        return None
-    said = dict(line.partition("=")[::2] for line in lines)
-    homes = [Path(value.strip()) for key, value in said.items() if key.strip().lower() == "home"]
-    return next((home / name for home in homes for name in (python.name, "python3") if (home / name).exists()), None)
-
-
-def _is_ours(candidate: Path) -> bool:
-    if sys.prefix == sys.base_prefix:  # sealrun is installed beside the system's packages
-        return candidate.resolve() == Path(sys.executable).resolve()
-    return candidate.parent.resolve() == (Path(sys.prefix) / "bin").resolve()
-
-
-def _is_program(path: Path) -> bool:
-    return os.path.isfile(path) and os.access(path, os.X_OK)
-
-
-def is_binary(path: Path) -> bool:
-    """Whether a program is no script."""
-    try:
-        with open(path, "rb") as program:
-            return program.read(2) != b"#!"
-    except OSError:
-        return True  # it may be executed without being readable; a script could not be
-
-
-def _behind(shim: Path) -> Path | None:
-    """The interpreter behind a shim such as pyenv's; it is the submitter's own program, on the submitter's own PATH."""
-    command = [str(shim), "-I", "-c", "import sys; print(sys.executable)"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = Path(asked.stdout.strip() or "/nonexistent")
-    return found if asked.returncode == 0 and _is_program(found) and is_binary(found) else None

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,17 +15,20 @@ from executor.errors import (
     SourceRefused,
     UnknownRun,
 )
-from executor.models import Run
+from executor.models import Run, RunSpec
 from executor.python import requirements
-from executor.runs import LONGEST, OVER, RunSpec, retrying
-from executor.settings import Settings
+from executor.python.choice import choose_interpreter, own_environment
+from executor.runs import LONGEST, retrying
+from executor.schemas.run_request import RunRequest
+from executor.schemas.runs import OVER
+from executor.schemas.target import Target
+from executor.settings import QUEUE, Settings
 from executor.source import bundles, packing
 from executor.source.git_state import git_state
 from executor.source.packing import Listing
-from executor.source.root import choose_interpreter, own_environment, project_file, relative_target, source_root
+from executor.source.root import project_file, relative_target, source_root
 from executor.submission import signature
 from executor.submission.context import environment_named, project_named
-from executor.submission.target import Target
 from secretstore import vault
 from secretstore.connections import Role
 from secretstore.database import Database
@@ -41,48 +44,13 @@ from secretstore.errors import (
 from secretstore.vault import EnvironmentView
 
 _LONGEST_KEY = 200  # characters
+_WORKED_OUT = {"target", "project", "environment", "python", "bundle", "queue_timeout"}
+_AS_ASKED = RunRequest.model_fields.keys() & RunSpec.model_fields.keys() - _WORKED_OUT
+"""What is kept of a request as it is: connections, variables, the time-out, retries, …"""
 
 T = TypeVar("T")
 
 Refusal = SealrunError
-
-
-@dataclass(frozen=True)
-class Request:
-    """What somebody wants to run, as it was typed or called; nothing of it is looked up yet. Times are in seconds.
-
-    `text` and `values` are a function's arguments by name, as text to be converted and as JSON; `positional` are JSON
-    values for its first parameters, `sources` and `catalogs` the names of those that parameters are. `secrets` None
-    means all; without `connections`, or where `secrets` is empty, the run is given no data sources and catalogs but
-    those that parameters are. `python` is a path or a version, `packages` and `requirements_file` what the run's own
-    environment is to have beside what its source says, `setup_secrets` what building that is given. `bundle` says
-    whether the source is uploaded; None leaves it to what database and machines share. `folder` is where relative paths
-    begin, else the current one; `search_path` where an interpreter is looked for.
-    """
-
-    target: Target
-    project: str | None = None
-    environment: str | None = None
-    text: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Any] = field(default_factory=dict)
-    positional: Sequence[Any] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
-    secrets: Sequence[str] | None = None
-    sources: Mapping[str, str] = field(default_factory=dict)
-    catalogs: Mapping[str, str] = field(default_factory=dict)
-    connections: bool = True
-    timeout: float | None = None
-    python: str | None = None
-    packages: Sequence[str] = ()
-    requirements_file: str | None = None
-    setup_secrets: Sequence[str] = ()
-    bundle: bool | None = None
-    retries: int = 0
-    retry_on: Sequence[str] | None = None
-    queue_timeout: float | None = None
-    idempotency_key: str | None = None
-    folder: Path | None = None
-    search_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +75,7 @@ class Python:
     requirements: dict[str, Any] | None = None
 
 
-def specify(db: Database, settings: Settings, request: Request) -> RunSpec:
+def specify(db: Database, settings: Settings, request: RunRequest) -> RunSpec:
     """Look everything up that a run needs, so that a mistake is told before it is submitted; then upload its source.
 
     Raises:
@@ -118,13 +86,15 @@ def specify(db: Database, settings: Settings, request: Request) -> RunSpec:
         raise refusal
     assert examined.spec is not None and examined.root is not None, "what has no refusal has a specification"
     state = git_state(examined.root, _search_path(request))
-    spec = replace(examined.spec, source_commit=state.commit, source_dirty=state.dirty)
+    commit = {"source_commit": state.commit, "source_dirty": state.dirty}
+    spec = examined.spec.model_copy(update=commit)
     if examined.upload is None:
         return spec
-    return replace(spec, bundle=bundles.upload(db, spec.project_id, packing.pack(examined.upload)))
+    bundle = bundles.upload(db, spec.project_id, packing.pack(examined.upload))
+    return spec.model_copy(update={"bundle": bundle})
 
 
-def examine(db: Database, settings: Settings, request: Request) -> Examined:
+def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
     """Look everything up that a run needs, and collect what is missing or named wrongly.
 
     Raises:
@@ -180,20 +150,15 @@ def examine(db: Database, settings: Settings, request: Request) -> Examined:
         python_version=python.version,
         requirements=python.requirements,
         setup_secret_names=list(request.setup_secrets) or None,
-        variables=dict(variables),
         secret_names=None if secrets is None else list(secrets),
-        connections=request.connections,
-        timeout=request.timeout,
         queue_timeout=request.queue_timeout if request.queue_timeout is not None else settings.queue_timeout,
-        retries=request.retries,
-        retry_on=None if request.retry_on is None else list(request.retry_on),
-        idempotency_key=request.idempotency_key,
+        **request.model_dump(include=_AS_ASKED),
         **_of_place(db, place),
     )
     return Examined(place, root, python.path, spec, (), upload)
 
 
-def _out_of_bounds(request: Request) -> Iterator[RequestUnclear]:
+def _out_of_bounds(request: RunRequest) -> Iterator[RequestUnclear]:
     """Times and numbers that no run can have."""
     for what, seconds in (("the time-out", request.timeout), ("the queue time-out", request.queue_timeout)):
         if seconds is not None and not 0 < seconds < LONGEST:
@@ -234,16 +199,16 @@ def repeated(db: Database, run_id: str) -> RunSpec:
             environment=run.environment,
             hint="what has its name now has other keys and secrets; submit the run there anew: sealrun run",
         )
-    asked = {field.name: getattr(run, field.name) for field in fields(RunSpec)}
+    asked = {name: getattr(run, name) for name in RunSpec.model_fields}
     asked |= {"retry_of": run.id, "idempotency_key": None}
-    return RunSpec(**asked | _of_place(db, place))
+    return RunSpec.model_construct(**asked | _of_place(db, place))
 
 
 def _of_place(db: Database, place: EnvironmentView) -> dict[str, Any]:
     """What the project and the environment ask for, whatever a run wishes."""
     project = vault.get_project(db, place.project)
     return {
-        "queue": place.queue or RunSpec.queue,
+        "queue": place.queue or QUEUE,
         "rung_min": None if project.sandbox_min == "process" else project.sandbox_min,
         "network": project.network,
     }
@@ -259,7 +224,7 @@ def _unknown(db: Database, place: EnvironmentView, names: Sequence[str]) -> Iter
             yield unknown
 
 
-def _unknown_connections(db: Database, place: EnvironmentView, request: Request) -> Iterator[Refusal]:
+def _unknown_connections(db: Database, place: EnvironmentView, request: RunRequest) -> Iterator[Refusal]:
     """What a parameter cannot be."""
     if not (request.sources or request.catalogs):
         return
@@ -299,11 +264,11 @@ def _to_upload(root: Path, target: str | None, limit: int) -> Listing:
     return found
 
 
-def _search_path(request: Request) -> str:
+def _search_path(request: RunRequest) -> str:
     return request.search_path or os.environ.get("PATH", os.defpath)
 
 
-def _python(request: Request, root: Path, path: str | None, uploads: bool) -> Python:
+def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) -> Python:
     """What a run's Python is to be, the nearest word first.
 
     A path is used as it is. Else, where something says what is to be installed, an environment is built of that; where
@@ -335,7 +300,7 @@ def _python(request: Request, root: Path, path: str | None, uploads: bool) -> Py
 
 
 def _requirements(
-    request: Request, root: Path, path: str | None, version: str | None, uploads: bool
+    request: RunRequest, root: Path, path: str | None, version: str | None, uploads: bool
 ) -> dict[str, Any] | None:
     """What is to be installed: what the file that is run says, or `--requirements`, or the source, and `--with`."""
     if request.requirements_file is not None:

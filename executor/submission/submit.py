@@ -1,38 +1,25 @@
 """Accept a run: row, commit, then ring. A bell that fails to ring is not a failed submit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-from celery import Celery
-from kombu.exceptions import OperationalError
+from typing import TYPE_CHECKING
 
 from executor import runs
 from executor.broker.tasks import TASK
 from executor.errors import StandbyFailed
-from executor.runs import RunSpec
+from executor.models import RunSpec
 from executor.runs.needs import live_workers
+from executor.schemas.run_operations import Submitted
 from executor.settings import Settings
 from executor.submission import standby
 from executor.submission.standby import Standby
 from secretstore.database import Database
 
-
-@dataclass(frozen=True)
-class Submitted:
-    """An accepted run.
-
-    `rung` is False where the broker could not be told; workers look for such runs themselves. `new` is False where the
-    run was submitted before, under the same idempotency key. `started` says that a worker was started for it.
-    """
-
-    run_id: str
-    rung: bool
-    new: bool = True
-    started: bool = False
+if TYPE_CHECKING:
+    from celery import Celery
 
 
 def accept(
-    db: Database, settings: Settings, app: Callable[[], Celery], spec: RunSpec, actor: str, waiting: Standby
+    db: Database, settings: Settings, app: Callable[[], "Celery"], spec: RunSpec, actor: str, waiting: Standby
 ) -> Submitted:
     """Accept a run and tell the workers; where nothing is configured and none lives, start one.
 
@@ -52,7 +39,7 @@ def accept(
     return Submitted(run_id, rung=True, new=new, started=started)
 
 
-def submit(db: Database, app: Celery, spec: RunSpec, actor: str) -> Submitted:
+def submit(db: Database, app: "Celery", spec: RunSpec, actor: str) -> Submitted:
     """Accept a run and tell the workers.
 
     Raises:
@@ -63,8 +50,10 @@ def submit(db: Database, app: Celery, spec: RunSpec, actor: str) -> Submitted:
     return Submitted(run_id, ring(app, run_id, spec.queue), new)
 
 
-def ring(app: Celery, run_id: str, queue: str) -> bool:
+def ring(app: "Celery", run_id: str, queue: str) -> bool:
     """Tell the workers that a run waits; False where the broker does not take the message."""
+    from kombu.exceptions import OperationalError  # who only looks at runs need not wait for it
+
     try:
         app.send_task(TASK, [run_id], queue=queue, ignore_result=True, retry=False, serializer="json")
     except (OperationalError, OSError):

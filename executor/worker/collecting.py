@@ -12,10 +12,10 @@ from sqlmodel import SQLModel
 from executor import runs
 from executor.boundary.wire import Frame, Kind
 from executor.models import Metric, Sample
-from executor.records import files, logs
-from executor.records.logs import Piece
-from executor.runs import Lease, StaleToken
-from executor.worker.equipment import Bench
+from executor.runs import Lease, StaleToken, output
+from executor.schemas.output import Piece
+from executor.schemas.receipts import SETUP
+from executor.worker.equipment import Equipment
 from secretstore.errors import DatabaseUnavailable
 
 _ROW_BYTES = 256 << 10
@@ -36,13 +36,13 @@ class _Row:
 class Collector:
     """Output and numbers wait a moment for company and are stored together; files are stored as they come."""
 
-    def __init__(self, bench: Bench, lease: Lease, after: int = 0) -> None:
+    def __init__(self, worker: Equipment, lease: Lease, after: int = 0) -> None:
         """Nothing has come yet; `after` is the number of the last piece of output that the attempt has already."""
         self.left: dict[str, Any] = {}
         """What a function left: `result`, `note`, `problem`."""
         self.aliases: dict[str, str] = {}
         self.connections: dict[str, dict[str, Any]] = {}
-        self._bench = bench
+        self._worker = worker
         self._lease = lease
         self._rows: list[_Row] = []
         self._numbers: list[SQLModel] = []  # samples and metrics
@@ -96,12 +96,12 @@ class Collector:
         """
         if self.waiting:
             pieces, numbers = self._taken()
-            self._insist(lambda: logs.append(self._bench.db, self._lease, pieces, numbers))
+            self._insist(lambda: output.append(self._worker.db, self._lease, pieces, numbers))
 
     def rest(self) -> list[SQLModel]:
         """What waits, as rows for whoever stores them: they are committed with the outcome."""
         pieces, numbers = self._taken()
-        return [*logs.rows(self._lease, pieces), *numbers]
+        return [*output.rows(self._lease, pieces), *numbers]
 
     def _add_output(self, stream: str, data: bytes) -> None:
         self._begin_to_wait()
@@ -129,18 +129,18 @@ class Collector:
             self._since = time.monotonic()
 
     def _take_file(self, frame: Frame) -> None:
-        db, lease = self._bench.db, self._lease
+        db, lease = self._worker.db, self._lease
         if frame.kind is Kind.OUTPUT:
             found = frame.json()
             self._file = (found["path"], 0)
-            self._insist(lambda: files.begin(db, lease, found["path"], found["size"]))
+            self._insist(lambda: output.begin_file(db, lease, found["path"], found["size"]))
         elif frame.kind is Kind.OUTPUT_WITHHELD:
             found = frame.json()
-            self._insist(lambda: files.begin(db, lease, found["path"], None, found["why"]))
+            self._insist(lambda: output.begin_file(db, lease, found["path"], None, found["why"]))
         elif self._file is not None:
             path, sequence = self._file
             self._file = (path, sequence + 1)
-            self._insist(lambda: files.append(db, lease, path, sequence, frame.payload))
+            self._insist(lambda: output.append_to_file(db, lease, path, sequence, frame.payload))
 
     def _taken(self) -> tuple[list[Piece], list[SQLModel]]:
         """What has waited; nothing waits any more."""
@@ -163,7 +163,7 @@ class Collector:
                 failed = True
                 if time.monotonic() > give_up:
                     raise StaleToken from None
-                self._bench.stopping.wait(0.5)
+                self._worker.stopping.wait(0.5)
             except IntegrityError:
                 if not failed:
                     raise
@@ -173,15 +173,15 @@ class Collector:
 class SetupCollector(Collector):
     """The same for an installer: all it says is one stream, and what it leaves behind is no output of the run."""
 
-    def __init__(self, bench: Bench, lease: Lease, after: int) -> None:
+    def __init__(self, worker: Equipment, lease: Lease, after: int) -> None:
         """Nothing has come yet; `after` is the number of the last piece of output that the attempt has already."""
-        super().__init__(bench, lease, after)
+        super().__init__(worker, lease, after)
         self._last = b""
 
     def take(self, frame: Frame) -> None:
         """Take what has come."""
         if frame.kind in (Kind.STDOUT, Kind.STDERR):
-            self._add_output(runs.SETUP, frame.payload)
+            self._add_output(SETUP, frame.payload)
             self._last = (self._last + frame.payload)[-_LAST:]
         elif frame.kind is Kind.STARTED:
             super().take(frame)

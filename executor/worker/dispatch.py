@@ -18,7 +18,7 @@ from executor.runs import GateShut, Lease, Outcome, StaleToken
 from executor.runs.grant import Given, read_given
 from executor.sandbox.workspace import workspace
 from executor.worker.collecting import Collector
-from executor.worker.equipment import Bench
+from executor.worker.equipment import Equipment
 from executor.worker.judging import judge
 from executor.worker.lease import LeaseKeeper, clock
 from executor.worker.preparation import prepare, ready, source_of
@@ -30,37 +30,37 @@ from secretstore.errors import DatabaseUnavailable, SealrunError, SecretStoreErr
 logger = logging.getLogger("sealrun")
 
 
-def dispatch(bench: Bench, run_id: str) -> str | None:
+def dispatch(worker: Equipment, run_id: str) -> str | None:
     """Execute a run if it is ours to take; its outcome is committed once, or left to whoever holds a later token.
 
     Returns the project that has a slot again which another run of it may wait for, None where it has no limit.
     """
     with contextlib.ExitStack() as ending:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
-        supervision = ending.enter_context(bench.zygote.pair())
+        supervision = ending.enter_context(worker.zygote.pair())
         since = clock()
-        claimed = runs.claim(bench.db, run_id, bench.offer, bench.settings.lease)
+        claimed = runs.claim(worker.db, run_id, worker.offer, worker.settings.lease)
         if claimed is None:
             return None
         run, lease = claimed
-        _execute(bench, run, LeaseKeeper(bench.db, lease, bench.cancelled, since), supervision)
+        _execute(worker, run, LeaseKeeper(worker.db, lease, worker.cancelled, since), supervision)
         return run.project_id if lease.limited else None
 
 
-def _execute(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> None:
+def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> None:
     lease = keeper.lease
-    bench.active.add(run.id)
+    worker.active.add(run.id)
     logger.info("run %s: attempt %d", run.id, lease.attempt)
     outcome: Outcome | None
     try:
-        outcome = _attempt(bench, run, keeper, supervision)
+        outcome = _attempt(worker, run, keeper, supervision)
     except GateShut:
-        outcome = Outcome("cancelled", "cancelled") if runs.renew(bench.db, lease).cancel_requested else None
+        outcome = Outcome("cancelled", "cancelled") if runs.renew(worker.db, lease).cancel_requested else None
     except StaleToken:
         outcome = None
     except SupervisorLost as error:
         # Lost before the gate: nothing was opened and nothing of the run has started, so it is always tried again.
-        runs.give_back(bench.db, lease, Outcome("lost", "lost", str(error)))
+        runs.give_back(worker.db, lease, Outcome("lost", "lost", str(error)))
         outcome = None
     except SealrunError as error:
         hint = f" ({error.hint})" if error.hint else ""
@@ -77,28 +77,28 @@ def _execute(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
         said = f"unforeseen in the worker, whose log says more: {type(error).__name__}"
         outcome = Outcome("failed", "internal_error", said)
     finally:
-        bench.active.discard(run.id)
-        bench.cancelled.discard(run.id)
-    after = _finish(bench, lease, outcome) if outcome is not None else None
+        worker.active.discard(run.id)
+        worker.cancelled.discard(run.id)
+    after = _finish(worker, lease, outcome) if outcome is not None else None
     # The outcome's message may hold a name of the user's choice, its state and reason are words of ours.
     said = (outcome.reason or outcome.state) if outcome else "given back"
     logger.info("run %s: %s", run.id, f"{said}, to be tried again" if after == "pending" else said)
 
 
-def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> Outcome:
+def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> Outcome:
     name = f"{run.id}-{keeper.lease.attempt}"
     claimed = time.monotonic()
     with contextlib.ExitStack() as ending:
         # Prepare: no secret exists yet, and the lease is kept however long it takes.
         try:
-            source = ending.enter_context(source_of(bench, run, keeper))
+            source = ending.enter_context(source_of(worker, run, keeper))
         except DatabaseUnavailable:
             raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
-        python = ending.enter_context(python_of(bench, run, keeper))
-        place = ending.enter_context(workspace(bench.settings.workspaces, name, bench.settings.run_uids))
+        python = ending.enter_context(python_of(worker, run, keeper))
+        place = ending.enter_context(workspace(worker.settings.workspaces, name, worker.settings.run_uids))
         # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
         ending.callback(supervision.cut, REAP)
-        job = prepare(bench, run, place, source, python.path, python.parts)
+        job = prepare(worker, run, place, source, python.path, python.parts)
         ready(supervision, job)
         waiting = time.monotonic()
         # The gate. No commit, no secrets: what is read here is sealed, and its receipt is written beside it.
@@ -110,7 +110,9 @@ def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
 
         rung, controls = job["view"]["rung"], job["controls"]
         with keeper.renewing():
-            given = runs.pass_gate(bench.db, keeper.lease, read, rung=rung, controls=controls, packages=python.packages)
+            given = runs.pass_gate(
+                worker.db, keeper.lease, read, rung=rung, controls=controls, packages=python.packages
+            )
         passed = time.monotonic()
         # Open: ciphertext to the opener, word to go to the supervisor, which waits for the values.
         go = {
@@ -120,16 +122,16 @@ def _attempt(bench: Bench, run: Run, keeper: LeaseKeeper, supervision: Supervisi
             "channels": dict(given.channels),
             "plan": [one.to_json() for one in given.plan],
         }
-        opening = given.opening(key_access(bench.settings), run) if given.opens else None
+        opening = given.opening(key_access(worker.settings), run) if given.opens else None
         supervision.hand_over(opening, go)
         # Pump, until the supervisor has said how it ended or is gone; then say what that means.
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}
-        collector = Collector(bench, keeper.lease, after=python.output)
+        collector = Collector(worker, keeper.lease, after=python.output)
         ended = follow(supervision, keeper, collector)
         return judge(run, ended, collector, phases)
 
 
-def _finish(bench: Bench, lease: Lease, outcome: Outcome) -> str | None:
+def _finish(worker: Equipment, lease: Lease, outcome: Outcome) -> str | None:
     """Commit, insisting for a while when the database is away; else the lease runs out and a janitor settles it.
 
     Returns the run's state after it, None where nothing was committed.
@@ -137,8 +139,8 @@ def _finish(bench: Bench, lease: Lease, outcome: Outcome) -> str | None:
     give_up = time.monotonic() + 60
     while True:
         try:
-            return runs.finish(bench.db, lease, outcome)
+            return runs.finish(worker.db, lease, outcome)
         except DatabaseUnavailable:
             if time.monotonic() > give_up:
                 return None
-            bench.stopping.wait(0.5)
+            worker.stopping.wait(0.5)

@@ -13,7 +13,7 @@ from secretstore.database import Database
 
 
 @dataclass(frozen=True)
-class Bench:
+class Equipment:
     """What a worker brings to every run."""
 
     settings: Settings

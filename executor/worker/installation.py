@@ -22,16 +22,16 @@ from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorL
 from executor.keys.access import key_access
 from executor.models import Run
 from executor.python.interpreters import Interpreter
-from executor.records import logs
-from executor.records.logs import Piece
-from executor.runs import GateShut, Outcome
+from executor.python.layout import interpreter_paths, search_path_of
+from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
 from executor.sandbox.workspace import Workspace, workspace
-from executor.source.root import interpreter_paths, search_path_of
+from executor.schemas.output import Piece
+from executor.schemas.receipts import SETUP
 from executor.worker import python_cache
 from executor.worker.collecting import SetupCollector
-from executor.worker.equipment import Bench
+from executor.worker.equipment import Equipment
 from executor.worker.judging import judge_setup
 from executor.worker.lease import LeaseKeeper
 from executor.worker.preparation import base_of, controls_of, limits, ready
@@ -67,7 +67,7 @@ class Setup:
     `output` is the number of the last piece of output that was stored.
     """
 
-    bench: Bench
+    worker: Equipment
     run: Run
     keeper: LeaseKeeper
     output: int = 0
@@ -75,8 +75,8 @@ class Setup:
     def say(self, words: str) -> None:
         """A line of ours in the run's `setup` stream."""
         self.output += 1
-        piece = Piece(self.output, runs.SETUP, datetime.now(UTC), f"sealrun: {words}\n".encode())
-        logs.append(self.bench.db, self.keeper.lease, [piece])
+        piece = Piece(self.output, SETUP, datetime.now(UTC), f"sealrun: {words}\n".encode())
+        output.append(self.worker.db, self.keeper.lease, [piece])
 
 
 @contextlib.contextmanager
@@ -92,10 +92,13 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         SupervisorLost: its supervisor was lost.
         GateShut, StaleToken: the run was cancelled, or taken over.
     """
-    bench, keeper = setup.bench, setup.keeper
+    worker, keeper = setup.worker, setup.keeper
     name = f"{keeper.lease.run_id}-{keeper.lease.attempt}-setup"
-    with workspace(bench.settings.workspaces, name, bench.settings.run_uids) as place, contextlib.ExitStack() as ending:
-        supervision = ending.enter_context(bench.zygote.pair())
+    with (
+        workspace(worker.settings.workspaces, name, worker.settings.run_uids) as place,
+        contextlib.ExitStack() as ending,
+    ):
+        supervision = ending.enter_context(worker.zygote.pair())
         # Before the place is cleared, whatever happens, nothing of the installer is left to write into it.
         ending.callback(supervision.cut, REAP)
         _lay_out(order, draft, place.uid)
@@ -109,10 +112,10 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         bundle = _opened(setup, job).bundle
         opening = None
         if bundle is not None:
-            opening = {"access": key_access(bench.settings).to_json(), "bundle": bundle.to_json()}
+            opening = {"access": key_access(worker.settings).to_json(), "bundle": bundle.to_json()}
         go = {"deadline": keeper.deadline, "secrets": bundle is not None, "variables": dict(order.variables)}
         supervision.hand_over(opening, go)
-        collector = SetupCollector(bench, keeper.lease, setup.output)
+        collector = SetupCollector(worker, keeper.lease, setup.output)
         ended = follow(supervision, keeper, collector)
         # There is no outcome yet that the end of its output could be committed with.
         collector.store()
@@ -120,7 +123,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         outcome = judge_setup(ended, collector)
         if bundle is not None:
             with keeper.renewing():
-                runs.close_setup(bench.db, keeper.lease, outcome)
+                runs.close_setup(worker.db, keeper.lease, outcome)
         _insist_on_built(setup, outcome, collector.last_words(_WORDS))
         yield
 
@@ -166,18 +169,18 @@ def _workspace(pyproject: str) -> str:
 def _job(
     setup: Setup, order: Order, place: Workspace, draft: Path, uv_cache: Path, known: Mapping[str, str]
 ) -> dict[str, Any]:
-    bench, run = setup.bench, setup.run
-    settings = bench.settings
+    worker, run = setup.worker, setup.run
+    settings = worker.settings
     program = _uv()
     python, interpreter = interpreter_paths(str(order.interpreter.path))
     env, build = draft / "env", draft / "build"
     view = confinement.view(
-        bench.host,
+        worker.host,
         source=draft,
         interpreter=[*interpreter, program],
         writable=(place.home, place.temporary, place.output, env, build, uv_cache),
         uid=place.uid,
-        forbidden=bench.forbidden,
+        forbidden=worker.forbidden,
         cached=(draft,),
     )
     base = base_of(run, place, search_path_of(None))
@@ -205,7 +208,7 @@ def _job(
         "base": base,
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
-        "controls": controls_of(bench.host, view),
+        "controls": controls_of(worker.host, view),
         "limits": limits(settings, settings.setup_timeout) | {"output_bytes": 0},
     }
 
@@ -262,7 +265,7 @@ def _opened(setup: Setup, job: Mapping[str, Any]) -> Given:
 
     rung, controls = job["view"]["rung"], job["controls"]
     with setup.keeper.renewing():
-        return runs.open_setup(setup.bench.db, setup.keeper.lease, read, rung=rung, controls=controls)
+        return runs.open_setup(setup.worker.db, setup.keeper.lease, read, rung=rung, controls=controls)
 
 
 def _insist_on_built(setup: Setup, outcome: Outcome, words: str) -> None:
@@ -276,6 +279,6 @@ def _insist_on_built(setup: Setup, outcome: Outcome, words: str) -> None:
         case _, "secrets_unavailable":
             raise SecretsUnavailable("the installer's secrets could not be opened: {why}", why=outcome.message)
         case _, "timed_out":
-            seconds = setup.bench.settings.setup_timeout
+            seconds = setup.worker.settings.setup_timeout
             raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")
     raise EnvironmentNotBuilt(why=words or outcome.message)

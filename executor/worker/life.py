@@ -25,14 +25,14 @@ from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
 from executor.python import interpreters
+from executor.python.layout import interpreter_paths
 from executor.runs import Offer, workers
 from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import prepare_root
 from executor.settings import Settings
-from executor.source.root import interpreter_paths
 from executor.worker import cache, janitor
 from executor.worker.dispatch import dispatch
-from executor.worker.equipment import Bench
+from executor.worker.equipment import Equipment
 from secretstore.errors import DatabaseUnavailable, SealrunError
 from secretstore.vault import Actor
 
@@ -79,9 +79,9 @@ class WorkerLife:
     def __init__(self, app: Celery, settings: Settings, worker: Any) -> None:
         self._app = app
         self._settings = settings
-        self._worker = worker
+        self._celery_worker = worker
         self._ending = contextlib.ExitStack()
-        self._bench: Bench | None = None
+        self._worker: Equipment | None = None
         self._id: str | None = None
         self._pulse: threading.Thread | None = None
         self._pruning = threading.Thread()
@@ -98,20 +98,24 @@ class WorkerLife:
             self._begin()
 
     def _begin(self) -> None:
-        bench = self._bench
-        assert bench is not None
-        self._id = workers.appear(bench.db, bench.offer, os.getpid(), self._slots)
+        worker = self._worker
+        assert worker is not None
+        self._id = workers.appear(worker.db, worker.offer, os.getpid(), self._slots)
         janitor.clear_orphans(self._settings.workspaces)
-        janitor.settle_lost(bench.db)
-        janitor.ring_again(bench.db, self._app, bench.offer, self._slots, unheard=0)
+        janitor.settle_lost(worker.db)
+        janitor.ring_again(worker.db, self._app, worker.offer, self._slots, unheard=0)
         self._pulse = threading.Thread(target=self._keep_watch, name="sealrun-pulse", daemon=True)
         self._pulse.start()
-        ear = (bench.db, self._settings, bench.stopping, self._hear)
+        ear = (worker.db, self._settings, worker.stopping, self._hear)
         threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
         logger.info(
             "ready: %s, rung %s, %d slot%s, queues %s",
-            bench.offer.worker, bench.offer.rung, self._slots, "s" * (self._slots != 1), ", ".join(bench.offer.queues),
-        )  # fmt: skip
+            worker.offer.worker,
+            worker.offer.rung,
+            self._slots,
+            "s" * (self._slots != 1),
+            ", ".join(worker.offer.queues),
+        )
 
     @contextlib.contextmanager
     def _mistakes_told(self) -> Iterator[None]:
@@ -124,24 +128,24 @@ class WorkerLife:
 
     def execute(self, run_id: str) -> None:
         """A bell has rung."""
-        if self._bench is not None and not self._bench.stopping.is_set():
+        if self._worker is not None and not self._worker.stopping.is_set():
             logger.debug("bell for run %s", run_id)
-            freed = dispatch(self._bench, run_id)
+            freed = dispatch(self._worker, run_id)
             if freed is not None:
-                janitor.ring_next(self._bench.db, self._app, freed, self._bench.offer)
+                janitor.ring_next(self._worker.db, self._app, freed, self._worker.offer)
             self._idle_since = time.monotonic()
 
     def end(self) -> None:
         """The worker stops: its runs are over, or are ended now."""
-        if self._bench is None:
+        if self._worker is None:
             return
-        self._bench.stopping.set()
+        self._worker.stopping.set()
         if self._pulse is not None:
             self._pulse.join(5)
         if self._id is not None:
             with contextlib.suppress(SealrunError):
-                workers.leave(self._bench.db, self._id)
-                janitor.link_audit(self._bench.db)
+                workers.leave(self._worker.db, self._id)
+                janitor.link_audit(self._worker.db)
         self._ending.close()
 
     def _prepare(self) -> None:
@@ -167,39 +171,39 @@ class WorkerLife:
             os.environ.get("PATH", os.defpath), confinement.users_home(), _usable(settings, host)
         )
         offer = Offer(
-            worker=self._worker.hostname,
+            worker=self._celery_worker.hostname,
             host=settings.host,
             queues=tuple(self._app.amqp.queues.consume_from),
             rung=host.rung,
             places=settings.serves,
             pythons=pythons.offered,
         )
-        self._bench = Bench(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons)
+        self._worker = Equipment(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons)
 
     @property
     def _slots(self) -> int:
-        return int(self._worker.concurrency)
+        return int(self._celery_worker.concurrency)
 
     def _keep_watch(self) -> None:
-        bench = self._bench
-        assert bench is not None and self._id is not None
+        worker = self._worker
+        assert worker is not None and self._id is not None
         self._began = time.monotonic()
-        duties = self._duties(bench, self._id)
-        while not bench.stopping.wait(_PULSE):
+        duties = self._duties(worker, self._id)
+        while not worker.stopping.wait(_PULSE):
             perform(duties)
-            self._leave_when_idle(bench)
+            self._leave_when_idle(worker)
 
-    def _duties(self, bench: Bench, worker_id: str) -> list["Duty"]:
+    def _duties(self, worker: Equipment, worker_id: str) -> list["Duty"]:
         """What a worker does though nobody asks, in this order, and how often."""
-        db, actor = bench.db, Actor(self._settings.store.actor, "worker")
+        db, actor = worker.db, Actor(self._settings.store.actor, "worker")
         return [
-            Duty("look for cancellations", lambda: self._look_for_cancellations(bench), _LOOK),
+            Duty("look for cancellations", lambda: self._look_for_cancellations(worker), _LOOK),
             Duty("ring for retries", lambda: janitor.ring_due(db, self._app), _LOOK),
             Duty("beat", lambda: workers.beat(db, worker_id), workers.BEAT),
             Duty("settle lost runs", lambda: janitor.settle_lost(db), _JANITOR),
             Duty("link audit events", lambda: janitor.link_audit(db), _JANITOR),
-            Duty("end what nobody can take", lambda: self._end_unserved(bench), _JANITOR),
-            Duty("ring again", lambda: self._ring_again(bench), _JANITOR),
+            Duty("end what nobody can take", lambda: self._end_unserved(worker), _JANITOR),
+            Duty("ring again", lambda: self._ring_again(worker), _JANITOR),
             Duty("clear orphans", lambda: janitor.clear_orphans(self._settings.workspaces), _ORPHANS),
             Duty("prune the cache", self._start_pruning, _ORPHANS),
             Duty("destroy past keys", lambda: janitor.destroy_unused_keys(db, actor), _PAST),
@@ -207,12 +211,12 @@ class WorkerLife:
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
         ]
 
-    def _ring_again(self, bench: Bench) -> None:
-        if len(bench.active) < self._slots:
-            janitor.ring_again(bench.db, self._app, bench.offer, self._slots - len(bench.active))
+    def _ring_again(self, worker: Equipment) -> None:
+        if len(worker.active) < self._slots:
+            janitor.ring_again(worker.db, self._app, worker.offer, self._slots - len(worker.active))
 
-    def _end_unserved(self, bench: Bench) -> None:
-        janitor.end_unserved(bench.db, self._settings.queue_timeout, watched=time.monotonic() - self._began)
+    def _end_unserved(self, worker: Equipment) -> None:
+        janitor.end_unserved(worker.db, self._settings.queue_timeout, watched=time.monotonic() - self._began)
 
     def _start_pruning(self) -> None:
         """In a thread of its own: to remove thousands of files takes longer than a cancellation may wait."""
@@ -223,36 +227,36 @@ class WorkerLife:
 
     def _hear(self, run_id: str) -> None:
         """Somebody says that a run was cancelled: if it is one of ours, look whether it was."""
-        bench = self._bench
-        assert bench is not None
-        if run_id in bench.active:
+        worker = self._worker
+        assert worker is not None
+        if run_id in worker.active:
             with contextlib.suppress(SealrunError):  # the next look finds it
-                self._look_for_cancellations(bench)
+                self._look_for_cancellations(worker)
 
-    def _look_for_cancellations(self, bench: Bench) -> None:
+    def _look_for_cancellations(self, worker: Equipment) -> None:
         """One query for all runs of this worker."""
-        active = list(bench.active)
+        active = list(worker.active)
         if active:
-            with bench.db.reading() as session:
-                bench.cancelled.update(
+            with worker.db.reading() as session:
+                worker.cancelled.update(
                     session.exec(
                         select(Run.id).where(col(Run.id).in_(active), col(Run.cancel_requested_at).is_not(None))
                     )
                 )
 
-    def _leave_when_idle(self, bench: Bench) -> None:
+    def _leave_when_idle(self, worker: Equipment) -> None:
         """A worker that was started for one `sealrun run` ends by itself."""
         patience = self._app.conf.get("sealrun_idle_exit")
-        if bench.active:
+        if worker.active:
             self._idle_since = time.monotonic()
         elif patience and time.monotonic() - self._idle_since > patience:
-            if self._let_go(bench):
-                bench.stopping.set()
+            if self._let_go(worker):
+                worker.stopping.set()
                 os.kill(os.getpid(), signal.SIGTERM)
             else:
                 self._idle_since = time.monotonic()
 
-    def _let_go(self, bench: Bench) -> bool:
+    def _let_go(self, worker: Equipment) -> bool:
         """Give up the lock that tells submitters of this worker, and only then look for a last run.
 
         A run accepted before is found here; whoever submits one after finds the lock free and starts the next worker.
@@ -262,7 +266,7 @@ class WorkerLife:
             return True
         fcntl.flock(lock, fcntl.LOCK_UN)
         try:
-            if not runs.expected(bench.db, bench.offer):
+            if not runs.expected(worker.db, worker.offer):
                 return True
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, SealrunError):

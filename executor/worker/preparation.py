@@ -11,11 +11,11 @@ from executor.boundary.wire import Kind, WireBroken, send
 from executor.environment.variables import base_environment
 from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, TargetUnusable
 from executor.models import Run
+from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
 from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
-from executor.source.root import interpreter_paths, search_path_of
-from executor.worker.equipment import Bench
+from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
 from executor.worker.source_cache import Upload, cached_source
 
@@ -32,11 +32,11 @@ class RunsCode:
 
 
 @contextlib.contextmanager
-def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsCode]:
+def source_of(worker: Equipment, run: Run, keeper: LeaseKeeper) -> Iterator[RunsCode]:
     """Where a run's code is, while the context lasts: where it was submitted, or what was uploaded.
 
     Args:
-        bench: what the worker brings.
+        worker: what the worker brings.
         run: whose code it is.
         keeper: is asked again and again while an upload is fetched; what it raises ends that.
 
@@ -46,8 +46,8 @@ def source_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsCode]
     if run.bundle is None:
         yield RunsCode(_local(Path(run.source_root)))
         return
-    settings = bench.settings
-    upload = Upload(bench.db, run.project_id, run.bundle)
+    settings = worker.settings
+    upload = Upload(worker.db, run.project_id, run.bundle)
     with cached_source(upload, settings.cache, settings.source_bytes, keeper) as folder:
         yield RunsCode(folder, cached=True)
 
@@ -68,12 +68,17 @@ def _local(source: Path) -> Path:
 
 
 def prepare(
-    bench: Bench, run: Run, place: Workspace, source: RunsCode, python: str | None, parts: Sequence[Path] | None = None
+    worker: Equipment,
+    run: Run,
+    place: Workspace,
+    source: RunsCode,
+    python: str | None,
+    parts: Sequence[Path] | None = None,
 ) -> dict[str, Any]:
     """The job as the supervisor gets it: everything but secrets.
 
     Args:
-        bench: what the worker brings.
+        worker: what the worker brings.
         run: the run.
         place: its private place.
         source: its code, as `source_of` gives it.
@@ -85,13 +90,13 @@ def prepare(
     """
     program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
     view = confinement.view(
-        bench.host,
+        worker.host,
         source=source.folder,
         interpreter=interpreter,
         writable=place.folders,
         uid=place.uid,
-        forbidden=bench.forbidden,
-        cached=_of_the_cache(bench, source, parts or ()),
+        forbidden=worker.forbidden,
+        cached=_of_the_cache(worker, source, parts or ()),
     )
     return {
         "run": run.id,
@@ -104,15 +109,15 @@ def prepare(
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
-        "private": PRIVATE_MEMORY if bench.host.mounts else str(place.private),
-        "controls": controls_of(bench.host, view),
-        "limits": limits(bench.settings, run.timeout),
+        "private": PRIVATE_MEMORY if worker.host.mounts else str(place.private),
+        "controls": controls_of(worker.host, view),
+        "limits": limits(worker.settings, run.timeout),
     }
 
 
-def _of_the_cache(bench: Bench, source: RunsCode, parts: Sequence[Path]) -> list[Path]:
+def _of_the_cache(worker: Equipment, source: RunsCode, parts: Sequence[Path]) -> list[Path]:
     """What the worker itself chose for this run; a path that the run's row names is no way into the cache."""
-    built = [part for part in parts if part.is_relative_to(bench.settings.cache) and not part.is_symlink()]
+    built = [part for part in parts if part.is_relative_to(worker.settings.cache) and not part.is_symlink()]
     return [source.folder, *built] if source.cached else built
 
 

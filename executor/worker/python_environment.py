@@ -20,10 +20,10 @@ from executor.errors import EnvironmentNotBuilt
 from executor.models import Run
 from executor.python import requirements
 from executor.python.interpreters import Interpreter
+from executor.python.layout import interpreter_paths
 from executor.sandbox import handover
-from executor.source.root import interpreter_paths
 from executor.worker import python_cache
-from executor.worker.equipment import Bench
+from executor.worker.equipment import Equipment
 from executor.worker.installation import Order, Setup, installed
 from executor.worker.lease import LeaseKeeper
 from executor.worker.python_cache import Environments, python_in
@@ -47,7 +47,7 @@ class RunsPython:
 
 
 @contextlib.contextmanager
-def python_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPython]:
+def python_of(worker: Equipment, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPython]:
     """Choose the run's interpreter, and build its environment where it asks for one; held as long as the context lasts.
 
     Raises:
@@ -57,27 +57,27 @@ def python_of(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPytho
         StaleToken: a later claim has taken the run over.
     """
     if requirements.builds(run.requirements):
-        with _environment(bench, run, keeper) as built:
+        with _environment(worker, run, keeper) as built:
             yield built
     elif run.python is not None:
         yield RunsPython(run.python)
     elif (
         run.target["kind"] == "command"
         and run.python_version is None
-        and (run.bundle is None or not bench.pythons.found)
+        and (run.bundle is None or not worker.pythons.found)
     ):
         yield RunsPython(None)
     else:
-        chosen = bench.pythons.choose(run.python_version, run.requirements)
+        chosen = worker.pythons.choose(run.python_version, run.requirements)
         yield RunsPython(str(chosen.path), {"python": chosen.version})
 
 
 @contextlib.contextmanager
-def _environment(bench: Bench, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPython]:
+def _environment(worker: Equipment, run: Run, keeper: LeaseKeeper) -> Iterator[RunsPython]:
     began = time.monotonic()
-    order = _order(bench, run)
-    shelf = Environments(bench.settings.cache, run.project_id, run.environment_id)
-    setup = Setup(bench, run, keeper)
+    order = _order(worker, run)
+    shelf = Environments(worker.settings.cache, run.project_id, run.environment_id)
+    setup = Setup(worker, run, keeper)
     with contextlib.ExitStack() as holding:
         entry = holding.enter_context(shelf.found(order.request, pinned=order.pinned))
         cached = entry is not None
@@ -110,10 +110,10 @@ def _parts(python: Path, interpreter: Interpreter) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((*found, *its_own)))
 
 
-def _order(bench: Bench, run: Run) -> Order:
+def _order(worker: Equipment, run: Run) -> Order:
     document: dict[str, Any] = run.requirements or {}
-    interpreter = bench.pythons.choose(run.python_version, document)
-    with bench.db.reading() as session:
+    interpreter = worker.pythons.choose(run.python_version, document)
+    with worker.db.reading() as session:
         configured = vault.plain_variables(session, run.environment_id)
     variables = {
         name: value
@@ -122,7 +122,7 @@ def _order(bench: Bench, run: Run) -> Order:
     }
     index = {
         "variables": variables,
-        "default": bench.settings.package_index,
+        "default": worker.settings.package_index,
         "system": _digest(_text(_SYSTEM_CONFIGURATION)),
     }
     # A digest, since it is told to processes whose arguments everybody on this machine can read.
@@ -149,7 +149,7 @@ def _asked(setup: Setup, shelf: Environments, order: Order) -> str:
                 return entry.path.name
         name = _built(setup, shelf, order)
         shelf.remember(order.request, name)
-    settings = setup.bench.settings
+    settings = setup.worker.settings
     python_cache.prune(settings.cache, settings.cache_bytes)
     return name
 

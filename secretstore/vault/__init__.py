@@ -5,7 +5,6 @@ Nothing here takes a key service or opens a value; stored values come out throug
 
 from secretstore.audit import Actor
 from secretstore.vault.connections import (
-    ConnectionView,
     create_connection,
     delete_connection,
     get_connection,
@@ -30,7 +29,7 @@ from secretstore.vault.keys import (
 )
 from secretstore.vault.lookup import Birth, RefuseIf
 from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
-from secretstore.vault.references import Dangling, Missing, connection_plan, dangling, require_unnamed
+from secretstore.vault.references import connection_plan, dangling, require_unnamed
 from secretstore.vault.rotation import (
     Rotation,
     add_resealed,
@@ -42,7 +41,7 @@ from secretstore.vault.rotation import (
 )
 from secretstore.vault.sealed import sealed_bundle
 from secretstore.vault.secrets import (
-    SecretStatus,
+    SecretSummary,
     delete_secret,
     due_secrets,
     history,
@@ -50,13 +49,24 @@ from secretstore.vault.secrets import (
     require_secrets,
     rollback,
     secret_id,
-    secret_statuses,
     secrets_among,
     secrets_like,
+    summarize_secrets,
 )
 from secretstore.vault.storing import NewSecret, NewVariable, check, put, set_variable, store
 from secretstore.vault.variables import delete_variable, list_variables, plain_variables
-from secretstore.views import DueView, EnvironmentView, KeyPairView, ProjectView, SecretView, VariableView, VersionView
+from secretstore.views import (
+    ConnectionView,
+    Dangling,
+    DueView,
+    EnvironmentView,
+    KeyPairView,
+    Missing,
+    ProjectView,
+    SecretView,
+    VariableView,
+    VersionView,
+)
 
 __all__ = [
     "Actor",
@@ -74,7 +84,7 @@ __all__ = [
     "ProjectView",
     "RefuseIf",
     "Rotation",
-    "SecretStatus",
+    "SecretSummary",
     "SecretView",
     "VariableView",
     "VersionView",
@@ -116,13 +126,13 @@ __all__ = [
     "sealed_bundle",
     "sealing_key",
     "secret_id",
-    "secret_statuses",
     "secrets_among",
     "secrets_like",
     "set_environment",
     "set_project",
     "set_variable",
     "store",
+    "summarize_secrets",
     "trust_key",
     "unresealed",
 ]

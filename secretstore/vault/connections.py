@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,43 +17,10 @@ from secretstore.naming import is_connection_name
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from secretstore.timestamps import utc_now
 from secretstore.vault.lookup import did_you_mean, find_place, hold_place, taken_names, within
-from secretstore.vault.references import Missing, listed, missing_names, named_by, refuse_named, stored
-from secretstore.views import view_of
+from secretstore.vault.references import listed, missing_names, named_by, refuse_named, stored
+from secretstore.views import ConnectionView, Missing, view_of
 
 _LONGEST_MESSAGE = 1000  # characters
-
-
-@dataclass(frozen=True)
-class ConnectionView:
-    """A data source or catalog. Its settings hold no value: they refer to secrets by name."""
-
-    id: str
-    role: str
-    name: str
-    environment: str
-    kind: str
-    where: str
-    """What it leads to, in a few words."""
-    settings: dict[str, Any]
-    secrets: tuple[str, ...]
-    tested_at: datetime | None
-    test_outcome: str | None
-    """`ok`, `failed`, or None if it was not tested with these settings."""
-    test_seconds: float | None
-    test_message: str | None
-    test_run: str | None
-    created_at: datetime
-    created_by: str
-    updated_at: datetime
-    updated_by: str
-    problem: str | None = None
-    """Why runs do not get it."""
-    missing: tuple[Missing, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """Its name on screen: `source lake`."""
-        return f"{self.role} {self.name}"
 
 
 def create_connection(

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from sqlmodel import Session, col, select
@@ -17,27 +17,7 @@ from secretstore.naming import has_form_of_name
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from secretstore.vault.lookup import find_place, find_project
 from secretstore.vault.storing import parts
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What a connection names and does not exist: a secret, or a catalog's source."""
-
-    field: str
-    what: Literal["secret", "source"]
-    name: str
-
-
-@dataclass(frozen=True)
-class Dangling:
-    """A connection that runs do not get as it is, why, and the command that repairs it."""
-
-    project: str
-    environment: str
-    role: str
-    name: str
-    why: str
-    mend: str
+from secretstore.views import Dangling, Missing
 
 
 def connection_plan(session: Session, environment_id: str) -> list[RunConnection]:

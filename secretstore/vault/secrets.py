@@ -20,8 +20,8 @@ from secretstore.views import DueView, SecretView, VersionView, view_of
 
 
 @dataclass(frozen=True)
-class SecretStatus:
-    """What may be told of a secret to whoever may list it.
+class SecretSummary:
+    """What a user who may list a secret can see of it.
 
     `version` is the one that runs get, `last_version` the newest; they differ after a rollback.
     """
@@ -37,8 +37,8 @@ class SecretStatus:
     """Whether runs get a private file with the value, and its path as the variable."""
 
 
-def secret_statuses(db: Database, project: str, environment: str) -> list[SecretStatus]:
-    """Return the status of each secret of an environment, by name. No ciphertext leaves the database.
+def summarize_secrets(db: Database, project: str, environment: str) -> list[SecretSummary]:
+    """Return a summary of each secret of an environment, by name. No ciphertext leaves the database.
 
     Raises:
         UnknownProject, UnknownEnvironment: it does not exist.
@@ -52,7 +52,7 @@ def secret_statuses(db: Database, project: str, environment: str) -> list[Secret
             .order_by(col(Secret.name))
         )
         return [
-            view_of(SecretStatus, secret, version=secret.current_version, has_value=sealed is not None)
+            view_of(SecretSummary, secret, version=secret.current_version, has_value=sealed is not None)
             for secret, sealed in session.exec(query)
         ]
 

@@ -1,4 +1,4 @@
-"""docs/entrypoints.md: its commands as they stand, and every combination its tables promise, through real workers."""
+"""docs/start/entrypoints.md: its commands as printed, and every combination its tables promise, on real workers."""
 
 import subprocess
 from pathlib import Path
@@ -7,9 +7,10 @@ import pytest
 
 from executor.celery_app import make_app
 from executor.records import history, logs
+from executor.schemas.run_request import RunRequest
 from executor.settings import read_settings
 from executor.submission import submit
-from executor.submission.specification import Request, specify
+from executor.submission.specification import specify
 from executor.submission.target import parse
 from tests.documents.conftest import Reader
 from tests.documents.index import Index
@@ -17,7 +18,7 @@ from tests.documents.page import matches, read
 from tests.processes import eventually
 from tests.rig import PATIENCE, job_python
 
-PAGE = {section.title: section for section in read("entrypoints.md")}
+PAGE = {section.title: section for section in read("start/entrypoints.md")}
 JOB = """
 import sys
 try:
@@ -100,7 +101,7 @@ def test_every_combination_runs(reader: Reader, index: Index, name: str) -> None
         for source in ("folder", "bundle"):
             for kind in KINDS:
                 if PYTHONS[name][kind] == PYTHONS[name][source] == "yes":
-                    request = Request(
+                    request = RunRequest(
                         target=parse(words[kind]),
                         project="shop",
                         folder=folder,

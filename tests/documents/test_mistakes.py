@@ -1,4 +1,4 @@
-"""docs/mistakes.md: every mistake is made, and every word of what is said is compared."""
+"""docs/how-to/mistakes.md: every mistake is made, and every word of what is said is compared."""
 
 import contextlib
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from executor.records import history
-from executor.records.history import RunView
+from executor.schemas.runs import RunView
 from tests.documents.conftest import Reader
 from tests.documents.page import Section, matches, read
 
-SECTIONS = read("mistakes.md")
+SECTIONS = read("how-to/mistakes.md")
 MISTAKES = [section for section in SECTIONS if section.typed]
 _ID = re.compile(r"\b[0-9a-f]{8}\b")
 _LONG_ID = re.compile(r"\b[0-9a-f]{32}\b")

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import update
 
 from executor import database, runs
-from executor.models import Run
-from executor.runs import Lease, Offer, RunSpec
+from executor.models import Run, RunSpec
+from executor.runs import Lease, Offer
 from executor.runs.grant import Given
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database

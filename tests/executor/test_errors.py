@@ -15,7 +15,7 @@ import executor.errors  # noqa: F401  # so that its classes are walked, too
 from secretstore.errors import SealrunError, SettingsProblem
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-EXIT_CODES = {1, 2, 124, 125, 130, 137}  # docs/errors.md has the table
+EXIT_CODES = {1, 2, 124, 125, 130, 137}  # docs/reference/errors.md has the table
 VALUES = {"value", "values", "secret", "plaintext", "password", "token", "body", "content", "data"}
 
 

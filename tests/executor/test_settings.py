@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from executor.settings import ALL_SETTINGS, Settings, read_here, read_settings
+import executor.settings
+import secretstore.settings
+from executor.settings import ALL_SETTINGS, EXECUTOR_SETTINGS, Settings, read_here, read_settings
 from secretstore.errors import SettingsProblem
+from secretstore.settings import STORE_SETTINGS, Setting
 
 HOME = {"SEALRUN_HOME": "/srv/sealrun"}
 
@@ -112,6 +115,13 @@ def test_each_home_has_workspaces_of_its_own() -> None:
     """A janitor clears what no worker of its own home holds, so two homes must not share a folder."""
     places = {read_settings({"SEALRUN_HOME": home}).workspaces for home in ("/srv/a", "/srv/b")}
     assert len(places) == 2
+
+
+def test_no_setting_is_left_out_of_the_list() -> None:
+    """The list is what the page of settings is made of."""
+    for module, listed in ((executor.settings, EXECUTOR_SETTINGS), (secretstore.settings, STORE_SETTINGS)):
+        defined = {value for value in vars(module).values() if isinstance(value, Setting)}
+        assert defined == set(listed), module
 
 
 def test_urls_with_passwords_stay_out_of_the_repr() -> None:

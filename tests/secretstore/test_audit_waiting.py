@@ -15,9 +15,10 @@ from sqlmodel import select
 
 from secretstore import audit, audit_reading, vault
 from secretstore.audit import Actor
-from secretstore.audit_reading import Filter, Head
+from secretstore.audit_reading import Filter
 from secretstore.database import Database
 from secretstore.models import Project
+from secretstore.views import Head
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 RUNNER = Actor("ada@example", "worker w1@here")

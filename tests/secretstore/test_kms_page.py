@@ -1,4 +1,4 @@
-"""docs/kms.md: its policies are JSON, its settings parse, and its table of faults says what the product says."""
+"""docs/how-to/kms.md: its policies are JSON, its settings parse, and its table of faults says what the product says."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from secretstore.kms_failures import (
 )
 from secretstore.settings import read_store_settings
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "kms.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "kms.md").read_text(encoding="utf-8")
 POLICIES = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 
 

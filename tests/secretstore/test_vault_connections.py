@@ -365,7 +365,7 @@ def test_a_secret_given_as_a_file_stays_one(shop: Database, actor: Actor, pins: 
             items = vault.sealed_bundle(session, place.id, None).items
         named = {item.name for item in items if item.as_file}
         listed = [view.as_file for view in vault.list_secrets(shop, "shop")]
-        return listed, [entry.as_file for entry in vault.secret_statuses(shop, "shop", "default")], named
+        return listed, [entry.as_file for entry in vault.summarize_secrets(shop, "shop", "default")], named
 
     put(shop, actor, pins, "PLAIN")
     made = vault.put(shop, "shop", "default", "TLS_KEY", CANARY.encode(), actor=actor, pins=pins, as_file=True)

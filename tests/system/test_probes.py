@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from executor.operations.probing import Probed, probe_request, probed
+from executor.operations.probing import Found, Probe
 from executor.submission import submit
 from executor.submission.specification import specify
 from secretstore import vault
@@ -108,13 +108,13 @@ def named(secret: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def found(place: Rig) -> dict[str, Probed]:
+def found(place: Rig) -> dict[str, Found]:
     """What the probe of each connection says; handed in together."""
     asked: dict[str, str] = {}
     for view in vault.list_connections(place.db, "shop", "default"):
-        spec = specify(place.db, place.settings, probe_request("shop", "default", view.role, view.name, view.kind))
+        spec = specify(place.db, place.settings, Probe("shop", view).request)
         asked[view.label] = submit.submit(place.db, place.app, spec, ACTOR.name).run_id
-    return {label: probed(place.ended(run_id, within=BUILT_WITHIN).view) for label, run_id in asked.items()}
+    return {label: Found.by(place.ended(run_id, within=BUILT_WITHIN).view) for label, run_id in asked.items()}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def found(place: Rig) -> dict[str, Probed]:
         ("catalog unity", "listed its catalogs"),
     ],
 )
-def test_what_works(found: dict[str, Probed], label: str, said: str) -> None:
+def test_what_works(found: dict[str, Found], label: str, said: str) -> None:
     """One call with the library that runs use, against a server that answers; its time is of the call alone."""
     assert (found[label].ok, found[label].said) == (True, said)
     seconds = found[label].seconds
@@ -158,7 +158,7 @@ def test_what_works(found: dict[str, Probed], label: str, said: str) -> None:
         ("catalog unity-nowhere", f"{NOWHERE} cannot be reached (Connection refused)"),
     ],
 )
-def test_what_does_not(found: dict[str, Probed], label: str, said: str) -> None:
+def test_what_does_not(found: dict[str, Found], label: str, said: str) -> None:
     """I10: a readable cause, and no credential in it, not even where a server quotes one."""
     assert not found[label].ok
     assert said in found[label].said
@@ -166,7 +166,7 @@ def test_what_does_not(found: dict[str, Probed], label: str, said: str) -> None:
     assert not [one for one in hidden if one in found[label].said]
 
 
-def test_kept_and_listed(place: Rig, found: dict[str, Probed]) -> None:
+def test_kept_and_listed(place: Rig, found: dict[str, Found]) -> None:
     """The command says it, ends as it went, and keeps outcome, time, cause and run; replaced settings are untested."""
     for name, code, word in (("lake", 0, "source lake: ok in "), ("wrong-key", 1, "source wrong-key: failed in ")):
         ended = sealrun(place, "source", "test", name)

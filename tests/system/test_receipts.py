@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from secretstore import audit, audit_reading, vault
+from secretstore.views import EventView
 from tests.processes import eventually
 from tests.rig import ACTOR, Rig, rig
 
@@ -86,7 +87,7 @@ def test_what_runs_open_reaches_the_chain_by_itself(place: Rig) -> None:
     """The worker links what its runs left waiting: who, through which worker, which environment, and how it went."""
     run_id = place.python_run("pass").view.id
 
-    def of_run() -> list[audit.EventView]:
+    def of_run() -> list[EventView]:
         return [event for event in audit_reading.list_events(place.db, "shop") if run_id in event.detail]
 
     eventually(lambda: len(of_run()) == 2, 10, "both events are linked")

@@ -15,7 +15,7 @@ import pytest
 from sqlmodel import select
 
 from executor.keys import rotation
-from executor.runs import RunSpec
+from executor.models import RunSpec
 from executor.submission import submit
 from secretstore import audit_reading, vault
 from secretstore.bundle import SealedItem

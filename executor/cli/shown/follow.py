@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, Protocol
 
+from executor.cli.here import Here
 from executor.cli.shown import screen
-from executor.records import history
-from executor.records.following import looks
-from executor.records.logs import BEGINNING, Place, StoredPiece
-from executor.runs import OVER
-from secretstore.database import Database
+from executor.operations import runs
+from executor.schemas.output import BEGINNING, Place, StoredPiece
+from executor.schemas.run_operations import OutputOf, ThatAttempt, ThatRun
+from executor.schemas.runs import OVER
 from secretstore.errors import DatabaseUnavailable
 
 _PAUSE = 0.05  # seconds between two looks at whether a run has ended
@@ -41,7 +41,7 @@ class Detached(Exception):
 
 
 def follow(
-    db: Database,
+    at: Here,
     run_id: str,
     write: Write,
     waiting: Patience | None = None,
@@ -57,17 +57,17 @@ def follow(
     away, retried = False, 0
     with interrupts() as pressed:
         try:
-            for look in looks(db, run_id, after, streams=streams):
+            for look in runs.follow(at.at, at.who, OutputOf(run=run_id, after=after, streams=streams)):
                 if waiting is not None and (look.state != "pending" or look.pieces or look.away):
                     waiting.over()
                 if look.away is not away:
                     away = look.away
-                    _say_where_the_database_is(db, away)
+                    _say_where_the_database_is(at, away)
                 for piece in look.pieces:
                     write(piece)
                 if look.retried != retried and look.state not in OVER:
                     with contextlib.suppress(DatabaseUnavailable):  # the next look tells
-                        screen.say(history.show(db, run_id).tried_again, "yellow")
+                        screen.say(runs.show(at.at, at.who, ThatAttempt(run=run_id)).tried_again, "yellow")
                         retried = look.retried
                 if pressed():
                     raise Detached(look.place)
@@ -86,10 +86,10 @@ def come_back(run_id: str, place: Place) -> str:
     return f"sealrun runs logs -f {run_id[:8]}" + (f" --after {place}" if place != BEGINNING else "")
 
 
-def wait_until_over(db: Database, run_id: str, seconds: float, stop: Callable[[], bool]) -> bool:
+def wait_until_over(at: Here, run_id: str, seconds: float, stop: Callable[[], bool]) -> bool:
     """Whether a run ends within so many seconds, and before `stop` says so."""
     until = time.monotonic() + seconds
-    while history.state_of(db, run_id) not in OVER:
+    while runs.state(at.at, at.who, ThatRun(run=run_id)) not in OVER:
         if stop() or time.monotonic() > until:
             return False
         time.sleep(_PAUSE)
@@ -172,8 +172,8 @@ def _stamped(piece: StoredPiece, open_lines: set[str]) -> bytes:
     return b"".join(marked)
 
 
-def _say_where_the_database_is(db: Database, away: bool) -> None:
+def _say_where_the_database_is(at: Here, away: bool) -> None:
     if away:
-        screen.say(f"the database {db.url_shown} does not answer; waiting for it", "yellow")
+        screen.say(f"the database {at.at.db.url_shown} does not answer; waiting for it", "yellow")
     else:
         screen.say("the database answers again")

@@ -123,13 +123,15 @@ def length(seconds: float) -> str:
 
 
 def plain_data(value: Any) -> Any:
-    """Views as JSON knows them: dataclasses as objects, moments as ISO 8601 in UTC."""
+    """Views as JSON knows them: dataclasses and models as objects, moments as ISO 8601 in UTC."""
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, datetime):
         return moment(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain_data(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(type(value), "model_fields"):  # pydantic's, which this module is not to load
+        return {name: plain_data(member) for name, member in value}
     if isinstance(value, dict):
         return {str(key): plain_data(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from executor.cli.shown import screen
-from executor.records.history import ConnectionEntry, MetricView, Receipt, ReceiptEntry, RunView
+from executor.schemas.receipts import ConnectionEntry, Receipt, ReceiptEntry
+from executor.schemas.runs import MetricView, RunView
 
 TIMED_OUT, CANCELLED, NEVER_STARTED = 124, 130, 125
 

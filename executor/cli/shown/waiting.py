@@ -4,12 +4,13 @@ import os
 import sys
 import time
 
+from executor.cli.here import Here
 from executor.cli.shown import screen
-from executor.runs import needs, unserved, workers
-from executor.runs.needs import Asking, live_workers
-from executor.settings import QUEUE, Settings
-from executor.submission.standby import IDLE, Standby
-from secretstore.database import Database
+from executor.operations import workers
+from executor.schemas.run_operations import ThatRun
+from executor.schemas.workers import Attended, Serving
+from executor.settings import QUEUE
+from executor.submission.standby import IDLE
 
 _LOOK = 0.5  # seconds between two looks for a worker
 _QUIET = 0.3  # seconds before the line on a terminal appears; most runs begin sooner
@@ -18,15 +19,10 @@ _QUIET = 0.3  # seconds before the line on a terminal appears; most runs begin s
 class Waiting:
     """What a follower does about a run that nobody has taken yet."""
 
-    def __init__(
-        self, settings: Settings, db: Database, run: Asking, run_id: str | None, standby: Standby | None = None
-    ) -> None:
-        """Nothing is looked at yet; without a `run_id` the run is not accepted yet either."""
-        self.run_id = run_id
-        self._settings = settings
-        self._run = run
-        self._db = db
-        self._standby = standby or Standby(settings)
+    def __init__(self, at: Here, run_id: str) -> None:
+        """Nothing is looked at yet."""
+        self._at = at
+        self._run = ThatRun(run=run_id)
         self._began = time.monotonic()
         self._looked_at = -_LOOK
         self._told: str | None = None
@@ -42,8 +38,8 @@ class Waiting:
         waited = time.monotonic() - self._began
         if waited - self._looked_at >= _LOOK:
             self._looked_at = waited
-            self._start_worker()
-            self._tell_what_is_missing()
+            if (attended := workers.attend(self._at.at, self._at.who, self._run)) is not None:
+                self._tell(attended)
         if waited >= _QUIET:
             self._line.show(f"waiting for a worker … {waited:.0f} s")
 
@@ -59,45 +55,36 @@ class Waiting:
             return
         self._line.clear()
         screen.say(
-            f"no worker was running: started one, which ends after {IDLE} idle seconds (log: {self._standby.log})"
+            f"no worker was running: started one, which ends after {IDLE} idle seconds (log: {self._at.at.standby.log})"
         )
 
-    def _start_worker(self) -> None:
-        """If it is ours to start, and none is alive."""
-        if self._settings.embedded and not live_workers(self._settings, self._db) and self._standby.ensure():
+    def _tell(self, attended: Attended) -> None:
+        """What was done, and what is missing: once, and again when it is something else."""
+        if attended.started:
             self.tell_started()
-
-    def _tell_what_is_missing(self) -> None:
-        """Once, and again when it is something else."""
-        live = workers.list_workers(self._db, alive_only=True)
-        if self._settings.embedded and not live:
-            return  # one is on its way
-        if not live and self.run_id is not None:
-            unserved.end_unserved(self._db, self._settings.queue_timeout, run_id=self.run_id)  # nobody else would
-        missing = needs.waiting_for(self._run, live)
-        if missing is not None and missing != self._told:
+        if attended.missing is not None and attended.missing != self._told:
             self._line.clear()
-            screen.say(self._sentence(missing, bool(live)), "yellow")
-        self._told = missing
-
-    def _sentence(self, missing: str, lives: bool) -> str:
-        queue = self._run.queue
-        start = "sealrun worker" + (f" -Q {queue}" if queue != QUEUE else "")
-        if self._run.host is None and not lives:
-            return f"waiting: {missing} (start one: {start})"
-        if self._run.host != self._settings.host or live_workers(self._settings, self._db, queue):
-            return f"waiting: {missing}"
-        return f"{unseen(self._settings, self._db, queue)}; the run waits (start one: {start})"
+            screen.say(_sentence(attended, attended.missing), "yellow")
+        self._told = attended.missing
 
 
-def unseen(settings: Settings, db: Database, queue: str = QUEUE) -> str:
+def _sentence(attended: Attended, missing: str) -> str:
+    serving = attended.serving
+    start = "sealrun worker" + (f" -Q {serving.queue}" if serving.queue != QUEUE else "")
+    if attended.host is None and not attended.lives:
+        return f"waiting: {missing} (start one: {start})"
+    if attended.host != serving.host or serving.live:
+        return f"waiting: {missing}"
+    return f"{unseen(serving)}; the run waits (start one: {start})"
+
+
+def unseen(serving: Serving) -> str:
     """Since when no worker was seen, as a sentence; with the name that has to be the same on both sides."""
-    seen = [one for one in workers.list_workers(db) if one.host == settings.host and queue in one.queues]
-    which = f"for this machine ({settings.host})" + (f" and the queue {queue}" if queue != QUEUE else "")
-    if not seen:
+    of_queue = f" and the queue {serving.queue}" if serving.queue != QUEUE else ""
+    which = f"for this machine ({serving.host}){of_queue}"
+    if serving.seen_at is None:
         return f"no worker {which} has been seen yet"
-    last = seen[0].seen_at
-    return f"no worker {which} has been seen since {screen.moment(last)}, {screen.ago(last)}"
+    return f"no worker {which} has been seen since {screen.moment(serving.seen_at)}, {screen.ago(serving.seen_at)}"
 
 
 class ProgressLine:

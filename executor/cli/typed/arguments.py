@@ -3,10 +3,8 @@
 import json
 from typing import Any
 
-from executor.cli.typed.env_file import read_env_file
 from executor.errors import Misuse
-from executor.submission.target import Target
-from secretstore.naming import check_variable_name
+from executor.schemas.target import Target
 
 
 def secrets_named(secret: list[str] | None, no_secrets: bool) -> list[str] | None:
@@ -18,18 +16,6 @@ def secrets_named(secret: list[str] | None, no_secrets: bool) -> list[str] | Non
     if secret and no_secrets:
         raise _misuse("--secret and --no-secrets exclude each other")
     return [] if no_secrets else secret
-
-
-def checked_variables(pairs: list[str], file: str | None) -> dict[str, str]:
-    """The plain variables of `--env` and, under them, of `--env-file`.
-
-    Raises:
-        Misuse, FileUnreadable, FileInvalid, NameRefused: one of them cannot be.
-    """
-    variables = {**(read_env_file(file) if file is not None else {}), **pairs_of("--env", pairs)}
-    for name in variables:
-        check_variable_name(name)
-    return variables
 
 
 def arguments_of(wanted: Target, text: list[str], as_json: list[str]) -> tuple[dict[str, str], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What `sealrun source` and `sealrun catalog` share: settings from options or a file, and what is told of them."""
+"""What `sealrun source` and `sealrun catalog` take: settings from options or a file."""
 
 import json
 import re
@@ -10,12 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from executor.cli import desk
-from executor.cli.shown import screen
+from executor.cli.typed import pairs
 from executor.errors import FileInvalid, Misuse
-from executor.operations import pairs
-from secretstore import vault
-from secretstore.connections import Role, check, fields_of, kinds, shape
+from secretstore.connections import Role, check, fields_of, kinds
 from secretstore.errors import ConnectionRefused
 from secretstore.naming import check_connection_name
 from secretstore.run_connection import KEY
@@ -51,92 +48,32 @@ class Option:
         return {KEY: self.given} if self.secret else self.given
 
 
-def create(
-    role: Role,
-    name: str,
-    kind: str | None,
-    given: Sequence[Option],
-    file: str | None,
-    replace: bool,
-    project: str | None,
-    environment: str | None,
-    extra: Sequence[str] | None,
-) -> None:
-    """Make a source or catalog, and say what it names and is not there yet.
+def settings_typed(
+    role: Role, name: str, kind: str | None, given: Sequence[Option], file: str | None
+) -> tuple[str, dict[str, Any]]:
+    """The kind and the settings, from the options or from the file.
 
     Raises:
         Misuse, FileInvalid: what was typed does not go together, or the file is none.
-        SecretStoreError: the vault refuses it.
+        NameRefused, ConnectionRefused: they break a rule; no value is quoted.
     """
-    if extra:
-        raise Misuse(
-            "one name is taken and no value: what is more belongs to an option, and a secret is given by its name",
-            command=f"{role} create",
-        )
     check_connection_name(name)
     used = [option for option in given if option.given is not None]
     if file is not None:
         if used:
-            told = ", ".join(option.name for option in used)
             raise Misuse(
-                "--file has all the settings: leave out {told}",
-                told=told,
+                "--file has all the settings: leave out {options}",
+                options=", ".join(option.name for option in used),
                 command=f"{role} create",
             )
-        kind, settings = _document(role, file, kind)
-    else:
-        if kind is None:
-            raise Misuse(
-                "say its kind: --kind {kinds}; or give --file PATH",
-                kinds=", ".join(kinds(role)),
-                command=f"{role} create",
-            )
-        settings = _settings(role, name, kind, given, used)
-    at = desk.sit_down()
-    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
-    view = vault.create_connection(
-        at.db, project, environment, role, name, kind, settings, actor=at.actor, replace=replace
-    )
-    verb = "created" if view.created_at == view.updated_at else "replaced"
-    screen.say(f"{verb} {view.label} in {project}/{environment}: {view.kind}, {view.where}")
-    for lack in view.missing:
-        screen.say(f"note: {lacking(view, lack, project)}", "yellow")
-
-
-def list_(role: Role, project: str | None, environment: str | None, json: bool) -> None:
-    """List sources or catalogs."""
-    at = desk.sit_down()
-    found = vault.list_connections(at.db, desk.project_named(at.settings, project), environment, role)
-    if json:
-        screen.show_json(found)
-        return
-    screen.table(
-        (role, "environment", "kind", "where", "secrets", "test", "tested", ""),
-        [_row(view) for view in found],
-        ("bold", "", "", "", "", "", "", "yellow"),
-    )
-
-
-def delete(role: Role, name: str, project: str | None, environment: str | None, force: bool, yes: bool) -> None:
-    """Delete a source or catalog, after asking.
-
-    Raises:
-        UnknownConnection, InUse: there is none, or a catalog names it.
-        NeedsYes: nobody can be asked.
-    """
-    at = desk.sit_down()
-    project, environment = desk.project_named(at.settings, project), desk.environment_named(at.settings, environment)
-    view = vault.get_connection(at.db, project, environment, role, name)  # an unknown one is told before it is asked
-    if role == "source" and not force:
-        vault.require_unnamed(at.db, project, environment, "source", name)
-    desk.confirm(f"delete {view.label} of {project}/{environment}; the secrets it names stay", yes)
-    vault.delete_connection(at.db, project, environment, role, name, actor=at.actor, force=force)
-    screen.say(f"deleted {view.label} of {project}/{environment}")
-    if "assume_role" in view.settings:
-        told = " and ".join(view.secrets)
-        screen.say(
-            f"note: no role is assumed with {told} any more: it is a variable of every run that asks for all", "yellow"
+        return _document(role, file, kind)
+    if kind is None:
+        raise Misuse(
+            "say its kind: --kind {kinds}; or give --file PATH",
+            kinds=", ".join(kinds(role)),
+            command=f"{role} create",
         )
+    return kind, _settings(role, name, kind, given, used)
 
 
 def _settings(role: Role, name: str, kind: str, given: Sequence[Option], used: Sequence[Option]) -> dict[str, Any]:
@@ -210,37 +147,6 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(members):
         raise _Twice
     return found
-
-
-def lacking(view: vault.ConnectionView, lack: vault.Missing, project: str) -> str:
-    """What is named and not there, and the command that makes it."""
-    where = f"-p {project} -e {view.environment}"
-    if lack.what == "source":
-        mend = f"sealrun source create {lack.name} {where} --kind s3"
-        return f"{lack.field} names the source {lack.name}, which is not there yet: {mend}"
-    form = shape(view.kind, lack.field)
-    stored = f"store it as {form}" if form else "store it"
-    return f"{lack.field} names the secret {lack.name}, which is not there yet; {stored}: " + (
-        f"sealrun secret set {lack.name} {where}"
-    )
-
-
-def _row(view: vault.ConnectionView) -> tuple[str, ...]:
-    notes = [f"no {lack.what} {lack.name}" for lack in view.missing]
-    if view.problem:
-        notes.append(view.problem)
-    if view.test_outcome == "failed" and view.test_message:
-        notes.append(view.test_message)
-    return (
-        view.name,
-        view.environment,
-        view.kind,
-        view.where,
-        ", ".join(view.secrets),
-        view.test_outcome or "never",
-        screen.moment(view.tested_at),
-        "; ".join(notes),
-    )
 
 
 def _broken(path: str, why: str) -> FileInvalid:

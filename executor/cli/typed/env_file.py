@@ -1,7 +1,7 @@
 """The file of `--env-file`: plain variables, by the grammar that `secret import` reads."""
 
+from executor.cli.typed import pairs
 from executor.errors import FileInvalid
-from executor.operations import pairs
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -16,7 +16,7 @@ def read_env_file(path: str) -> dict[str, str]:
         raise FileInvalid(
             "{path}, {problems}",
             path=path,
-            problems=pairs.told(reading.problems),
+            problems=pairs.listed(reading.problems),
             hint="a line is KEY=VALUE, KEY='VALUE', KEY=\"VALUE\", or a comment after #",
         )
     return {pair.name: pair.value for pair in reading.pairs}

@@ -1,14 +1,10 @@
-"""When a secret expires: as it is typed, and as it is told."""
+"""When a secret expires, as it is typed."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
-from executor.cli.shown import screen
 from executor.errors import Misuse
 from secretstore.errors import ValueRefused
-
-DUE_DAYS = 14
-"""Days ahead that `doctor` looks."""
 
 _DURATION = re.compile(r"([0-9]{1,6})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -41,12 +37,3 @@ def expiry(name: str, text: str) -> datetime:
     if at <= now:
         raise ValueRefused('the expiry of "{name}" is refused: {why}', name=name, why="it is in the past")
     return at
-
-
-def told(at: datetime | None) -> str:
-    """How far off an expiry is, in the largest unit that fits; empty for none."""
-    if at is None:
-        return ""
-    left = (at - datetime.now(UTC)).total_seconds()
-    # A minute more: what was given 5 days a moment ago has not 4.
-    return "expired" if left <= 0 else f"expires in {screen.length(left + 60)}"

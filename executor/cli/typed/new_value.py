@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from executor.cli.shown import screen
 from executor.errors import FileUnreadable, Misuse
+from secretstore.errors import ValueRefused
 
 _READ_LIMIT = 1 << 20  # bytes; far above what a variable can hold, so that the vault is the one to refuse
 
@@ -56,11 +57,16 @@ def read_value(name: str, from_file: str | None, raw: bool) -> bytes:
 
     Raises:
         FileUnreadable: the file cannot be read.
+        ValueRefused: nothing came in.
     """
-    if from_file is not None:
-        return _file(from_file)
-    if sys.stdin.isatty():
-        return _typed(name)
+    value = _file(from_file) if from_file is not None else _typed(name) if sys.stdin.isatty() else _piped(raw)
+    if not value:
+        hint = f'nothing came in; is the variable set in: printf %s "$VALUE" | sealrun secret set {name}'
+        raise ValueRefused(name=name, why="it is empty", hint=hint)
+    return value
+
+
+def _piped(raw: bool) -> bytes:
     value = sys.stdin.buffer.read(_READ_LIMIT)
     if raw or not value.endswith(b"\n"):
         return value

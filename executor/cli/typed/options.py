@@ -21,5 +21,15 @@ AnyProject = Annotated[
         "-p", "--project", metavar="PROJECT", help="The project (else SEALRUN_PROJECT, else .sealrun.toml, else all)."
     ),
 ]
+Environments = Annotated[
+    list[str] | None,
+    typer.Option("-e", "--environment", metavar="ENV", help="The environment; repeat it to set several."),
+]
+CreateEnvironment = Annotated[
+    bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NeverAsks = Annotated[
+    bool, typer.Option("--yes", "-y", help="Accepted as by every command that changes something; this one never asks.")
+]

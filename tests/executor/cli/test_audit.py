@@ -11,7 +11,7 @@ import pytest
 
 from tests.executor.cli.conftest import CHECKOUT, Cli
 
-DOCUMENT = CHECKOUT / "docs" / "audit.md"
+DOCUMENT = CHECKOUT / "docs" / "reference" / "audit.md"
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ class TestAudit:
         assert "a day as 2026-01-31" in used("audit", "list", "--since", "yesterday", code=2).stderr
 
     def test_the_documents_script_verifies_an_export(self, used: Cli) -> None:
-        """The canonical form is as docs/audit.md says: its script, run on a real export, comes to the same head."""
+        """The canonical form is as docs/reference/audit.md says: its script finds the same head in a real export."""
         (script,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
         assert len(script.splitlines()) <= 22
         exported = used.ok("audit", "list", "--json", "-L", "1000000")

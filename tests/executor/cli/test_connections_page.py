@@ -1,4 +1,4 @@
-"""docs/connections.md: its tables have every field and option there is, its files are taken, its sentences are said."""
+"""docs/reference/connections.md: every field and option, its files are taken, its sentences are said."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from secretstore import connections
 from secretstore.connections import check, fields_of, kinds
 from tests.executor.cli.conftest import CHECKOUT, Cli
 
-PAGE = (CHECKOUT / "docs" / "connections.md").read_text()
+PAGE = (CHECKOUT / "docs" / "reference" / "connections.md").read_text()
 MISTAKES = PAGE.split("\n## When something is wrong\n")[1].split("\n## ")[0]
 KINDS = [(role, kind) for role in ("source", "catalog") for kind in kinds(role)]
 LAKE = ("source", "create", "lake", "--kind", "s3")

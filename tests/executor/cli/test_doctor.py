@@ -7,7 +7,7 @@ import stat
 import pytest
 from kombu.connection import Connection
 
-from executor.cli import doctor
+from executor.operations import doctor
 from secretstore.local_keys import create_local_key
 from tests.executor.cli.conftest import Cli
 

@@ -380,6 +380,9 @@ class TestOutputs:
         listed = jobs("runs", "download", "@last", "--output", str(tmp_path / "again"), code=0)
         assert listed.stdout == f"{tmp_path}/again/d/a.txt\n"
         assert (tmp_path / "again/d/a.txt").read_text() == "fine\n"
+        told = jobs.json("runs", "download", "@last", "--yes", "--json", "--output", str(tmp_path / "again"))
+        assert told["written"] == [f"{tmp_path}/again/d/a.txt"]
+        assert [file["path"] for file in told["withheld"]] == ["b.txt"]
 
     def test_a_folder_that_cannot_be_written_is_told_before_the_run(self, jobs: Cli) -> None:
         """Nothing is submitted."""
@@ -541,7 +544,7 @@ class TestTriedAgain:
         waiting = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
         assert "is not over yet, it is" in jobs("runs", "retry", waiting, code=1).stderr
         assert json.loads(jobs("runs", "retry", waiting, "--json", code=1).stdout)["error"]["code"] == "in_use"
-        jobs.ok("runs", "cancel", waiting)
+        assert jobs.json("runs", "cancel", waiting, "--yes", "--json")["run"] == waiting
 
     def test_not_where_its_environment_is_gone(self, jobs: Cli) -> None:
         """Whatever has the name now has other keys and secrets."""

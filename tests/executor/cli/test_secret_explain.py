@@ -169,11 +169,11 @@ def test_neither_of_both_imports_what_opens_or_what_rings(jobs: Cli) -> None:
     (jobs.jobs / "some.env").write_text("A_TOKEN=correct-horse\n")
     for words in (("explain", "names.py"), ("import", "some.env", "--dry-run")):
         modules = imported(jobs, "secret", *words)
-        assert "executor.operations.pairs" in modules
+        assert "executor.cli.typed.pairs" in modules
         assert not modules & {"celery", "secretstore.reveal", "executor.supervisor.opener"}, words
     # And who does neither does not pay for it.
     assert not imported(jobs, "secret", "list") & {
-        "executor.operations.pairs",
+        "executor.cli.typed.pairs",
         "executor.submission.specification",
         "dotenv",
     }

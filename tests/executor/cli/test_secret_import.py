@@ -15,7 +15,7 @@ from secretstore.audit import link_waiting
 from secretstore.database import Database
 from tests.executor.cli.conftest import CHECKOUT, Cli
 
-CORPUS = CHECKOUT / "tests" / "executor" / "import_corpus"
+CORPUS = CHECKOUT / "tests" / "executor" / "operations" / "import_corpus"
 CANARY = "canary"
 """It stands in every value of the corpus that is a secret, and in what is not but might be."""
 

@@ -5,14 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from executor.cli.here import Here
 from executor.cli.shown.waiting import Waiting, unseen
+from executor.operations import workers as operations
+from executor.operations.deployment import Deployment
 from executor.runs import Offer, workers
 from executor.runs.needs import live_workers
+from executor.schemas.run_operations import ThatRun
 from executor.settings import QUEUE, Settings, read_settings
 from executor.submission.standby import IDLE
+from secretstore.audit import Actor
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 
@@ -22,6 +28,13 @@ REDIS = {"SEALRUN_BROKER_URL": "redis://127.0.0.1:1/0"}
 def settings(folder: Path, **more: str) -> Settings:
     """Of one submitter; nothing is connected to."""
     return read_settings({"SEALRUN_HOME": f"{folder}/home", "SEALRUN_HOST": "mill", **more})
+
+
+def here(settings: Settings, db: Database, standby: Any = None) -> Here:
+    """A command's surroundings; no worker is started in them."""
+    at = Deployment(settings, db)
+    vars(at)["standby"] = standby or SimpleNamespace(ensure=lambda: False, log="worker.log")
+    return Here(at, Actor("ada@here", "cli"))
 
 
 def appear(db: Database, pid: int, name: str = "one@here", host: str = "mill") -> None:
@@ -63,20 +76,20 @@ def test_a_process_id_says_nothing_about_a_worker_that_may_be_on_another_machine
 
 def test_a_worker_of_another_name_is_nobodys_here(sqlite_db: Database, tmp_path: Path) -> None:
     """And the name that would have to be the same is told."""
-    here = settings(tmp_path, **REDIS)
+    at = here(settings(tmp_path, **REDIS), sqlite_db)
     appear(sqlite_db, os.getpid(), host="other mill")
 
-    assert live_workers(here, sqlite_db) == []
-    assert unseen(here, sqlite_db) == "no worker for this machine (mill) has been seen yet"
+    serving = operations.serving(at.at, at.who)
+    assert serving.live == ()
+    assert unseen(serving) == "no worker for this machine (mill) has been seen yet"
 
 
 def test_what_no_worker_offers_is_said_at_once_and_once(
     sqlite_db: Database, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the first look; and again when it is something else."""
-    here = settings(tmp_path, **REDIS)
-    spec = bench.spec(host="mill", python_version="3.12")
-    waiting = Waiting(here, sqlite_db, spec, None)
+    run_id = bench.create(sqlite_db, host="mill", python_version="3.12")
+    waiting = Waiting(here(settings(tmp_path, **REDIS), sqlite_db), run_id)
 
     waiting.look()
     assert capsys.readouterr().err == (
@@ -94,12 +107,13 @@ def test_with_nothing_configured_a_worker_that_is_on_its_way_is_not_missed(
     sqlite_db: Database, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One that is there and cannot take the run is told of."""
-    here = settings(tmp_path)
-    waiting = Waiting(here, sqlite_db, bench.spec(host="mill", network="none"), None)
-    waiting._tell_what_is_missing()
+    run_id = bench.create(sqlite_db, host="mill", network="none")
+    waiting = Waiting(here(settings(tmp_path), sqlite_db), run_id)
+    waiting.look()
     assert capsys.readouterr().err == ""
     appear(sqlite_db, os.getpid())
-    waiting._tell_what_is_missing()
+    waiting._looked_at = -1.0
+    waiting.look()
     assert capsys.readouterr().err == "waiting: no worker offers the network none (this run's project needs it)\n"
 
 
@@ -107,13 +121,13 @@ def test_an_uploaded_run_is_told_how_to_start_a_worker(
     sqlite_db: Database, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Any worker would do, so one that is started here; another machine's source is for its own workers."""
-    here = settings(tmp_path, **REDIS)
+    at = here(settings(tmp_path, **REDIS), sqlite_db)
     for fields, mend in (
         ({"host": None, "bundle": "b1"}, " (start one: sealrun worker)"),
         ({"host": None, "bundle": "b1", "queue": "gpu"}, " (start one: sealrun worker -Q gpu)"),
         ({"host": "other mill"}, ""),
     ):
-        Waiting(here, sqlite_db, bench.spec(**fields), None).look()
+        Waiting(at, bench.create(sqlite_db, **fields)).look()
         assert capsys.readouterr().err == f"waiting: no worker is running{mend}\n"
 
 
@@ -122,7 +136,7 @@ def test_a_worker_that_was_idle_is_replaced_without_a_word(
 ) -> None:
     """While a run waits for what none offers, each ends as it should; one that ended early is told of."""
     standby = SimpleNamespace(ensure=lambda: True, log="worker.log")
-    waiting = Waiting(settings(tmp_path), sqlite_db, bench.spec(host="mill"), None, standby)  # type: ignore[arg-type]
+    waiting = Waiting(here(settings(tmp_path), sqlite_db, standby), bench.create(sqlite_db, host="mill"))
 
     def told() -> int:
         waiting._looked_at = -1.0
@@ -135,3 +149,11 @@ def test_a_worker_that_was_idle_is_replaced_without_a_word(
         assert waiting._started_at is not None
         waiting._started_at -= IDLE + 1
         assert told() == 0
+
+
+def test_a_run_that_began_is_attended_no_more(sqlite_db: Database, bench: Bench, tmp_path: Path) -> None:
+    """And no worker is started for it."""
+    standby = SimpleNamespace(ensure=lambda: pytest.fail("a worker was started"), log="worker.log")
+    at = here(settings(tmp_path), sqlite_db, standby)
+    run = ThatRun(run=bench.running(sqlite_db).run_id)
+    assert operations.attend(at.at, at.who, run) is None

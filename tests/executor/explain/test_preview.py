@@ -76,10 +76,10 @@ def test_a_version_that_is_not_sealed_to_the_current_key_is_a_refusal(shop: Shop
     assert str(refusal).startswith('secret "GONE" of shop/default has no value sealed under the current key pair')
 
 
-def test_an_outline_has_versions_and_whether_there_is_a_value(shop: Shop) -> None:
+def test_a_summary_has_versions_and_whether_there_is_a_value(shop: Shop) -> None:
     """No ciphertext is fetched for it."""
     shop.store({"A": b"x" * 60, "B": b"x" * 61})
     shop.store({"A": b"x" * 61})
-    a, b = vault.secret_statuses(shop.db, "shop", "default")
+    a, b = vault.summarize_secrets(shop.db, "shop", "default")
     assert (a.name, a.version, a.last_version, b.name, b.version, b.maskable) == ("A", 2, 2, "B", 1, True)
     assert a.has_value and b.has_value

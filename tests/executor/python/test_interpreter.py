@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from executor.errors import PythonUnavailable
-from executor.source import root
-from executor.source.root import choose_interpreter, interpreter_paths
+from executor.python.choice import choose_interpreter
+from executor.python.layout import interpreter_paths
 
 REAL = Path(sys.executable).resolve()
 
@@ -121,7 +121,7 @@ def unexecuted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was executed")
 
-    monkeypatch.setattr(root.subprocess, "run", refuse)
+    monkeypatch.setattr(subprocess, "run", refuse)
     monkeypatch.setattr(os, "posix_spawn", refuse)
     monkeypatch.setattr(os, "execve", refuse)
 

@@ -13,10 +13,11 @@ from executor import runs
 from executor.cli.shown import follow as cli_follow
 from executor.client import _Told
 from executor.errors import UnknownRun
-from executor.records import following, logs
-from executor.records.following import Look, looks
-from executor.records.logs import Piece, Place, StoredPiece
-from executor.runs import Outcome
+from executor.records import following
+from executor.records.following import looks
+from executor.runs import Outcome, output
+from executor.schemas.output import Piece, Place, StoredPiece
+from executor.schemas.run_operations import Look
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 from tests.conftest import server
@@ -79,7 +80,7 @@ def test_a_database_that_goes_away_is_waited_for(
 ) -> None:
     """I7: the follower says so once, and goes on from its place without loss or repetition."""
     lease = bench.running(db)
-    logs.append(db, lease, [piece(1), piece(2)])
+    output.append(db, lease, [piece(1), piece(2)])
     heard: list[bytes] = []
     words: list[str] = []
     place = File(db) if db.dialect == "sqlite" else Server(db)
@@ -93,7 +94,7 @@ def test_a_database_that_goes_away_is_waited_for(
         place.leave()
         eventually(lambda: said().count("does not answer; waiting for it") == 1, 20, "it is said")
         place.return_()
-        logs.append(db, lease, [piece(3)])
+        output.append(db, lease, [piece(3)])
         runs.finish(db, lease, Outcome("succeeded"))
 
     meddler = threading.Thread(target=interfere)
@@ -131,7 +132,7 @@ def test_a_run_that_is_deleted_is_no_run_any_more(sqlite_db: Database) -> None:
 def test_one_goes_on_from_a_place(db: Database, bench: Bench) -> None:
     """And reads to the end, however much there is."""
     lease = bench.running(db)
-    logs.append(db, lease, [piece(number) for number in range(1, 1203)])
+    output.append(db, lease, [piece(number) for number in range(1, 1203)])
     runs.finish(db, lease, Outcome("succeeded"))
     found = [one.sequence for look in looks(db, lease.run_id, Place(1, 2)) for one in look.pieces]
     assert found == list(range(3, 1203))

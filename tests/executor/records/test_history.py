@@ -6,8 +6,11 @@ from executor import runs
 from executor.errors import UnknownRun
 from executor.models import Run
 from executor.records import history
+from executor.records.live import refuse_live
 from executor.runs import Outcome
+from executor.schemas.runs import title
 from secretstore.database import Database
+from secretstore.errors import InUse
 from tests.executor.conftest import Bench
 
 
@@ -51,8 +54,8 @@ def test_a_listing_has_the_latest_first(db: Database, bench: Bench) -> None:
     assert [view.id for view in history.list_runs(db, limit=2)] == made[:1:-1]
     assert [view.id for view in history.list_runs(db, project_id="p0")] == [made[2], made[0]]
     assert [view.id for view in history.list_runs(db, state="cancelled")] == [made[3]]
-    with db.reading() as session:
-        assert history.count_live(session, "p1") == 1
+    with db.reading() as session, pytest.raises(InUse, match='project "shop" has unfinished runs: 1'):
+        refuse_live("shop")(session, "p1", None)
 
 
 def test_a_run_is_shown_with_what_its_last_attempt_left(db: Database, bench: Bench) -> None:
@@ -98,4 +101,4 @@ def test_an_attempt_that_is_named_has_its_own_beginning_and_end(db: Database, be
 )
 def test_a_target_is_shown_as_one_would_type_it(target: dict[str, object], shown: str) -> None:
     """The title of each kind of target; one that this version does not know does not break a listing."""
-    assert history.title(target) == shown
+    assert title(target) == shown

@@ -7,8 +7,8 @@ import pytest
 from executor import runs
 from executor.errors import RequestUnclear
 from executor.records import logs
-from executor.records.logs import Piece, Place, StoredPiece
-from executor.runs import Outcome
+from executor.runs import Outcome, output
+from executor.schemas.output import Piece, Place, StoredPiece
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 
@@ -26,10 +26,10 @@ def stored(attempt: int, *sequences: int) -> list[StoredPiece]:
 def test_a_reader_goes_on_where_it_stopped(db: Database, bench: Bench) -> None:
     """Nothing twice and nothing left out, whatever the steps; at the end the place stays where it is."""
     lease = bench.running(db)
-    logs.append(db, lease, pieces(1, 2, 3))
+    output.append(db, lease, pieces(1, 2, 3))
     first, place = logs.read(db, lease.run_id, limit=2)
     assert (first, place) == (stored(1, 1, 2), Place(1, 2))
-    logs.append(db, lease, pieces(4))
+    output.append(db, lease, pieces(4))
     rest, place = logs.read(db, lease.run_id, place)
     assert (rest, place) == (stored(1, 3, 4), Place(1, 4))
     assert logs.read(db, lease.run_id, place) == ([], Place(1, 4))
@@ -38,12 +38,12 @@ def test_a_reader_goes_on_where_it_stopped(db: Database, bench: Bench) -> None:
 def test_a_second_attempt_follows_the_first(db: Database, bench: Bench) -> None:
     """Its sequence begins anew and still comes after all of the attempt before."""
     lease = bench.running(db, retries=9, retry_on=["lost"])
-    logs.append(db, lease, pieces(1, 2))
+    output.append(db, lease, pieces(1, 2))
     _, place = logs.read(db, lease.run_id)
     runs.give_back(db, lease, Outcome("lost", "lost"))
     second = bench.claim(db, lease.run_id)
     bench.through(db, second)
-    logs.append(db, second, pieces(1))
+    output.append(db, second, pieces(1))
     assert logs.read(db, lease.run_id, place) == (stored(2, 1), Place(2, 1))
     assert logs.read(db, lease.run_id)[0] == stored(1, 1, 2) + stored(2, 1)
 
@@ -51,7 +51,7 @@ def test_a_second_attempt_follows_the_first(db: Database, bench: Bench) -> None:
 def test_each_run_has_its_own_output(db: Database, bench: Bench) -> None:
     """Of an unknown run there is none."""
     one, other = bench.running(db), bench.running(db)
-    logs.append(db, one, pieces(1))
+    output.append(db, one, pieces(1))
     assert logs.read(db, other.run_id) == ([], Place())
     assert logs.read(db, "0" * 32) == ([], Place())
 
@@ -59,7 +59,7 @@ def test_each_run_has_its_own_output(db: Database, bench: Bench) -> None:
 def test_streams_are_read_apart(db: Database, bench: Bench) -> None:
     """The place is that of the last piece that was read, and what follows it of this stream is next."""
     lease = bench.running(db)
-    logs.append(db, lease, pieces(1, 2, 3, 4))
+    output.append(db, lease, pieces(1, 2, 3, 4))
     found, place = logs.read(db, lease.run_id, limit=1, streams=["stderr"])
     assert (found, place) == (stored(1, 2), Place(1, 2))
     assert logs.read(db, lease.run_id, place, streams=["stderr"])[0] == stored(1, 4)

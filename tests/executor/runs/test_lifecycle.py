@@ -17,10 +17,10 @@ from sqlmodel import col, delete, select
 from executor import database, models, runs
 from executor.broker import notices
 from executor.errors import KeyTaken
-from executor.models import Run, Worker
-from executor.records import files, history, logs, secret_uses
-from executor.records.logs import Piece
-from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, retention, unserved, workers
+from executor.models import Run, RunSpec, Worker
+from executor.records import history, logs, secret_uses
+from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, output, retention, unserved, workers
+from executor.schemas.output import Piece
 from executor.settings import read_settings
 from executor.worker import janitor
 from secretstore.database import Database
@@ -108,7 +108,7 @@ def test_a_failed_attempt_is_tried_again_and_keeps_what_it_left(mine: Mine) -> N
     db, run_id = mine.db, mine.create(retries=1)
     first = mine.claim(run_id)
     mine.through(first)
-    logs.append(db, first, [Piece(1, "stdout", datetime.now(UTC), b"one\n")])
+    output.append(db, first, [Piece(1, "stdout", datetime.now(UTC), b"one\n")])
     now = datetime.now(UTC)
     assert runs.finish(db, first, replace(FAILED, problem={"type": "E"}, opened_at=now, dropped_at=now)) == "pending"
     view = history.show(db, run_id)
@@ -122,7 +122,7 @@ def test_a_failed_attempt_is_tried_again_and_keeps_what_it_left(mine: Mine) -> N
     second = mine.claim(run_id)
     assert mine.row(run_id).not_before is None
     mine.bench.through(db, second)
-    logs.append(db, second, [Piece(1, "stdout", datetime.now(UTC), b"two\n")])
+    output.append(db, second, [Piece(1, "stdout", datetime.now(UTC), b"two\n")])
     assert runs.finish(db, second, replace(FAILED, problem={"type": "F"})) == "failed", "it had one retry"
 
     earlier, last = history.show(db, run_id, 1), history.show(db, run_id)
@@ -248,19 +248,23 @@ def test_a_due_retry_is_told_to_one_janitor(mine: Mine) -> None:
 # One run for a key --------------------------------------------------------------------------------
 
 
+def altered(spec: RunSpec, **fields: Any) -> RunSpec:
+    return spec.model_copy(update=fields)
+
+
 def test_the_same_key_is_the_same_run(mine: Mine) -> None:
     """Per project; another target or environment under the key is a mistake; without a key nothing is the same."""
     spec = mine.bench.spec(project_id=mine.project, idempotency_key="nightly-2026-01-01")
     first = runs.accept(mine.db, spec, "ada")
     assert first.new
     assert runs.accept(mine.db, spec, "bob") == (first.run_id, False)
-    assert runs.accept(mine.db, replace(spec, timeout=3, retries=2), "bob") == (first.run_id, False)
-    assert runs.accept(mine.db, replace(spec, project_id=uuid4().hex), "bob").new
-    assert runs.accept(mine.db, replace(spec, idempotency_key=None), "bob").new
-    assert runs.accept(mine.db, replace(spec, idempotency_key=None), "bob").new
+    assert runs.accept(mine.db, altered(spec, timeout=3, retries=2), "bob") == (first.run_id, False)
+    assert runs.accept(mine.db, altered(spec, project_id=uuid4().hex), "bob").new
+    assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
+    assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
     for other in ({"target": {"kind": "command", "argv": ["false"]}}, {"environment_id": "e2"}):
         with pytest.raises(KeyTaken, match=f'"nightly-2026-01-01" is that of run {first.run_id[:8]}'):
-            runs.accept(mine.db, replace(spec, **other), "bob")
+            runs.accept(mine.db, altered(spec, **other), "bob")
 
 
 def test_of_many_at_once_one_makes_the_run(mine: Mine) -> None:
@@ -456,9 +460,9 @@ def left_behind(mine: Mine, days: float, chunks: int = 3) -> str:
         lease = mine.claim(run_id)
         mine.through(lease)
         now = datetime.now(UTC)
-        logs.append(db, lease, [Piece(one, "stdout", now, bytes(2000)) for one in range(chunks)])
-        files.begin(db, lease, "report.txt", 4)
-        files.append(db, lease, "report.txt", 0, b"text")
+        output.append(db, lease, [Piece(one, "stdout", now, bytes(2000)) for one in range(chunks)])
+        output.begin_file(db, lease, "report.txt", 4)
+        output.append_to_file(db, lease, "report.txt", 0, b"text")
         of = {"run_id": run_id, "attempt": number, "sequence": 1, "at": now}
         with db.writing() as session:
             session.add(models.Sample(**of, cpu_seconds=1, memory_bytes=1))

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from executor import runs
-from executor.models import Run
+from executor.models import Run, RunSpec
 from executor.records import history
-from executor.runs import RUNGS, Offer, RunSpec, needs, workers
-from executor.runs.workers import WorkerView
+from executor.runs import RUNGS, Offer, needs, workers
+from executor.schemas.workers import WorkerView
 from secretstore.database import Database, utc_now
 from tests.effort import share
 from tests.executor.conftest import Bench

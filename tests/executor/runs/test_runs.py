@@ -10,9 +10,9 @@ from executor import runs
 from executor.errors import RunOver, UnknownRun
 from executor.models import ReceiptSecret, Run
 from executor.records import files, history, logs
-from executor.records.logs import Piece
-from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken, settling
+from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome, StaleToken, output, settling
 from executor.runs.grant import Given
+from executor.schemas.output import Piece
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 
@@ -175,11 +175,11 @@ def test_a_stale_token_writes_nothing(db: Database, bench: Bench) -> None:
 def refuse_all_writes(db: Database, lease: Lease) -> None:
     piece = Piece(1, "stdout", datetime.now(UTC), b"late")
     with pytest.raises(StaleToken):
-        logs.append(db, lease, [piece])
+        output.append(db, lease, [piece])
     with pytest.raises(StaleToken):
-        files.begin(db, lease, "report.txt", 4)
+        output.begin_file(db, lease, "report.txt", 4)
     with pytest.raises(StaleToken):
-        files.append(db, lease, "report.txt", 0, b"late")
+        output.append_to_file(db, lease, "report.txt", 0, b"late")
     assert logs.read(db, lease.run_id)[0] == []
     assert files.list_files(db, lease.run_id, lease.attempt) == []
 
@@ -206,7 +206,7 @@ def test_finish_happens_once(db: Database, bench: Bench) -> None:
     assert not runs.give_back(db, lease, Outcome("lost", "lost"))
     assert not runs.renew(db, lease).held
     with pytest.raises(StaleToken):
-        logs.append(db, lease, [Piece(1, "stdout", datetime.now(UTC), b"late")])
+        output.append(db, lease, [Piece(1, "stdout", datetime.now(UTC), b"late")])
     seen = history.show(db, lease.run_id)
     assert (seen.state, seen.reason, seen.message, seen.exit_code) == ("failed", "exit_code", "it ended", 3)
     assert (seen.result, seen.note) == ([1], "said")

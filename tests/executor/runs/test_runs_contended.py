@@ -9,7 +9,7 @@ from threading import Barrier
 from sqlmodel import select
 
 from executor import runs
-from executor.models import Attempt
+from executor.models import Attempt, Run
 from executor.runs import Offer, Outcome
 from secretstore.database import Database
 from tests.executor.conftest import ROOT, Bench
@@ -88,6 +88,6 @@ def test_one_of_many_finishes_commits(db: Database, bench: Bench) -> None:
         with ThreadPoolExecutor(len(acts) * 2) as pool:
             assert sum(pool.map(act, range(len(acts) * 2))) == 1
         with db.reading() as session:
-            run = session.get(runs.Run, lease.run_id)
+            run = session.get(Run, lease.run_id)
             attempt = session.get(Attempt, (lease.run_id, 1))
         assert attempt.state == ("lost" if run.state == "pending" else run.state)

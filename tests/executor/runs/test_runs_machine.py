@@ -13,8 +13,9 @@ from sqlmodel import select
 from executor import database, runs
 from executor.errors import RunOver
 from executor.models import Attempt, Run
-from executor.runs import ATTEMPTS_LIMIT, OVER, GateShut, Lease, Offer, Outcome
+from executor.runs import ATTEMPTS_LIMIT, GateShut, Lease, Offer, Outcome
 from executor.runs.grant import Given
+from executor.schemas.runs import OVER
 from secretstore.database import Database
 from tests.databases import sqlite_file
 from tests.effort import share

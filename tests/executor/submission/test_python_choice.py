@@ -10,11 +10,13 @@ import pytest
 
 from executor import runs
 from executor.errors import FileUnreadable, PythonUnavailable, RequirementsRefused
+from executor.models import RunSpec
 from executor.python import interpreters
 from executor.python.interpreters import Interpreter, Interpreters
-from executor.runs import Offer, RunSpec
-from executor.submission.specification import Request, examine, specify
-from executor.submission.target import Target
+from executor.runs import Offer
+from executor.schemas.run_request import RunRequest
+from executor.schemas.target import Target
+from executor.submission.specification import examine, specify
 from secretstore.errors import UnknownSecret
 from tests.rig import Rig, rig
 
@@ -47,8 +49,8 @@ def program(path: Path) -> Path:
 
 
 def asked(desk: Rig, root: Path, target: Target | None = None, **fields: Any) -> RunSpec:
-    request = Request(
-        target or Target("file", path="job.py"),
+    request = RunRequest(
+        target=target or Target("file", path="job.py"),
         project="shop",
         environment="default",
         folder=root,
@@ -123,8 +125,13 @@ def test_secrets_for_the_installer_are_looked_up(desk: Rig, root: Path) -> None:
     assert spec.setup_secret_names == ["TOKEN"]
     with pytest.raises(RequirementsRefused, match="--setup-secret TOKEN is for the installer"):
         asked(desk, root, setup_secrets=["TOKEN"])
-    request = Request(
-        Target("file", path="job.py"), "shop", "default", setup_secrets=["NOT"], python="/no", folder=root
+    request = RunRequest(
+        target=Target("file", path="job.py"),
+        project="shop",
+        environment="default",
+        setup_secrets=["NOT"],
+        python="/no",
+        folder=root,
     )
     refusals = examine(desk.db, desk.settings, request).refusals
     assert [type(one) for one in refusals] == [UnknownSecret, PythonUnavailable, RequirementsRefused]

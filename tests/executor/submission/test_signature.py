@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from executor.errors import ArgumentsRefused, TargetUnusable
+from executor.schemas.target import Target
 from executor.submission import signature
-from executor.submission.target import Target
 
 OURS = sys.version_info[:2]
 NEWER = (OURS[0], OURS[1] + 1)

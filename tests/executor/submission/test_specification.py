@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import pytest
 
 from executor.errors import PythonUnavailable, SourceRefused
 from executor.keys.creation import birth
+from executor.schemas.run_request import RunRequest
+from executor.schemas.target import Target
 from executor.settings import Settings, read_settings
-from executor.submission.specification import Request, examine, specify
-from executor.submission.target import Target
+from executor.submission.specification import examine, specify
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.local_keys import create_local_key
@@ -39,10 +39,17 @@ class Place:
     def settings(self, environ: Mapping[str, str] = {}) -> Settings:
         return read_settings({**self.home, **environ})
 
-    def request(self, path: str = "job.py", **asked: Any) -> Request:
+    def request(self, path: str = "job.py", **asked: Any) -> RunRequest:
         search_path = str(Path(job_python()).parent)
         target = Target("file", path=path)
-        return Request(target, "shop", "default", folder=self.jobs, search_path=search_path, **asked)
+        return RunRequest(
+            target=target,
+            project="shop",
+            environment="default",
+            folder=self.jobs,
+            search_path=search_path,
+            **asked,
+        )
 
 
 @pytest.fixture
@@ -113,6 +120,6 @@ def test_the_commit_is_recorded(place: Place) -> None:
     (place.folder / "bin").mkdir()
     (place.folder / "bin/python3").symlink_to(job_python())
     for bundle in (True, False):
-        request = replace(place.request(bundle=bundle), search_path=str(place.folder / "bin"))
+        request = place.request(bundle=bundle).model_copy(update={"search_path": str(place.folder / "bin")})
         spec = specify(place.db, place.settings(), request)
         assert (spec.source_commit, spec.source_dirty) == ("0123456789" * 4, None)

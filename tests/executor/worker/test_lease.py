@@ -9,7 +9,7 @@ from executor.runs import GateShut, Lease, StaleToken
 from executor.worker import lease as lease_module
 from executor.worker.lease import LeaseKeeper, clock
 from secretstore.database import Database
-from secretstore.errors import DatabaseUnreachable
+from secretstore.errors import DatabaseUnavailable
 from tests.executor.conftest import Bench
 
 
@@ -72,7 +72,7 @@ def test_what_did_not_renew_it_moves_no_deadline(keeper: LeaseKeeper, monkeypatc
     first = keeper.deadline
 
     def away(db: Database, lease: Lease) -> runs.Renewal:
-        raise DatabaseUnreachable(url="db", why="no answer")
+        raise DatabaseUnavailable(url="db", why="no answer")
 
     later(monkeypatch, 10.5)
     with monkeypatch.context() as patched:

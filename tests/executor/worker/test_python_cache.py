@@ -260,13 +260,15 @@ def test_a_cache_is_lent_with_all_that_is_in_it(tmp_path: Path) -> None:
     (folder / "git/object").write_text("x")
     os.link(folder / "git/object", folder / "linked")
     (folder / "link").symlink_to("/etc/passwd")
-    handover.lend(folder, 61001).wait()
+    with handover.lend(folder, 61001) as lending:
+        lending.wait()
     assert {path.lstat().st_uid for path in (folder, *folder.rglob("*"))} == {61001}
     assert os.stat("/etc/passwd").st_uid == 0
     secret = tmp_path / "secret"
     secret.write_text("hunter2")
     os.link(secret, folder / "text")
-    handover.lend(folder, 61002).wait()
+    with handover.lend(folder, 61002) as lending:
+        lending.wait()
     assert [*folder.iterdir()] == [] and folder.stat().st_uid == 61002
     assert secret.stat().st_uid == 0 and secret.read_text() == "hunter2"
 

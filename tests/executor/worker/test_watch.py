@@ -88,8 +88,10 @@ def test_a_supervisor_is_told_each_new_deadline(place: Place) -> None:
     heard = Receiver(place.supervisor)
 
     def supervisor() -> list[dict[str, Any]]:
-        told = [heard.receive(10) for _ in range(2)]
-        place.ends({"reason": None})
+        try:
+            told = [heard.receive(5) for _ in range(2)]
+        finally:
+            place.ends({"reason": None})
         return [frame.json() for frame in told if frame is not None and frame.kind is Kind.DEADLINE]
 
     with ThreadPoolExecutor(1) as pool:
@@ -104,10 +106,12 @@ def test_a_cancellation_is_passed_on_once(place: Place) -> None:
     heard = Receiver(place.supervisor)
 
     def supervisor() -> list[Kind]:
-        told = [heard.receive(10)]
-        with pytest.raises(TimeoutError):
-            told.append(heard.receive(0.5))
-        place.ends({"reason": "cancelled"})
+        try:
+            told = [heard.receive(5)]
+            with pytest.raises(TimeoutError):
+                told.append(heard.receive(0.5))
+        finally:
+            place.ends({"reason": "cancelled"})
         return [frame.kind for frame in told if frame is not None]
 
     with ThreadPoolExecutor(1) as pool:

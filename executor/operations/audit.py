@@ -1,0 +1,42 @@
+"""The record of who did what, listed and verified. What runs left waiting is linked first: it belongs to the answer."""
+
+from sqlalchemy.exc import DBAPIError
+
+from executor.operations.deployment import Deployment
+from executor.schemas.audit import Chain, Events, ListedEvents, VerifiedChain
+from secretstore import audit, audit_reading
+from secretstore.audit import Actor
+from secretstore.audit_reading import Filter
+from secretstore.errors import SealrunError
+
+
+def list_(at: Deployment, who: Actor, asked: Events) -> ListedEvents:
+    """A project's events in the order of their chain, the newest of them where there is a limit.
+
+    Raises:
+        UnknownProject: no project ever had this name.
+    """
+    waiting = _link(at)
+    only = Filter(asked.since, asked.actor, asked.action, asked.subject)
+    events = audit_reading.list_events(at.db, asked.project, limit=asked.limit, only=only)
+    return ListedEvents(events=tuple(events), waiting=waiting)
+
+
+def verify(at: Deployment, who: Actor, asked: Chain) -> VerifiedChain:
+    """Walk a project's chain of events and name the first that is not as it was written.
+
+    Raises:
+        UnknownProject: no project ever had this name.
+    """
+    waiting = _link(at)
+    return VerifiedChain(found=audit_reading.verify(at.db, asked.project, expect=asked.expect), waiting=waiting)
+
+
+def _link(at: Deployment) -> int:
+    """Link what waits; how many events still do. Who may only read gets the answer without them, and their number."""
+    stuck: list[object] = []
+    try:
+        audit.link_waiting(at.db, skipped=lambda *which: stuck.append(which))
+    except (SealrunError, DBAPIError) as problem:
+        stuck.append(problem)
+    return audit.waiting_events(at.db) if stuck else 0

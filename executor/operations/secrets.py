@@ -1,0 +1,145 @@
+"""Secrets: stored, listed by name, with their versions and who was given them, rolled back, deleted. None comes out."""
+
+from typing import Any
+
+from executor.masking.needles import verdict
+from executor.operations import environments
+from executor.operations.deployment import Deployment
+from executor.records import secret_uses
+from executor.records.secret_uses import Uses
+from executor.schemas.places import Deleted, InProject, Named
+from executor.schemas.secrets import (
+    DueBefore,
+    DueSecrets,
+    ListedSecret,
+    NewSecret,
+    Rollback,
+    SecretDeletion,
+    SetSecret,
+    VersionNamed,
+    VersionRuns,
+    VersionUse,
+)
+from secretstore import vault
+from secretstore.audit import Actor
+from secretstore.errors import ValueRefused
+from secretstore.naming import alias_for, aliases, check_secret_name, shell_note
+from secretstore.views import SecretView
+
+
+def set_(at: Deployment, who: Actor, asked: NewSecret) -> SetSecret:
+    """Seal a value and store it as the secret's next version in each of the environments, or in none.
+
+    Raises:
+        NameRefused, ValueRefused: it cannot be a secret.
+        UnknownProject, UnknownEnvironment: there is no such place, and none was to be made.
+        KeyChanged: an environment's key pair is not the one known to who asks.
+    """
+    check_secret_name(asked.name)
+    judged = verdict(asked.name, asked.value)
+    if asked.value.strip() and not judged.maskable and not asked.allow_short:
+        hint = "take a longer one, or say --allow-short: it will stand in the run's output as it is"
+        raise ValueRefused(name=asked.name, why="it is too short to be masked", hint=hint)
+    entries = [
+        vault.NewSecret(place, asked.name, asked.value, asked.expires_at, asked.allow_short, asked.as_file)
+        for place in asked.environments
+    ]
+    for entry in entries:
+        vault.check(entry)  # before an environment is made for it
+    made = environments.ensure(at, who, asked.places()) if asked.create_environments else ()
+    stored = vault.store(at.db, asked.project, entries, actor=who, pins=at.pins)
+    on_name = [_note_on_name(at, asked.project, place, asked.name) for place in asked.environments]
+    return SetSecret(
+        secrets=tuple(view for view in stored if isinstance(view, SecretView)),
+        created_environments=made,
+        value_notes=tuple(judged.notes),
+        name_notes=tuple(dict.fromkeys(filter(None, on_name))),
+    )
+
+
+def list_(at: Deployment, who: Actor, asked: InProject) -> tuple[ListedSecret, ...]:
+    """The secrets of an environment, or of all of a project's, and when each was last given to a run.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    found = vault.list_secrets(at.db, asked.project, asked.environment)
+    used = secret_uses.last_used(at.db, vault.get_project(at.db, asked.project).id)
+    return tuple(ListedSecret(**vars(secret), last_used_at=used.get(secret.id)) for secret in found)
+
+
+def history(at: Deployment, who: Actor, asked: Named) -> tuple[VersionUse, ...]:
+    """A secret's versions, the newest first, and how many runs were given each; last those that receipts alone know.
+
+    Raises:
+        UnknownProject, UnknownEnvironment, UnknownSecret: there is none of this name.
+    """
+    place = asked.project, asked.environment, asked.name
+    versions = vault.history(at.db, *place)
+    uses = secret_uses.versions_used(at.db, vault.secret_id(at.db, *place))
+    kept = [VersionUse(**vars(version), kept=True, **_used(uses.pop(version.version, None))) for version in versions]
+    gone = [VersionUse(version=number, **_used(uses[number])) for number in sorted(uses, reverse=True)]
+    return (*kept, *gone)
+
+
+def runs_given(at: Deployment, who: Actor, asked: VersionNamed) -> VersionRuns:
+    """The runs that were given a version of a secret, the latest first. Receipts outlive versions and runs.
+
+    Raises:
+        UnknownProject, UnknownEnvironment, UnknownSecret: there is none of this name.
+    """
+    place = asked.project, asked.environment, asked.name
+    kept = any(version.version == asked.version for version in vault.history(at.db, *place))
+    given = secret_uses.runs_given(at.db, vault.secret_id(at.db, *place), asked.version, asked.limit)
+    return VersionRuns(name=asked.name, version=asked.version, kept=kept, runs=tuple(given))
+
+
+def rollback(at: Deployment, who: Actor, asked: Rollback) -> SecretView:
+    """Make an earlier version the current one again. Runs that have begun keep what they were given.
+
+    Raises:
+        UnknownProject, UnknownEnvironment, UnknownSecret: there is none of this name.
+        RollbackRefused: the version is not kept, or is the current one.
+    """
+    return vault.rollback(at.db, asked.project, asked.environment, asked.name, to=asked.to, actor=who)
+
+
+def require_deletable(at: Deployment, who: Actor, asked: SecretDeletion) -> None:
+    """Check that `delete` would not refuse, for a door that asks before it deletes.
+
+    Raises:
+        UnknownProject, UnknownEnvironment, UnknownSecret: there is none of this name.
+        InUse: a source or catalog names it, without `force`.
+    """
+    place = asked.project, asked.environment
+    vault.secret_id(at.db, *place, asked.name)
+    if not asked.force:
+        vault.require_unnamed(at.db, *place, "secret", asked.name)
+
+
+def delete(at: Deployment, who: Actor, asked: SecretDeletion) -> Deleted:
+    """Delete a secret with all its versions, for good.
+
+    Raises:
+        UnknownProject, UnknownEnvironment, UnknownSecret: there is none of this name.
+        InUse: a source or catalog names it, without `force`.
+    """
+    vault.delete_secret(at.db, asked.project, asked.environment, asked.name, actor=who, force=asked.force)
+    return Deleted(deleted="secret", project=asked.project, environment=asked.environment, name=asked.name)
+
+
+def due(at: Deployment, who: Actor, asked: DueBefore) -> DueSecrets:
+    """The secrets of all projects that have expired or do so before a moment."""
+    found, count = vault.due_secrets(at.db, asked.before, asked.limit)
+    return DueSecrets(secrets=tuple(found), count=count)
+
+
+def _used(uses: Uses | None) -> dict[str, Any]:
+    return {} if uses is None else {"runs": uses.runs, "last_run": uses.last_run, "last_given_at": uses.last_given_at}
+
+
+def _note_on_name(at: Deployment, project: str, environment: str, name: str) -> str | None:
+    alias = alias_for(name)
+    if alias and name not in aliases(vault.secrets_like(at.db, project, environment, name)):
+        return f'"{name}" is no name of a shell variable, and gets no alias: another name would have {alias} too'
+    return shell_note(name)

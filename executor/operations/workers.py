@@ -1,0 +1,44 @@
+"""Workers: which serve this machine, and what is done for a run that waits for one."""
+
+from executor.models import Run
+from executor.operations.deployment import Deployment
+from executor.runs import needs, unserved, workers
+from executor.schemas.run_operations import ThatRun
+from executor.schemas.workers import Attended, OfQueue, Serving
+from executor.settings import QUEUE
+from secretstore.audit import Actor
+
+_ANY = OfQueue(queue=QUEUE)
+
+
+def serving(at: Deployment, who: Actor, asked: OfQueue = _ANY) -> Serving:
+    """Workers that take what is submitted on this machine to a queue, and when the latest of them was seen."""
+    live = needs.live_workers(at.settings, at.db, asked.queue)
+    of_queue = [
+        one for one in workers.list_workers(at.db) if one.host == at.settings.host and asked.queue in one.queues
+    ]
+    return Serving(at.settings.host, asked.queue, tuple(live), of_queue[0].seen_at if of_queue else None)
+
+
+def attend(at: Deployment, who: Actor, asked: ThatRun) -> Attended | None:
+    """Do for a run that waits what is left to its follower, and say what no live worker offers; None once it began.
+
+    With nothing configured a worker is started where none lives. Elsewhere workers end what nobody can take in time,
+    for each other's runs, too; where none lives, it is done here.
+
+    Raises:
+        StandbyFailed: the worker that was started has ended with an error.
+    """
+    with at.db.reading() as session:
+        run = session.get(Run, asked.run)
+    if run is None or run.state != "pending":
+        return None
+    embedded = at.settings.embedded
+    started = embedded and not needs.live_workers(at.settings, at.db) and at.standby.ensure()
+    live = workers.list_workers(at.db, alive_only=True)
+    missing = None
+    if live or not embedded:
+        if not live:
+            unserved.end_unserved(at.db, at.settings.queue_timeout, run_id=run.id)
+        missing = needs.waiting_for(run, live)
+    return Attended(started, missing, bool(live), run.host, serving(at, who, OfQueue(queue=run.queue)))

@@ -1,0 +1,67 @@
+"""Which interpreter a run is started with: one of the submitter's, never sealrun's own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from executor.errors import PythonUnavailable
+from executor.python.layout import is_program
+
+
+def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) -> str:
+    """The run's interpreter: `wanted`, else the source root's `.venv`, else `python3` on the submitter's PATH.
+
+    Never sealrun's own: its packages are no part of a run.
+
+    Raises:
+        PythonUnavailable: there is none, or `wanted` is not one.
+    """
+    if wanted is not None:
+        path = Path(os.path.expanduser(wanted))
+        if os.path.exists(path / "bin/python"):
+            path = path / "bin/python"
+        if not is_program(path):
+            raise PythonUnavailable(why=f"{wanted} is not an executable file")
+        return str(path.absolute())
+    if root is not None and (own := own_environment(root)) is not None:
+        return str(own)
+    for entry in search_path.split(os.pathsep):
+        candidate = Path(entry).absolute() / "python3"
+        if entry and is_program(candidate):
+            found = candidate if is_binary(candidate) else _behind(candidate)
+            if found is not None and not _is_ours(found):
+                return str(found)
+    raise PythonUnavailable(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
+
+
+def own_environment(root: Path) -> Path | None:
+    """The interpreter of the source root's `.venv`, where it has one that is not sealrun's."""
+    own = root / ".venv/bin/python"
+    return own if own.exists() and not _is_ours(own) else None
+
+
+def _is_ours(candidate: Path) -> bool:
+    if sys.prefix == sys.base_prefix:  # sealrun is installed beside the system's packages
+        return candidate.resolve() == Path(sys.executable).resolve()
+    return candidate.parent.resolve() == (Path(sys.prefix) / "bin").resolve()
+
+
+def is_binary(path: Path) -> bool:
+    """Whether a program is no script."""
+    try:
+        with open(path, "rb") as program:
+            return program.read(2) != b"#!"
+    except OSError:
+        return True  # it may be executed without being readable; a script could not be
+
+
+def _behind(shim: Path) -> Path | None:
+    """The interpreter behind a shim such as pyenv's; it is the submitter's own program, on the submitter's own PATH."""
+    command = [str(shim), "-I", "-c", "import sys; print(sys.executable)"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = Path(asked.stdout.strip() or "/nonexistent")
+    return found if asked.returncode == 0 and is_program(found) and is_binary(found) else None

@@ -1,0 +1,44 @@
+"""From what a caller gave to an operation's input; what does not fit is told by name and type, never by value."""
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from executor.errors import RequestUnclear
+from executor.schemas.places import Input
+
+T = TypeVar("T", bound=Input)
+
+_FITS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number of seconds",  # nothing else that is asked for is a fraction
+    "bool_type": "True or False",
+    "sequence_str": "a list of words",
+    "is_instance_of": "a list of words",
+    "dict_type": "a mapping of names to texts",
+}
+"""What should have been there, by pydantic's word for what is wrong."""
+
+
+def asked(kind: type[T], /, **given: Any) -> T:
+    """The input of an operation.
+
+    Raises:
+        RequestUnclear: a field is unknown, missing, or of another type.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+    name, *within = map(str, first["loc"])
+    if first["type"] == "extra_forbidden":
+        raise RequestUnclear("there is no option {name}", name=name) from None
+    if first["type"] == "missing":
+        raise RequestUnclear("{name} is missing", name=name) from None
+    fits, of = _FITS.get(first["type"], "of another form"), type(first["input"]).__name__
+    if within:
+        raise RequestUnclear("in {name}, {member} is not {fits}", name=name, member=within[0], fits=fits) from None
+    raise RequestUnclear(
+        "{name} is {fits}, and this is of the type {of}", name=name, fits=fits, of=of
+    ) from None  # pydantic's own error quotes what was given

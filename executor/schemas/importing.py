@@ -1,0 +1,82 @@
+"""Bringing in a file of names and values: what was read of it, what is asked, and what would change."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import Field
+
+from executor.schemas.places import InEnvironment, Output
+
+Kind = Literal["secret", "variable"]
+Change = Literal["new", "version", "changed", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A name, its value, and where it stands: `line 3`, or `$.NAME`."""
+
+    name: str
+    value: str = field(repr=False)
+    place: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something cannot be taken, and where it stands; a name where one is meant that may be shown."""
+
+    place: str
+    why: str
+    name: str | None = None
+
+    def __str__(self) -> str:
+        named = f"{self.place}: " if self.place else ""
+        return f"{named}{self.why}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found, in the order of the file; a name may stand in it more than once."""
+
+    pairs: tuple[Pair, ...]
+    problems: tuple[Problem, ...]
+
+    def unexpanded(self) -> list[str]:
+        """The names whose values hold a `${…}`, which stands for itself and which other readers would expand."""
+        return list(dict.fromkeys(pair.name for pair in self.pairs if "${" in pair.value))
+
+
+class Import(InEnvironment):
+    """A file's names and values, and what whoever imports has decided: names by kind, all of them, short values."""
+
+    reading: Reading
+    secrets: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    all_secret: bool = False
+    allow_short: bool = False
+
+
+class PlannedEntry(Output):
+    """What becomes of one name. `version` is the secret's new one; `reason` says why it is a variable.
+
+    `value` is a variable's; None for secrets, and for what is named like one.
+    """
+
+    name: str
+    kind: Kind
+    change: Change
+    version: int | None = None
+    reason: str | None = None
+    value: str | None = Field(default=None, repr=False)
+
+
+class ImportPlan(Output):
+    """What an import would do to one environment. With a problem it does nothing at all.
+
+    The entries of a plan with problems are left out: what looks like a name in a broken file may be part of a value.
+    """
+
+    project: str
+    environment: str
+    entries: tuple[PlannedEntry, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]

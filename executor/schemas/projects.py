@@ -1,0 +1,65 @@
+"""Projects and their environments."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from executor.schemas.places import Input, Output
+from secretstore.views import EnvironmentView, ProjectView
+
+
+class NewProject(Input):
+    """A project to make, with further environments beside `default`."""
+
+    name: str
+    environments: tuple[str, ...] = ()
+
+
+class ProjectNamed(Input):
+    """A project."""
+
+    name: str
+
+
+class ProjectChange(Input):
+    """What the runs of a project, or of one environment of it, ask for; what is None stays as it is.
+
+    `max_running` 0 takes the limit away. `queue` is the environment's, and goes with it alone.
+    """
+
+    name: str
+    sandbox_min: Literal["process", "landlock"] | None = None
+    max_running: int | None = Field(default=None, ge=0, le=100_000)
+    environment: str | None = None
+    queue: str | None = None
+
+
+class CreatedEnvironment(Output):
+    """An environment, and whether it was made now or was there."""
+
+    environment: EnvironmentView
+    created: bool
+
+
+class CreatedProject(Output):
+    """A project, and what of it was made now; `key_file` is the local key file that was made for it."""
+
+    project: ProjectView
+    created: bool
+    environments: tuple[CreatedEnvironment, ...]
+    key_file: str | None = None
+
+
+class ChangedProject(Output):
+    """A project as it is after a change, and the environment whose queue was changed."""
+
+    project: ProjectView
+    environment: EnvironmentView | None = None
+
+
+@dataclass(frozen=True)
+class ListedProject(ProjectView):
+    """A project with the names of its environments."""
+
+    environments: tuple[str, ...] = ()

@@ -1,0 +1,92 @@
+"""What goes into the operations on runs that were accepted, and what comes out beside a view of the run."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from executor.schemas.output import BEGINNING, OutputFile, Place, StoredPiece
+from executor.schemas.places import Input
+
+
+class ThatRun(Input):
+    """One run: by its id, the beginning of one, or `@last`; of a project, where one is named."""
+
+    run: str
+    project: str | None = None
+
+
+class ThatAttempt(ThatRun):
+    """A run with one attempt of it, else with the one that counts."""
+
+    attempt: int | None = None
+
+
+class ThoseRuns(Input):
+    """Runs of a project, else of all; in one state, else in any. At most so many, the latest first."""
+
+    model_config = ConfigDict(strict=True)
+
+    project: str | None = None
+    state: str | None = None
+    limit: int = 20
+
+
+class OutputOf(ThatAttempt):
+    """Output of a run behind a place: of some of its streams, else of all; of one attempt, else of all."""
+
+    after: Place = BEGINNING
+    streams: Collection[str] | None = None
+
+
+class Download(ThatAttempt):
+    """The files that an attempt left, to be written below a folder."""
+
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """An accepted run.
+
+    `rung` is False where the broker could not be told; workers look for such runs themselves. `new` is False where the
+    run was submitted before, under the same idempotency key. `started` says that a worker was started for it.
+    """
+
+    run_id: str
+    rung: bool
+    new: bool = True
+    started: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """A run's state, its new output, and where to go on from; `away` where the database could not be asked.
+
+    `retried` is how often it has been tried again.
+    """
+
+    state: str
+    pieces: Sequence[StoredPiece]
+    place: Place
+    away: bool = False
+    retried: int = 0
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What came of cancelling: it is `cancelled` already, or its worker was asked to end it."""
+
+    run_id: str
+    cancelled: bool
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """The files that were written, and those that were withheld."""
+
+    run_id: str
+    folder: Path
+    written: tuple[Path, ...]
+    withheld: tuple[OutputFile, ...]

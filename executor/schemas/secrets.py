@@ -1,0 +1,121 @@
+"""Secrets: what is said of them, and the value that goes in. None that goes out has room for one."""
+
+from datetime import datetime
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from executor.schemas.places import InEnvironments, Input, Named, Output
+from secretstore.views import DueView, SecretView
+
+
+class NewSecret(InEnvironments):
+    """A value to seal as a secret's next version, in one environment or in several at once.
+
+    `as_file` says whether runs are given it as a private file, and the file's path as the variable; None leaves that
+    as it was. `allow_short` takes a value that is too short to be masked.
+    """
+
+    name: str
+    value: bytes = Field(repr=False)
+    expires_at: datetime | None = None
+    allow_short: bool = False
+    as_file: bool | None = None
+    create_environments: bool = False
+    """Whether environments that are not there are made."""
+
+
+class SetSecret(Output):
+    """A secret as it was stored in each environment, and the environments that were made for it.
+
+    `value_notes` say what the masker cannot do for the value, `name_notes` under which names shells will find it.
+    """
+
+    secrets: tuple[SecretView, ...]
+    created_environments: tuple[str, ...] = ()
+    value_notes: tuple[str, ...] = ()
+    name_notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ListedSecret(SecretView):
+    """A secret, and when a run was last given it."""
+
+    last_used_at: datetime | None = None
+
+
+class SecretDeletion(Named):
+    """A secret to delete; with `force` even where a source or catalog names it."""
+
+    force: bool = False
+
+
+class Rollback(Named):
+    """Which version is to be the current one again; None for the newest of those before the current one."""
+
+    to: int | None = None
+
+
+class VersionUse(Output):
+    """A version of a secret, and how many runs were given it.
+
+    `kept` False: the version is gone, and receipts alone remember it.
+    """
+
+    version: int
+    created_at: datetime | None = None
+    created_by: str | None = None
+    current: bool = False
+    maskable: bool | None = None
+    expires_at: datetime | None = None
+    kept: bool = False
+    runs: int = 0
+    last_run: str | None = None
+    last_given_at: datetime | None = None
+
+
+class VersionNamed(Named):
+    """One version of a secret, and how many of the runs that were given it are asked for."""
+
+    version: int
+    limit: int = Field(default=20, ge=1)
+
+
+@dataclass(frozen=True)
+class RunUse:
+    """A run that was given a version of a secret: `opened`, `not_opened` or `may_have_been_opened`.
+
+    Of a run that is no longer kept the receipt is left: `state` and `created_by` are None, and the audit log has who.
+    """
+
+    id: str
+    attempt: int
+    phase: str
+    given_at: datetime
+    opening: str
+    state: str | None
+    started_at: datetime | None
+    created_by: str | None
+
+
+class VersionRuns(Output):
+    """The runs that were given a version of a secret, the latest first."""
+
+    name: str
+    version: int
+    kept: bool
+    runs: tuple[RunUse, ...]
+
+
+class DueBefore(Input):
+    """Secrets that expire before a moment, at most so many of them."""
+
+    before: datetime
+    limit: int = Field(default=20, ge=1)
+
+
+class DueSecrets(Output):
+    """Secrets that expire or have expired, the first ones first, and how many there are."""
+
+    secrets: tuple[DueView, ...]
+    count: int

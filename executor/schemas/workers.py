@@ -1,0 +1,55 @@
+"""Workers as they are shown, and what they mean for a run that waits."""
+
+from datetime import datetime
+
+from pydantic.dataclasses import dataclass
+
+from executor.schemas.places import Input
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker as its last heartbeat showed it."""
+
+    name: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    rung: str
+    networks: tuple[str, ...]
+    pythons: tuple[str, ...]
+    places: tuple[str, ...]
+    slots: int
+    seen_at: datetime
+    alive: bool
+
+
+class OfQueue(Input):
+    """Workers of this machine that take what is submitted to a queue."""
+
+    queue: str
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Workers of this machine and a queue: those that live, and when the latest of all was last seen."""
+
+    host: str
+    queue: str
+    live: tuple[WorkerView, ...]
+    seen_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What was done for a run that waits, and what it waits for.
+
+    `started`: a worker was started for it. `missing`: what no live worker offers; None where one does, or where one is
+    on its way. `lives`: whether any worker does. The run needs a worker of the name `host`, if it has one.
+    """
+
+    started: bool
+    missing: str | None
+    lives: bool
+    host: str | None
+    serving: Serving

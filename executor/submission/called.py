@@ -1,0 +1,96 @@
+"""What a caller of the Python API gives, as what an operation takes."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from executor.errors import RequestUnclear
+from executor.schemas.target import Target
+from executor.submission.target import check_module, parse
+
+
+def target_of(target: str | None, module: str | None, command: Sequence[str] | None, argv: Sequence[str]) -> Target:
+    """What is to run, of the three ways to say it.
+
+    Raises:
+        RequestUnclear: none or several of them are given, or one is of another type.
+    """
+    if sum(given is not None for given in (target, module, command)) != 1:
+        raise RequestUnclear("one of target, module and command says what to run")
+    for name, value in (("target", target), ("module", module)):
+        if value is not None and not isinstance(value, str):
+            raise RequestUnclear("{name} is text, and this is of the type {kind}", name=name, kind=type(value).__name__)
+    words = tuple(names_of("argv", argv) or ())
+    if command is not None:
+        named = names_of("command", command)
+        if not named or words:
+            raise RequestUnclear("command is a program and all of its words")
+        return Target("command", argv=tuple(named))
+    if module is not None:
+        check_module(module)
+        return Target("module", name=module, argv=words)
+    assert target is not None
+    if target.startswith("-"):
+        raise RequestUnclear("{target} is no file; see module= and command=", target=target)
+    found = parse([target])
+    if found.kind == "function" and words:
+        raise RequestUnclear("argv is for files and modules; a function takes args")
+    return Target(found.kind, found.path, found.name, words)
+
+
+def arguments_of(wanted: Target, args: Mapping[str, Any] | Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """A function's arguments, by name and by position.
+
+    Raises:
+        RequestUnclear: the target takes none, or one is no JSON value.
+    """
+    if isinstance(args, str | bytes) or not isinstance(args, Mapping | Sequence):
+        kind = type(args).__name__
+        raise RequestUnclear(
+            "args is a mapping by name or a list by position, and this is of the type {kind}", kind=kind
+        )
+    if args and wanted.kind != "function":
+        raise RequestUnclear("args are for functions; files and modules take argv")
+    if isinstance(args, Mapping):
+        return {name: _as_json(name, value) for name, value in args.items()}, []
+    return {}, [_as_json(str(number), value) for number, value in enumerate(args, 1)]
+
+
+def _as_json(name: str, value: Any) -> Any:
+    """What a value is once it has been stored and read again."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        raise RequestUnclear(
+            "argument {name} cannot be given to a run: {kind} is not JSON, or holds what is not",
+            name=name,
+            kind=type(value).__name__,
+            hint="pass text, numbers, booleans, None, and lists and mappings of them",
+        ) from None
+
+
+def check_seconds(**given: float | None) -> None:
+    """Refuse what is no number.
+
+    Raises:
+        RequestUnclear: one is of another type.
+    """
+    for name, value in given.items():
+        if value is not None and not isinstance(value, int | float):
+            raise RequestUnclear(
+                "{name} is a number of seconds, and this is of the type {kind}", name=name, kind=type(value).__name__
+            )
+
+
+def names_of(option: str, given: Collection[str] | None) -> "list[str] | None":
+    """A list of words; a word alone would be taken for its letters.
+
+    Raises:
+        RequestUnclear: it is no list, or holds something else.
+    """
+    if given is None:
+        return None
+    listed = isinstance(given, Collection) and not isinstance(given, str | bytes)
+    if not (listed and all(isinstance(word, str) for word in given)):
+        raise RequestUnclear("{option} is a list of words", option=option)
+    return list(given)

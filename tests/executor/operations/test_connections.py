@@ -1,0 +1,88 @@
+"""Data sources and catalogs: who made them, what keeps them, and what is kept of a test."""
+
+import pytest
+
+from executor.operations import connections, probing
+from executor.schemas.connections import ConnectionDeletion, ConnectionNamed, Connections, NewConnection
+from secretstore.connections import Role
+from secretstore.errors import AlreadyExists, ConnectionRefused, InUse, UnknownConnection
+from tests.executor.operations.conftest import WHO, Shop
+
+
+def source(name: str = "lake", **settings: object) -> NewConnection:
+    given: dict[str, object] = {"bucket": "b", "credentials": {"$secret": "KEYS"}}
+    return NewConnection(
+        project="shop", environment="default", role="source", name=name, kind="s3", settings=given | settings
+    )
+
+
+def catalog(on: str) -> NewConnection:
+    settings = {"endpoint": "http://127.0.0.1:9", "source": on}
+    return NewConnection(
+        project="shop", environment="default", role="catalog", name="main", kind="iceberg-rest", settings=settings
+    )
+
+
+def named(role: Role, name: str) -> ConnectionNamed:
+    return ConnectionNamed(project="shop", environment="default", role=role, name=name)
+
+
+def deletion(role: Role, name: str, force: bool = False) -> ConnectionDeletion:
+    return ConnectionDeletion(project="shop", environment="default", role=role, name=name, force=force)
+
+
+def test_who_asks_stands_in_the_record(shop: Shop) -> None:
+    """Of what is made, tested and deleted, as passed in."""
+    connections.create(shop.at, WHO, source())
+    probing.record(shop.at, WHO, probing.prepare(shop.at, WHO, named("source", "lake")), None)
+    connections.delete(shop.at, WHO, deletion("source", "lake"))
+    events = shop.events()[3:]
+    assert [event.action for event in events] == ["source.create", "source.test", "source.delete"]
+    assert {(event.actor, event.origin) for event in events} == {(WHO.name, WHO.origin)}
+
+
+def test_what_is_refused_leaves_nothing(shop: Shop) -> None:
+    """Settings that break a rule, a name that is taken, a source that a catalog names."""
+    connections.create(shop.at, WHO, source())
+    connections.create(shop.at, WHO, catalog("lake"))
+    before = shop.events()
+    with pytest.raises(ConnectionRefused):
+        connections.create(shop.at, WHO, source("other", nonsense="x"))
+    with pytest.raises(AlreadyExists):
+        connections.create(shop.at, WHO, source())
+    for refused in (connections.require_deletable, connections.delete):
+        with pytest.raises(InUse):
+            refused(shop.at, WHO, deletion("source", "lake"))
+        with pytest.raises(UnknownConnection):
+            refused(shop.at, WHO, deletion("catalog", "lake"))
+    assert shop.events() == before
+    connections.delete(shop.at, WHO, deletion("source", "lake", force=True))
+    assert [view.name for view in connections.list_(shop.at, WHO, Connections(project="shop"))] == ["main"]
+
+
+def test_a_role_that_goes_is_noted(shop: Shop) -> None:
+    """The keys it was assumed with are a variable of runs again."""
+    connections.create(shop.at, WHO, source(assume_role="arn:aws:iam::123456789012:role/lake"))
+    (note,) = connections.delete(shop.at, WHO, deletion("source", "lake")).notes
+    assert note.startswith("no role is assumed with KEYS any more")
+
+
+def test_what_is_missing_is_known_without_a_run(shop: Shop) -> None:
+    """It is kept as any other outcome; once nothing is missing, a run has to tell."""
+    connections.create(shop.at, WHO, source())
+    probe = probing.prepare(shop.at, WHO, named("source", "lake"))
+    tested = probing.record(shop.at, WHO, probe, None)
+    assert (tested.ok, tested.run, tested.kept) == (False, None, True)
+    assert tested.said == "no call was made: credentials names the secret KEYS, which is not there"
+    assert connections.get(shop.at, WHO, named("source", "lake")).test_message == tested.said
+    shop.seal("KEYS")
+    assert probing.prepare(shop.at, WHO, named("source", "lake")).known is None
+
+
+def test_a_test_of_other_settings_is_not_kept(shop: Shop) -> None:
+    """Somebody replaced them meanwhile."""
+    connections.create(shop.at, WHO, source())
+    probe = probing.prepare(shop.at, WHO, named("source", "lake"))
+    connections.create(shop.at, WHO, source(bucket="other").model_copy(update={"replace": True}))
+    assert probing.record(shop.at, WHO, probe, None).kept is False
+    assert connections.get(shop.at, WHO, named("source", "lake")).test_outcome is None

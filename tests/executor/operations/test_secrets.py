@@ -1,0 +1,120 @@
+"""Secrets and variables: who set them, what is refused whole, and that no answer has a value."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from executor.operations import connections, secrets, variables
+from executor.schemas.connections import NewConnection
+from executor.schemas.places import InProject, Named
+from executor.schemas.secrets import DueBefore, NewSecret, Rollback, SecretDeletion
+from executor.schemas.variables import NewVariable
+from secretstore import vault
+from secretstore.errors import InUse, NameRefused, SecretStoreError, UnknownEnvironment, UnknownSecret, ValueRefused
+from tests.executor.operations.conftest import WHO, Shop
+
+VALUE = b"correct-horse-battery"
+
+
+def new(name: str = "API_KEY", value: bytes = VALUE, *places: str, **fields: object) -> NewSecret:
+    given = {"project": "shop", "environments": places or ("default",), "name": name, "value": value}
+    return NewSecret(**(given | fields))  # type: ignore[arg-type]
+
+
+def test_who_asks_stands_in_the_record(shop: Shop) -> None:
+    """Of every act, as passed in; the record and the answers have no value."""
+    first = secrets.set_(shop.at, WHO, new())
+    secrets.set_(shop.at, WHO, new(value=b"another-horse-battery"))
+    secrets.rollback(shop.at, WHO, Rollback(project="shop", environment="default", name="API_KEY"))
+    secrets.delete(shop.at, WHO, SecretDeletion(project="shop", environment="default", name="API_KEY"))
+    shop.set_variable("LEVEL", "debug")
+    variables.delete(shop.at, WHO, Named(project="shop", environment="default", name="LEVEL"))
+    events = shop.events()[3:]
+    actions = ["secret.set", "secret.set", "secret.rollback", "secret.delete", "variable.set", "variable.delete"]
+    assert [event.action for event in events] == actions
+    assert {(event.actor, event.origin) for event in events} == {(WHO.name, WHO.origin)}
+    assert first.secrets[0].created_by == WHO.name
+    assert "horse" not in repr((first, events))
+
+
+def test_a_value_stands_in_no_answer_and_no_refusal() -> None:
+    """Neither where the input is shown, nor where it is refused."""
+    assert "horse" not in repr(new())
+    with pytest.raises(ValidationError) as refused:
+        new(value={"typed": "correct-horse"})  # type: ignore[arg-type]
+    assert "horse" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (new("PATH", create_environments=True), NameRefused),
+        (new(value=b"", create_environments=True), ValueRefused),
+        (new(value=b"tiny42", create_environments=True), ValueRefused),
+        (new("API_KEY", b"a\0binary-value", "default", "new", create_environments=True), ValueRefused),
+        (new(expires_at=datetime(2020, 1, 1, tzinfo=UTC), create_environments=True), ValueRefused),
+        (new("API_KEY", VALUE, "default", "new"), UnknownEnvironment),
+    ],
+)
+def test_what_is_refused_leaves_nothing(shop: Shop, asked: NewSecret, why: type[SecretStoreError]) -> None:
+    """No secret in any of the environments, no environment that was to be made for it, no event."""
+    before = shop.events()
+    with pytest.raises(why) as refused:
+        secrets.set_(shop.at, WHO, asked)
+    assert shop.events() == before
+    assert secrets.list_(shop.at, WHO, InProject(project="shop")) == ()
+    assert [place.name for place in vault.list_environments(shop.at.db, "shop")] == ["default", "staging"]
+    assert "tiny42" not in f"{refused.value} {refused.value.hint}"
+
+
+def test_environments_are_made_where_that_is_asked(shop: Shop) -> None:
+    """And the answer names those that were not there."""
+    stored = secrets.set_(shop.at, WHO, new("API_KEY", VALUE, "default", "prod", create_environments=True))
+    assert stored.created_environments == ("prod",)
+    assert [view.environment for view in stored.secrets] == ["default", "prod"]
+    asked = NewVariable(project="shop", environments=("prod", "lab"), name="LEVEL", value="x", create_environments=True)
+    assert variables.set_(shop.at, WHO, asked).created_environments == ("lab",)
+
+
+def test_what_is_to_be_known_of_a_value_is_noted(shop: Shop) -> None:
+    """Of one that is not masked, of a name that shells drop, of a variable that is named like a secret."""
+    assert secrets.set_(shop.at, WHO, new("SERVICE", b"postgres://app:tiny@db.example.com/shop")).value_notes
+    assert secrets.set_(shop.at, WHO, new("tls.key")).name_notes
+    plain = secrets.set_(shop.at, WHO, new("TOKEN", b"kJ8-wq2-long-enough-77"))
+    assert (plain.value_notes, plain.name_notes) == ((), ())
+    asked = NewVariable(project="shop", environments=("default",), name="DB_PASSWORD", value="x")
+    assert "is named like a secret" in variables.set_(shop.at, WHO, asked).notes[0]
+
+
+def test_a_secret_that_is_named_stays(shop: Shop) -> None:
+    """The check and the deletion refuse alike; with force it goes."""
+    shop.seal("API_KEY")
+    asked = NewConnection(
+        project="shop",
+        environment="default",
+        role="source",
+        name="db",
+        kind="postgres",
+        settings={"url": {"$secret": "API_KEY"}},
+    )
+    connections.create(shop.at, WHO, asked)
+    place = {"project": "shop", "environment": "default"}
+    before = shop.events()
+    for refused in (secrets.require_deletable, secrets.delete):
+        with pytest.raises(InUse):
+            refused(shop.at, WHO, SecretDeletion(**place, name="API_KEY"))
+        with pytest.raises(UnknownSecret):
+            refused(shop.at, WHO, SecretDeletion(**place, name="API_KEI"))
+    assert shop.events() == before
+    secrets.delete(shop.at, WHO, SecretDeletion(**place, name="API_KEY", force=True))
+    assert secrets.list_(shop.at, WHO, InProject(project="shop")) == ()
+
+
+def test_what_is_due_is_counted_whole(shop: Shop) -> None:
+    """The first ones by name, and how many there are; what expires later is not among them."""
+    now = datetime.now(UTC)
+    for days in (5, 3, 90):
+        secrets.set_(shop.at, WHO, new(f"IN_{days}", expires_at=now + timedelta(days=days)))
+    found = secrets.due(shop.at, WHO, DueBefore(before=now + timedelta(days=14), limit=1))
+    assert ([one.name for one in found.secrets], found.count) == (["IN_3"], 2)
