@@ -27,11 +27,11 @@ _CHUNK = 50_000
 _VERIFY = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
-from secretstore import audit
+from secretstore import audit_reading
 from secretstore.database import Database
 db = Database(sys.argv[2])
 began = time.perf_counter()
-found = audit.verify(db, sys.argv[3])
+found = audit_reading.verify(db, sys.argv[3])
 seconds = time.perf_counter() - began
 # Not ru_maxrss, which begins with what the parent had.
 (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _audit(db: Any, url: str, events: int) -> None:
-    from secretstore import audit
+    from secretstore import audit, audit_reading
     from secretstore.models import Project
 
     with db.writing() as session:
@@ -91,7 +91,7 @@ def _audit(db: Any, url: str, events: int) -> None:
         rate = f"{count / found['seconds']:,.0f} rows a second, " if count > 1 else ""
         print(f"{project}: verify {count:,}: {found['seconds']:.2f} s, {rate}peak {found['memory']:.1f} MB")
     _analyse(db)
-    print(f"large: newest 50: {_timed(lambda: audit.list_events(db, 'large', limit=50)):.0f} ms")
+    print(f"large: newest 50: {_timed(lambda: audit_reading.list_events(db, 'large', limit=50)):.0f} ms")
 
 
 def _analyse(db: Any) -> None:

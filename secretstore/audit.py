@@ -1,41 +1,39 @@
 """What was done, by whom: append-only, and hash-chained per project.
 
-The canonical form of an event is JSON (keys sorted, no blanks, non-ASCII escaped) of all its fields but
-`hash`; `at` is ISO 8601 in UTC with six digits of a second. `hash` is the SHA-256 of that in hexadecimal.
-As `previous_hash` (64 zeros for the first event) is one of the fields, an event cannot be changed, moved or
-removed from the middle without breaking the chain. Whoever can write to the database can also compute a new
-chain, or cut off its end: keep a `head` elsewhere to notice that. docs/reference/audit.md says all of this at length.
+The canonical form of an event is JSON (keys sorted, no blanks, non-ASCII escaped) of all its fields but `hash`; `at` is
+ISO 8601 in UTC with six digits of a second. `hash` is the SHA-256 of that in hexadecimal. As `previous_hash` (64 zeros
+for the first event) is one of the fields, an event cannot be changed, moved or removed from the middle without breaking
+the chain. Whoever can write to the database can also compute a new chain, or cut off its end: to notice that, keep a
+`head` elsewhere.
 
-Acts are linked into the chain in their own transaction. Runs only leave their events waiting, in theirs, so
-that they do not queue for the chain; `link_waiting` moves those into it, many at a time.
+Acts are linked into the chain in their own transaction. Runs only leave their events waiting, in theirs, so that they
+do not queue for the chain; `link_waiting` moves those into it, many at a time.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, case, delete, func, insert, type_coerce
+from sqlalchemy import String, case, delete, func, insert, type_coerce
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
 from secretstore.database import Database
-from secretstore.errors import RowUnreadable, UnknownProject
+from secretstore.errors import RowUnreadable
 from secretstore.models import AuditEvent, Project, WaitingAuditEvent
 from secretstore.timestamps import utc_now
-from secretstore.views import EventView, Head, VerifyResult, hashed_moment
+from secretstore.views import hashed_moment
 
 FIRST_PREVIOUS_HASH = "0" * 64
 _BATCH = 1000
 _LAST = 2**31 - 1
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-_COLUMNS = tuple(AuditEvent.__table__.columns)  # type: ignore[attr-defined]  # SQLModel makes it
-_NAMES = tuple(column.name for column in _COLUMNS)
-_WAITING = tuple(WaitingAuditEvent.__table__.columns)  # type: ignore[attr-defined]
-# What the columns hold; an event is kept with a cut name rather than not at all.
-_ROOM = {"actor": 255, "origin": 255, "subject": 512}
+_WAITING = tuple(WaitingAuditEvent.__table__.columns)  # type: ignore[attr-defined]  # SQLModel makes it
+# The width of the columns: an event is kept with a cut name rather than not at all.
+_WIDTH = {"actor": 255, "origin": 255, "subject": 512}
 
 
 @dataclass(frozen=True)
@@ -48,57 +46,26 @@ class Actor:
 
 @dataclass(frozen=True)
 class Act:
-    """What was done to what, before it has its place in a chain; the fields are those of `append`."""
+    """What was done to what, before it has its place in a chain."""
 
     action: str
+    """As `secret.set`."""
     subject: str
+    """By name, as `prod/DATABASE_URL`."""
     detail: Mapping[str, object] = field(default_factory=dict)
+    """Names, ids and numbers. Never a value, a part of one, or its length."""
     outcome: str = "done"
+    """`done`, or how it failed."""
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which events to list. A text is met by itself, or, when it ends with `*`, by what begins with the rest."""
-
-    since: datetime | None = None
-    actor: str | None = None
-    action: str | None = None
-    subject: str | None = None
-
-
-def append(
-    session: Session,
-    project_id: str,
-    project: str,
-    *,
-    actor: Actor,
-    action: str,
-    subject: str,
-    detail: Mapping[str, object] | None = None,
-    outcome: str = "done",
-) -> None:
-    """Adds an event in the caller's transaction, so that it is recorded if and only if the act is.
+def append(session: Session, project: Project, actor: Actor, *acts: Act) -> None:
+    """Add events in the caller's transaction, so that they are recorded if and only if the acts are done.
 
     Call it last: on PostgreSQL other writers to this project's chain wait until the transaction ends.
-
-    Args:
-        session: A writing session.
-        project_id: Whose chain.
-        project: The project's name, kept for when the project is gone.
-        actor: Who acts.
-        action: What was done, as `secret.set`.
-        subject: To what, by name, as `prod/DATABASE_URL`.
-        detail: Names, ids and numbers. Never a value, a part of one, or its length.
-        outcome: `done`, or how it failed.
     """
-    append_many(session, project_id, project, actor=actor, acts=[Act(action, subject, detail or {}, outcome)])
-
-
-def append_many(session: Session, project_id: str, project: str, *, actor: Actor, acts: Iterable[Act]) -> None:
-    """Adds events as `append` does, one after the other, with one look at the chain's head."""
     session.flush()
     now = utc_now()
-    _link(session, project_id, [_event(project_id, project, actor, act, now) for act in acts])
+    _link(session, project.id, [_event(project.id, project.name, actor, act, now) for act in acts])
 
 
 def append_later(
@@ -113,13 +80,10 @@ def append_later(
     outcome: str = "done",
     at: datetime,
 ) -> None:
-    """Leaves an event in the caller's transaction for `link_waiting`; nobody waits for the chain.
+    """Leave an event in the caller's transaction for `link_waiting`; nobody waits for the chain.
 
     Args:
-        session: A writing session.
-        at: When it happened, by the clock the caller goes by.
-
-    The others are those of `append`.
+        at: when it happened, by the clock the caller goes by. The others are the fields of `Act`.
     """
     event = _event(project_id, project, actor, Act(action, subject, detail or {}, outcome), at)
     session.connection().execute(insert(WaitingAuditEvent), [event])
@@ -128,15 +92,14 @@ def append_later(
 def link_waiting(
     db: Database, most: int = _BATCH, skipped: Callable[[str, Exception], None] = lambda project_id, problem: None
 ) -> int:
-    """Moves the events that wait into their projects' chains, the oldest first; returns how many.
+    """Move the waiting events into their projects' chains, the oldest first; return how many.
 
     An event leaves the waiting room in the transaction that links it, so whoever is killed here loses and doubles
     nothing, and several may do it at once.
 
     Args:
-        db: The database.
-        most: So many in one transaction at most; acts on the project wait that long.
-        skipped: Told the id of a project whose events go on waiting, and why; those of the others are linked.
+        most: how many to move in one transaction; acts on the project wait that long.
+        skipped: called with the id of a project whose events cannot be linked, and why; the others are.
     """
     with db.reading() as session:
         waiting = session.exec(select(WaitingAuditEvent.project_id).distinct()).all()
@@ -147,6 +110,44 @@ def link_waiting(
         except (RowUnreadable, DBAPIError) as problem:
             skipped(project_id, problem)
     return linked
+
+
+def waiting_events(db: Database) -> int:
+    """Return how many events wait to be linked."""
+    with db.reading() as session:
+        return session.exec(select(func.count()).select_from(WaitingAuditEvent)).one()
+
+
+def event_hash(row: Mapping[str, Any]) -> str:
+    """Return the hash of an event's fields.
+
+    Raises:
+        TypeError: a field holds what no event does: SQLite takes bytes for text.
+    """
+    fields = {**row, "at": hashed_moment(row["at"])}
+    fields.pop("hash", None)
+    return sha256(_CANONICAL.encode(fields).encode()).hexdigest()
+
+
+def readable(session: Session, columns: Iterable[Any]) -> list[Any]:
+    """Return the columns to select so that a moment somebody made unreadable raises no error.
+
+    SQLite's come as they are stored. PostgreSQL has moments that Python lacks, `infinity` among them; they become NULL.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return [type_coerce(column, String).label("at") if column.name == "at" else column for column in columns]
+    first, last = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+    return [
+        case((column.between(first, last), column)).label("at") if column.name == "at" else column for column in columns
+    ]
+
+
+def as_moment(at: Any) -> datetime | None:
+    """Return what `readable` selected as a moment; None if somebody made it unreadable."""
+    try:
+        return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(UTC)
+    except (ValueError, OverflowError, AttributeError):
+        return None
 
 
 def _link_project(db: Database, project_id: str, most: int) -> int:
@@ -164,7 +165,7 @@ def _link_project(db: Database, project_id: str, most: int) -> int:
             taken = (
                 delete(WaitingAuditEvent)
                 .where(col(WaitingAuditEvent.id).in_(oldest))
-                .returning(*_readable(session, _WAITING))
+                .returning(*readable(session, _WAITING))
             )
             rows = sorted(session.connection().execute(taken).mappings().all(), key=lambda row: row["id"])
             _link(session, project_id, [_whole(row) for row in rows])
@@ -174,20 +175,13 @@ def _link_project(db: Database, project_id: str, most: int) -> int:
 
 
 def _whole(waiting: Mapping[Any, Any]) -> dict[str, Any]:
-    """An event that waited, as it is linked. One that somebody made unreadable is linked as far as it can be read."""
-    event = {name: waiting[name] for name in waiting if name != "id"}
-    texts = {name: _text(field) for name, field in event.items() if name != "at"}
-    return texts | {"at": _as_moment(event["at"]) or utc_now()}
-
-
-def _text(field: Any) -> str:
-    return field.decode(errors="replace") if isinstance(field, bytes) else str(field)
-
-
-def waiting_events(db: Database) -> int:
-    """Returns how many events wait to be linked."""
-    with db.reading() as session:
-        return session.exec(select(func.count()).select_from(WaitingAuditEvent)).one()
+    """Return a waiting event for the chain. One that somebody made unreadable is linked as far as it can be read."""
+    texts = {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        for name, value in waiting.items()
+        if name not in ("id", "at")
+    }
+    return texts | {"at": as_moment(waiting["at"]) or utc_now()}
 
 
 def _hold_chain(session: Session, project_id: str) -> None:
@@ -196,8 +190,8 @@ def _hold_chain(session: Session, project_id: str) -> None:
         session.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-def _link(session: Session, project_id: str, events: Iterable[Mapping[str, Any]]) -> None:
-    """Adds events to the end of a chain; on PostgreSQL it is held until the transaction ends."""
+def _link(session: Session, project_id: str, events: list[dict[str, Any]]) -> None:
+    """Add events to the end of a chain; on PostgreSQL it is held until the transaction ends."""
     _hold_chain(session, project_id)
     last = session.exec(
         select(AuditEvent.sequence, AuditEvent.hash)
@@ -206,20 +200,17 @@ def _link(session: Session, project_id: str, events: Iterable[Mapping[str, Any]]
         .limit(1)
     ).first()
     sequence, previous_hash = last or (0, FIRST_PREVIOUS_HASH)
-    events = list(events)
     # SQLite takes text and bytes for a number; PostgreSQL has no number beyond the last.
     if not (isinstance(sequence, int) and isinstance(previous_hash, str) and sequence <= _LAST - len(events)):
         raise RowUnreadable(
-            "the audit chain of project id {project_id} takes no further event: its last one is none that "
-            "sealrun wrote",
+            "the audit chain of project id {project_id} cannot be continued: sealrun did not write its last event",
             project_id=project_id,
             hint="sealrun audit verify names it; ask who can write to the database",
         )
     rows = []
-    for event in events:
-        sequence += 1
-        row = {**event, "sequence": sequence, "previous_hash": previous_hash}
-        previous_hash = _hash(row)
+    for number, event in enumerate(events, sequence + 1):
+        row = {**event, "sequence": number, "previous_hash": previous_hash}
+        previous_hash = event_hash(row)
         rows.append(row | {"hash": previous_hash})
     if rows:
         session.connection().execute(insert(AuditEvent), rows)
@@ -237,190 +228,4 @@ def _event(project_id: str, project: str, actor: Actor, act: Act, at: datetime) 
         "detail": json.dumps(dict(act.detail), sort_keys=True),
         "outcome": act.outcome,
     }
-    return event | {name: str(event[name])[:room] for name, room in _ROOM.items()}
-
-
-def list_events(db: Database, project: str, *, limit: int | None = None, only: Filter | None = None) -> list[EventView]:
-    """Returns a project's events in the order of their chain, those of deleted projects of the same name first.
-
-    Args:
-        db: The database.
-        project: The project's name.
-        limit: At most so many, the newest.
-        only: Which.
-
-    Raises:
-        UnknownProject: When no project ever had this name.
-    """
-    found: list[EventView] = []
-    with db.reading() as session:
-        for project_id in _youngest_first(session, project):
-            left = None if limit is None else limit - len(found)
-            newest_first = (
-                select(*_readable(session, _COLUMNS))
-                .where(AuditEvent.project_id == project_id, *_wanted(only or Filter()))
-                .order_by(col(AuditEvent.sequence).desc())
-                .limit(left)
-            )
-            rows = session.execute(newest_first).mappings()
-            found += [EventView(**{**row, "at": _as_moment(row["at"])}) for row in rows]
-            if len(found) == limit:
-                break
-    return found[::-1]
-
-
-def _wanted(only: Filter) -> Iterator[ColumnElement[bool]]:
-    if only.since is not None:
-        yield col(AuditEvent.at) >= only.since
-    texts = (
-        (col(AuditEvent.actor), only.actor),
-        (col(AuditEvent.action), only.action),
-        (col(AuditEvent.subject), only.subject),
-    )
-    for column, text in texts:
-        if text is not None and text.endswith("*"):
-            # Not LIKE, which takes a for A on one of the two databases.
-            yield func.substr(column, 1, len(text) - 1) == text[:-1]
-        elif text is not None:
-            yield column == text
-
-
-def verify(db: Database, project: str, *, expect: Head | None = None) -> VerifyResult:
-    """Walks a project's chain in batches and names the first event that is not as it was written.
-
-    Deleted projects of the same name are walked too; `checked` counts all, `head` is of the living project's chain,
-    where there is none of the youngest.
-
-    Args:
-        db: The database.
-        project: The project's name.
-        expect: A head that was kept elsewhere: the event must still be there.
-
-    Raises:
-        UnknownProject: When no project ever had this name.
-    """
-    checked, there = 0, expect is None
-    heads: list[tuple[str, Head]] = []
-    with db.reading() as session:
-        # The living project's first, whatever the events say: who adds some under another id must not choose whose
-        # head is told.
-        for project_id in _youngest_first(session, project):
-            head = Head(FIRST_PREVIOUS_HASH, 0)
-            for row in _rows(session, project_id):
-                expected = (head.sequence or 0) + 1
-                if why := _fault(row, expected, head.hash):
-                    return VerifyResult(project, project_id, checked, str(head), expected, why)
-                head = Head(row["hash"], expected)
-                there = there or (expect is not None and _is(head, expect))
-                checked += 1
-            if head.sequence == 0:
-                why = "event 1 is missing: the project has no events"
-                return VerifyResult(project, project_id, checked, str(head), 1, why)
-            heads.append((project_id, head))
-    project_id, head = heads[0]
-    longest = max(found.sequence or 0 for _, found in heads)
-    missing = None if there or expect is None else _missing(expect, longest)
-    return VerifyResult(project, project_id, checked, str(head), None, missing)
-
-
-def _is(head: Head, expect: Head) -> bool:
-    return head.hash == expect.hash and expect.sequence in (None, head.sequence)
-
-
-def _missing(expect: Head, longest: int) -> str:
-    if expect.sequence is not None and expect.sequence > longest:
-        return (
-            f"the chain ends with event {longest}, and event {expect.sequence} was expected: "
-            "its end was cut off, or the database is an older one"
-        )
-    if expect.sequence is not None:
-        return f"event {expect.sequence} is not the expected one: the chain was rewritten, or is another project's"
-    return "no event has the expected hash: the end was cut off, the chain was rewritten, or it is another project's"
-
-
-def _youngest_first(session: Session, project: str) -> Iterator[str]:
-    """Yields what `_chains` returns, the living project's at once: finding the others takes a walk over all events."""
-    living = session.exec(select(Project.id).where(Project.name == project)).first()
-    if living:
-        yield living
-    yield from (project_id for project_id in reversed(_chains(session, project)) if project_id != living)
-
-
-def _chains(session: Session, project: str) -> list[str]:
-    """Returns the ids of the projects that had this name, oldest first, and the living one in any case."""
-    began = func.min(AuditEvent.at)
-    ids = list(
-        session.exec(
-            select(AuditEvent.project_id)
-            .where(AuditEvent.project == project)
-            .group_by(col(AuditEvent.project_id))
-            .order_by(began)
-        )
-    )
-    living = session.exec(select(Project.id).where(Project.name == project)).first()
-    if living and living not in ids:
-        ids.append(living)
-    if not ids:
-        raise UnknownProject(project=project)
-    return ids
-
-
-def _rows(session: Session, project_id: str) -> Iterator[dict[str, Any]]:
-    """Yields a chain's rows, a batch at a time: memory does not grow with the chain."""
-    connection, after = session.connection(), -1
-    columns = _readable(session, _COLUMNS)
-    while True:
-        batch = connection.execute(
-            select(*columns)
-            .where(AuditEvent.project_id == project_id, col(AuditEvent.sequence) > after)
-            .order_by(col(AuditEvent.sequence))
-            .limit(_BATCH)
-        ).all()
-        for row in batch:
-            yield dict(zip(_NAMES, row, strict=True))
-        if len(batch) < _BATCH:
-            return
-        after = batch[-1].sequence
-
-
-def _fault(row: dict[str, Any], expected: int, previous_hash: str) -> str | None:
-    if row["sequence"] != expected:
-        return f"event {expected} is missing: the next one there is {row['sequence']}"
-    if row["previous_hash"] != previous_hash:
-        return f"event {expected} does not follow the one before it: one of the two was moved or rewritten"
-    if not _has_its_hash(row):
-        return f"event {expected} was changed, or moved: its hash is not that of its fields"
-    return None
-
-
-def _hash(row: dict[str, Any]) -> str:
-    fields = row | {"at": hashed_moment(row["at"])}
-    fields.pop("hash", None)
-    return sha256(_CANONICAL.encode(fields).encode()).hexdigest()
-
-
-def _has_its_hash(row: dict[str, Any]) -> bool:
-    try:
-        return bool(row["hash"] == _hash(row))
-    except TypeError:  # a field holds what no event does: SQLite takes bytes for text
-        return False
-
-
-def _readable(session: Session, columns: Iterable[Any]) -> list[Any]:
-    """Columns whose moments are no error when somebody made them unreadable: SQLite's as they are stored.
-
-    PostgreSQL has moments that Python has not, `infinity` among them; those become NULL.
-    """
-    if session.get_bind().dialect.name == "sqlite":
-        return [type_coerce(column, String).label("at") if column.name == "at" else column for column in columns]
-    first, last = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-    return [
-        case((column.between(first, last), column)).label("at") if column.name == "at" else column for column in columns
-    ]
-
-
-def _as_moment(at: Any) -> datetime | None:
-    try:
-        return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(UTC)
-    except (ValueError, OverflowError, AttributeError):
-        return None
+    return event | {name: str(event[name])[:width] for name, width in _WIDTH.items()}

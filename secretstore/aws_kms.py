@@ -1,144 +1,31 @@
 """The key service of AWS KMS: `Encrypt` wraps, one `Decrypt` unwraps, `ReEncrypt` moves to another key.
 
-The wrapped key is KMS's own ciphertext. The context is KMS's encryption context: authenticated, kept in CloudTrail in
-the open, and what an IAM policy can put conditions on. botocore signs and speaks; the connection is made here, because
-a TLS context that has read its certificates once (20 ms) can then be shared by every fork of this process.
+The wrapped key is KMS's own ciphertext. The context is KMS's encryption context: authenticated, readable in CloudTrail,
+and open to conditions of an IAM policy. botocore signs; the connection is made here, so that every fork of this process
+shares a TLS context that has read its certificates once (20 ms).
 
-Nothing of botocore, nor of TLS, is imported before it is needed: the zygote has this module too, and stays small.
+botocore and TLS are imported when they are needed: the zygote has this module too, and stays small.
 
-A call has one deadline over everything: look-up of the name, connection, an answer that dribbles, further tries. It is
-therefore made in a thread, which is left behind at the deadline: call this in processes that end soon after.
+One deadline covers a whole call: name look-up, connection, a slow answer, further tries. The call is therefore made in
+a thread, which is abandoned at the deadline: use this in processes that end soon after.
 """
 
 import functools
 import os
-import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
-from secretstore.errors import (
-    KmsAccessDenied,
-    KmsCredentialsUnusable,
-    KmsError,
-    KmsKeyUnusable,
-    KmsUnavailable,
-    LibraryMissing,
-    WrapBroken,
-)
+from secretstore.errors import KmsError, KmsKeyUnusable, LibraryMissing, SecretStoreError, WrapBroken
 from secretstore.key_service import Credentials, KeyService
+from secretstore.kms_failures import NO_CREDENTIALS, NO_KMS, SILENT, Reason, understood
 
 _ANSWER_LIMIT = 1 << 20  # bytes; KMS's longest answer here is some 9 kB
 _CONNECT = 3.0  # seconds for one try to connect, so that a lost packet leaves time for another
 _PAUSES = (0.1, 2.0)  # seconds: the first pause between two tries, doubled up to the second
-
-
-class _Reason(NamedTuple):
-    """Why a call has no answer: what a caller can do about it, and its words. Without words the class has them."""
-
-    kind: type[KmsError]
-    message: str | None = None
-    hint: str | None = None
-
-
-_DENIED = _Reason(KmsAccessDenied)
-_DISABLED = _Reason(
-    KmsKeyUnusable,
-    "the KMS key {key} is disabled, so that {action} is refused ({answer})",
-    "enable it: aws kms enable-key --key-id KEY",
-)
-_IN_NO_STATE = _Reason(
-    KmsKeyUnusable,
-    "the KMS key {key} is pending deletion or in another state that rules out {action} ({answer})",
-    "look at its state; aws kms cancel-key-deletion --key-id KEY while there is time, then enable it",
-)
-_NOT_FOUND = _Reason(
-    KmsKeyUnusable,
-    "there is no KMS key {key} in {region}, so that {action} is refused ({answer})",
-    "check SEALRUN_KEYS and its region; what a deleted key has wrapped cannot be opened by anybody",
-)
-_UNFIT = _Reason(
-    KmsKeyUnusable,
-    "the KMS key {key} is not one for {action} ({answer})",
-    "use a symmetric key for encryption and decryption: aws kms create-key",
-)
-_INCORRECT = _Reason(
-    KmsKeyUnusable,
-    "the private key was wrapped under another KMS key than {key}, so that {action} is refused ({answer})",
-    "add the key that it was wrapped under to SEALRUN_KEYS by its ARN, behind a comma",
-)
-_NO_CREDENTIALS = _Reason(KmsCredentialsUnusable)
-_INVALID = _Reason(
-    KmsCredentialsUnusable,
-    "AWS does not accept the credentials for {action} with the key {key} ({answer})",
-    "check the access key, its secret and its session token; a clock that is wrong has the same effect",
-)
-_EXPIRED = _Reason(
-    KmsCredentialsUnusable,
-    "the AWS credentials for {action} with the key {key} have expired ({answer})",
-    "renew them and start again what was given them: only a role or a profile is renewed by itself",
-)
-_UNTRUSTED = _Reason(
-    KmsError,
-    "AWS KMS at {endpoint} was not asked for {action} with the key {key}: its certificate was not accepted",
-    "if a proxy of yours reads TLS, name its certificates in AWS_CA_BUNDLE",
-)
-_NO_KMS = _Reason(
-    KmsError,
-    "what answered {action} with the key {key} at {endpoint} is no AWS KMS",
-    "check endpoint_url in SEALRUN_KEYS, and which proxy stands before {endpoint}",
-)
-_REFUSED = _Reason(
-    KmsError,
-    "AWS KMS refused {action} with the key {key} ({answer})",
-    "look the code up in the KMS API reference, and the request in CloudTrail",
-)
-_THROTTLING = _Reason(
-    KmsUnavailable,
-    "AWS throttled {action} with the key {key} for {seconds} seconds ({answer})",
-    "raise the account's KMS request quota, start fewer runs at a time, or raise SEALRUN_KMS_TIMEOUT_SECONDS",
-)
-_FAULTY = _Reason(
-    KmsUnavailable,
-    "AWS KMS failed at {action} with the key {key} for {seconds} seconds ({answer})",
-    "try again; AWS's health page says whether KMS is disturbed",
-)
-_UNREACHABLE = _Reason(KmsUnavailable)
-_SILENT = _Reason(
-    KmsUnavailable,
-    "AWS KMS at {endpoint} gave no whole answer to {action} with the key {key} in {seconds} seconds",
-    "check the network between this machine and {endpoint}, or raise SEALRUN_KMS_TIMEOUT_SECONDS",
-)
-
-# https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html and the errors of Encrypt, Decrypt, ReEncrypt.
-# Codes come with and without "Exception", as services and their proxies spell them.
-_REFUSALS = {
-    "AccessDenied": _DENIED,
-    "NotAuthorized": _DENIED,
-    "OptInRequired": _DENIED,
-    "UnauthorizedOperation": _DENIED,
-    "Disabled": _DISABLED,
-    "KMSInvalidState": _IN_NO_STATE,
-    "NotFound": _NOT_FOUND,
-    "InvalidKeyUsage": _UNFIT,
-    "IncorrectKey": _INCORRECT,
-    "UnrecognizedClient": _INVALID,
-    "InvalidSignature": _INVALID,
-    "SignatureDoesNotMatch": _INVALID,
-    "IncompleteSignature": _INVALID,
-    "InvalidClientTokenId": _INVALID,
-    "InvalidAccessKeyId": _INVALID,
-    "MissingAuthenticationToken": _INVALID,
-    "ExpiredToken": _EXPIRED,
-    "RequestExpired": _EXPIRED,
-}
-_THROTTLED = ("Throttling", "Throttled", "RequestLimitExceeded", "TooManyRequests", "LimitExceeded")
-_FAILING = ("KMSInternal", "DependencyTimeout", "KeyUnavailable", "InternalFailure", "ServiceUnavailable", "Internal")
-_PRINTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
 class AwsKms:
@@ -154,14 +41,14 @@ class AwsKms:
         timeout: float = 10.0,
         network: Mapping[str, str] = {},
     ) -> None:
-        """What is needed to call it; nothing is called yet.
+        """Keep what a call needs; nothing is called yet.
 
         Args:
-            key: Its id, alias or ARN.
-            region: Where it is.
-            endpoint_url: Where KMS answers, if that is not AWS's own address for the region.
-            credentials: What requests are signed with.
-            timeout: Seconds for a call as a whole.
+            key: its id, alias or ARN.
+            region: where it is.
+            endpoint_url: where KMS answers, if not at AWS's own address for the region.
+            credentials: to sign requests with.
+            timeout: seconds for a call as a whole.
             network: `ca_bundle`, and proxies by scheme, as in `KeyAccess`.
         """
         self.key, self.region, self.endpoint_url = key, region, endpoint_url
@@ -170,51 +57,51 @@ class AwsKms:
 
     @property
     def id(self) -> str:
-        """`aws-kms:` and the key's ARN as KMS told it with its last answer; before, what the settings say."""
+        """`aws-kms:` and the key's ARN from KMS's last answer; before the first, the name in the settings."""
         return f"aws-kms:{self._arn or self.key}"
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
-        """Wraps a private key for this context: `Encrypt`.
+        """Wrap a private key for this context: `Encrypt`.
 
         Raises:
-            KmsError: When KMS refuses or is not to be had; each reason has a class of its own.
+            KmsError: KMS refuses or cannot be reached.
         """
         answer = self._call("encrypt", KeyId=self.key, Plaintext=private_key, EncryptionContext=dict(context))
         self._arn = answer["KeyId"]
         return bytes(answer["CiphertextBlob"])
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Unwraps what `wrap` made under this key for this context: one `Decrypt`, which names the key.
+        """Unwrap what `wrap` made under this key for this context: one `Decrypt`, which names the key.
 
         Raises:
-            KmsError: When KMS refuses or is not to be had; each reason has a class of its own.
-            WrapBroken: When it was altered, or wrapped for another context.
+            KmsError: KMS refuses or cannot be reached.
+            WrapBroken: it was altered, or wrapped for another context.
         """
-        _insist_on_length(wrapped)
+        _check_length(wrapped)
         answer = self._call("decrypt", KeyId=self.key, CiphertextBlob=wrapped, EncryptionContext=dict(context))
         self._arn = answer["KeyId"]
         return bytes(answer["Plaintext"])
 
     def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
-        """Wraps the same private key under another service.
+        """Wrap the same private key under another service.
 
-        To another KMS key it is `ReEncrypt`: KMS moves it and this process never has it. To another kind of service it
-        is plaintext in this process for a moment.
+        Between KMS keys that is `ReEncrypt`, and this process never has the key. For another kind of service it is
+        plaintext in this process for a moment.
 
         Raises:
-            KmsKeyUnusable: When the other key is in another region, which `ReEncrypt` cannot reach.
-            KmsError, WrapBroken: As for `unwrap`.
+            KmsKeyUnusable: the other key is in another region, which `ReEncrypt` cannot reach.
+            KmsError, WrapBroken: as for `unwrap`.
         """
         if not isinstance(under, AwsKms):
             return under.wrap(self.unwrap(wrapped, context), context)
         if (self.region, self.endpoint_url) != (under.region, under.endpoint_url):
             raise KmsKeyUnusable(
-                "KMS moves a wrapped key within one region, and {source} and {destination} are in two",
+                "KMS cannot move a wrapped key from {source} to {destination}: it stays within one region",
                 source=self.region,
                 destination=under.region,
-                hint="make a key pair under the other key instead: sealrun key rotate",
+                hint="make a new key pair under the other key: sealrun key rotate",
             )
-        _insist_on_length(wrapped)
+        _check_length(wrapped)
         answer = self._call(
             "re_encrypt",
             CiphertextBlob=wrapped,
@@ -227,13 +114,13 @@ class AwsKms:
         return bytes(answer["CiphertextBlob"])
 
     def _call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        line = prepare(self.region, self.endpoint_url, self._network)
+        client = prepare(self.region, self.endpoint_url, self._network)
         shown = self.key if operation != "re_encrypt" else f"{self.key} or {parameters['DestinationKeyId']}"
-        call = _Call(_ACTIONS[operation], shown, self.region, line.endpoint, self._timeout)
+        call = _Call(_ACTIONS[operation], shown, self.region, client.endpoint, self._timeout)
         if self._credentials is None:
-            raise call.failure(_NO_CREDENTIALS)
-        line.sign_with(self._credentials)
-        return call.made(lambda left: line.ask(operation, parameters, left), _WANTED[operation])
+            raise call.failure(NO_CREDENTIALS)
+        client.sign_with(self._credentials)
+        return call.answer(lambda left: client.ask(operation, parameters, left), _WANTED[operation])
 
 
 _LONGEST_WRAPPED = 6144  # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
@@ -245,19 +132,19 @@ _WANTED: dict[str, dict[str, type]] = {
 }
 
 
-def _insist_on_length(wrapped: bytes) -> None:
-    """No call for what KMS cannot have wrapped: botocore would refuse it, in words that are not ours."""
+def _check_length(wrapped: bytes) -> None:
+    """Refuse what KMS cannot have wrapped; botocore would do so in its own words."""
     if not 1 <= len(wrapped) <= _LONGEST_WRAPPED:
         raise WrapBroken
 
 
 def is_alias(key: str) -> bool:
-    """Whether this is an alias or its ARN: which key it stands for, only KMS knows."""
+    """Whether this is an alias or its ARN: only KMS knows which key it leads to."""
     return key.rpartition(":")[2].startswith("alias/")
 
 
 def key_id(key: str) -> str:
-    """What an id and an ARN of the same key have in common; a multi-region key has the same id in every region."""
+    """Return the id in an id or ARN; a multi-region key has the same id in every region."""
     return key.rpartition(":")[2].removeprefix("key/")
 
 
@@ -265,7 +152,7 @@ def key_id(key: str) -> str:
 
 
 class _Call:
-    """One call from its first try to its answer, or to the reason why there is none."""
+    """One call from its first try to its answer or its failure."""
 
     def __init__(self, action: str, key: str, region: str, endpoint: str, seconds: float) -> None:
         self._facts: dict[str, Any] = {"action": action, "key": key, "region": region, "endpoint": endpoint}
@@ -275,130 +162,64 @@ class _Call:
         self._last: Exception | None = None
         self._answer: Mapping[str, Any] | None = None
 
-    def failure(self, reason: _Reason, **more: Any) -> KmsError:
-        """An error with what is known of this call."""
+    def failure(self, reason: Reason, **more: Any) -> SecretStoreError:
+        """Return an error with the facts of this call."""
         hint = reason.hint.format(**self._facts) if reason.hint else None
         return reason.kind(reason.message, hint=hint, **self._facts, **more)
 
-    def made(self, ask: Callable[[float], Mapping[str, Any]], wanted: Mapping[str, type]) -> Mapping[str, Any]:
-        """The answer, which has the fields that are wanted.
+    def answer(self, ask: Callable[[float], Mapping[str, Any]], wanted: Mapping[str, type]) -> Mapping[str, Any]:
+        """Return the answer, checked for the wanted fields.
 
         Raises:
-            KmsError, WrapBroken: Why there is none.
+            KmsError, WrapBroken: there is none.
         """
         self._deadline = time.monotonic() + self._seconds
         # Neither a look-up of a name nor an answer that comes byte by byte has a time limit of its own.
-        thread = threading.Thread(target=self._insist, args=(ask,), name="sealrun-kms", daemon=True)
+        thread = threading.Thread(target=self._try, args=(ask,), name="sealrun-kms", daemon=True)
         thread.start()
         thread.join(self._seconds)
         answer, last = self._answer, self._last
         if answer is None:
-            raise last or self.failure(_SILENT) from None
+            raise last or self.failure(SILENT) from None
         if any(not isinstance(answer.get(name), kind) for name, kind in wanted.items()):
-            raise self.failure(_NO_KMS)
+            raise self.failure(NO_KMS)
         return answer
 
-    def _insist(self, ask: Callable[[float], Mapping[str, Any]]) -> None:
+    def _try(self, ask: Callable[[float], Mapping[str, Any]]) -> None:
         pause, longest = _PAUSES
         while True:
             try:
                 self._answer = ask(self._deadline - time.monotonic())
                 return
             except Exception as error:  # noqa: BLE001  # it may quote what AWS or a stranger said: it ends here
-                self._last, again = self._understood(error)
+                reason, facts, again = understood(error)
+                self._last = self.failure(reason, **facts)
             wait = pause * (0.5 + os.urandom(1)[0] / 512)  # apart from others who were throttled at the same moment
             if not again or time.monotonic() + wait >= self._deadline:
                 return
             time.sleep(wait)
             pause = min(2 * pause, longest)
 
-    def _understood(self, error: Exception) -> tuple[Exception, bool]:
-        """The reason as an error of ours, and whether to try again."""
-        import ssl
 
-        import urllib3.exceptions as transport
-        from botocore.exceptions import ClientError
-
-        if isinstance(error, ClientError):
-            return self._refusal(error.response)
-        if isinstance(error, transport.ProxyError):
-            return self.failure(_UNREACHABLE, why="the proxy did not let the connection through"), True
-        if isinstance(error, transport.SSLError):
-            if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
-                return self.failure(_UNTRUSTED), False
-            return self.failure(_UNREACHABLE, why="the TLS handshake failed"), True
-        if isinstance(error, transport.ReadTimeoutError):
-            return self.failure(_SILENT), True
-        if isinstance(error, transport.ConnectTimeoutError) and not isinstance(error, transport.NewConnectionError):
-            return self.failure(_UNREACHABLE, why="nothing answers there"), True
-        if isinstance(error, transport.HTTPError):
-            return self.failure(_UNREACHABLE, why=_why(error)), True
-        return self.failure(_NO_KMS), False
-
-    def _refusal(self, response: Mapping[str, Any]) -> tuple[Exception, bool]:
-        code = str(response.get("Error", {}).get("Code", ""))
-        about = response.get("ResponseMetadata", {})
-        status, request = about.get("HTTPStatusCode", 0), str(about.get("RequestId", ""))
-        answer = code if _PRINTABLE.fullmatch(code) else f"status {status}"
-        if _PRINTABLE.fullmatch(request):
-            answer += f", request {request}"
-        word = code.removesuffix("Exception")
-        if word == "InvalidCiphertext":
-            return WrapBroken(), False
-        if word in _REFUSALS:
-            return self.failure(_REFUSALS[word], answer=answer), False
-        if word in _THROTTLED or status == 429:
-            return self.failure(_THROTTLING, answer=answer), True
-        if word in _FAILING or status >= 500:
-            return self.failure(_FAULTY, answer=answer), True
-        if code.isdigit():  # botocore found no code in the answer
-            return self.failure(_NO_KMS), False
-        return self.failure(_REFUSED, answer=answer), False
+# -- the client, which can be made ready before it is needed
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
-    """An error with all that it was made from."""
-    found: list[BaseException] = []
-    left = [error]
-    while left:
-        one = left.pop()
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            left += [one.__cause__, one.__context__, *one.args, getattr(one, "reason", None)]
-    return found
-
-
-def _why(error: Exception) -> str:
-    causes = _causes(error)
-    if any(isinstance(one, socket.gaierror) for one in causes):
-        return "its name is not known"
-    if any(type(one).__name__ in ("BadStatusLine", "LineTooLong") for one in causes):  # of http.client
-        return "what answers there does not speak HTTP"
-    for one in causes:
-        if isinstance(one, OSError) and one.errno:
-            return os.strerror(one.errno).lower()
-    return "the connection was closed"
-
-
-# -- the line to KMS, which can be made ready before it is needed
-
-
-def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Line":
-    """Loads what calls of this endpoint need, once in a process; its forks share it. Nothing is connected to.
+def prepare(region: str, endpoint_url: str, network: Mapping[str, str]) -> "_Client":
+    """Load what calls of this endpoint need, once in a process, for its forks to share; no connection is made.
 
     Raises:
-        LibraryMissing: When botocore is not installed.
-        KmsError: When there are no certificates to know KMS by.
+        LibraryMissing: botocore is not installed.
+        KmsError: the certificates to check KMS's with cannot be read.
     """
-    return _line(region, endpoint_url, tuple(sorted(network.items())))
+    return _client(region, endpoint_url, tuple(sorted(network.items())))
 
 
 @functools.cache
-def _line(region: str, endpoint_url: str, network: tuple[tuple[str, str], ...]) -> "_Line":
-    return _Line(region, endpoint_url, dict(network))
+def _client(region: str, endpoint_url: str, network: tuple[tuple[str, str], ...]) -> "_Client":
+    return _Client(region, endpoint_url, dict(network))
 
 
-class _Line:
+class _Client:
     """botocore's client, and the connection it speaks over."""
 
     def __init__(self, region: str, endpoint_url: str, network: dict[str, str]) -> None:
@@ -411,7 +232,7 @@ class _Line:
                 "AWS KMS needs botocore, which is not installed", hint="pip install 'sealrun[aws]'"
             ) from None
         session = botocore.session.Session()
-        # What this process is given decides, and no file in somebody's home.
+        # Only what this process was given counts, not files in somebody's home.
         for variable in ("config_file", "credentials_file"):
             session.set_config_variable(variable, os.devnull)
         session.set_config_variable("ignore_configured_endpoint_urls", True)
@@ -427,27 +248,27 @@ class _Line:
         self._rehearsing = False
 
     def sign_with(self, credentials: Credentials) -> None:
-        """Take these credentials for the calls that follow."""
+        """Sign the following calls with these credentials."""
         self._signing.access_key = credentials.access_key
         self._signing.secret_key = credentials.secret_key
         self._signing.token = credentials.token
 
     def ask(self, operation: str, parameters: Mapping[str, Any], left: float) -> Mapping[str, Any]:
-        """One request, with some seconds left for it, and its answer."""
-        # A little less than is left, so that what has a time limit of its own says what it waited for.
+        """Send one request that has some seconds left, and return its answer."""
+        # A little less than is left, so that urllib3's own time limit comes first and says what it waited for.
         self._left = max(left - 0.05, left / 2, 0.001)
         answer: Mapping[str, Any] = getattr(self._client, operation)(**parameters)
         return answer
 
     def rehearse(self) -> None:
-        """Make one call whose answer is made up here: what is loaded at first use is then loaded. Nothing is sent."""
+        """Make one call with a made-up answer, to load what botocore loads at first use. Nothing is sent."""
         self._rehearsing = True
         self.ask("decrypt", {"KeyId": "none", "CiphertextBlob": b"none", "EncryptionContext": {"none": "none"}}, 1.0)
         self._rehearsing = False
-        "localhost".encode("idna")  # as the socket module does with every host, and first imports a table for it
+        "localhost".encode("idna")  # the socket module does so with every host, and imports a table at the first
 
     def _send(self, request: Any, **_: Any) -> Any:
-        """botocore's documented way to send a request oneself: what this returns is taken for the answer."""
+        """Send the request in botocore's place, its documented hook: it takes the return value for the answer."""
         import urllib3
 
         if self._rehearsing:
@@ -473,7 +294,7 @@ class _Line:
 
 def _pool(endpoint: str, network: Mapping[str, str]) -> Any:
     import ssl
-    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed has not got it
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
 
     import urllib3
     from botocore.httpsession import get_cert_path
@@ -486,7 +307,7 @@ def _pool(endpoint: str, network: Mapping[str, str]) -> Any:
             context = ssl.create_default_context(cafile=path)
         except (OSError, ssl.SSLError):
             raise KmsError(
-                "the certificates that AWS KMS is known by cannot be read from {path}",
+                "the certificates to trust AWS KMS by cannot be read from {path}",
                 path=path,
                 hint="point AWS_CA_BUNDLE at a file of certificates in PEM form, or unset it",
             ) from None

@@ -1,4 +1,4 @@
-"""What travels from the database to the opener: ciphertexts and a wrapped key, nothing that reads them."""
+"""Ciphertexts and a wrapped key on their way from the database to the opener."""
 
 import json
 from base64 import b64decode, b64encode
@@ -21,7 +21,7 @@ class SealedItem:
     sealed: bytes = field(repr=False)
     expires_at: datetime | None = None
     as_file: bool = False
-    """Both are for the receipt and the run, and do not travel with the ciphertext."""
+    """Like `expires_at` for the receipt and the run; it does not travel to the opener."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +44,34 @@ class SealedBundle:
         return KeyPlace(self.project, self.project_id, self.environment, self.environment_id)
 
     def to_json(self) -> str:
-        """Returns the bundle as one line of JSON, its bytes in base64."""
+        """Return the bundle as one line of JSON, bytes in base64."""
         return json.dumps(vars(self) | {"wrapped": _text(self.wrapped), "items": items_to_json(self.items)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SealedBundle":
-        """Reads what `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
-            SealBroken: When a field is missing, surplus or of another type.
+            SealBroken: a field is missing, surplus or of another type.
         """
         try:
             fields = json.loads(text)
             items = tuple(items_from_json(fields.pop("items")))
             return cls(**_checked(fields, _BUNDLE) | {"wrapped": _bytes(fields["wrapped"])}, items=items)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise SealBroken("a bundle of sealed values could not be read") from None
+            raise SealBroken("the bundle of sealed values cannot be read") from None
 
 
 def items_to_json(items: Iterable[SealedItem]) -> list[dict[str, Any]]:
-    """Returns items as JSON has them, their bytes in base64."""
+    """Return items for JSON, bytes in base64."""
     return [{key: getattr(item, key) for key in _ITEM} | {"sealed": _text(item.sealed)} for item in items]
 
 
 def items_from_json(entries: Any) -> list[SealedItem]:
-    """Reads what `items_to_json` wrote.
+    """Read what `items_to_json` wrote.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: When a field is missing, surplus or of another type.
+        ValueError, TypeError, KeyError, AttributeError: a field is missing, surplus or of another type.
     """
     return [SealedItem(**_item(entry)) for entry in entries]
 

@@ -1,6 +1,6 @@
-"""What a field of a data source or catalog may hold: texts, names and URLs of a form, and references to secrets.
+"""The types of the fields of data sources and catalogs: texts, names, URLs, and references to secrets.
 
-What is refused is never quoted: a value may well have been typed in the place of a name.
+Refusals never quote the text: it may be a value that was typed instead of a name.
 """
 
 import re
@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from secretstore.errors import NameRefused
 from secretstore.naming import check_connection_name, check_secret_name
-from secretstore.planned import FIELD, KEY, is_reference
+from secretstore.run_connection import FIELD, KEY, is_reference
 
-A_VALUE = f'takes a secret by its name, {{"{KEY}": "NAME"}}, and never a value'
+A_VALUE = f'takes the name of a secret, {{"{KEY}": "NAME"}}, never a value'
 _LONGEST = 2048  # characters of a setting
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,63}")
@@ -24,7 +24,7 @@ _ROLE = re.compile(r"arn:[a-z0-9-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+", re.A
 
 
 def refused(why: str) -> PydanticCustomError:
-    """Our own sentence; nothing of what stood there goes into it."""
+    """Return an error for pydantic with our own sentence, which quotes nothing."""
     return PydanticCustomError("refused", "{why}", {"why": why})
 
 
@@ -35,11 +35,11 @@ def _reference(value: dict[str, Any]) -> dict[str, str]:
     try:
         check_secret_name(name if isinstance(name, str) else "")
     except NameRefused:
-        raise refused("names no secret: what stands there cannot be the name of one") from None
+        raise refused("takes the name of a secret, and the text given cannot be one") from None
     if FIELD not in value:
         return {KEY: name}
     if not isinstance(field, str) or not 0 < len(field) <= 255 or not field.isprintable():
-        raise refused(f'has a reference whose "{FIELD}" is no name of a field')
+        raise refused(f'has a reference whose "{FIELD}" is not the name of a field')
     return {KEY: name, FIELD: field}
 
 
@@ -59,32 +59,32 @@ def _plain(value: Any) -> str:
     if is_reference(value):
         raise refused("cannot be taken from a secret")
     if not isinstance(value, str):
-        raise refused("takes a text")
+        raise refused("takes text")
     if not value:
         raise refused("is empty")
     if len(value) > _LONGEST or not value.isprintable() or value != value.strip():
-        raise refused(f"takes one line of at most {_LONGEST:,} characters, without blanks around it")
+        raise refused(f"takes one line of at most {_LONGEST:,} characters, without spaces around it")
     return value
 
 
 def _url(value: Any) -> str:
     text = _plain(value)
-    if "@" in text:  # wherever it stands: a password with a / in it ends what a parser takes for the host
-        raise refused("has a user or a password in its URL, which belong into a secret")
+    if "@" in text:  # anywhere: to a parser, a / in a password ends the host
+        raise refused("has a user or a password in its URL; they belong in a secret")
     try:
         url = urlsplit(text)
         host, _ = url.hostname, url.port
     except ValueError:
-        raise refused("takes a URL, as https://host:443/path") from None
+        raise refused("takes a URL, such as https://host:443/path") from None
     if "?" in text or "#" in text:
         raise refused("takes a URL without ? and #")
     if url.scheme not in ("http", "https") or not host or " " in text:
-        raise refused("takes a URL that begins with http:// or https://, without blanks")
+        raise refused("takes a URL that begins with http:// or https://, without spaces")
     return text
 
 
 def _location(value: Any) -> str:
-    """A name, or a URL of any scheme."""
+    """Check a name, or a URL of any scheme."""
     text = _plain(value)
     if "://" in text and any(sign in text for sign in "@?#"):
         raise refused("takes a URL without user, password, ? and #")
@@ -94,7 +94,7 @@ def _location(value: Any) -> str:
 def _prefix(value: Any) -> str:
     text = _plain(value)
     if "://" in text or text.startswith("/"):
-        raise refused("takes the path inside the bucket, without s3:// and without / before it")
+        raise refused("takes the path inside the bucket, without s3:// and a leading /")
     return text.rstrip("/")
 
 
@@ -122,17 +122,17 @@ def _of_form(form: re.Pattern[str], why: str) -> Callable[[Any], str]:
 
 
 def _or_secret(checked: Callable[[Any], str]) -> Callable[[Any], str | dict[str, str]]:
-    """What is no secret in itself may stand in one all the same."""
+    """Return a check for a field that is not secret as such, but may come from one."""
     return lambda value: _reference(value) if is_reference(value) else checked(value)
 
 
-_bucket = _of_form(_BUCKET, "takes the bucket's name alone, without s3:// and without /")
-_region = _of_form(_REGION, "takes the name of a region, as eu-central-1")
-_project = _of_form(_PROJECT, "takes a project's ref: what stands for REF in https://REF.supabase.co")
-_role = _of_form(_ROLE, "takes the ARN of a role, as arn:aws:iam::123456789012:role/NAME")
+_bucket = _of_form(_BUCKET, "takes just the bucket's name, without s3:// and /")
+_region = _of_form(_REGION, "takes a region, such as eu-central-1")
+_project = _of_form(_PROJECT, "takes the project's ref, the REF of https://REF.supabase.co")
+_role = _of_form(_ROLE, "takes the ARN of a role, such as arn:aws:iam::123456789012:role/NAME")
 
 Given = str | dict[str, str]
-"""A text, or the reference to a secret that holds it."""
+"""Text, or a reference to the secret that holds it."""
 
 Secret = Annotated[dict[str, str], PlainValidator(_secret)]
 WholeSecret = Annotated[dict[str, str], PlainValidator(_whole_secret)]
@@ -142,7 +142,7 @@ Location = Annotated[Given, PlainValidator(_or_secret(_location))]
 Bucket = Annotated[Given, PlainValidator(_or_secret(_bucket))]
 Prefix = Annotated[Given, PlainValidator(_or_secret(_prefix))]
 Region = Annotated[Given, PlainValidator(_or_secret(_region))]
-# These decide what is made of the others, so none of them hides in a secret.
+# These decide how the others are used, so a secret cannot hold them.
 PlainUrl = Annotated[str, PlainValidator(_url)]
 ProjectRef = Annotated[str, PlainValidator(_project)]
 RoleArn = Annotated[str, PlainValidator(_role)]

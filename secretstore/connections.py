@@ -1,6 +1,6 @@
-"""The kinds of data sources and catalogs, and what the settings of each may be; secrets stand in them by name alone.
+"""The kinds of data sources and catalogs, and the settings of each, which refer to secrets by name.
 
-What is refused is named by its field and never quoted: a value may well have been typed in the place of a name.
+Refusals name the field and never quote the text: it may be a value that was typed instead of a name.
 """
 
 import json
@@ -31,18 +31,18 @@ from secretstore.connection_fields import (
 )
 from secretstore.errors import ConnectionRefused, NameRefused
 from secretstore.naming import check_connection_name
-from secretstore.planned import CATALOG, FIELD, KEY, OPTIONAL, SOURCE, Planned, is_reference
+from secretstore.run_connection import CATALOG, FIELD, KEY, OPTIONAL, SOURCE, RunConnection, is_reference
 
 Role = Literal["source", "catalog"]
 
 S3_LIKE = ("s3", "supabase-storage")
-"""The kinds of sources whose endpoint and keys a catalog can take."""
+"""The kinds of sources whose endpoint and keys a catalog can use."""
 
 UNNAMED = "?"
-"""What a row of the database is called in a run's plan whose name is none."""
+"""The name for a row whose own is invalid."""
 
 SUPABASE_REGION = "us-east-1"
-"""Where none is given: Supabase Storage takes signatures for this region from projects of every region."""
+"""The default: Supabase Storage accepts signatures for this region from projects of every region."""
 
 _AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _ORDINARY_FIELD = re.compile(r"(?=.{1,24}\Z)[a-z]+(?:[_-][a-z]+)*")
@@ -51,18 +51,17 @@ _HEXADECIMAL = re.compile(r"(?=.*\d)[0-9a-fA-F]{24,}")
 
 
 def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
-    """Returns the settings of a data source or catalog, read and found to be in order.
+    """Check and return the settings of a data source or catalog.
 
     Args:
         role: `source` or `catalog`.
-        name: Its name.
-        kind: One of the kinds of its role.
-        settings: What JSON or TOML has: a mapping of fields. A secret stands in it as `{"$secret": NAME}`, or
+        kind: one of the kinds of its role.
+        settings: a mapping of fields, from JSON or TOML. A secret is referred to as `{"$secret": NAME}`, or
             `{"$secret": NAME, "field": F}` for one field of a JSON secret.
 
     Raises:
-        NameRefused: When the name breaks the rule.
-        ConnectionRefused: When there is no such kind, or the settings are none of it; all that is wrong is named.
+        NameRefused: the name breaks its rule.
+        ConnectionRefused: the kind is unknown, or its settings are invalid; every problem is named.
     """
     check_connection_name(name)
     label = f"{role} {name}"
@@ -70,54 +69,54 @@ def check(role: str, name: str, kind: str, settings: Any) -> "Settings":
     if model is None:
         raise _no_such_kind(role, name, kind)
     if not isinstance(settings, Mapping):
-        raise ConnectionRefused(label=label, why="its settings are no object of fields")
+        raise ConnectionRefused(label=label, why="its settings are not an object of fields")
     try:
         return model.model_validate(dict(settings))
     except ValidationError as problem:
         found = problem.errors(include_url=False, include_input=False)
     missing = [str(error["loc"][0]) for error in found if error["type"] == "missing"]
-    why = "; ".join(_told(model, error) for error in found)
+    why = "; ".join(_problem(model, error) for error in found)
     hint = None
     if A_VALUE in why:
-        hint = f'a name is written {{"{KEY}": "NAME"}}; a value is stored first: sealrun secret set NAME'
+        hint = f'write a name as {{"{KEY}": "NAME"}}; store a value first: sealrun secret set NAME'
     if any(error["type"] == "extra_forbidden" for error in found):
         hint = f"the fields of a {role} of kind {kind}: {', '.join(fields_of(role, kind))}"
     raise ConnectionRefused(label=label, why=why, missing=missing, hint=hint)
 
 
 def kinds(role: str) -> tuple[str, ...]:
-    """Returns the kinds of a role."""
+    """Return the kinds of a role."""
     return tuple(_KINDS[role])
 
 
 def fields_of(role: str, kind: str) -> tuple[str, ...]:
-    """Returns the fields that a kind has, the necessary ones first."""
+    """Return the fields of a kind, the required ones first."""
     fields = _KINDS[role][kind].model_fields
     return tuple(sorted(fields, key=lambda name: not fields[name].is_required()))
 
 
-def planned(role: str, name: str, kind: str, settings: str) -> Planned:
-    """Returns what travels to a run of a row of the database; its settings are JSON text, and need not be in order."""
+def for_run(role: str, name: str, kind: str, settings: str) -> RunConnection:
+    """Return a row of the database as a run gets it; its settings are JSON text, and may be invalid."""
     document = None
-    if not isinstance(name, str) or not isinstance(kind, str):  # SQLite keeps what it is given
-        return Planned(role, UNNAMED, UNNAMED, {}, "its row cannot be read")
+    if not isinstance(name, str) or not isinstance(kind, str):  # SQLite keeps any type in any column
+        return RunConnection(role, UNNAMED, UNNAMED, {}, "its row cannot be read")
     try:
         document = json.loads(settings)
         read = check(role, name, kind, document)
     except NameRefused:
-        # Nor is it said in a run's output: it may be of any length, and have line breaks.
-        return Planned(role, UNNAMED, kind, _of_its_role(document), "its name is none that a connection can have")
+        # The name must not reach a run's output: it may be of any length, and have line breaks.
+        return RunConnection(role, UNNAMED, kind, _of_its_role(document), "its name is invalid")
     except ConnectionRefused as problem:
-        return Planned(role, name, kind, _of_its_role(document), str(problem.names["why"]))
+        return RunConnection(role, name, kind, _of_its_role(document), str(problem.names["why"]))
     except (ValueError, TypeError, RecursionError, KeyError):
-        return Planned(role, name, kind, {}, "its settings cannot be read")
-    return Planned(role, name, kind, read.leaves())
+        return RunConnection(role, name, kind, {}, "its settings cannot be read")
+    return RunConnection(role, name, kind, read.leaves())
 
 
 def _of_its_role(settings: Any) -> dict[str, Any]:
-    """Of settings that are not in order, that they assume a role, and with which secrets.
+    """Return from invalid settings only that they assume a role, and with which secrets.
 
-    A run is given none of these because of a mistake that stands beside them, or of a field of a later version.
+    Those secrets must not reach a run because of a mistake beside them, or a field of a later version.
     """
     if not isinstance(settings, dict) or settings.get("assume_role") is None:
         return {}
@@ -127,7 +126,7 @@ def _of_its_role(settings: Any) -> dict[str, Any]:
 
 
 def where(role: str, name: str, kind: str, settings: Any) -> str:
-    """Returns what a connection leads to, in a few words; nothing where its settings are not in order."""
+    """Return what a connection leads to, in a few words; nothing if its settings are invalid."""
     try:
         return check(role, name, kind, settings).where()
     except (NameRefused, ConnectionRefused, TypeError, KeyError):
@@ -135,19 +134,18 @@ def where(role: str, name: str, kind: str, settings: Any) -> str:
 
 
 def shape(kind: str, field: str) -> str | None:
-    """Returns what the secret must look like that a field names, in a few words; None where it is the bare value."""
+    """Return the form of the secret that a field names, in a few words; None for the bare value."""
     if field == "credentials":
         names = ("access_key_id", "secret_access_key") if kind == "supabase-storage" else _AWS_KEYS
         return f"JSON with {names[0]} and {names[1]}"
-    return {"url": "a URL, as postgresql://user:password@host/database", "credential": "client-id:client-secret"}.get(
-        field
-    )
+    forms = {"url": "a URL, postgresql://user:password@host/database", "credential": "client-id:client-secret"}
+    return forms.get(field)
 
 
 def looks_like_a_value(name: str) -> bool:
-    """Whether a name looks like a token, as where a value was typed in its place.
+    """Whether a name looks like a token that was typed instead of one.
 
-    A name has words; a token has 16 or more letters and digits in a row, or is one long number in hexadecimal.
+    A name has words; a token has 16 or more letters and digits in a row, or is one long hexadecimal number.
     """
     parts = re.split(r"[._-]", name)
     return any(_TOKEN.fullmatch(part) for part in parts) or _HEXADECIMAL.fullmatch("".join(parts)) is not None
@@ -159,20 +157,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     def stored(self) -> dict[str, Any]:
-        """As they were given, without what was left out."""
+        """Return them as they were given, without empty fields."""
         return self.model_dump(exclude_none=True)
 
     def leaves(self) -> dict[str, Any]:
-        """As runs are given them: what follows from the others is filled in, and each reference is one value."""
+        """Return them as runs get them: with derived fields, each reference to one value."""
         return self.stored()
 
     def where(self) -> str:
-        """What it leads to, in a few words."""
+        """Return what it leads to, in a few words."""
         return ""
 
 
 class AwsKeys(Settings):
-    """Settings with the keys of AWS, in one JSON secret or in several."""
+    """Settings with AWS keys, in one JSON secret or in several."""
 
     credentials: WholeSecret | None = None
     access_key_id: Secret | None = None
@@ -190,16 +188,16 @@ class AwsKeys(Settings):
         return self
 
     def has_keys(self) -> bool:
-        """Whether it has any."""
+        """Whether it has keys."""
         return self.credentials is not None or self.access_key_id is not None
 
     def leaves(self) -> dict[str, Any]:
-        """With each key as a field of the JSON secret."""
+        """Return them with each key as a field of the JSON secret."""
         return _with_keys(super().leaves(), *_AWS_KEYS)
 
 
 class S3(AwsKeys):
-    """A bucket of Amazon S3, or of anything that speaks its protocol. Without keys it is read anonymously."""
+    """A bucket of Amazon S3, or of a server with its protocol. Without keys access is anonymous."""
 
     bucket: Bucket
     prefix: Prefix | None = None
@@ -218,20 +216,19 @@ class S3(AwsKeys):
                     raise refused(f"{name} goes with assume_role")
             return self
         if not self.has_keys():
-            raise refused("assume_role needs the keys it is assumed with: credentials")
+            raise refused("assume_role needs keys to assume it with: credentials")
         for name in ("bucket", "prefix", "region", "endpoint"):
-            # They go into the policy and into the run, which is given none of this source's secrets.
+            # These go into the policy and the run, which gets none of this source's secrets.
             if is_reference(getattr(self, name)):
-                raise refused(f"{name} cannot be taken from a secret where there is assume_role")
+                raise refused(f"{name} cannot come from a secret together with assume_role")
         return self
 
     def leaves(self) -> dict[str, Any]:
-        """With the addressing: most servers that are not Amazon's know none but path."""
+        """Return them with the addressing: most servers other than Amazon's know only path."""
         return {"addressing": "path" if self.endpoint else "auto", **super().leaves()}
 
     def where(self) -> str:
-        """The bucket and the prefix, and the server where it is not Amazon's."""
-        return _bucket_url(self.bucket, self.prefix) + (f" at {_shown(self.endpoint)}" if self.endpoint else "")
+        return _bucket_url(self.bucket, self.prefix) + (f" at {_display(self.endpoint)}" if self.endpoint else "")
 
 
 class SupabaseStorage(Settings):
@@ -247,19 +244,18 @@ class SupabaseStorage(Settings):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.project is None) == (self.endpoint is None):
-            raise refused("either project, or endpoint where Supabase is self-hosted, is necessary, and not both")
+            raise refused("give either project, or endpoint if Supabase is self-hosted")
         return self
 
     def leaves(self) -> dict[str, Any]:
-        """With the project's endpoint."""
+        """Return them with the project's endpoint."""
         settings = _with_keys(super().leaves(), "access_key_id", "secret_access_key", "session_token")
         if project := settings.pop("project", None):
             settings["endpoint"] = f"https://{project}.storage.supabase.co/storage/v1/s3"
         return {"region": SUPABASE_REGION, **settings, "addressing": "path"}
 
     def where(self) -> str:
-        """The bucket and the prefix, and the project or server."""
-        return f"{_bucket_url(self.bucket, self.prefix)} at {_shown(self.endpoint or self.project)}"
+        return f"{_bucket_url(self.bucket, self.prefix)} at {_display(self.endpoint or self.project)}"
 
 
 class Postgres(Settings):
@@ -268,19 +264,17 @@ class Postgres(Settings):
     url: Secret
 
     def where(self) -> str:
-        """The name of the secret."""
-        return _shown(self.url)
+        return _display(self.url)
 
 
 class UnityCatalog(Settings):
-    """A Unity Catalog, of Databricks or of anything that speaks its open API."""
+    """A Unity Catalog, of Databricks or of a server with its open API."""
 
     endpoint: Url
     token: Secret
     warehouse: Text | None = None
 
     def where(self) -> str:
-        """The server, and the catalog's name."""
         return _with_warehouse(self.endpoint, self.warehouse)
 
 
@@ -298,11 +292,10 @@ class IcebergRest(Settings):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.token and self.credential:
-            raise refused("token and credential are two ways to be let in: leave out one")
+            raise refused("give token or credential, not both")
         return self
 
     def where(self) -> str:
-        """The server, and the warehouse."""
         return _with_warehouse(self.endpoint, self.warehouse)
 
 
@@ -316,7 +309,6 @@ class Glue(AwsKeys):
     source: SourceName | None = None
 
     def where(self) -> str:
-        """The region or server, and the warehouse."""
         return _with_warehouse(self.endpoint or self.region, self.warehouse)
 
 
@@ -327,7 +319,7 @@ _KINDS: dict[str, dict[str, type[Settings]]] = {
 
 
 def _with_keys(settings: dict[str, Any], access: str, secret: str, session: str) -> dict[str, Any]:
-    """The settings with the keys as fields of the JSON secret that `credentials` names, the last one optional."""
+    """Replace `credentials` by its keys as fields of that JSON secret, the last one optional."""
     whole = settings.pop("credentials", None)
     if whole is not None:
         settings["access_key_id"] = {**whole, FIELD: access}
@@ -337,21 +329,21 @@ def _with_keys(settings: dict[str, Any], access: str, secret: str, session: str)
 
 
 def _bucket_url(bucket: Given, prefix: Given | None) -> str:
-    return f"s3://{_shown(bucket)}" + (f"/{_shown(prefix)}" if prefix else "")
+    return f"s3://{_display(bucket)}" + (f"/{_display(prefix)}" if prefix else "")
 
 
 def _with_warehouse(place: Given, warehouse: Given | None) -> str:
-    return _shown(place) + (f", {_shown(warehouse)}" if warehouse else "")
+    return _display(place) + (f", {_display(warehouse)}" if warehouse else "")
 
 
-def _shown(given: Given | None) -> str:
-    """A text, or a reference as `$NAME` or `$NAME.field`."""
+def _display(given: Given | None) -> str:
+    """Return a text as it is, a reference as `$NAME` or `$NAME.field`."""
     if isinstance(given, dict):
         return f"${given[KEY]}" + (f".{given[FIELD]}" if FIELD in given else "")
     return given or ""
 
 
-# -- what is said
+# -- messages
 
 
 def _no_such_kind(role: str, name: str, kind: str) -> ConnectionRefused:
@@ -365,22 +357,22 @@ def _no_such_kind(role: str, name: str, kind: str) -> ConnectionRefused:
     return ConnectionRefused(label=f"{role} {name}", why=why, hint=hint)
 
 
-def _told(model: type[Settings], error: Any) -> str:
-    """One problem, named by its field; pydantic's own words might quote what was typed."""
+def _problem(model: type[Settings], error: Any) -> str:
+    """Return a problem with its field, in our words: pydantic's own may quote the value."""
     place = ".".join(str(step) for step in error["loc"])
     if error["type"] == "extra_forbidden":
         return _unknown_field(model, place)
     if error["type"] == "missing":
         return f"{place} is missing"
-    why = error["ctx"]["why"] if error["type"] == "refused" else "is not as it must be"
+    why = error["ctx"]["why"] if error["type"] == "refused" else "is invalid"
     return f"{place} {why}" if place else str(why)
 
 
 def _unknown_field(model: type[Settings], name: str) -> str:
     if close := _close(name, model.model_fields):
-        return f"{name} is no field of it, did you mean {close}?"
-    # What is no ordinary word might be a value in the place of a field.
-    return f"{name} is no field of it" if _ORDINARY_FIELD.fullmatch(name) else "a field of it is unknown"
+        return f"{name} is not a field of this kind, did you mean {close}?"
+    # Anything but an ordinary word may be a value typed instead of a field.
+    return f"{name} is not a field of this kind" if _ORDINARY_FIELD.fullmatch(name) else "one field is unknown"
 
 
 def _beginning_with(name: str, names: Iterable[str]) -> str | None:

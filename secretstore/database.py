@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Engine, Interval, func, literal, type_coer
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session
 
-from secretstore.engine import BUSY_SECONDS, WRITING, open_engine, shown
+from secretstore.engine import BUSY_SECONDS, WRITING, masked_url, open_engine
 from secretstore.errors import DatabaseUnavailable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
@@ -34,7 +34,7 @@ _SQLITE_FILE_ERRORS = (
     "SQLITE_PERM",
     "SQLITE_READONLY",
 )
-# Connection, authorization, no such database, no room, stopped:
+# Connection, authorization, no such database, no resources, stopped:
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_SERVER_STATES = ("08", "28", "3D", "53", "57P")
 
@@ -45,7 +45,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine: Engine = open_engine(url)
         self.dialect: str = self.engine.dialect.name
-        self.url_shown = shown(self.engine.url)
+        self.url_shown = masked_url(self.engine.url)
         self._writing_engine = self.engine.execution_options(**WRITING)
 
     def __repr__(self) -> str:
@@ -53,46 +53,44 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A transaction whose changes, if it made any, are undone at its end.
+        """Open a transaction that is rolled back at its end.
 
         Raises:
-            DatabaseUnavailable: When there is no connection to be had, or when it breaks.
+            DatabaseUnavailable: it cannot be reached, or the connection breaks.
         """
         with self._session(self.engine) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A transaction that is committed at the end, and undone by any exception.
+        """Open a transaction that is committed at its end, and rolled back by any exception.
 
         Raises:
-            DatabaseUnavailable: When there is no connection to be had, when it breaks, or when another writer keeps
-                SQLite locked for longer than the busy timeout.
+            DatabaseUnavailable: it cannot be reached, the connection breaks, or another writer keeps SQLite locked for
+                longer than the busy timeout.
         """
         with self._session(self._writing_engine) as session:
             yield session
             session.commit()
 
     def now(self) -> ColumnElement[Any]:
-        """The moment by the database's clock, for use in SQL.
+        """Return the time of the database's clock, for use in SQL.
 
-        On PostgreSQL it is the clock when the statement runs and not when the transaction began; a SQLite
-        database is on this machine, and so is its clock.
+        On PostgreSQL that is when the statement runs, not when the transaction began. SQLite has this machine's clock.
         """
         return self.after(0)
 
     def after(self, seconds: float) -> ColumnElement[Any]:
-        """The moment so many seconds after `now`."""
+        """Return the time so many seconds after `now`."""
         if self.dialect == "sqlite":
             return literal(utc_now() + timedelta(seconds=seconds), UtcDateTime())
         clock = func.clock_timestamp() + literal(timedelta(seconds=seconds), Interval())
         return type_coerce(clock, UtcDateTime())
 
     def wipe(self) -> None:
-        """Clears SQLite's write-ahead log of what was destroyed, unless a reader still needs it.
+        """Clear SQLite's write-ahead log of deleted rows, unless a reader still needs it.
 
-        The database's own file is overwritten where something is deleted. PostgreSQL keeps what is deleted until it
-        vacuums, which is its own affair.
+        SQLite overwrites deleted rows in its file by itself. PostgreSQL keeps them until it vacuums.
         """
         if self.dialect != "sqlite":
             return
@@ -104,12 +102,12 @@ class Database:
             cursor.close()
 
     def close(self) -> None:
-        """Closes the connections that are not in use."""
+        """Close idle connections."""
         self.engine.dispose()
 
     @contextmanager
     def named_errors(self) -> Iterator[None]:
-        """Turns the driver's connection errors, whose text is not ours, into ours."""
+        """Replace the driver's connection errors by ours."""
         try:
             yield
         except DatabaseError as problem:
@@ -120,21 +118,21 @@ class Database:
     @contextmanager
     def _session(self, engine: Engine) -> Iterator[Session]:
         with self.named_errors(), Session(engine, expire_on_commit=False) as session:
-            session.connection()  # a writer takes its turn here, before it reads anything
+            session.connection()  # a writer waits for its turn here, before it reads anything
             yield session
 
     def _named(self, problem: DatabaseError) -> SecretStoreError | None:
-        """Returns our error for a database that cannot be had; None for what is wrong with a statement."""
+        """Return our error for a database that cannot be reached; None if the statement is wrong."""
         kind = getattr(problem.orig, "sqlite_errorname", "")
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return DatabaseUnavailable(
                 "the database {url} stayed locked by another writer for {seconds} seconds",
                 url=self.url_shown,
                 seconds=BUSY_SECONDS,
-                hint="look for a process that holds it open, such as a copy or a shell",
+                hint="look for a process that keeps it locked, such as a backup or a shell",
             )
         if kind.startswith(_SQLITE_FILE_ERRORS):
-            hint = "check its file, its folder and the room on its disk"
+            hint = "check its file, its folder and the free space on its disk"
             return DatabaseUnavailable(url=self.url_shown, hint=hint)
         if self.dialect == "postgresql" and isinstance(problem, OperationalError):
             state = getattr(problem.orig, "sqlstate", None)
@@ -144,28 +142,28 @@ class Database:
 
 
 def migrate(db: Database) -> None:
-    """Brings the secret store's tables to `HEAD`; several processes may do it at once.
+    """Bring the secret store's tables to `HEAD`; several processes may do so at once.
 
     Raises:
-        SchemaMismatch: When a newer version has migrated it.
-        DatabaseUnavailable: When it cannot be asked.
+        SchemaMismatch: a newer version has migrated it.
+        DatabaseUnavailable: it cannot be reached.
     """
     with db.named_errors():
         upgrade(db.engine, _MIGRATIONS, _VERSION_TABLE)
 
 
 def current(db: Database) -> str | None:
-    """Returns the revision the secret store's tables are at, None when there are none."""
+    """Return the revision of the secret store's tables, None if there are none."""
     with db.named_errors():
         return current_revision(db.engine, _VERSION_TABLE)
 
 
 def require_current(db: Database) -> None:
-    """Refuses a database that is not at `HEAD`.
+    """Refuse a database that is not at `HEAD`.
 
     Raises:
-        SchemaMismatch: When it is older or newer.
-        DatabaseUnavailable: When it cannot be asked.
+        SchemaMismatch: it is older or newer.
+        DatabaseUnavailable: it cannot be reached.
     """
     with db.named_errors():
         require_revision(db.engine, _VERSION_TABLE, HEAD)

@@ -1,4 +1,4 @@
-"""SQLAlchemy engines, set up so that many threads and processes can write without an error."""
+"""SQLAlchemy engines, set up so that many threads and processes can write without errors."""
 
 import fcntl
 import os
@@ -25,16 +25,16 @@ _KEPT, _AT_MOST = 8, 32
 
 
 def open_engine(url: str) -> Engine:
-    """Returns an engine; it connects at its first use.
+    """Return an engine, which connects at its first use.
 
     Raises:
-        DatabaseUnavailable: When the URL cannot be read.
-        LibraryMissing: When the URL's driver is not installed.
+        DatabaseUnavailable: the URL cannot be read.
+        LibraryMissing: the URL's driver is not installed.
     """
     try:
         address = make_url(url)
     except (ArgumentError, ValueError):
-        # The message of the original may quote the URL, and with it a password.
+        # The original message may quote the URL, and with it a password.
         raise DatabaseUnavailable(url="of SEALRUN_DATABASE_URL", hint="it is not a database URL") from None
     try:
         return _sqlite(address) if address.get_backend_name() == "sqlite" else _postgresql(address)
@@ -46,8 +46,8 @@ def open_engine(url: str) -> Engine:
         ) from None
 
 
-def shown(url: URL) -> str:
-    """Returns a URL for the screen: the password masked, and the query left out, which may hold another."""
+def masked_url(url: URL) -> str:
+    """Return a URL for the screen: the password masked, without the query, which may hold another."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 
@@ -62,34 +62,34 @@ def _sqlite(address: URL) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _make_file(*_: Any) -> None:
-        # Made by us, as SQLite would let the umask decide; its -wal and -shm files copy the mode.
+        # Created here, since SQLite would let the umask decide; its -wal and -shm files copy the mode.
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Only where there is none: to close a descriptor of a database that this process has open would drop
+            # Only if there is none: closing a descriptor of a database that this process has open would drop
             # SQLite's locks on it (POSIX has them per process), and another process's last close would then delete
             # the write-ahead log under us. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks
             with suppress(FileExistsError):
                 os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as problem:
-            why = (problem.strerror or "the file cannot be made").lower()
-            raise DatabaseUnavailable(url=shown(address), hint=f"its file cannot be opened: {why}") from None
+            why = (problem.strerror or "the file cannot be created").lower()
+            raise DatabaseUnavailable(url=masked_url(address), hint=f"its file cannot be opened: {why}") from None
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: SqliteConnection, _: Any) -> None:
         with closing(connection.cursor()) as cursor:
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA synchronous = FULL")
-            # What is destroyed, a key or a version, is written over with zeros.
+            # Overwrite deleted rows, such as keys and versions, with zeros.
             cursor.execute("PRAGMA secure_delete = ON")
             if not _is_wal(cursor):
-                # Changing the journal mode ignores the busy timeout, so the processes take turns.
-                with _turn(file):
+                # Changing the journal mode ignores the busy timeout, so processes take turns.
+                with _locked(file):
                     cursor.execute("PRAGMA journal_mode = WAL")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A deferred transaction that reads and then writes fails at once with "database is locked",
-        # whatever the timeout is; one that says at its start that it writes waits for its turn.
+        # A deferred transaction that reads and then writes fails at once with "database is locked", whatever the
+        # timeout; one that announces at its start that it writes waits for its turn.
         writes = connection.get_execution_options().get("sealrun_writing")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -107,7 +107,7 @@ def _pool() -> dict[str, Any]:
         "pool_size": _KEPT,
         "max_overflow": _AT_MOST - _KEPT,
         "pool_timeout": BUSY_SECONDS,
-        # Errors of the driver would otherwise quote what was being stored.
+        # The driver's errors would otherwise quote the values.
         "hide_parameters": True,
     }
 
@@ -117,7 +117,7 @@ def _is_wal(cursor: Any) -> bool:
 
 
 @contextmanager
-def _turn(file: Path) -> Iterator[None]:
+def _locked(file: Path) -> Iterator[None]:
     lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

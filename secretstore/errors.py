@@ -1,6 +1,6 @@
-"""What can go wrong: the base of every error of both packages, and the errors of the secret store.
+"""The base of every error of both packages, and the errors of the secret store.
 
-A class stands for one thing that a caller can do differently. The first line of its docstring is its message. Messages,
+There is one class per thing that a caller can do differently. The first line of its docstring is its message. Messages,
 hints and names hold keys and ids, never a value. Processes that see plaintext import this: the standard library only.
 """
 
@@ -11,24 +11,24 @@ class SealrunError(Exception):
     """sealrun cannot do this"""
 
     code: ClassVar[str] = "sealrun_error"
-    """Tells programs what went wrong. It stays when the class is renamed."""
+    """The error for programs. It stays when the class is renamed."""
     status: ClassVar[int] = 500
-    """What an HTTP API answers."""
+    """The status of an HTTP API."""
     exit_code: int = 1
-    """What the command line exits with."""
+    """The exit code of the command line."""
     hint: str | None = None
-    """What usually helps. On the class a template like the docstring, on an error the text."""
+    """The usual remedy. On the class a template like the docstring, on an error the text."""
 
     def __init__(self, message: str | None = None, *, hint: str | None = None, **names: Any) -> None:
-        """Put the message together.
+        """Fill in the message.
 
         Args:
-            message: A template that says it better than the docstring. The class's hint may not fit it and is left out.
-            hint: A better hint, taken as it is.
-            names: What the templates name: keys and ids, never a value.
+            message: a better template than the docstring. The class's hint may not fit it and is left out.
+            hint: a better hint, not a template.
+            names: values for the templates: keys and ids, never a secret.
         """
         usual = type(self).hint if message is None else None
-        # Under `python -OO` there are no docstrings: the code is then all that can be said.
+        # Under `python -OO` there are no docstrings, only the code.
         sentence = (type(self).__doc__ or type(self).code).strip().partition("\n")[0]
         self.names = names
         self.message = (message or sentence).strip().format(**names)
@@ -41,7 +41,7 @@ class SealrunError(Exception):
         self.__notes__ = [f"hint: {hint}"] if hint else []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors cross process boundaries whole: the default would format the message a second time."""
+        """Cross process boundaries whole: the default would format the message a second time."""
         return _remade, (type(self), self.message), self.__dict__
 
 
@@ -104,7 +104,7 @@ class UnknownEnvironment(SecretStoreError):
 
 
 class EnvironmentGone(SecretStoreError):
-    """the environment with the id {environment_id} does not exist any more"""
+    """the environment with id {environment_id} no longer exists"""
 
     code = "environment_gone"
     status = 410
@@ -177,7 +177,7 @@ class ConnectionRefused(SecretStoreError):
 
     @property
     def missing(self) -> list[str]:
-        """The fields that are necessary and were not given."""
+        """The required fields that were not given."""
         found = self.names.get("missing")
         return list(found) if isinstance(found, list) else []
 
@@ -216,18 +216,18 @@ class WrapBroken(SecretStoreError):
 
 
 class KeyUnreadable(SecretStoreError):
-    """a {kind} key is not in a form this version reads"""
+    """this version cannot read the {kind} key"""
 
     code = "key_unreadable"
 
 
 class KeyChanged(SecretStoreError):
-    """the key pair of {project}/{environment} is not the one known here: {why}. Nothing was sealed"""
+    """the key pair of {project}/{environment} is not the one remembered here, so nothing was sealed: {why}"""
 
     code = "key_changed"
     status = 409
     hint = (
-        "ask who rotated it or made it anew, compare fingerprints with theirs (sealrun key list -p {project}), "
+        "ask whoever rotated or recreated it, compare fingerprints (sealrun key list -p {project}), "
         "and only then: sealrun key trust -p {project} -e {environment} FINGERPRINT"
     )
 
@@ -236,7 +236,7 @@ class KnownKeysUnusable(SecretStoreError):
     """{path}, which remembers the key pairs of environments, cannot be used: {why}"""
 
     code = "known_keys_unusable"
-    hint = "mend it, or move it away and compare the fingerprints in sealrun key list with your colleagues'"
+    hint = "repair it, or move it away and compare the fingerprints in sealrun key list with your colleagues'"
 
 
 class FingerprintWrong(SecretStoreError):
@@ -248,11 +248,11 @@ class FingerprintWrong(SecretStoreError):
 
 
 class RotationOvertaken(SecretStoreError):
-    """the key pair of {project}/{environment} was changed meanwhile, by another rotation or a deletion"""
+    """the key pair of {project}/{environment} was changed meanwhile by another rotation or a deletion"""
 
     code = "rotation_overtaken"
     status = 409
-    hint = "nothing of this rotation counts; see: sealrun key list -p {project}"
+    hint = "this rotation had no effect; see: sealrun key list -p {project}"
 
 
 # -- key services
@@ -262,14 +262,14 @@ class KeyServiceMissing(SecretStoreError):
     """the private key was wrapped by {recorded}, and SEALRUN_KEYS lists no such key service"""
 
     code = "key_service_missing"
-    hint = "add that key service to SEALRUN_KEYS, behind a comma"
+    hint = "add that key service to SEALRUN_KEYS, after a comma"
 
 
 class KeyFileMissing(SecretStoreError):
     """no key file at {path}"""
 
     code = "key_file_missing"
-    hint = "put back your copy of it, or set SEALRUN_KEYS to where it is; secrets sealed under it need it"
+    hint = "restore your copy, or point SEALRUN_KEYS at it; secrets sealed under it cannot be opened without it"
 
 
 class KeyFileUnusable(SecretStoreError):
@@ -282,17 +282,17 @@ class KeyFileUnusable(SecretStoreError):
 class KmsError(SecretStoreError):
     """AWS KMS cannot do this"""
 
-    # What AWS says in words is never quoted, its error codes and request ids are.
+    # AWS's error codes and request ids are quoted, its own words never.
     code = "kms_error"
     status = 502
 
 
 class KmsCredentialsUnusable(KmsError):
-    """there are no AWS credentials for {action} with the key {key}"""
+    """no AWS credentials were found for {action} with the key {key}"""
 
     code = "kms_credentials_unusable"
     status = 500
-    hint = "give the process that asks a role, a profile or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    hint = "give the process a role, a profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 class KmsAccessDenied(KmsError):
@@ -326,7 +326,7 @@ class DatabaseUnavailable(SecretStoreError):
 
     code = "database_unavailable"
     status = 503
-    hint = "check SEALRUN_DATABASE_URL, and that its server runs and lets this user in"
+    hint = "check SEALRUN_DATABASE_URL, and that the server runs and accepts this user"
 
 
 class SchemaMismatch(SecretStoreError):
@@ -338,7 +338,7 @@ class SchemaMismatch(SecretStoreError):
 
 
 class RowUnreadable(SecretStoreError):
-    """a row of the database has something that is no moment in the place of one: no sealrun wrote it"""
+    """a row of the database holds an invalid time, which sealrun did not write"""
 
     code = "row_unreadable"
     hint = "restore the database from a backup, and ask who can write to it"

@@ -1,4 +1,4 @@
-"""What a key service is, and what passes between one and whoever uses it."""
+"""The interface of a key service, and what passes between one and its users."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,21 +10,21 @@ class KeyService(Protocol):
 
     @property
     def id(self) -> str:
-        """Which key of which service, as in `local:0123456789abcdef`."""
+        """The service and its key, as `local:0123456789abcdef`."""
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
-        """Returns the private key wrapped for this context."""
+        """Return the private key wrapped for this context."""
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Returns the private key, or raises a `SecretStoreError` that says why not."""
+        """Return the private key, or raise a `SecretStoreError` that says why not."""
 
     def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: "KeyService") -> bytes:
-        """Returns the same private key wrapped by `under`, for the same context."""
+        """Return the same private key wrapped by `under`, for the same context."""
 
 
 @dataclass(frozen=True)
 class KeyPlace:
-    """Where a key pair belongs: ids decide, names are what an IAM policy is readable by."""
+    """Where a key pair belongs: ids decide, names make an IAM policy readable."""
 
     project: str
     project_id: str
@@ -34,7 +34,7 @@ class KeyPlace:
 
 @dataclass(frozen=True)
 class WrappedKeyPair:
-    """A key pair as it is stored: the public half in the open, the private half wrapped."""
+    """A key pair as it is stored: the public half readable, the private half wrapped."""
 
     public_key: bytes = field(repr=False)
     fingerprint: str
@@ -43,19 +43,19 @@ class WrappedKeyPair:
     wrapped: bytes = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON has it, its bytes in hexadecimal."""
+        """Return it for JSON, bytes in hexadecimal."""
         return vars(self) | {"public_key": self.public_key.hex(), "wrapped": self.wrapped.hex()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "WrappedKeyPair":
-        """Reads what `to_json` wrote."""
+        """Read what `to_json` wrote."""
         raw = {name: bytes.fromhex(document[name]) for name in ("public_key", "wrapped")}
         return cls(**{**document, **raw})
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """AWS credentials as they are at one moment."""
+    """AWS credentials at one moment."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -67,23 +67,23 @@ class KeyAccess:
     """What a process needs to reach a key service. It travels to one-shot processes as JSON."""
 
     keys: str
-    """What `StoreSettings.keys` says."""
+    """`StoreSettings.keys`."""
 
     timeout: float = 10.0
-    """Seconds that a call of AWS KMS may take as a whole."""
+    """Seconds for a whole call of AWS KMS."""
 
     credentials: Credentials | None = field(default=None, repr=False)
-    """AWS's, as they are at this moment; None where none were found, or none are needed."""
+    """AWS's; None if there are none, or none are needed."""
 
     network: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The way to AWS, if it is a special one: `ca_bundle`, and proxies by scheme, whose URLs may hold a password."""
+    """A special way to AWS: `ca_bundle`, and proxies by scheme, whose URLs may hold a password."""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON has it."""
+        """Return it for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "KeyAccess":
-        """Reads what `to_json` wrote."""
+        """Read what `to_json` wrote."""
         credentials = document.get("credentials")
         return cls(**{**document, "credentials": credentials and Credentials(**credentials)})

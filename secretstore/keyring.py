@@ -1,4 +1,4 @@
-"""Key services wrap the private keys of environments, and are the only ones that can unwrap them."""
+"""The key services of the settings: which one wraps or unwraps a private key, and moving keys between them."""
 
 import re
 from dataclasses import replace
@@ -15,22 +15,21 @@ _RECORDED = re.compile(r"(?:local|aws-kms):[A-Za-z0-9:/_-]{1,300}")
 
 
 def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
-    """Returns one of the key services that are accessed.
+    """Return one of the key services of `access`.
 
     Args:
-        access: What SEALRUN_KEYS lists, and the way there.
-        recorded: The `key_service` of a wrapped key pair, for the service that opens it. Without it, the first of the
-            list: the one that wraps what is made.
+        recorded: the `key_service` of a wrapped key pair, for the service that unwraps it. Without it, the first
+            service of the list, which wraps new keys.
 
     Raises:
-        KeyServiceMissing: When none is named, which is not quoted, or none of them can have wrapped that pair.
+        KeyServiceMissing: the list is invalid, which is not quoted, or none of it can have wrapped that pair.
     """
     specs = _specs(access)
     return _service(_opening(specs, recorded) if recorded is not None else specs[0], access)
 
 
 def opens(access: KeyAccess, recorded: str) -> bool:
-    """Returns whether one of the services may open what `recorded` wrapped, as far as can be told without asking it."""
+    """Whether one of the services may unwrap what `recorded` wrapped, as far as we know without calling it."""
     try:
         specs = _specs(access)
         spec = _opening(specs, recorded)
@@ -41,10 +40,10 @@ def opens(access: KeyAccess, recorded: str) -> bool:
 
 
 def warm_up(access: KeyAccess) -> None:
-    """Loads all that a call of AWS KMS needs, so that the forks of this process share it. Nothing is connected to.
+    """Load all that a call of AWS KMS needs, so that the forks of this process share it; no connection is made.
 
     Raises:
-        LibraryMissing, KmsError: When that is not possible here.
+        LibraryMissing, KmsError: botocore or its certificates cannot be loaded.
     """
     for spec in _specs(access):
         if spec.kind == "aws-kms":
@@ -56,7 +55,7 @@ def _specs(access: KeyAccess) -> tuple[KeySpec, ...]:
         return key_specs(access.keys)
     except (ValueError, TypeError):
         raise KeyServiceMissing(
-            "SEALRUN_KEYS names no key service", hint="give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"
+            "SEALRUN_KEYS lists no valid key service", hint="give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"
         ) from None
 
 
@@ -74,9 +73,9 @@ def _service(spec: KeySpec, access: KeyAccess) -> "LocalKeys | AwsKms":
 
 
 def _opening(specs: tuple[KeySpec, ...], recorded: str) -> KeySpec:
-    """The service that is recorded; where that cannot be told, one of its kind that may be it.
+    """Return the recorded service, or one of its kind that may be it.
 
-    It is SEALRUN_KEYS that names the key, not the row: who writes to the database cannot bring a key of their own.
+    SEALRUN_KEYS names the key, not the row: whoever writes to the database cannot bring a key of their own.
     """
     kind, _, mark = recorded.partition(":")
     same = [spec for spec in specs if spec.kind == kind]
@@ -98,9 +97,9 @@ def _names(spec: KeySpec, recorded: str, mark: str) -> bool:
 
 
 def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> WrappedKeyPair:
-    """Makes an environment's key pair and wraps its private half.
+    """Make an environment's key pair and wraps its private half.
 
-    The private key is plaintext in this process until it ends: call this in a one-shot, hardened one only.
+    The private key stays in this process as plaintext until it ends: call this only in a one-shot, hardened one.
     """
     private = sealing.generate_private_key()
     wrapped = service.wrap(private.to_bytes(), wrapping_context(place, private.fingerprint))
@@ -114,16 +113,15 @@ def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> W
 
 
 def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> WrappedKeyPair | None:
-    """Returns a key pair with its private half wrapped by the first key service, None where that has wrapped it.
+    """Return a key pair with its private half wrapped by the first key service, None if that has wrapped it.
 
-    Between two keys of AWS KMS, KMS does it and the private key is not in the clear. Otherwise it is plaintext in this
-    process until that ends, is checked to be the pair's, and what a local key file wraps is opened again to see that
-    it opens: call this in a one-shot, hardened process only.
+    Between two KMS keys, KMS does it. Otherwise the private key stays in this process as plaintext until it ends: call
+    this only in a one-shot, hardened one.
 
     Raises:
-        KeyServiceMissing: When none of the key services can have wrapped it.
-        WrapBroken: When it is not the private half of this pair.
-        SecretStoreError: When a key service cannot unwrap or wrap, and why.
+        KeyServiceMissing: none of the key services can have wrapped it.
+        WrapBroken: it is not the private half of this pair.
+        SecretStoreError: a key service cannot unwrap or wrap, and why.
     """
     if _names(_specs(access)[0], pair.key_service, pair.key_service.partition(":")[2]):
         return None
@@ -135,20 +133,16 @@ def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> Wra
         private = old.unwrap(pair.wrapped, context)
         if sealing.PrivateKey.from_bytes(private).fingerprint != pair.fingerprint:
             raise WrapBroken
+        # The old wrapping is about to be replaced: make sure that the new one opens.
         wrapped = new.wrap(private, context)
         if isinstance(new, LocalKeys) and new.unwrap(wrapped, context) != private:
             raise WrapBroken
-    # An alias may have stood for the same key: which one it is, KMS has told only now.
+    # An alias may lead to the same key; KMS has told which one it is only now.
     return None if new.id == pair.key_service else replace(pair, key_service=new.id, wrapped=wrapped)
 
 
 def wrapping_context(place: KeyPlace, fingerprint: str) -> dict[str, str]:
-    """Returns what a wrapped key is bound to; with AWS KMS an IAM policy can test each of these.
-
-    Args:
-        place: Where the pair belongs.
-        fingerprint: Of its public key.
-    """
+    """Return what a wrapped key is bound to; with AWS KMS an IAM policy can test each entry."""
     return {
         "sealrun:project": place.project,
         "sealrun:project-id": place.project_id,

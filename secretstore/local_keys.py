@@ -1,6 +1,6 @@
 """The local key service: a key file of 32 random bytes that wraps private keys with AES-256-GCM.
 
-It protects a stolen database, not against another process of the same user, who can read the file too.
+It protects against a stolen database, not against another process of the same user, who can read the file too.
 A wrapped key is `version u8 | fingerprint of the key file, 8 bytes | nonce, 12 bytes | ciphertext and tag`.
 """
 
@@ -21,7 +21,7 @@ from secretstore.errors import AlreadyExists, KeyFileMissing, KeyFileUnusable, W
 from secretstore.key_service import KeyService
 
 _COMMENT = (
-    "# sealrun local key: who reads it can open the secrets that depend on it, who loses it loses them. Keep a copy.\n"
+    "# sealrun local key: with it anybody can open the secrets sealed under it, without it nobody. Keep a copy.\n"
 )
 _PREFIX = "sealrun-local-key-1:"
 _WRAPPED_FORM = b"\x01"
@@ -31,7 +31,7 @@ _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LocalKeys:
-    """The key service of one key file, which is read and checked at each use and never kept."""
+    """The key service of one key file, which is read and checked at each use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,31 +42,31 @@ class LocalKeys:
         return f"local:{_mark(_read_key(self.path)).hex()}"
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
-        """Wraps a private key for this context.
+        """Wrap a private key for this context.
 
         Raises:
-            KeyFileMissing, KeyFileUnusable: When the key file cannot be used.
+            KeyFileMissing, KeyFileUnusable: the key file cannot be used.
         """
         key = _read_key(self.path)
         head, nonce = _WRAPPED_FORM + _mark(key), os.urandom(_NONCE)
         return head + nonce + AESGCM(key).encrypt(nonce, private_key, _bound(head, context))
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """Unwraps what `wrap` made with this key file for this context.
+        """Unwrap what `wrap` made with this key file for this context.
 
         Raises:
-            KeyFileMissing, KeyFileUnusable: When the key file cannot be used, or it was wrapped under another one.
-            WrapBroken: When it was altered, or wrapped for another context.
+            KeyFileMissing, KeyFileUnusable: the key file cannot be used, or is not the one it was wrapped under.
+            WrapBroken: it was altered, or wrapped for another context.
         """
         head, nonce, body = _split(wrapped)
         key = _read_key(self.path)
         if head[1:] != _mark(key):
             raise KeyFileUnusable(
-                "the key file {path} is key {found}, and the private key was wrapped under key {wanted}",
+                "the key file {path} holds key {found}, but the private key was wrapped under key {wanted}",
                 path=self.path,
                 wanted=head[1:].hex(),
                 found=_mark(key).hex(),
-                hint=f"set SEALRUN_KEYS to the file of key {head[1:].hex()}",
+                hint=f"point SEALRUN_KEYS at the file of key {head[1:].hex()}",
             )
         try:
             return AESGCM(key).decrypt(nonce, body, _bound(head, context))
@@ -74,21 +74,21 @@ class LocalKeys:
             raise WrapBroken from None
 
     def rewrap(self, wrapped: bytes, context: Mapping[str, str], under: KeyService) -> bytes:
-        """Wraps the same private key under another service; it is plaintext in this process for a moment."""
+        """Wrap the same private key under another service; it is plaintext in this process for a moment."""
         return under.wrap(self.unwrap(wrapped, context), context)
 
 
 def create_local_key(path: Path) -> None:
-    """Makes a key file: whole or not at all, 0600 in a folder of 0700, and never over an existing one.
+    """Create a key file, 0600 in a folder of 0700; an existing one is never overwritten.
 
     Raises:
-        AlreadyExists: When there is one already.
-        KeyFileUnusable: When others can write to its folder.
+        AlreadyExists: there is one.
+        KeyFileUnusable: others can write to its folder.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        why = f"its folder cannot be made: {(problem.strerror or 'no reason given').lower()}"
+        why = f"its folder cannot be created: {(problem.strerror or 'no reason given').lower()}"
         raise KeyFileUnusable(path=path, why=why) from None
     with _folder(path) as folder:
         unfinished = f".{path.name}.{os.urandom(8).hex()}"
@@ -97,9 +97,7 @@ def create_local_key(path: Path) -> None:
             # A link, unlike a rename, fails when the name is taken: two creators cannot overwrite each other.
             os.link(unfinished, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except FileExistsError:
-            raise AlreadyExists(
-                "there is a key file at {path} already, and it is never overwritten", path=path
-            ) from None
+            raise AlreadyExists("there is a key file at {path} already; it is never overwritten", path=path) from None
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(unfinished, dir_fd=folder)
@@ -117,7 +115,7 @@ def _write(name: str, folder: int, text: str) -> None:
 def _read_key(path: Path) -> bytes:
     with _folder(path) as folder:
         try:
-            # Non-blocking: a FIFO in its place must not hang us.
+            # Non-blocking: opening a FIFO must not hang.
             file = os.open(path.name, os.O_RDONLY | _NO_LINK | os.O_NONBLOCK, dir_fd=folder)
         except FileNotFoundError:
             raise KeyFileMissing(path=path) from None
@@ -131,7 +129,7 @@ def _read_key(path: Path) -> bytes:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[int]:
-    """Opens the file's folder and checks that descriptor, so that nobody swaps the folder after the check."""
+    """Open the file's folder and check that descriptor, so that nobody swaps the folder after the check."""
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -155,7 +153,7 @@ def _check_file(path: Path, found: os.stat_result) -> None:
     if found.st_uid not in (os.geteuid(), 0):
         raise KeyFileUnusable(path=path, why="it belongs to another user")
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise KeyFileUnusable(path=path, why="others than its owner can use it; chmod 600 it")
+        raise KeyFileUnusable(path=path, why="users other than its owner can access it; chmod 600 it")
 
 
 def _parse(path: Path, raw: bytes) -> bytes:
@@ -173,12 +171,12 @@ def _parse(path: Path, raw: bytes) -> bytes:
 
 
 def _no_key_file(path: Path) -> KeyFileUnusable:
-    hint = "put back your copy of it; a new key file cannot open what was sealed under the old one"
+    hint = "restore your copy; a new key file cannot open secrets sealed under the old one"
     return KeyFileUnusable("{path} is not a sealrun key file", path=path, hint=hint)
 
 
 def _mark(key: bytes) -> bytes:
-    """Names a key without telling anything of it: eight bytes of a hash of 32 random ones."""
+    """Return a name for a key that reveals nothing of it: eight bytes of its hash."""
     return sha256(b"sealrun local key" + key).digest()[:_MARK]
 
 

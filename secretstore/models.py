@@ -1,4 +1,4 @@
-"""The tables of the secret store. Ids are random and never used again, so that nothing deleted comes back."""
+"""The tables of the secret store. Ids are random and never reused, so that nothing deleted comes back."""
 
 import secrets
 from datetime import datetime
@@ -8,17 +8,17 @@ from sqlmodel import Field, SQLModel
 
 from secretstore.timestamps import UtcDateTime, utc_now
 
-# SQLite counts by itself in columns of the type INTEGER alone.
+# SQLite numbers rows only in columns of type INTEGER.
 _COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def new_id() -> str:
-    """Returns 128 random bits as 32 hexadecimal digits."""
+    """Return 128 random bits as 32 hexadecimal digits."""
     return secrets.token_hex(16)
 
 
 class Project(SQLModel, table=True):
-    """What runs and secrets belong to."""
+    """A project, to which runs and secrets belong."""
 
     __tablename__ = "secretstore_project"
 
@@ -42,7 +42,7 @@ class Environment(SQLModel, table=True):
     name: str = Field(max_length=63)
     generation: int
     queue: str | None = Field(default=None, max_length=63)
-    """Where its runs wait for a worker; None for the queue of every worker that is told nothing else."""
+    """Where its runs wait for a worker; None for the default queue."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
 
@@ -50,8 +50,8 @@ class Environment(SQLModel, table=True):
 class KeyPair(SQLModel, table=True):
     """One generation of an environment's key pair, its private half wrapped by a key service.
 
-    A generation above the environment's is one that a rotation prepares. One below it stays, its wrapped private
-    half destroyed once nothing uses it: its public half tells whether it vouched for its successor.
+    A rotation prepares one above the environment's generation. Those below stay, their wrapped private halves destroyed
+    once nothing uses them: a public half proves whether it vouched for its successor.
     """
 
     __tablename__ = "secretstore_key_pair"
@@ -72,7 +72,7 @@ class KeyPair(SQLModel, table=True):
 
 
 class Secret(SQLModel, table=True):
-    """A name that has values; the values are its versions."""
+    """A secret; its values are its versions."""
 
     __tablename__ = "secretstore_secret"
     __table_args__ = (UniqueConstraint("environment_id", "name"),)
@@ -85,7 +85,7 @@ class Secret(SQLModel, table=True):
     last_version: int
     maskable: bool
     as_file: bool = False
-    """Whether a run is given its value as a private file, and the file's path as the variable."""
+    """Whether runs get a private file with the value, and its path as the variable."""
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
@@ -125,7 +125,7 @@ class Variable(SQLModel, table=True):
 
 
 class Connection(SQLModel, table=True):
-    """A data source or a catalog: its settings, in which secrets stand by name, and how its last test went."""
+    """A data source or catalog: settings that refer to secrets by name, and the result of its last test."""
 
     __tablename__ = "secretstore_connection"
     __table_args__ = (UniqueConstraint("environment_id", "role", "name"),)
@@ -136,7 +136,7 @@ class Connection(SQLModel, table=True):
     name: str = Field(max_length=63)
     kind: str = Field(max_length=32)
     settings: str = Field(sa_type=Text)
-    """JSON as text: what somebody else wrote there must not keep the other rows from being read."""
+    """JSON as text: an invalid row must not keep the others from being read."""
     tested_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     test_outcome: str | None = Field(default=None, max_length=16)
     test_seconds: float | None = None
@@ -149,7 +149,7 @@ class Connection(SQLModel, table=True):
 
 
 class AuditEvent(SQLModel, table=True):
-    """One link of a project's audit chain. It has no foreign key: the record outlives the project."""
+    """One event of a project's audit chain. It has no foreign key: the record outlives the project."""
 
     __tablename__ = "secretstore_audit_event"
 
@@ -168,7 +168,7 @@ class AuditEvent(SQLModel, table=True):
 
 
 class WaitingAuditEvent(SQLModel, table=True):
-    """An event that waits to be linked into its project's chain: runs write it without waiting for each other."""
+    """An event to be linked into its project's chain later: runs write it without waiting for each other."""
 
     __tablename__ = "secretstore_audit_waiting"
 

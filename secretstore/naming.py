@@ -1,4 +1,4 @@
-"""Which names secrets, variables, projects, environments and connections may have; a refusal gives its reason."""
+"""The names that secrets, variables, projects, environments and connections may have; checks raise `NameRefused`."""
 
 import re
 from collections import Counter
@@ -21,66 +21,39 @@ _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_secret_name(name: str) -> None:
-    """Refuses a name that a secret cannot have.
+    """Refuse a name that a secret cannot have.
 
     Raises:
-        NameRefused: When it has other characters than letters, digits, `-`, `_` and `.`, when it is sealrun's
-            own, or when a loader, an interpreter or a shell would act on it.
+        NameRefused: it has characters other than letters, digits, `-`, `_` and `.`, is reserved for sealrun, or a
+            loader, an interpreter or a shell would act on it.
     """
-    _check_key_name(name)
+    if why := _refusal(name):
+        raise NameRefused(name=_shown(name), why=why)
 
 
-def check_variable_name(name: str) -> None:
-    """Refuses a name that a variable cannot have; the rule is that of secrets.
-
-    Raises:
-        NameRefused: As `check_secret_name`.
-    """
-    _check_key_name(name)
+check_variable_name = check_secret_name  # one rule for both: a run gets both in its environment
 
 
 def check_project_name(name: str) -> None:
-    """Refuses a project name that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter or digit first.
-
-    Raises:
-        NameRefused: When it is anything else.
-    """
-    if not _PROJECT_NAME.fullmatch(name):
-        why = "a project name has 1 to 63 lower-case letters, digits and -, a letter or digit first"
-        raise NameRefused(name=_shown(name), why=why)
+    """Refuse a project name that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter or digit first."""
+    _check(_PROJECT_NAME, name, "a project name has 1 to 63 lower-case letters, digits and -, a letter or digit first")
 
 
 def check_environment_name(name: str) -> None:
-    """Refuses an environment name that is not 1 to 63 of `a-z`, `0-9`, `-` and `_`, a letter or digit first.
-
-    Raises:
-        NameRefused: When it is anything else.
-    """
-    if not _ENVIRONMENT_NAME.fullmatch(name):
-        why = "an environment name has 1 to 63 lower-case letters, digits, - and _, a letter or digit first"
-        raise NameRefused(name=_shown(name), why=why)
+    """Refuse an environment name that is not 1 to 63 of `a-z`, `0-9`, `-` and `_`, a letter or digit first."""
+    why = "an environment name has 1 to 63 lower-case letters, digits, - and _, a letter or digit first"
+    _check(_ENVIRONMENT_NAME, name, why)
 
 
 def check_queue_name(name: str) -> None:
-    """Refuses a queue's name that is not 1 to 63 letters, digits, `.`, `-` and `_`, a letter or digit first.
-
-    Raises:
-        NameRefused: When it is anything else.
-    """
-    if not _QUEUE_NAME.fullmatch(name):
-        why = "a queue's name has 1 to 63 letters, digits, ., - and _, a letter or digit first"
-        raise NameRefused(name=_shown(name), why=why)
+    """Refuse a queue name that is not 1 to 63 letters, digits, `.`, `-` and `_`, a letter or digit first."""
+    _check(_QUEUE_NAME, name, "a queue name has 1 to 63 letters, digits, ., - and _, a letter or digit first")
 
 
 def check_connection_name(name: str) -> None:
-    """Refuses a name of a data source or catalog that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter first.
-
-    Raises:
-        NameRefused: When it is anything else.
-    """
-    if not is_connection_name(name):
-        why = "a source's or catalog's name has 1 to 63 lower-case letters, digits and -, a letter first"
-        raise NameRefused(name=_shown(name), why=why)
+    """Refuse a name of a data source or catalog that is not 1 to 63 of `a-z`, `0-9` and `-`, a letter first."""
+    why = "the name of a source or catalog has 1 to 63 lower-case letters, digits and -, a letter first"
+    _check(_CONNECTION_NAME, name, why)
 
 
 def is_connection_name(text: str) -> bool:
@@ -89,14 +62,14 @@ def is_connection_name(text: str) -> bool:
 
 
 def has_form_of_name(text: str) -> bool:
-    """Whether a text could be the name of a secret or variable, refused or not; what could not is never shown."""
+    """Whether a text could be the name of a secret or variable, refused or not; any other text is never shown."""
     return _KEY_NAME.fullmatch(text) is not None
 
 
 def alias_for(name: str) -> str | None:
-    """Returns the upper-case underscore form of a name that shells cannot hold, as `API_KEY` for `api.key`.
+    """Return the upper-case underscore form of a name that shells cannot hold, as `API_KEY` for `api.key`.
 
-    None when the name needs none, or when the alias itself would be refused.
+    None if the name needs no alias, or the alias itself would be refused.
     """
     if _SHELL_NAME.fullmatch(name):
         return None
@@ -107,31 +80,28 @@ def alias_for(name: str) -> str | None:
 
 
 def aliases(names: Collection[str]) -> dict[str, str]:
-    """Returns the alias of each name that gets one.
-
-    Two names that would share an alias get none, and neither does one whose alias is another name.
-    """
+    """Return the aliases. Two names that would share one get none, nor does a name whose alias is another name."""
     wanted = {name: alias for name in names if (alias := alias_for(name))}
     shared = Counter(wanted.values())
     return {name: alias for name, alias in wanted.items() if shared[alias] == 1 and alias not in names}
 
 
 def shell_note(name: str) -> str | None:
-    """Returns a sentence for names that some shells drop, and None for all others."""
+    """Return a warning for names that some shells drop, None for all others."""
     if _SHELL_NAME.fullmatch(name):
         return None
     alias = alias_for(name)
     also = f"; the run also gets it as {alias}" if alias else ""
-    return f'"{name}" is no name of a shell variable: Debian\'s /bin/sh drops it{also}'
+    return f'"{name}" cannot be a shell variable: Debian\'s /bin/sh drops it{also}'
 
 
 def is_named_like_a_secret(name: str) -> bool:
-    """Returns whether a name promises a secret: what such a variable holds is not put on a screen unasked."""
+    """Whether a name suggests a secret: its value is then not shown unasked."""
     return _NAMED_LIKE_A_SECRET.search(name) is not None
 
 
-def _check_key_name(name: str) -> None:
-    if why := _refusal(name):
+def _check(form: re.Pattern[str], name: str, why: str) -> None:
+    if not form.fullmatch(name):
         raise NameRefused(name=_shown(name), why=why)
 
 
@@ -139,10 +109,10 @@ def _refusal(name: str) -> str | None:
     if not _KEY_NAME.fullmatch(name):
         return "a name has 1 to 255 letters, digits, -, _ and ."
     if name.startswith(RESERVED_PREFIX):
-        return f"names that begin with {RESERVED_PREFIX} are sealrun's own"
+        return f"names that begin with {RESERVED_PREFIX} are reserved for sealrun"
     return REFUSED_NAMES.get(name)
 
 
 def _shown(name: str) -> str:
-    """A value pasted in the place of a name must not come back in full on a screen or in a log."""
+    """Cut short a text that cannot be a name: it may be a value pasted by mistake."""
     return name if _KEY_NAME.fullmatch(name) else f"{ascii(name[:16])[1:-1]}{'…' if len(name) > 16 else ''}"

@@ -1,9 +1,9 @@
-"""Which key pair to seal to: what the database says, as far as it agrees with what this sealer remembers.
+"""Which key pair to seal to: the database's, if it agrees with what this user remembers.
 
-Who can write to the database could put a public key of their own in the place of an environment's, and read what is
-sealed next. So a sealer remembers each environment's key pair at first use, as ssh does a host's key, and goes on to
-another one only if every pair in between has vouched for the one after it. A pair is remembered under the names that
-were asked for: an environment that is deleted and made anew is no first use.
+Whoever can write to the database could replace an environment's public key with their own, and read the values sealed
+next. So we remember each environment's key pair at first use, as ssh does a host's key, and accept another one only if
+every pair in between has vouched for its successor. A pair is remembered under names: an environment that is deleted
+and created again does not count as a first use.
 """
 
 import fcntl
@@ -35,17 +35,17 @@ _Place = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Pin:
-    """A key pair as it is remembered."""
+    """A remembered key pair."""
 
     generation: int
     fingerprint: str
 
     @classmethod
     def parse(cls, text: str) -> "Pin":
-        """Reads `GENERATION:FINGERPRINT`, the fingerprint in full.
+        """Read `GENERATION:FINGERPRINT`, the fingerprint in full.
 
         Raises:
-            ValueError: When it is not of that form.
+            ValueError: it has another form.
         """
         found = _PIN.fullmatch(text)
         if found is None:
@@ -54,15 +54,15 @@ class Pin:
 
 
 class Pins:
-    """What one user remembers of environments' key pairs, in a file of theirs."""
+    """The key pairs of environments that one user remembers, in a file of theirs."""
 
     def __init__(self, file: Path, database: str, committed: Mapping[tuple[str, str], Pin] | None = None) -> None:
-        """Takes note of where they are; nothing is read yet.
+        """Keep where they are; nothing is read yet.
 
         Args:
-            file: Made at first use.
-            database: The database's URL without passwords: two databases may have projects of the same name.
-            committed: Pins from a project file, by project and environment. They must hold as well, and are never
+            file: created at first use.
+            database: the database's URL without passwords: two databases may have projects of the same name.
+            committed: pins from a project file, by project and environment. They must hold as well, and are never
                 changed.
         """
         self.file = file
@@ -70,65 +70,64 @@ class Pins:
         self.committed = dict(committed or {})
 
     def sealing_key(self, session: Session, project: Project, environment: Environment) -> KeyPair:
-        """Returns the environment's key pair for sealing, in the caller's transaction.
+        """Return the environment's key pair for sealing, in the caller's transaction.
 
-        At first use it is remembered. Later, a generation that its predecessors vouch for takes the place of the one
-        that is remembered.
+        It is remembered at first use. Later, a generation that its predecessors vouch for replaces the remembered one.
 
         Raises:
-            KeyChanged: When the key pair is neither the one remembered nor vouched for by it. Nothing is sealed.
-            KnownKeysUnusable: When the file with what is remembered cannot be read or written.
+            KeyChanged: the key pair is neither the remembered one nor vouched for by it.
+            KnownKeysUnusable: the file cannot be read or written.
         """
         names = project.name, environment.name
         pair, now = current_pin(session, project, environment)
         pinned = self.known(*names)
         for pin, where in ((pinned, "is remembered here"), (self.committed.get(names), "the project file pins")):
             if pin is not None and pin != now:
-                _insist_on_succession(session, project, environment, pin, now, where)
+                _require_succession(session, project, environment, pin, now, where)
         if pinned != now:
-            self._go_on(*names, pinned, now)
+            self._advance(*names, pinned, now)
         return pair
 
     def known(self, project: str, environment: str) -> Pin | None:
-        """Returns what is remembered of an environment.
+        """Return the key pair that is remembered for an environment.
 
         Raises:
-            KnownKeysUnusable: When the file cannot be read, or is not as sealrun writes it.
+            KnownKeysUnusable: the file cannot be read, or is malformed.
         """
         return self._read().get((project, environment, self.database))
 
     def remember(self, project: str, environment: str, pin: Pin) -> None:
-        """Remembers an environment's key pair, whatever was remembered: its maker, or a person, says so.
+        """Remember an environment's key pair in place of any other: whoever made or compared it says so.
 
         Raises:
-            KnownKeysUnusable: When the file cannot be read or written.
+            KnownKeysUnusable: the file cannot be read or written.
         """
-        with self._turn():
+        with self._locked():
             self._write({**self._read(), (project, environment, self.database): pin})
 
     def forget(self, project: str, environment: str | None = None) -> None:
-        """Drops what is remembered of an environment, or of all of a project's, when it is deleted.
+        """Forget an environment's key pair, or those of all of a project's, when it is deleted.
 
         Raises:
-            KnownKeysUnusable: When the file cannot be read or written.
+            KnownKeysUnusable: the file cannot be read or written.
         """
         if not self.file.exists():
             return
-        with self._turn():
+        with self._locked():
             pins = self._read()
-            kept = {place: pin for place, pin in pins.items() if not self._is_of(place, project, environment)}
+            kept = {place: pin for place, pin in pins.items() if not self._belongs_to(place, project, environment)}
             if kept != pins:
                 self._write(kept)
 
-    def _go_on(self, project: str, environment: str, before: Pin | None, now: Pin) -> None:
-        """Remembers what was checked against `before`. What another process has remembered meanwhile stays."""
+    def _advance(self, project: str, environment: str, before: Pin | None, now: Pin) -> None:
+        """Remember a pair that was checked against `before`, unless another process has remembered one meanwhile."""
         place = (project, environment, self.database)
-        with self._turn():
+        with self._locked():
             pins = self._read()
             if pins.get(place) == before:
                 self._write({**pins, place: now})
 
-    def _is_of(self, place: _Place, project: str, environment: str | None) -> bool:
+    def _belongs_to(self, place: _Place, project: str, environment: str | None) -> bool:
         return (place[0], place[2]) == (project, self.database) and environment in (None, place[1])
 
     def _read(self) -> dict[_Place, Pin]:
@@ -150,16 +149,17 @@ class Pins:
                 continue
             found = _LINE.fullmatch(line)
             if found is None:
+                # Refused rather than skipped: a pin that is lost would make the next key pair a first use.
                 why = f"line {number} is not project, environment, generation, fingerprint, database"
                 raise KnownKeysUnusable(path=self.file, why=why)
             place = (found[1], found[2], found[5])
             if place in pins:
-                raise KnownKeysUnusable(path=self.file, why=f"line {number} is about an environment that was there")
+                raise KnownKeysUnusable(path=self.file, why=f"line {number} repeats an environment")
             pins[place] = Pin(int(found[3]), found[4])
         return pins
 
     def _write(self, pins: Mapping[_Place, Pin]) -> None:
-        """Puts a whole new file in the place of the old one; who reads meanwhile has one of the two."""
+        """Replace the file as a whole: a reader sees the old one or the new one."""
         lines = [
             f"{project} {environment} {pin.generation} {pin.fingerprint} {database}\n"
             for (project, environment, database), pin in sorted(pins.items())
@@ -177,8 +177,8 @@ class Pins:
             raise KnownKeysUnusable(path=self.file, why=_reason(problem)) from None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One writer at a time; who waits here waits for no database, as nothing in here asks one."""
+    def _locked(self) -> Iterator[None]:
+        """Let one writer in at a time. Nothing in here asks a database, so nobody waits for one here."""
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -192,10 +192,10 @@ class Pins:
 
 
 def current_pin(session: Session, project: Project, environment: Environment) -> tuple[KeyPair, Pin]:
-    """Returns an environment's current key pair, and what it is by its own bytes: the row may claim anything.
+    """Return an environment's current key pair, and its pin by its own bytes: the row may claim anything.
 
     Raises:
-        KeyChanged: When there is none that can be read.
+        KeyChanged: it is missing or cannot be read.
     """
     pair = session.get(KeyPair, (environment.id, environment.generation))
     if pair is None:
@@ -208,16 +208,16 @@ def current_pin(session: Session, project: Project, environment: Environment) ->
         raise KeyChanged(project=project.name, environment=environment.name, why=why) from None
 
 
-def _insist_on_succession(
+def _require_succession(
     session: Session, project: Project, environment: Environment, pin: Pin, now: Pin, where: str
 ) -> None:
-    """Goes from the key pair that is known to the current one, each of which must have vouched for the next."""
-    if why := _what_breaks(session, environment, pin, now):
+    """Refuse the current key pair unless each one from the known pair on has vouched for the next."""
+    if why := _broken_link(session, environment, pin, now):
         known = f"generation {pin.generation}, {pin.fingerprint[:_SHORT]}… {where}"
         raise KeyChanged(project=project.name, environment=environment.name, why=f"{why}; {known}")
 
 
-def _what_breaks(session: Session, environment: Environment, pin: Pin, now: Pin) -> str | None:
+def _broken_link(session: Session, environment: Environment, pin: Pin, now: Pin) -> str | None:
     if now.generation < pin.generation:
         return (
             f"generation {now.generation}, {now.fingerprint[:_SHORT]}… is a step back: "
@@ -226,13 +226,14 @@ def _what_breaks(session: Session, environment: Environment, pin: Pin, now: Pin)
     if now.generation == pin.generation:
         return (
             f"generation {now.generation} has another fingerprint, {now.fingerprint[:_SHORT]}…: "
-            "the environment was made anew, or its key was swapped"
+            "the environment was recreated, or its key was swapped"
         )
     query = select(KeyPair).where(
         KeyPair.environment_id == environment.id,
         col(KeyPair.generation).between(pin.generation, now.generation),
     )
     pairs = {pair.generation: pair for pair in session.exec(query)}
+    # Each public key is checked against a fingerprint we trust, the pin's at first, then used to check the next one.
     known, mark = None, pin.fingerprint
     for generation in range(pin.generation, now.generation + 1):
         if generation not in pairs:

@@ -1,9 +1,9 @@
-"""The names no secret or variable may have: an exact list, each with its reason.
+"""The names that no secret or variable may have: an exact list, each with its reason.
 
-Who may store is not yet who may run: a name that makes a loader, an interpreter or a shell fetch code or
-files from elsewhere would turn the first into the second. Names that merely look alike (`LD_ACCESS_TOKEN`,
-`AWS_PROFILE`) are fine, which is why there are no patterns here. The groups follow glibc's `unsecvars.h`,
-sudo's table of bad variables and the manuals of the interpreters.
+Permission to store is not permission to run code: a name that makes a loader, an interpreter or a shell fetch code
+from elsewhere would turn the first into the second. Names that merely look alike (`LD_ACCESS_TOKEN`, `AWS_PROFILE`) are
+fine, so there are no patterns. The groups follow glibc's `unsecvars.h`, sudo's table of bad variables and the manuals
+of the interpreters.
 """
 
 _LOADER = "the dynamic loader acts on it before the program starts"
@@ -86,4 +86,4 @@ _NAMES_BY_REASON = {
 }
 
 REFUSED_NAMES: dict[str, str] = {name: reason for reason, names in _NAMES_BY_REASON.items() for name in names.split()}
-"""Each refused name with its reason, as a person reads it after `the name "X" is refused:`."""
+"""Each refused name with its reason, for the message `the name "X" is refused: …`."""

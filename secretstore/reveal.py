@@ -1,7 +1,7 @@
 """THE ONLY WAY OUT: the one module that turns sealed values into plaintext.
 
-It is imported by the executor's opener, a process that hands the values over and exits, and by nothing else.
-It imports the standard library and `cryptography` only, so that the opener stays small.
+Only the executor's opener imports it, a process that hands the values over and exits. It imports only the standard
+library and `cryptography`, so that the opener stays small.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,12 @@ from secretstore.sealing import Binding, PrivateKey, PublicKey, open_, seal, suc
 
 
 def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedItem, bytes]]:
-    """Opens every item of a bundle, in its order: one unwrap for all of them, and none for an empty bundle.
+    """Open every item of a bundle, in its order: one unwrap for all of them, and none for an empty bundle.
 
     Raises:
-        SealBroken: When a value was altered, moved or swapped; it names project, environment and secret.
-        WrapBroken: When the private half is not the one of the bundle's fingerprint, which the receipt has.
-        SecretStoreError: When the key service cannot unwrap the private key, and why.
+        SealBroken: a value was altered, moved or swapped.
+        WrapBroken: the private half does not have the bundle's fingerprint, which the receipt records.
+        SecretStoreError: the key service cannot unwrap the private key.
     """
     if not bundle.items:
         return
@@ -32,23 +32,22 @@ def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedIt
 
 
 class Resealer:
-    """Opens what is sealed to a key pair and seals it at once to the one that follows, which is made here.
+    """Seals to a new key pair, made here, what is sealed to the old one.
 
-    The successor is never taken from outside: who can write to the database could have put a pair of theirs there.
+    The successor never comes from outside: whoever can write to the database could have put their own pair there.
     """
 
     def __init__(self, old: KeyService, new: KeyService, place: KeyPlace, pair: WrappedKeyPair) -> None:
-        """Unwraps the pair's private half, makes its successor and has the pair vouch for it.
+        """Unwrap the pair's private half, make its successor and have the pair vouch for it.
 
         Args:
-            old: The key service that unwraps the pair.
-            new: The one that wraps its successor; it may be the same.
-            place: Where the pair belongs.
-            pair: The pair to be followed.
+            old: the key service that unwraps the pair.
+            new: the key service that wraps the successor.
+            pair: the pair to replace.
 
         Raises:
-            WrapBroken: When the private half is not the one of the pair's fingerprint.
-            SecretStoreError: When the key service cannot unwrap or wrap, and why.
+            WrapBroken: the private half does not have the pair's fingerprint.
+            SecretStoreError: a key service cannot unwrap or wrap.
         """
         context = wrapping_context(place, pair.fingerprint)
         self._private = PrivateKey.from_bytes(old.unwrap(pair.wrapped, context))
@@ -69,7 +68,7 @@ class Resealer:
         )
 
     def reseal(self, items: Iterable[SealedItem]) -> Iterator[bytes | None]:
-        """Yields each item sealed anew for its own place, name and version, and None for one that does not open."""
+        """Yield each item, sealed anew for its own place, name and version; None for one that does not open."""
         for item in items:
             binding = Binding(
                 self._place.project_id, self._place.environment_id, item.secret_id, item.name, item.version

@@ -1,4 +1,4 @@
-"""Seals a value to an environment's public key, and opens it with the private one. Pure, without I/O.
+"""Seal a value to an environment's public key, and open it with the private one. Pure, without I/O.
 
 HPKE (RFC 9180) in base mode with the hybrid KEM of ML-KEM-768 and X25519 (X-Wing, 0x647a), HKDF-SHA256 and
 AES-256-GCM: a ciphertext copied today stays closed to a quantum computer later. There are no options.
@@ -13,8 +13,8 @@ encoding:
     label | format | suite | generation | fingerprint |
     project id | environment id | secret id | name | version | digest of the secret's rules
 
-What was sealed for one place, name, version and set of rules therefore opens for that one and no other. No secret has
-rules: the digest is a field that is reserved for them, and empty.
+A value sealed for one place, name, version and set of rules therefore opens for no other. The digest is reserved:
+secrets have no rules, and it is empty.
 """
 
 import struct
@@ -39,7 +39,7 @@ from secretstore.errors import DoesNotOpen, KeyUnreadable, ValueRefused
 FORMAT = 1
 SUITE = 1
 MAX_VALUE = 131_071
-"""Bytes of the longest value: what one `NAME=value` of a process's environment may have."""
+"""Bytes of the longest value: the limit of one `NAME=value` in a process's environment."""
 
 _HPKE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _LABEL = b"sealrun sealed secret"
@@ -56,10 +56,7 @@ _SEED, _MLKEM_PUBLIC, _X25519, _ED25519 = 64, 1184, 32, 32
 
 @dataclass(frozen=True)
 class Binding:
-    """Where a sealed value belongs, and under which rules.
-
-    Ids are random and never used again, so a deleted place stays deleted.
-    """
+    """Where a sealed value belongs. Ids are random and never reused, so a deleted place stays deleted."""
 
     project_id: str
     environment_id: str
@@ -67,13 +64,12 @@ class Binding:
     name: str
     version: int
     rules_digest: str = ""
-    """Of the secret's own rules, such as the hosts it may be sent to, 64 hexadecimal digits. Reserved: secrets have no
-    rules, so it is empty everywhere."""
+    """Reserved for rules of a secret, such as the hosts it may be sent to; empty everywhere."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a sealed value says about itself in the open."""
+    """The readable part of a sealed value."""
 
     format: int
     suite: int
@@ -82,7 +78,7 @@ class Header:
 
 
 class PublicKey:
-    """An environment's public key: it can seal, and tell whether its owner has vouched for something."""
+    """An environment's public key: it seals, and verifies what the private half has vouched for."""
 
     __slots__ = ("_ed25519", "_mlkem", "_x25519")
 
@@ -93,10 +89,10 @@ class PublicKey:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "PublicKey":
-        """Reads 1,184 bytes of ML-KEM-768, 32 of X25519 and 32 of Ed25519.
+        """Read 1,184 bytes of ML-KEM-768, 32 of X25519 and 32 of Ed25519.
 
         Raises:
-            KeyUnreadable: When the length or a part is wrong.
+            KeyUnreadable: the length or a part is wrong.
         """
         hybrid = _MLKEM_PUBLIC + _X25519
         if len(raw) != hybrid + _ED25519:
@@ -110,11 +106,11 @@ class PublicKey:
         return cls(mlkem, x25519, signing)
 
     def to_bytes(self) -> bytes:
-        """Returns the raw parts, 1,248 bytes."""
+        """Return the raw parts, 1,248 bytes."""
         return self._mlkem.public_bytes_raw() + self._x25519.public_bytes_raw() + self._ed25519.public_bytes_raw()
 
     def hybrid(self) -> MLKEM768X25519PublicKey:
-        """Returns the key as HPKE takes it."""
+        """Return the key as HPKE takes it."""
         return MLKEM768X25519PublicKey(self._mlkem, self._x25519)
 
     def has_vouched(self, voucher: bytes, statement: bytes) -> bool:
@@ -139,10 +135,10 @@ class PrivateKey:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "PrivateKey":
-        """Reads what `to_bytes` wrote.
+        """Read what `to_bytes` wrote.
 
         Raises:
-            KeyUnreadable: When the form or the length is not known. The bytes are not quoted.
+            KeyUnreadable: the form or the length is unknown. The bytes are not quoted.
         """
         form, parts = raw[:1], raw[1:]
         if form != _PRIVATE_FORM or len(parts) != _SEED + _X25519 + _ED25519:
@@ -155,20 +151,20 @@ class PrivateKey:
         )
 
     def to_bytes(self) -> bytes:
-        """Returns 129 bytes of plaintext: the form, the 64-byte ML-KEM seed, the X25519 scalar, the Ed25519 seed."""
+        """Return 129 bytes of plaintext: the form, the 64-byte ML-KEM seed, the X25519 scalar, the Ed25519 seed."""
         parts = (self._mlkem, self._x25519, self._ed25519)
         return _PRIVATE_FORM + b"".join(part.private_bytes_raw() for part in parts)
 
     def public_key(self) -> PublicKey:
-        """Returns the half that may be shown to anyone."""
+        """Return the public half."""
         return PublicKey(self._mlkem.public_key(), self._x25519.public_key(), self._ed25519.public_key())
 
     def hybrid(self) -> MLKEM768X25519PrivateKey:
-        """Returns the key as HPKE takes it."""
+        """Return the key as HPKE takes it."""
         return MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
 
     def vouch(self, statement: bytes) -> bytes:
-        """Signs a statement with Ed25519 (RFC 8032), 64 bytes."""
+        """Sign a statement with Ed25519 (RFC 8032), 64 bytes."""
         return self._ed25519.sign(statement)
 
     def __repr__(self) -> str:
@@ -176,21 +172,21 @@ class PrivateKey:
 
 
 def generate_private_key() -> PrivateKey:
-    """Makes a key pair from the operating system's randomness."""
+    """Generate a key pair from the operating system's randomness."""
     return PrivateKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate(), Ed25519PrivateKey.generate())
 
 
 def fingerprint(public: PublicKey) -> str:
-    """Returns the SHA-256 of the public key's raw bytes, 64 hexadecimal digits."""
+    """Return the SHA-256 of the public key's raw bytes, 64 hexadecimal digits."""
     return sha256(public.to_bytes()).hexdigest()
 
 
 def succession(
     project_id: str, environment_id: str, generation: int, fingerprint: str, successor: int, successor_fingerprint: str
 ) -> bytes:
-    """Returns the statement with which a key pair vouches for the one that follows it in its environment.
+    """Return the statement that a key pair signs to vouch for its successor.
 
-    Every field stands behind its length, so that no two statements share an encoding.
+    Each field follows its length, so that no two statements share an encoding.
     """
     fields = (
         b"sealrun key succession",
@@ -205,28 +201,26 @@ def succession(
 
 
 def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> bytes:
-    """Seals `value` so that only the private key opens it, and only for `binding`.
+    """Seal a value so that only the private key opens it, and only for `binding`.
 
     Args:
-        public: The environment's public key.
-        generation: The key pair's number within its environment, from 1.
-        value: At most `MAX_VALUE` bytes.
-        binding: Where the value belongs.
+        generation: the key pair's number within its environment, from 1.
+        value: at most `MAX_VALUE` bytes.
 
     Raises:
-        ValueRefused: When the value has more than `MAX_VALUE` bytes.
+        ValueRefused: the value has more than `MAX_VALUE` bytes.
     """
     if len(value) > MAX_VALUE:
-        raise ValueRefused("a value may have {limit} bytes at most", limit=MAX_VALUE)
+        raise ValueRefused("a value has at most {limit} bytes", limit=MAX_VALUE)
     header = _HEADER.pack(FORMAT, SUITE, generation, bytes.fromhex(fingerprint(public)))
     return header + _HPKE.encrypt(_pad(value), public.hybrid(), info=_info(header, binding))
 
 
 def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
-    """Opens what `seal` made with this key's public half for this very binding.
+    """Open what `seal` made with this key's public half for this binding.
 
     Raises:
-        DoesNotOpen: Whatever is wrong: altered, moved, another key. It says no more on purpose.
+        DoesNotOpen: it was altered, moved or sealed to another key; it says no more on purpose.
     """
     found = header(sealed)
     if (found.format, found.suite, found.fingerprint) != (FORMAT, SUITE, private.fingerprint):
@@ -234,16 +228,16 @@ def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
     head, body = sealed[: _HEADER.size], sealed[_HEADER.size :]
     try:
         padded = _HPKE.decrypt(body, private.hybrid(), info=_info(head, binding))
-    except (InvalidTag, struct.error):  # the second: a version that no sealed value has
+    except (InvalidTag, struct.error):  # struct.error: a version that no sealed value has
         raise DoesNotOpen from None
     return _unpad(padded)
 
 
 def header(sealed: bytes) -> Header:
-    """Reads the open header. It is a claim until the value has been opened.
+    """Read the header. It is a claim until the value has been opened.
 
     Raises:
-        DoesNotOpen: When there are fewer bytes than a header has.
+        DoesNotOpen: it is shorter than a header.
     """
     if len(sealed) < _HEADER.size:
         raise DoesNotOpen
@@ -270,14 +264,14 @@ def _info(head: bytes, binding: Binding) -> bytes:
 
 
 def _pad(value: bytes) -> bytes:
-    """Hides the length in a power of two: its own length, the value, zeros."""
+    """Pad to a power of two, to hide the length: the length, the value, zeros."""
     body = _LENGTH.pack(len(value)) + value
     size = max(_LEAST_PADDED, 1 << (len(body) - 1).bit_length())
     return body.ljust(size, b"\0")
 
 
 def _unpad(padded: bytes) -> bytes:
-    """Accepts the one padding `_pad` would have made: a value has a single sealed form."""
+    """Accept only the padding that `_pad` makes: a value has a single padded form."""
     if len(padded) < _LEAST_PADDED:
         raise DoesNotOpen
     (length,) = _LENGTH.unpack_from(padded)

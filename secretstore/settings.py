@@ -1,4 +1,4 @@
-"""Settings are read once, at the door. All problems are reported together, and no raw value is printed."""
+"""The settings, read once. All problems are reported together, and no raw value is printed."""
 
 import os
 import pwd
@@ -19,17 +19,17 @@ _FILE_LIMIT = 65_536
 
 @dataclass(frozen=True)
 class Setting:
-    """One variable of the environment, as it is documented."""
+    """One environment variable, as it is documented."""
 
     name: str
     default_text: str
     unit: str
     reason: str
     from_file: bool = False
-    """Whether `NAME_FILE` may name a file that holds the value, as container platforms hand out secrets."""
+    """Whether `NAME_FILE` may name a file with the value, the way container platforms deliver secrets."""
 
 
-HOME = Setting("SEALRUN_HOME", "$XDG_DATA_HOME/sealrun", "path", "the one folder for all that sealrun keeps here")
+HOME = Setting("SEALRUN_HOME", "$XDG_DATA_HOME/sealrun", "path", "the folder for all that sealrun keeps here")
 DATABASE_URL = Setting(
     "SEALRUN_DATABASE_URL",
     "sqlite:///$SEALRUN_HOME/sealrun.db",
@@ -41,17 +41,17 @@ KEYS = Setting(
     "SEALRUN_KEYS",
     "local:$SEALRUN_HOME/keys/local.key",
     "key service",
-    "what wraps private keys: local:PATH is a key file, which protects a stolen database; "
+    "wraps private keys: local:PATH is a key file, which protects against a stolen database; "
     "aws-kms:KEY_ID_OR_ALIAS_OR_ARN[?region=…&endpoint_url=…] is a key of AWS KMS, see [AWS KMS](../how-to/kms.md). "
-    "Several are separated by commas: the first wraps what is made, each opens what it wrapped",
+    "Separate several by commas: the first wraps new keys, each unwraps its own",
 )
 KMS_TIMEOUT = Setting(
     "SEALRUN_KMS_TIMEOUT_SECONDS",
     "10",
     "seconds",
-    "how long a call of AWS KMS may take as a whole: name look-up, connection, answer, and further tries",
+    "the limit for a whole call of AWS KMS: name look-up, connection, answer, and further tries",
 )
-ACTOR = Setting("SEALRUN_ACTOR", "user@host", "name", "who is recorded as having changed something: a claim")
+ACTOR = Setting("SEALRUN_ACTOR", "user@host", "name", "the name recorded for changes: a claim")
 
 STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, KMS_TIMEOUT, ACTOR)
 
@@ -63,7 +63,7 @@ _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class KeySpec:
-    """One key service, as SEALRUN_KEYS names it. It holds no secret."""
+    """One key service of SEALRUN_KEYS. It holds no secret."""
 
     kind: str
     """`local` or `aws-kms`."""
@@ -80,23 +80,23 @@ class KeySpec:
 
 
 def key_specs(text: str) -> tuple[KeySpec, ...]:
-    """Returns the key services that `StoreSettings.keys` lists, in its order.
+    """Return the key services of `StoreSettings.keys`, in its order.
 
     Raises:
-        ValueError: When it is not in the form that the settings have; it is not quoted.
+        ValueError: it is malformed; it is not quoted.
     """
     return tuple(_spec(word) for word in _words(text))
 
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """The secret store's settings; the database URL may hold a password and is left out of the repr."""
+    """The secret store's settings."""
 
     home: Path
     database_url: str = field(repr=False)
     database_is_default: bool
     keys: str
-    """The key services with all that is needed to find them, whatever the environment: regions are in it."""
+    """The key services with everything needed to find them, regions included, whatever the environment."""
 
     kms_timeout: int
     """Seconds."""
@@ -105,7 +105,7 @@ class StoreSettings:
 
     @property
     def key_specs(self) -> tuple[KeySpec, ...]:
-        """The key services, of which the first wraps what is made."""
+        """The key services, of which the first wraps new keys."""
         return key_specs(self.keys)
 
     @property
@@ -120,10 +120,10 @@ class StoreSettings:
 
 
 def read_store_settings(environ: Mapping[str, str]) -> StoreSettings:
-    """Reads the settings of the secret store.
+    """Read the settings of the secret store.
 
     Raises:
-        SettingsProblem: With every problem at once.
+        SettingsProblem: there are any problems; all are listed.
     """
     reading = SettingsReading(environ)
     settings = parse_store_settings(reading)
@@ -132,7 +132,7 @@ def read_store_settings(environ: Mapping[str, str]) -> StoreSettings:
 
 
 def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
-    """Reads them within a larger reading, whose `finish` reports the problems of all."""
+    """Read them as part of a larger reading, whose `finish` reports all problems."""
     home = reading.value(HOME, absolute_path, _default_home(reading.environ))
     default_database = f"sqlite:///{home}/sealrun.db"
     database_url = reading.value(DATABASE_URL, database_address, default_database)
@@ -147,42 +147,36 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
 
 
 def ensure_home(home: Path) -> None:
-    """Makes the home folder, for its owner alone, if there is none.
+    """Create the home folder, for its owner only, if there is none.
 
     Raises:
-        FolderUnusable: When it cannot be made, or is no folder of this user's.
+        FolderUnusable: it cannot be created or used.
     """
+    why = None
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise FolderUnusable(
-            "SEALRUN_HOME is {path}, and that cannot be used: {why}",
-            path=home,
-            why=problem.strerror or "it cannot be made",
-            hint="set SEALRUN_HOME to a folder of your own",
-        ) from None
-    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-        raise FolderUnusable(
-            "SEALRUN_HOME is {path}, and that cannot be used: {why}",
-            path=home,
-            why="this user may not use it",
-            hint="set SEALRUN_HOME to a folder of your own",
-        )
+        why = problem.strerror or "it cannot be created"
+    if why is None and not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        why = "this user has no access to it"
+    if why is not None:
+        message = "SEALRUN_HOME cannot be used: {path}: {why}"
+        raise FolderUnusable(message, path=home, why=why, hint="set SEALRUN_HOME to a folder of your own")
 
 
 class Unacceptable(Exception):
-    """Raised by a parser with what is wrong: a sentence that does not hold the value."""
+    """Raised by a parser with the problem: a sentence without the value."""
 
 
 class SettingsReading:
-    """One pass over an environment that collects problems instead of stopping at the first."""
+    """A pass over an environment that collects problems instead of stopping at the first."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.problems: list[str] = []
 
     def value(self, setting: Setting, parse: Callable[[str], T], default: T) -> T:
-        """Returns the parsed setting; the default when it is not set, or when it has a problem."""
+        """Return the parsed setting; the default if it is not set, or invalid."""
         try:
             text = self._text(setting)
             return default if text is None else parse(text)
@@ -191,11 +185,7 @@ class SettingsReading:
             return default
 
     def finish(self) -> None:
-        """Ends the reading.
-
-        Raises:
-            SettingsProblem: When there was any problem.
-        """
+        """Raise `SettingsProblem` if there was any problem."""
         if self.problems:
             raise SettingsProblem(self.problems)
 
@@ -211,18 +201,18 @@ class SettingsReading:
 
 
 def absolute_path(text: str) -> Path:
-    """Parses a path that means the same in every folder; a leading `~` is the user's home."""
+    """Parse an absolute path; a leading `~` is the user's home."""
     try:
         path = Path(text).expanduser()
     except RuntimeError:
-        raise Unacceptable("begins with ~ and this user has no home folder") from None
+        raise Unacceptable("begins with ~, but this user has no home folder") from None
     if not path.is_absolute():
         raise Unacceptable("is not an absolute path")
     return path
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Returns a parser of whole numbers within these limits, both included."""
+    """Return a parser of whole numbers within these limits, both included."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 18 and least <= int(text) <= most):
@@ -233,14 +223,14 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 def printable_name(text: str) -> str:
-    """Checks a name that people read in listings: 1 to 255 printable characters."""
+    """Check a name for listings: 1 to 255 printable characters."""
     if not 0 < len(text) <= 255 or not text.isprintable():
         raise Unacceptable("is not a printable name of at most 255 characters")
     return text
 
 
 def database_address(text: str) -> str:
-    """Checks a database URL, and gives PostgreSQL's the driver that sealrun uses."""
+    """Check a database URL, and give PostgreSQL's the driver that sealrun uses."""
     scheme, mark, rest = text.partition("://")
     if mark and scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         return f"postgresql+psycopg://{rest}"
@@ -248,16 +238,16 @@ def database_address(text: str) -> str:
         if not rest.startswith("//"):
             raise Unacceptable("needs an absolute path after sqlite:///, as in sqlite:////srv/sealrun.db")
         return text
-    raise Unacceptable("is no URL of a database sealrun knows: sqlite:///… or postgresql://…")
+    raise Unacceptable("is not a database URL that sealrun knows: sqlite:///… or postgresql://…")
 
 
 def _keys(text: str, environ: Mapping[str, str]) -> str:
-    """Checks each key service, and fills in what only this environment knows."""
+    """Check each key service, and fill in what only this environment knows."""
     return ",".join(str(_checked(word, environ)) for word in _words(text))
 
 
 def _words(text: str) -> list[str]:
-    # A comma parts two services where one begins behind it: the path of a key file may hold commas.
+    # Only a comma before another service separates: the path of a key file may hold commas.
     return re.split(rf",(?=(?:{'|'.join(_KINDS)}):)", text)
 
 
@@ -280,7 +270,7 @@ def _checked(word: str, environ: Mapping[str, str]) -> KeySpec:
         return KeySpec(kind, str(absolute_path(place)))
     if kind == "aws-kms" and place:
         return _checked_kms(place, environ)
-    raise Unacceptable("names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN")
+    raise Unacceptable("is not a key service: give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN")
 
 
 def _checked_kms(text: str, environ: Mapping[str, str]) -> KeySpec:
@@ -288,10 +278,10 @@ def _checked_kms(text: str, environ: Mapping[str, str]) -> KeySpec:
     asked = _asked(query)
     arn = _KMS_ARN.fullmatch(key)
     if arn is None and not _KMS_KEY.fullmatch(key):
-        raise Unacceptable("names no KMS key after aws-kms: give its id, alias/NAME or ARN")
+        raise Unacceptable("has no valid KMS key after aws-kms: give its id, alias/NAME or ARN")
     region = asked.get("region")
     if region is not None and not _REGION.fullmatch(region):
-        raise Unacceptable("names no AWS region after region=")
+        raise Unacceptable("has no valid AWS region after region=")
     if arn is not None and region not in (None, arn[1]):
         raise Unacceptable("gives another region than the KMS key's ARN has")
     region = (arn[1] if arn else region) or _ambient_region(environ)
@@ -304,7 +294,7 @@ def _asked(query: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
-        raise Unacceptable("has something after ? that is not NAME=VALUE parted by &") from None
+        raise Unacceptable("has something after ? that is not NAME=VALUE, separated by &") from None
     asked = dict(pairs)
     if len(asked) < len(pairs) or not asked.keys() <= {"region", "endpoint_url"}:
         raise Unacceptable("may have region= and endpoint_url= after ?, each once, and nothing else")
@@ -320,20 +310,20 @@ def _endpoint(text: str) -> str:
     except ValueError:
         url, usable = SplitResult("", "", "", "", ""), False
     if not usable or not text.isascii() or not text.isprintable() or " " in text or url.query or url.fragment:
-        raise Unacceptable("has an endpoint_url that is no http:// or https:// URL")
+        raise Unacceptable("has an endpoint_url that is not an http:// or https:// URL")
     if "@" in url.netloc:
         raise Unacceptable("has an endpoint_url with a user in it: KMS takes signatures, and the URL is shown")
     return text
 
 
 def _ambient_region(environ: Mapping[str, str]) -> str | None:
-    """The region where AWS's own programs look for it: the environment, then the profile in the configuration file."""
+    """Return the region that AWS's own programs would use: the environment's, then the profile's."""
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or _profile_region(environ)
     return region if region and _REGION.fullmatch(region) else None
 
 
 def _profile_region(environ: Mapping[str, str]) -> str | None:
-    import configparser  # here, since few need it and every process of ours imports this module
+    import configparser  # here: few need it, and every process imports this module
 
     profile = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
     file = environ.get("AWS_CONFIG_FILE") or f"{environ.get('HOME') or _passwd_home()}/.aws/config"
@@ -354,11 +344,11 @@ def _file_text(file: str) -> str:
             text = source.read(_FILE_LIMIT + 1)
     except OSError as problem:
         why = (problem.strerror or "it cannot be read").lower()
-        raise Unacceptable(f"is to be read from a file: {why}") from None
+        raise Unacceptable(f"comes from a file that cannot be read: {why}") from None
     except ValueError:
-        raise Unacceptable("is to be read from a file, which is not text") from None
+        raise Unacceptable("comes from a file that is not text") from None
     if len(text) > _FILE_LIMIT:
-        raise Unacceptable(f"is to be read from a file, which is longer than {_FILE_LIMIT} characters")
+        raise Unacceptable(f"comes from a file of more than {_FILE_LIMIT} characters")
     return text.removesuffix("\n").removesuffix("\r")
 
 

@@ -1,4 +1,4 @@
-"""Moments in the database: always UTC, always aware, and comparable in SQL on both databases."""
+"""Times in the database: always UTC, always aware, and comparable in SQL on both databases."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from secretstore.errors import RowUnreadable
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC: `timestamptz` on PostgreSQL, text of a fixed width, which sorts as time, on SQLite."""
+    """A time in UTC: `timestamptz` on PostgreSQL; on SQLite text of a fixed width, which sorts as time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -22,7 +22,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise TypeError("a moment without a time zone")
+            raise TypeError("a time without a time zone")
         moment = value.astimezone(UTC)
         return moment.isoformat(timespec="microseconds") if dialect.name == "sqlite" else moment
 
@@ -37,5 +37,5 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def utc_now() -> datetime:
-    """Returns this machine's time, for records; leases use the database's clock."""
+    """Return this machine's time, for records; leases use the database's clock."""
     return datetime.now(UTC)

@@ -1,13 +1,21 @@
 """What the store shows, as pydantic models. None has room for a secret's value, a part of it, or its length.
 
-Connections and audit events are checked by nobody on their way out: a row that somebody changed is shown as it is.
+Connections and audit events are plain dataclasses, which check nothing: a row that somebody changed is shown as it is.
 """
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic.dataclasses import dataclass
+
+View = TypeVar("View")
+
+
+def view_of(view: type[View], row: object, **others: Any) -> View:
+    """Make a view from a row's columns of the same names, and from the fields that are given."""
+    named = (field.name for field in dataclasses.fields(view) if field.name not in others)  # type: ignore[arg-type]
+    return view(**{name: getattr(row, name) for name in named}, **others)
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class EnvironmentView:
 class KeyPairView:
     """One generation of an environment's key pair.
 
-    `state`: pending (a rotation prepares it), current, kept (past, and not destroyed yet) or destroyed.
+    `state`: pending (a rotation prepares it), current, kept (past, not destroyed yet) or destroyed.
     """
 
     project: str
@@ -58,7 +66,7 @@ class KeyPairView:
 
 @dataclass(frozen=True)
 class SecretView:
-    """A secret; `version` is the one that runs are given."""
+    """A secret; `version` is the one that runs get."""
 
     id: str
     name: str
@@ -71,12 +79,12 @@ class SecretView:
     updated_by: str
     expires_at: datetime | None
     as_file: bool = False
-    """Whether a run is given it as a private file, and the file's path as the variable."""
+    """Whether runs get a private file with the value, and its path as the variable."""
 
 
 @dataclass(frozen=True)
 class VersionView:
-    """One version of a secret that is kept."""
+    """One kept version of a secret."""
 
     version: int
     created_at: datetime
@@ -98,7 +106,7 @@ class DueView:
 
 @dataclass(frozen=True)
 class VariableView:
-    """A variable, with its value: it is plain configuration."""
+    """A variable with its value: plain configuration."""
 
     id: str
     name: str
@@ -112,7 +120,7 @@ class VariableView:
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-    """What a connection names and is not there: a secret, or a catalog's source."""
+    """What a connection names and does not exist: a secret, or a catalog's source."""
 
     field: str
     what: Literal["secret", "source"]
@@ -121,10 +129,10 @@ class Missing:
 
 @dataclasses.dataclass(frozen=True)
 class ConnectionView:
-    """A data source or catalog. Its settings hold no value: secrets stand in them by name.
+    """A data source or catalog. Its settings hold no value: they refer to secrets by name.
 
-    `where` is what it leads to in a few words, `problem` why runs are not given it, `test_outcome` `ok`, `failed` or
-    None where it was not tested with these settings, `test_seconds` how long that took.
+    `where` is what it leads to in a few words, `problem` why runs do not get it, `test_outcome` `ok`, `failed` or None
+    if it was not tested with these settings.
     """
 
     id: str
@@ -149,13 +157,13 @@ class ConnectionView:
 
     @property
     def label(self) -> str:
-        """As it is called on screen: `source lake`."""
+        """Its name on screen: `source lake`."""
         return f"{self.role} {self.name}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Dangling:
-    """A connection that runs are not given as it stands, why, and what mends it."""
+    """A connection that runs do not get as it is, why, and the command that repairs it."""
 
     project: str
     environment: str
@@ -173,7 +181,7 @@ class EventView:
     sequence: int
     project: str
     at: datetime | None
-    """None where somebody made it unreadable."""
+    """None if somebody made it unreadable."""
     actor: str
     origin: str
     action: str
@@ -184,27 +192,27 @@ class EventView:
     hash: str
 
     def fields(self) -> dict[str, Any]:
-        """All fields as they are hashed, and the hash."""
+        """Return all fields as they are hashed, and the hash."""
         return vars(self) | {"at": hashed_moment(self.at)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """An event to be found again: its hash, and its place where that was kept, too."""
+    """An event to find again: its hash, and its place if that was kept, too."""
 
     hash: str
     sequence: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Head":
-        """Reads `SEQUENCE:HASH`, or a hash alone.
+        """Read `SEQUENCE:HASH`, or just a hash.
 
         Raises:
-            ValueError: When it is neither.
+            ValueError: it is neither.
         """
         place, _, found = text.strip().rpartition(":")
         if len(found) != 64 or not set(found) <= set("0123456789abcdef"):
-            raise ValueError("a head is SEQUENCE:HASH, or 64 hexadecimal digits alone")
+            raise ValueError("a head is SEQUENCE:HASH, or just a hash of 64 hexadecimal digits")
         return cls(found, int(place) if place else None)
 
     def __str__(self) -> str:
@@ -215,8 +223,8 @@ class Head:
 class VerifyResult:
     """What a walk along a chain found; `head` is the last good event, as `SEQUENCE:HASH`.
 
-    `first_bad` is the first event that is not as it was written, `why` says what is wrong with it, or with the end.
-    `project_id` says whose chain both are of: deleted projects may have had the same name.
+    `first_bad` is the first event that was altered, `why` says what is wrong with it, or with the end. `project_id`
+    says whose chain both are of: deleted projects may have had the same name.
     """
 
     project: str
@@ -233,5 +241,5 @@ class VerifyResult:
 
 
 def hashed_moment(at: datetime | str | None) -> str | None:
-    """As it is hashed, which is also how SQLite keeps it."""
+    """Return a time as it is hashed, which is also how SQLite keeps it."""
     return at.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(at, datetime) else at

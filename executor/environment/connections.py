@@ -14,7 +14,7 @@ from executor.environment.assumed import Assumed
 from executor.environment.references import filled
 from executor.environment.values import Unwritable, insist_on_word
 from executor.masking.needles import drawback, verdict
-from secretstore.planned import CATALOG, SOURCE, Planned
+from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 
 AWS_CONFIG, AWS_CREDENTIALS, PG_SERVICES = "aws-config", "aws-credentials", "pg-services"
 STORAGE = ("s3", "supabase-storage")
@@ -66,7 +66,7 @@ class Derived:
 
 
 def derive(
-    plan: Sequence[Planned],
+    plan: Sequence[RunConnection],
     secrets: Mapping[str, bytes],
     assumed: Mapping[str, Assumed | str],
     folder: str,
@@ -103,7 +103,7 @@ def derive(
 
 
 def _resolved(
-    planned: Planned, secrets: Mapping[str, bytes], assumed: Mapping[str, Assumed | str], derived: Derived
+    planned: RunConnection, secrets: Mapping[str, bytes], assumed: Mapping[str, Assumed | str], derived: Derived
 ) -> dict[str, Any]:
     """The document of one connection; its needles are in `derived` once it is whole.
 
@@ -244,14 +244,14 @@ def _take_source(document: dict[str, Any], derived: Derived) -> None:
 _Brought = Iterator[tuple[str, str, Sequence[Mapping[str, Any]]]]
 
 
-def _there(plan: Sequence[Planned], derived: Derived, *kinds: str) -> tuple[list[dict[str, Any]], bool]:
+def _there(plan: Sequence[RunConnection], derived: Derived, *kinds: str) -> tuple[list[dict[str, Any]], bool]:
     """The connections of some kinds that are there, and whether the one is the only one that was to be there."""
     planned = [one for one in plan if one.kind in kinds]
     there = [derived.objects[one.key] for one in planned if one.key in derived.objects]
     return there, len(planned) == len(there) == 1
 
 
-def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _storage(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     sources, alone = _there(plan, derived, *STORAGE)
     if not sources:
         return
@@ -263,7 +263,7 @@ def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Coll
         yield "AWS_PROFILE", sources[0]["name"], sources
 
 
-def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _postgres(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     sources, _ = _there(plan, derived, "postgres")
     services: list[bytes] = []
     named = []
@@ -280,7 +280,7 @@ def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Col
     yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}", named
 
 
-def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _catalogs(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     for catalog in _there(plan, derived, *_CATALOGS)[0]:
         try:
             for name, value in iceberg.variables(catalog["name"], catalog["properties"]).items():
@@ -289,7 +289,7 @@ def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Col
             derived.notes.append(f"catalog {catalog['name']} has no variables of PyIceberg in this run: {why}")
 
 
-def _unity(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _unity(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     catalogs, alone = _there(plan, derived, "unity-catalog")
     if alone and OWN_UNITY.isdisjoint(taken):  # a token of ours is not for a host of theirs
         yield "DATABRICKS_HOST", catalogs[0]["endpoint"], catalogs

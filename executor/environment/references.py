@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from executor.environment.values import Unwritable, insist_on_text
-from secretstore.planned import FIELD, KEY, OPTIONAL, Reference, is_reference
+from secretstore.run_connection import FIELD, KEY, OPTIONAL, Reference, is_reference
 
 
 def filled(value: Any, place: str, secrets: Mapping[str, bytes], needles: dict[str, bytes]) -> Any:

@@ -1,1 +1,1 @@
-"""Key pairs: access to key services, creation, rotation. Private halves live in processes of their own."""
+"""Key pairs: access to key services, creation, rotation. Private halves stay in processes of their own."""

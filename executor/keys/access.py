@@ -1,4 +1,4 @@
-"""What a one-shot process is handed so that it can reach the key service; its own environment is empty."""
+"""What a one-shot process needs to reach the key service: it starts with an empty environment."""
 
 import os
 
@@ -10,13 +10,13 @@ from secretstore.settings import DATABASE_URL
 
 
 def key_access(settings: Settings) -> KeyAccess:
-    """What these settings give access to, as of this moment.
+    """Return what these settings give access to at this moment.
 
-    With local keys alone that is their paths. With AWS KMS it is this process's credentials too, which the first call
-    looks for, and waits for as long as KMS may take.
+    That is the paths of local keys, and with AWS KMS this process's credentials, which the first call looks for and
+    waits for as long as a call of KMS may take.
 
     Raises:
-        LibraryMissing: AWS KMS is among the key services, and botocore is not installed.
+        LibraryMissing: AWS KMS is among the key services, but botocore is not installed.
     """
     store = settings.store
     if not store.uses_kms:
@@ -26,13 +26,13 @@ def key_access(settings: Settings) -> KeyAccess:
 
 
 def empty_environment(settings: Settings) -> None:
-    """Take AWS's credentials out of this process's environment, and its other passwords out of what /proc shows of it.
+    """Remove AWS's credentials from this process's environment, and other passwords from the copy that /proc shows.
 
-    Call it after `key_access`, which has found the credentials by then; they are renewed without an environment.
+    Call it after `key_access`, which finds the credentials; renewing them takes no environment.
     """
     if settings.store.uses_kms:
         for name in CREDENTIAL_VARIABLES:
             os.environ.pop(name, None)
         kernel.blank_environment(CREDENTIAL_VARIABLES)
-    # A team's own code may read these in its worker, so they stay for it.
+    # A team's own code in the worker may read these, so they stay in os.environ.
     kernel.blank_environment((DATABASE_URL.name, BROKER_URL.name))

@@ -1,7 +1,7 @@
-"""AWS credentials, for a process that has an environment: found by botocore's chain once, and renewed in time.
+"""AWS credentials of a process that has an environment: botocore's chain finds them once and renews them in time.
 
-The one-shot processes that call AWS KMS are handed what is current. They never walk the chain themselves, and the
-process that did can then take the credentials out of its environment.
+The one-shot processes that call AWS KMS receive the current ones. They never walk the chain themselves, and this
+process can then remove the credentials from its environment.
 """
 
 import functools
@@ -27,19 +27,19 @@ CREDENTIAL_VARIABLES = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_BEARER_TOKEN_BEDROCK",
 )
-"""What is itself a credential; the other variables of AWS say where one is."""
+"""The variables that are credentials; AWS's other variables say where to find them."""
 
 
 class AwsCredentials:
     """The credentials of this process."""
 
     def __init__(self, patience: float, renewal: float = 30.0) -> None:
-        """Begin to look for them.
+        """Start to look for them.
 
         Args:
-            patience: seconds after which `current` no longer waits for a chain that is slow. To import botocore takes
-                a busy machine longer than some of them, and is not counted.
-            renewal: seconds between two looks at credentials that end; botocore renews them some 15 minutes before.
+            patience: seconds that `current` waits for a slow chain; importing botocore, which may take a busy machine
+                longer, does not count.
+            renewal: seconds between two looks at credentials that expire; botocore renews them 15 minutes before.
 
         Raises:
             LibraryMissing: botocore is not installed.
@@ -53,18 +53,18 @@ class AwsCredentials:
         self._looked = threading.Event()
         self._current: Credentials | None = None
         self._provider: str | None = None
-        # A chain may end at a server that does not answer, and a renewal too: nobody else waits for it.
+        # Its own thread: the chain and a renewal may call a server that does not answer.
         threading.Thread(target=self._keep, name="sealrun-aws", daemon=True).start()
 
     @property
     def current(self) -> Credentials | None:
-        """As they are now; None where none were found."""
+        """The current credentials; None if there are none."""
         self._wait()
         return self._current
 
     @property
     def provider(self) -> str | None:
-        """The name of the link of the chain that had them, as botocore calls it."""
+        """The link of the chain that had them, by botocore's name."""
         self._wait()
         return self._provider
 
@@ -81,8 +81,8 @@ class AwsCredentials:
                     frozen = found.get_frozen_credentials()
                     self._current = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
                     self._provider = found.method
-            except Exception as error:  # noqa: BLE001  # each link has errors of its own, whose text may quote anything
-                logger.warning("AWS credentials could not be had: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001  # each link has its own errors, whose text may quote anything
+                logger.warning("no AWS credentials: %s", type(error).__name__)
             self._asked.set()
             self._looked.set()
             if found is not None and not hasattr(found, "refresh_needed"):
@@ -91,6 +91,7 @@ class AwsCredentials:
 
     def _session(self) -> Any:
         session = _chain(self._environ)
+        # The import is done: from here on the patience counts.
         if not self._asked.is_set():
             self._until = time.monotonic() + self._patience
             self._asked.set()
@@ -99,7 +100,7 @@ class AwsCredentials:
 
 @functools.cache
 def aws_credentials(patience: float) -> AwsCredentials:
-    """The credentials of this process, which are looked for at the first call.
+    """Return the credentials of this process; the first call starts to look for them.
 
     Raises:
         LibraryMissing: botocore is not installed.
@@ -108,14 +109,14 @@ def aws_credentials(patience: float) -> AwsCredentials:
 
 
 def network() -> dict[str, str]:
-    """The way from this process to AWS, if it is a special one; see `secretstore.key_service.KeyAccess`."""
+    """Return the special way from this process to AWS, if any; see `secretstore.key_service.KeyAccess`."""
     bundle = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
     proxies = {scheme: url for scheme, url in getproxies_environment().items() if scheme in ("http", "https", "no")}
     return {**proxies, **({"ca_bundle": bundle} if bundle else {})}
 
 
 def _chain(environ: Mapping[str, str]) -> Any:
-    """botocore's session; two of its links are given an environment that stays as it was when this process began."""
+    """Return botocore's session; the two links that read variables get the environment this process started with."""
     import botocore.session
     from botocore.credentials import ContainerProvider, EnvProvider
 

@@ -1,4 +1,4 @@
-"""Start the one-shot hardened process in which a key pair is born, or wrapped anew, and take what it may tell."""
+"""Start the one-shot hardened process that makes a key pair, or wraps one anew, and read its answer."""
 
 import json
 import subprocess
@@ -18,19 +18,19 @@ from secretstore.vault import Birth, PlacedKey
 Made = TypeVar("Made")
 
 _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.supervisor.key_creation import main; sys.exit(main())"
-_PATIENCE = 90.0  # seconds; a call of AWS KMS may take 60 of them
+_PATIENCE = 90.0  # seconds; a call of AWS KMS may take 60
 _AT_ONCE = 20  # keys wrapped anew by one process
-_AWAY = "kms_unavailable"  # makes the next key wait as long, and as much in vain; any other reason is this key's alone
-_NOT_BORN = "no key pair could be made: {why}"
-_NOT_REWRAPPED = "not every private key could be wrapped anew: {why}"
+_AWAY = "kms_unavailable"  # the next key would wait as long in vain; other reasons concern only this key
+_NOT_CREATED = "could not create a key pair: {why}"
+_NOT_REWRAPPED = "could not rewrap every private key: {why}"
 
 
 def birth(settings: Settings) -> Birth:
-    """A function that gives birth to key pairs under these settings' key service."""
+    """Return a function that makes key pairs under these settings' key service."""
 
     def new_key_pair(place: KeyPlace, generation: int) -> WrappedKeyPair:
         request = {"place": asdict(place), "generation": generation}
-        return WrappedKeyPair.from_json(_answer(settings, request, _NOT_BORN))
+        return WrappedKeyPair.from_json(_answer(settings, request, _NOT_CREATED))
 
     return new_key_pair
 
@@ -60,10 +60,10 @@ def with_new_key(settings: Settings, pins: Pins, project: str, environment: str,
 
 
 def rewrapped(settings: Settings, keys: Sequence[PlacedKey]) -> Iterator[tuple[PlacedKey, WrappedKeyPair]]:
-    """The key pairs that the first key service of the settings has not wrapped, wrapped by it; each as it is done.
+    """Yield the key pairs that the first key service has not wrapped, rewrapped by it, each as it is done.
 
     Raises:
-        KeyOperationFailed: one could not be, and why. All that can be are given before.
+        KeyOperationFailed: one could not be rewrapped; those that could come first.
     """
     failed: KeyOperationFailed | None = None
     for start in range(0, len(keys), _AT_ONCE):
@@ -76,6 +76,7 @@ def rewrapped(settings: Settings, keys: Sequence[PlacedKey]) -> Iterator[tuple[P
                 failed = failed or _failure(_NOT_REWRAPPED, answer, which)
             elif answer is not None:
                 yield key, WrappedKeyPair.from_json(answer)
+        # Go on with the other keys, unless they would fail the same way.
         if failed is not None and any(answer and answer.get("error") == _AWAY for answer in answers):
             break
     if failed is not None:
@@ -83,7 +84,7 @@ def rewrapped(settings: Settings, keys: Sequence[PlacedKey]) -> Iterator[tuple[P
 
 
 def _answer(settings: Settings, request: dict[str, Any], failure: str) -> dict[str, Any]:
-    """What a process of its own answers; it is handed its request on stdin, and its environment is empty."""
+    """Return the answer of a process of its own, which gets its request on stdin and an empty environment."""
     patience = _PATIENCE * max(1, 2 * len(request.get("keys", ())))
     try:
         ended = subprocess.run(

@@ -1,7 +1,7 @@
-"""Give an environment a new key pair, and seal all that is kept in it anew, while runs go on.
+"""Give an environment a new key pair and seal its values anew, while runs go on.
 
-What opens values is a process of its own, without a database; here is the database, without a value. What was begun
-and cut off does not count: a rotation begins with a new key pair, and clears away what another one left.
+A process of its own opens the values and has no database; this one has the database and no value. A rotation that was
+cut off has no effect: the next one starts with a new key pair and deletes what it left.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from secretstore.key_service import WrappedKeyPair
 from secretstore.pins import Pin, Pins
 from secretstore.vault import Actor, KeyPairView, PlacedKey
 
-_PATIENCE = 180.0  # seconds a key service may take to unwrap and wrap: a call of AWS KMS may take 60 of them
+_PATIENCE = 180.0  # seconds for a key service to unwrap and wrap; a call of AWS KMS may take 60
 _NAMED = 5  # versions that do not open, in an error
 
 Tell = Callable[[str, int], None]
-"""Told of the steps: `begun` with the new generation, `resealed` with the number so far, `flipping`, `flipped`."""
+"""Called at each step: `begun` with the new generation, `resealed` with the count so far, `flipping`, `flipped`."""
 
 
 def rotate(
@@ -47,23 +47,19 @@ def rotate(
 ) -> Rotated:
     """Make an environment's next key pair, seal every kept version to it beside the old ones, and make it current.
 
-    Runs are given the old generation until the flip, and the next after it. Killed anywhere, it can be run again.
+    Runs get the old generation until the flip, the new one after it. Killed anywhere, it can be run again.
 
     Args:
         settings: where the key service is.
-        db: the database.
-        project: the project's name.
-        environment: the environment's name.
-        actor: who rotates.
-        pins: the key pairs known to who rotates; the new one is remembered.
-        drop_broken: leave versions behind that do not open, instead of refusing to go on.
-        tell: is told how far it is.
+        pins: the key pairs this user remembers; the new one is added.
+        drop_broken: leave versions behind that do not open, instead of giving up.
+        tell: called with the progress.
 
     Raises:
-        KeyChanged: the current key pair is not the one known here.
-        KeyOperationFailed: the key service does not unwrap or wrap, or the process that seals ended.
+        KeyChanged: the current key pair is not the one remembered.
+        KeyOperationFailed: the key service does not unwrap or wrap, or the sealing process ended.
         VersionsBroken: some versions do not open; the old key pair stays current.
-        RotationOvertaken: another rotation or a deletion came in between; it is the one that counts.
+        RotationOvertaken: another rotation or a deletion came in between.
     """
     begun = vault.sealing_key(db, project, environment, pins=pins)
     with _zygote() as zygote, zygote.resealer() as channel:
@@ -71,11 +67,13 @@ def rotate(
         rotation = process.begin(settings)
         discarded = vault.add_successor(db, rotation, actor=actor)
         tell("begun", rotation.successor.generation)
+        # Most values are sealed anew here, while runs and writers go on; the flip is left with what they changed.
         broken: dict[tuple[str, int], str] = {}
         count = 0
         for items in vault.unresealed(db, rotation):
             sealed = list(zip(items, process.reseal(items), strict=True))
-            broken |= {(item.secret_id, item.version): _shown(item) for item, anew in sealed if anew is None}
+            failed = [item for item, anew in sealed if anew is None]
+            broken |= {(item.secret_id, item.version): f"{item.name} {item.version}" for item in failed}
             count += vault.add_resealed(db, rotation, [(item, anew) for item, anew in sealed if anew is not None])
             tell("resealed", count)
         names = sorted(broken.values())
@@ -86,6 +84,7 @@ def rotate(
         tell("flipping", count)
         count += vault.flip(db, rotation, process.reseal, actor=actor, dropped=broken.keys())
         tell("flipped", count)
+    # Outside the database's transaction: if this fails, the voucher still leads from the old pin to the new pair.
     successor = rotation.successor
     pins.remember(project, environment, Pin(successor.generation, successor.fingerprint))
     return Rotated(
@@ -103,13 +102,13 @@ def destroy_unused(
 ) -> list[KeyPairView]:
     """Destroy the private halves of past generations that no run in flight was given.
 
-    `skipped` is told of an environment where that cannot be done or recorded, and why; the others go on.
+    `skipped` is called with an environment where this fails, and why; the others go on.
     """
     return vault.destroy_unused_keys(db, in_use, actor=actor, skipped=skipped)
 
 
 def in_use(session: Session) -> Collection[tuple[str, int]]:
-    """The generations that runs in flight were given, as their receipts have it: environment's id and number."""
+    """Return the generations that runs in flight were given, by their receipts: environment's id and number."""
     query = select(Receipt.environment_id, Receipt.generation).where(
         Run.state == "running", Receipt.run_id == Run.id, Receipt.attempt == Run.attempt
     )
@@ -127,7 +126,7 @@ def _zygote() -> Any:
 
 
 class _Process:
-    """The process that holds the old private key, by its channel: what comes back is ciphertext."""
+    """The process that holds the old private key, behind its channel: only ciphertext comes back."""
 
     def __init__(self, channel: socket.socket, begun: PlacedKey) -> None:
         self._channel = channel
@@ -135,7 +134,7 @@ class _Process:
         self._begun = begun
 
     def begin(self, settings: Settings) -> vault.Rotation:
-        """Have the successor made."""
+        """Let it make the successor."""
         place, pair = self._begun.place, self._begun.pair
         request = {"access": key_access(settings).to_json(), "place": asdict(place), "pair": pair.to_json()}
         answer = self._ask(Kind.ROTATE, request, Kind.SUCCESSOR)
@@ -143,7 +142,7 @@ class _Process:
         return vault.Rotation(place, pair, successor, voucher)
 
     def reseal(self, items: Sequence[SealedItem]) -> list[bytes | None]:
-        """Have values sealed anew; None for one that does not open."""
+        """Let it seal values anew; None for one that does not open."""
         if not items:
             return []
         answer = self._ask(Kind.RESEAL, items_to_json(items), Kind.RESEALED)
@@ -153,12 +152,12 @@ class _Process:
         try:
             send(self._channel, kind, document)
             frame = self._answers.receive(_PATIENCE)
-        except (OSError, WireBroken):  # a time-out is one
+        except (OSError, WireBroken):  # OSError includes a time-out
             frame = None
         if frame is not None and frame.kind is wanted:
             return frame.json()
         said = frame.json() if frame is not None and frame.kind is Kind.NOT_OPENED else {}
-        why = said.get("message", "the process that seals anew ended, or did not answer")
+        why = said.get("message", "the sealing process ended, or did not answer")
         raise KeyOperationFailed(
             "the key pair of {project}/{environment} was not rotated: {why}",
             project=self._begun.place.project,
@@ -166,7 +165,3 @@ class _Process:
             why=why,
             hint=said.get("hint"),
         )
-
-
-def _shown(item: SealedItem) -> str:
-    return f"{item.name} {item.version}"

@@ -4,8 +4,9 @@ from sqlalchemy.exc import DBAPIError
 
 from executor.operations.deployment import Deployment
 from executor.schemas.audit import Chain, Events, ListedEvents, VerifiedChain
-from secretstore import audit
-from secretstore.audit import Actor, Filter
+from secretstore import audit, audit_reading
+from secretstore.audit import Actor
+from secretstore.audit_reading import Filter
 from secretstore.errors import SealrunError
 
 
@@ -17,7 +18,7 @@ def list_(at: Deployment, who: Actor, asked: Events) -> ListedEvents:
     """
     waiting = _link(at)
     only = Filter(asked.since, asked.actor, asked.action, asked.subject)
-    events = audit.list_events(at.db, asked.project, limit=asked.limit, only=only)
+    events = audit_reading.list_events(at.db, asked.project, limit=asked.limit, only=only)
     return ListedEvents(events=tuple(events), waiting=waiting)
 
 
@@ -28,7 +29,7 @@ def verify(at: Deployment, who: Actor, asked: Chain) -> VerifiedChain:
         UnknownProject: no project ever had this name.
     """
     waiting = _link(at)
-    return VerifiedChain(found=audit.verify(at.db, asked.project, expect=asked.expect), waiting=waiting)
+    return VerifiedChain(found=audit_reading.verify(at.db, asked.project, expect=asked.expect), waiting=waiting)
 
 
 def _link(at: Deployment) -> int:

@@ -7,7 +7,7 @@ from executor.schemas.connections import ConnectionDeletion, ConnectionNamed, Co
 from executor.schemas.places import Deleted
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.planned import SOURCE
+from secretstore.run_connection import SOURCE
 from secretstore.views import ConnectionView
 
 

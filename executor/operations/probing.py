@@ -14,7 +14,7 @@ from executor.schemas.target import Target
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.connections import Role
-from secretstore.planned import SOURCE
+from secretstore.run_connection import SOURCE
 from secretstore.views import ConnectionView
 
 PROBES = Path(__file__).parents[1] / "inside/probes"

@@ -15,7 +15,7 @@ from executor.schemas.receipts import PHASE
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle
-from secretstore.planned import CATALOG
+from secretstore.run_connection import CATALOG
 
 
 def open_receipt(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import SQLModel
 
-from secretstore.planned import CATALOG, SOURCE
+from secretstore.run_connection import CATALOG, SOURCE
 
 RUNGS = ("process", "landlock", "namespace")
 LONGEST = 10**8

@@ -21,8 +21,8 @@ from secretstore.errors import SealrunError
 from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
 from secretstore.keyring import key_service
 from secretstore.naming import check_secret_name
-from secretstore.planned import Planned
 from secretstore.reveal import Resealer, reveal
+from secretstore.run_connection import RunConnection
 
 
 def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
@@ -70,7 +70,7 @@ def _given(values: dict[str, bytes], roles: Mapping[str, Any] | None, withheld: 
             check_secret_name(name)
     given = {name: value for name, value in values.items() if name not in withheld}
     if roles is not None:
-        plan = [Planned.from_json(document) for document in roles["plan"]]
+        plan = [RunConnection.from_json(document) for document in roles["plan"]]
         given |= handed_over(assume_roles(plan, values, roles["timeout"], roles["run"]))
     return given
 

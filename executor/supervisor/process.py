@@ -34,7 +34,7 @@ from executor.supervisor.report import Reporter
 from executor.supervisor.roles import told_apart
 from executor.supervisor.usage import Usage, kill_counter
 from secretstore.errors import SealrunError
-from secretstore.planned import Planned
+from secretstore.run_connection import RunConnection
 
 _DRAIN = 2.0  # seconds for what is left in the pipes once the tree is dead
 _OPENING = 120.0  # seconds for the opener; key services have shorter limits of their own
@@ -118,7 +118,7 @@ class Attempt:
         self._deadline: int = go["deadline"]
         self._variables: dict[str, str] = go["variables"]
         self._channels: dict[str, str] | None = go.get("channels")
-        self._plan = [Planned.from_json(one) for one in go.get("plan", ())]
+        self._plan = [RunConnection.from_json(one) for one in go.get("plan", ())]
         self._usage = usage
         self._began = time.monotonic()
         self._reported: Reported | None = None
@@ -391,7 +391,7 @@ class Attempt:
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
 
 
-def _absent(planned: Planned, document: dict[str, Any]) -> list[str]:
+def _absent(planned: RunConnection, document: dict[str, Any]) -> list[str]:
     """The settings that the secret they come from need not have a field for, and has not."""
     return [one.place for one in planned.references() if one.optional and one.place not in document]
 

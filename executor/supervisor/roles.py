@@ -17,7 +17,7 @@ from typing import Any
 from executor.environment.assumed import Assumed
 from executor.environment.references import filled
 from executor.environment.values import Unwritable
-from secretstore.planned import Planned
+from secretstore.run_connection import RunConnection
 
 MARK = "/source/"  # before a source's name, among the names of secrets: none of theirs has a slash
 
@@ -51,7 +51,7 @@ _REFUSALS = {
 
 
 def assume_roles(
-    plan: Sequence[Planned], secrets: Mapping[str, bytes], timeout: float | None, run: str
+    plan: Sequence[RunConnection], secrets: Mapping[str, bytes], timeout: float | None, run: str
 ) -> dict[str, Assumed | str]:
     """Short-lived credentials for each source of the plan that assumes a role; a sentence for each that gets none.
 
@@ -107,7 +107,7 @@ class _Request:
     session: str
 
     @classmethod
-    def of(cls, planned: Planned, secrets: Mapping[str, bytes], timeout: float | None, run: str) -> "_Request":
+    def of(cls, planned: RunConnection, secrets: Mapping[str, bytes], timeout: float | None, run: str) -> "_Request":
         given = {name: planned.settings[name] for name in _WANTED if planned.settings.get(name) is not None}
         filled_in = {name: filled(value, name, secrets, {}) for name, value in given.items()}
         texts = {name: text for name, text in filled_in.items() if text is not None}

@@ -1,20 +1,15 @@
 """The vault: projects, environments, secrets and variables. It can only seal.
 
-Nothing here takes a key service or opens a value; what is stored comes out through `secretstore.reveal`
-alone.
+Nothing here takes a key service or opens a value; stored values come out through `secretstore.reveal` only.
 """
 
 from secretstore.audit import Actor
 from secretstore.vault.connections import (
-    connection_plan,
     create_connection,
-    dangling,
     delete_connection,
     get_connection,
     list_connections,
-    naming,
     record_test,
-    require_unnamed,
 )
 from secretstore.vault.environments import (
     create_environment,
@@ -26,23 +21,27 @@ from secretstore.vault.environments import (
 from secretstore.vault.keys import (
     InUse,
     PlacedKey,
-    Rotation,
-    add_resealed,
-    add_successor,
     destroy_unused_keys,
-    discard_successor,
-    flip,
     keys_to_rewrap,
     list_keys,
     replace_wrapping,
-    sealing_key,
     trust_key,
+)
+from secretstore.vault.lookup import Birth, RefuseIf
+from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
+from secretstore.vault.references import connection_plan, dangling, require_unnamed
+from secretstore.vault.rotation import (
+    Rotation,
+    add_resealed,
+    add_successor,
+    discard_successor,
+    flip,
+    sealing_key,
     unresealed,
 )
-from secretstore.vault.places import Birth, RefuseIf
-from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
 from secretstore.vault.sealed import sealed_bundle
 from secretstore.vault.secrets import (
+    SecretSummary,
     delete_secret,
     due_secrets,
     history,
@@ -52,9 +51,9 @@ from secretstore.vault.secrets import (
     secret_id,
     secrets_among,
     secrets_like,
+    summarize_secrets,
 )
 from secretstore.vault.storing import NewSecret, NewVariable, check, put, set_variable, store
-from secretstore.vault.summaries import SecretSummary, summarize_secrets
 from secretstore.vault.variables import delete_variable, list_variables, plain_variables
 from secretstore.views import (
     ConnectionView,
@@ -117,7 +116,6 @@ __all__ = [
     "list_projects",
     "list_secrets",
     "list_variables",
-    "naming",
     "plain_variables",
     "put",
     "record_test",

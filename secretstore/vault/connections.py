@@ -1,33 +1,24 @@
 """Data sources and catalogs of an environment: settings that name secrets. Nothing here can open one."""
 
 import json
-import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Act, Actor, append_many
-from secretstore.connections import S3_LIKE, Role, Settings, check, looks_like_a_value, planned, where
+from secretstore.audit import Act, Actor, append
+from secretstore.connections import S3_LIKE, Role, Settings, check, for_run, looks_like_a_value, where
 from secretstore.database import Database
-from secretstore.errors import AlreadyExists, ConnectionRefused, InUse, UnknownConnection
-from secretstore.models import Connection, Environment, Project, Secret
-from secretstore.naming import has_form_of_name, is_connection_name
-from secretstore.planned import CATALOG, SOURCE, Planned
+from secretstore.errors import AlreadyExists, ConnectionRefused, UnknownConnection
+from secretstore.models import Connection, Environment, Project
+from secretstore.naming import is_connection_name
+from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from secretstore.timestamps import utc_now
-from secretstore.vault.places import (
-    did_you_mean,
-    find_environment,
-    find_project,
-    hold_environment,
-    hold_project,
-    taken_names,
-)
-from secretstore.vault.storing import parts
-from secretstore.views import ConnectionView, Dangling, Missing
+from secretstore.vault.lookup import did_you_mean, find_place, hold_place, taken_names, within
+from secretstore.vault.references import listed, missing_names, named_by, refuse_named, stored
+from secretstore.views import ConnectionView, Missing, view_of
 
 _LONGEST_MESSAGE = 1000  # characters
 
@@ -44,32 +35,28 @@ def create_connection(
     actor: Actor,
     replace: bool = False,
 ) -> ConnectionView:
-    """Makes a data source or catalog. What it names need not be there yet: the view's `missing` tells what is not.
+    """Create a data source or catalog. What it names may be created later: the view's `missing` lists it.
 
     Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
         role: `source` or `catalog`.
         name: 1 to 63 lower-case letters, digits and `-`, a letter first.
-        kind: One of the role's kinds.
-        settings: The kind's fields, see `secretstore.connections`.
-        actor: Who makes it.
-        replace: Whether one of this name gets these settings instead of its own.
+        kind: one of the role's kinds.
+        settings: the kind's fields, see `secretstore.connections`.
+        replace: give these settings to an existing one of this name.
 
     Raises:
-        NameRefused, ConnectionRefused: When the name, the kind or the settings break a rule; no value is quoted.
-        AlreadyExists: When there is one of this name, without `replace`.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        NameRefused, ConnectionRefused: the name, the kind or the settings break a rule; no value is quoted.
+        AlreadyExists: the name is taken, and `replace` is not given.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     read = check(role, name, kind, settings)
     with taken_names(role, name), db.writing() as session:
-        place = hold_project(session, project)
-        held = hold_environment(session, place, environment)
+        place, held = hold_place(session, project, environment)
         row = _row(session, held, role, name)
         if row is not None and not replace:
             raise AlreadyExists(what=role, name=name, hint="to give it other settings, add --replace")
-        (missing,) = _missing(session, held.id, [Planned(role, name, kind, read.stored())])
+        # A name that does not exist yet is fine, unless it looks like a value typed instead of one.
+        (missing,) = missing_names(session, held.id, [RunConnection(role, name, kind, read.stored())])
         _refuse_values(role, name, missing)
         _refuse_unfit_source(session, held, role, name, kind, read)
         now = utc_now()
@@ -85,73 +72,69 @@ def create_connection(
             updated_by=actor.name,
         )
         row.kind, row.settings = kind, json.dumps(read.stored())
+        # A test of the former settings says nothing about these.
         row.tested_at = row.test_outcome = row.test_seconds = row.test_message = row.test_run = None
         row.updated_at, row.updated_by = now, actor.name
         session.add(row)
-        act = _act(row, held.name, action)
-        append_many(session, place.id, place.name, actor=actor, acts=[act])
+        append(session, place, actor, _act(row, held.name, action))
         return _view(row, held.name, missing)
 
 
 def list_connections(
     db: Database, project: str, environment: str | None = None, role: Role | None = None
 ) -> list[ConnectionView]:
-    """Returns the sources and catalogs of an environment, or of all of a project's: sources first, by name.
+    """Return the sources and catalogs of an environment, or of all of a project's: sources first, by name.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
-        place = find_project(session, project)
         query = select(Connection, Environment.name).where(
-            Connection.environment_id == Environment.id, Environment.project_id == place.id
+            Connection.environment_id == Environment.id, within(session, project, environment)
         )
-        if environment is not None:
-            query = query.where(Environment.id == find_environment(session, place, environment).id)
         if role is not None:
             query = query.where(Connection.role == role)
         rows = session.exec(query.order_by(col(Environment.name), col(Connection.role).desc(), col(Connection.name)))
-        places: dict[str, list[tuple[Connection, str]]] = defaultdict(list)
+        # Names are looked up once for each environment.
+        environments: dict[str, list[tuple[Connection, str]]] = defaultdict(list)
         for row, name in rows:
-            places[row.environment_id].append((row, name))
+            environments[row.environment_id].append((row, name))
         views = []
-        for environment_id, found in places.items():
-            missing = _missing(session, environment_id, [_stored(row) for row, _ in found])
+        for environment_id, found in environments.items():
+            missing = missing_names(session, environment_id, [stored(row) for row, _ in found])
             views += [_view(row, name, lacks) for (row, name), lacks in zip(found, missing, strict=True)]
         return views
 
 
 def get_connection(db: Database, project: str, environment: str, role: Role, name: str) -> ConnectionView:
-    """Returns a data source or catalog.
+    """Return a data source or catalog.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownConnection: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownConnection: it does not exist.
     """
     with db.reading() as session:
-        place = find_project(session, project)
-        found = find_environment(session, place, environment)
+        place, found = find_place(session, project, environment)
         row = _find(session, place, found, role, name)
-        (missing,) = _missing(session, found.id, [_stored(row)])
+        (missing,) = missing_names(session, found.id, [stored(row)])
         return _view(row, environment, missing)
 
 
 def delete_connection(
     db: Database, project: str, environment: str, role: Role, name: str, *, actor: Actor, force: bool = False
 ) -> None:
-    """Deletes a data source or catalog; the secrets it names stay.
+    """Delete a data source or catalog; the secrets it names stay.
 
     Raises:
-        InUse: When a catalog names this source, without `force`.
-        UnknownProject, UnknownEnvironment, UnknownConnection: When there is none of this name.
+        InUse: a catalog names this source, and `force` is not given.
+        UnknownProject, UnknownEnvironment, UnknownConnection: it does not exist.
     """
     with db.writing() as session:
-        place = hold_project(session, project)
-        held = hold_environment(session, place, environment)
+        place, held = hold_place(session, project, environment)
         row = _find(session, place, held, role, name)
         if role == SOURCE and not force:
-            _refuse_named(place, held, f"source {name}", _catalogs_of(session, held.id, name))
+            refuse_named(session, place, held, "source", name)
         session.delete(row)
-        append_many(session, place.id, place.name, actor=actor, acts=[_act(row, held.name, f"{role}.delete")])
+        append(session, place, actor, _act(row, held.name, f"{role}.delete"))
 
 
 def record_test(
@@ -168,27 +151,19 @@ def record_test(
     actor: Actor,
     tested: datetime | None = None,
 ) -> bool:
-    """Keeps how a test of a data source or catalog went; returns whether it was kept.
+    """Record how a test of a data source or catalog went; return whether it was recorded.
 
     Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
-        role: `source` or `catalog`.
-        name: Its name.
-        outcome: `ok` or `failed`.
-        seconds: How long it took, where that is known.
-        message: What was found, or why it failed, masked; 1,000 characters of it are kept.
-        run: The id of the run that tested it.
-        actor: Who had it tested.
-        tested: The view's `updated_at` when the test began. A test of settings that were replaced since is not kept.
+        seconds: how long it took, if known.
+        message: what was found, or why it failed, masked; 1,000 characters of it are kept.
+        run: the id of the run that tested it.
+        tested: the view's `updated_at` when the test began; a test of settings since replaced is not recorded.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownConnection: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownConnection: it does not exist.
     """
     with db.writing() as session:
-        place = hold_project(session, project)
-        held = hold_environment(session, place, environment)
+        place, held = hold_place(session, project, environment)
         row = _find(session, place, held, role, name)
         if tested is not None and row.updated_at != tested:
             return False
@@ -196,162 +171,30 @@ def record_test(
         row.test_message = message[:_LONGEST_MESSAGE] if message else None
         detail = {"connection_id": row.id, "kind": row.kind, "run": run}
         how = "done" if outcome == "ok" else "failed"
-        act = Act(f"{role}.test", f"{held.name}/{name}", detail, how)
-        append_many(session, place.id, place.name, actor=actor, acts=[act])
+        append(session, place, actor, Act(f"{role}.test", f"{held.name}/{name}", detail, how))
         return True
-
-
-def connection_plan(session: Session, environment_id: str) -> list[Planned]:
-    """Returns an environment's sources and catalogs as runs are given them, read in the caller's transaction.
-
-    What cannot be given is among them, and says why: a row that is not in order keeps nobody else's run from starting.
-    """
-    query = (
-        select(Connection.role, Connection.name, Connection.kind, Connection.settings)
-        .where(Connection.environment_id == environment_id, col(Connection.role).in_((SOURCE, CATALOG)))
-        .order_by(col(Connection.role).desc(), col(Connection.name))
-    )
-    return _with_their_sources([planned(*row) for row in session.exec(query)])
-
-
-def naming(session: Session, environment_id: str, secret: str) -> list[str]:
-    """Returns the sources and catalogs of an environment that name a secret, as `source lake`."""
-    query = select(Connection).where(Connection.environment_id == environment_id)
-    rows = session.exec(query.order_by(col(Connection.role).desc(), col(Connection.name)))
-    return [entry.label for entry in map(_stored, rows) if secret in entry.secrets()]
-
-
-def require_unnamed(db: Database, project: str, environment: str, what: Literal["secret", "source"], name: str) -> None:
-    """Checks that nothing names a secret or source, as its deletion does without `force`.
-
-    Raises:
-        InUse: When something does.
-        UnknownProject, UnknownEnvironment: When there is no such place.
-    """
-    with db.reading() as session:
-        place = find_project(session, project)
-        found = find_environment(session, place, environment)
-        if what == "secret":
-            refuse_named(session, place, found, name)
-        else:
-            _refuse_named(place, found, f"source {name}", _catalogs_of(session, found.id, name))
-
-
-def refuse_named(session: Session, project: Project, environment: Environment, secret: str) -> None:
-    """Refuses to do without a secret that sources or catalogs name.
-
-    Raises:
-        InUse: When there are any.
-    """
-    _refuse_named(project, environment, f"secret {secret}", naming(session, environment.id, secret))
-
-
-def dangling(db: Database, project: str | None = None) -> list[Dangling]:
-    """Returns the connections of a project, or of all, that name what is not there or cannot be given to a run.
-
-    Raises:
-        UnknownProject: When there is no such project.
-    """
-    with db.reading() as session:
-        query = (
-            select(Connection, Environment.name, Project.name)
-            .where(Connection.environment_id == Environment.id, Environment.project_id == Project.id)
-            .order_by(col(Project.name), col(Environment.name), col(Connection.role).desc(), col(Connection.name))
-        )
-        if project is not None:
-            query = query.where(Project.id == find_project(session, project).id)
-        places: dict[str, list[tuple[Connection, str, str]]] = defaultdict(list)
-        for row, environment, of_project in session.exec(query):
-            places[row.environment_id].append((row, environment, of_project))
-        found = []
-        for environment_id, rows in places.items():
-            missing = _missing(session, environment_id, [_stored(row) for row, _, _ in rows])
-            plan = _with_their_sources([planned(row.role, row.name, row.kind, row.settings) for row, _, _ in rows])
-            for (row, environment, of_project), lacks, entry in zip(rows, missing, plan, strict=True):
-                place = (of_project, environment, row.role, row.name)
-                found += [Dangling(*place, *told) for told in _troubles(place, lacks, entry)]
-        return found
-
-
-def _troubles(place: tuple[str, str, str, str], lacks: Sequence[Missing], entry: Planned) -> Iterator[tuple[str, str]]:
-    """Why a connection is not given as it stands, and the mend for each reason."""
-    project, environment, role, name = place
-    at = f"-p {project} -e {environment}"
-    for lack in lacks:
-        mend = f"sealrun secret set {lack.name} {at}"
-        if lack.what == "source":
-            mend = f"sealrun source create {lack.name} {at} --kind KIND"
-        yield f"{lack.field} names the {lack.what} {lack.name}, which is not there", mend
-    if entry.refused is not None and not any(lack.what == "source" for lack in lacks):
-        # A name that nobody here gave may be anything, and this is to be typed.
-        yield entry.refused, f"sealrun {role} create {shlex.quote(str(name))} {at} --file FILE --replace"
-
-
-def _with_their_sources(plan: Sequence[Planned]) -> list[Planned]:
-    """The plan; a catalog whose source cannot be given cannot be given either."""
-    sources = {entry.name: entry for entry in plan if entry.role == SOURCE}
-    return [_with_its_source(entry, sources) for entry in plan]
-
-
-def _with_its_source(entry: Planned, sources: dict[str, Planned]) -> Planned:
-    name = entry.settings.get("source") if entry.role == CATALOG else None
-    if name is None:
-        return entry
-    source = sources.get(name)
-    if source is None:
-        why = f"its source {name} is not there"
-    elif source.refused is not None:
-        why = f"its source {name} cannot be given: {source.refused}"
-    elif source.kind not in S3_LIKE:
-        why = f"its source {name} is of kind {source.kind}, and has no bucket"
-    else:
-        return entry
-    return replace(entry, settings={}, refused=why)
 
 
 def _refuse_values(role: str, name: str, missing: Iterable[Missing]) -> None:
     for lack in missing:
         if lack.what == "secret" and looks_like_a_value(lack.name):
-            hint = "if it is one, replace it: it was typed in the open. Store the new one: sealrun secret set NAME"
-            why = f"{lack.field} names no secret that is there, and what stands in its place looks like a value"
+            hint = "if it is one, replace it, since it was typed in the open: sealrun secret set NAME"
+            why = f"{lack.field} takes the name of a secret; no secret has the name given, which looks like a value"
             raise ConnectionRefused(label=f"{role} {name}", why=why, hint=hint)
 
 
 def _refuse_unfit_source(
     session: Session, environment: Environment, role: str, name: str, kind: str, read: Settings
 ) -> None:
-    """A catalog takes endpoint and keys of a source that has them."""
+    """A catalog takes endpoint and keys from its source, which must be of a kind that has them."""
     label = f"{role} {name}"
-    if role == SOURCE and kind not in S3_LIKE and (by := _catalogs_of(session, environment.id, name)):
-        raise ConnectionRefused(label=label, why=f"{_listed(by)} names it, and the kind {kind} has no bucket")
+    if role == SOURCE and kind not in S3_LIKE and (by := named_by(session, environment.id, "source", name)):
+        raise ConnectionRefused(label=label, why=f"{listed(by)} names it, and the kind {kind} has no bucket")
     if role == CATALOG and (source := read.stored().get("source")):
         there = _row(session, environment, SOURCE, source)
         if there is not None and there.kind not in S3_LIKE:
             why = f"source names {source}, which is of kind {there.kind} and has no bucket"
             raise ConnectionRefused(label=label, why=why, hint=f"it takes a source of kind {' or '.join(S3_LIKE)}")
-
-
-def _catalogs_of(session: Session, environment_id: str, source: str) -> list[str]:
-    query = select(Connection).where(Connection.environment_id == environment_id, Connection.role == CATALOG)
-    rows = session.exec(query.order_by(col(Connection.name)))
-    return [entry.label for entry in map(_stored, rows) if entry.settings.get("source") == source]
-
-
-def _refuse_named(project: Project, environment: Environment, what: str, by: Sequence[str]) -> None:
-    if by:
-        hint = "change or delete what names it first; or add --force, and what names it is left out of runs"
-        raise InUse(
-            "{what} of {project}/{environment} is named by {by}",
-            what=what,
-            project=project.name,
-            environment=environment.name,
-            by=_listed(by),
-            hint=hint,
-        )
-
-
-def _listed(labels: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(labels[:-1])] if len(labels) > 1 else []), labels[-1]])
 
 
 def _row(session: Session, environment: Environment, role: str, name: str) -> Connection | None:
@@ -364,51 +207,18 @@ def _row(session: Session, environment: Environment, role: str, name: str) -> Co
 def _find(session: Session, project: Project, environment: Environment, role: str, name: str) -> Connection:
     if row := _row(session, environment, role, name):
         return row
-    of_here = select(Connection.name).where(Connection.environment_id == environment.id, Connection.role == role)
-    hint = did_you_mean(name, session.exec(of_here.order_by(col(Connection.name))))
+    names = select(Connection.name).where(Connection.environment_id == environment.id, Connection.role == role)
+    hint = did_you_mean(name, session.exec(names.order_by(col(Connection.name))))
     if hint is None and _row(session, environment, other := CATALOG if role == SOURCE else SOURCE, name):
         hint = f"there is a {other} of this name"
-    elif hint is None and not is_connection_name(name):  # nothing can be created under it
+    elif hint is None and not is_connection_name(name):  # the usual hint, to create it, would not work
         hint = f"list them: sealrun {role} list -p {project.name} -e {environment.name}"
     raise UnknownConnection(role=role, name=name, project=project.name, environment=environment.name, hint=hint)
 
 
-def _missing(session: Session, environment_id: str, entries: Sequence[Planned]) -> list[tuple[Missing, ...]]:
-    """What each of an environment's entries names and is not there."""
-    named = sorted({name for entry in entries for name in entry.secrets()})
-    secrets: set[str] = set()
-    for part in parts(named):
-        query = select(Secret.name).where(Secret.environment_id == environment_id, col(Secret.name).in_(part))
-        secrets.update(session.exec(query))
-    of_here = select(Connection.name).where(Connection.environment_id == environment_id, Connection.role == SOURCE)
-    sources = set(session.exec(of_here))
-    return [tuple(_lacks(entry, secrets, sources)) for entry in entries]
-
-
-def _lacks(entry: Planned, secrets: set[str], sources: set[str]) -> Iterator[Missing]:
-    for reference in entry.references():
-        if reference.secret not in secrets:
-            yield Missing(reference.place, "secret", reference.secret)
-    source = entry.settings.get("source") if entry.role == CATALOG else None
-    if source is not None and source not in sources:
-        yield Missing("source", "source", source)
-
-
-def _stored(row: Connection) -> Planned:
-    """A row's settings as they were given. What nobody here wrote names nothing."""
-    try:
-        entry = Planned(row.role, row.name, row.kind, dict(json.loads(row.settings)))
-        names = [reference.secret for reference in entry.references()]
-        names += [entry.settings["source"]] if "source" in entry.settings else []
-        in_order = all(map(has_form_of_name, names))
-    except (ValueError, TypeError, RecursionError):
-        in_order = False
-    return entry if in_order else Planned(row.role, row.name, row.kind, {})
-
-
 def _act(row: Connection, environment: str, action: str) -> Act:
-    """What is recorded: the kind, and what it names."""
-    entry = _stored(row)
+    """Return the audit entry of an act: the kind, and what the connection names."""
+    entry = stored(row)
     detail = {"connection_id": row.id, "kind": row.kind, "secrets": sorted(entry.secrets())}
     if source := entry.settings.get("source"):
         detail["source"] = source
@@ -416,25 +226,14 @@ def _act(row: Connection, environment: str, action: str) -> Act:
 
 
 def _view(row: Connection, environment: str, missing: tuple[Missing, ...]) -> ConnectionView:
-    entry = _stored(row)
-    return ConnectionView(
-        id=row.id,
-        role=row.role,
-        name=row.name,
+    entry = stored(row)
+    return view_of(
+        ConnectionView,
+        row,
         environment=environment,
-        kind=row.kind,
         where=where(row.role, row.name, row.kind, entry.settings),
         settings=entry.settings,
         secrets=tuple(sorted(entry.secrets())),
-        tested_at=row.tested_at,
-        test_outcome=row.test_outcome,
-        test_seconds=row.test_seconds,
-        test_message=row.test_message,
-        test_run=row.test_run,
-        created_at=row.created_at,
-        created_by=row.created_by,
-        updated_at=row.updated_at,
-        updated_by=row.updated_by,
-        problem=planned(row.role, row.name, row.kind, row.settings).refused,
+        problem=for_run(row.role, row.name, row.kind, row.settings).refused,
         missing=missing,
     )

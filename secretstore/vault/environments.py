@@ -2,35 +2,35 @@
 
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Actor, append
+from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists, KeyChanged
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, new_id
 from secretstore.naming import check_environment_name, check_queue_name
-from secretstore.vault.places import (
+from secretstore.vault.lookup import (
     Birth,
     RefuseIf,
-    find_environment,
+    find_place,
     find_project,
-    hold_environment,
+    hold_place,
     hold_project,
     take_environment,
     take_project,
     taken_names,
 )
-from secretstore.views import EnvironmentView
+from secretstore.views import EnvironmentView, view_of
 
 DEFAULT_ENVIRONMENT = "default"
 
 
 def create_environment(db: Database, project: str, name: str, *, actor: Actor, birth: Birth) -> EnvironmentView:
-    """Makes an environment with a new key pair.
+    """Create an environment with a new key pair.
 
     Raises:
-        NameRefused: When the name breaks the rule for environments.
-        UnknownProject: When there is no such project.
-        AlreadyExists: When the project has an environment of this name.
+        NameRefused: the name breaks the rule for environments.
+        UnknownProject: it does not exist.
+        AlreadyExists: the name is taken.
     """
     check_environment_name(name)
     with db.reading() as session:
@@ -40,7 +40,7 @@ def create_environment(db: Database, project: str, name: str, *, actor: Actor, b
     pair = birth(KeyPlace(place.name, place.id, name, environment_id), 1)
     with taken_names("environment", name), db.writing() as session:
         held = hold_project(session, project)
-        if held.id != place.id:  # deleted and made anew meanwhile: the key pair is bound to the old one
+        if held.id != place.id:  # deleted and created again meanwhile: the key pair is bound to the old one
             raise AlreadyExists(what="another project", name=project)
         _refuse_taken(session, held, name)
         return add_environment(session, held, environment_id, name, pair, actor)
@@ -49,7 +49,7 @@ def create_environment(db: Database, project: str, name: str, *, actor: Actor, b
 def add_environment(
     session: Session, project: Project, environment_id: str, name: str, pair: WrappedKeyPair, actor: Actor
 ) -> EnvironmentView:
-    """Adds an environment and its first key pair in the caller's transaction."""
+    """Add an environment and its first key pair in the caller's transaction."""
     environment = Environment(
         id=environment_id,
         project_id=project.id,
@@ -58,48 +58,44 @@ def add_environment(
         created_by=actor.name,
     )
     session.add(environment)
-    session.flush()
-    session.add(
-        KeyPair(
-            environment_id=environment_id,
-            generation=pair.generation,
-            public_key=pair.public_key,
-            fingerprint=pair.fingerprint,
-            key_service=pair.key_service,
-            wrapped_private_key=pair.wrapped,
-            created_by=actor.name,
-        )
-    )
+    session.flush()  # the key pair's foreign key needs the row
+    session.add(key_pair_row(environment_id, pair, actor))
     detail = {"fingerprint": pair.fingerprint, "generation": pair.generation, "key_service": pair.key_service}
-    append(
-        session,
-        project.id,
-        project.name,
-        actor=actor,
-        action="environment.create",
-        subject=name,
-        detail=detail,
-    )
+    append(session, project, actor, Act("environment.create", name, detail))
     return _view(project, environment, pair.fingerprint)
 
 
+def key_pair_row(environment_id: str, pair: WrappedKeyPair, actor: Actor, voucher: bytes | None = None) -> KeyPair:
+    """Return the row of a key pair that was just made."""
+    return KeyPair(
+        environment_id=environment_id,
+        generation=pair.generation,
+        public_key=pair.public_key,
+        fingerprint=pair.fingerprint,
+        key_service=pair.key_service,
+        wrapped_private_key=pair.wrapped,
+        voucher=voucher,
+        created_by=actor.name,
+    )
+
+
 def get_environment(db: Database, project: str, name: str) -> EnvironmentView:
-    """Returns an environment.
+    """Return an environment.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is none of this name.
+        UnknownProject, UnknownEnvironment: it does not exist.
+        KeyChanged: its key pair is missing.
     """
     with db.reading() as session:
-        place = find_project(session, project)
-        environment = find_environment(session, place, name)
-        return _view(place, environment, current_key_pair(session, environment).fingerprint)
+        place, environment = find_place(session, project, name)
+        return _view(place, environment, _fingerprint(session, place, environment))
 
 
 def list_environments(db: Database, project: str) -> list[EnvironmentView]:
-    """Returns a project's environments by name.
+    """Return a project's environments by name.
 
     Raises:
-        UnknownProject: When there is no such project.
+        UnknownProject: it does not exist.
     """
     with db.reading() as session:
         place = find_project(session, project)
@@ -116,46 +112,37 @@ def list_environments(db: Database, project: str) -> list[EnvironmentView]:
 
 
 def set_environment(db: Database, project: str, name: str, *, queue: str | None, actor: Actor) -> EnvironmentView:
-    """Says in which queue an environment's runs wait: only workers that serve it take them.
+    """Set the queue in which an environment's runs wait: only workers that serve it take them.
 
     Args:
-        db: The database.
-        project: The project's name.
-        name: The environment's name.
-        queue: 1 to 63 letters, digits, `.`, `-` and `_`; None for the usual one.
-        actor: Who says so.
+        queue: 1 to 63 letters, digits, `.`, `-` and `_`; None for the default queue.
 
     Raises:
-        NameRefused: When the queue's name breaks its rule.
-        UnknownProject, UnknownEnvironment: When there is none of this name.
+        NameRefused: the queue's name breaks its rule.
+        UnknownProject, UnknownEnvironment: it does not exist.
+        KeyChanged: its key pair is missing.
     """
     if queue is not None:
         check_queue_name(queue)
     with db.writing() as session:
-        place = hold_project(session, project)
-        environment = hold_environment(session, place, name)
+        place, environment = hold_place(session, project, name)
         environment.queue = queue
-        fingerprint = current_key_pair(session, environment).fingerprint
-        detail = {"queue": queue}
-        append(session, place.id, place.name, actor=actor, action="environment.set", subject=name, detail=detail)
+        fingerprint = _fingerprint(session, place, environment)
+        append(session, place, actor, Act("environment.set", name, {"queue": queue}))
         return _view(place, environment, fingerprint)
 
 
 def delete_environment(
     db: Database, project: str, name: str, *, actor: Actor, refuse_if: RefuseIf | None = None
 ) -> None:
-    """Deletes an environment with its secrets, variables and wrapped keys: what is sealed there opens nowhere again.
+    """Delete an environment with its secrets, variables and wrapped keys: nothing sealed there can be opened again.
 
     Args:
-        db: The database.
-        project: The project's name.
-        name: The environment's name.
-        actor: Who deletes.
-        refuse_if: Called with the session, the project's id and the environment's while no run can be given anything
-            of it; what it raises keeps the environment.
+        refuse_if: called with the session and the ids of project and environment while no run can be given anything
+            of it; it raises the reason to keep the environment.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is none of this name.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.writing() as session:
         place = take_project(session, project)
@@ -163,21 +150,15 @@ def delete_environment(
         if refuse_if is not None:
             refuse_if(session, place.id, environment.id)
         session.delete(environment)
-        append(session, place.id, place.name, actor=actor, action="environment.delete", subject=name)
+        append(session, place, actor, Act("environment.delete", name))
     db.wipe()
 
 
-def current_key_pair(session: Session, environment: Environment) -> KeyPair:
-    """Returns the key pair that values are sealed to now.
-
-    Raises:
-        KeyChanged: When it is missing.
-    """
+def _fingerprint(session: Session, project: Project, environment: Environment) -> str:
     if pair := session.get(KeyPair, (environment.id, environment.generation)):
-        return pair
-    project = session.get_one(Project, environment.project_id).name
+        return pair.fingerprint
     why = f"its generation {environment.generation} is missing"
-    raise KeyChanged(project=project, environment=environment.name, why=why)
+    raise KeyChanged(project=project.name, environment=environment.name, why=why)
 
 
 def _refuse_taken(session: Session, project: Project, name: str) -> None:
@@ -187,14 +168,4 @@ def _refuse_taken(session: Session, project: Project, name: str) -> None:
 
 
 def _view(project: Project, environment: Environment, fingerprint: str) -> EnvironmentView:
-    return EnvironmentView(
-        id=environment.id,
-        project_id=project.id,
-        project=project.name,
-        name=environment.name,
-        generation=environment.generation,
-        fingerprint=fingerprint,
-        queue=environment.queue,
-        created_at=environment.created_at,
-        created_by=environment.created_by,
-    )
+    return view_of(EnvironmentView, environment, project=project.name, fingerprint=fingerprint)

@@ -1,29 +1,29 @@
-"""Projects: made with an environment of their own, changed, listed, deleted with all that is in them."""
+"""Projects: created with an environment of their own, changed, listed, deleted with everything in them."""
 
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Actor, append
+from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists
 from secretstore.key_service import KeyPlace
 from secretstore.models import Project, new_id
 from secretstore.naming import check_project_name
 from secretstore.vault.environments import DEFAULT_ENVIRONMENT, add_environment
-from secretstore.vault.places import Birth, RefuseIf, find_project, take_environments, take_project, taken_names
-from secretstore.views import ProjectView
+from secretstore.vault.lookup import Birth, RefuseIf, find_project, take_environments, take_project, taken_names
+from secretstore.views import ProjectView, view_of
 
 
 def create_project(db: Database, name: str, *, actor: Actor, birth: Birth) -> ProjectView:
-    """Makes a project and its environment `default`.
+    """Create a project and its environment `default`.
 
     Raises:
-        NameRefused: When the name breaks the rule for projects.
-        AlreadyExists: When there is a project of this name.
+        NameRefused: the name breaks the rule for projects.
+        AlreadyExists: the name is taken.
     """
     check_project_name(name)
     with db.reading() as session:
         _refuse_taken(session, name)
-    # The key pair is born outside the transaction: that takes a process, and others would wait for the lock.
+    # The key pair is made outside the transaction: that takes a process, and others would wait for the lock.
     project_id, environment_id = new_id(), new_id()
     pair = birth(KeyPlace(name, project_id, DEFAULT_ENVIRONMENT, environment_id), 1)
     with taken_names("project", name), db.writing() as session:
@@ -37,10 +37,9 @@ def create_project(db: Database, name: str, *, actor: Actor, birth: Birth) -> Pr
             created_by=actor.name,
         )
         session.add(project)
-        session.flush()
-        append(session, project_id, name, actor=actor, action="project.create", subject=name)
+        append(session, project, actor, Act("project.create", name))
         add_environment(session, project, environment_id, DEFAULT_ENVIRONMENT, pair, actor)
-        return _view(project)
+        return view_of(ProjectView, project)
 
 
 def set_project(
@@ -52,12 +51,12 @@ def set_project(
     max_running: int | None = None,
     actor: Actor,
 ) -> ProjectView:
-    """Changes what is given of a project's settings; the executor knows which values they may have.
+    """Change the settings that are given; the executor knows which values they may have.
 
-    `max_running` 0 takes the limit away.
+    `max_running` 0 removes the limit.
 
     Raises:
-        UnknownProject: When there is none of this name.
+        UnknownProject: it does not exist.
     """
     asked = {"network": network, "sandbox_min": sandbox_min, "max_running": max_running}
     changes = {setting: value for setting, value in asked.items() if value is not None}
@@ -65,40 +64,35 @@ def set_project(
         project = take_project(session, name)
         for setting, value in changes.items():
             setattr(project, setting, value or None)
-        append(session, project.id, name, actor=actor, action="project.set", subject=name, detail=changes)
-        return _view(project)
+        append(session, project, actor, Act("project.set", name, changes))
+        return view_of(ProjectView, project)
 
 
 def get_project(db: Database, name: str) -> ProjectView:
-    """Returns a project.
+    """Return a project.
 
     Raises:
-        UnknownProject: When there is none of this name.
+        UnknownProject: it does not exist.
     """
     with db.reading() as session:
-        return _view(find_project(session, name))
+        return view_of(ProjectView, find_project(session, name))
 
 
 def list_projects(db: Database) -> list[ProjectView]:
-    """Returns all projects by name."""
+    """Return all projects by name."""
     with db.reading() as session:
-        return [_view(project) for project in session.exec(select(Project).order_by(col(Project.name)))]
+        return [view_of(ProjectView, project) for project in session.exec(select(Project).order_by(col(Project.name)))]
 
 
 def delete_project(db: Database, name: str, *, actor: Actor, refuse_if: RefuseIf | None = None) -> None:
-    """Deletes a project with its environments, secrets, variables and wrapped keys: what is sealed opens nowhere again.
-
-    Its audit events stay.
+    """Delete a project with its environments, secrets, variables and wrapped keys; its audit events stay.
 
     Args:
-        db: The database.
-        name: The project's name.
-        actor: Who deletes.
-        refuse_if: Called with the session, the project's id and None while no run can be given anything of it; what
-            it raises keeps the project.
+        refuse_if: called with the session, the project's id and None while no run can be given anything of it; it
+            raises the reason to keep the project.
 
     Raises:
-        UnknownProject: When there is none of this name.
+        UnknownProject: it does not exist.
     """
     with db.writing() as session:
         project = take_project(session, name)
@@ -106,22 +100,10 @@ def delete_project(db: Database, name: str, *, actor: Actor, refuse_if: RefuseIf
             take_environments(session, project)
             refuse_if(session, project.id, None)
         session.delete(project)
-        append(session, project.id, name, actor=actor, action="project.delete", subject=name)
+        append(session, project, actor, Act("project.delete", name))
     db.wipe()
 
 
 def _refuse_taken(session: Session, name: str) -> None:
     if session.exec(select(Project.id).where(Project.name == name)).first():
         raise AlreadyExists(what="project", name=name)
-
-
-def _view(project: Project) -> ProjectView:
-    return ProjectView(
-        id=project.id,
-        name=project.name,
-        network=project.network,
-        sandbox_min=project.sandbox_min,
-        max_running=project.max_running,
-        created_at=project.created_at,
-        created_by=project.created_by,
-    )

@@ -1,17 +1,17 @@
-"""What a run is given to open: current ciphertexts and the wrapped key, read in the run's own transaction."""
+"""The sealed secrets of a run: current ciphertexts and the wrapped key, read in the run's own transaction."""
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, and_, case, func, literal
+from sqlalchemy import ColumnElement, case, func, literal
 from sqlmodel import Session, col, select
 
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.errors import EnvironmentGone, SealBroken
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.sealing import LONGEST_SEALED
-from secretstore.vault.secrets import unknown_secret
+from secretstore.vault.secrets import current_version, unknown_secret
 
-# A row may hold up to a gigabyte: what is too long to have been sealed here is not fetched, and does not open.
+# A row may hold up to a gigabyte: a value too long to have been sealed here is not fetched, and does not open.
 FETCHED: ColumnElement[bytes] = case(
     (func.length(SecretVersion.sealed) > LONGEST_SEALED, literal(b"")), else_=col(SecretVersion.sealed)
 )
@@ -20,22 +20,34 @@ FETCHED: ColumnElement[bytes] = case(
 def sealed_bundle(
     session: Session, environment_id: str, names: Collection[str] | None, *, beside: Collection[str] = ()
 ) -> SealedBundle:
-    """Returns an environment's current secrets, sealed, by name.
+    """Return an environment's current secrets, sealed, by name.
 
     The key pair cannot be replaced before the caller's transaction ends, so ciphertexts and key always match.
 
     Args:
-        session: The caller's transaction.
-        environment_id: An existing environment's id.
-        names: Which secrets; None for all.
-        beside: More of them, where they are there.
+        names: which secrets; None for all.
+        beside: more of them, where they exist.
 
     Raises:
-        UnknownSecret: When a name is not there.
-        SealBroken: When a current version was never sealed under the current key pair.
-        EnvironmentGone: When there is no environment of this id.
+        UnknownSecret: one of `names` does not exist.
+        SealBroken: a current version was never sealed under the current key pair.
+        EnvironmentGone: the environment does not exist.
     """
-    project, environment, pair = _place(session, environment_id)
+    # The lock lets runs in together, and keeps out a flip to the next key pair.
+    query = (
+        select(Project, Environment, KeyPair)
+        .where(
+            Environment.id == environment_id,
+            Project.id == Environment.project_id,
+            KeyPair.environment_id == Environment.id,
+            KeyPair.generation == Environment.generation,
+        )
+        .with_for_update(read=True, key_share=True, of=Environment)
+    )
+    found = session.exec(query).first()
+    if found is None:
+        raise EnvironmentGone(environment_id=environment_id)
+    project, environment, pair = found
     sealed = _sealed(session, environment, None if names is None else {*names, *beside})
     if missing := sorted(set(names or ()) - sealed.keys()):
         raise unknown_secret(session, project.name, environment, missing[0])
@@ -52,34 +64,12 @@ def sealed_bundle(
     )
 
 
-def _place(session: Session, environment_id: str) -> tuple[Project, Environment, KeyPair]:
-    query = (
-        select(Project, Environment, KeyPair)
-        .where(
-            Environment.id == environment_id,
-            Project.id == Environment.project_id,
-            KeyPair.environment_id == Environment.id,
-            KeyPair.generation == Environment.generation,
-        )
-        .with_for_update(read=True, key_share=True, of=Environment)
-    )
-    found = session.exec(query).first()
-    if found is None:
-        raise EnvironmentGone(environment_id=environment_id)
-    return found
-
-
 def _sealed(
     session: Session, environment: Environment, names: Collection[str] | None
 ) -> dict[str, tuple[Secret, bytes | None]]:
-    of_now = and_(
-        col(SecretVersion.secret_id) == Secret.id,
-        col(SecretVersion.version) == Secret.current_version,
-        col(SecretVersion.generation) == environment.generation,
-    )
     query = (
         select(Secret, FETCHED)
-        .join(SecretVersion, of_now, isouter=True)
+        .join(SecretVersion, current_version(environment), isouter=True)
         .where(Secret.environment_id == environment.id)
         .order_by(col(Secret.name))
     )

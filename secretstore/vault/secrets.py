@@ -1,119 +1,124 @@
 """Secrets: listed by name, with their versions, rolled back, deleted. Nothing here can open one."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, and_, func
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Actor, append, append_many
+from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
 from secretstore.errors import RollbackRefused, UnknownSecret
 from secretstore.models import Environment, Project, Secret, SecretVersion
 from secretstore.timestamps import utc_now
-from secretstore.vault.connections import refuse_named
-from secretstore.vault.places import (
-    COMPARED,
-    did_you_mean,
-    find_environment,
-    find_project,
-    hold_environment,
-    hold_project,
-)
-from secretstore.vault.shown import secret_view
-from secretstore.vault.storing import act_on, parts
-from secretstore.views import DueView, SecretView, VersionView
+from secretstore.vault.lookup import COMPARED, did_you_mean, find_place, hold_place, within
+from secretstore.vault.references import refuse_named, secrets_there
+from secretstore.vault.storing import act_on
+from secretstore.views import DueView, SecretView, VersionView, view_of
 
-_VIEWED: tuple[Any, ...] = (
-    Secret.id,
-    Secret.name,
-    Environment.name,
-    Secret.current_version,
-    Secret.maskable,
-    Secret.created_at,
-    Secret.created_by,
-    Secret.updated_at,
-    Secret.updated_by,
-    Secret.expires_at,
-    Secret.as_file,
-)
-"""The fields of a `SecretView`, in its order."""
+
+@dataclass(frozen=True)
+class SecretSummary:
+    """What a user who may list a secret can see of it.
+
+    `version` is the one that runs get, `last_version` the newest; they differ after a rollback.
+    """
+
+    name: str
+    version: int
+    last_version: int
+    maskable: bool
+    expires_at: datetime | None
+    has_value: bool
+    """Whether the version that runs get is sealed under the current key pair."""
+    as_file: bool = False
+    """Whether runs get a private file with the value, and its path as the variable."""
+
+
+def summarize_secrets(db: Database, project: str, environment: str) -> list[SecretSummary]:
+    """Return a summary of each secret of an environment, by name. No ciphertext leaves the database.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: it does not exist.
+    """
+    with db.reading() as session:
+        _, found = find_place(session, project, environment)
+        query = (
+            select(Secret, col(SecretVersion.version))
+            .join(SecretVersion, current_version(found), isouter=True)
+            .where(Secret.environment_id == found.id)
+            .order_by(col(Secret.name))
+        )
+        return [
+            view_of(SecretSummary, secret, version=secret.current_version, has_value=sealed is not None)
+            for secret, sealed in session.exec(query)
+        ]
+
+
+def current_version(environment: Environment) -> ColumnElement[bool]:
+    """Return the condition that joins a secret to its current version under the current key pair."""
+    return and_(
+        col(SecretVersion.secret_id) == Secret.id,
+        col(SecretVersion.version) == Secret.current_version,
+        col(SecretVersion.generation) == environment.generation,
+    )
 
 
 def list_secrets(db: Database, project: str, environment: str | None = None) -> list[SecretView]:
-    """Returns the secrets of an environment, or of all of a project's, by environment and name.
+    """Return the secrets of an environment, or of all of a project's, by environment and name.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
-        place = find_project(session, project)
         # Columns and not objects: there may be ten thousand.
-        query = sqlalchemy.select(*_VIEWED).where(
-            col(Secret.environment_id) == Environment.id, col(Environment.project_id) == place.id
+        query = (
+            sqlalchemy.select(*Secret.__table__.columns, col(Environment.name).label("environment"))  # type: ignore[attr-defined]
+            .where(col(Secret.environment_id) == Environment.id, within(session, project, environment))
+            .order_by(col(Environment.name), col(Secret.name))
         )
-        if environment is not None:
-            query = query.where(col(Environment.id) == find_environment(session, place, environment).id)
-        rows = session.execute(query.order_by(col(Environment.name), col(Secret.name)))
-        return [SecretView(*row) for row in rows]
+        return [view_of(SecretView, row, version=row.current_version) for row in session.execute(query)]
 
 
 def history(db: Database, project: str, environment: str, name: str) -> list[VersionView]:
-    """Returns a secret's versions, the newest first.
+    """Return a secret's versions, the newest first.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.reading() as session:
-        place = find_project(session, project)
-        secret = _find(session, place, find_environment(session, place, environment), name)
+        secret = _find(session, *find_place(session, project, environment), name)
         query = select(SecretVersion).where(SecretVersion.secret_id == secret.id)
         # A version re-sealed under a newer key pair has several rows; the oldest tells when it was set.
         rows = session.exec(query.order_by(col(SecretVersion.version).desc(), col(SecretVersion.generation)))
         first: dict[int, SecretVersion] = {}
         for row in rows:
             first.setdefault(row.version, row)
-        return [
-            VersionView(
-                row.version,
-                row.created_at,
-                row.created_by,
-                row.version == secret.current_version,
-                row.maskable,
-                row.expires_at,
-            )
-            for row in first.values()
-        ]
+        return [view_of(VersionView, row, current=row.version == secret.current_version) for row in first.values()]
 
 
 def rollback(
     db: Database, project: str, environment: str, name: str, *, to: int | None = None, actor: Actor
 ) -> SecretView:
-    """Makes a version that is kept the current one: a pointer moves, and what is sealed stays as it is.
+    """Make a kept version the current one: a pointer moves, the ciphertexts stay.
 
-    The next value that is stored is a version above all there ever were.
+    The next value that is stored gets a number above all there ever were.
 
     Args:
-        db: The database.
-        project: The project's name.
-        environment: The environment's name.
-        name: The secret's name.
-        to: The version; None for the newest of those before the current one.
-        actor: Who does it.
+        to: the version; None for the newest of those before the current one.
 
     Raises:
-        RollbackRefused: When the version is not kept, or is the current one.
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        RollbackRefused: the version is not kept, or is the current one.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.writing() as session:
-        place = hold_project(session, project)
-        held = hold_environment(session, place, environment)
+        place, held = hold_place(session, project, environment)
         secret = _find(session, place, held, name)
         query = (
             select(SecretVersion.version, SecretVersion.maskable, SecretVersion.expires_at)
-            # What is not sealed under the current key pair could not be opened.
+            # A version that is not sealed under the current key pair could not be opened.
             .where(SecretVersion.secret_id == secret.id, SecretVersion.generation == held.generation)
             .order_by(col(SecretVersion.version))
         )
@@ -128,78 +133,75 @@ def rollback(
         secret.maskable, secret.expires_at = kept[to]
         secret.updated_at, secret.updated_by = utc_now(), actor.name
         detail = {"secret_id": secret.id, "from": left, "to": to}
-        subject = f"{environment}/{name}"
-        append(session, place.id, place.name, actor=actor, action="secret.rollback", subject=subject, detail=detail)
-        return secret_view(secret, environment)
+        append(session, place, actor, Act("secret.rollback", f"{environment}/{name}", detail))
+        return view_of(SecretView, secret, environment=environment, version=to)
 
 
 def secret_id(db: Database, project: str, environment: str, name: str) -> str:
-    """Returns a secret's id, under which receipts know it.
+    """Return a secret's id, under which receipts know it.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.reading() as session:
-        place = find_project(session, project)
-        return _find(session, place, find_environment(session, place, environment), name).id
+        return _find(session, *find_place(session, project, environment), name).id
 
 
 def delete_secret(
     db: Database, project: str, environment: str, name: str, *, actor: Actor, force: bool = False
 ) -> None:
-    """Deletes a secret with all its versions. One made later under the same name has another id.
+    """Delete a secret with all its versions. One created later under the same name has another id.
 
     Raises:
-        InUse: When a data source or catalog names it, without `force`.
-        UnknownProject, UnknownEnvironment, UnknownSecret: When there is none of this name.
+        InUse: a data source or catalog names it, and `force` is not given.
+        UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.writing() as session:
-        place = hold_project(session, project)
-        held = hold_environment(session, place, environment)
+        place, held = hold_place(session, project, environment)
         secret = _find(session, place, held, name)
         if not force:
-            refuse_named(session, place, held, name)
+            refuse_named(session, place, held, "secret", name)
         session.delete(secret)
-        append_many(session, place.id, place.name, actor=actor, acts=[act_on(secret, held.name, "secret.delete")])
+        append(session, place, actor, act_on(secret, held.name, "secret.delete"))
 
 
 def require_secrets(db: Database, project: str, environment: str, names: Iterable[str]) -> None:
-    """Checks that secrets are there, without a look at all the others.
+    """Check that these secrets exist, without reading all the others.
 
     Raises:
-        UnknownSecret: When one is not; the hint suggests a close name.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownSecret: one does not; the hint suggests a close name.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     wanted = list(dict.fromkeys(names))
     with db.reading() as session:
-        place = find_project(session, project)
-        found = find_environment(session, place, environment)
-        there = _among(session, found, wanted)
+        _, found = find_place(session, project, environment)
+        there = secrets_there(session, found.id, wanted)
         for name in wanted:
             if name not in there:
                 raise unknown_secret(session, project, found, name)
 
 
 def secrets_among(db: Database, project: str, environment: str, names: Iterable[str]) -> set[str]:
-    """Returns which of these names an environment's secrets have.
+    """Return those of the names that secrets of the environment have.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
-        return _among(session, find_environment(session, find_project(session, project), environment), list(names))
+        _, found = find_place(session, project, environment)
+        return secrets_there(session, found.id, list(names))
 
 
 def secrets_like(db: Database, project: str, environment: str, name: str) -> set[str]:
-    """Returns the names of an environment's secrets that differ from this one in `.`, `-`, case and a first `_`.
+    """Return the names of the environment's secrets that differ from this one in `.`, `-`, case and a first `_`.
 
-    Those, and no others, decide whether it gets its alias, see `secretstore.naming.aliases`.
+    Only those decide whether it gets its alias, see `secretstore.naming.aliases`.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
-        found = find_environment(session, find_project(session, project), environment)
+        _, found = find_place(session, project, environment)
         folded = func.upper(func.replace(func.replace(col(Secret.name), ".", "_"), "-", "_"))
         bare = name.replace(".", "_").replace("-", "_").upper()
         query = select(Secret.name).where(
@@ -211,12 +213,9 @@ def secrets_like(db: Database, project: str, environment: str, name: str) -> set
 
 
 def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueView], int]:
-    """Returns the secrets of all projects that expire before a moment, the first ones first, and how many there are.
+    """Return the secrets of all projects that expire before a moment, the first ones first, and their number.
 
-    Args:
-        db: The database.
-        before: The moment; who has expired is among them.
-        limit: How many are returned at most.
+    Expired ones are among them; at most `limit` are listed, all are counted.
     """
     due = col(Secret.expires_at) < before
     with db.reading() as session:
@@ -231,7 +230,7 @@ def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueVie
 
 
 def unknown_secret(session: Session, project: str, environment: Environment, name: str) -> UnknownSecret:
-    """Returns the error for a name that is not there, with a close one as its hint."""
+    """Return the error for a name that does not exist, with a close one as its hint."""
     names = select(Secret.name).where(Secret.environment_id == environment.id)
     nearest = func.abs(func.length(Secret.name) - len(name))
     hint = did_you_mean(name, session.exec(names.order_by(nearest, col(Secret.name)).limit(COMPARED)))
@@ -245,17 +244,9 @@ def _find(session: Session, project: Project, environment: Environment, name: st
     raise unknown_secret(session, project.name, environment, name)
 
 
-def _among(session: Session, environment: Environment, names: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    for part in parts(names):
-        query = select(Secret.name).where(Secret.environment_id == environment.id, col(Secret.name).in_(part))
-        found.update(session.exec(query))
-    return found
-
-
 def _why_not(to: int | None, current: int, kept: Collection[int]) -> str:
     if to is None:
-        why = f"nothing before version {current}, the current one, is kept"
+        why = f"no version before {current}, the current one, is kept"
     elif to == current:
         why = f"version {to} is the current one"
     else:
@@ -264,7 +255,7 @@ def _why_not(to: int | None, current: int, kept: Collection[int]) -> str:
 
 
 def _listed(versions: Iterable[int]) -> str:
-    """Numbers as a person writes them: 1, 4 to 9."""
+    """Write numbers as a person does: 1, 4 to 9."""
     ranges: list[list[int]] = []
     for version in sorted(versions):
         if ranges and version == ranges[-1][-1] + 1:

@@ -1,54 +1,52 @@
-"""Storing: values sealed and variables set, one or thousands, all or nothing. Nothing here can open one."""
+"""Storing: values sealed and variables set, one or thousands, all or none. Nothing here can open one."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Act, Actor, append_many
+from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
 from secretstore.errors import NameRefused, ValueRefused
 from secretstore.models import Environment, Project, Secret, SecretVersion, Variable, new_id
-from secretstore.naming import check_secret_name, check_variable_name
+from secretstore.naming import check_secret_name
 from secretstore.pins import Pins
 from secretstore.sealing import MAX_VALUE, Binding, PublicKey, seal
 from secretstore.timestamps import utc_now
-from secretstore.vault.places import hold_environment, hold_project
-from secretstore.vault.shown import secret_view, variable_view
-from secretstore.views import SecretView, VariableView
+from secretstore.vault.lookup import hold_environment, hold_project
+from secretstore.views import SecretView, VariableView, view_of
 
 SHORTEST_MASKABLE = 8
 """Bytes: a shorter value would turn ordinary output into stars, so it is not masked at all."""
 
 VERSIONS_KEPT = 10
-"""Of each secret: how far `secret rollback` reaches. Every version kept is ciphertext that a stolen key would open."""
+"""Of each secret: how far `secret rollback` reaches. Every kept version is ciphertext that a stolen key would open."""
 
-_AT_ONCE = 500  # names or ids in one statement: far below what either database takes
+_AT_ONCE = 500  # names or ids in one statement: far below the limit of either database
 
 
 @dataclass(frozen=True)
 class NewSecret:
-    """A value to be sealed as the next version of a secret.
-
-    `value` is any bytes, `name=value` at most 131,071 of them, and NUL among them with `as_file` alone; one
-    under 8 bytes, which cannot be masked, is taken with `allow_short` alone. `as_file` says whether runs are
-    given it as a private file, and the file's path as the variable; None leaves that as it was.
-    """
+    """A value to seal as the next version of a secret: any bytes, `NAME=value` at most 131,071 of them."""
 
     environment: str
     name: str
     value: bytes = field(repr=False)
     expires_at: datetime | None = None
     allow_short: bool = False
+    """Accept a value under 8 bytes, which cannot be masked."""
     as_file: bool | None = None
+    """Whether runs get a private file with the value, and its path as the variable; None leaves that as it was. Only a
+    file can hold NUL bytes."""
 
 
 @dataclass(frozen=True)
 class NewVariable:
-    """A variable to be set; its value may be empty."""
+    """A variable to set; its value may be empty."""
 
     environment: str
     name: str
@@ -64,53 +62,53 @@ def store(
     pins: Pins | None,
     keep: int = VERSIONS_KEPT,
 ) -> list[SecretView | VariableView]:
-    """Stores all the entries in one transaction, or none of them.
+    """Store the entries in one transaction, or none of them.
 
     Args:
-        db: The database.
-        project: The project's name.
-        entries: What to store, in any number of the project's environments.
-        actor: Who stores it.
-        pins: The key pairs this sealer remembers; who stores variables alone needs none.
-        keep: How many versions of a secret stay, the newest; older ones are destroyed.
+        entries: what to store, in any number of the project's environments.
+        pins: the key pairs this user remembers; not needed for variables.
+        keep: how many versions of a secret to keep; older ones are destroyed.
 
     Returns:
         What was stored, in the order of the entries.
 
     Raises:
-        NameRefused: When a name breaks the rule, is given twice for an environment, or is there already as
-            a variable's for a secret, or as a secret's for a variable.
-        ValueRefused, ValueRefused: When a value or an expiry breaks a rule; values are not quoted.
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        NameRefused: a name breaks the rule, is given twice for an environment, or is a variable's and a secret's.
+        ValueRefused: a value or an expiry breaks a rule; values are not quoted.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
+    # Refuse everything that can be refused without the database first: sealing holds locks.
     now = utc_now()
-    places: dict[str, list[NewSecret | NewVariable]] = defaultdict(list)
+    places: dict[str, dict[str, NewSecret | NewVariable]] = defaultdict(dict)
     for entry in entries:
         check(entry, now)
-        places[entry.environment].append(entry)
-    for here in places.values():
-        _refuse_twice(here)
-    views: dict[tuple[str, str], SecretView | VariableView] = {}
+        if entry.name in places[entry.environment]:
+            raise NameRefused(name=entry.name, why=f"it is given twice for {entry.environment}")
+        places[entry.environment][entry.name] = entry
     if not entries:
         return []
+    views: dict[tuple[str, str], SecretView | VariableView] = {}
     with db.writing() as session:
         place = hold_project(session, project)
-        # Always in the order of their names, so that two writers never wait for each other.
+        # Held in the order of their names, so that two writers never wait for each other.
         held = [hold_environment(session, place, name) for name in sorted(places)]
         acts: list[Act] = []
         for environment in held:
-            here = places[environment.name]
-            secrets = [entry for entry in here if isinstance(entry, NewSecret)]
-            variables = [entry for entry in here if isinstance(entry, NewVariable)]
-            for secret in _seal(session, place, environment, secrets, actor, now, pins, keep) if secrets else ():
-                views[environment.name, secret.name] = secret_view(secret, environment.name)
-                gone = secret.last_version - keep
-                destroyed = {"destroyed_up_to": gone} if gone > 0 else {}
-                acts.append(act_on(secret, environment.name, "secret.set", **destroyed))
-            for variable in _set(session, environment, variables, actor, now) if variables else ():
-                views[environment.name, variable.name] = variable_view(variable, environment.name)
-                acts.append(Act("variable.set", f"{environment.name}/{variable.name}"))
-        append_many(session, place.id, place.name, actor=actor, acts=acts)
+            here, where = places[environment.name].values(), environment.name
+            if secrets := [entry for entry in here if isinstance(entry, NewSecret)]:
+                assert pins is not None, "what a secret is sealed to must be remembered"
+                for secret in _seal(session, place, environment, secrets, actor, now, pins, keep):
+                    views[where, secret.name] = view_of(
+                        SecretView, secret, environment=where, version=secret.current_version
+                    )
+                    gone = secret.last_version - keep
+                    destroyed = {"destroyed_up_to": gone} if gone > 0 else {}
+                    acts.append(act_on(secret, where, "secret.set", **destroyed))
+            if variables := [entry for entry in here if isinstance(entry, NewVariable)]:
+                for variable in _set(session, environment, variables, actor, now):
+                    views[where, variable.name] = view_of(VariableView, variable, environment=where)
+                    acts.append(Act("variable.set", f"{where}/{variable.name}"))
+        append(session, place, actor, *acts)
     return [views[entry.environment, entry.name] for entry in entries]
 
 
@@ -128,11 +126,7 @@ def put(
     as_file: bool | None = None,
     keep: int = VERSIONS_KEPT,
 ) -> SecretView:
-    """Seals a value with the environment's public key and stores it as the secret's next version.
-
-    Raises:
-        NameRefused, ValueRefused, ValueRefused, UnknownProject, UnknownEnvironment: As `store`.
-    """
+    """Seal a value and store it as the secret's next version; it raises what `store` does."""
     entry = NewSecret(environment, name, value, expires_at, allow_short, as_file)
     (view,) = store(db, project, [entry], actor=actor, pins=pins, keep=keep)
     assert isinstance(view, SecretView)
@@ -140,20 +134,14 @@ def put(
 
 
 def set_variable(db: Database, project: str, environment: str, name: str, value: str, *, actor: Actor) -> VariableView:
-    """Sets a variable; it may be empty.
-
-    Raises:
-        NameRefused: When the name breaks the rule, or is a secret's.
-        ValueRefused: When the value has a NUL, or is too long for a process's environment.
-        UnknownProject, UnknownEnvironment: When there is no such place.
-    """
+    """Set a variable, which may be empty; it raises what `store` does."""
     (view,) = store(db, project, [NewVariable(environment, name, value)], actor=actor, pins=None)
     assert isinstance(view, VariableView)
     return view
 
 
 def act_on(secret: Secret, environment: str, action: str, **more: object) -> Act:
-    """Returns what is recorded of an act on a secret: names, ids and numbers."""
+    """Return the audit entry of an act on a secret: names, ids and numbers."""
     detail = {"secret_id": secret.id, "version": secret.current_version, **more}
     if secret.as_file:
         detail["as_file"] = True
@@ -163,22 +151,21 @@ def act_on(secret: Secret, environment: str, action: str, **more: object) -> Act
 
 
 def parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Returns names or ids in lots that one statement takes."""
+    """Yield names or ids in lots that fit in one statement."""
     for start in range(0, len(names), _AT_ONCE):
         yield names[start : start + _AT_ONCE]
 
 
 def check(entry: NewSecret | NewVariable, now: datetime | None = None) -> None:
-    """Refuses what `store` would refuse whatever is in the database.
+    """Refuse what `store` would refuse whatever the database holds.
 
     Raises:
-        NameRefused, ValueRefused, ValueRefused: As `store`.
+        NameRefused, ValueRefused: as `store`.
     """
+    check_secret_name(entry.name)  # the rule for variables is the same
     if isinstance(entry, NewVariable):
-        check_variable_name(entry.name)
         _check_text(entry)
         return
-    check_secret_name(entry.name)
     _check_bytes(entry)
     if entry.expires_at is not None and entry.expires_at <= (now or utc_now()):
         raise ValueRefused('the expiry of "{name}" is refused: {why}', name=entry.name, why="it is in the past")
@@ -190,12 +177,12 @@ def _check_bytes(entry: NewSecret) -> None:
         why = "it is empty"
     elif b"\0" in entry.value and not entry.as_file:
         why = "it contains a NUL byte, which no environment variable can hold"
-        hint = f"runs can be given it as a file: sealrun secret set {entry.name} --as-file"
+        hint = f"runs can get it as a file: sealrun secret set {entry.name} --as-file"
     elif len(entry.name) + 1 + len(entry.value) > MAX_VALUE:
-        why = f"NAME=value may have {MAX_VALUE:,} bytes at most, and this has more"
+        why = f"NAME=value is longer than {MAX_VALUE:,} bytes"
     elif not _is_maskable(entry.value) and not entry.allow_short:
-        why = f"it has fewer than {SHORTEST_MASKABLE} bytes beside outer white space, and could not be masked"
-        hint = "take a longer one, or say --allow-short"
+        why = f"it has fewer than {SHORTEST_MASKABLE} bytes without outer white space, too few to mask"
+        hint = "use a longer one, or pass --allow-short"
     if why:
         raise ValueRefused(name=entry.name, why=why, hint=hint)
 
@@ -205,7 +192,7 @@ def _check_text(entry: NewVariable) -> None:
     if "\0" in entry.value:
         why = "it contains a NUL, which no environment variable can hold"
     elif len(entry.name) + 1 + len(entry.value.encode("utf-8", "surrogateescape")) > MAX_VALUE:
-        why = f"NAME=value may have {MAX_VALUE:,} bytes at most, and this has more"
+        why = f"NAME=value is longer than {MAX_VALUE:,} bytes"
     elif any("\ud800" <= character <= "\udfff" for character in entry.value):
         why = "it is not text in UTF-8"
     if why:
@@ -217,14 +204,6 @@ def _is_maskable(value: bytes) -> bool:
     return len(value.strip()) >= SHORTEST_MASKABLE
 
 
-def _refuse_twice(entries: Iterable[NewSecret | NewVariable]) -> None:
-    names = set()
-    for entry in entries:
-        if entry.name in names:
-            raise NameRefused(name=entry.name, why=f"it is given twice for {entry.environment}")
-        names.add(entry.name)
-
-
 def _seal(
     session: Session,
     project: Project,
@@ -232,19 +211,15 @@ def _seal(
     entries: Sequence[NewSecret],
     actor: Actor,
     now: datetime,
-    pins: Pins | None,
+    pins: Pins,
     keep: int,
 ) -> list[Secret]:
     names = [entry.name for entry in entries]
-    of_here = col(Variable.environment_id) == environment.id
-    for part in parts(names):
-        taken = session.exec(select(Variable.name).where(of_here, col(Variable.name).in_(part))).first()
-        if taken is not None:
-            raise NameRefused(name=taken, why=f"a variable of {environment.name} has it, and a run could not have both")
-    assert pins is not None, "what a secret is sealed to must be remembered"
+    _refuse_other_kind(session, environment, names, Variable)
     pair = pins.sealing_key(session, project, environment)
     public = PublicKey.from_bytes(pair.public_key)
-    there = _there(session, environment, names)
+    there = _there(session, environment, names, Secret)
+    # The rows come first: their ids and versions are part of what each value is sealed for.
     secrets = []
     for entry in entries:
         secret = there.get(entry.name) or _new(environment, entry.name, actor, now)
@@ -255,7 +230,7 @@ def _seal(
         secret.updated_at, secret.updated_by = now, actor.name
         secrets.append(secret)
     session.add_all(secrets)
-    session.flush()
+    session.flush()  # the versions' foreign keys need the rows
     for entry, secret in zip(entries, secrets, strict=True):
         binding = Binding(project.id, environment.id, secret.id, secret.name, secret.current_version)
         session.add(
@@ -291,16 +266,27 @@ def _new(environment: Environment, name: str, actor: Actor, now: datetime) -> Se
     )
 
 
-def _there(session: Session, environment: Environment, names: Sequence[str]) -> dict[str, Secret]:
+def _refuse_other_kind(
+    session: Session, environment: Environment, names: Sequence[str], other: type[Secret] | type[Variable]
+) -> None:
+    """Refuse a secret's name for a variable, and the other way round: a run could not have both."""
+    for part in parts(names):
+        query = select(other.name).where(other.environment_id == environment.id, col(other.name).in_(part))
+        if taken := session.exec(query).first():
+            kind = "secret" if other is Secret else "variable"
+            raise NameRefused(name=taken, why=f"a {kind} of {environment.name} has it, and a run could not have both")
+
+
+def _there(session: Session, environment: Environment, names: Sequence[str], kind: type[Any]) -> dict[str, Any]:
     found = {}
     for part in parts(names):
-        query = select(Secret).where(Secret.environment_id == environment.id, col(Secret.name).in_(part))
-        found.update({secret.name: secret for secret in session.exec(query)})
+        query = select(kind).where(kind.environment_id == environment.id, col(kind.name).in_(part))
+        found.update({row.name: row for row in session.exec(query)})
     return found
 
 
 def _destroy_old(session: Session, secrets: Iterable[Secret], keep: int) -> None:
-    """Destroys the versions that are not among the last `keep`, whatever key pairs they are sealed to."""
+    """Destroy the versions that are not among the last `keep`, under whatever key pairs they are sealed."""
     aged = [secret.id for secret in secrets if secret.last_version > keep]
     last = select(Secret.last_version).where(Secret.id == SecretVersion.secret_id).scalar_subquery()
     for part in parts(aged):
@@ -312,14 +298,9 @@ def _destroy_old(session: Session, secrets: Iterable[Secret], keep: int) -> None
 def _set(
     session: Session, environment: Environment, entries: Sequence[NewVariable], actor: Actor, now: datetime
 ) -> list[Variable]:
-    there: dict[str, Variable] = {}
-    for part in parts([entry.name for entry in entries]):
-        secret = select(Secret.name).where(Secret.environment_id == environment.id, col(Secret.name).in_(part))
-        taken = session.exec(secret).first()
-        if taken is not None:
-            raise NameRefused(name=taken, why=f"a secret of {environment.name} has it, and a run could not have both")
-        query = select(Variable).where(Variable.environment_id == environment.id, col(Variable.name).in_(part))
-        there.update({variable.name: variable for variable in session.exec(query)})
+    names = [entry.name for entry in entries]
+    _refuse_other_kind(session, environment, names, Secret)
+    there = _there(session, environment, names, Variable)
     variables = []
     for entry in entries:
         variable = there.get(entry.name) or Variable(
@@ -330,8 +311,7 @@ def _set(
             created_by=actor.name,
             updated_by=actor.name,
         )
-        variable.value = entry.value
-        variable.updated_at, variable.updated_by = now, actor.name
+        variable.value, variable.updated_at, variable.updated_by = entry.value, now, actor.name
         variables.append(variable)
     session.add_all(variables)
     return variables

@@ -2,50 +2,41 @@
 
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Actor, append
+from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
 from secretstore.errors import EnvironmentGone, UnknownVariable
 from secretstore.models import Environment, Variable
-from secretstore.vault.places import (
-    did_you_mean,
-    find_environment,
-    find_project,
-    hold_environment,
-    hold_project,
-)
-from secretstore.vault.shown import variable_view
-from secretstore.views import VariableView
+from secretstore.vault.lookup import did_you_mean, hold_place, within
+from secretstore.views import VariableView, view_of
 
 
 def list_variables(db: Database, project: str, environment: str | None = None) -> list[VariableView]:
-    """Returns the variables of an environment, or of all of a project's, by environment and name.
+    """Return the variables of an environment, or of all of a project's, by environment and name.
 
     Raises:
-        UnknownProject, UnknownEnvironment: When there is no such place.
+        UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
-        place = find_project(session, project)
-        query = select(Variable, Environment.name).where(
-            Variable.environment_id == Environment.id, Environment.project_id == place.id
+        query = (
+            select(Variable, Environment.name)
+            .where(Variable.environment_id == Environment.id, within(session, project, environment))
+            .order_by(col(Environment.name), col(Variable.name))
         )
-        if environment is not None:
-            query = query.where(Environment.id == find_environment(session, place, environment).id)
-        rows = session.exec(query.order_by(col(Environment.name), col(Variable.name)))
-        return [variable_view(variable, where) for variable, where in rows]
+        return [view_of(VariableView, variable, environment=where) for variable, where in session.exec(query)]
 
 
 def plain_variables(session: Session, environment_id: str) -> dict[str, str]:
-    """Returns an environment's variables as a run is given them, read in the caller's transaction.
+    """Return an environment's variables as runs get them, read in the caller's transaction.
 
     Raises:
-        EnvironmentGone: When there is no environment of this id.
+        EnvironmentGone: the environment does not exist.
     """
     query = (
         select(Variable.name, Variable.value)
         .select_from(Environment)
         .join(Variable, col(Variable.environment_id) == Environment.id, isouter=True)
         .where(Environment.id == environment_id)
-        .with_for_update(read=True, key_share=True, of=Environment)  # who deletes it waits for the caller
+        .with_for_update(read=True, key_share=True, of=Environment)  # its deletion waits for the caller
     )
     rows = session.exec(query).all()
     if not rows:
@@ -54,24 +45,17 @@ def plain_variables(session: Session, environment_id: str) -> dict[str, str]:
 
 
 def delete_variable(db: Database, project: str, environment: str, name: str, *, actor: Actor) -> None:
-    """Deletes a variable.
+    """Delete a variable.
 
     Raises:
-        UnknownProject, UnknownEnvironment, UnknownVariable: When there is none of this name.
+        UnknownProject, UnknownEnvironment, UnknownVariable: it does not exist.
     """
     with db.writing() as session:
-        place = hold_project(session, project)
-        held = hold_environment(session, place, environment)
-        variable = _found(session, held, name)
+        place, held = hold_place(session, project, environment)
+        query = select(Variable).where(Variable.environment_id == held.id, Variable.name == name)
+        variable = session.exec(query).first()
         if variable is None:
-            names = session.exec(select(Variable.name).where(Variable.environment_id == held.id))
-            hint = did_you_mean(name, names)
+            hint = did_you_mean(name, session.exec(select(Variable.name).where(Variable.environment_id == held.id)))
             raise UnknownVariable(name=name, project=project, environment=environment, hint=hint)
         session.delete(variable)
-        subject = f"{environment}/{name}"
-        append(session, place.id, place.name, actor=actor, action="variable.delete", subject=subject)
-
-
-def _found(session: Session, environment: Environment, name: str) -> Variable | None:
-    query = select(Variable).where(Variable.environment_id == environment.id, Variable.name == name)
-    return session.exec(query).first()
+        append(session, place, actor, Act("variable.delete", f"{environment}/{name}"))

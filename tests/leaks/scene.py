@@ -18,7 +18,7 @@ from kombu import Queue
 from sqlalchemy import text
 
 from executor.broker.embedded import broker_address
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.key_service import KeyPlace
 from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys
@@ -225,7 +225,7 @@ class _Scene:
         seen.marks["worker log"] = all(run_id.encode() in log for run_id in self.jobs.values())
 
     def _linked(self) -> bool:
-        return any(event.action == "secrets.open" for event in audit.list_events(self.made.db, "shop"))
+        return any(event.action == "secrets.open" for event in audit_reading.list_events(self.made.db, "shop"))
 
     def look_at_what_is_left(self) -> None:
         """Files: of the workspaces, of the rig, of every folder where something temporary may lie."""

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from secretstore import audit, vault
-from secretstore.audit import Actor
+from secretstore import audit, audit_reading, vault
+from secretstore.audit import Act, Actor
 from secretstore.database import Database
 from secretstore.errors import UnknownProject
 from secretstore.models import AuditEvent, Project
@@ -35,7 +35,7 @@ def trail(shop: Database, actor: Actor, pins: Pins) -> Database:
 
 def test_every_act_is_recorded_by_name_without_values(trail: Database) -> None:
     """Each change has an event with who, through what, and which; no event shows a value."""
-    events = audit.list_events(trail, "shop")
+    events = audit_reading.list_events(trail, "shop")
     assert [(event.sequence, event.action, event.subject) for event in events] == [
         (1, "project.create", "shop"),
         (2, "environment.create", "default"),
@@ -55,7 +55,7 @@ def test_every_act_is_recorded_by_name_without_values(trail: Database) -> None:
 
 def test_the_newest_events_can_be_asked_for(trail: Database) -> None:
     """A limit keeps the newest, still in the order they happened."""
-    assert [event.sequence for event in audit.list_events(trail, "shop", limit=3)] == [8, 9, 10]
+    assert [event.sequence for event in audit_reading.list_events(trail, "shop", limit=3)] == [8, 9, 10]
 
 
 def test_a_whole_chain_verifies(trail: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_whole_chain_verifies(trail: Database, monkeypatch: pytest.MonkeyPatch
         head = session.exec(select(AuditEvent.hash).where(AuditEvent.sequence == 10)).one()
     for batch in (500, 10, 3, 1):
         monkeypatch.setattr(audit, "_BATCH", batch)
-        result = audit.verify(trail, "shop")
+        result = audit_reading.verify(trail, "shop")
         assert (result.ok, result.checked, result.head) == (True, 10, f"10:{head}")
 
 
@@ -104,7 +104,7 @@ def test_a_frozen_event_keeps_its_hash() -> None:
         "outcome": "done",
         "previous_hash": "ab" * 32,
     }
-    assert audit._hash(event) == "a6250b86c00b4f84d032471c23d69f08e7d200af71af5ee1b37e60c83533ad68"
+    assert audit.event_hash(event) == "a6250b86c00b4f84d032471c23d69f08e7d200af71af5ee1b37e60c83533ad68"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_change_is_found_and_named(trail: Database, change: str, first_bad: in
     """Whatever field is edited, and whichever event is removed or moved, the first bad sequence is named."""
     with trail.writing() as session:
         session.execute(text(change))
-    result = audit.verify(trail, "shop")
+    result = audit_reading.verify(trail, "shop")
     assert result.first_bad == first_bad
     assert result.ok is (first_bad is None)
     assert result.ok or result.why
@@ -152,12 +152,12 @@ def test_what_cannot_be_read_is_a_changed_event(trail: Database) -> None:
         with trail.writing() as session:
             (kept,) = session.execute(text(f"SELECT {field} FROM secretstore_audit_event WHERE sequence = 5")).one()
             session.execute(text(f"UPDATE secretstore_audit_event SET {field} = {wrong} WHERE sequence = 5"))
-        assert audit.verify(trail, "shop").first_bad == 5
+        assert audit_reading.verify(trail, "shop").first_bad == 5
         with trail.writing() as session:
             session.execute(
                 text(f"UPDATE secretstore_audit_event SET {field} = :kept WHERE sequence = 5"), {"kept": kept}
             )
-    assert audit.verify(trail, "shop").ok
+    assert audit_reading.verify(trail, "shop").ok
 
 
 def test_no_word_stands_for_the_hash_of_what_cannot_be_hashed(trail: Database) -> None:
@@ -167,7 +167,7 @@ def test_no_word_stands_for_the_hash_of_what_cannot_be_hashed(trail: Database) -
     with trail.writing() as session:
         change = "UPDATE secretstore_audit_event SET action = x'00ff', hash = 'not an event' WHERE sequence = 10"
         session.execute(text(change))
-    assert audit.verify(trail, "shop").first_bad == 10
+    assert audit_reading.verify(trail, "shop").first_bad == 10
 
 
 def test_a_rewritten_event_breaks_the_next(trail: Database) -> None:
@@ -175,8 +175,8 @@ def test_a_rewritten_event_breaks_the_next(trail: Database) -> None:
     with trail.writing() as session:
         event = session.exec(select(AuditEvent).where(AuditEvent.sequence == 5)).one()
         event.actor = "nobody"
-        event.hash = audit._hash(event.model_dump())
-    assert audit.verify(trail, "shop").first_bad == 6
+        event.hash = audit.event_hash(event.model_dump())
+    assert audit_reading.verify(trail, "shop").first_bad == 6
 
 
 def test_two_events_that_changed_places_are_found(trail: Database) -> None:
@@ -184,35 +184,35 @@ def test_two_events_that_changed_places_are_found(trail: Database) -> None:
     with trail.writing() as session:
         for old, new in ((5, 50), (6, 5), (50, 6)):
             session.execute(text(f"UPDATE secretstore_audit_event SET sequence = {new} WHERE sequence = {old}"))
-    assert audit.verify(trail, "shop").first_bad == 5
+    assert audit_reading.verify(trail, "shop").first_bad == 5
 
 
 def test_an_act_that_is_undone_leaves_no_event(shop: Database, actor: Actor) -> None:
     """The event is part of the act's transaction."""
     with pytest.raises(ZeroDivisionError), shop.writing() as session:
         place = session.exec(select(Project)).one()
-        audit.append(session, place.id, "shop", actor=actor, action="x", subject="y")
+        audit.append(session, place, actor, Act("x", "y"))
         _ = 1 / 0
-    assert len(audit.list_events(shop, "shop")) == 3
+    assert len(audit_reading.list_events(shop, "shop")) == 3
 
 
 def test_the_trail_outlives_the_project(trail: Database, actor: Actor, birth: Birth) -> None:
     """A deleted project is listed and verified by name; a new one of that name has a chain of its own."""
     vault.delete_project(trail, "shop", actor=actor)
-    assert audit.verify(trail, "shop").checked == 11
+    assert audit_reading.verify(trail, "shop").checked == 11
     vault.create_project(trail, "shop", actor=actor, birth=birth)
-    actions = [event.action for event in audit.list_events(trail, "shop")]
+    actions = [event.action for event in audit_reading.list_events(trail, "shop")]
     assert actions[-3:] == ["project.delete", "project.create", "environment.create"]
-    result = audit.verify(trail, "shop")
+    result = audit_reading.verify(trail, "shop")
     assert (result.ok, result.checked) == (True, 13)
     with trail.writing() as session:
         session.execute(text("UPDATE secretstore_audit_event SET actor = 'x' WHERE action = 'project.delete'"))
-    assert audit.verify(trail, "shop").first_bad == 11
+    assert audit_reading.verify(trail, "shop").first_bad == 11
 
 
 def test_an_unknown_project_is_said(trail: Database) -> None:
     """A name no project ever had is an error, and not an empty trail."""
-    for ask in (audit.list_events, audit.verify):
+    for ask in (audit_reading.list_events, audit_reading.verify):
         with pytest.raises(UnknownProject):
             ask(trail, "web")
 
@@ -220,19 +220,19 @@ def test_an_unknown_project_is_said(trail: Database) -> None:
 def test_appending_at_once_keeps_one_chain(shop: Database, actor: Actor) -> None:
     """Writers that hold no other lock than the chain's still append one after the other."""
     with shop.reading() as session:
-        place = session.exec(select(Project.id)).one()
+        place = session.exec(select(Project)).one()
     barrier = Barrier(8)
 
     def work() -> None:
         barrier.wait(10)
         for _ in range(10):
             with shop.writing() as session:
-                audit.append(session, place, "shop", actor=actor, action="x", subject="y")
+                audit.append(session, place, actor, Act("x", "y"))
 
     threads = [Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    result = audit.verify(shop, "shop")
+    result = audit_reading.verify(shop, "shop")
     assert (result.ok, result.checked) == (True, 83)

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from secretstore import audit, vault
-from secretstore.audit import Actor, Filter
+from secretstore import audit, audit_reading, vault
+from secretstore.audit import Actor
+from secretstore.audit_reading import Filter
 from secretstore.database import Database
 from secretstore.models import Project
 from secretstore.views import Head
@@ -41,7 +42,7 @@ def leave(db: Database, project_id: str, numbers: range, project: str = "shop") 
 
 def numbers(db: Database, project: str = "shop") -> list[int]:
     """What the linked events are about, in the order of the chain."""
-    events = audit.list_events(db, project, only=Filter(action="secrets.open"))
+    events = audit_reading.list_events(db, project, only=Filter(action="secrets.open"))
     return [json.loads(event.detail)["number"] for event in events]
 
 
@@ -61,9 +62,9 @@ class TestLinking:
         assert (audit.waiting_events(shop), audit.link_waiting(shop)) == (0, 0)
         assert numbers(shop) == [0, 1, 2, 3, 4] and numbers(shop, "gone") == [0, 1]
         vault.set_project(shop, "shop", network="none", actor=RUNNER)
-        assert [event.sequence for event in audit.list_events(shop, "shop")] == list(range(1, 10))
+        assert [event.sequence for event in audit_reading.list_events(shop, "shop")] == list(range(1, 10))
         for project, checked in (("shop", 9), ("gone", 2)):
-            found = audit.verify(shop, project)
+            found = audit_reading.verify(shop, project)
             assert (found.ok, found.checked) == (True, checked)
 
     def test_an_event_of_an_undone_transaction_does_not_wait(self, shop: Database, project_id: str) -> None:
@@ -80,9 +81,9 @@ class TestLinking:
                 session, project_id, "shop", actor=Actor("a" * 999, "o" * 999), action="x", subject="é" * 999, at=AT
             )
         audit.link_waiting(shop)
-        event = audit.list_events(shop, "shop")[-1]
+        event = audit_reading.list_events(shop, "shop")[-1]
         assert (len(event.actor), len(event.origin), len(event.subject)) == (255, 255, 512)
-        assert audit.verify(shop, "shop").ok
+        assert audit_reading.verify(shop, "shop").ok
 
     def test_linkers_killed_at_any_moment_lose_and_double_nothing(
         self, shop: Database, database_url: str, project_id: str
@@ -113,7 +114,7 @@ class TestLinking:
         left = audit.waiting_events(shop)
         assert audit.link_waiting(shop) == left
         assert sorted(numbers(shop)) == list(range(count))
-        found = audit.verify(shop, "shop")
+        found = audit_reading.verify(shop, "shop")
         assert (found.why, found.checked) == (None, 3 + count + len(linkers) - 1)
         print(f"{shop.dialect}: {left} of {count} were left when all linkers had been killed")
 
@@ -156,39 +157,39 @@ class Linker:
 class TestHeads:
     def test_a_head_is_found_again(self, shop: Database, project_id: str) -> None:
         """By place and hash, or by hash alone, also when the chain has grown since."""
-        head = Head.parse(audit.verify(shop, "shop").head)
+        head = Head.parse(audit_reading.verify(shop, "shop").head)
         leave(shop, project_id, range(3))
         audit.link_waiting(shop)
         for kept in (head, Head(head.hash)):
-            assert audit.verify(shop, "shop", expect=kept).ok
+            assert audit_reading.verify(shop, "shop", expect=kept).ok
 
     def test_what_a_chain_alone_cannot_show(self, shop: Database, project_id: str) -> None:
         """A cut tail and a rewritten chain verify, and are found by a head that was kept elsewhere."""
         leave(shop, project_id, range(3))
         audit.link_waiting(shop)
-        head = Head.parse(audit.verify(shop, "shop").head)
+        head = Head.parse(audit_reading.verify(shop, "shop").head)
         assert head.sequence == 6
         with shop.writing() as session:
             session.execute(text("DELETE FROM secretstore_audit_event WHERE sequence > 4"))
-        assert audit.verify(shop, "shop").ok
-        cut = audit.verify(shop, "shop", expect=head)
+        assert audit_reading.verify(shop, "shop").ok
+        cut = audit_reading.verify(shop, "shop", expect=head)
         assert (cut.ok, cut.first_bad) == (False, None)
         assert "ends with event 4, and event 6 was expected: its end was cut off" in str(cut.why)
-        assert "no event has the expected hash" in str(audit.verify(shop, "shop", expect=Head(head.hash)).why)
+        assert "no event has the expected hash" in str(audit_reading.verify(shop, "shop", expect=Head(head.hash)).why)
         leave(shop, project_id, range(10, 13))
         audit.link_waiting(shop)
-        assert audit.verify(shop, "shop").ok
-        rewritten = audit.verify(shop, "shop", expect=head)
+        assert audit_reading.verify(shop, "shop").ok
+        rewritten = audit_reading.verify(shop, "shop", expect=head)
         assert "event 6 is not the expected one: the chain was rewritten" in str(rewritten.why)
 
     def test_events_added_under_another_id_do_not_choose_the_head(self, shop: Database, project_id: str) -> None:
         """The head is the living project's: else one that is kept would say nothing of the project's own chain."""
-        before = audit.verify(shop, "shop")
+        before = audit_reading.verify(shop, "shop")
         with shop.writing() as session:
             forged = dict.fromkeys(("action", "subject", "detail", "outcome", "actor", "origin"), "x")
             event = forged | {"project_id": "forged", "project": "shop", "at": datetime(2999, 1, 1, tzinfo=UTC)}
             audit._link(session, "forged", [event])
-        after = audit.verify(shop, "shop")
+        after = audit_reading.verify(shop, "shop")
         assert (after.ok, after.checked) == (True, before.checked + 1)
         assert (after.head, after.project_id) == (before.head, project_id)
 
@@ -201,12 +202,12 @@ class TestHeads:
                 change = text(f"UPDATE secretstore_audit_waiting SET {field} = :value WHERE id = 1")
                 session.execute(change, {"value": value})
         assert audit.link_waiting(shop) == 2
-        assert audit.verify(shop, "shop").ok
+        assert audit_reading.verify(shop, "shop").ok
         with shop.writing() as session:
             change = text("UPDATE secretstore_audit_event SET at = :value WHERE sequence = 4")
             session.execute(change, {"value": bad["at"]})
-        assert audit.verify(shop, "shop").first_bad == 4
-        assert audit.list_events(shop, "shop")[3].at is None
+        assert audit_reading.verify(shop, "shop").first_bad == 4
+        assert audit_reading.list_events(shop, "shop")[3].at is None
 
     @pytest.mark.parametrize("text_", ["", "12", ":", "x:" + "0" * 64, "12:" + "g" * 64, "0" * 63, "A" * 64])
     def test_what_is_no_head_is_refused(self, text_: str) -> None:
@@ -223,7 +224,7 @@ class TestFilters:
 
         def met(limit: int | None = None, **fields: object) -> list[int]:
             only = Filter(**fields)  # type: ignore[arg-type]  # fields of a filter
-            return [event.sequence for event in audit.list_events(shop, "shop", limit=limit, only=only)]
+            return [event.sequence for event in audit_reading.list_events(shop, "shop", limit=limit, only=only)]
 
         assert met(action="secrets.open") == met(action="secrets.*") == [4, 5, 6, 7]
         assert met(action="Secrets.*") == met(action="secrets") == []

@@ -144,7 +144,7 @@ def test_moving_between_kinds_and_regions(proxy: KmsProxy, arn: str, keys: Local
     assert keys.unwrap(back, CONTEXT) == PRIVATE
     proxy.forget()
     elsewhere = AwsKms(arn, region="us-east-1", endpoint_url=proxy.url, credentials=CREDENTIALS)
-    with pytest.raises(KmsKeyUnusable, match=r"eu-north-1 and us-east-1"):
+    with pytest.raises(KmsKeyUnusable, match=r"from eu-north-1 to us-east-1"):
         there.rewrap(moved, CONTEXT, elsewhere)
     assert proxy.calls == []
 
@@ -213,20 +213,26 @@ def test_what_is_handed_over_survives_json_and_is_not_shown(arn: str, moto: str)
 
 FAULTS = {
     "AccessDeniedException": ("KmsAccessDenied", "AWS denies kms:Decrypt with the key {arn} ("),
-    "DisabledException": ("KmsKeyUnusable", "the KMS key {arn} is disabled, so that kms:Decrypt is refused ("),
-    "KMSInvalidStateException": ("KmsKeyUnusable", "the KMS key {arn} is pending deletion or in another state"),
-    "NotFoundException": ("KmsKeyUnusable", "there is no KMS key {arn} in eu-north-1, so that kms:Decrypt is refused"),
-    "InvalidKeyUsageException": ("KmsKeyUnusable", "the KMS key {arn} is not one for kms:Decrypt ("),
-    "IncorrectKeyException": ("KmsKeyUnusable", "the private key was wrapped under another KMS key than {arn}"),
+    "DisabledException": ("KmsKeyUnusable", "AWS refused kms:Decrypt: the KMS key {arn} is disabled ("),
+    "KMSInvalidStateException": (
+        "KmsKeyUnusable",
+        "AWS refused kms:Decrypt: the KMS key {arn} is pending deletion or in another",
+    ),
+    "NotFoundException": ("KmsKeyUnusable", "AWS refused kms:Decrypt: no KMS key {arn} in eu-north-1 ("),
+    "InvalidKeyUsageException": ("KmsKeyUnusable", "AWS refused kms:Decrypt: the KMS key {arn} has another usage ("),
+    "IncorrectKeyException": (
+        "KmsKeyUnusable",
+        "AWS refused kms:Decrypt: the private key was wrapped under another KMS key than",
+    ),
     "InvalidCiphertextException": ("WrapBroken", "the wrapped private key does not unwrap"),
     "UnrecognizedClientException": ("KmsCredentialsUnusable", "AWS does not accept the credentials for kms:Decrypt"),
     "InvalidSignatureException": ("KmsCredentialsUnusable", "AWS does not accept the credentials for kms:Decrypt"),
     "ExpiredTokenException": ("KmsCredentialsUnusable", "the AWS credentials for kms:Decrypt with the key {arn} have"),
-    "page": ("KmsError", "what answered kms:Decrypt with the key {arn} at {url} is no AWS KMS"),
-    "forbidding_page": ("KmsError", "what answered kms:Decrypt with the key {arn} at {url} is no AWS KMS"),
-    "empty": ("KmsError", "what answered kms:Decrypt with the key {arn} at {url} is no AWS KMS"),
-    "crooked": ("KmsError", "what answered kms:Decrypt with the key {arn} at {url} is no AWS KMS"),
-    "endless": ("KmsError", "what answered kms:Decrypt with the key {arn} at {url} is no AWS KMS"),
+    "page": ("KmsError", "the server that answered kms:Decrypt with the key {arn} at {url} is not AWS KMS"),
+    "forbidding_page": ("KmsError", "the server that answered kms:Decrypt with the key {arn} at {url} is not AWS KMS"),
+    "empty": ("KmsError", "the server that answered kms:Decrypt with the key {arn} at {url} is not AWS KMS"),
+    "crooked": ("KmsError", "the server that answered kms:Decrypt with the key {arn} at {url} is not AWS KMS"),
+    "endless": ("KmsError", "the server that answered kms:Decrypt with the key {arn} at {url} is not AWS KMS"),
     "odd": ("KmsError", "AWS KMS refused kms:Decrypt with the key {arn} (status 400, request "),
     "unheard_of": ("KmsError", "AWS KMS refused kms:Decrypt with the key {arn} (UnheardOfException, request "),
 }
@@ -249,7 +255,7 @@ PASSING = {
     ),
     "unavailable": ("KmsUnavailable", "AWS KMS failed at kms:Decrypt with the key {arn} for 0.4 seconds (503)"),
     "close": ("KmsUnavailable", "AWS KMS at {url} was not reached for kms:Decrypt with the key {arn} in 0.4 seconds: "),
-    "garbage": ("KmsUnavailable", "0.4 seconds: what answers there does not speak HTTP"),
+    "garbage": ("KmsUnavailable", "0.4 seconds: the server there does not speak HTTP"),
 }
 SILENT = ("hang", "dribble")
 
@@ -308,7 +314,7 @@ def test_silence_and_dribbling_end_at_the_deadline(proxy: KmsProxy, arn: str, wr
     with proxy.failing(fault):
         found = reason(proxy, arn, wrapped, 0.4)
     assert type(found) is errors.KmsUnavailable
-    assert f"AWS KMS at {proxy.url} gave no whole answer to kms:Decrypt with the key {arn} in 0.4" in str(found)
+    assert f"AWS KMS at {proxy.url} did not answer kms:Decrypt with the key {arn} in full within 0.4" in str(found)
     assert "SEALRUN_KMS_TIMEOUT_SECONDS" in str(found.hint)
 
 
@@ -344,9 +350,9 @@ def black_hole() -> Iterator[int]:
     ("where", "kind", "sentence"),
     [
         ("refused", "KmsUnavailable", "in 0.5 seconds: connection refused"),
-        ("unknown", "KmsUnavailable", "in 0.5 seconds: its name is not known"),
-        ("deaf", "KmsUnavailable", "gave no whole answer to kms:Decrypt"),
-        ("black hole", "KmsUnavailable", "in 0.5 seconds: nothing answers there"),
+        ("unknown", "KmsUnavailable", "in 0.5 seconds: its name is unknown"),
+        ("deaf", "KmsUnavailable", "did not answer kms:Decrypt"),
+        ("black hole", "KmsUnavailable", "in 0.5 seconds: no server answers there"),
         ("no tls", "KmsUnavailable", "in 0.5 seconds: the TLS handshake failed"),
     ],
 )
@@ -389,7 +395,7 @@ def test_a_certificate_that_nobody_vouches_for(moto: str, arn: str, wrapped: byt
     context.load_cert_chain(f"{pem}.crt", pem)
     with kms.kms_proxy(moto, context) as own:
         url = own.url
-        with pytest.raises(errors.KmsError, match="its certificate was not accepted"):
+        with pytest.raises(errors.KmsError, match="its certificate is not trusted"):
             service(arn, url).unwrap(wrapped, CONTEXT)
         assert own.calls == []
         known = {"ca_bundle": f"{pem}.crt"}
@@ -402,7 +408,9 @@ def test_a_certificate_that_nobody_vouches_for(moto: str, arn: str, wrapped: byt
 
 def test_without_credentials_nobody_is_asked(proxy: KmsProxy, arn: str) -> None:
     """The sentence names the action that they are needed for."""
-    with pytest.raises(errors.KmsCredentialsUnusable, match=f"no AWS credentials for kms:Encrypt with the key {arn}"):
+    with pytest.raises(
+        errors.KmsCredentialsUnusable, match=f"no AWS credentials were found for kms:Encrypt with the key {arn}"
+    ):
         service(arn, proxy.url, credentials=None).wrap(PRIVATE, CONTEXT)
     assert proxy.calls == []
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from secretstore.connections import check, fields_of, kinds, looks_like_a_value, planned
+from secretstore.connections import check, fields_of, for_run, kinds, looks_like_a_value
 from secretstore.errors import ConnectionRefused, NameRefused
 
 CANARY = "canary-5d1f0b7e/value"
@@ -21,55 +21,60 @@ REST = {"endpoint": "http://127.0.0.1:8181"}
 
 REFUSED: list[tuple[str, str, Any, str]] = [
     # a wrong field, a field that is missing
-    ("source", "s3", {**S3, "regoin": "x"}, "regoin is no field of it, did you mean region?"),
-    ("source", "s3", {**S3, "warehouse": "x"}, "warehouse is no field of it"),
-    ("source", "s3", {**S3, "AKIAIOSFODNN7EXAMPLE": "x"}, "a field of it is unknown"),
+    ("source", "s3", {**S3, "regoin": "x"}, "regoin is not a field of this kind, did you mean region?"),
+    ("source", "s3", {**S3, "warehouse": "x"}, "warehouse is not a field of this kind"),
+    ("source", "s3", {**S3, "AKIAIOSFODNN7EXAMPLE": "x"}, "one field is unknown"),
     ("source", "s3", {}, "bucket is missing"),
     ("source", "supabase-storage", {"bucket": "b", "project": "ref"}, "credentials is missing"),
     ("catalog", "unity-catalog", {"token": secret("T")}, "endpoint is missing"),
     ("catalog", "glue", {}, "region is missing"),
-    ("source", "s3", ["bucket"], "its settings are no object of fields"),
+    ("source", "s3", ["bucket"], "its settings are not an object of fields"),
     # a value where a secret is meant
     (
         "source",
         "s3",
         {"bucket": "lake", "credentials": CANARY},
-        'credentials takes a secret by its name, {"$secret": "NAME"}, and never a value',
+        'credentials takes the name of a secret, {"$secret": "NAME"}, never a value',
     ),
-    ("source", "s3", {"bucket": "lake", "credentials": {"aws_access_key_id": CANARY}}, "credentials takes a secret by"),
-    ("source", "postgres", {"url": f"postgresql://ada:{CANARY}@db/shop"}, "url takes a secret by its name"),
-    ("catalog", "unity-catalog", {**REST, "token": CANARY}, "token takes a secret by its name"),
-    ("catalog", "iceberg-rest", {**REST, "credential": CANARY}, "credential takes a secret by its name"),
-    ("catalog", "unity-catalog", {**REST, "token": secret(CANARY)}, "token names no secret: what stands there cannot"),
-    ("catalog", "unity-catalog", {**REST, "token": {"$secret": 7}}, "token names no secret"),
-    ("catalog", "unity-catalog", {**REST, "token": secret("LD_PRELOAD")}, "token names no secret"),
+    (
+        "source",
+        "s3",
+        {"bucket": "lake", "credentials": {"aws_access_key_id": CANARY}},
+        "credentials takes the name of a",
+    ),
+    ("source", "postgres", {"url": f"postgresql://ada:{CANARY}@db/shop"}, "url takes the name of a secret"),
+    ("catalog", "unity-catalog", {**REST, "token": CANARY}, "token takes the name of a secret"),
+    ("catalog", "iceberg-rest", {**REST, "credential": CANARY}, "credential takes the name of a secret"),
+    ("catalog", "unity-catalog", {**REST, "token": secret(CANARY)}, "token takes the name of a secret, and the"),
+    ("catalog", "unity-catalog", {**REST, "token": {"$secret": 7}}, "token takes the name of a secret, and"),
+    ("catalog", "unity-catalog", {**REST, "token": secret("LD_PRELOAD")}, "token takes the name of a secret, and"),
     (
         "catalog",
         "unity-catalog",
         {**REST, "token": {**secret("T"), "value": CANARY}},
         'token has a reference with more in it than "$secret" and "field"',
     ),
-    ("catalog", "unity-catalog", {**REST, "token": secret("T", "")}, 'token has a reference whose "field" is no name'),
+    ("catalog", "unity-catalog", {**REST, "token": secret("T", "")}, 'token has a reference whose "field" is not the'),
     ("source", "s3", {"bucket": "lake", "credentials": secret("LAKE", "a")}, "credentials takes a whole JSON secret"),
     # texts and URLs
-    ("source", "s3", {**S3, "bucket": f"s3://{CANARY}"}, "bucket takes the bucket's name alone, without s3://"),
-    ("source", "s3", {**S3, "bucket": 7}, "bucket takes a text"),
+    ("source", "s3", {**S3, "bucket": f"s3://{CANARY}"}, "bucket takes just the bucket's name, without s3://"),
+    ("source", "s3", {**S3, "bucket": 7}, "bucket takes text"),
     ("source", "s3", {**S3, "bucket": ""}, "bucket is empty"),
     ("source", "s3", {**S3, "prefix": "/raw"}, "prefix takes the path inside the bucket"),
     ("source", "s3", {**S3, "prefix": "raw\nendpoint_url = x"}, "prefix takes one line"),
     ("source", "s3", {**S3, "prefix": "x" * 2049}, "prefix takes one line of at most 2,048 characters"),
-    ("source", "s3", {**S3, "region": "eu central"}, "region takes the name of a region"),
+    ("source", "s3", {**S3, "region": "eu central"}, "region takes a region, such as eu"),
     ("source", "s3", {**S3, "addressing": "paths"}, "addressing takes auto, path or virtual"),
     ("source", "s3", {**S3, "endpoint": f"https://ada:{CANARY}@s3.example"}, "endpoint has a user or a password"),
     ("source", "s3", {**S3, "endpoint": f"https://ada:443/{CANARY}@s3.example"}, "endpoint has a user or a password"),
     ("source", "s3", {**S3, "endpoint": f"https://s3.example?token={CANARY}"}, "endpoint takes a URL without ? and #"),
     ("source", "s3", {**S3, "endpoint": f"https://s3.example#{CANARY}"}, "endpoint takes a URL without ? and #"),
     ("source", "s3", {**S3, "endpoint": "s3.example"}, "endpoint takes a URL that begins with http"),
-    ("source", "s3", {**S3, "endpoint": "https://s3.example:port"}, "endpoint takes a URL, as https"),
-    ("source", "s3", {**S3, "endpoint": "https://[s3"}, "endpoint takes a URL, as https"),
+    ("source", "s3", {**S3, "endpoint": "https://s3.example:port"}, "endpoint takes a URL, such as https"),
+    ("source", "s3", {**S3, "endpoint": "https://[s3"}, "endpoint takes a URL, such as https"),
     ("catalog", "iceberg-rest", {**REST, "warehouse": f"s3://ada:{CANARY}@lake"}, "warehouse takes a URL without user"),
     ("catalog", "iceberg-rest", {**REST, "source": "My Lake"}, "source takes the name of a source"),
-    ("source", "supabase-storage", {**S3, "project": "https://ref.supabase.co"}, "project takes a project's ref"),
+    ("source", "supabase-storage", {**S3, "project": "https://ref.supabase.co"}, "project takes the project's ref"),
     # what does not go together
     ("source", "s3", {**S3, "access_key_id": secret("A")}, "credentials holds all keys: leave out access_key_id"),
     (
@@ -83,11 +88,11 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ("source", "s3", {**S3, "sts_endpoint": "https://sts"}, "sts_endpoint goes with assume_role"),
     ("source", "s3", {**S3, "assume_role": "lake-reader"}, "assume_role takes the ARN of a role"),
     ("source", "s3", {**S3, "assume_role": secret("ARN")}, "assume_role cannot be taken from a secret"),
-    ("source", "s3", {"bucket": "lake", "assume_role": ARN}, "assume_role needs the keys"),
-    ("source", "s3", {**S3, "assume_role": ARN, "bucket": secret("B")}, "bucket cannot be taken from a secret where"),
-    ("source", "supabase-storage", S3, "either project, or endpoint where Supabase is self-hosted, is necessary"),
-    ("source", "supabase-storage", {**S3, "project": "r", **REST}, "either project, or endpoint"),
-    ("catalog", "iceberg-rest", {**REST, "token": secret("T"), "credential": secret("C")}, "token and credential are"),
+    ("source", "s3", {"bucket": "lake", "assume_role": ARN}, "assume_role needs keys to assume it"),
+    ("source", "s3", {**S3, "assume_role": ARN, "bucket": secret("B")}, "bucket cannot come from a secret together"),
+    ("source", "supabase-storage", S3, "give either project, or endpoint if Supabase is self"),
+    ("source", "supabase-storage", {**S3, "project": "r", **REST}, "give either project, or endpoint"),
+    ("catalog", "iceberg-rest", {**REST, "token": secret("T"), "credential": secret("C")}, "give token or credential"),
 ]
 
 
@@ -110,8 +115,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(ConnectionRefused) as refusal:
         check("source", "lake", "s3", {"bukcet": "lake", "credentials": CANARY})
     assert str(refusal.value) == (
-        'source lake is refused: credentials takes a secret by its name, {"$secret": "NAME"}, and never a value; '
-        "bucket is missing; bukcet is no field of it, did you mean bucket?"
+        'source lake is refused: credentials takes the name of a secret, {"$secret": "NAME"}, never a value; '
+        "bucket is missing; bukcet is not a field of this kind, did you mean bucket?"
     )
     assert str(refusal.value.hint).startswith("the fields of a source of kind s3: bucket, credentials, access_key_id")
     assert refusal.value.missing == ["bucket"]
@@ -140,7 +145,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
 )
 def test_names_of_another_form_are_refused(name: str) -> None:
     """A letter, then letters, digits and -: it becomes the name of a profile and part of a variable's."""
-    with pytest.raises(NameRefused, match="a source's or catalog's name has 1 to 63 lower-case letters"):
+    with pytest.raises(NameRefused, match="the name of a source or catalog has 1 to 63 lower-case letters"):
         check("source", name, "s3", S3)
 
 
@@ -153,7 +158,7 @@ def test_every_kind_tells_its_fields() -> None:
 
 
 def given(role: str, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
-    plan = planned(role, "lake", kind, json.dumps(check(role, "lake", kind, settings).stored()))
+    plan = for_run(role, "lake", kind, json.dumps(check(role, "lake", kind, settings).stored()))
     assert plan.refused is None
     return plan.settings
 
@@ -213,14 +218,14 @@ def test_catalogs_are_given_as_they_stand() -> None:
     [
         ("s3", "{", "its settings cannot be read"),
         ("s3", "[" * 100_000, "its settings cannot be read"),
-        ("s3", json.dumps({"bucket": "b", "key": CANARY}), "key is no field of it"),
-        ("s3", json.dumps({"bucket": "b", "credentials": CANARY}), "credentials takes a secret by its name"),
+        ("s3", json.dumps({"bucket": "b", "key": CANARY}), "key is not a field of this kind"),
+        ("s3", json.dumps({"bucket": "b", "credentials": CANARY}), "credentials takes the name of a secret"),
         ("s9", "{}", "unknown kind; a source is one of"),
     ],
 )
 def test_a_row_that_is_not_in_order_is_left_out_and_says_why(kind: str, settings: str, why: str) -> None:
     """As one that a newer version wrote, or somebody by hand; nothing of it is quoted."""
-    plan = planned("source", "lake", kind, settings)
+    plan = for_run("source", "lake", kind, settings)
     assert plan.settings == {}
     assert plan.refused is not None
     assert plan.refused.startswith(why)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session, col, select
 
-from secretstore import audit, sealing, vault
+from secretstore import audit_reading, sealing, vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
 from secretstore.errors import (
@@ -119,9 +119,9 @@ class TestRotation:
         assert (bundle.generation, bundle.fingerprint) == (2, turning.rotation.successor.fingerprint)
         assert opened(keys, bundle) == {"ONE": b"value one, number 3", "TWO": b"value of two"}
         assert vault.history(stocked, "shop", "default", "ONE") == before
-        event = audit.list_events(stocked, "shop")[-1]
+        event = audit_reading.list_events(stocked, "shop")[-1]
         assert (event.action, event.subject, event.actor) == ("key.rotate", "default", actor.name)
-        assert json.loads(event.detail)["generation"] == 2 and audit.verify(stocked, "shop").ok
+        assert json.loads(event.detail)["generation"] == 2 and audit_reading.verify(stocked, "shop").ok
         assert bundled(stocked, "staging").generation == 1
 
     def test_sources_and_catalogs_know_nothing_of_it(self, stocked: Database, turn: Turn, actor: Actor) -> None:
@@ -210,7 +210,7 @@ class TestRotation:
         second = turn()
         assert second.add() == first.rotation.successor.fingerprint
         assert versions(stocked, 2) == set()
-        assert [event.action for event in audit.list_events(stocked, "shop")][-1] == "key.discard"
+        assert [event.action for event in audit_reading.list_events(stocked, "shop")][-1] == "key.discard"
         second.flip()
         assert opened(keys, bundled(stocked))["TWO"] == b"value of two" and versions(stocked, 2) == ALL
 
@@ -371,7 +371,7 @@ class TestDestruction:
         assert gone.destroyed_at is not None
         assert versions(rotated, 1) == set() and versions(rotated, 1, "staging") == {("ONE", 1)}
         assert opened(keys, bundled(rotated))["ONE"] == b"value one, number 4"
-        assert audit.list_events(rotated, "shop")[-1].action == "key.destroy"
+        assert audit_reading.list_events(rotated, "shop")[-1].action == "key.destroy"
         assert vault.destroy_unused_keys(rotated, lambda _: (), actor=actor) == []
         put("ONE", b"value one, number 5")
 
@@ -468,7 +468,7 @@ class TestRewrap:
         assert opened(new, after)["TWO"] == b"value of two" == opened(key_service(both, new.id), after)["TWO"]
         with pytest.raises(KeyFileUnusable, match="was wrapped under key"):
             opened(keys, after)
-        events = [event for event in audit.list_events(stocked, "shop") if event.action == "key.rewrap"]
+        events = [event for event in audit_reading.list_events(stocked, "shop") if event.action == "key.rewrap"]
         details = [(event.subject, json.loads(event.detail)) for event in events]
         assert [(subject, detail["from"], detail["to"]) for subject, detail in details] == [
             ("default", keys.id, new.id),
@@ -481,9 +481,9 @@ class TestRewrap:
         one, two = (rewrap_pair(both, key.place, key.pair) for _ in range(2))
         assert one is not None and two is not None
         assert vault.replace_wrapping(stocked, key, one.key_service, one.wrapped, actor=actor)
-        count = len(audit.list_events(stocked, "shop"))
+        count = len(audit_reading.list_events(stocked, "shop"))
         assert not vault.replace_wrapping(stocked, key, two.key_service, two.wrapped, actor=actor)
-        assert len(audit.list_events(stocked, "shop")) == count
+        assert len(audit_reading.list_events(stocked, "shop")) == count
         (found,) = vault.keys_to_rewrap(stocked, "shop", "default")
         assert found.pair.wrapped == one.wrapped
 

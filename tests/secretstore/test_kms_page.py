@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from secretstore.aws_kms import (
-    _FAULTY,
-    _NO_CREDENTIALS,
-    _NO_KMS,
-    _REFUSALS,
-    _REFUSED,
-    _SILENT,
-    _THROTTLING,
-    _UNREACHABLE,
-    _UNTRUSTED,
-    _Reason,
+from secretstore.kms_failures import (
+    FAULTY,
+    NO_CREDENTIALS,
+    NO_KMS,
+    REASONS,
+    REFUSED,
+    SILENT,
+    THROTTLING,
+    UNREACHABLE,
+    UNTRUSTED,
+    Reason,
 )
 from secretstore.settings import read_store_settings
 
@@ -47,14 +47,14 @@ def test_its_settings_are_settings(text: str) -> None:
 def test_every_code_that_has_a_sentence_is_in_the_table() -> None:
     """With the words of the error's own sentence."""
     flat = " ".join(PAGE.split())
-    for word, reason in _REFUSALS.items():
+    for word, reason in REASONS.items():
         if f"`{word}Exception`" in flat:
             first = re.split(r"\{key\}|\{region\}", _said(reason).partition(" ({answer})")[0])[0]
             assert first in flat, word
-    for reason in (_THROTTLING, _FAULTY, _SILENT, _UNREACHABLE, _UNTRUSTED, _NO_KMS, _REFUSED, _NO_CREDENTIALS):
+    for reason in (THROTTLING, FAULTY, SILENT, UNREACHABLE, UNTRUSTED, NO_KMS, REFUSED, NO_CREDENTIALS):
         words = re.split(r"\{\w+\}", _said(reason))
         assert words[0] in flat and words[1].strip(" (") in flat, reason
 
 
-def _said(reason: _Reason) -> str:
+def _said(reason: Reason) -> str:
     return (reason.message or reason.kind.__doc__ or "").replace("{action}", "kms:Decrypt")

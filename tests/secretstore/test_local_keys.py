@@ -77,7 +77,7 @@ def test_a_new_key_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["local.key"]
     comment, key = path.read_text().splitlines()
-    assert "loses" in comment
+    assert "without it nobody" in comment
     assert key.startswith("sealrun-local-key-1:")
 
 
@@ -123,7 +123,7 @@ def test_a_missing_file_is_said_with_a_hint(tmp_path: Path) -> None:
 def test_a_file_that_others_can_use_is_refused(keys: LocalKeys, key_file: Path, mode: int) -> None:
     """Any bit for group or others is one too many."""
     key_file.chmod(mode)
-    with pytest.raises(KeyFileUnusable, match="others than its owner"):
+    with pytest.raises(KeyFileUnusable, match="users other than its owner"):
         keys.wrap(PRIVATE, CONTEXT)
 
 

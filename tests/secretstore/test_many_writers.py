@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database
 from secretstore.local_keys import LocalKeys
@@ -50,7 +50,7 @@ def test_eight_processes_write_without_an_error(
     values = {item.name: value.decode() for item, value in reveal(keys, bundled(shop))}
     assert all(values[name] == f"{name} value {count - 1}" for name, count in own.items())
     made = 3  # the project and its two environments
-    verified = audit.verify(shop, "shop")
+    verified = audit_reading.verify(shop, "shop")
     assert (verified.ok, verified.checked) == (True, made + sum(own.values()) + 2 * shared + variables + rolled_back)
     print(f"{shop.dialect}: {verified.checked / SECONDS:.0f} writes/s, slowest", end=" ")
     print(f"round {max(report['slowest'] for report in reports):.2f} s")

@@ -62,8 +62,8 @@ def test_names_of_another_form_are_refused(name: str) -> None:
         ("PATH", "the environment that sealrun builds"),
         ("HOME", "the environment that sealrun builds"),
         ("TMPDIR", "the environment that sealrun builds"),
-        ("SEALRUN_RUN_ID", "sealrun's own"),
-        ("SEALRUN_", "sealrun's own"),
+        ("SEALRUN_RUN_ID", "reserved for sealrun"),
+        ("SEALRUN_", "reserved for sealrun"),
     ],
 )
 def test_names_that_something_acts_on_are_refused_with_the_reason(name: str, why: str) -> None:
@@ -152,6 +152,6 @@ def test_the_note_names_shell_and_alias() -> None:
     """It says who drops the name, and under which other one the run gets it."""
     assert shell_note("DATABASE_URL") is None
     assert shell_note("api.key") == (
-        '"api.key" is no name of a shell variable: Debian\'s /bin/sh drops it; the run also gets it as API_KEY'
+        '"api.key" cannot be a shell variable: Debian\'s /bin/sh drops it; the run also gets it as API_KEY'
     )
     assert str(shell_note("ld.preload")).endswith("drops it")

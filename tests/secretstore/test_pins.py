@@ -214,7 +214,7 @@ class TestRefused:
         store()
         vault.delete_environment(shop, "shop", "default", actor=actor)
         vault.create_environment(shop, "shop", "default", actor=actor, birth=birth)
-        self.refused(store, pins, "another fingerprint", "made anew")
+        self.refused(store, pins, "another fingerprint", "recreated")
 
     def test_an_unreadable_public_key(self, shop: Database, store: Callable[..., object], pins: Pins) -> None:
         """Bytes that are no key."""
@@ -328,7 +328,7 @@ class TestFile:
             (lambda text: text[:-20], "line 3 is not"),
             (lambda text: text.replace("shop default 1", "shop default 0"), "line 3 is not"),
             (lambda text: text.replace("a" * 64, "a" * 63), "line 3 is not"),
-            (lambda text: text + text, "line 6 is about an environment that was there"),
+            (lambda text: text + text, "line 6 repeats an environment"),
             (lambda text: text + "\nnonsense\n", "line 5 is not"),
         ],
     )

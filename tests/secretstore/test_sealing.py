@@ -176,7 +176,7 @@ def test_keys_of_another_form_are_refused() -> None:
     for wrong in (b"", raw[1:], raw + b"\0", b"\x00" + raw[1:], b"\x02" + raw[1:], raw[:97]):
         with pytest.raises(KeyUnreadable) as refusal:
             PrivateKey.from_bytes(wrong)
-        assert str(refusal.value) == "a private key is not in a form this version reads"
+        assert str(refusal.value) == "this version cannot read the private key"
     for wrong in (b"", PUBLIC.to_bytes()[1:], PUBLIC.to_bytes()[:1216], b"\xff" * 1248):
         with pytest.raises(KeyUnreadable):
             PublicKey.from_bytes(wrong)

@@ -109,6 +109,7 @@ def test_what_would_mean_something_else_is_refused(environ: dict[str, str]) -> N
 
 
 ARN = "arn:aws:kms:eu-north-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+NOT_A_URL = "has an endpoint_url that is not an http:// or https:// URL"
 
 
 @pytest.mark.parametrize(
@@ -164,26 +165,26 @@ def test_several_key_services_are_parted_by_commas() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("canary", "names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
-        ("aws-kms:", "names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
-        ("aws-kms:can ary?region=r", "names no KMS key after aws-kms: give its id, alias/NAME or ARN"),
-        ("aws-kms:arn:aws:s3:::canary?region=r", "names no KMS key after aws-kms: give its id, alias/NAME or ARN"),
-        (f"aws-kms:{ARN}/canary", "names no KMS key after aws-kms: give its id, alias/NAME or ARN"),
-        ("aws-kms:k?region=canary!", "names no AWS region after region="),
+        ("canary", "is not a key service: give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
+        ("aws-kms:", "is not a key service: give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
+        ("aws-kms:can ary?region=r", "has no valid KMS key after aws-kms: give its id, alias/NAME or ARN"),
+        ("aws-kms:arn:aws:s3:::canary?region=r", "has no valid KMS key after aws-kms: give its id, alias/NAME or ARN"),
+        (f"aws-kms:{ARN}/canary", "has no valid KMS key after aws-kms: give its id, alias/NAME or ARN"),
+        ("aws-kms:k?region=canary!", "has no valid AWS region after region="),
         (f"aws-kms:{ARN}?region=canary", "gives another region than the KMS key's ARN has"),
         ("aws-kms:k", "does not say the KMS key's region: give its ARN, add ?region=…, or set AWS_REGION"),
-        ("aws-kms:k?canary", "has something after ? that is not NAME=VALUE parted by &"),
+        ("aws-kms:k?canary", "has something after ? that is not NAME=VALUE, separated by &"),
         ("aws-kms:k?region=r&canary=1", "may have region= and endpoint_url= after ?, each once, and nothing else"),
         ("aws-kms:k?region=r&region=canary", "may have region= and endpoint_url= after ?, each once, and nothing else"),
-        ("aws-kms:k?region=r&endpoint_url=canary", "has an endpoint_url that is no http:// or https:// URL"),
-        ("aws-kms:k?region=r&endpoint_url=ftp://canary", "has an endpoint_url that is no http:// or https:// URL"),
-        ("aws-kms:k?region=r&endpoint_url=http://canary:x", "has an endpoint_url that is no http:// or https:// URL"),
-        ("aws-kms:k?region=r&endpoint_url=http://[canary", "has an endpoint_url that is no http:// or https:// URL"),
+        ("aws-kms:k?region=r&endpoint_url=canary", NOT_A_URL),
+        ("aws-kms:k?region=r&endpoint_url=ftp://canary", NOT_A_URL),
+        ("aws-kms:k?region=r&endpoint_url=http://canary:x", NOT_A_URL),
+        ("aws-kms:k?region=r&endpoint_url=http://[canary", NOT_A_URL),
         (
             "aws-kms:k?region=r&endpoint_url=https://ada:canary@kms",
             "has an endpoint_url with a user in it: KMS takes signatures, and the URL is shown",
         ),
-        ("local:/k,aws-kms:", "names no key service: local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
+        ("local:/k,aws-kms:", "is not a key service: give local:PATH or aws-kms:KEY_ID_OR_ALIAS_OR_ARN"),
     ],
 )
 def test_i10_each_mistake_in_a_key_service_has_its_sentence(text: str, sentence: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from sqlmodel import select
 
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, utc_now
 from secretstore.errors import NameRefused, SecretStoreError, UnknownEnvironment, ValueRefused
@@ -57,14 +57,14 @@ def test_secrets_and_variables_are_stored_together(
     assert isinstance(region, vault.VariableView) and isinstance(empty, vault.VariableView)
     assert (region.value, region.created_by, empty.value) == ("eu", actor.name, "")
     assert {item.name: value for item, value in reveal(keys, bundled(shop))} == {"OLD": b"newer value", "NEW": b"1234"}
-    said = [(event.action, event.subject, event.actor) for event in audit.list_events(shop, "shop", limit=4)]
+    said = [(event.action, event.subject, event.actor) for event in audit_reading.list_events(shop, "shop", limit=4)]
     assert sorted(said) == [
         ("secret.set", "default/NEW", bob.name),
         ("secret.set", "default/OLD", bob.name),
         ("variable.set", "default/REGION", bob.name),
         ("variable.set", "staging/EMPTY", bob.name),
     ]
-    assert audit.verify(shop, "shop").ok
+    assert audit_reading.verify(shop, "shop").ok
 
 
 GOOD = NewSecret("default", "GOOD", b"a good value")
@@ -91,13 +91,13 @@ def test_i10_one_that_is_refused_refuses_all(
     """I10: nothing of the lot is stored or recorded, and the error quotes no value."""
     vault.set_variable(shop, "shop", "default", "REGION", "eu", actor=actor)
     vault.put(shop, "shop", "staging", "TOKEN", b"some value", actor=actor, pins=pins)
-    before = audit.verify(shop, "shop")
+    before = audit_reading.verify(shop, "shop")
     with pytest.raises(refusal) as refused:
         vault.store(shop, "shop", [GOOD, bad], actor=actor, pins=pins)
     assert "canary" not in repr(refused.value)
     assert [view.name for view in vault.list_secrets(shop, "shop")] == ["TOKEN"]
     assert [view.value for view in vault.list_variables(shop, "shop")] == ["eu"]
-    assert audit.verify(shop, "shop") == before
+    assert audit_reading.verify(shop, "shop") == before
 
 
 def test_a_thousand_cost_no_more_round_trips_than_a_few(shop: Database, actor: Actor, pins: Pins) -> None:
@@ -118,7 +118,7 @@ def test_a_thousand_cost_no_more_round_trips_than_a_few(shop: Database, actor: A
     few, many = statements(3, "FEW"), statements(1000, "MANY")
     assert many <= few + 10
     assert len(vault.list_secrets(shop, "shop", "default")) == 1003
-    assert audit.verify(shop, "shop").checked == 3 + 1003
+    assert audit_reading.verify(shop, "shop").checked == 3 + 1003
 
 
 def test_nothing_is_stored_of_nothing(shop: Database, actor: Actor, pins: Pins) -> None:
@@ -138,7 +138,7 @@ def test_older_versions_are_destroyed_for_good(
     assert [view.version for view in vault.history(shop, "shop", "default", "YOUNG")] == [2, 1]
     said = {
         event.subject: json.loads(event.detail).get("destroyed_up_to")
-        for event in audit.list_events(shop, "shop", limit=2)
+        for event in audit_reading.list_events(shop, "shop", limit=2)
     }
     assert said == {"default/AGED": 2, "default/YOUNG": None}
     with shop.reading() as session:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlmodel import Session, select
 
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database
 from secretstore.errors import (
@@ -121,7 +121,7 @@ def test_a_run_takes_the_secrets_it_names(
         (b"", "empty"),
         (b"with\0nul inside", "NUL"),
         (b"canary!", "fewer than 8 bytes"),
-        (b"c" * (131_071 - len("TOKEN=") + 1), "131,071 bytes at most"),
+        (b"c" * (131_071 - len("TOKEN=") + 1), "longer than 131,071 bytes"),
     ],
 )
 def test_i10_a_refused_value_is_not_quoted(shop: Database, actor: Actor, value: bytes, why: str, pins: Pins) -> None:
@@ -150,7 +150,7 @@ def test_a_file_may_hold_any_bytes(shop: Database, actor: Actor, keys: LocalKeys
     store = bytes(range(256)) * 4
     with pytest.raises(ValueRefused) as refusal:
         vault.put(shop, "shop", "default", "STORE", store, actor=actor, pins=pins)
-    assert refusal.value.hint == "runs can be given it as a file: sealrun secret set STORE --as-file"
+    assert refusal.value.hint == "runs can get it as a file: sealrun secret set STORE --as-file"
     vault.put(shop, "shop", "default", "STORE", store, actor=actor, pins=pins, as_file=True)
     assert opened(keys, bundled(shop)) == {"STORE": store}
 
@@ -328,7 +328,7 @@ def test_i1_no_view_and_no_row_holds_a_value(
     """I1: neither the views, the audit trail, the bundle nor the database's bytes hold the value."""
     view = vault.put(shop, "shop", "default", "TOKEN", CANARY, actor=actor, pins=pins)
     shown = [view, vault.list_secrets(shop, "shop"), vault.history(shop, "shop", "default", "TOKEN")]
-    shown += [audit.list_events(shop, "shop"), bundled(shop), bundled(shop).to_json(), shop]
+    shown += [audit_reading.list_events(shop, "shop"), bundled(shop), bundled(shop).to_json(), shop]
     assert CANARY.decode() not in repr(shown)
     stored = _all_bytes(shop, tmp_path)
     assert b"secret.set" in stored

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, text
 
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.database import Database, UtcDateTime, utc_now
 from secretstore.errors import (
     AlreadyExists,
@@ -18,7 +18,7 @@ from secretstore.errors import (
     UnknownSecret,
 )
 from secretstore.pins import Pins
-from secretstore.planned import Planned
+from secretstore.run_connection import RunConnection
 from secretstore.vault import Actor, ConnectionView, Missing
 
 CANARY = "canary-5d1f0b7e-value"
@@ -44,14 +44,14 @@ def put(db: Database, actor: Actor, pins: Pins, *names: str) -> None:
         vault.put(db, "shop", "default", name, CANARY.encode(), actor=actor, pins=pins)
 
 
-def plan(db: Database, environment: str = "default") -> list[Planned]:
+def plan(db: Database, environment: str = "default") -> list[RunConnection]:
     place = vault.get_environment(db, "shop", environment)
     with db.reading() as session:
         return vault.connection_plan(session, place.id)
 
 
 def acts(db: Database) -> list[tuple[str, str, str, dict[str, Any]]]:
-    found = audit.list_events(db, "shop")
+    found = audit_reading.list_events(db, "shop")
     return [
         (event.action, event.subject, event.outcome, json.loads(event.detail))
         for event in found
@@ -121,7 +121,8 @@ def test_a_token_in_the_place_of_a_name_is_not_kept(shop: Database, actor: Actor
     settings = {**REST, "token": {"$secret": token}}
     with pytest.raises(ConnectionRefused) as refusal:
         vault.create_connection(shop, "shop", "default", "catalog", "main", "iceberg-rest", settings, actor=actor)
-    assert "token names no secret that is there, and what stands in its place looks like a value" in str(refusal.value)
+    why = "token takes the name of a secret; no secret has the name given, which looks like a value"
+    assert why in str(refusal.value)
     assert token not in f"{refusal.value!r}{refusal.value.hint}"
     assert vault.list_connections(shop, "shop") == []
     put(shop, actor, pins, token)
@@ -162,7 +163,7 @@ def test_a_secret_that_something_names_is_not_deleted(
     with pytest.raises(InUse) as refusal:
         vault.delete_secret(shop, "shop", "default", "LAKE", actor=actor)
     assert str(refusal.value) == "secret LAKE of shop/default is named by source lake and source pond"
-    assert str(refusal.value.hint).endswith("or add --force, and what names it is left out of runs")
+    assert str(refusal.value.hint).endswith("or pass --force: runs then do not get them")
     vault.delete_secret(shop, "shop", "default", "LAKE", actor=actor, force=True)
     told = [(found.role, found.name, found.why, found.mend) for found in vault.dangling(shop)]
     mend = "sealrun secret set LAKE -p shop -e default"
@@ -203,7 +204,7 @@ def test_the_plan_has_all_of_one_environment(shop: Database, catalog: Connection
     assert found[1].settings["secret_access_key"] == {"$secret": "LAKE", "field": "aws_secret_access_key"}
     assert found[1].secrets() == {"LAKE"}
     assert found[2].settings == REST
-    assert [Planned.from_json(json.loads(json.dumps(entry.to_json()))) for entry in found] == found
+    assert [RunConnection.from_json(json.loads(json.dumps(entry.to_json()))) for entry in found] == found
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_an_odd_row_harms_none_of_the_others(
     if shop.dialect != "sqlite" and (isinstance(odd, bytes) or len(odd) > 63):
         pytest.skip("only SQLite keeps bytes where text belongs, and any length")
     insert(shop, **columns)
-    entries = [Planned.from_json(json.loads(json.dumps(entry.to_json()))) for entry in plan(shop)]
+    entries = [RunConnection.from_json(json.loads(json.dumps(entry.to_json()))) for entry in plan(shop)]
     assert [entry.key for entry in entries if entry.refused is None] == ["source/lake"]
     for entry in entries:
         assert len(entry.key) < 100 and "\n" not in f"{entry.label}: {entry.refused}"
@@ -342,7 +343,7 @@ def test_every_act_is_recorded_without_a_value(shop: Database, catalog: Connecti
         ("catalog.test", "default/main", "failed", {"connection_id": None, "kind": "iceberg-rest", "run": "a" * 32}),
         ("catalog.delete", "default/main", "done", of_main),
     ]
-    assert audit.verify(shop, "shop").ok
+    assert audit_reading.verify(shop, "shop").ok
 
 
 def test_an_environment_takes_its_connections_with_it(shop: Database, catalog: ConnectionView, actor: Actor) -> None:

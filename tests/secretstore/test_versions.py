@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, utc_now
 from secretstore.errors import RollbackRefused, UnknownSecret
@@ -58,11 +58,11 @@ def test_a_rollback_moves_a_pointer_and_nothing_else(
     assert [value for _, value in reveal(keys, bundled(shop))] == [b"value number 1"]
     assert sealed_rows(shop) == before
     assert vault.rollback(shop, "shop", "default", "TOKEN", to=3, actor=bob).version == 3
-    told = audit.list_events(shop, "shop", limit=3)
+    told = audit_reading.list_events(shop, "shop", limit=3)
     assert {(event.action, event.subject) for event in told} == {("secret.rollback", "default/TOKEN")}
     moves = [json.loads(event.detail) for event in told]
     assert [(move["from"], move["to"]) for move in moves] == [(3, 2), (2, 1), (1, 3)]
-    assert audit.verify(shop, "shop").ok
+    assert audit_reading.verify(shop, "shop").ok
 
 
 def sealed_rows(db: Database) -> dict[tuple[int, int], bytes]:
@@ -95,7 +95,7 @@ def test_a_version_that_is_not_kept_is_refused(shop: Database, actor: Actor, put
             vault.rollback(shop, "shop", "default", "TOKEN", to=to, actor=actor)
         assert str(refusal.value) == f'secret "TOKEN" of shop/default cannot be rolled back: {why}'
     vault.rollback(shop, "shop", "default", "TOKEN", to=3, actor=actor)
-    with pytest.raises(RollbackRefused, match="nothing before version 3, the current one, is kept; there is 3 to 5"):
+    with pytest.raises(RollbackRefused, match="no version before 3, the current one, is kept; there is 3 to 5"):
         vault.rollback(shop, "shop", "default", "TOKEN", actor=actor)
     with pytest.raises(UnknownSecret):
         vault.rollback(shop, "shop", "default", "TOKN", actor=actor)

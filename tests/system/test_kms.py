@@ -165,7 +165,9 @@ def test_a_project_without_credentials_is_not_made(shop: Rig, proxy: KmsProxy) -
     """One sentence with its hint, and no project half made."""
     without = {"AWS_EC2_METADATA_DISABLED": "true"}
     told = sealrun(shop, "project", "create", "poor", environ=without, code=1)
-    assert "there are no AWS credentials for kms:Encrypt with the key arn:" in told and "hint: give the process" in told
+    assert (
+        "no AWS credentials were found for kms:Encrypt with the key arn:" in told and "hint: give the process" in told
+    )
     assert "poor" not in {project.name for project in vault.list_projects(shop.db)} and proxy.calls == []
 
 
@@ -176,9 +178,9 @@ def test_a_project_without_credentials_is_not_made(shop: Rig, proxy: KmsProxy) -
     ("fault", "sentence"),
     [
         ("AccessDeniedException", "AWS denies kms:Decrypt with the key arn:"),
-        ("KMSInvalidStateException", "is pending deletion or in another state that rules out kms:Decrypt"),
+        ("KMSInvalidStateException", "is pending deletion or in another unusable state"),
         ("ExpiredTokenException", "have expired"),
-        ("dribble", f"gave no whole answer to kms:Decrypt with the key arn:aws:kms:{kms.REGION}"),
+        ("dribble", f"did not answer kms:Decrypt with the key arn:aws:kms:{kms.REGION}"),
     ],
 )
 def test_a_fault_ends_the_run_with_its_reason_and_the_next_one_works(

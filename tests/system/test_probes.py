@@ -14,7 +14,7 @@ from executor.operations.probing import Found, Probe
 from executor.submission import submit
 from executor.submission.specification import specify
 from secretstore import vault
-from secretstore.audit import list_events
+from secretstore.audit_reading import list_events
 from secretstore.connections import Role
 from tests.connections import servers
 from tests.rig import ACTOR, CHECKOUT, Rig, rig

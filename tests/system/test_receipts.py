@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from secretstore import audit, vault
+from secretstore import audit, audit_reading, vault
 from secretstore.views import EventView
 from tests.processes import eventually
 from tests.rig import ACTOR, Rig, rig
@@ -88,7 +88,7 @@ def test_what_runs_open_reaches_the_chain_by_itself(place: Rig) -> None:
     run_id = place.python_run("pass").view.id
 
     def of_run() -> list[EventView]:
-        return [event for event in audit.list_events(place.db, "shop") if run_id in event.detail]
+        return [event for event in audit_reading.list_events(place.db, "shop") if run_id in event.detail]
 
     eventually(lambda: len(of_run()) == 2, 10, "both events are linked")
     begun, closed = of_run()
@@ -97,8 +97,8 @@ def test_what_runs_open_reaches_the_chain_by_itself(place: Rig) -> None:
     )  # fmt: skip
     assert (begun.actor, begun.subject) == (ACTOR.name, "default")
     assert begun.origin.startswith("worker w0@")
-    assert audit.verify(place.db, "shop").ok
-    assert VALUE.decode() not in repr(audit.list_events(place.db, "shop"))
+    assert audit_reading.verify(place.db, "shop").ok
+    assert VALUE.decode() not in repr(audit_reading.list_events(place.db, "shop"))
 
 
 def test_an_opening_that_failed_is_closed_with_its_reason(place: Rig) -> None:
@@ -119,7 +119,7 @@ def test_a_secret_that_is_not_there_is_a_refusal_on_record(place: Rig) -> None:
     ended = place.python_run("pass", secret_names=["API_KEY", "NO_SUCH"])
     assert ended.how == ("failed", "secrets_unavailable", None)
     audit.link_waiting(place.db)
-    (event,) = [event for event in audit.list_events(place.db, "shop") if ended.view.id in event.detail]
+    (event,) = [event for event in audit_reading.list_events(place.db, "shop") if ended.view.id in event.detail]
     assert (event.action, event.outcome) == ("secrets.open", "refused")
     assert '"reason": "unknown_secret"' in event.detail
     assert vault.list_secrets(place.db, "shop", "default")[0].name == "API_KEY"

@@ -17,7 +17,7 @@ from sqlmodel import select
 from executor.keys import rotation
 from executor.models import RunSpec
 from executor.submission import submit
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.bundle import SealedItem
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair, Secret, SecretVersion
@@ -180,7 +180,7 @@ def test_killed_anywhere_and_run_again_while_runs_go_on(place: Rig, project: str
         assert every_version_opens(place, project) == (SECRETS - 1) * VERSIONS + min(traffic.latest, VERSIONS_KEPT)
     finally:
         rotator.close()
-    assert audit.verify(place.db, project).ok
+    assert audit_reading.verify(place.db, project).ok
     generations = vault.get_environment(place.db, project, "default").generation
     rotation.destroy_unused(place.db, ACTOR)
     with place.db.reading() as session:
@@ -214,4 +214,4 @@ def test_a_run_accepted_as_its_environment_is_deleted_fails_with_a_sentence(
     vault.delete_environment(place.db, name, "default", actor=ACTOR)
     ended = place.ended(submit.submit(place.db, place.app, spec, ACTOR.name).run_id)
     assert (ended.how, ended.stdout) == (("failed", "secrets_unavailable", None), "")
-    assert "does not exist any more" in str(ended.view.message)
+    assert "no longer exists" in str(ended.view.message)

@@ -15,7 +15,7 @@ from executor.errors import FileInvalid, Misuse
 from secretstore.connections import Role, check, fields_of, kinds
 from secretstore.errors import ConnectionRefused
 from secretstore.naming import check_connection_name
-from secretstore.planned import KEY
+from secretstore.run_connection import KEY
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name: lower-case letters, digits and -.")]
 File = Annotated[

@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Makes them all."""
+    """Create them."""
     op.create_table(
         "secretstore_project",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -104,7 +104,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "secretstore_audit_waiting",
-        # SQLite counts by itself in columns of the type INTEGER alone.
+        # SQLite numbers rows only in columns of type INTEGER.
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
         sa.Column("project_id", sa.String(32), nullable=False),
         *_event(),

@@ -158,25 +158,25 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (
         ("source", "create", "My_Lake", "--kind", "s3"),
         'sealrun: the name "My_Lake" is refused: '
-        "a source's or catalog's name has 1 to 63 lower-case letters, digits and -, a letter first\n",
+        "the name of a source or catalog has 1 to 63 lower-case letters, digits and -, a letter first\n",
     ),
     (
         ("source", "create", "x", "--kind", "s3", "--bucket", "b", "--credentials-secret", CANARY),
-        "sealrun: source x is refused: credentials names no secret: what stands there cannot be the name of one\n",
+        "sealrun: source x is refused: credentials takes the name of a secret, and the text given cannot be one\n",
     ),
     (
         ("catalog", "create", "x", *REST, "--token-secret", "canary0123456789abcdef0123456789abcdef"),
         "sealrun: catalog x is refused: "
-        "token names no secret that is there, and what stands in its place looks like a value\n"
-        "hint: if it is one, replace it: it was typed in the open. Store the new one: sealrun secret set NAME\n",
+        "token takes the name of a secret; no secret has the name given, which looks like a value\n"
+        "hint: if it is one, replace it, since it was typed in the open: sealrun secret set NAME\n",
     ),
     (
         ("source", "create", "x", "--kind", "s3", "--bucket", "b", "--endpoint", f"https://ada:{CANARY}@s3.example"),
-        "sealrun: source x is refused: endpoint has a user or a password in its URL, which belong into a secret\n",
+        "sealrun: source x is refused: endpoint has a user or a password in its URL; they belong in a secret\n",
     ),
     (
         ("catalog", "create", "x", *REST, "--token-secret", "T", "--credential-secret", "C"),
-        "sealrun: catalog x is refused: token and credential are two ways to be let in: leave out one\n",
+        "sealrun: catalog x is refused: give token or credential, not both\n",
     ),
     (
         ("catalog", "create", "x", *REST, "--source", "db"),
@@ -185,7 +185,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("source", "create", "x", "--kind", "s3", "--bucket", "b", "--assume-role", "arn:aws:iam::123456789012:role/r"),
-        "sealrun: source x is refused: assume_role needs the keys it is assumed with: credentials\n",
+        "sealrun: source x is refused: assume_role needs keys to assume it with: credentials\n",
     ),
     (
         ("source", "create", "x", "--file", "f.toml", "--bucket", "b"),
@@ -247,13 +247,13 @@ def test_a_mistake_is_a_sentence(stocked: Cli, words: tuple[str, ...], said: str
         (
             "k.json",
             f'{{"kind": "s3", "bucket": "b", "credentials": {{"aws_secret_access_key": "{CANARY}"}}}}',
-            'source x is refused: credentials takes a secret by its name, {"$secret": "NAME"}, and never a value\n'
-            'hint: a name is written {"$secret": "NAME"}; a value is stored first: sealrun secret set NAME\n',
+            'source x is refused: credentials takes the name of a secret, {"$secret": "NAME"}, never a value\n'
+            'hint: write a name as {"$secret": "NAME"}; store a value first: sealrun secret set NAME\n',
         ),
         (
             "l.json",
             '{"kind": "s3", "bukcet": "b"}',
-            "source x is refused: bucket is missing; bukcet is no field of it, did you mean bucket?\n"
+            "source x is refused: bucket is missing; bukcet is not a field of this kind, did you mean bucket?\n"
             "hint: the fields of a source of kind s3: bucket, ",
         ),
     ],
@@ -350,7 +350,7 @@ class TestDelete:
         refused = stocked("source", "delete", "bay", code=1).stderr
         assert refused == (
             "sealrun: source bay of shop/default is named by catalog on-bay\n"
-            "hint: change or delete what names it first; or add --force, and what names it is left out of runs\n"
+            "hint: change or delete those first, or pass --force: runs then do not get them\n"
         )
         stocked("source", "delete", "bay", "--yes", "--force", code=0)
         (found,) = [one for one in stocked.json("doctor", "--json")["findings"] if one["what"] == "connections"]

@@ -50,7 +50,7 @@ def test_a_key_file_that_others_can_read_is_wrong(shop: Cli) -> None:
     finally:
         key_file.chmod(stat.S_IRUSR | stat.S_IWUSR)
     assert wrong["status"] == "wrong"
-    assert "others than its owner can use it; chmod 600 it" in str(wrong["text"])
+    assert "users other than its owner can access it; chmod 600 it" in str(wrong["text"])
 
 
 def test_a_key_file_that_is_gone_is_wrong(shop: Cli) -> None:
@@ -62,7 +62,7 @@ def test_a_key_file_that_is_gone_is_wrong(shop: Cli) -> None:
     finally:
         hidden.rename(key_file)
     assert wrong["status"] == "wrong"
-    assert "put back your copy of it" in str(wrong["mend"])
+    assert "restore your copy" in str(wrong["mend"])
 
 
 def test_servers_that_do_not_answer_are_wrong_and_their_passwords_stay_unsaid(shop: Cli) -> None:
@@ -158,7 +158,7 @@ def test_a_home_that_cannot_be_used_is_a_sentence(new_cli: Cli) -> None:
     home = new_cli.folder / "a-file"
     home.write_text("")
     wrong = findings(new_cli, 1, SEALRUN_HOME=str(home))["home"]
-    assert f"SEALRUN_HOME is {home}, and that cannot be used" in str(wrong["text"])
+    assert f"SEALRUN_HOME cannot be used: {home}" in str(wrong["text"])
     told = new_cli("project", "list", environ={"SEALRUN_HOME": str(home)}, code=1).stderr
     assert "cannot be used" in told and "hint: set SEALRUN_HOME to a folder of your own" in told
 

@@ -50,8 +50,8 @@ def test_what_is_created_is_known_at_once_and_forgotten_when_it_is_deleted(cli: 
     assert mine == [["born", str(key["environment"]), "1", str(key["fingerprint"])] for key in keys(cli, "-p", "born")]
     swap_key(cli, "born", "default")
     refused = cli("secret", "set", "X", "-p", "born", stdin="hunter2-prod-key", code=1)
-    assert "the key pair of born/default is not the one known here: generation 1 has another" in refused.stderr
-    assert "hint: ask who rotated it or made it anew" in refused.stderr and "hunter2" not in refused.stderr
+    assert "is not the one remembered here, so nothing was sealed: generation 1 has another" in refused.stderr
+    assert "hint: ask whoever rotated or recreated it" in refused.stderr and "hunter2" not in refused.stderr
     cli.ok("project", "delete", "born", "-e", "dev", "--yes")
     assert [line[1] for line in known(cli) if line[0] == "born"] == ["default"]
     cli.ok("project", "delete", "born", "--yes")

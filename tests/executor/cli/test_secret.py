@@ -119,7 +119,7 @@ class TestTheValue:
             ("tiny42", "it is too short to be masked"),
             ("   tiny42   ", "it is too short to be masked"),
             ("nul\0in-the-middle", "it contains a NUL byte"),
-            ("x" * 131_072, "131,071 bytes at most"),
+            ("x" * 131_072, "longer than 131,071 bytes"),
         ],
     )
     def test_a_value_that_cannot_be_is_refused_with_the_reason(self, shop: Cli, value: str, why: str) -> None:

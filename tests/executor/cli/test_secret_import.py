@@ -24,7 +24,7 @@ NO_EQUALS = "there is no = in it"
 QUOTE = "a quote is not closed, or something follows it"
 NO_JSON = "it is no JSON"
 ONE_OBJECT = "it has to be one object of names and values"
-TOO_LONG = "NAME=value may have 131,071 bytes at most, and this has more"
+TOO_LONG = "NAME=value is longer than 131,071 bytes"
 
 MALFORMED = {
     "after_quote.env": [f"line 3: {QUOTE}"],
@@ -51,7 +51,7 @@ MALFORMED = {
     "nul.env": ["line 1: there is a NUL, which no variable can hold"],
     "nul.json": [
         '$.TOKEN: the value of "TOKEN" is refused: it contains a NUL byte, which no environment variable can hold'
-        ": runs can be given it as a file: sealrun secret set TOKEN --as-file"
+        ": runs can get it as a file: sealrun secret set TOKEN --as-file"
     ],
     "odd_key.json": [f"$.<key 1>: {NO_NAME}", f"$.<key 2>: {NO_NAME}"],
     "odd_name.env": [f"line 1: {NO_NAME}", f"line 2: {NO_NAME}"],

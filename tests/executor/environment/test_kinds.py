@@ -6,7 +6,7 @@ from executor.environment import connections
 from executor.inside import handles
 from executor.operations import probing
 from secretstore.connections import kinds
-from secretstore.planned import CATALOG, SOURCE
+from secretstore.run_connection import CATALOG, SOURCE
 
 KNOWN = {SOURCE: connections._SOURCES, CATALOG: connections._CATALOGS}
 KINDS = [(role, kind) for role in KNOWN for kind in kinds(role)]

@@ -23,7 +23,7 @@ from executor.keys.rotation import rotate
 from executor.runs.grant import Given
 from executor.settings import Settings, read_settings
 from executor.worker import janitor
-from secretstore import audit, vault
+from secretstore import audit_reading, vault
 from secretstore.bundle import items_to_json
 from secretstore.database import Database
 from secretstore.errors import KeyChanged
@@ -101,7 +101,7 @@ def test_a_rotation_from_end_to_end(shop: Database, settings: Settings, pins: Pi
     assert pins.known("shop", "default") == Pin(2, done.fingerprint)
     assert [view.generation for view in rotation.destroy_unused(shop, ACTOR)] == [1]
     assert rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins).generation == 3
-    assert states(shop) == [(1, "destroyed"), (2, "kept"), (3, "current")] and audit.verify(shop, "shop").ok
+    assert states(shop) == [(1, "destroyed"), (2, "kept"), (3, "current")] and audit_reading.verify(shop, "shop").ok
 
 
 def test_versions_that_do_not_open_stop_it_or_are_left_behind(shop: Database, settings: Settings, pins: Pins) -> None:
@@ -112,7 +112,7 @@ def test_versions_that_do_not_open_stop_it_or_are_left_behind(shop: Database, se
     assert states(shop) == [(1, "current")]
     done = rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins, drop_broken=True)
     assert (done.left_behind, done.resealed) == (("API_KEY 2",), 2)
-    assert json.loads(audit.list_events(shop, "shop")[-1].detail)["left_behind"] == 1
+    assert json.loads(audit_reading.list_events(shop, "shop")[-1].detail)["left_behind"] == 1
 
 
 @pytest.mark.parametrize("change", ["version = -1", "sealed = :long"])
@@ -152,7 +152,7 @@ def test_a_key_service_that_cannot_be_used_changes_nothing(shop: Database, setti
     key_file(settings).rename(away)
     with pytest.raises(KeyOperationFailed, match="no key file at") as caught:
         rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)
-    assert "put back your copy" in str(caught.value.hint) and states(shop) == [(1, "current")]
+    assert "restore your copy" in str(caught.value.hint) and states(shop) == [(1, "current")]
     away.rename(key_file(settings))
     assert rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins).generation == 2
 
@@ -301,7 +301,7 @@ zygote.stop()
                 (process,) = [pid for pid in children(zygote) if name(pid) == "sealrun-reseal"]
                 os.kill(process, signal.SIGKILL)
 
-        with pytest.raises(KeyOperationFailed, match="the process that seals anew ended"):
+        with pytest.raises(KeyOperationFailed, match="the sealing process ended"):
             rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins, tell=kill)
         assert states(shop) == [(1, "current"), (2, "pending")]
         done = rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)

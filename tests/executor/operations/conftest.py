@@ -11,7 +11,7 @@ from executor.schemas.projects import NewProject
 from executor.schemas.secrets import NewSecret, SetSecret
 from executor.schemas.variables import NewVariable
 from executor.settings import read_settings
-from secretstore import audit
+from secretstore import audit_reading
 from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.views import EventView
@@ -38,7 +38,7 @@ class Shop:
         variables.set_(self.at, WHO, asked)
 
     def events(self) -> list[EventView]:
-        return audit.list_events(self.at.db, "shop")
+        return audit_reading.list_events(self.at.db, "shop")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from executor.errors import RunMisplaced
 from executor.runs import unserved, workers
 from executor.worker import janitor
 from executor.worker.life import Duty, perform
-from secretstore import audit
+from secretstore import audit, audit_reading
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database, UtcDateTime
@@ -113,7 +113,7 @@ def test_a_chain_that_takes_no_event_holds_up_no_other_project(db: Database, cap
     assert janitor.link_audit(db) == 2
     assert audit.waiting_events(db) == 1
     assert "project id a-shop" in caplog.text
-    assert audit.verify(db, "b-shop").ok and audit.verify(db, "c-shop").ok
+    assert audit_reading.verify(db, "b-shop").ok and audit_reading.verify(db, "c-shop").ok
 
 
 def test_a_worker_whose_row_cannot_be_read_is_passed_over(db: Database, bench: Bench) -> None:

@@ -15,7 +15,7 @@ from executor.models import Receipt
 from executor.records import history, secret_uses
 from executor.runs import Lease, Outcome
 from executor.runs.grant import Given
-from secretstore import audit, vault
+from secretstore import audit, audit_reading, vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
 from secretstore.key_service import KeyPlace, WrappedKeyPair
@@ -221,11 +221,11 @@ class TestTheEnd:
         bench.through(db, lease, many(2))
         runs.finish(db, lease, Outcome("succeeded", opened_at=OPENED, dropped_at=DROPPED))
         assert audit.link_waiting(db) == 2
-        begun, closed = audit.list_events(db, "shop")
+        begun, closed = audit_reading.list_events(db, "shop")
         detail = f'{{"attempt": 1, "generation": 3, "phase": "run", "run": "{lease.run_id}", "secrets": 2}}'
         assert (begun.action, begun.outcome, begun.detail) == ("secrets.open", "begun", detail)
         assert (closed.action, closed.outcome, closed.detail) == ("secrets.close", "done", detail)
-        assert audit.verify(db, "shop").ok and waiting(db) == []
+        assert audit_reading.verify(db, "shop").ok and waiting(db) == []
 
 
 class TestWhoSawIt:

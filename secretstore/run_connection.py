@@ -1,6 +1,6 @@
-"""What travels of data sources and catalogs to a run's processes: settings with secrets by name, and no value.
+"""A data source or catalog on its way to a run's processes: settings that refer to secrets by name, without values.
 
-It imports the standard library alone: the opener and the supervisor have no more.
+It imports the standard library only: the opener and the supervisor have no more.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ KEY, FIELD, OPTIONAL = "$secret", "field", "optional"
 
 @dataclass(frozen=True)
 class Reference:
-    """A place in the settings that a secret fills in: the whole value, or one field of its JSON."""
+    """A place in the settings that a secret fills: the whole value, or one field of its JSON."""
 
     place: str
     secret: str
@@ -22,11 +22,11 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A data source or catalog as a run is given it.
+class RunConnection:
+    """A data source or catalog as a run gets it.
 
-    In `settings`, at any depth, stands `{"$secret": NAME}`, or `{"$secret": NAME, "field": F}` for one field of a JSON
-    secret, with `"optional": true` where that field may be missing. `refused` says why it cannot be given at all.
+    `settings` may hold references at any depth: `{"$secret": NAME}`, or `{"$secret": NAME, "field": F}` for one field
+    of a JSON secret, with `"optional": true` if that field may be missing. `refused` is the reason not to give it.
     """
 
     role: str
@@ -37,39 +37,39 @@ class Planned:
 
     @property
     def label(self) -> str:
-        """As it is called on screen: `source lake`."""
+        """Its name on screen: `source lake`."""
         return f"{self.role} {self.name}"
 
     @property
     def key(self) -> str:
-        """What it is found by among both roles: `source/lake`."""
+        """Its key among both roles: `source/lake`."""
         return f"{self.role}/{self.name}"
 
     def references(self) -> list[Reference]:
-        """Every reference in its settings."""
+        """Return every reference in its settings."""
         return list(_references(self.settings, ""))
 
     def secrets(self) -> set[str]:
-        """The names of the secrets that it needs."""
+        """Return the names of the secrets that it needs."""
         return {reference.secret for reference in self.references()}
 
     @property
     def assumes_role(self) -> bool:
-        """Whether the run gets short-lived credentials in the place of its long-lived ones."""
+        """Whether the run gets short-lived credentials instead of its long-lived ones."""
         return self.settings.get("assume_role") is not None
 
     def to_json(self) -> dict[str, Any]:
-        """For the wire."""
+        """Return it for the wire."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "Planned":
-        """From the wire."""
+    def from_json(cls, document: dict[str, Any]) -> "RunConnection":
+        """Read what `to_json` wrote."""
         return cls(**document)
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value in settings stands for a secret's."""
+    """Whether a value in settings refers to a secret."""
     return isinstance(value, dict) and KEY in value
 
 

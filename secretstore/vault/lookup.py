@@ -1,0 +1,135 @@
+"""Look up projects and environments, and lock them for the length of a transaction.
+
+Locks matter on PostgreSQL only: SQLite has one writer at a time. The order is always project, environment, audit
+chain, so that two writers never deadlock. `hold_…` shares a row with runs that are being given secrets; `take_…`, for
+deletion and a new key pair, keeps everybody else out.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import islice
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from secretstore.errors import AlreadyExists, UnknownEnvironment, UnknownProject
+from secretstore.key_service import KeyPlace, WrappedKeyPair
+from secretstore.models import Environment, Project
+
+Birth = Callable[[KeyPlace, int], WrappedKeyPair]
+"""Makes a key pair for a place and a generation, in a process that wraps it and exits."""
+
+RefuseIf = Callable[[Session, str, str | None], None]
+"""Raises the reason not to delete a project, or one environment of it; called with the ids, under the locks."""
+
+COMPARED = 1000
+"""Names that a mistyped one is compared with: some 50 ms."""
+
+
+def find_project(session: Session, name: str) -> Project:
+    """Return the project of this name.
+
+    Raises:
+        UnknownProject: it does not exist; the hint suggests a close name.
+    """
+    return _project(session, name, _project_query(name))
+
+
+def hold_project(session: Session, name: str) -> Project:
+    """Return the project, and keep it from being deleted until the transaction ends."""
+    return _project(session, name, _project_query(name).with_for_update(read=True, key_share=True))
+
+
+def take_project(session: Session, name: str) -> Project:
+    """Return the project, and keep every other writer out of it until the transaction ends."""
+    return _project(session, name, _project_query(name).with_for_update())
+
+
+def find_environment(session: Session, project: Project, name: str) -> Environment:
+    """Return the project's environment of this name.
+
+    Raises:
+        UnknownEnvironment: it does not exist; the hint suggests a close name, or lists what exists.
+    """
+    return _environment(session, project, name, _environment_query(project, name))
+
+
+def hold_environment(session: Session, project: Project, name: str) -> Environment:
+    """Return the environment, and keep out other writers and changes of its key pair until the transaction ends."""
+    return _environment(session, project, name, _environment_query(project, name).with_for_update(key_share=True))
+
+
+def take_environment(session: Session, project: Project, name: str) -> Environment:
+    """Return the environment; no run is given its secrets until the transaction ends."""
+    return _environment(session, project, name, _environment_query(project, name).with_for_update())
+
+
+def take_environments(session: Session, project: Project) -> None:
+    """Take all of a project's environments."""
+    ids = select(Environment.id).where(Environment.project_id == project.id).order_by(col(Environment.id))
+    session.exec(ids.with_for_update()).all()
+
+
+def find_place(session: Session, project: str, environment: str) -> tuple[Project, Environment]:
+    """Return project and environment, see `find_project` and `find_environment`."""
+    found = find_project(session, project)
+    return found, find_environment(session, found, environment)
+
+
+def hold_place(session: Session, project: str, environment: str) -> tuple[Project, Environment]:
+    """Return project and environment, held, see `hold_project` and `hold_environment`."""
+    held = hold_project(session, project)
+    return held, hold_environment(session, held, environment)
+
+
+def within(session: Session, project: str, environment: str | None) -> ColumnElement[bool]:
+    """Return the condition that a row of `Environment` is this one, or one of the project's.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: it does not exist.
+    """
+    found = find_project(session, project)
+    if environment is None:
+        return col(Environment.project_id) == found.id
+    return col(Environment.id) == find_environment(session, found, environment).id
+
+
+@contextmanager
+def taken_names(what: str, name: str) -> Iterator[None]:
+    """Report a second row of the same name as `AlreadyExists`: two may create it at once."""
+    try:
+        yield
+    except IntegrityError:
+        raise AlreadyExists(what=what, name=name) from None
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str | None:
+    """Return a hint if one of the names is close to the one given."""
+    close = get_close_matches(name, islice(names, COMPARED), n=1)
+    return f'did you mean "{close[0]}"?' if close else None
+
+
+def _project_query(name: str) -> SelectOfScalar[Project]:
+    return select(Project).where(Project.name == name)
+
+
+def _project(session: Session, name: str, query: SelectOfScalar[Project]) -> Project:
+    if found := session.exec(query).first():
+        return found
+    raise UnknownProject(project=name, hint=did_you_mean(name, session.exec(select(Project.name))))
+
+
+def _environment_query(project: Project, name: str) -> SelectOfScalar[Environment]:
+    return select(Environment).where(Environment.project_id == project.id, Environment.name == name)
+
+
+def _environment(session: Session, project: Project, name: str, query: SelectOfScalar[Environment]) -> Environment:
+    if found := session.exec(query).first():
+        return found
+    siblings = select(Environment.name).where(Environment.project_id == project.id).order_by(col(Environment.name))
+    names = list(session.exec(siblings))
+    hint = did_you_mean(name, names) or f"the project has {', '.join(names) or 'no environment'}"
+    raise UnknownEnvironment(environment=name, project=project.name, hint=hint)
