@@ -36,26 +36,24 @@ def birth(settings: Settings) -> Birth:
 
 
 def with_new_key(settings: Settings, pins: Pins, project: str, environment: str, make: Callable[[Birth], Made]) -> Made:
-    """Make an environment with its first key pair, and remember the pair for who made it.
+    """Make an environment with its first key pair, and remember the pair for this user.
 
-    It is remembered as the process it was born in told it, and not as the database says.
+    The pair is remembered as the process that made it reported it, not as the database says.
 
     Args:
         settings: where the key service is.
-        pins: where it is remembered.
-        project: the project's name.
-        environment: the environment's name.
-        make: makes the environment in the database, with the function it is given.
+        pins: where to remember it.
+        make: makes the environment in the database; it calls the function it is given for the key pair.
     """
-    born: list[Pin] = []
+    new: list[Pin] = []
 
     def new_pair(place: KeyPlace, generation: int) -> WrappedKeyPair:
         pair = birth(settings)(place, generation)
-        born.append(Pin(pair.generation, pair.fingerprint))
+        new.append(Pin(pair.generation, pair.fingerprint))
         return pair
 
     made = make(new_pair)
-    pins.remember(project, environment, born[-1])
+    pins.remember(project, environment, new[-1])
     return made
 
 

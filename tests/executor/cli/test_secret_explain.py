@@ -111,7 +111,7 @@ class TestRefusals:
             "there is no file missing.py",
             "no Python interpreter for the run: /nowhere is not an executable file",
             'the name "LD_PRELOAD" is refused: the dynamic loader acts on it before the program starts',
-            'the name "SEALRUN_X" is refused: names that begin with SEALRUN_ are sealrun\'s own',
+            'the name "SEALRUN_X" is refused: names that begin with SEALRUN_ are reserved for sealrun',
         ]
         assert told["refusals"][1]["hint"] == 'did you mean "API_KEY"?'
         assert ended.stderr.startswith("sealrun: this run would be refused:\n  broken.env, line 1: ")

@@ -63,7 +63,7 @@ MALFORMED = {
     "refused_names.env": [
         'line 1: the name "LD_PRELOAD" is refused: the dynamic loader acts on it before the program starts',
         'line 2: the name "PATH" is refused: it belongs to the environment that sealrun builds for each run',
-        'line 3: the name "SEALRUN_HOME" is refused: names that begin with SEALRUN_ are sealrun\'s own',
+        'line 3: the name "SEALRUN_HOME" is refused: names that begin with SEALRUN_ are reserved for sealrun',
     ],
     "spaced_name.env": ["line 1: it is no NAME=VALUE"],
     "surrogate.json": ["$.TOKEN: half a surrogate pair is not text in UTF-8"],
