@@ -7,7 +7,7 @@ import typer
 
 from executor.cli.here import Here, confirm, here
 from executor.cli.shown import screen
-from executor.cli.typed import options
+from executor.cli.typed import completion, options
 from executor.errors import Misuse
 from executor.operations import environments, projects
 from executor.schemas.places import InEnvironment
@@ -16,7 +16,12 @@ from executor.settings import QUEUE
 
 app = typer.Typer(help="Create, change, list and delete projects.", no_args_is_help=True, add_completion=False)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The project's name: lower-case letters, digits and -.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="The project's name: lower-case letters, digits and -.", autocompletion=completion.projects
+    ),
+]
 
 
 @app.command()

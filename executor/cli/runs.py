@@ -11,7 +11,7 @@ from executor.cli.here import Here, here
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, as_json, come_back, follow, to_streams
 from executor.cli.shown.waiting import Waiting
-from executor.cli.typed import options
+from executor.cli.typed import completion, options
 from executor.cli.typed.target import refusals_as_json
 from executor.errors import Misuse, RunOutputsMissing
 from executor.operations import runs
@@ -26,7 +26,10 @@ app = typer.Typer(
 )
 
 Reference = Annotated[
-    str, typer.Argument(metavar="RUN", help="An id, the beginning of one, or @last for the latest run.")
+    str,
+    typer.Argument(
+        metavar="RUN", help="An id, the beginning of one, or @last for the latest run.", autocompletion=completion.runs
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
 from executor.cli.shown import screen
 from executor.cli.shown.expiry import time_left
-from executor.cli.typed import options
+from executor.cli.typed import completion, options
 from executor.cli.typed.expiry import expiry
 from executor.cli.typed.new_value import WithoutValues, read_value, value_on_command_line
 from executor.cli.typed.target import RunCommand
@@ -53,7 +53,14 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The secret's name, which is also the variable's in a run.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The secret's name, which is also the variable's in a run.",
+        autocompletion=completion.secrets,
+    ),
+]
 
 
 @app.command("set", cls=WithoutValues)

@@ -8,7 +8,7 @@ import typer
 from executor.cli.environments import environments_named
 from executor.cli.here import confirm, here
 from executor.cli.shown import screen
-from executor.cli.typed import options
+from executor.cli.typed import completion, options
 from executor.errors import Misuse
 from executor.operations import variables
 from executor.schemas.places import InProject, Named
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.", autocompletion=completion.variables)]
 
 
 @app.command("set")

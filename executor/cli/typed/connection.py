@@ -10,14 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from executor.cli.typed import pairs
+from executor.cli.typed import completion, pairs
 from executor.errors import FileInvalid, Misuse
 from secretstore.connections import Role, check, fields_of, kinds
 from secretstore.errors import ConnectionRefused
 from secretstore.naming import check_connection_name
 from secretstore.run_connection import KEY
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name: lower-case letters, digits and -.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Its name: lower-case letters, digits and -.", autocompletion=completion.connections
+    ),
+]
 File = Annotated[
     str | None,
     typer.Option("--file", metavar="PATH", help="Take kind and settings from a JSON or TOML file; - is stdin."),

@@ -4,26 +4,57 @@ from typing import Annotated
 
 import typer
 
+from executor.cli.typed import completion
+
 Project = Annotated[
     str | None,
-    typer.Option("-p", "--project", metavar="PROJECT", help="The project (else SEALRUN_PROJECT, else .sealrun.toml)."),
+    typer.Option(
+        "-p",
+        "--project",
+        autocompletion=completion.projects,
+        metavar="PROJECT",
+        help="The project (else SEALRUN_PROJECT, else .sealrun.toml).",
+    ),
 ]
 Environment = Annotated[
     str | None,
-    typer.Option("-e", "--environment", metavar="ENV", help='The environment (else SEALRUN_ENV, else "default").'),
+    typer.Option(
+        "-e",
+        "--environment",
+        autocompletion=completion.environments,
+        metavar="ENV",
+        help='The environment (else SEALRUN_ENV, else "default").',
+    ),
 ]
 AnyEnvironment = Annotated[
-    str | None, typer.Option("-e", "--environment", metavar="ENV", help="This environment alone (else all of them).")
+    str | None,
+    typer.Option(
+        "-e",
+        "--environment",
+        autocompletion=completion.environments,
+        metavar="ENV",
+        help="This environment alone (else all of them).",
+    ),
 ]
 AnyProject = Annotated[
     str | None,
     typer.Option(
-        "-p", "--project", metavar="PROJECT", help="The project (else SEALRUN_PROJECT, else .sealrun.toml, else all)."
+        "-p",
+        "--project",
+        autocompletion=completion.projects,
+        metavar="PROJECT",
+        help="The project (else SEALRUN_PROJECT, else .sealrun.toml, else all).",
     ),
 ]
 Environments = Annotated[
     list[str] | None,
-    typer.Option("-e", "--environment", metavar="ENV", help="The environment; repeat it to set several."),
+    typer.Option(
+        "-e",
+        "--environment",
+        autocompletion=completion.environments,
+        metavar="ENV",
+        help="The environment; repeat it to set several.",
+    ),
 ]
 CreateEnvironment = Annotated[
     bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")

@@ -9,11 +9,14 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from executor.cli.typed import completion
 from executor.cli.typed.arguments import arguments_of, connections_of, pairs_of, secrets_named
 from executor.schemas import run_request
 from executor.schemas.asking import asked
 from executor.schemas.run_request import RunRequest, Typed
 from executor.submission import target
+
+_COMPLETED = {"project": completion.projects, "environment": completion.environments, "secrets": completion.secrets}
 
 _ONLY_TYPED = {
     "no_secrets": Annotated[
@@ -86,7 +89,9 @@ def takes_run_options(*, to_explain: bool = False) -> Callable[[Callable[..., No
         own = dict(inspect.signature(command, eval_str=True).parameters)
         del own["options"]
         of_run = {
-            name: _annotation(typed, field.annotation, f"{'As for run: ' if to_explain else ''}{field.description}")
+            name: _annotation(
+                name, typed, field.annotation, f"{'As for run: ' if to_explain else ''}{field.description}"
+            )
             for name, (typed, field) in run_request.options().items()
             if typed.explained or not to_explain
         } | _ONLY_TYPED
@@ -108,12 +113,19 @@ def takes_run_options(*, to_explain: bool = False) -> Callable[[Callable[..., No
     return decorated
 
 
-def _annotation(typed: Typed, kind: Any, said: str) -> Any:
+def _annotation(name: str, typed: Typed, kind: Any, said: str) -> Any:
     """An option as Typer reads it: a list or mapping is one that is repeated; what is not typed is None."""
     (one,) = {*(get_args(kind) if NoneType in get_args(kind) else (kind,))} - {NoneType}
     if get_origin(one) in (Sequence, Mapping):
         one, said = list[str], said.removesuffix(".") + "; repeatable."
-    option = typer.Option(*typed.flags, metavar=typed.values, help=said, min=typed.least, max=typed.most)
+    option = typer.Option(
+        *typed.flags,
+        metavar=typed.values,
+        help=said,
+        min=typed.least,
+        max=typed.most,
+        autocompletion=_COMPLETED.get(name),
+    )
     return Annotated[one | None, option]
 
 
