@@ -1,4 +1,4 @@
-"""Where a run's code and its interpreter are: found at submission, and turned into paths to open in the worker."""
+"""Find a run's source root and interpreter at submission, and the paths that the worker opens for them."""
 
 import os
 import subprocess
@@ -16,31 +16,31 @@ from secretstore.pins import Pin
 PROJECT_FILE = ".sealrun.toml"
 _MARKS = (PROJECT_FILE, "pyproject.toml")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-# The parts of a prefix an interpreter lives from. A prefix as a whole may be somebody's home (`~/bin/python3`).
+# The parts of a prefix that an interpreter needs. A whole prefix may be somebody's home (`~/bin/python3`).
 _ENVIRONMENT_MARK = "pyvenv.cfg"
 _PREFIX_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT_MARK)
 
 
 @dataclass(frozen=True)
 class ProjectFile:
-    """What `.sealrun.toml`, or `[tool.sealrun]` of a pyproject.toml, says."""
+    """The contents of `.sealrun.toml`, or of `[tool.sealrun]` in a pyproject.toml."""
 
     project: str | None = None
     environment: str | None = None
     pins: Mapping[str, Pin] = field(default_factory=dict, repr=False)
-    """Key pairs of the project's environments, which must be these or follow from them."""
+    """The key pairs of the project's environments: these, or successors of these."""
     dependencies: tuple[str, ...] | None = None
-    """What a run's own Python environment is built of, in the place of what the folder's other files say."""
+    """The requirements of a run's Python environment, instead of those in the folder's other files."""
 
 
 def source_root(folder: Path, path: str | None) -> Path:
-    """The nearest folder above `folder` with a `.sealrun.toml` or `pyproject.toml`, else `folder` itself.
+    """Return the nearest folder from `folder` up with a `.sealrun.toml` or `pyproject.toml`, else `folder`.
 
-    A target that lies outside of it belongs to a root of its own, looked for from its folder upwards.
+    For a target outside of it, the search starts at the target's folder.
 
     Raises:
-        TargetUnusable: `path` names no file.
-        SourceIsHome: the root would be a user's home, or hold one.
+        TargetUnusable: `path` is not a file.
+        SourceIsHome: the root would be or contain a user's home.
     """
     folder = folder.resolve()
     root = _marked(folder) or folder
@@ -55,31 +55,31 @@ def source_root(folder: Path, path: str | None) -> Path:
 
 
 def relative_target(root: Path, folder: Path, path: str) -> str:
-    """A target's path as the run will use it: relative to the source root.
+    """Return a target's path relative to the source root.
 
     Raises:
-        TargetUnusable: it leads out of the root.
+        TargetUnusable: it is outside of the root.
     """
     target = (folder / path).resolve()
     if not target.is_relative_to(root):
         raise TargetUnusable(
-            "{path} is not beneath the source root {root}",
+            "{path} is outside the source root {root}",
             path=path,
             root=root,
-            hint="start the run from the folder the code belongs to",
+            hint="start the run from the folder of its code",
         )
     return str(target.relative_to(root))
 
 
 def project_file(folder: Path) -> ProjectFile:
-    """What the nearest project file above `folder` says; nothing where there is none.
+    """Read the nearest project file from `folder` up; empty if there is none.
 
     Raises:
-        FileInvalid: it is not TOML, or a field is of the wrong type.
+        FileInvalid: it is not TOML, or a field has the wrong type.
     """
     for place in (folder.resolve(), *folder.resolve().parents):
         own, general = place / PROJECT_FILE, place / "pyproject.toml"
-        # os.path, here and below: a folder that may not be searched has no file for us, and is no error.
+        # os.path, here and below: in a folder that we may not search, it says False and raises nothing.
         if os.path.isfile(own):
             return _parsed(own, _toml(own))
         if os.path.isfile(general):
@@ -91,9 +91,9 @@ def project_file(folder: Path) -> ProjectFile:
 
 
 def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) -> str:
-    """The run's interpreter: `wanted`, else the source root's `.venv`, else `python3` on the submitter's PATH.
+    """Return the run's interpreter: `wanted`, else the source root's `.venv`, else `python3` on the submitter's PATH.
 
-    Never sealrun's own: its packages are no part of a run.
+    Never sealrun's own: its packages do not belong to a run.
 
     Raises:
         PythonUnavailable: there is none, or `wanted` is not one.
@@ -113,31 +113,31 @@ def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) 
             found = candidate if is_binary(candidate) else _behind(candidate)
             if found is not None and not _is_ours(found):
                 return str(found)
-    raise PythonUnavailable(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
+    raise PythonUnavailable(why="the source root has no .venv, and PATH has no python3 other than sealrun's own")
 
 
 def own_environment(root: Path) -> Path | None:
-    """The interpreter of the source root's `.venv`, where it has one that is not sealrun's."""
+    """Return the interpreter of the source root's `.venv`, unless it is sealrun's own."""
     own = root / ".venv/bin/python"
     return own if own.exists() and not _is_ours(own) else None
 
 
 def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
-    """The interpreter and the folders it lives from, found without executing anything.
+    """Return the interpreter and the paths that it needs, without executing anything.
 
-    A virtual environment leads to the installation it was made from; every link on the way is followed and kept. The
-    links themselves are among the paths: they open nothing, and are missed where the folder they stand in is hidden.
+    A virtual environment leads to the installation it was made from; every link on the way is followed. The links are
+    among the paths: they open nothing, but are needed if the folder that holds them is hidden.
 
     Raises:
-        PythonUnavailable: it is gone.
+        PythonUnavailable: it does not exist.
     """
     if python is None:
         return Path(), []
     path = Path(python)
     if not os.path.exists(path):
-        raise PythonUnavailable(why=f"{python} is not there")
-    # A link that makes no environment is passed through, and needs its own folder alone: `~/.local/bin/python3` is no
-    # reason to open `~/.local/share`.
+        raise PythonUnavailable(why=f"{python} does not exist")
+    # A link outside of any environment needs only its own folder: `~/.local/bin/python3` must not open
+    # `~/.local/share`.
     parts: dict[Path, None] = {}
     for installed in (path, _home_of(path)):
         if installed is not None:
@@ -148,7 +148,7 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
 
 
 def search_path_of(python: Path | None) -> str:
-    """A run's PATH: the interpreter's folder, where it has one, before the system's."""
+    """Return a run's PATH: the interpreter's folder, if it has one, then the system's."""
     if python is None or str(python.parent) in _SYSTEM_PATH.split(":"):
         return _SYSTEM_PATH
     return f"{python.parent}:{_SYSTEM_PATH}"
@@ -186,14 +186,14 @@ def _parsed(path: Path, table: Any) -> ProjectFile:
                 raise FileInvalid(path=path, why="dependencies is not a list of texts")
             fields[key] = tuple(value)
         elif key not in ("project", "environment"):
-            known = "project, environment, dependencies and pins"
-            raise FileInvalid(path=path, why=f"unknown key {key!r}; known are {known}")
+            known = "project, environment, dependencies or pins"
+            raise FileInvalid(path=path, why=f"unknown key {key!r}; use {known}")
         elif not isinstance(value, str):
             raise FileInvalid(path=path, why=f"{key} is not text")
         else:
             fields[key] = value
     if "pins" in fields and "project" not in fields:
-        raise FileInvalid(path=path, why="there are pins, and no project that they are about")
+        raise FileInvalid(path=path, why='pins need a project: add project = "…"')
     return ProjectFile(**fields)
 
 
@@ -210,7 +210,7 @@ def _pins(path: Path, table: Any) -> dict[str, Pin]:
 
 
 def _links(path: Path) -> Iterator[Path]:
-    """The path, and each place a chain of links leads to, as the kernel goes: a folder's own links before `..`."""
+    """Yield the path and every target of its chain of links, resolved as the kernel does: folders' links first."""
     for _ in range(40):
         path = Path(os.path.realpath(path.parent)) / path.name
         yield path
@@ -220,7 +220,7 @@ def _links(path: Path) -> Iterator[Path]:
 
 
 def _passed(path: Path) -> Iterator[Path]:
-    """Every link on the way to where a path leads, linked folders included, each by a path without links above it."""
+    """Yield every link on a path, linked folders included, each by a path without links above it."""
     here, left, links = Path("/"), list(reversed(path.parts[1:])), 0
     while left and links < 40:
         name = left.pop()
@@ -237,10 +237,10 @@ def _passed(path: Path) -> Iterator[Path]:
 
 
 def _parts(hop: Path) -> Iterator[Path]:
-    """What an interpreter at `hop`, a path without links but perhaps its last, lives from.
+    """Yield what an interpreter at `hop` needs; only the last part of `hop` may be a link.
 
-    The folder is the project's to choose, so no more is opened than an interpreter's own: whole parts of a prefix only
-    where an environment or an installation is, and no part that is a link out of it.
+    The project chooses the folder, so only what belongs to an interpreter is opened: whole parts of a prefix only if it
+    is an environment or an installation, and no part that is a link out of it.
     """
     if hop.parent.name != "bin":
         if _is_program(hop) and not hop.is_symlink():
@@ -257,7 +257,7 @@ def _parts(hop: Path) -> Iterator[Path]:
 
 
 def _home_of(python: Path) -> Path | None:
-    """The interpreter that an environment was made from, as its pyvenv.cfg says; one of copies has no link to it."""
+    """Find the interpreter that an environment was made from in its pyvenv.cfg: a copied one has no link to it."""
     try:
         lines = (python.parent.parent / _ENVIRONMENT_MARK).read_text().splitlines()
     except (OSError, ValueError):
@@ -268,7 +268,7 @@ def _home_of(python: Path) -> Path | None:
 
 
 def _is_ours(candidate: Path) -> bool:
-    if sys.prefix == sys.base_prefix:  # sealrun is installed beside the system's packages
+    if sys.prefix == sys.base_prefix:  # sealrun is installed among the system's packages
         return candidate.resolve() == Path(sys.executable).resolve()
     return candidate.parent.resolve() == (Path(sys.prefix) / "bin").resolve()
 
@@ -278,16 +278,16 @@ def _is_program(path: Path) -> bool:
 
 
 def is_binary(path: Path) -> bool:
-    """Whether a program is no script."""
+    """Tell whether a program is not a script."""
     try:
         with open(path, "rb") as program:
             return program.read(2) != b"#!"
     except OSError:
-        return True  # it may be executed without being readable; a script could not be
+        return True  # a program may be executable and not readable; a script may not
 
 
 def _behind(shim: Path) -> Path | None:
-    """The interpreter behind a shim such as pyenv's; it is the submitter's own program, on the submitter's own PATH."""
+    """Ask a shim such as pyenv's for its interpreter; safe to run, as it is on the submitter's own PATH."""
     command = [str(shim), "-I", "-c", "import sys; print(sys.executable)"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -111,12 +111,12 @@ def _socket(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda path: path.symlink_to("/etc/passwd"), "a link to /etc/passwd, a path of this machine"),
+        (lambda path: path.symlink_to("/etc/passwd"), "a link to /etc/passwd, which exists on this machine only"),
         (lambda path: path.symlink_to("../../x"), "a link to ../../x, which leads out"),
         (lambda path: path.symlink_to("a/../b"), "a link to a/../b, which leads out"),
         (lambda path: path.symlink_to(b"\xff"), "not UTF-8"),
-        (os.mkfifo, "neither a file nor a folder nor a link"),
-        (_socket, "neither a file nor a folder nor a link"),
+        (os.mkfifo, "not a file, folder or link"),
+        (_socket, "not a file, folder or link"),
         (lambda path: write(path, "x" * 240 + "/" + "y" * 240 + ("/" + "z" * 240) * 7), "more than 2,048 bytes"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_file_that_changes_meanwhile_is_no_archive(tmp_path: Path, change: Cal
     write(tmp_path, "job.py", "it is 16 bytes !")
     found = listing(tmp_path, MIB)
     change(tmp_path / "job.py")
-    with pytest.raises(SourceRefused, match=r"job\.py changed while it was read"):
+    with pytest.raises(SourceRefused, match=r"job\.py changed while it was being read"):
         pack(found)
 
 
