@@ -193,7 +193,7 @@ def test_a_password_that_git_would_be_told_as_an_argument_is_refused(tmp_path: P
     """I1: every process of the machine can read another's arguments."""
     (tmp_path / "requirements.txt").write_text(f"rich\n{line}\n")
     for look in (lambda: requirements.of_source(tmp_path, None), lambda: requirements.with_packages(None, [line])):
-        with pytest.raises(RequirementsRefused, match="an argument of git's"):
+        with pytest.raises(RequirementsRefused, match="an argument of git"):
             look()
 
 
@@ -216,7 +216,7 @@ def test_broken_tables_are_told_by_their_lines(tmp_path: Path) -> None:
         requirements.of_script(script(tmp_path, "\n" + block("dependencies = [1,, 2]")))
     with pytest.raises(RequirementsRefused, match="dependencies is not a list"):
         requirements.of_script(script(tmp_path, block('dependencies = "rich"')))
-    with pytest.raises(RequirementsRefused, match="a second block"):
+    with pytest.raises(RequirementsRefused, match="two blocks"):
         requirements.of_script(script(tmp_path, block("dependencies = []") + "\n" + block("dependencies = []")))
     with pytest.raises(RequirementsRefused, match="it is empty"):
         requirements.with_packages(None, [" "])
