@@ -12,7 +12,7 @@ import typer
 from executor.cli.typed import options
 
 if TYPE_CHECKING:
-    from executor.operations.importing import Plan, Planned
+    from executor.operations.importing import Plan, RunConnection
     from executor.operations.pairs import Format, Problem
 
 _LISTED = 100  # problems on a screen; --json has all
@@ -114,13 +114,13 @@ def _show(plan: "Plan") -> None:
     screen.table(("name", "change", "value", "why a variable"), rows, ("bold", "", "", "dim"))
 
 
-def _change(planned: "Planned") -> str:
+def _change(planned: "RunConnection") -> str:
     if planned.kind == "variable":
         return f"variable {planned.change}"
     return f"new version {planned.version} of a secret" if planned.change == "version" else "new secret"
 
 
-def _value(planned: "Planned") -> str:
+def _value(planned: "RunConnection") -> str:
     if planned.kind == "secret":
         return ""
     return "(not shown)" if planned.shown is None else planned.shown

@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from secretstore.run_connection import CATALOG, SOURCE, RunConnection
+
 from executor.environment import aws_files, iceberg, libpq
 from executor.environment.assumed import Assumed
 from executor.environment.references import filled
 from executor.environment.values import Unusable, check_visible_ascii
 from executor.masking.needles import drawback, verdict
-from secretstore.planned import CATALOG, SOURCE, Planned
 
 AWS_CONFIG, AWS_CREDENTIALS, PG_SERVICES = "aws-config", "aws-credentials", "pg-services"
 STORAGE = ("s3", "supabase-storage")
@@ -66,7 +67,7 @@ class Derived:
 
 
 def derive(
-    plan: Sequence[Planned],
+    plan: Sequence[RunConnection],
     secrets: Mapping[str, bytes],
     assumed: Mapping[str, Assumed | str],
     folder: str,
@@ -103,7 +104,7 @@ def derive(
 
 
 def _resolved(
-    planned: Planned, secrets: Mapping[str, bytes], assumed: Mapping[str, Assumed | str], derived: Derived
+    planned: RunConnection, secrets: Mapping[str, bytes], assumed: Mapping[str, Assumed | str], derived: Derived
 ) -> dict[str, Any]:
     """Return the document of one connection; add its needles to `derived` once it is complete.
 
@@ -240,14 +241,14 @@ def _take_source(document: dict[str, Any], derived: Derived) -> None:
 _Brought = Iterator[tuple[str, str, Sequence[Mapping[str, Any]]]]
 
 
-def _there(plan: Sequence[Planned], derived: Derived, *kinds: str) -> tuple[list[dict[str, Any]], bool]:
+def _there(plan: Sequence[RunConnection], derived: Derived, *kinds: str) -> tuple[list[dict[str, Any]], bool]:
     """Return the resolved connections of these kinds, and whether there is just one and none was left out."""
     planned = [one for one in plan if one.kind in kinds]
     there = [derived.objects[one.key] for one in planned if one.key in derived.objects]
     return there, len(planned) == len(there) == 1
 
 
-def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _storage(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     sources, alone = _there(plan, derived, *STORAGE)
     if not sources:
         return
@@ -259,7 +260,7 @@ def _storage(plan: Sequence[Planned], derived: Derived, folder: str, taken: Coll
         yield "AWS_PROFILE", sources[0]["name"], sources
 
 
-def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _postgres(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     sources, _ = _there(plan, derived, "postgres")
     services: list[bytes] = []
     named = []
@@ -276,7 +277,7 @@ def _postgres(plan: Sequence[Planned], derived: Derived, folder: str, taken: Col
     yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}", named
 
 
-def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _catalogs(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     for catalog in _there(plan, derived, *_CATALOGS)[0]:
         try:
             for name, value in iceberg.variables(catalog["name"], catalog["properties"]).items():
@@ -285,7 +286,7 @@ def _catalogs(plan: Sequence[Planned], derived: Derived, folder: str, taken: Col
             derived.notes.append(f"catalog {catalog['name']} has no PyIceberg variables in this run: {why}")
 
 
-def _unity(plan: Sequence[Planned], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
+def _unity(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     catalogs, alone = _there(plan, derived, "unity-catalog")
     if alone and OWN_UNITY.isdisjoint(taken):  # the project's own host must not get our token
         yield "DATABRICKS_HOST", catalogs[0]["endpoint"], catalogs

@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from secretstore.run_connection import FIELD, KEY, OPTIONAL, Reference, is_reference
+
 from executor.environment.values import Unusable, check_text
-from secretstore.planned import FIELD, KEY, OPTIONAL, Reference, is_reference
 
 
 def filled(value: Any, place: str, secrets: Mapping[str, bytes], needles: dict[str, bytes]) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from secretstore.run_connection import OPTIONAL, RunConnection, is_reference
+
 from executor.environment.assumed import Assumed
 from executor.environment.connections import Derived, derive
-from secretstore.planned import OPTIONAL, Planned, is_reference
 
 _FOLDER = "/sealrun-private"
 _STAND_IN = "stand-in"
@@ -34,7 +35,7 @@ class Foretold:
     notes: tuple[str, ...]
 
 
-def foretell(plan: Sequence[Planned], taken: Collection[str]) -> Foretold:
+def foretell(plan: Sequence[RunConnection], taken: Collection[str]) -> Foretold:
     """Derive a plan once with every optional field of its secrets and once without.
 
     Args:
@@ -57,7 +58,7 @@ def foretell(plan: Sequence[Planned], taken: Collection[str]) -> Foretold:
     )
 
 
-def _derived(plan: Sequence[Planned], taken: Collection[str], *, whole: bool) -> Derived:
+def _derived(plan: Sequence[RunConnection], taken: Collection[str], *, whole: bool) -> Derived:
     stood_in = [replace(one, settings=_stood_in(one.settings, "", whole)) for one in plan]
     return derive(stood_in, {}, {one.name: _ASSUMED for one in plan if one.assumes_role}, _FOLDER, taken)
 

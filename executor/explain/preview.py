@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from secretstore.run_connection import RunConnection
+
 from executor.environment.variables import base_environment, file_names, name_refusals, second_names
 from executor.errors import ConnectionNotGiven
 from executor.explain.connections import Foretold, foretell
@@ -13,7 +15,6 @@ from secretstore import vault
 from secretstore.database import Database, utc_now
 from secretstore.errors import SealBroken, SealrunError
 from secretstore.naming import alias_for, shell_note
-from secretstore.planned import Planned
 from secretstore.vault import Outline
 
 _EVERYTHING = Asked()
@@ -144,7 +145,7 @@ def preview(
     )
 
 
-def _plan(db: Database, project: str, environment: str) -> list[Planned]:
+def _plan(db: Database, project: str, environment: str) -> list[RunConnection]:
     place = vault.get_environment(db, project, environment)
     with db.reading() as session:
         return vault.connection_plan(session, place.id)
@@ -178,7 +179,7 @@ def _of_connections(brought: Foretold) -> Iterator[Seen]:
         yield Seen(name, "connection", of, file=brought.in_files.get(name), perhaps=name in brought.perhaps)
 
 
-def _seen(asked: Asked, one: Planned, plan: Sequence[Planned], brought: Foretold) -> SeenConnection:
+def _seen(asked: Asked, one: RunConnection, plan: Sequence[RunConnection], brought: Foretold) -> SeenConnection:
     parameters = tuple(parameter for parameter, key in asked.mapped.items() if key == one.key)
     why = brought.left_out.get(one.key) if any(one.key == other.key for other in plan) else NOT_ASKED_FOR
     return SeenConnection(one.role, one.name, one.kind, tuple(sorted(one.secrets())), one.assumes_role, parameters, why)

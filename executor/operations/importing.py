@@ -35,7 +35,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Planned:
+class RunConnection:
     """What becomes of one name. `version` is the secret's new one; `reason` says why it is a variable."""
 
     name: str
@@ -59,7 +59,7 @@ class Plan:
 
     project: str
     environment: str
-    entries: tuple[Planned, ...]
+    entries: tuple[RunConnection, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
 
@@ -79,7 +79,7 @@ def plan(db: Database, project: str, environment: str, reading: Reading, wishes:
         {secret.name: secret for secret in vault.outline(db, project, environment)},
         {variable.name: variable.value for variable in vault.list_variables(db, project, environment)},
     )
-    entries: list[Planned] = []
+    entries: list[RunConnection] = []
     problems = [*reading.problems, *_twice(reading.pairs), *_unheard(reading.pairs, wishes)]
     if not (reading.pairs or problems):
         problems.append(Problem("", "there is no name in it"))
@@ -107,7 +107,7 @@ class _There:
     variables: Mapping[str, str] = field(repr=False)
 
 
-def _planned(pair: Pair, there: _There, wishes: Wishes) -> Planned:
+def _planned(pair: Pair, there: _There, wishes: Wishes) -> RunConnection:
     kind, reason = _sorted(pair, there, wishes)
     if kind == "secret":
         known = there.secrets.get(pair.name)
@@ -115,11 +115,11 @@ def _planned(pair: Pair, there: _There, wishes: Wishes) -> Planned:
         value = pair.value.encode("utf-8", "surrogatepass")
         allow_short = wishes.allow_short or is_named_like_a_secret(pair.name)
         secret = NewSecret(there.environment, pair.name, value, allow_short=allow_short)
-        return Planned(pair.name, kind, "version" if known else "new", version, reason, secret)
+        return RunConnection(pair.name, kind, "version" if known else "new", version, reason, secret)
     change: Change = "new"
     if pair.name in there.variables:
         change = "unchanged" if there.variables[pair.name] == pair.value else "changed"
-    return Planned(pair.name, kind, change, None, reason, NewVariable(there.environment, pair.name, pair.value))
+    return RunConnection(pair.name, kind, change, None, reason, NewVariable(there.environment, pair.name, pair.value))
 
 
 def _sorted(pair: Pair, there: _There, wishes: Wishes) -> tuple[Kind, str | None]:
@@ -141,7 +141,7 @@ def _sorted(pair: Pair, there: _There, wishes: Wishes) -> tuple[Kind, str | None
     return ("variable", why) if why else ("secret", None)
 
 
-def _against(pair: Pair, planned: Planned, there: _There, wishes: Wishes) -> Iterator[Problem]:
+def _against(pair: Pair, planned: RunConnection, there: _There, wishes: Wishes) -> Iterator[Problem]:
     name = pair.name
     if planned.kind == "secret" and name in there.variables:
         why = f"{name} is a variable of {there.environment}, and this would be a secret"
@@ -179,7 +179,7 @@ def _unheard(pairs: Sequence[Pair], wishes: Wishes) -> Iterator[Problem]:
                 yield Problem(option, f"there is no {name} in the file", name)
 
 
-def _notes(entries: Sequence[Planned], reading: Reading, there: _There) -> Iterator[str]:
+def _notes(entries: Sequence[RunConnection], reading: Reading, there: _There) -> Iterator[str]:
     if unexpanded := reading.unexpanded():
         yield f"nothing is expanded: ${{…}} stands for itself in {', '.join(unexpanded)}"
     for planned in entries:
@@ -192,7 +192,7 @@ def _notes(entries: Sequence[Planned], reading: Reading, there: _There) -> Itera
     yield from _name_notes(entries, there)
 
 
-def _name_notes(entries: Sequence[Planned], there: _There) -> Iterator[str]:
+def _name_notes(entries: Sequence[RunConnection], there: _There) -> Iterator[str]:
     new = [planned.name for planned in entries if planned.kind == "secret"]
     given_also = aliases({*there.secrets, *new})
     for name in new:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from secretstore.run_connection import SOURCE
+
 from executor.records.history import RunView
 from executor.submission.specification import Request
 from executor.submission.target import Target
-from secretstore.planned import SOURCE
 
 PROBES = Path(__file__).parents[1] / "inside/probes"
 TIMEOUT = 60.0

@@ -301,7 +301,7 @@ def _refuse_password(line: str, file: str, number: int | None) -> None:
         raise RequirementsRefused(
             "{place}: a variable in a git URL becomes an argument of git, which every process of the machine can read",
             place=_place(file, number),
-            hint="take the package from an index and pass its password with --setup-secret; docs/python.md says how",
+            hint="take the package from an index and pass its password with --setup-secret; docs/how-to/python.md says how",
         )
     for found in _USER.finditer(line):
         user, password = found["user"], found["password"]
@@ -311,7 +311,7 @@ def _refuse_password(line: str, file: str, number: int | None) -> None:
             raise RequirementsRefused(
                 "{place}: a URL contains a user or a password, which would be stored with the run",
                 place=_place(file, number),
-                hint="store it as a secret and pass --setup-secret; docs/python.md says how the installer finds it",
+                hint="store it as a secret and pass --setup-secret; docs/how-to/python.md says how the installer finds it",
             )
 
 

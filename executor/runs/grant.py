@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from sqlmodel import Session
 
 from executor.errors import ConnectionNotGiven
@@ -11,7 +12,6 @@ from executor.models import Run
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.key_service import KeyAccess
-from secretstore.planned import CATALOG, SOURCE, Planned
 
 Channel = Literal["environment", "file", "connection"]
 
@@ -25,7 +25,7 @@ class Given:
 
     bundle: SealedBundle | None
     channels: Mapping[str, Channel] = field(default_factory=dict)
-    plan: tuple[Planned, ...] = ()
+    plan: tuple[RunConnection, ...] = ()
 
     @classmethod
     def as_variables(cls, bundle: SealedBundle | None) -> "Given":
@@ -38,7 +38,7 @@ class Given:
         return self.bundle is not None and bool(self.bundle.items)
 
     @property
-    def roles(self) -> tuple[Planned, ...]:
+    def roles(self) -> tuple[RunConnection, ...]:
         """The sources whose long-lived credentials are exchanged for short-lived ones before the run has any."""
         return tuple(one for one in self.plan if one.assumes_role and one.refused is None)
 
@@ -108,7 +108,7 @@ def read_given(session: Session, run: Run) -> Given:
     return Given(bundle, channels, tuple(plan))
 
 
-def chosen(asked: Asked, plan: Sequence[Planned]) -> list[Planned]:
+def chosen(asked: Asked, plan: Sequence[RunConnection]) -> list[RunConnection]:
     """All of them; or those that a parameter is, with the sources that these are built on.
 
     Where a run is given no secrets, that leaves it those beside that need none.
@@ -125,11 +125,11 @@ def chosen(asked: Asked, plan: Sequence[Planned]) -> list[Planned]:
     ]
 
 
-def _source_of(one: Planned) -> str:
+def _source_of(one: RunConnection) -> str:
     return f"{SOURCE}/{one.settings.get('source')}" if one.role == CATALOG else one.key
 
 
-def exchanged(everything: Iterable[Planned]) -> set[str]:
+def exchanged(everything: Iterable[RunConnection]) -> set[str]:
     """The secrets that roles are assumed with, of all sources of an environment.
 
     A run that is not given such a source, or that source as it stands, is not given what it would have exchanged.
@@ -138,7 +138,7 @@ def exchanged(everything: Iterable[Planned]) -> set[str]:
 
 
 def channels_of(
-    asked: Asked, plan: Sequence[Planned], secrets: Mapping[str, bool], exchanged: Collection[str]
+    asked: Asked, plan: Sequence[RunConnection], secrets: Mapping[str, bool], exchanged: Collection[str]
 ) -> dict[str, Channel]:
     """By which way each secret reaches the run; one that is not in it is not opened.
 
@@ -160,17 +160,17 @@ def channels_of(
     return channels
 
 
-def _needed(plan: Iterable[Planned]) -> set[str]:
+def _needed(plan: Iterable[RunConnection]) -> set[str]:
     """What is opened for these connections; for one that cannot be given, nothing."""
     return {name for one in plan if one.refused is None for name in one.secrets()}
 
 
-def with_refusals(plan: Sequence[Planned], there: Collection[str], place: str) -> list[Planned]:
+def with_refusals(plan: Sequence[RunConnection], there: Collection[str], place: str) -> list[RunConnection]:
     """The plan; what needs a secret that is not there is refused, with the name of the place that lacks it."""
     return [_refused_without(one, there, place) for one in plan]
 
 
-def _refused_without(one: Planned, there: Collection[str], place: str) -> Planned:
+def _refused_without(one: RunConnection, there: Collection[str], place: str) -> RunConnection:
     if one.refused is not None:
         return one
     for reference in one.references():
@@ -180,7 +180,7 @@ def _refused_without(one: Planned, there: Collection[str], place: str) -> Planne
     return one
 
 
-def _insist_on_mapped(asked: Asked, plan: Sequence[Planned]) -> None:
+def _insist_on_mapped(asked: Asked, plan: Sequence[RunConnection]) -> None:
     found = {one.key: one for one in plan}
     for parameter, key in asked.mapped.items():
         role, _, name = key.partition("/")

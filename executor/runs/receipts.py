@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from secretstore.run_connection import CATALOG
 from sqlalchemy import Row, bindparam, delete, insert, update
 from sqlmodel import Session, col
 
@@ -14,7 +15,6 @@ from executor.runs.spec import PHASE, Lease, Outcome
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle
-from secretstore.planned import CATALOG
 
 
 def open_receipt(

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from secretstore.run_connection import CATALOG, SOURCE
 from sqlmodel import SQLModel
-
-from secretstore.planned import CATALOG, SOURCE
 
 RUNGS = ("process", "landlock", "namespace")
 OVER = ("succeeded", "failed", "cancelled")

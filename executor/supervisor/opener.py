@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from secretstore.run_connection import RunConnection
+
 from executor.boundary.wire import Kind, Receiver, WireBroken, encode, send
 from executor.sandbox import kernel
 from executor.supervisor.roles import MARK, assume_roles, to_values
@@ -21,7 +23,6 @@ from secretstore.errors import SealrunError
 from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
 from secretstore.keyring import key_service
 from secretstore.naming import check_secret_name
-from secretstore.planned import Planned
 from secretstore.reveal import Resealer, reveal
 
 
@@ -71,7 +72,7 @@ def _handed_over(
             check_secret_name(name)
     handed = {name: value for name, value in values.items() if name not in withheld}
     if roles is not None:
-        plan = [Planned.from_json(document) for document in roles["plan"]]
+        plan = [RunConnection.from_json(document) for document in roles["plan"]]
         handed |= to_values(assume_roles(plan, values, roles["timeout"], roles["run"]))
     return handed
 

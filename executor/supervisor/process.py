@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from secretstore.run_connection import RunConnection
+
 from executor.boundary.wire import Frame, Kind, Receiver, WireBroken
 from executor.environment import variables as environment
 from executor.environment.assumed import Assumed
@@ -34,7 +36,6 @@ from executor.supervisor.report import Reporter
 from executor.supervisor.roles import from_values
 from executor.supervisor.usage import Usage, kill_counter
 from secretstore.errors import SealrunError
-from secretstore.planned import Planned
 
 _DRAIN = 2.0  # seconds for the rest in the pipes once the tree is dead
 _OPENING = 120.0  # seconds for the opener; key services have shorter limits
@@ -118,7 +119,7 @@ class Attempt:
         self._deadline: int = go["deadline"]
         self._variables: dict[str, str] = go["variables"]
         self._channels: dict[str, str] | None = go.get("channels")
-        self._plan = [Planned.from_json(one) for one in go.get("plan", ())]
+        self._plan = [RunConnection.from_json(one) for one in go.get("plan", ())]
         self._usage = usage
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
@@ -383,7 +384,7 @@ class Attempt:
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
 
 
-def _absent(planned: Planned, document: dict[str, Any]) -> list[str]:
+def _absent(planned: RunConnection, document: dict[str, Any]) -> list[str]:
     """Return the optional settings for which the secret has no field."""
     return [one.place for one in planned.references() if one.optional and one.place not in document]
 

@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from secretstore.run_connection import RunConnection
+
 from executor.environment.assumed import Assumed
 from executor.environment.references import filled
 from executor.environment.values import Unusable
-from secretstore.planned import Planned
 
 MARK = "/source/"  # prefix of a source's name among the names of secrets, which have no slash
 
@@ -51,7 +52,7 @@ _REFUSALS = {
 
 
 def assume_roles(
-    plan: Sequence[Planned], secrets: Mapping[str, bytes], timeout: float | None, run: str
+    plan: Sequence[RunConnection], secrets: Mapping[str, bytes], timeout: float | None, run: str
 ) -> dict[str, Assumed | str]:
     """Get short-lived credentials for each source that assumes a role, or a message on why there are none.
 
@@ -107,7 +108,7 @@ class _Request:
     session: str
 
     @classmethod
-    def of(cls, planned: Planned, secrets: Mapping[str, bytes], timeout: float | None, run: str) -> "_Request":
+    def of(cls, planned: RunConnection, secrets: Mapping[str, bytes], timeout: float | None, run: str) -> "_Request":
         given = {name: planned.settings[name] for name in _WANTED if planned.settings.get(name) is not None}
         filled_in = {name: filled(value, name, secrets, {}) for name, value in given.items()}
         texts = {name: text for name, text in filled_in.items() if text is not None}

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from secretstore.run_connection import RunConnection
 from sqlalchemy import bindparam, text
 
 from secretstore import audit, vault
@@ -18,7 +19,6 @@ from secretstore.errors import (
     UnknownSecret,
 )
 from secretstore.pins import Pins
-from secretstore.planned import Planned
 from secretstore.vault import Actor, ConnectionView, Missing
 
 CANARY = "canary-5d1f0b7e-value"
@@ -44,7 +44,7 @@ def put(db: Database, actor: Actor, pins: Pins, *names: str) -> None:
         vault.put(db, "shop", "default", name, CANARY.encode(), actor=actor, pins=pins)
 
 
-def plan(db: Database, environment: str = "default") -> list[Planned]:
+def plan(db: Database, environment: str = "default") -> list[RunConnection]:
     place = vault.get_environment(db, "shop", environment)
     with db.reading() as session:
         return vault.connection_plan(session, place.id)
@@ -203,7 +203,7 @@ def test_the_plan_has_all_of_one_environment(shop: Database, catalog: Connection
     assert found[1].settings["secret_access_key"] == {"$secret": "LAKE", "field": "aws_secret_access_key"}
     assert found[1].secrets() == {"LAKE"}
     assert found[2].settings == REST
-    assert [Planned.from_json(json.loads(json.dumps(entry.to_json()))) for entry in found] == found
+    assert [RunConnection.from_json(json.loads(json.dumps(entry.to_json()))) for entry in found] == found
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_an_odd_row_harms_none_of_the_others(
     if shop.dialect != "sqlite" and (isinstance(odd, bytes) or len(odd) > 63):
         pytest.skip("only SQLite keeps bytes where text belongs, and any length")
     insert(shop, **columns)
-    entries = [Planned.from_json(json.loads(json.dumps(entry.to_json()))) for entry in plan(shop)]
+    entries = [RunConnection.from_json(json.loads(json.dumps(entry.to_json()))) for entry in plan(shop)]
     assert [entry.key for entry in entries if entry.refused is None] == ["source/lake"]
     for entry in entries:
         assert len(entry.key) < 100 and "\n" not in f"{entry.label}: {entry.refused}"

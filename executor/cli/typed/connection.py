@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from secretstore.run_connection import KEY
 
 from executor.cli import desk
 from executor.cli.shown import screen
@@ -18,7 +19,6 @@ from secretstore import vault
 from secretstore.connections import Role, check, fields_of, kinds, shape
 from secretstore.errors import ConnectionRefused
 from secretstore.naming import check_connection_name
-from secretstore.planned import KEY
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name: lower-case letters, digits and -.")]
 File = Annotated[

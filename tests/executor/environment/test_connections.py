@@ -14,12 +14,12 @@ import botocore.session
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from secretstore.run_connection import RunConnection
 
 from executor.environment import aws_files, iceberg, libpq
 from executor.environment.connections import Derived, derive
 from executor.environment.values import Unusable
 from executor.supervisor.roles import Assumed
-from secretstore.planned import Planned
 from tests.conftest import server
 from tests.effort import share
 
@@ -47,29 +47,29 @@ def aws_keys(secret: str) -> dict[str, Any]:
     }
 
 
-def s3(name: str = "lake", secret: str = "LAKE", **settings: Any) -> Planned:
-    return Planned("source", name, "s3", {"bucket": "bucket", **aws_keys(secret), **settings})
+def s3(name: str = "lake", secret: str = "LAKE", **settings: Any) -> RunConnection:
+    return RunConnection("source", name, "s3", {"bucket": "bucket", **aws_keys(secret), **settings})
 
 
-def postgres(name: str = "warehouse", secret: str = "PG") -> Planned:
-    return Planned("source", name, "postgres", {"url": ref(secret)})
+def postgres(name: str = "warehouse", secret: str = "PG") -> RunConnection:
+    return RunConnection("source", name, "postgres", {"url": ref(secret)})
 
 
-def unity(name: str = "main", **settings: Any) -> Planned:
+def unity(name: str = "main", **settings: Any) -> RunConnection:
     given = {"endpoint": "https://dbc.cloud.databricks.com", "token": ref("UNITY"), **settings}
-    return Planned("catalog", name, "unity-catalog", given)
+    return RunConnection("catalog", name, "unity-catalog", given)
 
 
-def rest(name: str = "main", **settings: Any) -> Planned:
-    return Planned("catalog", name, "iceberg-rest", {"endpoint": "http://catalog:8181", **settings})
+def rest(name: str = "main", **settings: Any) -> RunConnection:
+    return RunConnection("catalog", name, "iceberg-rest", {"endpoint": "http://catalog:8181", **settings})
 
 
-def glue(name: str = "main", **settings: Any) -> Planned:
-    return Planned("catalog", name, "glue", {"region": "eu-north-1", **settings})
+def glue(name: str = "main", **settings: Any) -> RunConnection:
+    return RunConnection("catalog", name, "glue", {"region": "eu-north-1", **settings})
 
 
 def derived(
-    *plan: Planned,
+    *plan: RunConnection,
     secrets: Mapping[str, bytes] = SECRETS,
     assumed: Mapping[str, Assumed | str] | None = None,
     taken: Collection[str] = (),
@@ -78,7 +78,7 @@ def derived(
     return derive(plan, secrets, assumed or {}, folder, taken)
 
 
-def why_not(*plan: Planned, **more: Any) -> str:
+def why_not(*plan: RunConnection, **more: Any) -> str:
     """The sentence on the only connection that is left out."""
     found = derived(*plan, **more)
     (said,) = found.left_out.values()
@@ -95,7 +95,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         if name.startswith(("AWS_", "PG", "PYICEBERG_")):
             monkeypatch.delenv(name)
 
-    def install(*plan: Planned, **more: Any) -> Derived:
+    def install(*plan: RunConnection, **more: Any) -> Derived:
         found = derived(*plan, folder=str(tmp_path), **more)
         assert found.left_out == {}
         for name, content in found.files.items():
@@ -139,7 +139,7 @@ def test_the_only_source_is_the_one_that_is_meant(installed: Any) -> None:
         "access_key_id": ref("SUPA", "access_key_id"),
         "secret_access_key": ref("SUPA", "secret_access_key"),
     }
-    installed(Planned("source", "files", "supabase-storage", supabase), postgres())
+    installed(RunConnection("source", "files", "supabase-storage", supabase), postgres())
     client = boto3.Session().client("s3")
     assert client.meta.endpoint_url == f"{supabase['endpoint']}/"
     assert client._request_signer._credentials.access_key == "supa-key-id"
@@ -164,7 +164,7 @@ def test_a_source_that_is_left_out_makes_the_other_no_default() -> None:
 
 def test_an_anonymous_source_has_a_profile_without_keys(installed: Any) -> None:
     """Its region is there."""
-    found = installed(Planned("source", "open-data", "s3", {"bucket": "b", "region": "us-east-1"}))
+    found = installed(RunConnection("source", "open-data", "s3", {"bucket": "b", "region": "us-east-1"}))
     assert found.files["aws-credentials"] == b""
     assert boto3.Session(profile_name="open-data").region_name == "us-east-1"
     assert found.needles == {}
@@ -542,7 +542,7 @@ STORE = {"endpoint": "http://store:9000", "region": "eu-north-1", "addressing": 
 
 
 @pytest.mark.parametrize(("catalog", "properties"), CATALOGS)
-def test_pyiceberg_finds_a_catalog_by_its_name(catalog: Planned, properties: dict[str, str]) -> None:
+def test_pyiceberg_finds_a_catalog_by_its_name(catalog: RunConnection, properties: dict[str, str]) -> None:
     """Its properties come back with their dots and dashes."""
     found = derived(catalog, s3(**STORE))
     assert found.left_out == {}
@@ -564,7 +564,7 @@ def test_pyiceberg_itself_reads_them_so(installed: Any, tmp_path: Path, monkeypa
 
 def test_an_anonymous_storage_is_said_to_be_one() -> None:
     """PyIceberg would look for somebody's credentials elsewhere."""
-    store = Planned("source", "lake", "s3", {"bucket": "b", "region": "us-east-1"})
+    store = RunConnection("source", "lake", "s3", {"bucket": "b", "region": "us-east-1"})
     properties = derived(rest(source="lake"), store).objects["catalog/main"]["properties"]
     assert properties["s3.anonymous"] == "true"
 
@@ -690,20 +690,26 @@ def test_a_secret_that_does_not_fit(value: bytes | None, said: str) -> None:
 @pytest.mark.parametrize(
     ("planned", "said"),
     [
-        (Planned("source", "lake", "s3", {}, refused="its settings are not valid"), "its settings are not valid"),
-        (Planned("source", "lake", "ftp", {}), "this version does not know its kind"),
-        (Planned("catalog", "lake", "s3", {}), "this version does not know its kind"),
-        (Planned("source", "lake", "s3", {}), "it has no bucket"),
-        (Planned("source", "lake]\n[x", "s3", {"bucket": "b"}), "its name has characters other than a-z, 0-9 and -"),
-        (Planned("source", "lake", "postgres", {"url": {"a": "b"}}), "its url is not text"),
-        (Planned("source", "lake", "postgres", {"url": {"$secret": ["PG"]}}), "its url is not a reference to a secret"),
+        (RunConnection("source", "lake", "s3", {}, refused="its settings are not valid"), "its settings are not valid"),
+        (RunConnection("source", "lake", "ftp", {}), "this version does not know its kind"),
+        (RunConnection("catalog", "lake", "s3", {}), "this version does not know its kind"),
+        (RunConnection("source", "lake", "s3", {}), "it has no bucket"),
+        (
+            RunConnection("source", "lake]\n[x", "s3", {"bucket": "b"}),
+            "its name has characters other than a-z, 0-9 and -",
+        ),
+        (RunConnection("source", "lake", "postgres", {"url": {"a": "b"}}), "its url is not text"),
+        (
+            RunConnection("source", "lake", "postgres", {"url": {"$secret": ["PG"]}}),
+            "its url is not a reference to a secret",
+        ),
         (postgres("lake", "TEXT"), "its url does not begin with postgresql://"),
         (unity("lake", token=ref("SPACES")), "its token has characters other than visible ASCII"),
         (rest("lake", source="gone"), "this run does not have the source that it names"),
         (rest("lake", source=["gone"]), "this run does not have the source that it names"),
     ],
 )
-def test_a_connection_that_cannot_be(planned: Planned, said: str) -> None:
+def test_a_connection_that_cannot_be(planned: RunConnection, said: str) -> None:
     """Each is left out with its reason; the others are there."""
     found = derived(planned, s3("other"), secrets={**SECRETS, "SPACES": b"a token"})
     assert found.left_out == {planned.key: f"{planned.label}: {said}"}

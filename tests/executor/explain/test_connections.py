@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from secretstore.run_connection import RunConnection
 
 from executor.environment.connections import Derived, derive
 from executor.explain.connections import foretell
 from executor.supervisor.roles import Assumed
-from secretstore.planned import Planned
 
 
 def ref(name: str, field: str | None = None, optional: bool = False) -> dict[str, Any]:
@@ -21,15 +21,21 @@ KEYS = {
     "secret_access_key": ref("KEYS", "aws_secret_access_key"),
     "session_token": ref("KEYS", "aws_session_token", optional=True),
 }
-LAKE = Planned("source", "lake", "s3", {"bucket": ref("BUCKET"), "region": "eu-north-1", "addressing": "path", **KEYS})
-OTHER = Planned("source", "other", "s3", {"bucket": "open"})
+LAKE = RunConnection(
+    "source", "lake", "s3", {"bucket": ref("BUCKET"), "region": "eu-north-1", "addressing": "path", **KEYS}
+)
+OTHER = RunConnection("source", "other", "s3", {"bucket": "open"})
 ROLE = replace(LAKE, settings={**LAKE.settings, "bucket": "raw", "assume_role": "arn:aws:iam::123456789012:role/lake"})
-LEDGER = Planned("source", "ledger", "postgres", {"url": ref("DSN")})
-UNITY = Planned("catalog", "main", "unity-catalog", {"endpoint": ref("HOST"), "token": ref("TOKEN"), "warehouse": "w"})
-REST = Planned("catalog", "ice", "iceberg-rest", {"endpoint": "http://h", "credential": ref("PAIR"), "source": "lake"})
-GLUE = Planned("catalog", "glue", "glue", {"region": "eu-north-1", **KEYS, "source": "lake"})
-GLUE_BY_SOURCE = Planned("catalog", "glue", "glue", {"region": "eu-north-1", "source": "lake"})
-GONE = Planned("source", "gone", "s3", {"bucket": "b", **KEYS}, refused="its access_key_id is the secret KEYS, …")
+LEDGER = RunConnection("source", "ledger", "postgres", {"url": ref("DSN")})
+UNITY = RunConnection(
+    "catalog", "main", "unity-catalog", {"endpoint": ref("HOST"), "token": ref("TOKEN"), "warehouse": "w"}
+)
+REST = RunConnection(
+    "catalog", "ice", "iceberg-rest", {"endpoint": "http://h", "credential": ref("PAIR"), "source": "lake"}
+)
+GLUE = RunConnection("catalog", "glue", "glue", {"region": "eu-north-1", **KEYS, "source": "lake"})
+GLUE_BY_SOURCE = RunConnection("catalog", "glue", "glue", {"region": "eu-north-1", "source": "lake"})
+GONE = RunConnection("source", "gone", "s3", {"bucket": "b", **KEYS}, refused="its access_key_id is the secret KEYS, …")
 
 KEYS_ALONE = {"aws_access_key_id": "AKIALAKE0000EXAMPLE1", "aws_secret_access_key": "lake+secret/key-4711-9f3b7c"}
 SECRETS = {
@@ -53,14 +59,14 @@ PLANS = {
 }
 
 
-def derived(plan: list[Planned], secrets: dict[str, bytes], taken: tuple[str, ...] = ()) -> Derived:
+def derived(plan: list[RunConnection], secrets: dict[str, bytes], taken: tuple[str, ...] = ()) -> Derived:
     assumed = {"lake": Assumed("ASIALAKE0000EXAMPLE1", "short+lived/secret-key-0815", "token/" * 200, "2031-01-01")}
     return derive(plan, secrets, assumed, "/dev/shm/sealrun", taken)
 
 
 @pytest.mark.parametrize("secrets", [SECRETS, WITH_TOKEN], ids=["without token", "with token"])
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
-def test_names_are_those_that_are_brought(plan: list[Planned], secrets: dict[str, bytes]) -> None:
+def test_names_are_those_that_are_brought(plan: list[RunConnection], secrets: dict[str, bytes]) -> None:
     """I3: those of a field that may be missing are told as such."""
     brought, told = derived(plan, secrets), foretell(plan, ())
 

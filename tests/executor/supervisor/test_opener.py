@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from secretstore.run_connection import RunConnection
 
 from executor.boundary.wire import Frame, Kind, Receiver, send
 from executor.supervisor.roles import Assumed, from_values
@@ -19,7 +20,6 @@ from secretstore.key_service import KeyAccess
 from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys, create_local_key
 from secretstore.pins import Pins
-from secretstore.planned import Planned
 from secretstore.vault import Actor
 from tests.databases import sqlite_file
 from tests.executor.conftest import ROOT
@@ -116,8 +116,8 @@ def test_long_lived_credentials_stay_behind(request_for: Any, ada: Account) -> N
     secret = {"aws_access_key_id": ada.access_key, "aws_secret_access_key": ada.secret_key}
     request = request_for({"ONE": b"value of one", "LAKE": json.dumps(secret).encode(), "SPARE": b"withheld too"})
     with sts_proxy(ada.url) as sts:
-        lake = Planned("source", "lake", "s3", {**LAKE, "assume_role": ada.role, "sts_endpoint": sts.url})
-        plain = Planned("source", "plain", "s3", {"bucket": BUCKET})
+        lake = RunConnection("source", "lake", "s3", {**LAKE, "assume_role": ada.role, "sts_endpoint": sts.url})
+        plain = RunConnection("source", "plain", "s3", {"bucket": BUCKET})
         request["roles"] = {"plan": [lake.to_json(), plain.to_json()], "timeout": 120.0, "run": "r1"}
         request["withheld"] = ["LAKE", "SPARE"]
         said, frames = opened(request)
@@ -139,7 +139,7 @@ def test_a_role_that_is_refused_ends_nothing(request_for: Any, ada: Account) -> 
     """The supervisor hears why; the other values are there."""
     secret = {"aws_access_key_id": "AKIACANARYNOBODY0000", "aws_secret_access_key": "canary-secret-key"}
     request = request_for({"ONE": b"value of one", "LAKE": json.dumps(secret).encode()})
-    lake = Planned("source", "lake", "s3", {**LAKE, "assume_role": ada.role, "sts_endpoint": ada.url})
+    lake = RunConnection("source", "lake", "s3", {**LAKE, "assume_role": ada.role, "sts_endpoint": ada.url})
     request |= {"roles": {"plan": [lake.to_json()], "timeout": None, "run": "r1"}, "withheld": ["LAKE"]}
     said, frames = opened(request)
     assert said.kind is Kind.OPENED

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from secretstore.run_connection import RunConnection
 
 from executor.supervisor import roles
 from executor.supervisor.roles import (
@@ -18,7 +19,6 @@ from executor.supervisor.roles import (
     session_seconds,
     to_values,
 )
-from secretstore.planned import Planned
 from tests.kms import free_port
 from tests.sts import FLOOD, REGION, SAID, Account, StsProxy, account, client, seaweed, sts_proxy
 
@@ -41,7 +41,7 @@ def sts(ada: Account) -> Iterator[StsProxy]:
         yield proxy
 
 
-def source(endpoint: str | None, **settings: Any) -> Planned:
+def source(endpoint: str | None, **settings: Any) -> RunConnection:
     given = {
         "bucket": BUCKET,
         "region": REGION,
@@ -51,14 +51,14 @@ def source(endpoint: str | None, **settings: Any) -> Planned:
         "assume_role": ROLE,
         "sts_endpoint": endpoint,
     }
-    return Planned("source", "lake", "s3", {**given, **settings})
+    return RunConnection("source", "lake", "s3", {**given, **settings})
 
 
 def of(holder: Account, **more: str) -> dict[str, bytes]:
     return {"LAKE": json.dumps({"id": holder.access_key, "key": holder.secret_key, **more}).encode()}
 
 
-def problem(planned: Planned, secrets: dict[str, bytes], timeout: float | None = None) -> str:
+def problem(planned: RunConnection, secrets: dict[str, bytes], timeout: float | None = None) -> str:
     """The sentence, which quotes nothing."""
     said = assume_roles([planned], secrets, timeout, "run")["lake"]
     assert isinstance(said, str), said
@@ -67,7 +67,7 @@ def problem(planned: Planned, secrets: dict[str, bytes], timeout: float | None =
     return said
 
 
-def assumed(planned: Planned, secrets: dict[str, bytes], timeout: float | None = None) -> Assumed:
+def assumed(planned: RunConnection, secrets: dict[str, bytes], timeout: float | None = None) -> Assumed:
     given = assume_roles([planned], secrets, timeout, "run")["lake"]
     assert isinstance(given, Assumed), given
     return given
@@ -129,8 +129,8 @@ def test_nothing_of_the_environment_is_used(ada: Account, sts: StsProxy, monkeyp
 
 def test_one_that_fails_leaves_the_others(ada: Account, sts: StsProxy) -> None:
     """Each source has an answer of its own, and only those that assume a role have one."""
-    plain = Planned("source", "plain", "s3", {"bucket": "b"})
-    other = Planned("source", "other", "s3", {**source(sts.url).settings, "access_key_id": {"$secret": "NONE"}})
+    plain = RunConnection("source", "plain", "s3", {"bucket": "b"})
+    other = RunConnection("source", "other", "s3", {**source(sts.url).settings, "access_key_id": {"$secret": "NONE"}})
     answers = assume_roles([plain, other, source(sts.url, assume_role=ada.role)], of(ada), None, "run")
     assert answers.keys() == {"other", "lake"}
     assert answers["other"] == "access_key_id is secret NONE, which this run does not have"
