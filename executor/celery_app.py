@@ -14,7 +14,7 @@ from celery import Celery, signals
 from celery.worker import consumer as celery_consumer
 
 from executor.broker import application
-from executor.broker.tasks import TASK, register
+from executor.broker.doorbell import TASK, register
 from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, Settings, read_here
 

@@ -1,4 +1,4 @@
-"""Open the one database both packages share; the executor's tables have a migration history of their own in it."""
+"""Open the database that both packages share; the executor's tables have their own migration history."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ _VERSION_TABLE = "executor_revision"
 
 
 def open_database(settings: Settings) -> Database:
-    """The database of these settings, checked to be at this version.
+    """Open the database of these settings, at this version.
 
-    The embedded one is made and brought up to date without being asked; a configured one waits for `sealrun migrate`.
+    The embedded one is created and migrated automatically; a configured one waits for `sealrun migrate`.
 
     Raises:
         SchemaMismatch: a configured database is at another revision.
-        DatabaseUnavailable: there is no connection to be had.
+        DatabaseUnavailable: it cannot be reached.
     """
     if not settings.store.database_is_default:
         db = Database(settings.store.database_url)
@@ -43,7 +43,7 @@ def migrate(db: Database) -> None:
 
     Raises:
         SchemaMismatch: a newer version has migrated it.
-        DatabaseUnavailable: there is no connection to be had.
+        DatabaseUnavailable: it cannot be reached.
     """
     store.migrate(db)
     with db.named_errors():
@@ -51,7 +51,7 @@ def migrate(db: Database) -> None:
 
 
 def current(db: Database) -> tuple[str | None, str | None]:
-    """The revisions of the store's and the executor's tables."""
+    """Return the revisions of the store's and the executor's tables."""
     with db.named_errors():
         return store.current(db), current_revision(db.engine, _VERSION_TABLE)
 
@@ -60,7 +60,8 @@ def require_current(db: Database) -> None:
     """Refuse a database whose tables are not at this version.
 
     Raises:
-        SchemaMismatch, DatabaseUnavailable.
+        SchemaMismatch: they are at another one.
+        DatabaseUnavailable: it cannot be reached.
     """
     store.require_current(db)
     with db.named_errors():

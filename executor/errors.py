@@ -1,6 +1,6 @@
-"""What can go wrong when code is run: one class for each thing that a caller can do differently.
+"""Errors of running code: one class for each thing that a caller can do differently.
 
-Processes that see plaintext import this: the standard library and the store's errors only.
+Processes that see plaintext import this, so it imports only the standard library and the store's errors.
 """
 
 from typing import Any
@@ -28,12 +28,12 @@ class RequestUnclear(SealrunError):
 
 
 class KeyTaken(SealrunError):
-    """the idempotency key "{key}" is that of run {run}, which has another target or environment"""
+    """the idempotency key "{key}" belongs to run {run}, which has a different target or environment"""
 
     code = "idempotency_key_taken"
     status = 409
     exit_code = 2
-    hint = "a key stands for one piece of work: choose another, or see: sealrun runs show {run}"
+    hint = "use another key; to see that run: sealrun runs show {run}"
 
 
 class TargetUnusable(SealrunError):
@@ -42,7 +42,7 @@ class TargetUnusable(SealrunError):
     code = "target_unusable"
     status = 422
     exit_code = 125
-    hint = "a relative path is read from the source root {root}; a command is run after two dashes: -- {path}"
+    hint = "paths are relative to the source root {root}; to run a command, put -- before it: -- {path}"
 
 
 class ArgumentsRefused(SealrunError):
@@ -61,12 +61,12 @@ class ConnectionNotGiven(SealrunError):
 
 
 class SourceIsHome(SealrunError):
-    """the source root would be {root}, and a run may not read a whole home folder"""
+    """the source root would be {root}, and a run must not read a whole home folder"""
 
     code = "source_is_home"
     status = 422
     exit_code = 125
-    hint = "put the job into a folder of its own, or run `sealrun init` in the folder it belongs to"
+    hint = "move the job into its own folder, or run `sealrun init` in its folder"
 
 
 class SourceRefused(SealrunError):
@@ -84,7 +84,7 @@ class PythonUnavailable(SealrunError):
     code = "python_unavailable"
     status = 422
     exit_code = 125
-    hint = "choose one with --python PATH, or make a .venv in the source root"
+    hint = "choose one with --python PATH, or create a .venv in the source root"
 
 
 class RequirementsRefused(SealrunError):
@@ -93,7 +93,7 @@ class RequirementsRefused(SealrunError):
     code = "requirements_refused"
     status = 422
     exit_code = 125
-    hint = "a requirement is a name, with versions where they matter: pandas, pandas==2.2.3, pandas[parquet]>=2"
+    hint = "write a requirement as a name with optional versions: pandas, pandas==2.2.3, pandas[parquet]>=2"
 
 
 # -- runs
@@ -116,11 +116,11 @@ class RunOver(SealrunError):
 
 
 class WaitTimedOut(SealrunError, TimeoutError):
-    """run {run} was not over after {seconds:g} seconds: it is {state}"""
+    """run {run} did not end within {seconds:g} seconds: it is {state}"""
 
     code = "wait_timed_out"
     status = 504
-    hint = "it goes on; wait again, or cancel it"
+    hint = "it continues; wait again, or cancel it"
 
 
 class RunOutputsMissing(SealrunError):
@@ -141,7 +141,7 @@ class RunUnsuccessful(SealrunError):
     reason: str | None
     """Why, as a word: `exit_code`, `exception`, `signal`, `timed_out`, …"""
     problem: dict[str, Any] | None
-    """What was raised in the run: type, message and traceback, masked."""
+    """The exception in the run: type, message and traceback, masked."""
 
     def __init__(
         self,
@@ -200,40 +200,40 @@ class RunCancelled(RunUnsuccessful):
     exit_code = 130
 
 
-# -- what a worker meets before the run has started
+# -- in a worker, before the run starts
 
 
 class SecretsUnavailable(SealrunError):
     """the secrets could not be opened: {why}"""
 
-    # Its kinds end a run like the store's own errors, with the reason `secrets_unavailable`.
+    # Like the store's errors, its subclasses end a run with the reason `secrets_unavailable`.
     code = "secrets_unavailable"
     exit_code = 125
 
 
 class ReceiptRefused(SecretsUnavailable):
-    """the database did not take the run's receipt, so none of its secrets was opened"""
+    """the database did not store the run's receipt, so no secret was opened"""
 
     code = "receipt_refused"
-    hint = "the worker's log has the database's reason; a decrypt that cannot be recorded does not happen"
+    hint = "see the worker's log for the database's reason; sealrun does not decrypt what it cannot record"
 
 
 class RunMisplaced(SecretsUnavailable):
-    """the run is listed under {claimed}, and its environment's id is that of {found}: nothing was opened"""
+    """the run names {claimed}, but its environment's id belongs to {found}: nothing was opened"""
 
     code = "run_misplaced"
-    hint = "submit it anew; no sealrun writes such a row, so ask who can write to the database"
+    hint = "submit it again; sealrun never writes such a row, so check who can write to the database"
 
 
 class SourceUnavailable(SealrunError):
     """the uploaded source {digest} is no longer in the database"""
 
     code = "source_unavailable"
-    hint = "submit the run again, which uploads it again"
+    hint = "submit the run again to upload it again"
 
 
 class SourceDamaged(SourceUnavailable):
-    """the uploaded source {digest} is not what it was: {why}"""
+    """the uploaded source {digest} is damaged: {why}"""
 
     code = "source_damaged"
 
@@ -252,7 +252,7 @@ class EnvironmentNotBuilt(SealrunError):
 
 
 class SupervisorLost(SealrunError):
-    """the run's supervisor did not come up"""
+    """the run's supervisor did not start"""
 
     code = "supervisor_lost"
     status = 503
@@ -275,16 +275,16 @@ class BrokerUnavailable(SealrunError):
 
 
 class StandbyFailed(SealrunError):
-    """the worker that was started for this run has ended with status {status}{said}"""
+    """the worker started for this run ended with status {status}{said}"""
 
     code = "standby_failed"
     status = 503
     exit_code = 125
-    hint = "its words are in {log}"
+    hint = "see its log: {log}"
 
 
 class NoWorkerSeen(SealrunError):
-    """no worker takes runs of this machine: {since}"""
+    """no worker accepts runs from this machine: {since}"""
 
     code = "no_worker_seen"
     status = 503
@@ -293,14 +293,14 @@ class NoWorkerSeen(SealrunError):
 
 
 class WorkerUnsupported(SealrunError):
-    """a worker needs Linux: process isolation rests on its kernel, and this is {system}"""
+    """a worker needs Linux, whose kernel isolates the runs; this is {system}"""
 
     code = "worker_unsupported"
-    hint = "everything else works here; run the worker on Linux and share database and broker with it"
+    hint = "run the worker on Linux, with the same database and broker; everything else works here"
 
 
 class ZygoteFailed(SealrunError):
-    """the process that starts runs has ended: {why}"""
+    """the process that starts runs ended: {why}"""
 
     code = "zygote_failed"
     status = 503
@@ -316,11 +316,11 @@ class KeyOperationFailed(SealrunError):
 
 
 class VersionsBroken(SealrunError):
-    """{count} of the versions kept in {project}/{environment} do not open: {names}"""
+    """{count} versions kept in {project}/{environment} cannot be opened: {names}"""
 
     code = "versions_broken"
     status = 409
-    hint = "nothing was changed; set or delete these secrets, or leave the versions behind for good: --drop-broken"
+    hint = "nothing was changed; set or delete these secrets, or drop the versions for good: --drop-broken"
 
 
 # -- files that a person names
@@ -346,7 +346,7 @@ class FileInvalid(SealrunError):
 
 
 class Misuse(SealrunError):
-    """the command was typed wrong"""
+    """the command is not valid"""
 
     code = "misuse"
     status = 400
@@ -355,7 +355,7 @@ class Misuse(SealrunError):
     def __init__(
         self, message: str | None = None, *, command: str | None = None, hint: str | None = None, **names: Any
     ) -> None:
-        """With the name of a command, its help page is the hint."""
+        """Use the help page of `command` as the hint."""
         super().__init__(message, hint=hint or (f"see: sealrun {command} --help" if command else None), **names)
 
 
@@ -369,7 +369,7 @@ class NeedsYes(SealrunError):
 
 
 class ImportRefused(SealrunError):
-    """{source} cannot be imported, and nothing was written:{listing}"""
+    """{source} cannot be imported; nothing was written:{listing}"""
 
     code = "import_refused"
     status = 422

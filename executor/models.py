@@ -1,4 +1,4 @@
-"""What is kept of runs. Everything an attempt leaves is keyed by (run, attempt); no column holds a secret's value."""
+"""The tables of runs. Everything of an attempt is keyed by (run, attempt); no column holds a secret's value."""
 
 from datetime import datetime
 from typing import Any
@@ -13,18 +13,18 @@ metadata = MetaData()
 
 
 def new_id() -> str:
-    """A random id, 128 bits in hex, never used again."""
+    """Return a random id: 128 bits in hex, never reused."""
     return uuid4().hex
 
 
 class Table(SQLModel):
-    """Tables of this package have a metadata of their own, as they have migrations of their own."""
+    """Base of this package's tables, which have their own metadata and migrations."""
 
     metadata = metadata
 
 
 def _partial(name: str, column: str, *, where: str) -> Index:
-    """An index of the rows alone that a condition is true of."""
+    """Index only the rows that meet a condition."""
     return Index(name, column, postgresql_where=text(where), sqlite_where=text(where))
 
 
@@ -75,7 +75,7 @@ class Run(Table, RunSpec, table=True):
         Index("executor_run_by_project", "project_id", "created_at"),
         Index("executor_run_idempotency", "project_id", "idempotency_key", unique=True),
         Index("executor_run_by_bundle", "project_id", "bundle"),
-        # Small ones, for what is asked every second: who holds leases of a project, and which retries are due.
+        # Small indexes for what is asked every second: leases of a project, retries that are due.
         _partial("executor_run_leased", "project_id", where="lease_owner IS NOT NULL"),
         _partial("executor_run_delayed", "not_before", where="not_before IS NOT NULL"),
         _partial("executor_run_finished", "finished_at", where="finished_at IS NOT NULL"),
@@ -128,7 +128,7 @@ class Attempt(Table, table=True):
 class Receipt(Table, table=True):
     """What one phase of an attempt was given, written as `opening` before anything is opened.
 
-    It is `closed` once it is known whether the secrets were opened, and that the processes that held them are gone.
+    It is `closed` once it is known whether the secrets were opened and that the processes that held them have ended.
     """
 
     __tablename__ = "executor_receipt"
@@ -149,7 +149,7 @@ class Receipt(Table, table=True):
 
 
 class ReceiptSecret(Table, table=True):
-    """Which version of which secret a phase was given, when, and since when it was expired, if it was."""
+    """Which version of which secret a phase was given, when, and since when it had expired, if it had."""
 
     __tablename__ = "executor_receipt_secret"
     __table_args__ = (
@@ -170,10 +170,10 @@ class ReceiptSecret(Table, table=True):
 
 
 class ReceiptConnection(Table, table=True):
-    """Which version of which secret a data source or catalog of an attempt was filled in with, and where.
+    """Which version of which secret went into which setting of an attempt's data source or catalog.
 
-    `place` is the setting's name, as in `access_key_id`, and `field` that of the secret's JSON. `left_out` says why the
-    run was not given the connection after all, `expires_at` when short-lived credentials made of the secret end.
+    `place` is the setting's name, as in `access_key_id`; `field` is the member of the secret's JSON. `left_out` says
+    why the run did not get the connection after all, `expires_at` when short-lived credentials end.
     """
 
     __tablename__ = "executor_receipt_connection"
@@ -205,7 +205,7 @@ class LogChunk(Table, table=True):
 
 
 class Result(Table, table=True):
-    """What a function returned, or what was raised; masked."""
+    """What a function returned or raised, masked."""
 
     __tablename__ = "executor_result"
 
@@ -217,7 +217,7 @@ class Result(Table, table=True):
 
 
 class Sample(Table, table=True):
-    """What the processes of an attempt used up to a moment: CPU seconds in sum, bytes of memory then."""
+    """What an attempt's processes used at a moment: CPU seconds so far, bytes of memory."""
 
     __tablename__ = "executor_sample"
 
@@ -230,7 +230,7 @@ class Sample(Table, table=True):
 
 
 class Metric(Table, table=True):
-    """A number that a run reported itself; its name, unit and labels are masked."""
+    """A number that a run reported itself; name, unit and labels are masked."""
 
     __tablename__ = "executor_metric"
 
@@ -245,7 +245,7 @@ class Metric(Table, table=True):
 
 
 class SourceBundle(Table, table=True):
-    """A source root as it was uploaded, once per project and content; `digest` is its SHA-256, `size` in bytes."""
+    """An uploaded source root, once per project and content; `digest` is its SHA-256, `size` is in bytes."""
 
     __tablename__ = "executor_source_bundle"
 
@@ -259,7 +259,7 @@ class SourceBundle(Table, table=True):
 
 
 class SourceBundleChunk(Table, table=True):
-    """The bytes of a bundle in pieces."""
+    """A piece of a bundle."""
 
     __tablename__ = "executor_source_bundle_chunk"
 
@@ -270,7 +270,7 @@ class SourceBundleChunk(Table, table=True):
 
 
 class Output(Table, table=True):
-    """A file an attempt left, or the reason why one was withheld."""
+    """A file that an attempt left, or why it was withheld."""
 
     __tablename__ = "executor_output"
 
@@ -282,7 +282,7 @@ class Output(Table, table=True):
 
 
 class OutputChunk(Table, table=True):
-    """A file's bytes in pieces."""
+    """A piece of a file."""
 
     __tablename__ = "executor_output_chunk"
 
@@ -294,7 +294,7 @@ class OutputChunk(Table, table=True):
 
 
 class Worker(Table, table=True):
-    """A worker's heartbeat, and what it can give."""
+    """A worker: its heartbeat, and what it offers."""
 
     __tablename__ = "executor_worker"
 

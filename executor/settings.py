@@ -1,4 +1,4 @@
-"""Settings of the executor beside those of the store; read once at the door into a frozen object."""
+"""The executor's settings, besides the store's; read once at the door into a frozen object."""
 
 import hashlib
 import os
@@ -23,115 +23,115 @@ from secretstore.settings import (
 )
 
 LOG_LINE = 1 << 20
-"""Bytes kept of one line of output: no person reads more, and whoever shows a line holds all of it in memory."""
+"""Bytes kept of one line of output: nobody reads more, and whoever shows a line holds it in memory."""
 
 QUEUE = "sealrun"
-"""Where runs wait for a worker, and what every worker serves that is told nothing else."""
+"""The default queue of runs and workers."""
 
 BROKER_URL = Setting(
     "SEALRUN_BROKER_URL",
     "an embedded broker in $SEALRUN_HOME",
     "URL",
-    "redis, rediss or amqp; the doorbell between submitters and workers, it carries run ids only",
+    "redis, rediss or amqp; the doorbell between submitters and workers, which carries only run ids",
     from_file=True,
 )
-PROJECT = Setting("SEALRUN_PROJECT", "none", "name", "the project where -p is not given")
-ENVIRONMENT = Setting("SEALRUN_ENV", "default", "name", "the environment where -e is not given")
+PROJECT = Setting("SEALRUN_PROJECT", "none", "name", "the project if -p is not given")
+ENVIRONMENT = Setting("SEALRUN_ENV", "default", "name", "the environment if -e is not given")
 HOST = Setting(
     "SEALRUN_HOST",
     "this machine's host name",
     "name",
-    "the name of this machine, or of a group of machines that see the same files at the same paths; a run whose source "
-    "is not uploaded is executed by a worker of the name it was submitted under. Where it is set, nothing is uploaded "
-    "unless that is asked for",
+    "the name of this machine, or of a group of machines with the same files at the same paths; a run whose source is "
+    "not uploaded goes to a worker of the same name. If this is set, source is uploaded only on request (--bundle)",
 )
 LEASE = Setting(
     "SEALRUN_LEASE_SECONDS",
     "30",
     "seconds",
-    "how long a worker that hangs keeps its runs; renewed every third of it, and a run whose renewals stop is ended "
-    "before it is over",
+    "how long a hanging worker keeps its runs; a worker renews its leases three times in this period, and a run whose "
+    "renewals stop is ended before its lease expires",
 )
 TERM_GRACE = Setting(
     "SEALRUN_TERM_GRACE_SECONDS",
     "10",
     "seconds",
-    "from TERM to KILL when a run is cancelled or out of time; one that is cancelled gets INT first, and half as "
-    "long for it",
+    "the time from TERM to KILL when a run is cancelled or times out; a cancelled run first gets INT and half of this "
+    "time",
 )
 LOG_LIMIT = Setting(
     "SEALRUN_LOG_LIMIT_MIB",
     "64",
     "MiB",
-    "stdout and stderr kept per attempt, an eighth of it for each in any case; the rest is left out, and said",
+    "stdout and stderr kept per attempt, at least an eighth for each; a line in the output says what is left out",
 )
 LOG_RATE = Setting(
     "SEALRUN_LOG_RATE_MIB",
     "8",
     "MiB per second",
-    "of stdout, and of stderr, after a burst of four seconds' worth; what comes faster is left out, and said",
+    "the rate of stdout and of stderr, after a burst of four seconds' worth; a line in the output says what is left "
+    "out",
 )
-RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "a function's result as JSON")
-OUTPUT_LIMIT = Setting("SEALRUN_OUTPUT_LIMIT_MIB", "64", "MiB", "files left in SEALRUN_OUTPUT_DIR, together")
+RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "the size of a function's result as JSON")
+OUTPUT_LIMIT = Setting("SEALRUN_OUTPUT_LIMIT_MIB", "64", "MiB", "the size of all files in SEALRUN_OUTPUT_DIR together")
 SOURCE_LIMIT = Setting(
     "SEALRUN_SOURCE_LIMIT_MIB",
     "64",
     "MiB",
-    "the files of a source root that is uploaded, before compression; for submitters and workers",
+    "the size of an uploaded source root before compression; read by submitters and workers",
 )
 WORKSPACES = Setting(
     "SEALRUN_WORKSPACES",
     "sealrun-runs-UID-HASH in /var/tmp, else the temporary folder",
     "path",
-    "the runs' private folders; not beneath SEALRUN_HOME, which no run may reach into",
+    "the folder of the runs' private folders; not beneath SEALRUN_HOME, which no run may reach",
 )
 CACHE = Setting(
     "SEALRUN_CACHE",
     "sealrun-cache-UID-HASH in /var/tmp, else the temporary folder",
     "path",
-    "a worker's copies of uploaded source and its built Python environments, read-only to runs; not beneath "
-    "SEALRUN_HOME, which no run may reach into",
+    "the folder of a worker's copies of uploaded source and its Python environments, read-only to runs; not beneath "
+    "SEALRUN_HOME, which no run may reach",
 )
 CACHE_LIMIT = Setting(
     "SEALRUN_CACHE_LIMIT_GIB",
     "10",
     "GiB",
-    "what a worker keeps there; what was not used for longest goes first, and what a run uses stays",
+    "the size of that cache; the least recently used entries are removed first, never those in use",
 )
 SERVES = Setting(
     "SEALRUN_SERVES",
     "*/*",
     "list of PROJECT/ENV",
-    "which projects and environments a worker takes runs of, as in `shop/staging, data/*`",
+    "the projects and environments whose runs a worker takes, as in `shop/staging, data/*`",
 )
 QUEUE_TIMEOUT = Setting(
     "SEALRUN_QUEUE_TIMEOUT_SECONDS",
     "3600",
     "seconds",
-    "a run that no worker could have taken for so long fails as `no_capable_worker`; read by submitters where "
+    "a run that no worker could take for this long fails as `no_capable_worker`; read by submitters if "
     "`--queue-timeout` is not given",
 )
 KEEP_RUNS = Setting(
     "SEALRUN_KEEP_RUNS_DAYS",
     "30",
     "days",
-    "after so long a finished run is deleted with its logs, results and files, and its receipts stay; 0 keeps all",
+    "a finished run is deleted after this time, with its logs, results and files; its receipts stay. 0 keeps all runs",
 )
 SETUP_TIMEOUT = Setting(
-    "SEALRUN_SETUP_TIMEOUT_SECONDS", "900", "seconds", "how long building a run's own Python environment may take"
+    "SEALRUN_SETUP_TIMEOUT_SECONDS", "900", "seconds", "the time-out for building a run's Python environment"
 )
 PACKAGE_INDEX = Setting(
     "SEALRUN_PACKAGE_INDEX",
     "uv's own, https://pypi.org/simple",
     "URL",
-    "where packages for runs' own Python environments come from; a password for it is a secret of the environment, "
-    "given with --setup-secret",
+    "the package index for runs' Python environments; store its password, if any, as a secret of the environment and "
+    "pass --setup-secret",
 )
 RUN_UIDS = Setting(
     "SEALRUN_RUN_UIDS",
     "60706-61183",
     "user ids",
-    "a worker that runs as root lends each run one of these; the default is used by neither Debian nor systemd",
+    "a worker that runs as root lends each run one of these; neither Debian nor systemd uses the default range",
 )
 
 EXECUTOR_SETTINGS = (
@@ -171,17 +171,17 @@ class Settings:
 
     @property
     def int_grace(self) -> float:
-        """From INT to TERM: what listens to INT has mostly ended long before."""
+        """The time from INT to TERM."""
         return self.term_grace / 2
 
     @property
     def embedded(self) -> bool:
-        """Nothing is configured: one machine, its own broker and a SQLite file."""
+        """Whether nothing is configured: one machine, its own broker and a SQLite file."""
         return self.broker_url is None and self.store.database_is_default
 
     @property
     def workers_see_files(self) -> bool:
-        """Whether every worker that can take a run sees this machine's files: it is on it, or in a group that does."""
+        """Whether every worker that can take a run sees this machine's files."""
         on_this_machine = self.broker_url is None or self.store.database_url.startswith("sqlite:")
         return on_this_machine or not self.host_is_default
 
@@ -190,7 +190,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     """Read all settings.
 
     Raises:
-        SettingsProblem: with every problem at once, raw values left out.
+        SettingsProblem: some are not valid; it lists every problem, without raw values.
     """
     reading = SettingsReading(environ)
     store = parse_store_settings(reading)
@@ -221,29 +221,29 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     )
     for setting, folder in ((WORKSPACES, settings.workspaces), (CACHE, settings.cache)):
         if folder.resolve().is_relative_to(store.home.resolve()):
-            reading.problems.append(f"{setting.name} lies beneath SEALRUN_HOME, which no run may reach into")
+            reading.problems.append(f"{setting.name} lies beneath SEALRUN_HOME, which no run may reach")
     reading.finish()
     return settings
 
 
 def read_here() -> Settings:
-    """Read the settings of this process: for the doors alone."""
+    """Read the settings of this process; only doors call this."""
     return read_settings(os.environ)
 
 
 def _broker_url(text: str) -> str:
     scheme, mark, _ = text.partition("://")
     if not mark or scheme not in ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp"):
-        raise Unacceptable("is no URL of a broker sealrun knows: redis://…, rediss://…, amqp://…")
+        raise Unacceptable("is not the URL of a supported broker: redis://…, rediss://…, amqp://…")
     return text
 
 
 def _package_index(text: str) -> str:
     scheme, mark, rest = text.partition("://")
     if not mark or scheme not in ("http", "https"):
-        raise Unacceptable("is no URL of a package index: https://…")
+        raise Unacceptable("is not the URL of a package index: https://…")
     if "@" in rest.partition("/")[0]:
-        raise Unacceptable("has a user or a password in it: seal that as a secret, and give it with --setup-secret")
+        raise Unacceptable("contains a user or a password: store it as a secret and pass --setup-secret")
     return text
 
 
@@ -253,7 +253,7 @@ def _uids(text: str) -> range:
         raise Unacceptable("is not a range of user ids, as in 60706-61183")
     low, high = int(first), int(last or first)
     if not 0 < low <= high < 2**31:
-        raise Unacceptable("must begin above 0, root's id, and not end before it begins")
+        raise Unacceptable("must begin above 0, which is root, and not end before it begins")
     return range(low, high + 1)
 
 
@@ -272,8 +272,8 @@ def _places(text: str) -> tuple[str, ...]:
 
 
 def _default_folder(kind: str, home: Path) -> Path:
-    # /var/tmp is a disk where /tmp may be memory; both are writable for everybody, so `prepare_root` checks the owner.
-    # One folder per SEALRUN_HOME: a janitor clears what no worker of its own home holds.
+    # /var/tmp is on disk; /tmp may be memory. Everybody can write to both, so `prepare_root` checks the owner.
+    # One folder per SEALRUN_HOME: a janitor removes what no worker of its home holds.
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:8]
     parent = "/var/tmp" if os.access("/var/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
     return Path(parent) / f"sealrun-{kind}-{os.geteuid()}-{name}"

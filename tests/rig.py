@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
+from executor.broker.doorbell import ring
 from executor.broker.embedded import broker
 from executor.celery_app import make_app
 from executor.database import migrate, open_database
@@ -264,7 +265,7 @@ class Rig:
 
     def ring(self, run_id: str) -> bool:
         """Send the message of a run once more."""
-        return submit.ring(self.app, run_id, self.queue)
+        return ring(self.app, run_id, self.queue)
 
     def run(self, target: Target, project: str = "shop", **asked: Any) -> Ended:
         """Hand in a run and wait for its end."""

@@ -14,7 +14,7 @@ from executor.settings import QUEUE, Settings
 
 
 def make_app(settings: Settings) -> Celery:
-    """A Celery application for sealrun alone: it can ring, and a worker of it has no other task than what is added."""
+    """Make a Celery application that can ring; its workers know only the tasks that `register` adds."""
     app = Celery("sealrun", set_as_current=False)
     app.conf.update(
         broker_url=settings.broker_url or broker_address(settings.store.home),
@@ -29,7 +29,7 @@ def make_app(settings: Settings) -> Celery:
         result_backend=None,
         task_serializer="json",
         accept_content=["json"],
-        task_acks_late=False,  # the row in the database is what cannot be lost
+        task_acks_late=False,  # the database row is the truth; a lost message costs a moment
         task_send_sent_event=False,
         worker_send_task_events=False,
         worker_enable_remote_control=False,
@@ -45,7 +45,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def transport_options() -> dict[str, Any]:
-    """Redis: find a dead connection, give back unacknowledged bells soon. RabbitMQ: wait for the broker's confirm."""
+    """Redis: notice a dead connection, redeliver unacknowledged bells soon. RabbitMQ: wait for the confirm."""
     return {
         "socket_timeout": 15,
         "socket_connect_timeout": 5,

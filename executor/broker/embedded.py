@@ -1,7 +1,7 @@
-"""The embedded broker: a Valkey or Redis of our own on a unix socket, for one machine with nothing configured.
+"""The embedded broker: our own Valkey or Redis on a unix socket, for one machine with nothing configured.
 
-Whoever needs it holds a shared lock; the last to let go stops it. Locks go with their holders, so a killed worker
-leaves at most a broker that the next one uses. It has a password because a run of the same user could reach its socket.
+Each user of it holds a shared lock; the last to release it stops the broker. A lock ends with its process, so a killed
+worker leaves at most a broker that the next one uses. It has a password: a run of the same user can reach its socket.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ _ANSWER_PATIENCE = 5.0
 
 
 def broker_address(home: Path) -> str:
-    """The URL of the embedded broker of a home folder, whether it runs or not."""
+    """Return the URL of a home folder's embedded broker, running or not."""
     return f"redis+socket://:{_password(home)}@{quote(str(_socket(home)))}"
 
 
 def answers(home: Path) -> bool:
-    """Whether the embedded broker runs."""
-    import redis  # here, as in every function: it is slow to import, and submitters do without
+    """Tell whether the embedded broker runs."""
+    import redis  # here and below in functions: slow to import, and most submitters do without
 
     with contextlib.suppress(redis.RedisError), _client(home) as client:
         return bool(client.ping())
@@ -46,10 +46,10 @@ def answers(home: Path) -> bool:
 
 @contextlib.contextmanager
 def broker(home: Path) -> Iterator[None]:
-    """Have the embedded broker running for as long as the context lasts.
+    """Keep the embedded broker running while the context lasts.
 
     Raises:
-        BrokerUnavailable: there is no server to start, or it did not come up.
+        BrokerUnavailable: there is no server to start, or it did not start.
     """
     folder = _folder(home)
     with open(folder / "users.lock", "wb") as users, open(folder / "start.lock", "wb") as starting:
@@ -68,7 +68,7 @@ def broker(home: Path) -> Iterator[None]:
 
 
 def find_server() -> Path | None:
-    """The server to start: valkey-server or redis-server on PATH, else the one of the extra `embedded`."""
+    """Find the server to start: valkey-server or redis-server on PATH, else that of the extra `embedded`."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
@@ -116,27 +116,26 @@ def _start(home: Path) -> None:
         env={"LANG": "C.UTF-8"},
     )
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended already, and its status says so below
+    with contextlib.suppress(BrokenPipeError):  # it has ended; the loop below reports its status
         process.stdin.write(configuration.encode())
         process.stdin.close()
     deadline = time.monotonic() + _START_PATIENCE
     while not answers(home):
         if process.poll() is not None:
-            raise BrokerUnavailable(why=f"exit status {process.returncode}", log=log, hint=f"its words are in {log}")
+            raise BrokerUnavailable(why=f"exit status {process.returncode}", log=log, hint=f"see its log: {log}")
         if time.monotonic() > deadline:
             process.kill()
             process.wait()
             raise BrokerUnavailable(
-                why=f"no answer within {_START_PATIENCE:g} seconds", log=log, hint=f"its words are in {log}"
+                why=f"no answer within {_START_PATIENCE:g} seconds", log=log, hint=f"see its log: {log}"
             )
         time.sleep(0.01)
-    # Others may use it after us. Kept, as Popen complains of a process that still runs when it is dropped; those that
-    # have ended are reaped here.
+    # It may outlive us. Keep the Popen: it warns if it is collected while its process runs. Drop those that have ended.
     _started[:] = [one for one in _started if one.poll() is None] + [process]
 
 
 def _quoted(path: Path) -> str:
-    """A path as the server's configuration spells it."""
+    """Quote a path for the server's configuration."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -152,7 +151,7 @@ def _client(home: Path) -> "redis.Redis":
     import redis
 
     address, word = str(_socket(home)), _password(home)
-    # Protocol 2, as a redis-server of a system may be too old for 3.
+    # Protocol 2: a distribution's redis-server may be too old for 3.
     return redis.Redis(unix_socket_path=address, password=word, socket_timeout=_ANSWER_PATIENCE, protocol=2)
 
 
@@ -167,18 +166,16 @@ def _socket(home: Path) -> Path:
     address = _folder(home) / "broker.sock"
     if len(os.fsencode(address)) <= _SOCKET_PATH_LIMIT:
         return address
-    # A home too deep for a socket's address gets one in a private folder of a short name.
+    # A path too long for a socket: use a private folder with a short name.
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    # Not what TMPDIR says: a submitter and a worker that were given different ones would not find each other.
+    # Not TMPDIR: it may differ between the submitter and the worker, and they must find each other.
     short = Path("/tmp") / f"sealrun-{os.geteuid()}-{name}"
     with contextlib.suppress(FileExistsError):
         short.mkdir(mode=0o700)
     found = os.lstat(short)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        why = f"{short} is not a folder of this user alone"
-        raise BrokerUnavailable(
-            why=why, log=_folder(home) / "broker.log", hint=f"its words are in {_folder(home) / 'broker.log'}"
-        )
+        why = f"{short} is not a private folder of this user"
+        raise BrokerUnavailable(why=why, hint="remove it, or set SEALRUN_HOME to a shorter path")
     return short / "broker.sock"
 
 
@@ -190,6 +187,6 @@ def _password(home: Path) -> str:
     with os.fdopen(fd, "w") as file:
         file.write(secrets.token_hex(24))
     with contextlib.suppress(FileExistsError):
-        os.link(partial, path)  # atomic: of two at once, the first wins and both read its word
+        os.link(partial, path)  # atomic: if two race, the first wins and both read its password
     os.unlink(partial)
     return path.read_text().strip()

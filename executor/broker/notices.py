@@ -1,9 +1,8 @@
-"""Telling workers at once that somebody asked to cancel a run: a nudge to look into the database, and no more.
+"""Tell workers at once that somebody asked to cancel a run: a nudge to look into the database.
 
-On PostgreSQL it is NOTIFY, sent by the very transaction that asks; beside SQLite it is the pub/sub of a Redis broker.
-Nothing but the run's id travels. Whoever hears it looks the run up, so an invented or a late id changes nothing; and
-workers look once a second anyway, so that one that is lost (behind a pooler, which may never pass it on; on RabbitMQ,
-which has no such thing here) costs a second.
+On PostgreSQL it is NOTIFY, sent by the transaction that asks; with SQLite it is a Redis broker's pub/sub. A notice
+holds only the run's id. Whoever hears it looks the run up, so an invented or late id changes nothing. Workers also look
+once a second, so a lost notice (a pooler may drop it; RabbitMQ sends none) costs a second.
 """
 
 import contextlib
@@ -24,18 +23,18 @@ from secretstore.errors import SecretStoreError
 
 CHANNEL = "sealrun_cancel"
 
-_LOOK = 1.0  # seconds after which a listener looks whether it is to stop
-_AGAIN = 2.0  # seconds before a lost connection is made anew
+_LOOK = 1.0  # seconds between a listener's checks whether to stop
+_AGAIN = 2.0  # seconds before reconnecting
 
 
 def tell_with(session: Session, db: Database, run_id: str) -> None:
-    """Tell the workers when this transaction is committed, where the database can."""
+    """Tell the workers when this transaction commits, if the database can."""
     if db.dialect == "postgresql":
         session.connection().execute(select(func.pg_notify(CHANNEL, run_id)))
 
 
 def tell(db: Database, settings: Settings, run_id: str) -> None:
-    """Tell the workers through the broker, where the database cannot; if that fails, they find out by themselves."""
+    """Tell the workers through the broker, if the database cannot; on failure they find out by themselves."""
     address = _address(db, settings)
     if address is None:
         return
@@ -46,7 +45,7 @@ def tell(db: Database, settings: Settings, run_id: str) -> None:
 
 
 def listen(db: Database, settings: Settings, stopping: threading.Event, heard: Callable[[str], None]) -> None:
-    """Give every run's id that is told to `heard`, until `stopping`; a connection that is lost is made again."""
+    """Call `heard` with the run id of each notice, until `stopping`; reconnect when the connection is lost."""
     once: Callable[[threading.Event, Callable[[str], None]], None]
     broken: type[Exception]
     if db.dialect == "postgresql":
@@ -67,7 +66,7 @@ def _listen_to_database(db: Database, stopping: threading.Event, heard: Callable
     with db.named_errors():
         pooled = db.engine.raw_connection()
     connection: Any = pooled.driver_connection
-    pooled.detach()  # it is ours for as long as we listen, and takes no place of the pool's
+    pooled.detach()  # ours while we listen: it must not take a place in the pool
     with contextlib.closing(connection):
         connection.rollback()
         connection.autocommit = True
@@ -87,7 +86,7 @@ def _listen_to_broker(address: str, channel: str, stopping: threading.Event, hea
 
 
 def _address(db: Database, settings: Settings) -> str | None:
-    """The broker that has pub/sub, where the database has no NOTIFY."""
+    """Return the broker that has pub/sub; None if the database has NOTIFY or neither has it."""
     url = settings.broker_url or broker_address(settings.store.home)
     if db.dialect == "postgresql" or not url.startswith("redis"):
         return None
@@ -95,7 +94,7 @@ def _address(db: Database, settings: Settings) -> str | None:
 
 
 def _channel(db: Database) -> str:
-    """Of this database alone: several homes may share a server."""
+    """Return this database's own channel: several homes may share a server."""
     file = str(Path(db.engine.url.database or "").resolve())
     return f"{CHANNEL}-{hashlib.sha256(file.encode(errors='replace')).hexdigest()[:16]}"
 

@@ -1,1 +1,1 @@
-"""What a run finds in its environment: variables, files of data sources and catalogs. Pure functions."""
+"""A run's environment: its variables, and the files of data sources and catalogs. Pure functions."""

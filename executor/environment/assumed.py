@@ -1,11 +1,11 @@
-"""What an S3 source's role was given for a while, in the place of its long-lived keys."""
+"""Short-lived credentials of an S3 source's role, used instead of its long-lived keys."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What a role was given for a while."""
+    """The credentials of one session."""
 
     access_key_id: str = field(repr=False)
     secret_access_key: str = field(repr=False)

@@ -1,7 +1,7 @@
-"""The two files in which AWS's libraries look for profiles: one per source that is like S3.
+"""The two files in which AWS's libraries look for profiles: one profile per S3 source.
 
 Both are read line by line: a value ends with its line, quotes are part of it, and `%` has no meaning. Readers other
-than botocore take `#` or `;` after a blank for a comment, so there are no blanks, neither in values nor around `=`.
+than botocore take `#` or `;` after a blank for a comment, so nothing has blanks: neither values nor the `=`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,12 @@ _CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 
 
 def config(sources: Iterable[Mapping[str, Any]]) -> bytes:
-    """AWS_CONFIG_FILE."""
+    """Write the file of AWS_CONFIG_FILE."""
     return b"\n".join(_profile(source) for source in sources)
 
 
 def credentials(sources: Iterable[Mapping[str, Any]]) -> bytes:
-    """AWS_SHARED_CREDENTIALS_FILE; a source without credentials has no section."""
+    """Write the file of AWS_SHARED_CREDENTIALS_FILE; a source without credentials gets no section."""
     sections = []
     for source in sources:
         lines = [f"aws_{name}={source[name]}" for name in _CREDENTIALS if name in source]
@@ -31,7 +31,7 @@ def _profile(source: Mapping[str, Any]) -> bytes:
         lines.append(f"region={source['region']}")
     if "endpoint" in source:
         lines.append(f"endpoint_url={_endpoint(source['endpoint'])}")
-        # Since 2025 AWS's libraries send checksums that other servers do not all know.
+        # Since 2025 AWS's libraries send checksums that some other servers reject.
         lines.append("request_checksum_calculation=when_required")
         lines.append("response_checksum_validation=when_required")
     if source.get("addressing", "auto") != "auto":
@@ -40,7 +40,7 @@ def _profile(source: Mapping[str, Any]) -> bytes:
 
 
 def _endpoint(url: str) -> str:
-    """Below a path, with a slash at its end: the SDK for Rust puts the bucket right behind it."""
+    """End a URL with a path in a slash: the SDK for Rust appends the bucket directly."""
     return f"{url.rstrip('/')}/" if "/" in url.partition("://")[2].rstrip("/") else url
 
 

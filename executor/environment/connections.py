@@ -1,7 +1,7 @@
-"""What data sources and catalogs bring into a run: files and variables that libraries read by themselves, and needles.
+"""What data sources and catalogs bring into a run: files and variables that libraries read, and needles.
 
-Settings come with secrets by name, and their values from the opener. What cannot be resolved is left out, with a
-sentence that names connection, field and secret. No sentence quotes a value.
+Settings name secrets, whose values come from the opener. What cannot be resolved is left out, with a message that names
+connection, field and secret. No message quotes a value.
 """
 
 import string
@@ -12,15 +12,15 @@ from typing import Any
 from executor.environment import aws_files, iceberg, libpq
 from executor.environment.assumed import Assumed
 from executor.environment.references import filled
-from executor.environment.values import Unwritable, insist_on_word
+from executor.environment.values import Unusable, check_visible_ascii
 from executor.masking.needles import drawback, verdict
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 
 AWS_CONFIG, AWS_CREDENTIALS, PG_SERVICES = "aws-config", "aws-credentials", "pg-services"
 STORAGE = ("s3", "supabase-storage")
 
-# What a project says itself about whom to be in AWS or where its database is: one of these, and no source is chosen
-# for it. A profile would come before keys in variables, and a service before PGHOST.
+# The project's own choice of AWS identity or database: if it sets one of these, no source is chosen for it. A profile
+# would come before keys in variables, and a service before PGHOST.
 OWN_AWS = frozenset(
     ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 )
@@ -36,7 +36,7 @@ _NAME = frozenset(string.ascii_lowercase + string.digits + "-")
 
 @dataclass
 class Derived:
-    """What the connections of a run bring."""
+    """What the connections of a run bring into it."""
 
     entries: dict[str, str] = field(default_factory=dict)
     """Variables of the run."""
@@ -45,19 +45,19 @@ class Derived:
     """Files of its private folder, by name."""
 
     needles: dict[str, bytes] = field(default_factory=dict)
-    """Each resolved value, by what it is called in a note: `source lake secret_access_key`."""
+    """Each resolved value, by its name in notes: `source lake secret_access_key`."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By `source/lake`: what the run's own process makes an object of."""
+    """By `source/lake`: the document of which the run's own process makes an object."""
 
     left_out: dict[str, str] = field(default_factory=dict)
-    """By `source/lake`: why the run has not got it."""
+    """By `source/lake`: why the run does not have it."""
 
     notes: list[str] = field(default_factory=list)
-    """What a user should know about those that it has."""
+    """What a user should know about the connections that the run has."""
 
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """By variable: the connections that it stands for, as `source lake`."""
+    """By variable: its connections, as `source lake`."""
 
     def __repr__(self) -> str:
         """Names only."""
@@ -72,20 +72,20 @@ def derive(
     folder: str,
     taken: Collection[str],
 ) -> Derived:
-    """Resolve every connection of a run and put together what it brings.
+    """Resolve every connection of a run and collect what they bring.
 
     Args:
         plan: the run's data sources and catalogs.
         secrets: name to value, as opened.
-        assumed: by source, short-lived credentials, or a sentence on why there are none; see `roles.told_apart`.
-        folder: the run's private folder, where its processes see it.
-        taken: names of variables that the project sets itself, and which stay as they are.
+        assumed: by source, short-lived credentials, or why there are none.
+        folder: the run's private folder, as its processes see it.
+        taken: names of variables that the project sets itself and keeps.
     """
     derived = Derived()
     for planned in sorted(plan, key=lambda one: one.role == CATALOG):  # a catalog may name a source
         try:
             derived.objects[planned.key] = _resolved(planned, secrets, assumed, derived)
-        except Unwritable as why:
+        except Unusable as why:
             derived.left_out[planned.key] = f"{planned.label}: {why}"
     for kind in (_storage, _postgres, _catalogs, _unity):
         for name, value, stands_for in kind(plan, derived, folder, taken):
@@ -105,28 +105,28 @@ def derive(
 def _resolved(
     planned: RunConnection, secrets: Mapping[str, bytes], assumed: Mapping[str, Assumed | str], derived: Derived
 ) -> dict[str, Any]:
-    """The document of one connection; its needles are in `derived` once it is whole.
+    """Return the document of one connection; add its needles to `derived` once it is complete.
 
     Raises:
-        Unwritable: it cannot be had.
+        Unusable: it cannot be resolved.
     """
     if planned.refused is not None:
-        raise Unwritable(planned.refused)
+        raise Unusable(planned.refused)
     kinds = _SOURCES if planned.role == SOURCE else _CATALOGS
     if planned.kind not in kinds:
-        raise Unwritable("its kind is not known to this version")
+        raise Unusable("this version does not know its kind")
     if not (planned.name[:1].isalpha() and len(planned.name) <= 63 and _NAME.issuperset(planned.name)):
-        raise Unwritable("its name has other characters than a-z, 0-9 and -")
-    needles: dict[str, bytes] = {}
+        raise Unusable("its name has characters other than a-z, 0-9 and -")
+    needles: dict[str, bytes] = {}  # apart until all is resolved: a connection that is left out brings none
     settings = dict(planned.settings)
     if planned.assumes_role:
         settings = {name: value for name, value in settings.items() if name not in _LONG_LIVED}
         settings |= _short_lived(assumed.get(planned.name), needles)
     resolved = {name: filled(value, name, secrets, needles) for name, value in settings.items()}
     document = {name: value for name, value in resolved.items() if value is not None}
-    for name in _KEYS:  # what travels in a header of HTTP, and what stands in files with other readers than ours
+    for name in _KEYS:  # they go into HTTP headers, and into files that other programs read
         if name in document:
-            insist_on_word(name, document[name])
+            check_visible_ascii(name, document[name])
     document |= {"role": planned.role, "kind": planned.kind, "name": planned.name}
     kinds[planned.kind](document, derived, needles)
     derived.needles |= {f"{planned.label} {place}": value for place, value in needles.items()}
@@ -135,25 +135,25 @@ def _resolved(
 
 def _short_lived(answer: Assumed | str | None, needles: dict[str, bytes]) -> dict[str, str]:
     if not isinstance(answer, Assumed):
-        raise Unwritable(answer or "no short-lived credentials were had for its role")
+        raise Unusable(answer or "there are no short-lived credentials for its role")
     credentials: dict[str, str] = asdict(answer)
     needles |= {name: value.encode() for name, value in credentials.items() if name != "expires_at"}
     return credentials
 
 
-# -- what is particular to a kind: it completes the document, and says what more is to be masked
+# -- by kind: complete the document, and add what else to mask
 
 
 def _storage_source(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
-    _insist(document, "bucket")
+    _require(document, "bucket")
     _strings(document, "prefix")
     for name in ("region", "endpoint", "addressing"):
         if name in document:
-            insist_on_word(name, document[name])
+            check_visible_ascii(name, document[name])
 
 
 def _postgres_source(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
-    _insist(document, "url")
+    _require(document, "url")
     parameters = libpq.parameters(document["url"])
     if (url := libpq.without_driver(document["url"])) != document["url"]:
         document["url"] = url
@@ -163,7 +163,7 @@ def _postgres_source(document: dict[str, Any], derived: Derived, needles: dict[s
 
 
 def _rest_catalog(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
-    _insist(document, "endpoint")
+    _require(document, "endpoint")
     _strings(document, "warehouse", "token", "credential", "oauth2_server", "scope")
     _take_source(document, derived)
     if ":" in document.get("credential", ""):
@@ -172,16 +172,16 @@ def _rest_catalog(document: dict[str, Any], derived: Derived, needles: dict[str,
 
 
 def _glue_catalog(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
-    _insist(document, "region")
+    _require(document, "region")
     _strings(document, "catalog_id", "endpoint", "warehouse")
     _take_source(document, derived)
     if "access_key_id" not in document and "expires_at" in document.get("source", {}):
-        raise Unwritable("its source has credentials for its bucket alone: give the catalog credentials of its own")
+        raise Unusable("its source has credentials for its bucket only: give the catalog its own credentials")
     document["properties"] = iceberg.glue(document)
 
 
 def _unity_catalog(document: dict[str, Any], derived: Derived, needles: dict[str, bytes]) -> None:
-    _insist(document, "endpoint", "token")
+    _require(document, "endpoint", "token")
     _strings(document, "warehouse")
     document["properties"] = iceberg.unity(document) if "warehouse" in document else {}
 
@@ -199,22 +199,22 @@ _CATALOGS: dict[str, _Complete] = {
 }
 
 
-def _insist(document: dict[str, Any], *names: str) -> None:
-    """That these are there, as text. A row of the database is no proof that anybody has looked at it."""
+def _require(document: dict[str, Any], *names: str) -> None:
+    """Refuse a document in which one of these is missing or not text: its database row may never have been checked."""
     for name in names:
         if name not in document:
-            raise Unwritable(f"it has no {name}")
+            raise Unusable(f"it has no {name}")
     _strings(document, *names)
 
 
 def _strings(document: dict[str, Any], *names: str) -> None:
     for name in names:
         if not isinstance(document.get(name, ""), str):
-            raise Unwritable(f"its {name} is not text")
+            raise Unusable(f"its {name} is not text")
 
 
 def _mask_parts(document: dict[str, Any], parts: dict[str, str], derived: Derived, needles: dict[str, bytes]) -> None:
-    """Parts of a value are masked too, unless that would ruin the log: a password may be a word of every day."""
+    """Mask parts of a value, too, unless that would ruin the log: a password may be an everyday word."""
     for place, text in parts.items():
         if (why := drawback(text.encode())) is None:
             needles[place] = text.encode()
@@ -224,28 +224,28 @@ def _mask_parts(document: dict[str, Any], parts: dict[str, str], derived: Derive
 
 
 def _take_source(document: dict[str, Any], derived: Derived) -> None:
-    """Put the document of the source that a catalog names into its own."""
+    """Put the document of the source that a catalog names into the catalog's."""
     name = document.get("source")
     if name is None:
         return
     found = derived.objects.get(f"{SOURCE}/{name}")
     if found is None:
         why = derived.left_out.get(f"{SOURCE}/{name}")
-        raise Unwritable(f"its source is left out: {why}" if why else "this run has not got the source that it names")
+        raise Unusable(f"its source is left out: {why}" if why else "this run does not have the source that it names")
     if found["kind"] not in STORAGE:
-        raise Unwritable("the source that it names is no storage")
+        raise Unusable("the source that it names is not a storage")
     document["source"] = found
 
 
-# -- what they bring together
+# -- what the connections bring together
 
 
-# A variable, its value, and the documents of those that it stands for.
+# A variable, its value, and the documents of its connections.
 _Brought = Iterator[tuple[str, str, Sequence[Mapping[str, Any]]]]
 
 
 def _there(plan: Sequence[RunConnection], derived: Derived, *kinds: str) -> tuple[list[dict[str, Any]], bool]:
-    """The connections of some kinds that are there, and whether the one is the only one that was to be there."""
+    """Return the resolved connections of these kinds, and whether there is just one and none was left out."""
     planned = [one for one in plan if one.kind in kinds]
     there = [derived.objects[one.key] for one in planned if one.key in derived.objects]
     return there, len(planned) == len(there) == 1
@@ -271,12 +271,12 @@ def _postgres(plan: Sequence[RunConnection], derived: Derived, folder: str, take
         try:
             services.append(libpq.service(source["name"], libpq.parameters(source["url"])))
             named.append(source)
-        except Unwritable as why:
-            derived.notes.append(f"source {source['name']} is no service of libpq in this run: {why}")
+        except Unusable as why:
+            derived.notes.append(f"source {source['name']} is not a libpq service in this run: {why}")
     if not services:
         return
     derived.files[PG_SERVICES] = b"\n".join(services)
-    # And no PGSERVICE for the only one: libpq would fill its password into every URL that has none, of whatever host.
+    # No PGSERVICE, even for a single source: libpq would use its password for every URL without one, whatever its host.
     yield "PGSERVICEFILE", f"{folder}/{PG_SERVICES}", named
 
 
@@ -285,12 +285,12 @@ def _catalogs(plan: Sequence[RunConnection], derived: Derived, folder: str, take
         try:
             for name, value in iceberg.variables(catalog["name"], catalog["properties"]).items():
                 yield name, value, [catalog]
-        except Unwritable as why:
-            derived.notes.append(f"catalog {catalog['name']} has no variables of PyIceberg in this run: {why}")
+        except Unusable as why:
+            derived.notes.append(f"catalog {catalog['name']} has no PyIceberg variables in this run: {why}")
 
 
 def _unity(plan: Sequence[RunConnection], derived: Derived, folder: str, taken: Collection[str]) -> _Brought:
     catalogs, alone = _there(plan, derived, "unity-catalog")
-    if alone and OWN_UNITY.isdisjoint(taken):  # a token of ours is not for a host of theirs
+    if alone and OWN_UNITY.isdisjoint(taken):  # the project's own host must not get our token
         yield "DATABRICKS_HOST", catalogs[0]["endpoint"], catalogs
         yield "DATABRICKS_TOKEN", catalogs[0]["token"], catalogs

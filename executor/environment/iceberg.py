@@ -1,39 +1,38 @@
-"""PyIceberg's properties of a catalog, and the variables in which it looks for them."""
+"""PyIceberg's properties of a catalog, and the variables from which it reads them."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from executor.environment.values import Unwritable
+from executor.environment.values import Unusable
 
 _DATABRICKS = (".databricks.com", ".azuredatabricks.net", ".databricks.azure.cn", ".databricks.azure.us")
 
 
 def rest(catalog: Mapping[str, Any]) -> dict[str, str]:
-    """A REST catalog."""
+    """Return the properties of a REST catalog."""
     properties = {"type": "rest", "uri": catalog["endpoint"]}
-    for name, key in {"oauth2_server": "oauth2-server-uri"}.items():
-        if name in catalog:
-            properties[key] = catalog[name]
+    if "oauth2_server" in catalog:
+        properties["oauth2-server-uri"] = catalog["oauth2_server"]
     properties |= {name: catalog[name] for name in ("warehouse", "token", "credential", "scope") if name in catalog}
     return properties | _storage(catalog.get("source"))
 
 
 def unity(catalog: Mapping[str, Any]) -> dict[str, str]:
-    """Unity Catalog, through its REST endpoint for Iceberg."""
+    """Return the properties of a Unity Catalog, through its REST endpoint for Iceberg."""
     base = catalog["endpoint"].rstrip("/")
     host = base.partition("://")[2].partition("/")[0].partition(":")[0]
-    # Databricks reads and writes at one address, and only reads at the one that the open server has.
+    # Databricks writes only at its own address; the open server's path is read-only there.
     path = "iceberg-rest" if host.endswith(_DATABRICKS) else "iceberg"
     uri = f"{base}/api/2.1/unity-catalog/{path}"
     return {"type": "rest", "uri": uri, "warehouse": catalog["warehouse"], "token": catalog["token"]}
 
 
 def glue(catalog: Mapping[str, Any]) -> dict[str, str]:
-    """AWS Glue. Its credentials are its own, else those of its source."""
+    """Return the properties of AWS Glue, with its own credentials, else those of its source."""
     region = catalog["region"]
     source = catalog.get("source")
     own = catalog if "access_key_id" in catalog else source or {}
-    # In the open even where it is AWS's own: PyIceberg would take that of the profile that AWS_PROFILE names.
+    # Named even if it is AWS's own: PyIceberg would use the endpoint of the profile that AWS_PROFILE names.
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     properties = {
         "type": "glue",
@@ -49,17 +48,17 @@ def glue(catalog: Mapping[str, Any]) -> dict[str, str]:
 
 
 def variables(name: str, properties: Mapping[str, str]) -> dict[str, str]:
-    """The properties as PyIceberg reads them from the environment.
+    """Write the properties as the variables that PyIceberg reads.
 
-    It lower-cases the name of a variable, cuts it at the first two `__` after `PYICEBERG`, and makes `.` of a further
-    `__` and `-` of `_`.
+    It lower-cases a variable's name, splits it at the first two `__` after `PYICEBERG`, and turns a further `__` into
+    `.` and `_` into `-`.
 
     Raises:
-        Unwritable: the catalog's name would not come back.
+        Unusable: PyIceberg cannot read the catalog's name back.
     """
     word = name.upper().replace("-", "_")
     if properties and ("__" in word or word.endswith("_")):
-        raise Unwritable("it reads no name with two dashes together, or one at its end")
+        raise Unusable("it cannot read a name with two dashes in a row or one at its end")
     return {
         f"PYICEBERG_CATALOG__{word}__{key.upper().replace('.', '__').replace('-', '_')}": value
         for key, value in properties.items()

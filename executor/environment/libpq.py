@@ -1,12 +1,12 @@
 """A PostgreSQL URL as libpq reads it, and a section of its service file.
 
-A line of that file is a keyword, `=`, and all that follows up to white space at the end of the line: there are no
-quotes, no escapes and no further lines, and a line may have some thousand bytes.
+A line of that file is a keyword, `=` and a value, without trailing white space: there are no quotes, no escapes and no
+continuation lines, and a line has at most about a thousand bytes.
 """
 
 from collections.abc import Mapping
 
-from executor.environment.values import Unwritable
+from executor.environment.values import Unusable
 
 SECRET = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _LISTED = """
@@ -19,35 +19,35 @@ _LISTED = """
     user
 """
 KEYWORDS = frozenset(_LISTED.split())
-"""What a service may say; of what the documentation of PostgreSQL 18 lists, all but `service` and `servicefile`."""
+"""The keywords of a service: all that PostgreSQL 18 documents, except `service` and `servicefile`."""
 
 _LINE = 1000  # bytes; libpq's buffer has 1,024
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
 def without_driver(url: str) -> str:
-    """The URL for libpq: SQLAlchemy's may name a driver, as in `postgresql+psycopg://`."""
+    """Return the URL for libpq: SQLAlchemy's may name a driver, as in `postgresql+psycopg://`."""
     scheme, mark, rest = url.partition("://")
     return scheme.partition("+")[0] + mark + rest
 
 
 def parameters(url: str) -> dict[str, str]:
-    """The keywords of a URL, percent-decoded.
+    """Return the keywords of a URL, percent-decoded.
 
     Raises:
-        Unwritable: libpq would not read it, or other libraries would read it otherwise; the sentence quotes nothing.
+        Unusable: libpq cannot read it, or other libraries read it differently; the message quotes nothing.
     """
     scheme, mark, rest = url.partition("://")
     if not mark or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise Unwritable("its url does not begin with postgresql://")
+        raise Unusable("its url does not begin with postgresql://")
     if url.split() != [url]:
-        raise Unwritable("its url has white space in it: write a blank as %20")
+        raise Unusable("its url has white space in it: write a space as %20")
     login, place = "", rest
     if "@" in rest.partition("/")[0]:
         login, _, place = rest.partition("@")
     place, _, query = place.partition("?")
     if "@" in place:
-        raise Unwritable("its url has an @ or a / too many: in user and password, write %40 and %2F")
+        raise Unusable("its url has an @ or a / too many: write them as %40 and %2F in user and password")
     user, _, password = login.partition(":")
     authority, _, database = place.partition("/")
     hosts, ports = _hosts(authority)
@@ -57,20 +57,20 @@ def parameters(url: str) -> dict[str, str]:
 
 
 def service(name: str, parameters: Mapping[str, str]) -> bytes:
-    """The section of a service.
+    """Write the section of a service.
 
     Raises:
-        Unwritable: something in it would not be read as it is.
+        Unusable: libpq would not read something in it as it is.
     """
     lines = [f"[{name}]"]
     for keyword, text in parameters.items():
         if keyword not in KEYWORDS:
-            raise Unwritable("its url has a parameter that no service may have")
+            raise Unusable("its url has a parameter that a service cannot have")
         if any(character in text for character in "\0\n\r") or text != text.rstrip():
-            raise Unwritable(f"its {keyword} has a line break, or ends in white space")
+            raise Unusable(f"its {keyword} has a line break, or ends in white space")
         line = f"{keyword}={text}"
         if len(line.encode()) > _LINE:
-            raise Unwritable(f"its {keyword} is longer than libpq takes from a file")
+            raise Unusable(f"its {keyword} is longer than libpq reads from a file")
         lines.append(line)
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -81,7 +81,7 @@ def _hosts(authority: str) -> tuple[str, str]:
         if one.startswith("["):
             name, _, port = one[1:].partition("]")
             if not name or "]" not in one or port[:1] not in ("", ":"):
-                raise Unwritable("its url has an address in [ ] that is none")
+                raise Unusable("its url has an invalid address in [ ]")
             port = port[1:]
         else:
             name, _, port = one.partition(":")
@@ -95,7 +95,7 @@ def _query(query: str) -> dict[str, str]:
     for pair in query.removesuffix("&").split("&") if query else []:
         keyword, _, text = pair.partition("=")
         if pair.count("=") != 1:
-            raise Unwritable("its url has a parameter without a value, or with two")
+            raise Unusable("its url has a parameter without a value, or with two")
         keyword, text = _decoded(keyword), _decoded(text)
         found |= {"sslmode": "require"} if (keyword, text) == ("ssl", "true") else {keyword: text}
     return found
@@ -106,9 +106,9 @@ def _decoded(text: str) -> str:
     raw = first.encode()
     for piece in rest:
         if len(piece) < 2 or piece[0] not in _HEX or piece[1] not in _HEX or piece[:2] == "00":
-            raise Unwritable("its url has a % that is not followed by two hexadecimal digits: write % as %25")
+            raise Unusable("its url has a % that is not followed by two hexadecimal digits: write % as %25")
         raw += bytes((int(piece[:2], 16),)) + piece[2:].encode()
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise Unwritable("its url has percent signs that do not make UTF-8 text") from None
+        raise Unusable("its url is not UTF-8 once its percent signs are decoded") from None

@@ -1,24 +1,24 @@
-"""Secrets in the place of the references in a connection's settings."""
+"""Replace the references in a connection's settings with secrets."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from executor.environment.values import Unwritable, insist_on_text
+from executor.environment.values import Unusable, check_text
 from secretstore.run_connection import FIELD, KEY, OPTIONAL, Reference, is_reference
 
 
 def filled(value: Any, place: str, secrets: Mapping[str, bytes], needles: dict[str, bytes]) -> Any:
-    """A value of the settings with secrets in the place of references; None for an optional field that is not there.
+    """Replace the references in a setting with secrets; an optional field that is missing becomes None.
 
     Args:
-        value: of settings, at any depth.
-        place: where it stands in them.
+        value: the setting, at any depth.
+        place: its path in the settings.
         secrets: name to value.
-        needles: gets what took a reference's place, by its place.
+        needles: receives what replaced a reference, by place.
 
     Raises:
-        Unwritable: a secret is not there, or has not got the shape that it should have.
+        Unusable: a secret is missing, or does not have the expected form.
     """
     if is_reference(value):
         reference = Reference(place, value[KEY], value.get(FIELD), value.get(OPTIONAL, False))
@@ -31,28 +31,28 @@ def filled(value: Any, place: str, secrets: Mapping[str, bytes], needles: dict[s
     if isinstance(value, list):
         return [filled(member, f"{place}[{number}]", secrets, needles) for number, member in enumerate(value)]
     if isinstance(value, str):
-        insist_on_text(f"its {place}", value)
+        check_text(f"its {place}", value)
     return value
 
 
 def _referred(reference: Reference, secrets: Mapping[str, bytes]) -> str | None:
     if not isinstance(reference.secret, str) or not isinstance(reference.field, str | None):
-        raise Unwritable(f"its {reference.place} is no reference to a secret")
-    where = f"{reference.place} is {reference.field} of" if reference.field is not None else f"{reference.place} is"
-    where += f" secret {reference.secret}"
+        raise Unusable(f"its {reference.place} is not a reference to a secret")
+    field = "" if reference.field is None else f"{reference.field} of "
+    where = f"{reference.place} is {field}secret {reference.secret}"
     raw = secrets.get(reference.secret)
     if raw is None:
-        raise Unwritable(f"{where}, which this run has not got")
+        raise Unusable(f"{where}, which this run does not have")
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        raise Unwritable(f"{where}, which is not UTF-8 text") from None
+        raise Unusable(f"{where}, which is not UTF-8 text") from None
     if reference.field is not None:
         found = _field(where, text, reference)
         if found is None:
             return None
         text = found
-    insist_on_text(f"{where}, which", text)
+    check_text(f"{where}, which", text)
     return text
 
 
@@ -62,16 +62,16 @@ def _field(where: str, text: str, reference: Reference) -> str | None:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unwritable(f"{where}, which is not a JSON object")
+        raise Unusable(f"{where}, which is not a JSON object")
     value = document.get(reference.field)
     if value is None and reference.optional:
         return None
     if reference.field not in document:
-        raise Unwritable(f"{where}, which has no such field")
+        raise Unusable(f"{where}, which has no such field")
     if not isinstance(value, str):
-        raise Unwritable(f"{where}, which is not text there")
+        raise Unusable(f"{where}, and that field is not text")
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, as an escape
-        raise Unwritable(f"{where}, which is not text there") from None
+    except UnicodeEncodeError:  # an escape that is half of a surrogate pair
+        raise Unusable(f"{where}, and that field is not text") from None
     return value

@@ -1,29 +1,29 @@
-"""What a value must be to stand in a variable, or on a line of a file that libraries read."""
+"""The checks of a value that becomes a variable, or a line of a file that libraries read."""
 
 
-class Unwritable(Exception):
-    """a connection cannot be given, or not in some form: a sentence that names fields and secrets and no value"""
+class Unusable(Exception):
+    """a connection cannot be given, or not in some form: the message names fields and secrets and no value"""
 
 
-def insist_on_text(where: str, text: str) -> None:
-    """That it is something, printable, and has no white space around it: what readers of files would take away.
+def check_text(where: str, text: str) -> None:
+    """Refuse a text that is empty, not printable, or surrounded by white space, which readers of files drop.
 
     Raises:
-        Unwritable: it begins with `where`.
+        Unusable: the message begins with `where`.
     """
     if not text:
-        raise Unwritable(f"{where} is empty")
+        raise Unusable(f"{where} is empty")
     if text != text.strip():
-        raise Unwritable(f"{where} begins or ends with white space")
+        raise Unusable(f"{where} begins or ends with white space")
     if not text.isprintable():
-        raise Unwritable(f"{where} has a control character")
+        raise Unusable(f"{where} has a control character")
 
 
-def insist_on_word(name: str, text: object) -> None:
-    """That it is visible ASCII, without white space: all that a header of HTTP takes.
+def check_visible_ascii(name: str, text: object) -> None:
+    """Refuse anything but visible ASCII without white space: an HTTP header takes nothing else.
 
     Raises:
-        Unwritable: it is not.
+        Unusable: it has other characters.
     """
     if not isinstance(text, str) or not all("!" <= character <= "~" for character in text):
-        raise Unwritable(f"its {name} has other characters than visible ASCII")
+        raise Unusable(f"its {name} has characters other than visible ASCII")

@@ -1,6 +1,6 @@
 """A run's environment, built from `{}`: a short allow-list, plain variables, then secrets under their exact names.
 
-What data sources and catalogs bring stands under all of these. A secret that is a file leaves its path here.
+All of these override what data sources and catalogs bring. A secret that is a file gives its path.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from secretstore.errors import NameRefused, ValueRefused
 from secretstore.naming import aliases, check_secret_name, check_variable_name
 
-# execve(2) refuses one string over 32 pages, and all of argv and envp over a quarter of the stack limit
-# (8 MiB by default). The second is stated with room for argv and the auxiliary vector.
+# execve(2) refuses a string over 32 pages, and argv and envp over a quarter of the stack limit (8 MiB by default)
+# together. The second limit leaves room for argv and the auxiliary vector.
 STRING_LIMIT = 131_071
 TOTAL_LIMIT = 2_000_000
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What the run will see, and under which further name a secret was also given."""
+    """The run's variables and files, and the aliases under which it gets secrets, too."""
 
     entries: dict[bytes, bytes]
     aliases: dict[str, str]
     files: dict[str, bytes] = field(default_factory=dict)
-    """Paths, and what the run finds there."""
+    """Path to content."""
 
     def __repr__(self) -> str:
         """Names only."""
@@ -38,29 +38,29 @@ def build(
     folder: str = "",
     brought: Mapping[str, str] = {},
 ) -> Environment:
-    """Put the run's environment together and check the final names and sizes.
+    """Build the run's environment and check its final names and sizes.
 
     Args:
-        base: sealrun's own entries and the allow-list, see `base_environment`.
+        base: the allow-list, see `base_environment`.
         variables: plain configuration of the project and of the submission.
         secrets: name to value, as opened.
         as_files: the secrets among them that are files.
-        folder: where files of the run are.
-        brought: what data sources and catalogs bring; anything else of the same name stands over it.
+        folder: the folder of the run's files.
+        brought: what data sources and catalogs bring; everything else overrides it.
 
     Raises:
         NameRefused: a name is both secret and variable, or one that a loader, interpreter or shell acts on. Checked
-            here again, on the final names, since a row of the database is no proof that `set` was asked.
-        ValueRefused: a secret that was stored as a file is none any more, or the kernel would refuse a size.
+            again here: a database row does not prove that `set` checked it.
+        ValueRefused: a secret with a NUL byte is not a file, or the kernel would refuse a size.
     """
     for refusal in name_refusals(variables, secrets):
         raise refusal
     for name, value in secrets.items():
         if b"\0" in value and name not in as_files:
             raise ValueRefused(
-                "the secret {name} has a NUL byte, which no environment variable can hold",
+                "the secret {name} has a NUL byte, which an environment variable cannot hold",
                 name=name,
-                hint="set it with --as-file, and runs find it as a file",
+                hint="set it with --as-file: runs then get it as a file",
             )
     given_also = second_names(base, variables, secrets)
     entries = {name.encode(): value.encode() for name, value in {**brought, **variables, **base}.items()}
@@ -75,12 +75,12 @@ def build(
 
 
 def file_names(secrets: Collection[str]) -> dict[str, str]:
-    """The file of each secret that is one, under a name of ours: its own may be no file's."""
+    """Return a file name for each of these secrets: its own name may not be one."""
     return {name: f"secret-{number}" for number, name in enumerate(sorted(secrets), 1)}
 
 
 def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Iterator[NameRefused]:
-    """Each reason for which no run can have these names; `build` raises the first."""
+    """Yield every reason to refuse these names; `build` raises the first."""
     for check, names in ((check_variable_name, variables), (check_secret_name, secrets)):
         for name in names:
             try:
@@ -92,31 +92,31 @@ def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Itera
 
 
 def name_taken(name: str) -> NameRefused:
-    """The refusal of a name that a secret and a plain variable have."""
+    """Return the refusal of a name that both a secret and a plain variable have."""
     hint = "rename one of them, or leave the variable out"
     return NameRefused("{name} is both a secret and a plain variable", name=name, hint=hint)
 
 
 def second_names(base: Collection[str], variables: Collection[str], secrets: Collection[str]) -> dict[str, str]:
-    """The secrets that are also given under an alias, with it: none takes a name that something else has."""
+    """Return the aliases of secrets that have one; an alias never takes a name that is in use."""
     return {name: alias for name, alias in aliases(secrets).items() if alias not in variables and alias not in base}
 
 
 def _check_sizes(entries: Mapping[bytes, bytes]) -> None:
-    """Refuse what the kernel would: one string that is too long, or too much in all."""
+    """Refuse what the kernel would refuse: a string that is too long, or too much in all."""
     total = 0
     for name, value in entries.items():
         size = len(name) + 1 + len(value)
         if size > STRING_LIMIT:
             raise _too_large(name.decode(), size, STRING_LIMIT)
-        total += size + 1 + 8  # the string's end and its pointer count too
+        total += size + 1 + 8  # its terminating NUL and its pointer count, too
     if total > TOTAL_LIMIT:
         raise _too_large("the environment of this run", total, TOTAL_LIMIT)
 
 
 def _too_large(what: str, size: int, limit: int) -> ValueRefused:
     return ValueRefused(
-        "{what} is larger than the kernel passes to a program: {size:,} bytes, at most {limit:,}",
+        "{what} is too large for the kernel to pass to a program: {size:,} bytes, at most {limit:,}",
         what=what,
         size=size,
         limit=limit,
@@ -127,7 +127,7 @@ def _too_large(what: str, size: int, limit: int) -> ValueRefused:
 def base_environment(
     *, home: str, temporary: str, output: str, run_id: str, project: str, environment: str, search_path: str
 ) -> dict[str, str]:
-    """The allow-list: fixed values of ours, nothing of the worker's."""
+    """Return the allow-list: fixed values, nothing of the worker's."""
     return {
         "PATH": search_path,
         "LANG": "C.UTF-8",

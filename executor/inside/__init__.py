@@ -1,1 +1,1 @@
-"""What runs in the run's own interpreter: standard library alone, Python 3.9."""
+"""Code that runs in the run's own interpreter: standard library only, Python 3.9."""

@@ -1,7 +1,7 @@
-"""Builds a Python environment: runs inside the installer's sandbox, in the interpreter that the environment is for.
+"""Build a Python environment: runs in the installer's sandbox, in the interpreter that the environment is for.
 
-Standard library only, any Python from 3.8: it comes as text, and has no path in the installer's world. It calls uv to
-resolve, and unless the worker has an environment of just that lock, to install.
+Standard library only, any Python from 3.8: it comes as text, without a path in the sandbox. It calls uv to resolve,
+and, unless the worker already has an environment of that lock, to install.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def main(plan):
 
 
 def call(command):
-    """uv speaks on stderr; what it would print beside is in the file it writes."""
+    """Run uv, which reports on stderr; its stdout only repeats the file that it writes."""
     status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     if status:
         sys.exit(status if status > 0 else 128 - status)

@@ -1,8 +1,7 @@
-"""Runs inside the run's own process and interpreter: takes its environment from a descriptor, then calls the target.
+"""Take the run's environment from a descriptor, then call the target: runs in the run's own process and interpreter.
 
-The one file of sealrun that enters a run. Standard library only, any Python from 3.9, and no import before the
-environment is in place but those the interpreter has made already. It comes over descriptor 3, so it has no path in
-the run's world.
+Standard library only, any Python from 3.9, and before the environment is in place only modules that the interpreter has
+loaded anyway. It comes over descriptor 3, so the run needs no access to a file of sealrun.
 """
 
 import marshal
@@ -30,7 +29,7 @@ def main():
     sys.path[0] = ""
     try:
         if "objects" in document:
-            target["json"].update(connected(document.pop("connected"), document.pop("objects")))
+            target["json"].update(make_objects(document.pop("handles"), document.pop("objects")))
         returned = CALLS[target["kind"]](target)
     except SystemExit:
         raise
@@ -44,33 +43,33 @@ def main():
 
 
 def environment():
-    """What the supervisor has written into memory meanwhile; closed before anything else can see it."""
+    """Read what the supervisor has written into memory; close it before anything else can see it."""
     os.lseek(ENVIRONMENT_FD, 0, os.SEEK_SET)
     with os.fdopen(ENVIRONMENT_FD, "rb") as memory:
         return marshal.load(memory)
 
 
 def write(files):
-    """What the run gets as files, readable to it alone; nothing of it can be there yet."""
+    """Write the run's secrets and credentials that are files; none of them can exist yet."""
     for path, content in files.items():
         folder, name = os.path.split(path)
         try:  # noqa: SIM105  # a run does not pay for importing contextlib
             os.mkdir(folder, 0o700)
         except FileExistsError:
             pass
-        # The interpreter may have run something by itself: a link leads to where files outlive the run.
+        # Something may have run as the interpreter started, and put a link to where files outlive the run.
         place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         found = os.fstat(place)
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise PermissionError(f"{folder}, where this run's secrets are to stand as files, is open to others")
+            raise PermissionError(f"{folder}, the folder of this run's secret files, is open to others")
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400, dir_fd=place)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         os.close(place)
 
 
-def connected(source, objects):
-    """The data sources and catalogs that a function's parameters are, by parameter; their module comes along."""
+def make_objects(source, objects):
+    """Make the data sources and catalogs of a function's parameters, with the source of their module."""
     module = type(sys)("sealrun_connections")
     sys.modules[module.__name__] = module
     exec(compile(source, OBJECTS, "exec"), module.__dict__)
@@ -78,7 +77,7 @@ def connected(source, objects):
 
 
 def run_file(target):
-    """`python path.py ARGS`."""
+    """Run as `python path.py ARGS`."""
     path = os.path.abspath(target["path"])
     sys.argv = [target["path"], *target["argv"]]
     sys.path[0] = os.path.dirname(path)
@@ -89,7 +88,7 @@ def run_file(target):
 
 
 def run_module(target):
-    """`python -m pkg.module ARGS`, from the source root."""
+    """Run as `python -m pkg.module ARGS`, from the source root."""
     import runpy
 
     sys.path[0] = os.getcwd()
@@ -106,7 +105,7 @@ def run_module(target):
 
 
 def is_missing(name, error):
-    """Whether runpy itself did not find the module, or the package that it is in."""
+    """Tell whether runpy did not find the module or its package, rather than something that they import."""
     if str(error) == f"No module named {name}":
         return True
     package = getattr(error.__cause__, "name", None)
@@ -115,7 +114,7 @@ def is_missing(name, error):
 
 
 def run_function(target):
-    """`path.py:function` with arguments converted as the function's annotations say."""
+    """Call `path.py:function` with arguments converted as its annotations say."""
     import importlib.util
 
     path = os.path.abspath(target["path"])
@@ -135,27 +134,29 @@ def run_function(target):
         raise Mistake(f"{target['path']} has no function {target['function']}")
     positional, named = arguments(function, target)
     returned = function(*positional, **named)
-    if hasattr(returned, "__await__"):
-        import asyncio
+    if not hasattr(returned, "__await__"):
+        return returned
+    import asyncio
 
-        returned = asyncio.run(awaited(returned))
-    return returned
+    async def wait():  # asyncio.run takes a coroutine only, and not everything that can be awaited
+        return await returned
 
-
-async def awaited(coroutine):
-    """What an `async def` returns."""
-    return await coroutine
+    return asyncio.run(wait())
 
 
 def arguments(function, target):
-    """Positional and named arguments: texts by annotation, JSON as it is; what does not fit is told."""
+    """Return positional and named arguments: text converted by annotation, JSON as it is.
+
+    Raises:
+        Mistake: the function does not take them.
+    """
     import inspect
 
     args, text = target.get("args", []), target.get("text", {})
     named = {**target.get("json", {}), **text}
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a callable written in C may not say what it takes
+    except (TypeError, ValueError):  # a callable written in C may not have one
         return [given(one) for one in args], named
     called = f"{target['function']}{signature}"
     parameters = signature.parameters.values()
@@ -169,6 +170,7 @@ def arguments(function, target):
     unknown = [name for name in named if name not in by_name and not more]
     if unknown:
         raise Mistake(f"{called} has no argument {', '.join(unknown)}")
+    # Each argument by position with its parameter; those beyond the named ones belong to *args.
     places = in_order[: len(args)] + rest * (len(args) - len(in_order))
     positional = [given(one, parameter) for one, parameter in zip(args, places)]
     for name, word in text.items():
@@ -182,7 +184,7 @@ def arguments(function, target):
 
 
 def given(one, parameter=None):
-    """A positional argument, as JSON or as text for the parameter it lands on."""
+    """Return a positional argument: JSON, or text converted for its parameter."""
     if "json" in one:
         return one["json"]
     return one["text"] if parameter is None else convert(parameter.name, one["text"], parameter.annotation)
@@ -208,7 +210,7 @@ def convert(name, text, annotation):
 
 
 def known_type(annotation):
-    """`int`, `float`, `bool` or `date`, where an annotation is one of them or one of them and None; else nothing.
+    """Return `int`, `float`, `bool` or `date` if an annotation is one of them, or one of them or None; else None.
 
     Postponed annotations are text, as the file spells them: `date`, `datetime.date`, `"date"`, `int | None`.
     """
@@ -220,7 +222,7 @@ def known_type(annotation):
 
 
 class Mistake(Exception):
-    """What the user can mend; shown as a sentence, without frames."""
+    """A mistake of the user's, shown as a message without a traceback."""
 
 
 def fresh_main(path):
@@ -249,10 +251,10 @@ def problem(error):
                 f"sealrun: it is neither in the source root nor in this run's Python, {sys.executable}; install its "
                 "package with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
             )
-        if of_the_source(error):
+        if would_change_source(error):
             text += (
-                "sealrun: the source root is read-only to a run; what is to be kept goes to SEALRUN_OUTPUT_DIR, "
-                "the rest to TMPDIR\n"
+                "sealrun: a run cannot write to the source root; write files to keep to SEALRUN_OUTPUT_DIR, "
+                "and others to TMPDIR\n"
             )
         told["causes"] = causes(error, shown)
     told["traceback"] = short(text, TRACEBACK_LIMIT)
@@ -265,8 +267,8 @@ def problem(error):
     report(json_text({"problem": told}))
 
 
-def of_the_source(error):
-    """Whether something was refused because it would change the source root, which is the working directory."""
+def would_change_source(error):
+    """Tell whether the kernel refused a change of the source root, which is the working directory."""
     import errno
 
     if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EROFS):
@@ -278,7 +280,7 @@ def of_the_source(error):
 
 
 def kind_of(error):
-    """Its class as a traceback names it."""
+    """Name its class as a traceback does."""
     kind = type(error)
     module = getattr(kind, "__module__", None)
     known = not isinstance(module, str) or module in ("builtins", "__main__")
@@ -293,7 +295,7 @@ def message_of(error):
 
 
 def causes(error, shown):
-    """The exceptions that belong to one, nearest first: members of a group, and what each was raised from or after."""
+    """Describe related exceptions, nearest first: members of a group, causes and contexts."""
     found, seen, left = [], {id(error)}, [(error, shown)]
     while left:
         one, shown = left.pop(0)
@@ -320,9 +322,9 @@ def causes(error, shown):
 
 
 def pictured(error):
-    """An exception as it is shown: without frames of ours, and with paths from the source root on.
+    """Prepare an exception for printing: without our frames, and with paths relative to the source root.
 
-    None where Python itself cannot tell it: its chain is too long, or there is no memory left for it.
+    None if Python itself cannot: its chain is too long, or memory has run out.
     """
     try:
         import traceback
@@ -355,7 +357,7 @@ def clean(shown, root):
     del frames[: ours[-1] + 1 if ours else 0]
     while frames and of_module(frames[0].filename, "runpy"):
         del frames[0]
-    # Among the user's frames, not before them: what the user called.
+    # These are among the user's frames: what the user called.
     frames[:] = [frame for frame in frames if frame.filename != OBJECTS and not of_module(frame.filename, "importlib")]
     for frame in frames:
         if frame.filename.startswith(root):
@@ -370,12 +372,12 @@ def of_module(path, name):
 
 
 def short(text, limit):
-    """A text that fits; of a longer one its beginning, and how many characters were left out, for the masker to end."""
+    """Cut a text that is too long: its beginning and the number of characters left out, which the masker ends."""
     return text if len(text) <= limit else {"text": text[:limit], "left_out": len(text) - limit}
 
 
 def result(value):
-    """What is reported of a returned value: itself as JSON, or a note that names what in it is none."""
+    """Return a returned value as JSON, or a note on what in it is not JSON."""
     try:
         return f'{{"result":{json_text(value)}}}'
     except Exception:  # noqa: BLE001  # what it holds may raise anything when it is looked at
@@ -391,16 +393,16 @@ def note(value):
     except RecursionError:
         return f"{said}: it is nested too deeply"
     except Exception as error:  # noqa: BLE001  # the value is the user's, and may raise anything
-        return f"{said}: {kind_of(error)} was raised while it was looked through"
+        return f"{said}: looking through it raised {kind_of(error)}"
     more = ", and more" if len(found) > UNFIT_SHOWN else ""
     return (
-        f"{said}, as JSON has no room for it: {'; '.join(found[:UNFIT_SHOWN]) or 'it changes'}{more}. "
-        "Return numbers, texts, lists and dicts, or leave a file in SEALRUN_OUTPUT_DIR"
+        f"{said}, as it does not fit into JSON: {'; '.join(found[:UNFIT_SHOWN]) or 'it changes'}{more}. "
+        "Return numbers, texts, lists and dicts, or write a file to SEALRUN_OUTPUT_DIR"
     )
 
 
 def plain(value):
-    """What JSON does not have and has one plain text: moments as ISO 8601, exact decimals, UUIDs and paths."""
+    """Turn dates and times (ISO 8601), decimals, UUIDs and paths into text for JSON."""
     import datetime
     import decimal
     import pathlib
@@ -414,11 +416,11 @@ def plain(value):
 
 
 def unfit(value, path, above):
-    """Path and description of what JSON cannot hold."""
+    """Yield path and description of everything that JSON cannot hold."""
     if value is None or isinstance(value, (bool, str)):
         return
     if isinstance(value, int):
-        if value.bit_length() > 14_000:  # beyond what Python turns into digits
+        if value.bit_length() > 14_000:  # more digits than Python converts
             yield path, "an int of thousands of digits"
         return
     if isinstance(value, float):
@@ -445,7 +447,7 @@ def unfit(value, path, above):
 
 
 def an(value):
-    """The class of a value, with its article."""
+    """Name a value's class with its article."""
     kind = type(value).__name__
     return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
@@ -467,7 +469,7 @@ def report(text):
 
 
 def finish():
-    """Flush what the target printed; a closed pipe is no reason to fail."""
+    """Flush what the target printed; a closed pipe does not matter."""
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105  # a run does not pay for importing contextlib
             stream.flush()
@@ -478,8 +480,8 @@ def finish():
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 16 << 10, 128 << 10  # characters
 CAUSES_LIMIT = 10
 UNFIT_SHOWN = 3
-OBJECTS = "<sealrun objects>"  # what tracebacks call the module of data sources and catalogs
-RESERVE = bytearray(8 << 20)  # for words about a lack of memory; until it is written to it takes up none
+OBJECTS = "<sealrun objects>"  # the name of the module of data sources and catalogs in tracebacks
+RESERVE = bytearray(8 << 20)  # freed to report a lack of memory; takes up none until it is written to
 CALLS = {"file": run_file, "module": run_module, "function": run_function}
 
 main()

@@ -1,8 +1,8 @@
-"""The objects that a run's function is given for data sources and catalogs: `--source data=lake --catalog cat=main`.
+"""The objects that a run's function gets for data sources and catalogs: `--source data=lake --catalog cat=main`.
 
-It runs inside the run's own process and interpreter, and comes over a descriptor as `entry.py` does: standard library
-only, any Python from 3.9. A library is imported when something is asked of it; one that is not there is named with the
-`--with` that brings it. No `repr` shows a credential.
+It runs in the run's own process and interpreter and comes over a descriptor, as `entry.py` does: standard library only,
+any Python from 3.9. A library is imported when it is needed; if it is missing, the error names the `--with` that brings
+it. No `repr` shows a credential.
 
 `connect` makes an object of a document; every value in one is text or null:
 
@@ -14,7 +14,7 @@ only, any Python from 3.9. A library is imported when something is asked of it; 
     glue              source (the document of the storage's source, or null)
     unity-catalog     endpoint, token, warehouse, properties (of its Iceberg REST endpoint, or null), source (the same)
 
-What may be null may be missing.
+Keys with null may be missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import os
 import urllib.parse
 from typing import Any
 
-DEFAULT_REGION = "us-east-1"  # what signs where a source names none, as endpoints outside AWS take any
+DEFAULT_REGION = "us-east-1"  # for signatures if a source names none: endpoints outside AWS take any
 BROUGHT_BY = {
     "boto3": "boto3",
     "botocore": "boto3",
@@ -33,7 +33,7 @@ BROUGHT_BY = {
     "psycopg": "psycopg[binary]",
     "pyarrow": "pyarrow",
     "pyiceberg": "pyiceberg[pyarrow]",
-    # Without a bound, a resolver that wants the newest boto3 goes back to an s3fs of 2020.
+    # Without a bound, a resolver picks an s3fs of 2020 to get the newest boto3.
     "s3fs": "s3fs>=2024",
     "sqlalchemy": "sqlalchemy",
     "unitycatalog": "unitycatalog-client",
@@ -54,7 +54,7 @@ def connect(document: dict[str, Any]) -> Connection:
 
 
 class MissingLibrary(ImportError):
-    """What a source or catalog was asked for needs a package that the run's Python does not have."""
+    """The run's Python lacks a package that a source or catalog needs."""
 
     def __init__(self, library: str, *packages: str, more: str = "") -> None:
         quoted = (f"'{package}'" if set(package) & set("[]<>") else package for package in packages)
@@ -106,24 +106,24 @@ class S3Source(Connection):
         return self.path()
 
     def path(self, relative: str = "") -> str:
-        """The URL of an object: `path("a/b.parquet")` is `s3://bucket/prefix/a/b.parquet`."""
+        """Return the URL of an object: `path("a/b.parquet")` is `s3://bucket/prefix/a/b.parquet`."""
         return f"s3://{self.location(relative)}"
 
     def key(self, relative: str = "") -> str:
-        """Its key in the bucket, for boto3: `prefix/a/b.parquet`."""
+        """Return its key in the bucket, for boto3: `prefix/a/b.parquet`."""
         return "/".join(part for part in (self.prefix, relative.lstrip("/")) if part)
 
     def location(self, relative: str = "") -> str:
-        """Its bucket and key, for pyarrow: `bucket/prefix/a/b.parquet`."""
+        """Return its bucket and key, for pyarrow: `bucket/prefix/a/b.parquet`."""
         return "/".join(part for part in (self.bucket, self.key(relative)) if part)
 
     @property
     def storage_options(self) -> dict[str, str]:
-        """For Polars, delta-rs and what else is built on object_store: `pl.read_parquet(url, storage_options=...)`."""
+        """For Polars, delta-rs and others that use object_store: `pl.read_parquet(url, storage_options=...)`."""
         options = {"aws_region": self.region}
         if self.endpoint:
             options["aws_endpoint_url"] = self.endpoint
-            if self.addressing == "virtual":  # it wants the bucket in there already
+            if self.addressing == "virtual":  # object_store expects the bucket in the URL then
                 options["aws_endpoint_url"] = self.endpoint.replace("://", f"://{self.bucket}.", 1)
             if self.endpoint.startswith("http://"):
                 options["aws_allow_http"] = "true"
@@ -140,7 +140,7 @@ class S3Source(Connection):
 
     @property
     def fsspec_options(self) -> dict[str, Any]:
-        """For pandas, Dask and what else opens URLs with s3fs: `pd.read_parquet(url, storage_options=...)`."""
+        """For pandas, Dask and others that use s3fs: `pd.read_parquet(url, storage_options=...)`."""
         options: dict[str, Any] = {
             "client_kwargs": {"region_name": self.region},
             "config_kwargs": self._botocore_options(),
@@ -153,12 +153,12 @@ class S3Source(Connection):
         return {**options, **_given(keys)}
 
     def boto3_session(self) -> Any:
-        """A `boto3.Session` whose S3 clients and resources go to this source, with its credentials."""
+        """Make a `boto3.Session` whose S3 clients and resources use this source and its credentials."""
         boto3 = _library("boto3")
         config = self._botocore_config()
         endpoint = self.endpoint
 
-        class Session(boto3.Session):  # type: ignore[misc, name-defined]  # imported when it is asked for
+        class Session(boto3.Session):  # type: ignore[misc, name-defined]  # imported only when needed
             def client(self, service_name: str, *args: Any, **named: Any) -> Any:
                 if service_name == "s3":
                     given = named.get("config")
@@ -181,25 +181,25 @@ class S3Source(Connection):
         return _library("botocore.config").Config(**options)
 
     def _botocore_options(self) -> dict[str, Any]:
-        """What its Config is made with, in boto3 and in s3fs."""
+        """Return the options of botocore's Config, for boto3 and s3fs."""
         options: dict[str, Any] = {"s3": {"addressing_style": self.addressing}}
         if self.endpoint is None:
             # Another source's profile, or the project's own environment, may name an endpoint.
             return {**options, "ignore_configured_endpoint_urls": True}
-        # Since 2025 AWS's libraries send checksums that other servers do not all know.
+        # Since 2025 AWS's libraries send checksums that some other servers reject.
         try:
             known = importlib.import_module("botocore.config").Config.OPTION_DEFAULTS
         except ModuleNotFoundError:
-            return options  # who has no botocore opens nothing with these either
+            return options  # without botocore nothing can use these options
         checksums = ("request_checksum_calculation", "response_checksum_validation")
         return {**options, **{name: "when_required" for name in checksums if name in known}}
 
     def filesystem(self) -> Any:
-        """An fsspec filesystem (s3fs), which takes the URLs of `path`."""
+        """Make an fsspec filesystem (s3fs), which takes the URLs of `path`."""
         return _library("s3fs").S3FileSystem(**self.fsspec_options)
 
     def pyarrow_filesystem(self) -> Any:
-        """A `pyarrow.fs.S3FileSystem`, which takes what `location` gives."""
+        """Make a `pyarrow.fs.S3FileSystem`, which takes the paths of `location`."""
         options: dict[str, Any] = {"region": self.region}
         if self.endpoint:
             scheme, _, rest = self.endpoint.partition("://")
@@ -215,7 +215,7 @@ class S3Source(Connection):
         return _library("pyarrow.fs").S3FileSystem(**options, **_given(keys))
 
     def daft_io_config(self) -> Any:
-        """A `daft.io.IOConfig`: `daft.read_parquet(url, io_config=...)`."""
+        """Make a `daft.io.IOConfig`: `daft.read_parquet(url, io_config=...)`."""
         io = _library("daft.io")
         options = {
             "region_name": self.region,
@@ -227,15 +227,15 @@ class S3Source(Connection):
         s3 = io.S3Config(
             **_given(options),
             anonymous=self.access_key_id is None,
-            use_ssl=not (self.endpoint or "").startswith("http://"),  # what it lets delta-rs talk to
+            use_ssl=not (self.endpoint or "").startswith("http://"),  # Daft passes it on to delta-rs
             force_virtual_addressing=self.addressing == "virtual",
         )
         return io.IOConfig(s3=s3)
 
     def duckdb(self, connection: Any = None) -> Any:
-        """Make the source's URLs usable in a DuckDB connection, and return it; without one, in a new one.
+        """Make the source's URLs usable in a DuckDB connection (default: a new one), and return it.
 
-        By DuckDB's own extension httpfs where it is there (package duckdb-extension-httpfs brings it), else by s3fs.
+        Uses DuckDB's extension httpfs if it is installed (package duckdb-extension-httpfs), else s3fs.
         """
         connection = _library("duckdb").connect() if connection is None else connection
         if _load_extension(connection, "httpfs"):
@@ -244,7 +244,7 @@ class S3Source(Connection):
         try:
             connection.register_filesystem(self.filesystem())
         except MissingLibrary:
-            raise _missing_extension(["httpfs"], ", nor is s3fs in its place") from None
+            raise _missing_extension(["httpfs"], ", and neither is s3fs") from None
         return connection
 
     def _create_secret(self, connection: Any) -> None:
@@ -259,7 +259,7 @@ class S3Source(Connection):
 
 
 class PostgresSource(Connection):
-    """A PostgreSQL database: `url` with its password, and `host`, `port`, `database`, `user` as the URL has them."""
+    """A PostgreSQL database: `url` with its password, and `host`, `port`, `database`, `user` from the URL."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         super().__init__(document)
@@ -279,22 +279,22 @@ class PostgresSource(Connection):
         return f"{self.database or 'the default database'} at {self.host or 'the default host'}"
 
     def connect(self, **options: Any) -> Any:
-        """A `psycopg.Connection`."""
+        """Open a `psycopg.Connection`."""
         return _library("psycopg").connect(self.url, **options)
 
     def engine(self, **options: Any) -> Any:
-        """A `sqlalchemy.Engine`, over psycopg."""
+        """Make a `sqlalchemy.Engine` that uses psycopg."""
         sqlalchemy = _library("sqlalchemy")
-        # As libpq reads it: SQLAlchemy knows neither all of its URLs nor the scheme postgres://.
+        # Parsed by libpq: SQLAlchemy does not know all of its URLs, nor the scheme postgres://.
         parts = _library("psycopg.conninfo").conninfo_to_dict(self.url)
         parts.update(options.pop("connect_args", {}))
         return sqlalchemy.create_engine("postgresql+psycopg://", connect_args=parts, **options)
 
 
 class IcebergCatalog(Connection):
-    """An Iceberg catalog: `endpoint`, `warehouse`, `properties` as PyIceberg has them, `source` (its storage, or None).
+    """An Iceberg catalog: `endpoint`, `warehouse`, `source` (its storage, or None), `properties` for PyIceberg.
 
-    Credentials stand in `properties`.
+    `properties` holds its credentials.
     """
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -308,20 +308,20 @@ class IcebergCatalog(Connection):
         return " at ".join(part for part in (self.warehouse, self.endpoint) if part) or "the account's own"
 
     def load(self) -> Any:
-        """The catalog as PyIceberg has it."""
+        """Load the catalog with PyIceberg."""
         return _library("pyiceberg.catalog").load_catalog(self.name, **self.properties)
 
     def duckdb(self, connection: Any = None, attached_as: str | None = None) -> Any:
-        """Attach the catalog to a DuckDB connection under its own name, and return it; without one, to a new one.
+        """Attach the catalog to a DuckDB connection (default: a new one) under its own name, and return it.
 
-        By DuckDB's own extension iceberg, which the packages duckdb-extension-iceberg, -avro and -httpfs bring.
+        Uses DuckDB's extension iceberg, from the packages duckdb-extension-iceberg, -avro and -httpfs.
         """
         if self.kind != "iceberg-rest":
             raise NotImplementedError(f"catalog {self.name} is of kind {self.kind}: use load(), and scan().to_duckdb()")
         connection = _library("duckdb").connect() if connection is None else connection
         attached_as = self.name if attached_as is None else attached_as
         if attached_as in ("main", "system", "temp"):
-            raise ValueError(f"DuckDB has a {attached_as} of its own; say another name: duckdb(attached_as='lake')")
+            raise ValueError(f"DuckDB has its own {attached_as}; use another name: duckdb(attached_as='lake')")
         extensions = ("httpfs", "avro", "iceberg")  # the last needs the others
         missing = [extension for extension in extensions if not _load_extension(connection, extension)]
         if missing:
@@ -366,25 +366,25 @@ class UnityCatalog(Connection):
         return " at ".join(part for part in (self.warehouse, self.endpoint) if part)
 
     def load(self) -> Any:
-        """The catalog as Daft's client of Unity has it: `daft.read_deltalake(catalog.load().load_table(NAME))`."""
+        """Load the catalog with Daft's Unity client: `daft.read_deltalake(catalog.load().load_table(NAME))`."""
         _library("daft", "daft[unity]")
         try:
             unity = importlib.import_module("daft.catalog.__unity")
-        except ImportError as error:  # the other package that is called unitycatalog, too, is not what it needs
+        except ImportError as error:  # another package of that name may be installed, too
             if error.name is None or error.name.startswith("daft"):
                 raise
             raise MissingLibrary(error.name, "daft[unity]") from None
         return unity.UnityCatalogClient(self.endpoint, token=self.token)
 
     def client(self) -> Any:
-        """An `unitycatalog.client.ApiClient` (asyncio), for its `CatalogsApi`, `TablesApi` and the like."""
+        """Make a `unitycatalog.client.ApiClient` (asyncio), for its `CatalogsApi`, `TablesApi` and so on."""
         unity = _library("unitycatalog.client")
         configuration = unity.Configuration(host=f"{self.endpoint}/api/2.1/unity-catalog")
-        # Its own `access_token` goes nowhere: the API's description names no scheme that would send it.
+        # Its own `access_token` has no effect: the API's description names no scheme that would send it.
         return unity.ApiClient(configuration, header_name="Authorization", header_value=f"Bearer {self.token}")
 
     def iceberg(self) -> Any:
-        """The same catalog as PyIceberg has it, by its Iceberg REST endpoint; the catalog's configuration names it."""
+        """Load the catalog with PyIceberg, through its Iceberg REST endpoint; needs a warehouse."""
         if not self.properties:
             raise ValueError(f"{self.role} {self.name} names no warehouse, so it has no Iceberg REST endpoint")
         return _library("pyiceberg.catalog").load_catalog(self.name, **self.properties)
@@ -396,7 +396,7 @@ def _library(name: str, package: str | None = None) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name not in (top, name):
-            raise  # it is there, and something that it needs is not
+            raise  # it is installed, and something that it needs is not
         raise MissingLibrary(top, package or BROUGHT_BY[top]) from None
 
 
@@ -409,7 +409,7 @@ def _given(options: dict[str, str | None]) -> dict[str, str]:
 
 
 def _load_extension(connection: Any, extension: str) -> bool:
-    """Load an extension into a DuckDB connection from its package, or from where DuckDB has one; nothing is fetched."""
+    """Load an extension from its package or DuckDB's folder, without a download; False if there is none."""
     duckdb = _library("duckdb")
     try:
         package = importlib.import_module(f"duckdb_extension_{extension}")
@@ -434,7 +434,7 @@ def _missing_extension(extensions: list[str], more: str = "") -> MissingLibrary:
 
 
 def _duckdb_secret(connection: Any, name: str, kind: str, options: dict[str, Any]) -> None:
-    """Make DuckDB keep credentials for as long as the connection lives; values go as parameters, never in SQL."""
+    """Make DuckDB keep credentials while the connection lives; values are parameters, never part of the SQL."""
     places = ", ".join(f"{option} ${option}" for option in options)
     connection.execute(f'CREATE OR REPLACE SECRET "{name}" (TYPE {kind}, {places})', options)
 

@@ -1,1 +1,1 @@
-"""The masker and its needles: no value leaves by any way but through here. Pure functions."""
+"""The masker and its needles: every way out leads through it. Pure functions."""

@@ -1,20 +1,20 @@
 """The forms in which ordinary tools print a value: base64, hex, percent, JSON, Python repr, shell quoting.
 
-Every form is what stands *inside* its quotes, so that it is found as well where the value is a part of
-something longer. No form goes through `re` or any other cache that would keep a value alive.
+Every form leaves out its quotes, so that the masker finds it inside something longer, too. No form goes through `re`
+or any other cache that would keep a value alive.
 """
 
 import base64
 import json
 from collections.abc import Iterator
 
-LONG = 8 << 10  # bytes; a longer value gets only the common forms, or ten of 64 KiB would not fit in 64 MB
+LONG = 8 << 10  # bytes; longer values get the common forms only: ten of 64 KiB have to fit in 64 MB
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
 def encoded(value: bytes) -> Iterator[bytes]:
-    """Every form of `value`, itself not always among them, some of them equal."""
+    """Yield every form of `value`; some are equal, and the value itself may be missing."""
     thorough = len(value) <= LONG
     yield from _base64_forms(value)
     if thorough:
@@ -33,7 +33,7 @@ def encoded(value: bytes) -> Iterator[bytes]:
 
 
 def is_long_binary(value: bytes) -> bool:
-    """Whether it gets base64, hex and Python's form only: each other one takes several times its own size."""
+    """Tell whether a value gets base64, hex and repr only: every other form takes several times its size."""
     return len(value) > LONG and not _is_text(value)
 
 
@@ -50,11 +50,10 @@ def _is_plain(value: bytes) -> bool:
 
 
 def _base64_forms(value: bytes) -> Iterator[bytes]:
-    """One form for each place the value can have in a group of three bytes, in both alphabets.
+    """Yield a form for each of the value's three alignments, in both alphabets.
 
-    The characters at both ends also depend on the neighbours. They are left out: a form that holds them, or
-    the padding, would miss the value inside anything longer, and `echo $SECRET | base64` already adds a
-    newline.
+    The characters at both ends depend on the neighbouring bytes, so they are left out, and so is the padding: with
+    them a form would miss the value inside anything longer, and `echo $SECRET | base64` already adds a newline.
     """
     for before in range(3):
         text = base64.b64encode(bytes(before) + value)
@@ -64,7 +63,7 @@ def _base64_forms(value: bytes) -> Iterator[bytes]:
 
 
 def _wrapped_base64_forms(value: bytes) -> Iterator[bytes]:
-    """As `base64` and MIME (76 columns) or openssl and PEM (64) break it, with the value at the start."""
+    """Yield it as `base64` and MIME (76 columns) or openssl and PEM (64) break lines, the value at the start."""
     text = base64.b64encode(value)[: 8 * len(value) // 6]
     for columns in (76, 64):
         if len(text) > columns:
@@ -73,7 +72,7 @@ def _wrapped_base64_forms(value: bytes) -> Iterator[bytes]:
             yield b"\r\n".join(lines)
 
 
-# Which bytes stay as they are, and what becomes of a space.
+# The bytes that are not escaped, and what a space becomes.
 _QUOTE = (_LETTERS + b"_.-~/", b"%20")  # Python's quote
 _QUOTE_ALL = (_LETTERS + b"_.-~", b"%20")  # RFC 3986; Python's quote(safe=""), jq's @uri, Go's PathEscape
 _QUOTE_PLUS = (_LETTERS + b"_.-~", b"+")  # Python's quote_plus and urlencode, Go's QueryEscape
@@ -104,8 +103,8 @@ def _percent_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
 
 
 def _json_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
-    """As `json.dumps` writes it, with and without `ensure_ascii`; as PHP (`\\/`) and Go (`\\u0026`) do."""
-    text = value.decode("utf-8", "surrogateescape")  # as Python's os.environ gives a value that is not UTF-8
+    """Yield it as `json.dumps` writes it, with and without `ensure_ascii`, and as PHP (`\\/`) and Go (`\\u0026`) do."""
+    text = value.decode("utf-8", "surrogateescape")  # as os.environ decodes what is not UTF-8
     pure = json.dumps(text)[1:-1].encode()
     wide = json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
     for form in {pure, wide}:
@@ -120,10 +119,9 @@ def _json_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
 
 
 def _repr_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
-    """As `repr` writes it, as text and as bytes.
+    """Yield it as `repr` writes it, as text and as bytes.
 
-    A double quote put before it makes `repr` escape single quotes, as it does where the value is part of a
-    text that holds both.
+    A double quote before it makes `repr` escape single quotes, as it does when the value is part of a text with both.
     """
     text = value.decode("utf-8", "surrogateescape")
     for written in (repr(text)[1:-1], repr('"' + text)[2:-1]):
@@ -162,7 +160,7 @@ def _shell_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
 
 
 def _printf_q(value: bytes) -> bytes:
-    """`printf %q`, which also escapes `#` at the start and `~` at the start or after `:` or `=`."""
+    """Write it as `printf %q`, which also escapes `#` at the start and `~` at the start or after `:` or `=`."""
     parts = []
     before = -1
     for byte in value:

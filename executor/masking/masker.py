@@ -1,10 +1,9 @@
-"""The masker: replaces secrets by `***` in all that leaves a run.
+"""The masker: replaces secrets with `***` in everything that leaves a run.
 
-It works on bytes, in a stream, whatever the chunks, and lets everything through at once but a tail that may
-still become a match. Leftmost-longest search leaves the end of overlapping secrets in clear, and an automaton
-over long patterns takes gigabytes. So the automaton knows only the head of each needle, its first few bytes,
-and reports every place where one stands; the needle itself is compared there. Matches that overlap or touch
-become one `***`.
+It works on a stream of bytes, however it is cut into chunks, and holds back only a tail that may still become a match.
+Leftmost-longest search leaves the end of overlapping secrets in clear, and an automaton over long patterns takes
+gigabytes. So the automaton knows only the head of each needle, its first few bytes, and reports every place where one
+occurs; the whole needle is compared there. Matches that overlap or touch become one `***`.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,19 +16,19 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 from executor.masking.needles import SHORTEST, needles_for
 
 MASK = b"***"
-TAIL_SHOWN = 3  # bytes; a longer tail, held back as the start of a needle, is masked when a stream ends
+TAIL_SHOWN = 3  # bytes; a longer tail that begins a needle is masked when the stream ends
 JSON_DEPTH = 64
-BLOCK = 64 << 10  # bytes searched at a time: each may start a match, and a match takes over 100 bytes
+BLOCK = 64 << 10  # bytes searched at a time: each may start a match, and a match object takes over 100 bytes
 
-# Every needle has SHORTEST bytes or more, so a head of that length exists and most heads stand for one
-# needle. Shorter heads when there are many; each costs time to build.
+# Every needle has at least SHORTEST bytes, so it has a head of that length, and most heads belong to one needle. Many
+# needles get shorter heads: each state costs time to build.
 _MANY = 2_000
 _HEAD_OF_MANY = 6
-# A deterministic automaton is three times as fast as another (600 MB/s). It has a row for each state, at most
-# one state for each byte of a head, and a column for each byte value that occurs.
+# A deterministic automaton is three times as fast (600 MB/s). It has a row per state, at most one state per byte of a
+# head, and a column per byte value that occurs.
 _DETERMINISTIC_LIMIT = 48 << 20  # bytes
-# A vectorised search is ten times as fast again, for 64 patterns at most, and reports no overlaps. A few of
-# them side by side say where to look at all; in short texts, that takes longer than looking.
+# A vectorised search is ten times faster still, but takes at most 64 patterns and reports no overlaps. A few side by
+# side tell where to search at all; for short texts that costs more than it saves.
 _VECTOR_PATTERNS = 64
 _VECTORS = 4
 _SHORT_TEXT = 2_048  # bytes
@@ -40,7 +39,7 @@ class NestedTooDeep(ValueError):
 
 
 class Masker:
-    """What is searched for, shared by all streams of a run. Never changes, and shows nothing of itself."""
+    """The needles, shared by all streams of a run. Immutable; its repr shows nothing."""
 
     __slots__ = ("_engine", "_families", "_firsts", "_head", "_heads", "_pairs")
 
@@ -49,35 +48,29 @@ class Masker:
         ordered = sorted(set(needles))
         if any(len(needle) < SHORTEST for needle in ordered):
             raise ValueError(f"a needle has fewer than {SHORTEST} bytes")
-        self._head = SHORTEST if len(ordered) <= _MANY else _HEAD_OF_MANY
+        head_size = self._head = SHORTEST if len(ordered) <= _MANY else _HEAD_OF_MANY
         self._heads: list[bytes] = []
         self._families: list[bytes | _Family] = []
-        for head, members in groupby(ordered, key=self._head_of):
+        for head, members in groupby(ordered, key=lambda needle: needle[:head_size]):
             family = list(members)
             self._heads.append(head)
             self._families.append(family[0] if len(family) == 1 else _Family(family))
         self._engine = _Engine(self._heads) if ordered else None
-        # Most tails are the start of no head, and these tell at once.
+        # Quick answers: most tails do not begin a head.
         self._firsts = frozenset(head[0] for head in self._heads)
         self._pairs = frozenset(head[at : at + 2] for head in self._heads for at in range(self._head - 2))
 
     @classmethod
     def build(cls, values: Mapping[str, bytes]) -> Self:
-        """The masker for these secrets, by name.
-
-        Values too short to mask are left out; `needles.verdict` tells which. Without values it lets all pass.
-        """
-        needles: set[bytes] = set()
-        for name, value in values.items():
-            needles |= needles_for(name, value).patterns
-        return cls(needles)
+        """Build the masker for these secrets, by name; values too short to mask are left out, see `verdict`."""
+        return cls(needle for value in values.values() for needle in needles_for(value))
 
     def stream(self) -> "Stream":
-        """A masker for one stream of output. stdout and stderr need one each."""
+        """Start masking one stream of output; stdout and stderr need one each."""
         return Stream(self)
 
     def mask(self, data: bytes) -> bytes:
-        """A whole buffer, masked. Mask before cutting it to a length: half a secret is not recognised."""
+        """Mask a whole buffer. Mask before cutting it to a length: half a secret is not recognised."""
         if self._engine is None or len(data) < SHORTEST:
             return data
         if len(data) <= BLOCK and not self._engine.find(data):
@@ -86,28 +79,28 @@ class Masker:
         return stream.feed(data) + stream.rest()
 
     def mask_text(self, text: str) -> str:
-        """The same for text. Lone surrogates, which UTF-8 cannot hold, become replacement characters."""
+        """Mask a text. Lone surrogates, which UTF-8 cannot hold, become replacement characters."""
         return self.mask(_bytes_of(text)).decode("utf-8", "replace")
 
     def mask_beginning(self, text: str) -> str:
-        """The same for the beginning of a longer text: its end is masked, too, where a needle may have begun there."""
+        """Mask the beginning of a longer text; also its end, if a needle may begin there."""
         stream = self.stream()
         return (stream.feed(_bytes_of(text)) + stream.finish()).decode("utf-8", "replace")
 
     def mask_json(self, value: object, depth: int = JSON_DEPTH) -> object:
-        """A parsed JSON value written anew, every string, key and number in it masked.
+        """Copy a parsed JSON value with every string, key and number masked.
 
         Args:
             value: what `json.loads` returns.
             depth: levels of lists and objects allowed.
 
         Returns:
-            The same shape. A number whose decimal text holds a needle becomes the string `***`; keys that
-            become equal by masking are numbered.
+            The same shape. A number whose decimal text holds a needle becomes the string `***`; keys that masking
+            makes equal are numbered.
 
         Raises:
             NestedTooDeep: there are more levels.
-            TypeError: it holds something that JSON does not have.
+            TypeError: it holds something other than JSON.
         """
         if isinstance(value, str):
             return self.mask_text(value)
@@ -127,7 +120,7 @@ class Masker:
         raise TypeError(f"JSON has no {type(value).__name__}")
 
     def finds(self, chunks: Iterable[bytes]) -> bool:
-        """Whether a needle stands in a file given in chunks, across their boundaries. Stops at the first."""
+        """Tell whether a file, given in chunks, contains a needle. Stops at the first."""
         stream = self.stream()
         for chunk in chunks:
             stream.feed(chunk)
@@ -141,29 +134,26 @@ class Masker:
             texts = [repr(number)]
             if isinstance(number, float) and number.is_integer():
                 texts.append(str(int(number)))
-        except ValueError:  # more digits than Python turns into text
+        except ValueError:  # more digits than Python converts
             return True
         return any(self.mask(text.encode()) != text.encode() for text in texts)
 
-    def _head_of(self, needle: bytes) -> bytes:
-        return needle[: self._head]
-
     def _longest(self, family: int, data: bytes, start: int) -> int:
-        """Length of the longest needle of a family that stands at `start`; 0 if none does."""
+        """Return the length of the family's longest needle at `start`; 0 if there is none."""
         members = self._families[family]
         if isinstance(members, bytes):
             return len(members) if data.startswith(members, start) else 0
         return members.longest(data[start : start + members.reach])
 
     def _may_grow(self, family: int, data: bytes, start: int) -> bool:
-        """Whether all that follows `start` is the start of a longer needle of the family."""
+        """Tell whether everything from `start` on is the beginning of a longer needle of the family."""
         members = self._families[family]
         if isinstance(members, bytes):
             return len(data) - start < len(members) and members.startswith(data[start:])
         return len(data) - start < members.reach and members.may_grow(data[start:])
 
     def _tail(self, data: bytes) -> int:
-        """Length of the longest end of `data`, shorter than a head, with which a head begins."""
+        """Return the length of the longest end of `data` that is a proper prefix of a head."""
         if data[-2:] in self._pairs:
             heads = self._heads
             for length in range(min(self._head - 1, len(data)), 1, -1):
@@ -175,23 +165,23 @@ class Masker:
 
 
 class Stream:
-    """One stream's masker: feed it what arrives, send on what it returns, finish it once."""
+    """The masker of one stream: feed it what arrives, send on what it returns, finish it once."""
 
     __slots__ = ("_base", "_covered", "_held", "_masker", "_open", "_touching", "found")
 
     def __init__(self, masker: Masker) -> None:
         self._masker = masker
         self.found = False  # whether a needle was seen so far
-        self._held = b""
+        self._held = b""  # the tail that may still become a match
         self._base = 0  # where held begins, counted from the start of the stream
-        self._open: list[tuple[int, int]] = []  # heads seen, needles undecided: (family, place in the stream)
-        self._covered = 0  # how much of held belongs to what was masked already
-        self._touching = False  # what was sent last is a mask that ends where held begins, or in it
+        self._open: list[tuple[int, int]] = []  # heads whose needles are undecided: (family, place in the stream)
+        self._covered = 0  # how many bytes of held belong to a mask that was sent
+        self._touching = False  # the last thing sent is a mask that ends where held begins, or within it
 
     def feed(self, data: bytes) -> bytes:
         """Take a chunk; return what can go out now, masked.
 
-        What is kept is the longest end that is the start of a needle and not the whole of it.
+        The longest end that is a proper prefix of a needle is held back.
         """
         if self._masker._engine is None:
             return data
@@ -200,7 +190,7 @@ class Stream:
         return b"".join([self._take(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)])
 
     def finish(self) -> bytes:
-        """The end of the stream: what is still held, masked if it is over `TAIL_SHOWN` bytes of a needle."""
+        """End the stream: return what is held, masked if it is over `TAIL_SHOWN` bytes of a needle."""
         held, touching = self._held, self._touching
         rest = self.rest()
         if len(held) <= TAIL_SHOWN:
@@ -208,7 +198,7 @@ class Stream:
         return b"" if touching else MASK
 
     def rest(self) -> bytes:
-        """The end of a stream known to be whole: of what is held only complete needles are masked."""
+        """End a stream known to be whole: return what is held, with only complete needles masked."""
         return self._resolve(self._held, last=True)
 
     def _take(self, data: bytes) -> bytes:
@@ -219,11 +209,13 @@ class Stream:
         new_from = 0
         if held:
             data = held + data
-            new_from = max(0, len(held) - masker._head + 1)  # heads before it are among the open ones
+            # Heads that begin before this place were found with an earlier chunk.
+            new_from = max(0, len(held) - masker._head + 1)
         heads = engine.find(data, new_from)
         if heads or self._open or self._covered:
             self._open += [(family, self._base + start) for family, start in heads]
             return self._resolve(data)
+        # The common case: no head anywhere, so all but the tail goes out as it is.
         kept = masker._tail(data)
         self._held = data[-kept:] if kept else b""
         if kept:
@@ -234,33 +226,37 @@ class Stream:
         return data
 
     def _resolve(self, data: bytes, last: bool = False) -> bytes:
-        """Decide about open heads in order, as far as `data` allows (all if it is the last); cut there."""
+        """Decide the open heads in order, as far as `data` allows (all if it is the last); hold back the rest."""
         masker, base = self._masker, self._base
         pieces: list[bytes] = []
-        at = self._covered
+        at = self._covered  # all of data before this is sent or masked
         touching = self._touching
-        hold = None
+        hold = None  # where what is held back begins
         decided = 0
         for family, place in self._open:
             start = place - base
             if not last and masker._may_grow(family, data, start):
-                hold = start  # all from here is held, so the heads behind it can wait until this one is decided
+                # More data decides this one. Everything from here on is held, so the heads behind it can wait.
+                hold = start
                 break
             decided += 1
             end = start + masker._longest(family, data, start)
             if end == start:
-                continue
+                continue  # only the head matched
             self.found = True
+            # A needle that overlaps or touches the last mask becomes part of it.
             if start > at or not touching:
                 pieces += (data[at:start], MASK)
                 touching = True
             at = max(at, end)
         del self._open[:decided]
         if hold is None:
+            # Every head is decided; the tail may still begin another one.
             hold = len(data) if last else len(data) - masker._tail(data)
         if at < hold:
             pieces.append(data[at:hold])
             touching = False
+        # The last needle may reach into what is held: remember how much of it is masked already.
         self._covered = max(0, at - hold)
         self._touching = touching
         self._held = data[hold:]
@@ -269,7 +265,7 @@ class Stream:
 
 
 class _Engine:
-    """Finds every place where a head stands; one at most, since all have the same length."""
+    """Finds every place where a head occurs; one at most per place, since all have the same length."""
 
     __slots__ = ("_automaton", "_length", "_vectors")
 
@@ -287,7 +283,7 @@ class _Engine:
                 self._vectors.append(vector)
 
     def find(self, data: bytes, start: int = 0) -> list[tuple[int, int]]:
-        """Number and place of each head in `data` from `start` on, in order of their places."""
+        """Return number and place of each head in `data` from `start` on, ordered by place."""
         end = len(data)
         if self._vectors and end - start > _SHORT_TEXT:
             start, end = self._span(data, start)
@@ -298,10 +294,10 @@ class _Engine:
         return [(head, start + place) for head, place, _ in found]
 
     def _span(self, data: bytes, start: int) -> tuple[int, int]:
-        """The part of `data` that all heads stand in.
+        """Return the part of `data` that contains all heads.
 
-        A vectorised search passes over heads that overlap one it has reported. They begin behind that one's
-        beginning and end less than a head's length behind its end.
+        A vectorised search skips heads that overlap one it has reported. They begin after that one begins and end less
+        than a head's length after its end.
         """
         text = memoryview(data)[start:] if start else data
         first, last = len(data), start
@@ -314,14 +310,14 @@ class _Engine:
 
 
 class _Family:
-    """Needles with the same head, sorted."""
+    """Needles that share a head, sorted."""
 
     __slots__ = ("_members", "_parents", "reach")
 
     def __init__(self, members: list[bytes]) -> None:
         self._members = members
         self.reach = max(map(len, members))
-        self._parents: list[int] = []  # of each: the longest other member it starts with, or -1
+        self._parents: list[int] = []  # per member: the longest other member it starts with, or -1
         for index, member in enumerate(members):
             parent = index - 1
             while parent >= 0 and not member.startswith(members[parent]):
@@ -329,10 +325,10 @@ class _Family:
             self._parents.append(parent)
 
     def longest(self, text: bytes) -> int:
-        """Length of the longest member that `text` starts with; 0 if there is none.
+        """Return the length of the longest member that `text` starts with; 0 if there is none.
 
-        A member that `text` starts with sorts before it, and all members between the two start with that
-        member: so it is the last one not after `text`, or among that one's parents.
+        A member that `text` starts with sorts before it, and all members between the two start with that member: so it
+        is the last one not after `text`, or among that one's parents.
         """
         index = bisect_right(self._members, text) - 1
         while index >= 0:
@@ -342,13 +338,13 @@ class _Family:
         return 0
 
     def may_grow(self, text: bytes) -> bool:
-        """Whether a member starts with `text` and goes on."""
+        """Tell whether a member starts with `text` and is longer."""
         index = bisect_right(self._members, text)
         return index < len(self._members) and self._members[index].startswith(text)
 
 
 def _bytes_of(text: str) -> bytes:
-    """UTF-8; a lone surrogate is the byte that Python read so (`surrogateescape`), or it is replaced."""
+    """Encode as UTF-8; a lone surrogate becomes the byte it escapes (`surrogateescape`), any other is replaced."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -356,7 +352,7 @@ def _bytes_of(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # Those that stand for a byte stay one: the secret they are part of is looked for in bytes.
+        # Escaped bytes stay bytes: the needles of the secret that they belong to are bytes.
         kept = (
             "\ufffd" if "\ud800" <= char <= "\udfff" and not "\udc80" <= char <= "\udcff" else char for char in text
         )

@@ -1,8 +1,8 @@
-"""What the masker looks for: a value, what is derived from it, and the forms in which tools print them.
+"""What the masker looks for: a value, its parts, and the forms in which tools print them.
 
-Whoever sees a part of a value has seen the value: the password inside a URL, a member of a service account's
-JSON, a line of a private key. Short parts and common words are left out, since masking them would ruin the
-log and hide little; `verdict` says which.
+Whoever sees a part of a value may have seen all that matters: the password in a URL, a member of a service account's
+JSON, a line of a private key. Short parts and common words are left out: masking them would ruin the log and hide
+little. `verdict` names them.
 """
 
 import json
@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 
 from executor.masking.encodings import LONG, encoded, is_long_binary
 
-SHORTEST = 8  # bytes; "true", "prod" or "1234" stand everywhere in a log
-ENCODED_PARTS = 128  # of one value, and ENCODED_BYTES together: a value may have thousands of lines, and each
-ENCODED_BYTES = 8 << 10  # form of each would take memory; an RSA key of 8,192 bits is within both
-NESTING = 4  # a line of a member of a JSON text inside a JSON text, and no deeper
+SHORTEST = 8  # bytes; "true", "prod" or "1234" are everywhere in a log
+# Parts of one value, and their bytes together, that get encoded forms: a value may have thousands of lines, and each
+# form of each takes memory. An RSA key of 8,192 bits is within both.
+ENCODED_PARTS = 128
+ENCODED_BYTES = 8 << 10
+NESTING = 4  # for example a line of a member of a JSON text inside a JSON text
 JSON_DEPTH = 64
-NOTED = 5  # lines or members that a note names one by one
+NOTED = 5  # lines or members that a note lists
 
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _SCHEME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-."
@@ -38,66 +40,56 @@ _COMMON = frozenset(
 
 
 @dataclass(frozen=True)
-class Needles:
-    """The byte strings that stand for one secret in a run's output."""
-
-    name: str
-    patterns: frozenset[bytes] = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """Whether a value can be masked, and what a user should know about it; quotes nothing of the value."""
+    """Whether a value can be masked, and notes for the user that quote nothing of it."""
 
     maskable: bool
     notes: tuple[str, ...]
 
 
-def needles_for(name: str, value: bytes) -> Needles:
-    """Everything that is masked because of one secret.
+def needles_for(value: bytes) -> frozenset[bytes]:
+    """Return everything that is masked because of one secret.
 
     Args:
-        name: the secret's name.
         value: the secret, as the run gets it.
 
     Returns:
-        The value, the same without outer white space, with each line ending where it has several lines, its
-        lines, the string members of a JSON text, the password of a URL, and the encoded forms of all of
-        these. No pattern is shorter than `SHORTEST` bytes; where the value itself is, there are none.
+        The value, also without outer white space and with each line ending; its lines, the string members of a JSON
+        text, the password of a URL; and the encoded forms of all these. No needle is shorter than `SHORTEST` bytes;
+        a value that is shorter has none.
     """
     if not _is_maskable(value):
-        return Needles(name, frozenset())
-    patterns: set[bytes] = set()
+        return frozenset()
+    needles: set[bytes] = set()
     for whole in _wholes(value):
-        patterns.add(whole)
+        needles.add(whole)
         if len(whole) <= LONG or whole is value:
-            patterns.update(encoded(whole))
+            needles.update(encoded(whole))
     parts = _masked(_parts(value))
-    patterns.update(parts)
+    needles.update(parts)
     for text in parts[: _encoded_count(parts)]:
-        patterns.update(encoded(text))
-    return Needles(name, frozenset(patterns))
+        needles.update(encoded(text))
+    return frozenset(needles)
 
 
 def verdict(name: str, value: bytes) -> Verdict:
-    """What the masker can do for a value, for the one who stores it.
+    """Tell whoever stores a value how far it can be masked.
 
     Args:
         name: the secret's name.
         value: the secret, as the run will get it.
 
     Returns:
-        Whether it can be masked at all, and sentences on what of it is not masked. They name the secret,
-        lines by number, members by path.
+        Whether it can be masked at all, and notes on what is not masked: lines by number, members by path.
     """
     if not _is_maskable(value):
-        return Verdict(False, (f"{name} has under {SHORTEST} bytes (outer white space aside): it is not masked",))
+        return Verdict(False, (f"{name} has under {SHORTEST} bytes (without outer white space): it is not masked",))
     notes = []
     why = drawback(value)
     if why is not None:
-        notes.append(f"{name} is {why}: wherever it stands in the output, *** takes its place")
+        notes.append(f"{name} is {why}: *** replaces it everywhere in the output")
     if is_long_binary(value):
-        notes.append(f"{name} is long and not UTF-8: of encoded forms only base64, hex and repr are masked")
+        notes.append(f"{name} is long and not UTF-8: of its encoded forms, only base64, hex and repr are masked")
     parts = list(_parts(value))
     left_out: dict[tuple[str, str], dict[str, None]] = {}
     for part in parts:
@@ -110,14 +102,14 @@ def verdict(name: str, value: bytes) -> Verdict:
     count = _encoded_count(masked)
     if count < len(masked):
         notes.append(
-            f"{name} has {len(masked)} lines and members: those after the first {count} are masked as they"
-            " stand, and not in encoded forms"
+            f"{name} has {len(masked)} lines and members: those after the first {count} are masked as they are,"
+            " not in encoded forms"
         )
     return Verdict(True, tuple(notes))
 
 
 def drawback(value: bytes) -> str | None:
-    """Why a value is no good needle as a whole, in words that quote nothing of it; None where it is one."""
+    """Return why a value makes a bad needle, quoting nothing of it; None if it makes a good one."""
     return _drawback(value.strip())
 
 
@@ -137,7 +129,7 @@ def _is_maskable(value: bytes) -> bool:
 
 
 def _wholes(value: bytes) -> list[bytes]:
-    """The value as it is, without outer white space, and with each line ending."""
+    """Return the value as it is, without outer white space, and with each line ending."""
     bare = value.strip()
     wholes = [value, bare]
     lines = _lines(bare)
@@ -151,7 +143,7 @@ def _masked(parts: Iterable["_Part"]) -> list[bytes]:
 
 
 def _encoded_count(parts: list[bytes]) -> int:
-    """How many of the first parts are looked for in encoded forms too."""
+    """Return how many of the first parts get encoded forms."""
     left = ENCODED_BYTES
     for count, text in enumerate(parts[:ENCODED_PARTS]):
         left -= len(text)
@@ -161,7 +153,7 @@ def _encoded_count(parts: list[bytes]) -> int:
 
 
 def _drawback(text: bytes) -> str | None:
-    """Why a part of a value is no needle."""
+    """Return why a part of a value makes no needle; None if it makes one."""
     if len(text) < SHORTEST:
         return f"under {SHORTEST} bytes"
     if text.lower() in _COMMON or _is_key_delimiter(text):
@@ -181,7 +173,7 @@ def _is_multiline(text: bytes) -> bool:
 
 @dataclass(frozen=True)
 class _Part:
-    """Something derived from a value: what it is, where it stands, and whether its loss deserves a note."""
+    """A part of a value: what it is, where it is, and whether a note tells that it is not masked."""
 
     kind: str
     where: str
@@ -190,7 +182,7 @@ class _Part:
 
 
 def _parts(value: bytes, inside: str = "", depth: int = 0) -> Iterator[_Part]:
-    """Members first, passwords next, lines last: the first `ENCODED_PARTS` of them get all encoded forms."""
+    """Yield members first, then passwords, then lines: the first `ENCODED_PARTS` get all encoded forms."""
     if depth >= NESTING:
         return
     bare = value.strip()
@@ -203,7 +195,8 @@ def _parts(value: bytes, inside: str = "", depth: int = 0) -> Iterator[_Part]:
         yield from _passwords(bare, inside)
     lines = _lines(bare)
     if len(lines) == 1 and b"-----BEGIN " in bare:
-        lines = bare.replace(b"\\r", b"").split(b"\\n")  # a key whose line ends were escaped to fit one line
+        # A key whose line ends were escaped to fit on one line.
+        lines = bare.replace(b"\\r", b"").split(b"\\n")
     if len(lines) == 1:
         return
     for number, line in enumerate(map(bytes.strip, lines), 1):
@@ -217,7 +210,7 @@ def _passwords(text: bytes, inside: str) -> Iterator[_Part]:
     for user, password in _logins(text):
         for form in dict.fromkeys((password, _percent_decoded(password))):
             yield _Part("the password of the URL" + inside, "", form)
-            if _drawback(form) is not None:  # at least where both stand together, as in a Basic header
+            if _drawback(form) is not None:  # at least mask both together, as in a Basic header
                 yield _Part("login", "", user + b":" + form, noted=False)
 
 
@@ -226,11 +219,11 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 def _logins(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """User and password of each URL on a line; also where the password holds unescaped `/`, `#` or `@`."""
+    """Yield user and password of each URL on a line, even if the password has an unescaped `/`, `#` or `@`."""
     if _is_multiline(text) or b"://" not in text:
         return
     scheme, _, rest = text.partition(b"://")
-    urls = [rest] if not scheme.translate(None, _SCHEME) else []  # to the end: white space may be in the password
+    urls = [rest] if not scheme.translate(None, _SCHEME) else []  # the whole rest: a password may contain white space
     for word in text.split():
         urls += word.split(b"://")[1:]
     for url in dict.fromkeys(urls):
@@ -255,11 +248,11 @@ def _percent_decoded(text: bytes) -> bytes:
 
 
 class _Object(list[tuple[str, object]]):
-    """A JSON object that keeps members of the same name."""
+    """A JSON object that keeps members with the same name."""
 
 
 def _members(text: bytes) -> Iterator[tuple[str, bytes]]:
-    """Path and UTF-8 text of each string in a JSON text; nothing where it is none."""
+    """Yield path and UTF-8 text of each string in a JSON text; nothing if it is not JSON."""
     if text[:1] not in (b"{", b"[", b'"'):
         return
     try:
@@ -284,9 +277,9 @@ def _members(text: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _skip(_: str) -> None:
-    """Numbers are no needles, and a very long one would be an error."""
+    """Ignore numbers: they make no needles, and parsing a very long one fails."""
 
 
 def _is_shown(key: str) -> bool:
-    """A key is a part of the value: shown only where it reads like a name, so no note ever quotes a token."""
+    """Tell whether a note may quote a key: only if it reads like a name, so that no note quotes a token."""
     return len(key) <= 32 and key.isascii() and key.replace("_", "").replace("-", "").isalpha()

@@ -1,1 +1,1 @@
-"""A run's Python: what it asks for and which interpreters there are."""
+"""A run's Python: its requirements, and the interpreters of a machine."""

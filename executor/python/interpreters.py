@@ -1,4 +1,4 @@
-"""The Pythons of this machine that a worker offers: found once when it starts, never fetched from elsewhere."""
+"""The Pythons of this machine that a worker offers: found once when it starts, never downloaded."""
 
 import contextlib
 import json
@@ -22,47 +22,47 @@ logger = logging.getLogger(__name__)
 
 _SYSTEM = ("/usr/local/bin", "/usr/bin")
 _LIST = ("python", "list", "--only-installed", "--no-python-downloads", "--offline", "--no-config")
-_PATIENCE = 60.0  # seconds; a first look asks every interpreter, later ones take 20 ms
+_PATIENCE = 60.0  # seconds; uv asks every interpreter once, later it takes 20 ms
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """One interpreter. `version` is in full, as in `3.12.4`."""
+    """One interpreter. `version` is complete, as in `3.12.4`."""
 
     path: Path
     version: str
 
     @property
     def minor(self) -> str:
-        """As in `3.12`."""
+        """Its version as in `3.12`."""
         return self.version.rpartition(".")[0]
 
     @property
     def order(self) -> tuple[int, ...]:
-        """To compare versions by."""
+        """Its version as numbers, to compare."""
         return tuple(map(int, self.version.split(".")))
 
 
 @dataclass(frozen=True)
 class Interpreters:
-    """What was found, the one that is taken where nothing is asked for first."""
+    """The interpreters found, the default one first."""
 
     found: tuple[Interpreter, ...] = ()
 
     @property
     def offered(self) -> tuple[str, ...]:
-        """Every version, as in `3.12` and as in `3.12.4`, so that a claim can match either."""
+        """Every version, both as `3.12` and as `3.12.4`, so that a claim can match either."""
         newest_first = sorted(self.found, key=lambda one: one.order, reverse=True)
         return tuple(dict.fromkeys(word for one in newest_first for word in (one.minor, one.version)))
 
     def choose(self, version: str | None, requirements: dict[str, Any] | None) -> Interpreter:
-        """The first that is of the version asked for and that `requires-python` allows; the newest of several versions.
+        """Choose an interpreter: the default one if it fits, else the newest that fits.
 
         Raises:
-            PythonUnavailable: there is none, none is of this version, or none is allowed.
+            PythonUnavailable: there is none, none has this version, or `requires-python` allows none.
         """
         if not self.found:
-            raise PythonUnavailable(why="this worker has found none but sealrun's own")
+            raise PythonUnavailable(why="this worker found none other than sealrun's own")
         of_version = [one for one in self.found if version in (None, one.minor, one.version)]
         here = ", ".join(one.version for one in self.found)
         if not of_version:
@@ -70,7 +70,7 @@ class Interpreters:
                 "this worker has no Python {version}; it has {found}",
                 version=version,
                 found=here,
-                hint="choose another with --python X.Y, or install it on the worker and start that anew",
+                hint="choose another with --python X.Y, or install it on the worker and restart that",
             )
         allowed = [one for one in of_version if allows(requirements, one.version)]
         if not allowed:
@@ -78,8 +78,7 @@ class Interpreters:
                 "this worker has no Python that requires-python {wanted} allows; it has {found}",
                 wanted=(requirements or {}).get("requires_python"),
                 found=here,
-                hint="install one on the worker and start that anew, or ask for a version that another has: "
-                "--python X.Y",
+                hint="install one on the worker and restart that, or ask for a version of another worker: --python X.Y",
             )
         if of_version[0] in allowed:
             return of_version[0]
@@ -87,12 +86,12 @@ class Interpreters:
 
 
 def find(search_path: str, home: Path, usable: Callable[[Path], bool]) -> Interpreters:
-    """Ask uv what is installed: on a search path, in the system's folders, and where uv keeps those it manages.
+    """Ask uv for interpreters on a search path, in the system's folders, and among those that uv manages.
 
     Args:
-        search_path: the worker's PATH. Its `python3`, unless that is sealrun's own, is the first.
-        home: the home of the worker's user.
-        usable: whether a run may be started with one, by its path.
+        search_path: the worker's PATH. Its `python3`, unless it is sealrun's own, becomes the default.
+        home: the home folder of the worker's user.
+        usable: tells whether a run may use an interpreter.
     """
     first: Path | None = None
     with contextlib.suppress(PythonUnavailable):
@@ -110,14 +109,14 @@ def find(search_path: str, home: Path, usable: Callable[[Path], bool]) -> Interp
 
 
 def _is_searched(folder: Path) -> bool:
-    """Not sealrun's own, and none of shims such as pyenv's: each would start to say what it stands for, or fail."""
+    """Exclude sealrun's own folder, and folders of shims such as pyenv's, which uv would have to start."""
     if sys.prefix != sys.base_prefix and folder.resolve() == (Path(sys.prefix) / "bin").resolve():
         return False
     return is_binary(folder / "python3")
 
 
 def _listed(folders: list[Path], home: Path) -> list[Interpreter]:
-    # What uv has learnt of an interpreter it keeps in its cache, until the file changes.
+    # uv caches what it knows of an interpreter until the file changes.
     cache = [] if os.access(home, os.W_OK) else ["--no-cache"]
     search_path = os.pathsep.join(map(str, folders))
     try:

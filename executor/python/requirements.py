@@ -1,7 +1,7 @@
-"""What a run's own Python environment is to be built of: found where the run is submitted, and checked there.
+"""Find and check the requirements of a run's Python environment, where the run is submitted.
 
-The texts travel in the run's row. Whoever builds needs no second look at the source, and what was submitted is built.
-Nothing is resolved, executed or imported here.
+Their texts are stored with the run, so that exactly what was submitted is built. Nothing is resolved, executed or
+imported here.
 """
 
 import os
@@ -17,7 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from executor.errors import FileUnreadable, RequirementsRefused
 
 TEXT_LIMIT = 4 << 20
-"""Bytes of all that describes one environment; a lock of a thousand packages is a fourth of it."""
+"""Bytes that may describe one environment; a lock of a thousand packages has a quarter of it."""
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")
 # As in PEP 723, https://packaging.python.org/en/latest/specifications/inline-script-metadata/
@@ -32,44 +32,45 @@ _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
 
 
 def is_version(python: str) -> bool:
-    """Whether `--python` names a version, as in `3.12` or `3.12.4`, and not a path."""
+    """Tell whether `--python` names a version, as in `3.12` or `3.12.4`, and not a path."""
     return _VERSION.fullmatch(python) is not None
 
 
 def of_script(script: Path) -> dict[str, Any] | None:
-    """What the block of PEP 723 in a Python file says; None where it has none.
+    """Read the PEP 723 block of a Python file; None if it has none.
 
     Raises:
-        RequirementsRefused.
+        RequirementsRefused: the block is not valid, or something in it cannot be used.
     """
     try:
         text = script.read_bytes().decode()
     except (OSError, ValueError):
-        return None  # it will not run either, and says why
+        return None  # running it fails, too, and says why
     blocks = list(_BLOCK.finditer(text.replace("\r\n", "\n")))
     if not blocks:
         return None
     first = text[: blocks[0].start()].count("\n") + 1
     if len(blocks) > 1:
-        raise RequirementsRefused(place=_place(script.name, first), why="there is a second block `# /// script`")
+        raise RequirementsRefused(place=_place(script.name, first), why="the file has two blocks `# /// script`")
     body = "".join(
         line[2:] if line.startswith("# ") else line[1:] for line in blocks[0]["content"].splitlines(keepends=True)
     )
     table = _toml(script.name, body, before=first)
-    # Its keys are those of `[project]`, and stand before every table: so it reads as the pyproject.toml it could be.
+    # Its keys are those of `[project]` and come before any table, so this turns it into a pyproject.toml.
     pyproject = f'[project]\nname = "script"\nversion = "0"\n{body}'
     _toml(script.name, pyproject, before=first - 3)
     return _of_table(script.name, pyproject, table, table, before=first - 3)
 
 
 def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None:
-    """What the source root says; None where it says nothing.
+    """Read the requirements of a source root; None if it has none.
 
-    `listed` (`dependencies` of sealrun's own table), else the dependencies in `pyproject.toml`, at the versions of
-    `uv.lock` where there is one, else `requirements.txt`.
+    `listed` (`dependencies` of sealrun's own table), else the dependencies in `pyproject.toml`, with the versions of
+    `uv.lock` if there is one, else `requirements.txt`.
 
     Raises:
-        RequirementsRefused, FileUnreadable.
+        RequirementsRefused: one of them cannot be used.
+        FileUnreadable: a file cannot be read.
     """
     if listed is not None:
         return with_packages(None, listed, "dependencies of sealrun's project file")
@@ -86,10 +87,11 @@ def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None
 
 
 def from_file(path: Path) -> dict[str, Any]:
-    """What a requirements file says, with the files it includes.
+    """Read a requirements file with the files that it includes.
 
     Raises:
-        RequirementsRefused, FileUnreadable.
+        RequirementsRefused: a line cannot be used.
+        FileUnreadable: a file cannot be read.
     """
     files: dict[str, str] = {}
     left = [path.name]
@@ -109,7 +111,7 @@ def from_file(path: Path) -> dict[str, Any]:
                 hashed = hashed or "--hash" in line
                 empty = False
                 _check(_OPTION.sub("", line), *at)
-    # The file first, then what it includes, in an order that does not depend on how they were found.
+    # The file first, then those that it includes in a fixed order, so that the same files make the same document.
     ordered = {path.name: files.pop(path.name), **dict(sorted(files.items()))}
     if empty:
         return _document("list", {})
@@ -117,26 +119,28 @@ def from_file(path: Path) -> dict[str, Any]:
 
 
 def with_packages(document: dict[str, Any] | None, packages: Sequence[str], where: str = "--with") -> dict[str, Any]:
-    """The same with further packages, which `where` names.
+    """Add packages to a document; errors name `where` as their place.
 
     Raises:
-        RequirementsRefused: one cannot be used, or the document has hashes, which are then wanted of everything.
+        RequirementsRefused: one cannot be used, or the document has hashes, which then everything needs.
     """
     for package in packages:
         _check(package, where, None)
     found = document or _document("list", {})
     if packages and found["hashed"]:
-        raise RequirementsRefused(place=where, why=f"{found['entry']} has hashes, and what stands beside it has none")
+        raise RequirementsRefused(
+            place=where, why=f"{found['entry']} has hashes, so packages without a hash cannot be added"
+        )
     return found | {"with": [*found["with"], *packages]}
 
 
 def builds(document: dict[str, Any] | None) -> bool:
-    """Whether there is anything to build; else an interpreter alone is all it asks for."""
+    """Tell whether there is anything to build; without, an interpreter is enough."""
     return document is not None and bool(document["files"] or document["with"])
 
 
 def allows(document: dict[str, Any] | None, version: str) -> bool:
-    """Whether `requires-python` allows an interpreter of this version."""
+    """Tell whether `requires-python` allows an interpreter of this version."""
     wanted = document.get("requires_python") if document else None
     return wanted is None or SpecifierSet(wanted).contains(version, prereleases=True)
 
@@ -149,7 +153,7 @@ def _document(
     entry: str | None = None,
     hashed: bool = False,
 ) -> dict[str, Any]:
-    """What is stored: `kind` says how `files` are read, `with` is what is wanted beside them."""
+    """Make the document that is stored: `kind` says how to read `files`, `with` lists further packages."""
     size = sum(len(text.encode()) for text in files.values())
     if size > TEXT_LIMIT:
         raise _too_large(", ".join(files), size)
@@ -164,7 +168,7 @@ def _document(
 
 
 def _locked(root: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """The same, at the versions of its `uv.lock`, where it has one."""
+    """Add the versions of `uv.lock`, if there is one."""
     if not (root / "uv.lock").is_file():
         return document
     lock = _read(root / "uv.lock")
@@ -175,14 +179,14 @@ def _locked(root: Path, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_table(name: str, text: str, table: dict[str, Any], project: dict[str, Any], before: int = 0) -> dict[str, Any]:
-    """What `project` depends on is checked line by line; what the file says to uv is left to uv.
+    """Check a project's dependencies line by line; leave `[tool.uv]` to uv.
 
     Args:
-        name: the file's, for sentences.
+        name: the file's name, for messages.
         text: a pyproject.toml.
-        table: all of it, read.
-        project: its project.
-        before: how many lines the file has before the text.
+        table: the parsed text.
+        project: its `[project]`.
+        before: number of lines in the file before the text.
     """
     dependencies = project.get("dependencies", [])
     if not isinstance(dependencies, list) or not all(isinstance(line, str) for line in dependencies):
@@ -201,7 +205,7 @@ def _of_table(name: str, text: str, table: dict[str, Any], project: dict[str, An
 
 
 def _local_sources(table: dict[str, Any]) -> Iterator[str]:
-    """The packages that `[tool.uv.sources]` takes from a folder."""
+    """Yield the packages that `[tool.uv.sources]` takes from a folder."""
     tool = table.get("tool")
     uv = tool.get("uv") if isinstance(tool, dict) else None
     sources = uv.get("sources") if isinstance(uv, dict) else None
@@ -219,7 +223,9 @@ def _requires_python(name: str, text: str, project: dict[str, Any], before: int)
     try:
         return str(SpecifierSet(requires))
     except (InvalidSpecifier, TypeError, AttributeError):
-        raise RequirementsRefused(place=place, why="requires-python is no range of versions, as in >=3.11") from None
+        raise RequirementsRefused(
+            place=place, why="requires-python is not a range of versions such as >=3.11"
+        ) from None
 
 
 class _Line(NamedTuple):
@@ -228,7 +234,7 @@ class _Line(NamedTuple):
 
 
 def _lines(text: str) -> Iterator[_Line]:
-    """The lines of a requirements file as pip reads them: continued, without comments, the empty ones left out."""
+    """Yield the lines of a requirements file as pip reads them: joined, without comments and empty lines."""
     whole, began = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         began = began or number
@@ -260,9 +266,9 @@ def _check_option(line: str, at: tuple[str, int]) -> None:
 
 
 def _check(line: str, file: str, number: int | None) -> None:
-    """Whether one requirement can be read, and names nothing that lies beside it: that is not there where it is built.
+    """Refuse a requirement that is not valid, or that names a local file: the worker that builds may not have it.
 
-    Nothing of a line with a password is quoted.
+    Never quotes a line with a password.
     """
     place = _place(file, number)
     _refuse_password(line, file, number)
@@ -276,7 +282,9 @@ def _check(line: str, file: str, number: int | None) -> None:
         Requirement(line)
     except InvalidRequirement as error:
         why = str(error).strip().splitlines()[0].rstrip(".:") if line else "it is empty"
-        raise RequirementsRefused(place=place, why=f"{line!r} is no requirement: {why[:1].lower()}{why[1:]}") from None
+        raise RequirementsRefused(
+            place=place, why=f"{line!r} is not a requirement: {why[:1].lower()}{why[1:]}"
+        ) from None
 
 
 def _is_local(line: str) -> bool:
@@ -285,16 +293,16 @@ def _is_local(line: str) -> bool:
 
 
 def _refuse_password(line: str, file: str, number: int | None) -> None:
-    """A token may stand where the name of a user does; what uv puts in from its environment is none.
+    """Refuse a URL with a password, or with a token in place of the user; a variable that uv fills in is fine.
 
-    But for git, to which uv hands it as an argument, where every process of the machine sees it.
+    Except for git, to which uv passes it as an argument that every process of the machine can read.
     """
     if _GIT_VARIABLE.search(line):
         raise RequirementsRefused(
-            "{place}: what is put into a URL of git is an argument of git's, which every process of "
-            "the machine can read",
+            "{place}: a variable in a git URL becomes an argument of git, which every process of the machine can read",
             place=_place(file, number),
-            hint="have the package in an index, whose password --setup-secret gives; docs/how-to/python.md says how",
+            hint="take the package from an index and pass its password with --setup-secret; "
+            "docs/how-to/python.md says how",
         )
     for found in _USER.finditer(line):
         user, password = found["user"], found["password"]
@@ -302,9 +310,9 @@ def _refuse_password(line: str, file: str, number: int | None) -> None:
         bare = of_web and user not in ("", "git") and not user.startswith("${")
         if (password and not password.startswith("${")) or (bare and password is None):
             raise RequirementsRefused(
-                "{place}: a URL has a user or a password in it, which would be stored with the run",
+                "{place}: a URL contains a user or a password, which would be stored with the run",
                 place=_place(file, number),
-                hint="seal it as a secret and give that with --setup-secret; "
+                hint="store it as a secret and pass --setup-secret; "
                 "docs/how-to/python.md says how the installer finds it",
             )
 
@@ -341,17 +349,16 @@ def _read(path: Path) -> str:
 
 def _local(place: str, what: str) -> RequirementsRefused:
     return RequirementsRefused(
-        "{place}: {what} lies on this machine, and is not there where the environment is built",
+        "{place}: {what} is on this machine, but the environment may be built on another",
         place=place,
         what=what,
-        hint="name a package of an index, or a URL; code of your own is found in the source root without being "
-        "installed",
+        hint="name a package of an index, or a URL; code in the source root needs no installation",
     )
 
 
 def _too_large(names: str, size: int) -> RequirementsRefused:
     return RequirementsRefused(
-        "{files}: {size:,} bytes, and at most {limit:,} may describe an environment",
+        "{files}: too large to describe an environment: {size:,} bytes, at most {limit:,}",
         files=names,
         size=size,
         limit=TEXT_LIMIT,

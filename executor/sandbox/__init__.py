@@ -1,1 +1,1 @@
-"""What the kernel enforces, and the folders, processes and views that belong to a run."""
+"""The kernel's limits on a run, and the run's folders, processes and view of the file system."""

@@ -1,7 +1,7 @@
-"""Clear up what a run left, in a process of its own that ends.
+"""Remove what a run left, in a short-lived process.
 
-A run chooses the names of its files, and the environment of a command holds its secrets: whoever removes the one and
-looks for remains by the other has seen plaintext. A worker lives long and must not.
+File names are the run's choice and a command's environment holds its secrets, so whoever removes the files or searches
+/proc sees plaintext. A worker lives long and must not.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.sandbox.clearin
 
 
 def clear(place: Path) -> None:
-    """Remove a workspace; at once where its supervisor has emptied it."""
+    """Remove a workspace; without a process if its supervisor has emptied it."""
     for folder in ("home", "tmp", "output", "private"):
         with contextlib.suppress(OSError):
             (place / folder).rmdir()
@@ -29,17 +29,17 @@ def clear(place: Path) -> None:
 
 
 def clear_orphan(place: Path, uid: int | None) -> None:
-    """The same, after the end of every process that is left of the run; see `tree.sweep`."""
+    """Kill the run's remaining processes (see `tree.sweep`), then remove its workspace."""
     _start(place, "sweep", *([] if uid is None else [str(uid)]))
 
 
 def remove_apart(place: Path) -> None:
-    """Remove what a run's setup left: it chose the names in it, and may have been given a secret."""
+    """Remove what a run's setup left: it chose the file names and may know a secret."""
     _start(place)
 
 
 def main(place: str, *sweep: str) -> None:
-    """The process itself."""
+    """Run the short-lived process."""
     kernel.harden()
     if sweep:
         tree.sweep(place, int(sweep[1]) if len(sweep) > 1 else None)
@@ -48,7 +48,7 @@ def main(place: str, *sweep: str) -> None:
 
 def _start(place: Path, *arguments: str) -> None:
     command = [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parents[2]), str(place), *arguments]
-    # What it has to say could quote a name; that it failed is seen from what is still there.
+    # Its error output may quote a file name; a failure shows in what remains.
     subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}, check=False
     )

@@ -1,7 +1,7 @@
 """What a run can reach: decided in the worker, enforced in the run's own process just before its program starts.
 
-Rungs: `process` (own session, limits, no new privileges, a user id of its own where the worker is root) and `landlock`
-(the same, and only the named files). A rung is named in the receipt as it was really in force.
+Rungs: `process` (own session, limits, no new privileges, its own user id if the worker is root) and `landlock` (the
+same, and only the named files). The receipt names the rung that was really in force.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from typing import Any
 from executor.errors import PathRefused
 from executor.sandbox import kernel
 
-# What programs need of a Linux system to run at all: no user's home, no /var, no /tmp, no /srv, no /mnt.
+# The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
 SYSTEM_FOLDERS = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store", "/proc", "/sys",
     "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/nscd",
 )  # fmt: skip
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
-OWN_MEMORY = "/dev/shm"  # where the worker may mount, each run has one of its own
+OWN_MEMORY = "/dev/shm"  # if the worker may mount, each run gets its own
 _RUNS_PROCESS_LIMIT = 4096
 
 
@@ -31,8 +31,8 @@ _RUNS_PROCESS_LIMIT = 4096
 class View:
     """The files of one run, as paths.
 
-    `covered` folders are hidden by an empty one in which `brought` paths appear, and `links` as links. `cached` folders
-    are readable although they lie in what is forbidden as a whole.
+    An empty folder hides each `covered` one; the `mounted` paths and the `links` are made in it anew. `cached` folders
+    are readable although they lie beneath a forbidden one.
     """
 
     rung: str
@@ -40,7 +40,7 @@ class View:
     writable: tuple[str, ...]
     forbidden: tuple[str, ...]
     covered: tuple[str, ...] = ()
-    brought: tuple[str, ...] = ()
+    mounted: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     cached: tuple[str, ...] = ()
     uid: int | None = None
@@ -67,12 +67,12 @@ class Host:
 
     @property
     def rung(self) -> str:
-        """The highest rung this worker can give."""
+        """The strictest rung this worker can give."""
         return "landlock" if self.landlock_abi else "process"
 
 
 def probe() -> Host:
-    """Find out what the kernel grants, by trying it in a process of its own."""
+    """Find out what the kernel grants, by trying it in a fork."""
     mounts = False
     if os.geteuid() == 0:
         pid = os.fork()
@@ -101,15 +101,15 @@ def view(
     Args:
         host: what this machine offers.
         source: the source root, read-only to the run.
-        interpreter: folders and files the run's interpreter consists of, and links on the way to them.
+        interpreter: the interpreter's folders and files, and links on the way to them.
         writable: the run's private folders, the only writable ones.
         uid: the lent user id, or None.
-        forbidden: what no run may read even where it lies beneath a readable folder: SEALRUN_HOME, the key file, the
-            database file, other runs' places, the worker's cache.
-        cached: folders of the worker's cache that are this run's to read; nobody but the worker chose them.
+        forbidden: what no run may read, even beneath a readable folder: SEALRUN_HOME, the key file, the database
+            file, other runs' workspaces, the worker's cache.
+        cached: folders of the worker's cache that this run may read; the worker alone chooses them.
 
     Raises:
-        PathRefused: the source root lies in what no run may read, or a needed path is closed to the run's user.
+        PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
     """
     forbidden = list(forbidden)
     for folder in forbidden:
@@ -121,25 +121,27 @@ def view(
                 hint="move the job into a folder of its own, outside of it",
             )
     interpreter = list(interpreter)
-    # Never among the readable: a rule on a link would open what it points to, wherever that is.
+    # Links are never made readable: a Landlock rule on a link opens its target, wherever that is.
     links = [path for path in interpreter if path.is_symlink()]
     needed = [*dict.fromkeys((source, *(path for path in interpreter if path not in links), *cached))]
     covered: set[str] = set()
-    brought: set[str] = set()
-    renewed: set[str] = set()
+    mounted: set[str] = set()
+    linked: set[str] = set()
     if uid is not None:
+        # The run has a user id of its own: folders closed to others would be closed to it.
         for folder in writable:
             if _closed_above(folder) is not None:
-                raise _cannot_bring_in(folder, uid)  # with mounts, too: it is made before them
+                raise _out_of_reach(folder, uid)  # mounts would come too late: the folder is made before them
         for path in (*needed, *links):
             if path not in links:
                 _check_readable(path, uid)
             blocker = _closed_above(path)
             if blocker is not None:
+                # Without mounts there is no way past a closed folder; with them, cover it and mount the path within.
                 if not host.mounts:
-                    raise _cannot_bring_in(path, uid)
+                    raise _out_of_reach(path, uid)
                 covered.add(str(blocker))
-                (renewed if path in links else brought).add(str(path))
+                (linked if path in links else mounted).add(str(path))
     return View(
         rung=host.rung,
         readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached)),
@@ -147,25 +149,26 @@ def view(
         writable=tuple(str(folder) for folder in writable),
         forbidden=tuple(str(path) for path in forbidden),
         covered=tuple(sorted(path for path in covered if not any(_beneath(path, other) for other in covered))),
-        brought=tuple(sorted(path for path in brought if not any(_beneath(path, other) for other in brought))),
-        links=tuple(sorted(path for path in renewed if not any(_beneath(path, other) for other in brought))),
+        mounted=tuple(sorted(path for path in mounted if not any(_beneath(path, other) for other in mounted))),
+        links=tuple(sorted(path for path in linked if not any(_beneath(path, other) for other in mounted))),
         uid=uid,
     )
 
 
 def enter(view: View, parent: int, death_signal: int) -> None:
-    """Bind the calling process, for good: mounts, limits, user id, Landlock. Called in the run's own process."""
+    """Confine the calling process for good: mounts, limits, user id, Landlock. Called in the run's own process."""
     if os.geteuid() == 0:
         _own_mounts(view)
+    # Written as root, which can open every path; put in force last.
     rules = _rules(view) if view.rung == "landlock" else None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if view.uid is not None:
-        # Counted per user id, so it can only be stated where the run has one of its own.
+        # The kernel counts processes per user id, so the limit makes sense only for a lent one.
         resource.setrlimit(resource.RLIMIT_NPROC, (_RUNS_PROCESS_LIMIT, _RUNS_PROCESS_LIMIT))
         os.setgroups([])
         os.setresgid(view.uid, view.uid, view.uid)
         os.setresuid(view.uid, view.uid, view.uid)
-    kernel.own_session_keyring()  # without one of its own it has the zygote's, which holds nothing of the worker's
+    kernel.own_session_keyring()  # if it fails, the run keeps the zygote's, which holds none of the worker's keys
     kernel.die_with_parent(death_signal, parent)
     kernel.forbid_new_privileges()
     if rules is not None:
@@ -173,10 +176,10 @@ def enter(view: View, parent: int, death_signal: int) -> None:
 
 
 def users_home() -> Path:
-    """The home folder of the user the worker runs as, from the user database and not from the environment."""
+    """Return the home folder of the worker's user, from the user database and not from the environment."""
     try:
         return Path(pwd.getpwuid(os.geteuid()).pw_dir)
-    except KeyError:  # an id without a name, as containers are given: it has no home to keep out of
+    except KeyError:  # an id without a name, as in containers: it has no home to protect
         return Path("/nonexistent")
 
 
@@ -184,22 +187,23 @@ def _own_mounts(view: View) -> None:
     try:
         kernel.own_namespaces()
     except PermissionError:
-        return  # root without CAP_SYS_ADMIN, as in most containers; `view` has refused what would need it
+        return  # root without CAP_SYS_ADMIN, as in most containers; `view` has refused what needs mounts
     kernel.mount("tmpfs", OWN_MEMORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
     if not view.covered:
         return
+    # Keep a handle on each wanted path in a stage before its folder is covered, and move it back after.
     stage = Path(view.writable[0]).parent / ".stage"
     stage.mkdir(mode=0o700)
     kernel.mount("tmpfs", str(stage), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     targets = {link: os.readlink(link) for link in view.links}
-    for number, path in enumerate(view.brought):
+    for number, path in enumerate(view.mounted):
         _bind(path, str(stage / str(number)), os.path.isdir(path))
     for folder in view.covered:
         kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     for link, target in targets.items():
         os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
         os.symlink(target, link)
-    for number, path in enumerate(view.brought):
+    for number, path in enumerate(view.mounted):
         _bind(str(stage / str(number)), path, os.path.isdir(stage / str(number)))
         read_only = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
         kernel.mount(None, path, None, read_only)
@@ -218,7 +222,7 @@ def _bind(source: str, target: str, folder: bool) -> None:
 def _rules(view: View) -> kernel.Ruleset:
     rules = kernel.Ruleset()
     for folder in view.readable:
-        for part in _carved(folder, view.forbidden):
+        for part in _without(folder, view.forbidden):
             rules.allow(part, kernel.FS_READ)
     for folder in view.cached:
         rules.allow(folder, kernel.FS_READ)
@@ -229,8 +233,8 @@ def _rules(view: View) -> kernel.Ruleset:
     return rules
 
 
-def _carved(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
-    """The folder, or, where something forbidden lies beneath it, its other members one by one.
+def _without(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
+    """Yield the folder, or, if something forbidden lies beneath it, its other members one by one.
 
     Landlock opens whole trees and cannot close a branch again.
     """
@@ -243,9 +247,9 @@ def _carved(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
         return
     with contextlib.suppress(OSError):
         for member in os.scandir(real):
-            # A rule on a link would open what it points to, wherever that is.
+            # As in `view`: a rule on a link opens its target.
             if not member.is_symlink():
-                yield from _carved(member.path, closed)
+                yield from _without(member.path, closed)
 
 
 def _beneath(path: str, folder: str) -> bool:
@@ -253,7 +257,7 @@ def _beneath(path: str, folder: str) -> bool:
 
 
 def _closed_above(path: Path) -> Path | None:
-    """The topmost folder above `path` that others may not pass through."""
+    """Return the topmost folder above `path` that others may not pass through."""
     for folder in [*(path.parent.resolve() / path.name).parents][::-1]:
         if not folder.stat().st_mode & stat.S_IXOTH:
             return folder
@@ -267,11 +271,11 @@ def _check_readable(path: Path, uid: int) -> None:
         raise PathRefused(path=path, uid=uid)
 
 
-def _cannot_bring_in(path: Path, uid: int) -> PathRefused:
+def _out_of_reach(path: Path, uid: int) -> PathRefused:
     return PathRefused(
-        "{path} cannot be read by the run's user {uid}, and this worker may not mount it into the run's view",
+        "{path} cannot be read by the run's user {uid}, and this worker cannot mount it for the run",
         path=path,
         uid=uid,
-        hint="make it readable (chmod o+rX on it and the folders above), move it to a folder that is, "
+        hint="make it readable (chmod o+rX on it and the folders above), move it to a readable folder, "
         "or start the worker as an ordinary user",
     )

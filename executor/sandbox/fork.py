@@ -1,4 +1,4 @@
-"""A fork that does one thing and ends, whatever happens in it."""
+"""Fork a child that does one thing and ends, whatever happens in it."""
 
 import contextlib
 import os
@@ -9,11 +9,11 @@ from executor.sandbox import kernel
 
 
 def fork(work: Callable[[], int], keep: Collection[int]) -> int:
-    """Fork; the child does this work and exits with its status. Returns the child's process id, here only.
+    """Fork; the child runs `work` and exits with its result. Returns the child's process id, in the parent only.
 
     Args:
         work: what the child does.
-        keep: the descriptors it is left with, beside the first three.
+        keep: descriptors the child keeps, besides the first three.
     """
     pid = os.fork()
     if pid:
@@ -25,7 +25,7 @@ def fork(work: Callable[[], int], keep: Collection[int]) -> int:
         kernel.close_descriptors(keep)
         code = work()
     except BaseException as error:  # noqa: BLE001  # ends in _exit
-        # The text of an exception may quote a value: its kind, and where it happened, are all that is told.
+        # The text of an exception may quote a value: tell only its type and place.
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next

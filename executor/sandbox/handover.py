@@ -1,9 +1,9 @@
-"""Folders pass from the worker to a builder of Python environments and back, in a process of its own that ends.
+"""Hand folders to a builder of Python environments and take them back, in a short-lived process.
 
-A build runs third-party code, which may have been given a secret, and which chooses the names of its files: whoever
-goes through them has seen plaintext. A worker lives long and must not. What comes back is digests and numbers.
+A build runs third-party code, which may know a secret and chooses its file names: whoever walks them sees plaintext. A
+worker lives long and must not; it gets digests and numbers.
 
-Nothing in the folders is trusted: no link is followed, and nothing becomes ours that has another name elsewhere.
+Nothing in the folders is trusted: no link is followed, and no file with a hard link elsewhere becomes ours.
 """
 
 import hashlib
@@ -26,32 +26,32 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def lend(folder: Path, uid: int) -> "subprocess.Popen[bytes]":
-    """Give a folder with all that is in it to a user id; one in which something is odd is emptied instead."""
+    """Give a folder and its contents to a user id; empty it instead if something in it is odd."""
     return _start("lend", str(folder), str(uid))
 
 
 def take(draft: Path, seed: str, uv_cache: Path) -> "subprocess.Popen[bytes]":
-    """Take a draft back: `env` becomes ours and read-only, `build` goes. See `taken` for what is found.
+    """Take a draft back: `env` becomes ours and read-only, `build` is removed. `taken` reads the result.
 
     Args:
-        draft: what was built in.
-        seed: what the environment's digest is of, beside its lock.
-        uv_cache: is measured.
+        draft: the folder of the build.
+        seed: goes into the environment's digest, with its lock.
+        uv_cache: the folder to measure.
     """
     return _start("take", str(draft), seed, str(uv_cache))
 
 
 def taken(process: "subprocess.Popen[bytes]") -> dict[str, Any] | None:
-    """What `take` found, once it has ended: digests of `lock` and environment, whether it is `built`, `bytes`.
+    """Wait for `take` and return its findings: digests of lock and environment, `built`, sizes.
 
-    None where what was built is not to be used.
+    None if the draft must not be used.
     """
     said = process.communicate()[0]
     return json.loads(said) if process.returncode == 0 else None
 
 
 def main(act: str, folder: str, *words: str) -> None:
-    """The process itself."""
+    """Run the short-lived process."""
     kernel.harden()
     if act == "lend":
         _lend(Path(folder), int(words[0]))
@@ -61,14 +61,14 @@ def main(act: str, folder: str, *words: str) -> None:
 
 def _start(act: str, *arguments: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parents[2]), act, *arguments]
-    # What it complains of could quote a name; that it failed is seen from its status.
+    # Its error output may quote a file name; its status says that it failed.
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
     )
 
 
 class _Odd(Exception):
-    """something in a folder is no file, folder or link, or has a name elsewhere"""
+    """something in a folder is not a file, folder or link, or has a hard link elsewhere"""
 
 
 def _lend(folder: Path, uid: int) -> None:
@@ -76,7 +76,7 @@ def _lend(folder: Path, uid: int) -> None:
         files = [found for _, _, found in _members(folder) if stat.S_ISREG(found.st_mode)]
         names = Counter((found.st_dev, found.st_ino) for found in files)
         if any(names[found.st_dev, found.st_ino] != found.st_nlink for found in files):
-            raise _Odd  # git links its objects within uv's cache; a name outside of it is somebody's file
+            raise _Odd  # git hard-links within uv's cache; a link from outside makes it somebody else's file
         for at, name, found in _members(folder):
             if found.st_uid != uid:
                 os.chown(name, uid, uid, dir_fd=at, follow_symlinks=False)
@@ -141,7 +141,7 @@ def _own_handle(handle: int, mode: int) -> None:
 
 
 def _members(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
-    """Everything beneath a folder but itself, with a descriptor of what it stands in; no link is followed."""
+    """Yield everything beneath a folder, with a descriptor of its parent; follow no link."""
 
     def refuse(error: OSError) -> None:
         raise error

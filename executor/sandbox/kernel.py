@@ -1,6 +1,6 @@
 """The few Linux calls Python does not offer: prctl, Landlock, mount namespaces.
 
-Each function is one system call with its error turned into `OSError`. Nothing here decides anything.
+Most functions are one system call with its error turned into `OSError`. Nothing here decides anything.
 Sources: prctl(2), landlock(7) and linux/landlock.h, mount(2), unshare(2).
 """
 
@@ -24,7 +24,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
-_KEYCTL = {"x86_64": 250, "aarch64": 219}  # the call's number; where it is not known, keyrings are left alone
+_KEYCTL = {"x86_64": 250, "aarch64": 219}  # the call's number; on other machines keyrings are not touched
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _QUOTA_PATIENCE = 1.0
 MS_RDONLY = 0x1
@@ -61,9 +61,9 @@ FS_READ = FS_EXECUTE | FS_READ_FILE | FS_READ_DIR
 def harden() -> None:
     """Make this process unreadable to others of its user and unable to leave a core file.
 
-    A process that is not dumpable belongs to root in /proc: neither `/proc/PID/mem` nor `environ` nor ptrace
-    opens to the same user. The flag is lost at every exec, so each process of ours sets it itself. Where there is no
-    Linux there is no worker: there it is the process that makes a key pair, and only its core file is prevented.
+    A process that is not dumpable belongs to root in /proc: `/proc/PID/mem`, `environ` and ptrace are closed to its
+    user. exec clears the flag, so each of our processes sets it itself. Other systems than Linux have no worker; there,
+    the process that makes a key pair only gives up its core file.
     """
     if sys.platform == "linux":
         _prctl(_PR_SET_DUMPABLE, 0)
@@ -71,12 +71,12 @@ def harden() -> None:
 
 
 def become_subreaper() -> None:
-    """Adopt the orphans of this process's descendants, daemons that forked twice included."""
+    """Adopt orphaned descendants, daemons that forked twice included."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(signal_number: int, parent: int) -> None:
-    """Have the kernel send this process a signal when its parent dies; exits at once if it is dead already.
+    """Have the kernel signal this process when its parent dies; exit at once if it is dead already.
 
     Bound to the creating *thread*, and cleared by a change of credentials and by a fork: set it after both.
     """
@@ -86,7 +86,7 @@ def die_with_parent(signal_number: int, parent: int) -> None:
 
 
 def forbid_new_privileges() -> None:
-    """No setuid binary and no file capability gives this process or a descendant more than it has."""
+    """Make setuid binaries and file capabilities powerless for this process and its descendants."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
@@ -99,7 +99,7 @@ def name_process(name: str) -> None:
 def blank_environment(names: Collection[str]) -> None:
     """Overwrite these variables in the block that execve(2) left, which /proc/PID/environ shows to root for good.
 
-    What `os.environ` still has of them is given to libc anew, elsewhere in memory: it goes on as if nothing had been.
+    Those still in `os.environ` are first set anew in libc, elsewhere in memory, so that they stay usable.
     """
     with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -117,13 +117,13 @@ def blank_environment(names: Collection[str]) -> None:
 
 
 def landlock_abi() -> int:
-    """The Landlock ABI version of the running kernel; 0 where there is none or it is turned off."""
+    """Return the Landlock ABI version of the running kernel; 0 if it is missing or turned off."""
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
     return max(int(version), 0)
 
 
 class Ruleset:
-    """A Landlock ruleset being written: everything the kernel can deny is denied until `allow` opens it."""
+    """A Landlock ruleset: denies everything the kernel can deny, except what `allow` opens."""
 
     def __init__(self) -> None:
         abi = landlock_abi()
@@ -150,7 +150,7 @@ class Ruleset:
         return self._handled
 
     def allow(self, path: str, rights: int) -> bool:
-        """Open one file or folder (and what is beneath it); False where the path does not exist."""
+        """Open one file, or a folder and everything beneath it; False if the path cannot be opened."""
         try:
             target = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -159,30 +159,27 @@ class Ruleset:
             if not os.path.isdir(path):
                 rights &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
             rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & self._handled, target), 12)
-            _checked(
-                _libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0),
-            )
+            _checked(_libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0))
         finally:
             os.close(target)
         return True
 
     def restrict_self(self) -> None:
-        """Bind this process and all it will start; it can never be undone. Needs `forbid_new_privileges`."""
+        """Bind this process and all it starts, for good. Needs `forbid_new_privileges`."""
         _checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
 
 
 def own_session_keyring() -> bool:
-    """Leave the session keyring this process was started in, and the keys that are in it; see keyctl(2).
+    """Leave the session keyring this process was started in, with its keys; see keyctl(2).
 
     Returns:
-        False where the user's quota of keys is used up, and stays so for a second: those of dead processes are
-        collected late.
+        False if the user's key quota is still used up after a second (the kernel frees dead processes' keys late).
     """
     number = _KEYCTL.get(platform.machine())
     deadline = time.monotonic() + _QUOTA_PATIENCE
     while number is not None and _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0) < 0:
         error = ctypes.get_errno()
-        if error in (errno.ENOSYS, errno.EPERM):  # no keyrings in this kernel, or none for this container
+        if error in (errno.ENOSYS, errno.EPERM):  # the kernel has no keyrings, or the container may not use them
             break
         if error != errno.EDQUOT:
             raise OSError(error, os.strerror(error))
@@ -193,15 +190,14 @@ def own_session_keyring() -> bool:
 
 
 def own_namespaces() -> None:
-    """Leave the shared mount table and System V IPC: what is mounted or shared from here on only its children see."""
+    """Leave the shared mount table and System V IPC: only its children see later mounts and segments."""
     _checked(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC))
     mount(None, "/", None, MS_REC | MS_PRIVATE)
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    """mount(2)."""
-    outcome = _libc.mount(_text(source), _text(target), _text(kind), flags, _text(data))
-    _checked(outcome, target)
+    """Call mount(2)."""
+    _checked(_libc.mount(_text(source), _text(target), _text(kind), flags, _text(data)), target)
 
 
 def unmount(target: str) -> None:
@@ -210,7 +206,7 @@ def unmount(target: str) -> None:
 
 
 def close_descriptors(keep: Iterable[int]) -> None:
-    """Close every descriptor above 2 but those named."""
+    """Close every descriptor above 2 except these."""
     kept = sorted(keep)
     low = 3
     for fd in [*kept, 1 << 20]:

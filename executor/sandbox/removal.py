@@ -1,7 +1,7 @@
-"""Removing a tree that somebody else filled: no permission bit, depth or link in it decides what happens.
+"""Remove a tree that somebody else filled, whatever its permissions, depth and links.
 
-`shutil.rmtree` recurses, holds a descriptor for each level and stops at a folder without permissions. A run can
-nest folders beyond all of these, so nothing is descended into: what lies deeper moves up, until nothing is left.
+`shutil.rmtree` recurses, holds a descriptor per level and stops at a folder without permissions. A run can nest folders
+beyond that, so nothing here descends: subfolders move up to the top until nothing is left.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; links are never followed. What resists is left."""
+    """Remove a file, a link, or a folder with its contents; never follow a link. What resists is left."""
     with contextlib.suppress(OSError):
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
@@ -25,7 +25,7 @@ def remove(path: Path) -> None:
 
 
 def _lowered(top: int) -> bool:
-    """Take one level away below `top`; False once nothing more goes."""
+    """Remove one level below `top`; False once nothing more can be removed."""
     gone = False
     for name in os.listdir(top):
         with contextlib.suppress(OSError):
@@ -40,11 +40,11 @@ def _lowered(top: int) -> bool:
 
 
 def _move_up(folder: int, top: int) -> None:
-    """Empty a folder: its folders go to the top, under names of ours, everything else goes for good."""
+    """Empty a folder: move its folders to the top, under random names, and delete everything else."""
     for name in os.listdir(folder):
         with contextlib.suppress(OSError):
             if stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
-                # A folder has to be writable itself to get another parent.
+                # The kernel lets a folder change its parent only if it is writable itself.
                 with _opened(name, folder):
                     os.rename(name, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
             else:
@@ -53,7 +53,7 @@ def _move_up(folder: int, top: int) -> None:
 
 @contextlib.contextmanager
 def _opened(name: str, folder: int | None) -> Iterator[int]:
-    """A folder, made accessible to its owner first; never what a link points to, even one put there this moment."""
+    """Open a folder after making it accessible to its owner; never a link, even one that appears meanwhile."""
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         os.chmod(f"/proc/self/fd/{handle}", 0o700)

@@ -1,9 +1,10 @@
-"""Ending a process tree as a whole: sessions of their own, double forks and daemons included.
+"""End a whole process tree: new sessions, double forks and daemons included.
 
 The caller is a subreaper, so a descendant whose parent dies becomes the caller's child. Killing goes on until the
-kernel says there is no child left, which is the only statement about a tree that cannot be wrong.
+kernel reports no child, which is the only reliable statement about a tree.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -16,15 +17,15 @@ _ENVIRON_LIMIT = 8 << 20  # bytes; the kernel passes a quarter of the stack's li
 def end_tree(
     spare: Collection[int] = (), patience: float = 5.0, uid: int | None = None, statuses: dict[int, int] | None = None
 ) -> bool:
-    """Kill every descendant of this process but those in `spare` and what descends from them.
+    """Kill every descendant of this process except `spare` and their descendants.
 
-    A first round only stops, so that nothing forks while the killing goes round.
+    Everything is stopped first, so that nothing forks while the killing goes on.
 
     Args:
         spare: direct children that live on.
-        patience: seconds after which a process that will not die (in uninterruptible sleep) is given up on.
-        uid: the user id that was lent to the run and is nobody else's; this process is root then.
-        statuses: receives the wait status of each direct child that is collected here.
+        patience: seconds before giving up on a process that will not die (in uninterruptible sleep).
+        uid: the user id lent to the run, which nobody else has; this process is root then.
+        statuses: receives the wait status of each direct child collected here.
 
     Returns:
         Whether nothing of the tree is left.
@@ -46,19 +47,19 @@ def end_tree(
 
 
 def descendants(spare: Collection[int] = (), root: int | None = None) -> Iterator[int]:
-    """Process ids below `root` (this process), parents before children; zombies too."""
+    """Yield process ids below `root` (default: this process), parents before children, zombies too."""
     left = [pid for pid in children(os.getpid() if root is None else root) if pid not in spare]
     seen: set[int] = set()
     while left:
         pid = left.pop()
-        if pid not in seen:  # a number may be used anew while this goes on
+        if pid not in seen:  # a number may be reused meanwhile
             seen.add(pid)
             yield pid
             left += children(pid)
 
 
 def children(pid: int) -> list[int]:
-    """The direct children of a process, those of each of its threads."""
+    """Return the direct children of a process: those of all its threads."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
@@ -91,7 +92,7 @@ def _children_by_scan(parent: int) -> list[int]:
 
 
 def _end_user(uid: int) -> None:
-    """End all processes of a user id in one call, which no fork can outrun; by a process that has become that user."""
+    """Kill all processes of a user id in one call that no fork can outrun, from a fork with that user id."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -101,13 +102,13 @@ def _end_user(uid: int) -> None:
             os._exit(0)
     deadline = time.monotonic() + _END_USER_PATIENCE
     while not os.waitpid(pid, os.WNOHANG)[0]:
-        if time.monotonic() > deadline:  # the run has stopped it before it could act; the caller goes on one by one
+        if time.monotonic() > deadline:  # the run has stopped it; the caller kills one by one
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.0005)
 
 
 def _stop(spare: Collection[int], stopped: set[int]) -> bool:
-    """Stop what is not stopped yet, each before its children are looked for; whether there was any."""
+    """Stop what still runs, each before its children are listed; False if there was nothing to stop."""
     before = len(stopped)
     for pid in descendants(spare):
         if pid not in stopped:
@@ -117,7 +118,7 @@ def _stop(spare: Collection[int], stopped: set[int]) -> bool:
 
 
 def reap(spare: Collection[int], statuses: dict[int, int] | None = None) -> None:
-    """Collect dead children, leaving those in `spare` to whoever waits for them."""
+    """Collect dead children, except those in `spare`, which somebody else waits for."""
     for pid in children(os.getpid()):
         if pid not in spare:
             try:
@@ -129,20 +130,15 @@ def reap(spare: Collection[int], statuses: dict[int, int] | None = None) -> None
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    # Not permitted: a process changed its credentials before no_new_privs; the caller's deadline ends the loop.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-    except PermissionError:
-        # A process that changed its credentials (only possible before no_new_privs): the caller's loop
-        # ends by its deadline and says that something is left.
-        pass
 
 
 def sweep(workspace: str, uid: int | None) -> int:
-    """Kill what a run left behind when worker, zygote and supervisor were killed at once; returns how many.
+    """Kill what a run left when worker, zygote and supervisor were killed at once; return how many processes.
 
-    Its processes are known by the HOME they were started with, or by the user id that was lent to the run.
+    They are recognised by the HOME they were started with, or by the user id lent to the run.
     """
     mark = b"HOME=" + os.fsencode(workspace) + b"/home"
     killed = 0

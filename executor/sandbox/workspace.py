@@ -1,9 +1,7 @@
-"""The private place of one attempt: HOME, TMPDIR, SEALRUN_OUTPUT_DIR and a folder for secrets that are files.
+"""The private folders of one attempt: HOME, TMPDIR, SEALRUN_OUTPUT_DIR and one for secrets that are files.
 
-It is made before the run and removed after it.
-
-It stands outside SEALRUN_HOME, which no run may reach into. A worker that runs as root lends each attempt a user id of
-its own. Locks tell who is using what, because the kernel drops them with their holder, however it dies.
+They are made before the run and removed after it, outside SEALRUN_HOME, which no run may reach. A worker that runs as
+root lends each attempt its own user id. Locks say what is in use: the kernel drops them however their holder dies.
 """
 
 import contextlib
@@ -27,7 +25,7 @@ _LOCK_PATIENCE = 1.0  # seconds; a janitor holds it for microseconds
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where one attempt lives. `uid` is None where the worker is not root and runs share its user."""
+    """Where one attempt lives. `uid` is None if the worker is not root: runs then share its user."""
 
     path: Path
     uid: int | None
@@ -44,38 +42,38 @@ class Workspace:
 
     @property
     def output(self) -> Path:
-        """What is left here survives the run."""
+        """The run's SEALRUN_OUTPUT_DIR; its files are kept."""
         return self.path / "output"
 
     @property
     def private(self) -> Path:
-        """Where secrets and credentials stand as files, unless the run has memory of its own for that."""
+        """The folder of secrets and credentials that are files, unless the run has its own /dev/shm."""
         return self.path / "private"
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """All of them; the run alone writes in them, and its supervisor empties them."""
+        """All four; only the run writes in them, and its supervisor empties them."""
         return self.home, self.temporary, self.output, self.private
 
 
 @contextlib.contextmanager
 def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
-    """Make the place of one attempt, and remove it whatever happens.
+    """Make the workspace of one attempt, and remove it whatever happens.
 
     Args:
         root: the folder of all workspaces, see `prepare_root`.
         name: `RUN-ATTEMPT`; unique.
-        uids: user ids to lend from where this process is root.
+        uids: user ids to lend if this process is root.
 
     Raises:
-        StartFailed: every id is lent.
+        StartFailed: every user id is in use.
     """
     with contextlib.ExitStack() as ending:
         uid = ending.enter_context(_lent_uid(uids)) if os.geteuid() == 0 else None
         place = Workspace(root / name, uid)
         ending.enter_context(_locked(root / f"{_LOCK}{name}"))
         ending.callback(clear, place.path)
-        # What holds them is not the run's to change: it could put a link where its supervisor looks.
+        # The run must not own the folder above: it could put a link where its supervisor looks.
         place.path.mkdir(mode=0o700 if uid is None else 0o711)
         for folder in place.folders:
             folder.mkdir(mode=0o700)
@@ -85,17 +83,17 @@ def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
 
 
 def prepare_root(root: Path) -> Path:
-    """Make the folder of all workspaces: ours, and not writable by others.
+    """Make the folder of all workspaces, private to this user.
 
     Raises:
-        FolderUnusable: it exists and belongs to somebody else, is a link, or others may write in it.
+        FolderUnusable: it belongs to somebody else, is a link, or others may write in it.
     """
-    # A lent user id must pass through, without seeing what else is there.
+    # A lent user id must pass through without listing it.
     return _own_folder(root, 0o711 if os.geteuid() == 0 else 0o700)
 
 
 def orphans(root: Path) -> Iterator[Path]:
-    """Workspaces whose worker is gone: their locks are free."""
+    """Yield workspaces whose worker is gone: their locks are free."""
     for lock in root.glob(f"{_LOCK}*"):
         try:
             with open(lock, "rb") as held:
@@ -108,7 +106,7 @@ def orphans(root: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def reserved(uid: int) -> Iterator[bool]:
-    """Hold a user id machine-wide, for as long as the context lasts; False where somebody else holds it."""
+    """Reserve a user id on this machine while the context lasts; False if somebody else holds it."""
     locks = _own_folder(Path("/run/sealrun-uids"), 0o700)
     lock = os.open(locks / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -129,7 +127,7 @@ def _locked(path: Path) -> Iterator[None]:
         deadline = time.monotonic() + _LOCK_PATIENCE
         while True:
             lock = holding.enter_context(open(path, "wb"))
-            # A janitor that looks at this moment finds the lock free, holds it for an instant, and takes its file away.
+            # A janitor may find the lock free at this moment, hold it briefly and delete its file: check, try again.
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
@@ -145,14 +143,15 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lent_uid(uids: range) -> Iterator[int]:
-    first = secrets.randbelow(len(uids))  # what a run may leave under its id, such as keys, is not met by the next one
+    # Start anywhere, so that the next run does not meet keys that the last one left under its id.
+    first = secrets.randbelow(len(uids))
     for uid in [*uids[first:], *uids[:first]]:
         with reserved(uid) as ours:
             if ours:
                 yield uid
                 return
     raise StartFailed(
-        "every user id from {first} to {last} is lent to a run",
+        "every user id from {first} to {last} is in use",
         first=uids.start,
         last=uids.stop - 1,
         hint="lower the worker's -c, or widen SEALRUN_RUN_UIDS",
@@ -165,9 +164,9 @@ def _own_folder(path: Path, mode: int) -> Path:
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise FolderUnusable(
-            "{path} is not a folder of this user alone, so no run may be given a place in it",
+            "{path} is not a private folder of this user, so no workspace is made in it",
             path=path,
-            hint="remove it, or point SEALRUN_WORKSPACES at a folder of your own",
+            hint="remove it, or set SEALRUN_WORKSPACES to a folder of your own",
         )
     os.chmod(path, mode)
     return path

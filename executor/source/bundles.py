@@ -1,8 +1,7 @@
-"""Uploaded source in the database: once per project and content, in pieces, complete or not there.
+"""Uploaded source in the database: once per project and content, in pieces, valid only when complete.
 
-A piece is compressed by itself, so that whoever uploads the same content uploads the same pieces, whichever compressor
-is at work: two at once fill in for each other, and what a killed one began, the next one ends. A bundle is found under
-its project alone.
+Each piece is compressed on its own, so uploads of the same content share pieces whatever the compressor: two at once
+complement each other, and the next one completes what a killed one began. A bundle belongs to one project.
 """
 
 import zlib
@@ -20,17 +19,17 @@ from secretstore.database import Database
 
 PIECE = 1 << 20  # bytes of the archive
 KEPT = 86_400.0
-"""Seconds for which a bundle that no run refers to is kept: longer than anybody takes from its upload to the run."""
+"""Seconds that a bundle without a run is kept: longer than the time between its upload and its run."""
 
 _TRIES = 3
 _AT_A_TIME = 4
 
 
 def upload(db: Database, project_id: str, packed: Packed) -> str:
-    """Store an archive, or find that it is stored; returns its digest. Safe by many at once, and when it breaks off.
+    """Store an archive, unless it is stored already; return its digest. Safe concurrently, and if interrupted.
 
     Raises:
-        SourceRefused: it was removed meanwhile, again and again.
+        SourceRefused: somebody removed it again and again.
     """
     digest = packed.digest
     for _ in range(_TRIES):
@@ -47,17 +46,17 @@ def upload(db: Database, project_id: str, packed: Packed) -> str:
         if _completed(db, project_id, packed):
             return digest
     raise SourceRefused(
-        "the source could not be uploaded: somebody removes it from the database again and again",
+        "the source could not be uploaded: somebody keeps removing it from the database",
         hint="submit the run again",
     )
 
 
 def pieces(db: Database, project_id: str, digest: str) -> Iterator[bytes]:
-    """The archive, in order.
+    """Yield the archive's pieces, in order.
 
     Raises:
-        SourceUnavailable: there is none, or it is not complete.
-        SourceDamaged: a piece is missing, or is not what was stored.
+        SourceUnavailable: it is missing or incomplete.
+        SourceDamaged: a piece is missing or broken.
     """
     with db.reading() as session:
         found = session.get(SourceBundle, (project_id, digest))
@@ -83,17 +82,18 @@ def pieces(db: Database, project_id: str, digest: str) -> Iterator[bytes]:
 
 
 def discard(db: Database, project_id: str, digest: str) -> None:
-    """Remove a bundle that is not what it was, so that whoever submits the same source uploads it again."""
+    """Remove a damaged bundle, so that the next submission of the same source uploads it again."""
     with db.writing() as session:
         _remove(session, and_(col(SourceBundle.project_id) == project_id, col(SourceBundle.digest) == digest))
 
 
 def delete_unused(db: Database, limit: int = 20) -> int:
-    """Delete bundles, half uploaded ones too, that no run refers to and nobody has uploaded for a day.
+    """Delete bundles, complete or not, that have no run and were last uploaded over a day ago.
 
-    Returns how many; at most `limit` in one call.
+    Returns:
+        How many were deleted; at most `limit` in one call.
     """
-    # A submitter's last use is written in the same row, so it and this do not cross: one of them comes first.
+    # An upload writes to the same row, so the database puts it either before or after the deletion.
     referred = select(Run.id).where(Run.project_id == SourceBundle.project_id, Run.bundle == SourceBundle.digest)
     unused = and_(col(SourceBundle.used_at) < db.after(-KEPT), ~referred.correlate(SourceBundle).exists())
     with db.reading() as session:
@@ -107,7 +107,7 @@ def delete_unused(db: Database, limit: int = 20) -> int:
 
 
 def _announced(db: Database, project_id: str, packed: Packed) -> bool:
-    """Write that it is used now; whether it is complete."""
+    """Record that a bundle is in use; tell whether it is complete."""
     now = db.now()
     row = {"project_id": project_id, "digest": packed.digest, "size": packed.size, "files": packed.entries}
     with db.writing() as session:
@@ -121,7 +121,7 @@ def _announced(db: Database, project_id: str, packed: Packed) -> bool:
 
 
 def _completed(db: Database, project_id: str, packed: Packed) -> bool:
-    """Write that all pieces are there; False where somebody has removed some."""
+    """Mark a bundle as complete; False if somebody has removed pieces."""
     stored = (
         select(func.count()).select_from(SourceBundleChunk).where(_pieces_of(project_id, packed.digest))
     ).scalar_subquery()
@@ -152,7 +152,7 @@ def _count(size: int) -> int:
 
 
 def _opened(data: bytes) -> bytes:
-    """A piece, never more than its size and one byte however it was made."""
+    """Decompress a piece, to at most its size and one byte, whatever it holds."""
     try:
         return zlib.decompressobj().decompress(data, PIECE + 1)
     except zlib.error:

@@ -1,4 +1,4 @@
-"""Which commit a source root is at, and whether it has changes of its own: asked of git, or read without it."""
+"""Find a source root's commit and whether it has changes: from git, or from its files."""
 
 import os
 import re
@@ -7,24 +7,24 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATIENCE = 3.0  # seconds; a submission does not wait longer for a note
+_PATIENCE = 3.0  # seconds; a submission does not wait longer for this
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-# What a repository's own configuration could have executed where somebody only looks.
+# Keeps a repository's configuration from running programs when we only look.
 _QUIET = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
 
 
 @dataclass(frozen=True)
 class GitState:
-    """A commit, and whether the source root differs from it, files that git does not know included; None: not known."""
+    """A commit, and whether the source root differs from it, including untracked files; None if unknown."""
 
     commit: str | None = None
     dirty: bool | None = None
 
 
 def git_state(root: Path, search_path: str) -> GitState:
-    """What git says of a source root; nothing where it is in no checkout, or git refuses or is too slow.
+    """Return a source root's state; empty if it is not in a checkout, or git refuses or is too slow.
 
-    Without a git on `search_path` the commit alone is found. A submodule's own changes count, too.
+    Without git on `search_path` only the commit is found. Changes in submodules count, too.
     """
     repository = next((place / ".git" for place in (root, *root.parents) if os.path.lexists(place / ".git")), None)
     if repository is None:
@@ -34,7 +34,7 @@ def git_state(root: Path, search_path: str) -> GitState:
 
 
 def _asked(git: str, root: Path, search_path: str) -> GitState:
-    # HOME, since what it trusts stands there (safe.directory); nothing that points git elsewhere, as in a hook.
+    # HOME holds what git trusts (safe.directory). No GIT_* variables: within a hook they point elsewhere.
     own = {name: os.environ[name] for name in ("HOME", "XDG_CONFIG_HOME") if name in os.environ}
     environ = {"PATH": search_path, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **own}
     command = [git, *_QUIET, "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=normal"]
@@ -57,10 +57,10 @@ def _asked(git: str, root: Path, search_path: str) -> GitState:
 
 
 def _read(repository: Path) -> GitState:
-    """The commit alone, as the files say."""
+    """Read the commit from the files."""
     try:
         place = repository
-        if place.is_file():  # a worktree, or a submodule: the repository is elsewhere
+        if place.is_file():  # a worktree or a submodule: the repository is elsewhere
             place = (repository.parent / _line(place).removeprefix("gitdir: ")).resolve()
         head = _line(place / "HEAD")
         shared = place / "commondir"

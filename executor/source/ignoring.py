@@ -1,7 +1,7 @@
-"""What `.gitignore` and `.sealrunignore` leave out, read as git reads such files: as bytes, the last match counting.
+"""What `.gitignore` and `.sealrunignore` leave out, read as git does: as bytes, and the last match counts.
 
-A folder is asked about before what lies in it, and nothing beneath an ignored folder is asked about at all: that is
-why nothing there can be taken in again. https://git-scm.com/docs/gitignore
+A folder is checked before its contents, and nothing beneath an ignored folder is checked at all: so nothing there can
+be included again. https://git-scm.com/docs/gitignore
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from executor.errors import FileUnreadable
 
 FILES = (".gitignore", ".sealrunignore")
-"""In the order in which they are read: a line of the second stands over the first's of the same folder."""
+"""In reading order: in the same folder, lines of the second override those of the first."""
 
 _CLASSES: dict[bytes, Callable[[int], bool]] = {
     b"alnum": lambda byte: chr(byte).isalnum(),
@@ -35,7 +35,7 @@ _NAMED_CLASS = re.compile(rb"\[:([^\]]*):\]")
 
 @dataclass(frozen=True)
 class _Rule:
-    """One line. It is asked with a name, or with a path from its own folder."""
+    """One line; it matches a name, or a path from its own folder."""
 
     takes_in: bool
     folders_only: bool
@@ -45,13 +45,13 @@ class _Rule:
 
 @dataclass(frozen=True)
 class Ignoring:
-    """The lines in force in a folder: its own, those above it, and the way from where they stand to this folder."""
+    """The lines in force in a folder: its own and those above, each with the path from their folder to this one."""
 
     levels: tuple[tuple[tuple[_Rule, ...], bytes], ...] = ()
 
     @classmethod
     def at(cls, root: Path) -> "Ignoring":
-        """What is in force in a source root: where it lies in a git checkout, the lines above it count, too.
+        """Read the lines in force in a source root: within a git checkout, those above it count, too.
 
         Raises:
             FileUnreadable: one of the files cannot be read.
@@ -64,7 +64,7 @@ class Ignoring:
         return found.within(root)
 
     def within(self, folder: Path) -> "Ignoring":
-        """The same with the lines of the folder's own files.
+        """Add the lines of the folder's own files.
 
         Raises:
             FileUnreadable: one of them cannot be read.
@@ -73,11 +73,11 @@ class Ignoring:
         return Ignoring((*self.levels, (rules[::-1], b""))) if rules else self
 
     def beneath(self, name: bytes) -> "Ignoring":
-        """The same as seen from a folder of this name in this one."""
+        """Return the lines as seen from a subfolder of this name."""
         return Ignoring(tuple((rules, way + name + b"/") for rules, way in self.levels))
 
     def ignores(self, name: bytes, is_folder: bool) -> bool:
-        """Whether something of this name in this folder is left out."""
+        """Tell whether something of this name in this folder is left out."""
         for rules, way in reversed(self.levels):
             for rule in rules:
                 if (is_folder or not rule.folders_only) and rule.matches(name if rule.by_name else way + name):
@@ -110,13 +110,13 @@ def _rule(line: bytes) -> _Rule | None:
 
 
 def _without_trailing_spaces(line: bytes) -> bytes:
-    """A space at the end counts where a backslash stands before it."""
+    """Drop trailing spaces, except after a backslash."""
     kept = re.match(rb"(?:\\.|[^ \\]| +(?=[^ ])|\\\Z)*", line, re.DOTALL)
     return kept[0] if kept is not None else line
 
 
 def _matcher(pattern: bytes, in_paths: bool) -> Callable[[bytes], object] | None:
-    """A pattern as a question about names, or about paths, where no wildcard but `**` matches a slash."""
+    """Turn a pattern into a test of names, or of paths, in which only `**` matches a slash."""
     if not re.search(rb"[*?\[\\]", pattern):
         return pattern.__eq__ if pattern else None
     if not in_paths and re.fullmatch(rb"\*[^*?\[\\]*", pattern):
@@ -129,17 +129,18 @@ def _matcher(pattern: bytes, in_paths: bool) -> Callable[[bytes], object] | None
 
 
 class _Unmatchable(Exception):
-    """the pattern is broken, so that nothing matches it"""
+    """the pattern is broken and matches nothing"""
 
 
 def _translated(pattern: bytes, in_paths: bool) -> Iterator[bytes]:
     any_one = rb"[^/]" if in_paths else rb"."
-    # `a**/b` is `a` and then `**/b` to git, which takes the plain beginning off first.
+    # git takes off the plain beginning first, so `a**/b` is `a` and then `**/b`.
     wild = min(pattern.find(mark) for mark in (b"*", b"?", b"[", b"\\") if mark in pattern)
     at = 0
     while at < len(pattern):
         here = pattern[at : at + 1]
         if here == b"*":
+            # `**` crosses folders only if it is all there is between two slashes; else it is one `*`.
             begin = at
             while pattern[at : at + 1] == b"*":
                 at += 1
@@ -172,11 +173,12 @@ def _translated(pattern: bytes, in_paths: bool) -> Iterator[bytes]:
 
 
 def _members(pattern: bytes, at: int) -> tuple[set[int], int]:
-    """The bytes that a bracket names, and where the pattern goes on after it."""
+    """Return the bytes that a bracket matches, and the place after it."""
     excluded = pattern[at : at + 1] in (b"!", b"^")
     at += excluded
     members: set[int] = set()
     before = first = -1
+    # A `]` right at the beginning is a member, not the end.
     while first == -1 or pattern[at : at + 1] != b"]":
         first = 0
         if (named := _NAMED_CLASS.match(pattern, at)) is not None:

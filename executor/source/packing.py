@@ -1,7 +1,7 @@
-"""A source root as one archive with one name: what is uploaded for a run that may start on any machine.
+"""Pack a source root into one archive, which is uploaded for a run that may start on any machine.
 
-The archive is a tar of files, folders and links, the same bytes for the same content wherever it is made: sorted,
-without times and owners. Its SHA-256 is its name.
+The archive is a tar of files, folders and links. The same content gives the same bytes everywhere: it is sorted and has
+no times and owners. Its SHA-256 is its name.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from executor.source.ignoring import Ignoring
 
 ENTRIES_LIMIT = 20_000
 PATH_LIMIT = 2_048
-"""Bytes of a path from the source root: the folder where it is unpacked stands before it."""
+"""Bytes of a path from the source root, which gets longer where it is unpacked."""
 
 BLOCK = 512
-_OVERHEAD = 2 * (BLOCK + PATH_LIMIT + BLOCK) + 2 * BLOCK  # path and goal of a link in blocks of their own; its head
+_OVERHEAD = 2 * (BLOCK + PATH_LIMIT + BLOCK) + 2 * BLOCK  # a link's path and goal in separate blocks; its head
 _NAMED = 5
 _COUNTED_LIMIT = 10 * ENTRIES_LIMIT
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Something beneath a source root. `size` in bytes; `seen` tells whether a file is still the one that was found."""
+    """Something beneath a source root. `size` is in bytes; `seen` identifies the file that was found."""
 
     path: str
     kind: bytes
@@ -42,14 +42,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """What belongs to a source root, each folder before what is in it. `size` is of the files, in bytes."""
+    """The contents of a source root, each folder before its members. `size` is of the files, in bytes."""
 
     root: Path
     entries: tuple[Entry, ...]
     size: int
 
     def has(self, path: str) -> bool:
-        """Whether a file of this path from the root is among it."""
+        """Tell whether it has something at this path."""
         return any(entry.path == path for entry in self.entries)
 
 
@@ -63,24 +63,24 @@ class Packed:
 
     @property
     def size(self) -> int:
-        """Of the archive, in bytes."""
+        """Bytes of the archive."""
         return len(self.tar)
 
 
 def archive_limit(limit: int) -> int:
-    """The bytes that an archive of so many bytes of files may have."""
+    """Return the largest archive of so many bytes of files."""
     return limit + ENTRIES_LIMIT * _OVERHEAD
 
 
 def listing(root: Path, limit: int) -> Listing:
-    """Find what belongs to a source root and what ignore files leave out, without reading any other file.
+    """List a source root without what ignore files leave out; reads no other files.
 
     Args:
         root: the source root, a path without links.
-        limit: bytes that the files may have in all.
+        limit: bytes of all files together.
 
     Raises:
-        SourceRefused: there is too much of it, or something cannot be uploaded as it is.
+        SourceRefused: it is too large, or something in it cannot be uploaded.
         FileUnreadable: an ignore file cannot be read.
     """
     entries = []
@@ -91,18 +91,18 @@ def listing(root: Path, limit: int) -> Listing:
     size = sum(entry.size for entry in entries)
     if size > limit:
         raise SourceRefused(
-            "the source root {root} has {size} to upload, and at most {limit} go; the largest files: {largest}",
+            "the source root {root} is too large to upload: {size}, at most {limit}; its largest files: {largest}",
             root=root,
             size=size_text(size),
             limit=size_text(limit),
             largest=_largest(entries),
-            hint="add what the run does not need to .sealrunignore; SEALRUN_SOURCE_LIMIT_MIB is the limit",
+            hint="add what the run does not need to .sealrunignore, or raise SEALRUN_SOURCE_LIMIT_MIB",
         )
     if len(entries) > ENTRIES_LIMIT:
         more = "more than " if len(entries) > _COUNTED_LIMIT else ""
         count = f"{more}{min(len(entries), _COUNTED_LIMIT):,}"
         raise SourceRefused(
-            "the source root {root} has {count} files and folders to upload, and at most {limit} go; "
+            "the source root {root} has too many files and folders to upload: {count}, at most {limit}; "
             "most are in {fullest}",
             root=root,
             count=count,
@@ -116,10 +116,10 @@ def listing(root: Path, limit: int) -> Listing:
 
 
 def pack(found: Listing) -> Packed:
-    """Read what was found into an archive.
+    """Read the listed files into an archive.
 
     Raises:
-        SourceRefused: a file cannot be read, or is no longer what it was when it was found.
+        SourceRefused: a file cannot be read, or has changed since it was listed.
     """
     tar = io.BytesIO()
     for entry in found.entries:
@@ -136,10 +136,10 @@ def pack(found: Listing) -> Packed:
 
 
 def leads_inside(path: str, goal: str) -> bool:
-    """Whether a link at `path` leads to a place beneath the root by its own words: up first, then down.
+    """Tell whether a link at `path` stays beneath the root as it is written: up first, then down.
 
-    Where every link is such a one, none leads out, however many stand in a row: each goes on from a folder inside, does
-    not climb above the root, and only then passes through names that may be links again.
+    If every link does, no chain of links leads out: each starts in a folder inside, does not climb above the root, and
+    only then passes through names that may be links again.
     """
     if not goal or goal.startswith("/"):
         return False
@@ -149,7 +149,7 @@ def leads_inside(path: str, goal: str) -> bool:
 
 
 def size_text(size: int) -> str:
-    """Bytes as a person reads them."""
+    """Write a number of bytes for a person."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
             return f"{size / unit:.1f}".removesuffix(".0") + f" {name}"
@@ -176,12 +176,12 @@ def _found(root: Path) -> Iterator[Entry]:
             missing = isinstance(error, FileNotFoundError)
             raise SourceRefused(
                 path=_shown(os.path.relpath(error.filename or root, root)),
-                why="it disappeared while it was looked at" if missing else os.strerror(error.errno or 0).lower(),
+                why="it disappeared meanwhile" if missing else os.strerror(error.errno or 0).lower(),
             ) from None
 
 
 def _never(member: "os.DirEntry[str]", is_folder: bool) -> bool:
-    """What is no source: a checkout's history, environments of this machine, compiled code."""
+    """Tell whether it is never source: a checkout's history, a Python environment, compiled code."""
     if not is_folder:
         return member.name == ".git"
     return member.name in (".git", ".venv", "__pycache__") or os.path.lexists(os.path.join(member.path, "pyvenv.cfg"))
@@ -204,12 +204,12 @@ def _check(entry: Entry) -> None:
     if _shown(entry.path) != entry.path:
         why = "its name is not UTF-8"
     elif not entry.kind:
-        why = "it is neither a file nor a folder nor a link"
+        why = "it is not a file, folder or link"
     elif len(entry.path.encode()) > PATH_LIMIT:
         why = f"its path has more than {PATH_LIMIT:,} bytes"
     elif entry.kind == tarfile.SYMTYPE:
         if entry.goal.startswith("/"):
-            why = f"it is a link to {_shown(entry.goal)}, a path of this machine"
+            why = f"it is a link to {_shown(entry.goal)}, which exists on this machine only"
         elif _shown(entry.goal) != entry.goal or len(entry.goal.encode()) > PATH_LIMIT:
             why = "it is a link to a path that is not UTF-8 or too long"
         elif not leads_inside(entry.path, entry.goal):
@@ -246,7 +246,7 @@ def _largest(entries: list[Entry]) -> str:
 
 
 def _fullest(entries: list[Entry]) -> str:
-    """The folders that hold the most, at the top level, where one line leaves them out."""
+    """Name the top-level folders with the most entries: one line each leaves them out."""
     counted = Counter(entry.path.partition("/")[0] for entry in entries if "/" in entry.path)
     most = counted.most_common(_NAMED)
     return ", ".join(f"{_shown(name)}/ ({count:,})" for name, count in most) or "that folder itself"
@@ -257,5 +257,5 @@ def _shown(path: str) -> str:
 
 
 def _changed(entry: Entry) -> SourceRefused:
-    hint = "submit the run again when nothing writes there, or add it to .sealrunignore"
-    return SourceRefused("{path} changed while it was read for the upload", path=entry.path, hint=hint)
+    hint = "submit the run again when nothing writes to it, or add it to .sealrunignore"
+    return SourceRefused("{path} changed while it was being read", path=entry.path, hint=hint)

@@ -17,24 +17,24 @@ _MARKS = (PROJECT_FILE, "pyproject.toml")
 
 @dataclass(frozen=True)
 class ProjectFile:
-    """What `.sealrun.toml`, or `[tool.sealrun]` of a pyproject.toml, says."""
+    """The contents of `.sealrun.toml`, or of `[tool.sealrun]` in a pyproject.toml."""
 
     project: str | None = None
     environment: str | None = None
     pins: Mapping[str, Pin] = field(default_factory=dict, repr=False)
-    """Key pairs of the project's environments, which must be these or follow from them."""
+    """The key pairs of the project's environments: these, or successors of these."""
     dependencies: tuple[str, ...] | None = None
-    """What a run's own Python environment is built of, in the place of what the folder's other files say."""
+    """The requirements of a run's Python environment, instead of those in the folder's other files."""
 
 
 def source_root(folder: Path, path: str | None) -> Path:
-    """The nearest folder above `folder` with a `.sealrun.toml` or `pyproject.toml`, else `folder` itself.
+    """Return the nearest folder from `folder` up with a `.sealrun.toml` or `pyproject.toml`, else `folder`.
 
-    A target that lies outside of it belongs to a root of its own, looked for from its folder upwards.
+    For a target outside of it, the search starts at the target's folder.
 
     Raises:
-        TargetUnusable: `path` names no file.
-        SourceIsHome: the root would be a user's home, or hold one.
+        TargetUnusable: `path` is not a file.
+        SourceIsHome: the root would be or contain a user's home.
     """
     folder = folder.resolve()
     root = _marked(folder) or folder
@@ -49,31 +49,31 @@ def source_root(folder: Path, path: str | None) -> Path:
 
 
 def relative_target(root: Path, folder: Path, path: str) -> str:
-    """A target's path as the run will use it: relative to the source root.
+    """Return a target's path relative to the source root.
 
     Raises:
-        TargetUnusable: it leads out of the root.
+        TargetUnusable: it is outside of the root.
     """
     target = (folder / path).resolve()
     if not target.is_relative_to(root):
         raise TargetUnusable(
-            "{path} is not beneath the source root {root}",
+            "{path} is outside the source root {root}",
             path=path,
             root=root,
-            hint="start the run from the folder the code belongs to",
+            hint="start the run from the folder of its code",
         )
     return str(target.relative_to(root))
 
 
 def project_file(folder: Path) -> ProjectFile:
-    """What the nearest project file above `folder` says; nothing where there is none.
+    """Read the nearest project file from `folder` up; empty if there is none.
 
     Raises:
-        FileInvalid: it is not TOML, or a field is of the wrong type.
+        FileInvalid: it is not TOML, or a field has the wrong type.
     """
     for place in (folder.resolve(), *folder.resolve().parents):
         own, general = place / PROJECT_FILE, place / "pyproject.toml"
-        # os.path, here and below: a folder that may not be searched has no file for us, and is no error.
+        # os.path, here and below: in a folder that we may not search, it says False and raises nothing.
         if os.path.isfile(own):
             return _parsed(own, _toml(own))
         if os.path.isfile(general):
@@ -116,14 +116,14 @@ def _parsed(path: Path, table: Any) -> ProjectFile:
                 raise FileInvalid(path=path, why="dependencies is not a list of texts")
             fields[key] = tuple(value)
         elif key not in ("project", "environment"):
-            known = "project, environment, dependencies and pins"
-            raise FileInvalid(path=path, why=f"unknown key {key!r}; known are {known}")
+            known = "project, environment, dependencies or pins"
+            raise FileInvalid(path=path, why=f"unknown key {key!r}; use {known}")
         elif not isinstance(value, str):
             raise FileInvalid(path=path, why=f"{key} is not text")
         else:
             fields[key] = value
     if "pins" in fields and "project" not in fields:
-        raise FileInvalid(path=path, why="there are pins, and no project that they are about")
+        raise FileInvalid(path=path, why='pins need a project: add project = "…"')
     return ProjectFile(**fields)
 
 

@@ -1,7 +1,7 @@
-"""An uploaded archive as a folder again. Whoever may write to the database may have made it: nothing in it is trusted.
+"""Unpack an uploaded archive. Anybody who can write to the database may have made it, so nothing in it is trusted.
 
-Only what `packing` writes is read: files, folders, and links that lead to a place inside. Everything else is refused,
-and what was unpacked counts for nothing until the archive's SHA-256 has been compared.
+It reads only what `packing` writes: files, folders, and links that stay inside. Everything else is refused, and what
+was unpacked is worthless until the archive's SHA-256 has been compared.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ class Unacceptable(Exception):
 
 
 class TooLarge(Unacceptable):
-    """there is more in it than was to be taken"""
+    """it has more files or bytes than allowed"""
 
 
 def unpack(pieces: Iterable[bytes], folder: Path, digest: str, limit: int) -> None:
-    """Write an archive's files into an empty folder, not writable for anybody when it is done.
+    """Write an archive's files into an empty folder, which is read-only in the end.
 
     Args:
         pieces: the archive, in order.
-        folder: where to; nobody else may write there.
-        digest: the SHA-256 that the archive has to have, in hex.
-        limit: bytes that its files may have in all.
+        folder: the target; nobody else may write there.
+        digest: the archive's expected SHA-256, in hex.
+        limit: bytes of all files together.
 
     Raises:
-        TooLarge: there is more in it.
-        Unacceptable: it is not such an archive, or not this one; what was written is worthless.
+        TooLarge: it has more files or bytes than allowed.
+        Unacceptable: it is not a valid archive, or another one; what was written is worthless.
         OSError: a file could not be written.
     """
     archive = _Archive(pieces, archive_limit(limit))
@@ -46,7 +46,7 @@ def unpack(pieces: Iterable[bytes], folder: Path, digest: str, limit: int) -> No
             raise TooLarge
         above, _, name = path.rpartition("/")
         if name in ("", ".", "..") or above not in folders:
-            raise Unacceptable("it has a path that leads elsewhere")
+            raise Unacceptable("it has a path that leads outside")
         if path in seen:
             raise Unacceptable("it has a path twice")
         seen.add(path)
@@ -56,13 +56,13 @@ def unpack(pieces: Iterable[bytes], folder: Path, digest: str, limit: int) -> No
             folders[path] = place
         elif kind == _LINK:
             if not leads_inside(path, goal):
-                raise Unacceptable("it has a link that leads elsewhere")
+                raise Unacceptable("it has a link that leads outside")
             place.symlink_to(goal)
         else:
             _write(place, archive.read(length), executable)
     archive.end()
     if archive.digest != digest:
-        raise Unacceptable("its content has another SHA-256")
+        raise Unacceptable("its SHA-256 does not match")
     for place in folders.values():
         place.chmod(0o555)
 
@@ -81,7 +81,7 @@ class _Archive:
         return self._sha.hexdigest()
 
     def read(self, size: int) -> Iterator[memoryview]:
-        """Exactly so many bytes, and the padding after them."""
+        """Yield exactly so many bytes, and skip the padding after them."""
         for wanted, is_content in ((size, True), (-size % BLOCK, False)):
             while wanted:
                 self._fill()
@@ -90,15 +90,15 @@ class _Archive:
                 if is_content:
                     yield part
                 elif any(part):
-                    raise Unacceptable("it has something between its files")
+                    raise Unacceptable("it has data between its files")
 
     def block(self, size: int = BLOCK) -> bytes:
         return b"".join(self.read(size))
 
     def end(self) -> None:
-        """Nothing may follow."""
+        """Refuse anything that follows."""
         if self._left or any(self._pieces):
-            raise Unacceptable("something follows after its end")
+            raise Unacceptable("it has data after its end")
 
     def _fill(self) -> None:
         while not self._left:
@@ -113,19 +113,19 @@ class _Archive:
 
 
 def _members(archive: _Archive) -> Iterator[tuple[str, bytes, int, bool, str]]:
-    """Path, kind, size, whether it is executable, and a link's goal; the reader takes a file's content in between."""
+    """Yield path, kind, size, whether it is executable, and a link's goal; the caller reads a file's content next."""
     long: dict[bytes, bytes] = {}
     while any(head := archive.block()):
         kind, length = head[156:157], _number(head[124:136])
         if head[257:265] != b"ustar  \0" or _number(head[148:156]) != sum(head) - sum(head[148:156]) + 8 * 32:
-            raise Unacceptable("it is no archive of sealrun's")
+            raise Unacceptable("it is not a sealrun archive")
         if kind in (_LONG_PATH, _LONG_GOAL):
             if not 0 < length <= PATH_LIMIT + 2 or kind in long:
                 raise Unacceptable("it has a path that is too long")
             long[kind] = archive.block(length).removesuffix(b"\0")
             continue
         if kind not in (_FILE, _LINK, _FOLDER) or (length and kind != _FILE):
-            raise Unacceptable("it has something that is neither a file nor a folder nor a link")
+            raise Unacceptable("it has something other than files, folders and links")
         path = _text(long.pop(_LONG_PATH, head[:100].rstrip(b"\0")))
         goal = _text(long.pop(_LONG_GOAL, head[157:257].rstrip(b"\0")))
         if long or len(path.encode()) > PATH_LIMIT + 1:
@@ -148,7 +148,7 @@ def _write(place: Path, content: Iterable[memoryview], executable: bool) -> None
 def _number(field: bytes) -> int:
     digits = field.rstrip(b" \0")
     if not digits or digits.strip(b"01234567"):
-        raise Unacceptable("it is no archive of sealrun's")
+        raise Unacceptable("it is not a sealrun archive")
     return int(digits, 8)
 
 
@@ -158,5 +158,5 @@ def _text(name: bytes) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise Unacceptable("it has a path that is no text")
+        raise Unacceptable("it has a path that is not text")
     return text

@@ -1,1 +1,1 @@
-"""From what was asked for to an accepted run."""
+"""From a request to an accepted run."""

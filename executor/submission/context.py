@@ -1,4 +1,4 @@
-"""Which project and environment is meant: as given, else by the settings, else by the project file."""
+"""Find the project and environment: as given, else from the settings, else from the project file."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ DEFAULT_ENVIRONMENT = "default"
 
 
 def project_named(settings: Settings, given: str | None, folder: Path | None = None) -> str:
-    """The project: `-p`, else SEALRUN_PROJECT, else the project file of the folder (else this one) or a parent.
+    """Return the project: `-p`, else SEALRUN_PROJECT, else the nearest project file's.
 
     Raises:
-        NoProjectNamed: none of them says.
+        NoProjectNamed: none of them names one.
     """
     if project := maybe_project(settings, given, folder):
         return project
@@ -21,18 +21,18 @@ def project_named(settings: Settings, given: str | None, folder: Path | None = N
 
 
 def maybe_project(settings: Settings, given: str | None, folder: Path | None = None) -> str | None:
-    """As `project_named`, and None where nobody says."""
+    """Return the same as `project_named`, or None."""
     return given or settings.project or nearest_project_file(folder).project
 
 
 def environment_named(settings: Settings, given: str | None, folder: Path | None = None) -> str:
-    """The environment: `-e`, else SEALRUN_ENV, else the project file's, else `default`."""
+    """Return the environment: `-e`, else SEALRUN_ENV, else the nearest project file's, else `default`."""
     return given or settings.environment or nearest_project_file(folder).environment or DEFAULT_ENVIRONMENT
 
 
 def nearest_project_file(folder: Path | None = None) -> ProjectFile:
-    """What the project file of the folder (else this one) or a parent says; nothing where there is none."""
+    """Read the project file of the folder (default: the current one) or of its nearest parent with one."""
     try:
         return project_file(folder or Path.cwd())
-    except FileNotFoundError:  # the folder was removed under our feet
+    except FileNotFoundError:  # the current folder has been deleted
         return ProjectFile()

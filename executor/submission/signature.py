@@ -1,7 +1,7 @@
-"""What a target's own text says against running it, found without executing or importing any of it.
+"""Find mistakes in a target's text, without executing or importing it.
 
-Only what is certain is refused: syntax, a function that the file does not have, and the names of a plain function's
-arguments. Where a file may bind names as it runs, or where the run's Python may be newer than ours, the run decides.
+Only what is certain is refused: wrong syntax, a missing function, and wrong argument names of a plain function. If a
+file may bind names as it runs, or if the run's Python may be newer than ours, the run decides.
 """
 
 import ast
@@ -20,7 +20,7 @@ from secretstore.errors import SealrunError
 Version = tuple[int, int]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-_FILE_LIMIT = 4 << 20  # bytes; what is longer is left to the run
+_FILE_LIMIT = 4 << 20  # bytes; longer files are left to the run
 _NEAR = 3
 # A module that uses one of these may bind names, or change a function's signature, as it runs.
 _DYNAMIC = frozenset(
@@ -35,12 +35,12 @@ _turn = threading.Lock()
 
 
 def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> Iterator[SealrunError]:
-    """What is certain to be wrong with a target.
+    """Yield what is certainly wrong with a target.
 
     Args:
         root: the source root.
         target: as the run stores it, its path relative to the root.
-        version: of the run's interpreter; None where it is not known.
+        version: of the run's interpreter; None if unknown.
     """
     if target["kind"] not in ("file", "function"):
         return
@@ -54,7 +54,7 @@ def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> 
 
 
 def version_of(python: str | None, asked: str | None = None) -> Version | None:
-    """The version that was asked for, else an interpreter's by the mark of its environment or its file's name."""
+    """Return the version asked for, else that of an interpreter from its pyvenv.cfg or its file's name."""
     if asked is not None:
         major, minor = asked.split(".")[:2]
         return int(major), int(minor)
@@ -64,7 +64,7 @@ def version_of(python: str | None, asked: str | None = None) -> Version | None:
     try:
         name = path.resolve().name
         mark = (path.parent.parent / "pyvenv.cfg").read_text()
-    except (OSError, ValueError, RuntimeError):  # no such file, no text, or a loop of links
+    except (OSError, ValueError, RuntimeError):  # no such file, not text, or a loop of links
         pass
     found = re.search(r"(?m)^version(?:_info)?\s*=\s*(\d+)\.(\d+)", mark) or re.fullmatch(r"python(\d+)\.(\d+)", name)
     return (int(found[1]), int(found[2])) if found else None
@@ -80,7 +80,7 @@ def _text(path: Path) -> bytes | None:
 
 
 def _syntax(text: bytes, path: str, version: Version | None) -> TargetUnusable | None:
-    """What Python says of a text; nothing where the run's Python may be newer than this one, and know more."""
+    """Check a text's syntax, unless the run's Python may be newer than ours and know more."""
     if version is None or version > sys.version_info[:2]:
         return None
     try:
@@ -95,7 +95,7 @@ def _syntax(text: bytes, path: str, version: Version | None) -> TargetUnusable |
 
 
 def _quietly(act: Any) -> Any:
-    """Without warnings: they are the run's to show, and a filter that makes errors of them would refuse it."""
+    """Act without warnings: the run shows them, and a filter that makes errors of them would refuse it."""
     with _turn, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return act()
@@ -108,6 +108,7 @@ def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[SealrunErro
         return
     nodes = list(ast.walk(tree))
     words = {word for node in nodes for word in _words(node)}
+    # Names may be bound as the file runs: nothing about it is certain.
     if not _DYNAMIC.isdisjoint(words) or any(_hands_over_the_module(node) for node in nodes):
         return
     name = target["function"]
@@ -116,19 +117,20 @@ def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[SealrunErro
             "{path} has no function {function}", path=target["path"], function=name, hint=_nearest(name, tree)
         )
         return
+    # The signature is certain only if this is the one place that binds the name, without a decorator.
     found = [one for one in tree.body if isinstance(one, _Function) and one.name == name]
     if len(found) == 1 and not found[0].decorator_list and sum(_binds(node, name) for node in nodes) == 1:
         yield from _arguments(found[0], target)
 
 
 def _words(node: ast.AST) -> Iterator[str]:
-    """Every identifier and text of a node: what is none of these in a whole file, the file cannot bind."""
+    """Yield every identifier and text of a node: a file cannot bind a name that is not among them."""
     for _, value in ast.iter_fields(node):
         yield from (word for word in (value if isinstance(value, list) else [value]) if isinstance(word, str))
 
 
 def _hands_over_the_module(node: ast.AST) -> bool:
-    """`something(__name__)` may reach into this module; a logger's name does not."""
+    """Tell whether a node is `something(__name__)`, which may change this module; loggers do not."""
     if not isinstance(node, ast.Call):
         return False
     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -137,7 +139,7 @@ def _hands_over_the_module(node: ast.AST) -> bool:
 
 
 def _binds(node: ast.AST, name: str) -> bool:
-    """Whether a node may bind a name, in whatever scope: not by reading it, nor as an argument or a text."""
+    """Tell whether a node may bind a name in any scope; reading it, an argument or a text does not."""
     if isinstance(node, ast.arg | ast.keyword | ast.Constant):
         return False
     return not isinstance(getattr(node, "ctx", None), ast.Load) and name in _words(node)
@@ -156,7 +158,7 @@ def _or(names: list[str]) -> str:
 
 
 def _arguments(function: _Function, target: Mapping[str, Any]) -> Iterator[ArgumentsRefused]:
-    """Names that the function does not have, and those it cannot be called without."""
+    """Yield arguments that the function does not have, or those that are missing."""
     takes = function.args
     in_order = [one.arg for one in (*takes.posonlyargs, *takes.args)]
     by_name = [one.arg for one in (*takes.args, *takes.kwonlyargs)]
@@ -178,7 +180,7 @@ def _arguments(function: _Function, target: Mapping[str, Any]) -> Iterator[Argum
 
 
 def _shown(takes: ast.arguments) -> str:
-    """A signature as the file spells it, without its defaults, which may be values that nobody else should see."""
+    """Write a signature as the file does, without defaults, which may be confidential."""
     hidden: list[ast.expr] = [ast.Name("…") for _ in takes.defaults]
     alone: list[ast.expr | None] = [default and ast.Name("…") for default in takes.kw_defaults]
     spelled = ast.arguments(

@@ -1,4 +1,4 @@
-"""From what was asked for to what a run is: all it needs is looked up before it is one."""
+"""Turn a request into a run's specification: look everything up before the run is submitted."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ Refusal = SealrunError
 
 @dataclass(frozen=True)
 class Examined:
-    """Where a run would be, and all that refuses it; the specification is there when nothing does."""
+    """Where a run would be, and everything that refuses it; `spec` is None if anything does."""
 
     place: EnvironmentView
     root: Path | None
@@ -63,12 +63,12 @@ class Examined:
     spec: RunSpec | None
     refusals: tuple[Refusal, ...]
     upload: Listing | None = None
-    """What is uploaded when the run is submitted."""
+    """What submitting the run uploads."""
 
 
 @dataclass(frozen=True)
 class Python:
-    """What a run's Python is to be: a path, or an interpreter of a version, with an environment built on it."""
+    """A run's Python: a path, or a version, with an environment to build."""
 
     path: str | None = None
     version: str | None = None
@@ -76,15 +76,15 @@ class Python:
 
 
 def specify(db: Database, settings: Settings, request: RunRequest) -> RunSpec:
-    """Look everything up that a run needs, so that a mistake is told before it is submitted; then upload its source.
+    """Look up everything that a run needs, so that mistakes show before it is submitted; then upload its source.
 
     Raises:
-        SealrunError: something is missing or named wrongly.
+        SealrunError: something is missing or wrong.
     """
     examined = examine(db, settings, request)
     for refusal in examined.refusals:
         raise refusal
-    assert examined.spec is not None and examined.root is not None, "what has no refusal has a specification"
+    assert examined.spec is not None and examined.root is not None, "without a refusal there is a specification"
     state = git_state(examined.root, _search_path(request))
     commit = {"source_commit": state.commit, "source_dirty": state.dirty}
     spec = examined.spec.model_copy(update=commit)
@@ -95,10 +95,12 @@ def specify(db: Database, settings: Settings, request: RunRequest) -> RunSpec:
 
 
 def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
-    """Look everything up that a run needs, and collect what is missing or named wrongly.
+    """Look up everything that a run needs, and collect what is missing or wrong.
 
     Raises:
-        NoProjectNamed, UnknownProject, UnknownEnvironment: without a place there is nothing to look up.
+        NoProjectNamed: nothing says which project is meant.
+        UnknownProject: the project does not exist.
+        UnknownEnvironment: the environment does not exist.
     """
     wanted, variables, secrets = request.target, request.variables, request.secrets
     project = project_named(settings, request.project, request.folder)
@@ -128,9 +130,9 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
     if request.setup_secrets and not requirements.builds(python.requirements):
         refusals.append(
             RequirementsRefused(
-                "--setup-secret {name} is for the installer, and for this run nothing is installed",
+                "--setup-secret {name} is for the installer, but this run installs nothing",
                 name=request.setup_secrets[0],
-                hint="leave it out, or say what to install: --with PKG, --requirements FILE",
+                hint="leave it out, or name packages to install: --with PKG, --requirements FILE",
             )
         )
     if root is not None:
@@ -159,22 +161,24 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
 
 
 def _out_of_bounds(request: RunRequest) -> Iterator[RequestUnclear]:
-    """Times and numbers that no run can have."""
+    """Yield a refusal for each time or key that a run cannot have."""
     for what, seconds in (("the time-out", request.timeout), ("the queue time-out", request.queue_timeout)):
         if seconds is not None and not 0 < seconds < LONGEST:
-            yield RequestUnclear("{what} is a number of seconds above 0 and below {limit:,}", what=what, limit=LONGEST)
+            yield RequestUnclear(
+                "{what} must be a number of seconds above 0 and below {limit:,}", what=what, limit=LONGEST
+            )
     key = request.idempotency_key
     if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isprintable()):
-        yield RequestUnclear("an idempotency key has 1 to {limit} printable characters", limit=_LONGEST_KEY)
+        yield RequestUnclear("an idempotency key must have 1 to {limit} printable characters", limit=_LONGEST_KEY)
 
 
 def repeated(db: Database, run_id: str) -> RunSpec:
-    """What a run was, to be submitted once more; what its project and environment ask for is as it is now.
+    """Return a run's specification, to submit it again with the present settings of its project and environment.
 
     Raises:
-        UnknownRun: there is none of this id.
-        InUse: it may still do what the new one would do, too.
-        EnvironmentGone: its environment is deleted, whatever has its name now.
+        UnknownRun: there is no run with this id.
+        InUse: it has not ended yet.
+        EnvironmentGone: its environment was deleted, even if a new one has its name.
     """
     with db.reading() as session:
         run = session.get(Run, run_id)
@@ -182,7 +186,7 @@ def repeated(db: Database, run_id: str) -> RunSpec:
         raise UnknownRun(reference=run_id)
     if run.state not in OVER:
         raise InUse(
-            "run {run} is not over yet, it is {state}",
+            "run {run} has not ended yet: it is {state}",
             run=run.id[:8],
             state=run.state,
             hint=f"wait for it, or cancel it first: sealrun runs cancel {run.id[:8]}",
@@ -193,11 +197,11 @@ def repeated(db: Database, run_id: str) -> RunSpec:
         place = None
     if place is None or place.id != run.environment_id:
         raise EnvironmentGone(
-            "run {run} was of {project}/{environment}, which has been deleted since",
+            "run {run} belongs to {project}/{environment}, which has been deleted",
             run=run.id[:8],
             project=run.project,
             environment=run.environment,
-            hint="what has its name now has other keys and secrets; submit the run there anew: sealrun run",
+            hint="a new environment of that name has other keys and secrets; submit a new run there: sealrun run",
         )
     asked = {name: getattr(run, name) for name in RunSpec.model_fields}
     asked |= {"retry_of": run.id, "idempotency_key": None}
@@ -205,7 +209,7 @@ def repeated(db: Database, run_id: str) -> RunSpec:
 
 
 def _of_place(db: Database, place: EnvironmentView) -> dict[str, Any]:
-    """What the project and the environment ask for, whatever a run wishes."""
+    """Return what the project and the environment set for all their runs."""
     project = vault.get_project(db, place.project)
     return {
         "queue": place.queue or QUEUE,
@@ -225,13 +229,13 @@ def _unknown(db: Database, place: EnvironmentView, names: Sequence[str]) -> Iter
 
 
 def _unknown_connections(db: Database, place: EnvironmentView, request: RunRequest) -> Iterator[Refusal]:
-    """What a parameter cannot be."""
+    """Yield a refusal for each parameter that cannot be a data source or catalog."""
     if not (request.sources or request.catalogs):
         return
     if request.target.kind != "function":
         yield RequestUnclear(
-            "data sources and catalogs can be parameters of a function alone; other targets find them in their"
-            " environment, under their names"
+            "only a function can have data sources and catalogs as parameters; other targets find them by name in"
+            " their environment"
         )
         return
     if both := request.sources.keys() & request.catalogs.keys():
@@ -256,10 +260,10 @@ def _to_upload(root: Path, target: str | None, limit: int) -> Listing:
     found = packing.listing(root, limit)
     if target is not None and not found.has(target):
         raise SourceRefused(
-            "{path} is left out of the upload by a .gitignore or .sealrunignore, or lies in a folder that "
-            "never is uploaded",
+            "{path} is not uploaded: a .gitignore or .sealrunignore leaves it out, or it is in a folder that is "
+            "never uploaded",
             path=target,
-            hint=f"take it in with a line in .sealrunignore (!{target}), or run from the folder itself: --no-bundle",
+            hint=f"include it with a line in .sealrunignore (!{target}), or run from the folder itself: --no-bundle",
         )
     return found
 
@@ -269,26 +273,25 @@ def _search_path(request: RunRequest) -> str:
 
 
 def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) -> Python:
-    """What a run's Python is to be, the nearest word first.
+    """Decide a run's Python.
 
-    A path is used as it is. Else, where something says what is to be installed, an environment is built of that; where
-    only a version is asked for, it is an interpreter of it. For what is uploaded a path of this machine says nothing:
-    whoever takes the run chooses one.
+    A path is used as it is. Else, if there is something to install, an environment is built; if only a version is asked
+    for, an interpreter of it is used. For uploaded source, the worker chooses: a path of this machine means nothing.
     """
     asked = request.python
     version = asked if asked is not None and requirements.is_version(asked) else None
     if asked is not None and version is None:
         if uploads:
             raise PythonUnavailable(
-                "{python} is an interpreter of this machine, and a run with uploaded source may start on another",
+                "{python} is an interpreter on this machine, but a run with uploaded source may start on another",
                 python=asked,
-                hint="name a version instead, as in --python 3.12, or run from the folder itself: --no-bundle",
+                hint="name a version (--python 3.12), or run from the folder itself: --no-bundle",
             )
         if request.packages or request.requirements_file is not None:
             raise RequirementsRefused(
-                "--python {python} names an interpreter, which is used as it is: nothing is installed for it",
+                "--python {python} is an interpreter, which is used as it is: no packages are installed for it",
                 python=asked,
-                hint="name a version instead, as in --python 3.12, and an environment is built of the packages",
+                hint="name a version (--python 3.12), and an environment is built for the packages",
             )
         return Python(_interpreter(request.target, root, asked, _search_path(request)))
     document = _requirements(request, root, path, version, uploads)
@@ -302,16 +305,16 @@ def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) ->
 def _requirements(
     request: RunRequest, root: Path, path: str | None, version: str | None, uploads: bool
 ) -> dict[str, Any] | None:
-    """What is to be installed: what the file that is run says, or `--requirements`, or the source, and `--with`."""
+    """Find what to install: `--requirements`, else the target file's block, else the source's; and `--with`."""
     if request.requirements_file is not None:
         file = (request.folder or Path.cwd()) / request.requirements_file
         if not file.is_file():
-            why = "it is a folder" if file.is_dir() else "there is no such file"
+            why = "it is a folder" if file.is_dir() else "no such file"
             raise FileUnreadable(path=request.requirements_file, why=why)
         return requirements.with_packages(requirements.from_file(file), request.packages)
     script = root / path if path is not None else None
     found = requirements.of_script(script) if script is not None else None
-    # An environment that is there already is the source's own word; a bundle leaves it behind.
+    # A .venv in the source root comes before its requirements, unless something else is asked for or it is left behind.
     if found is None and not (
         own_environment(root) is not None and version is None and not request.packages and not uploads
     ):

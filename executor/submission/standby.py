@@ -1,8 +1,8 @@
-"""With nothing configured and no worker alive, a submitter starts one, which ends when it has been idle for a while.
+"""Start a worker if nothing is configured and none is alive; it ends after being idle for a while.
 
-The worker holds a lock that the kernel drops with it, so that of several submitters one starts it, and a submitter
-knows of a worker that has not shown itself yet. Before it ends it lets go of the lock and then looks once more for a
-run: a run accepted before that is seen by it, one accepted after finds the lock free and starts the next worker.
+The worker holds a lock that the kernel drops with it, so that only one of several submitters starts it, and a submitter
+knows of a worker that has not registered yet. Before it ends, the worker releases the lock and then looks for a run
+once more: it sees a run accepted before that; one accepted after finds the lock free and starts the next worker.
 """
 
 import atexit
@@ -27,10 +27,10 @@ IDLE = 30  # seconds
 _LOG_LIMIT = 1 << 20
 _RESTARTS = 3
 _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from executor.cli.main import main; main()"
-# A worker has no use for the rest of a user's environment, in which a password may stand.
+# The worker does not need the rest of a user's environment, which may hold a password.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_DATA_HOME", "PYTHONPATH")
 
-# Where AWS KMS wraps keys, its worker needs what botocore's chain looks at to find credentials, and the way to AWS.
+# With AWS KMS, the worker needs whatever botocore reads to find credentials and to reach AWS.
 _FOR_KMS = (
     *CREDENTIAL_VARIABLES,
     "AWS_CREDENTIAL_EXPIRATION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
@@ -44,13 +44,13 @@ _FOR_KMS = (
 
 
 class Standby:
-    """The worker that stands by for this home folder, as one submitter knows it. Threads may share it."""
+    """One submitter's view of the standby worker of a home folder. Threads may share it."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
-        """Take note of whose it is; `environ` is where the worker finds the settings, else this process's own."""
+        """Start nothing yet; `environ` is the environment of the worker's settings (default: this process's)."""
         self._home = settings.store.home
         self._environ = environ
-        self._taking_turns = threading.Lock()
+        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._log_began = 0
         self._began = 0.0
@@ -58,16 +58,16 @@ class Standby:
 
     @property
     def log(self) -> Path:
-        """Where its words go."""
+        """The worker's log."""
         return self._home / "worker.log"
 
     def ensure(self) -> bool:
-        """Start one unless there is one; whether one was started just now.
+        """Start a worker unless there is one; tell whether this call started one.
 
         Raises:
-            StandbyFailed: the one that was started ended with an error.
+            StandbyFailed: the worker that was started has failed.
         """
-        with self._taking_turns:
+        with self._lock:
             return self._ensure()
 
     def _ensure(self) -> bool:
@@ -77,7 +77,7 @@ class Standby:
                 return False
             self._process = None
             if time.monotonic() - self._began > IDLE:
-                self._started = 0  # it has stood by as long as it should, and ended as it should
+                self._started = 0  # it has lived long enough: not a failed start
             if status > 0 or self._started > _RESTARTS:
                 raise StandbyFailed(status=status, said=self._said(), log=self.log)
         with open(self._home / "worker.lock", "wb") as lock:
@@ -108,19 +108,19 @@ class Standby:
 
 
 def worker_command(*options: str) -> list[str]:
-    """`sealrun worker`, of this very installation whatever the current folder holds."""
+    """Return the command of `sealrun worker` from this installation, whatever the current folder holds."""
     root = str(Path(__file__).resolve().parents[2])
     return [_python(), "-P", "-c", _CODE, root, "worker", *options]
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a worker is given of its starter's environment."""
+    """Return the part of its starter's environment that a worker gets."""
     passed = (*_PASSED_ON, *(_FOR_KMS if "aws-kms:" in environ.get("SEALRUN_KEYS", "") else ()))
     return {name: value for name, value in environ.items() if name in passed or name.startswith("SEALRUN_")}
 
 
 def check_can_start() -> None:
-    """Refuse where no worker can be started, before a run is accepted that would wait for it.
+    """Refuse if no worker can be started, before a run is accepted that would wait for it.
 
     Raises:
         WorkerUnsupported: this is not Linux.
@@ -136,7 +136,7 @@ def check_can_start() -> None:
 
 
 def _python() -> str:
-    """This installation's interpreter: where Python is embedded, as in uWSGI, `sys.executable` is another program."""
+    """Return this installation's interpreter: in an embedded Python such as uWSGI, `sys.executable` is not one."""
     if os.path.basename(sys.executable).startswith("python"):
         return sys.executable
     return os.path.join(sys.prefix, "bin", "python3")
@@ -147,7 +147,7 @@ def _for_owner(path: str, flags: int) -> int:
 
 
 _started: "list[subprocess.Popen[bytes]]" = []
-"""Those that this process started and that may still run: kept, as Popen would complain of one that is dropped."""
+"""Workers that this process started and that may still run: Popen warns if one is collected before its end."""
 
 
 def _start(home: Path, environ: Mapping[str, str], lock: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -166,7 +166,7 @@ def _start(home: Path, environ: Mapping[str, str], lock: int, log: IO[bytes]) ->
 
 
 @atexit.register
-def _part() -> None:
-    """A worker that stands by is meant to outlive who started it."""
+def _disown() -> None:
+    """Keep Popen from warning at exit: a standby worker outlives its starter."""
     for process in _started:
         process.returncode = 0

@@ -7,47 +7,47 @@ from executor.schemas.target import Target
 
 
 def parse(words: list[str]) -> Target:
-    """Tell which of the four kinds is meant.
+    """Parse the words of a command line into one of the four kinds.
 
     Raises:
-        RequestUnclear: none is.
+        RequestUnclear: they name none.
     """
     if not words:
         raise _unclear("TARGET is missing: path.py, -m pkg.module, path.py:function, or -- command")
     first, *rest = words
     if first == "--":
         if not rest:
-            raise _unclear("after -- comes a command")
+            raise _unclear("a command must follow --")
         return Target("command", argv=tuple(rest))
     if first == "-m":
         if not rest:
-            raise _unclear("after -m comes a module")
+            raise _unclear("a module must follow -m")
         check_module(rest[0])
         return Target("module", name=rest[0], argv=tuple(rest[1:]))
     path, colon, name = first.rpartition(":")
     if colon and name.isidentifier() and not Path(first).exists():
         if any(word.partition("=")[0] in ("--arg", "--json-arg") for word in rest):
-            raise _unclear("a function's arguments by name come before it; what follows it is by position")
+            raise _unclear("put --arg and --json-arg before the function; arguments after it are by position")
         return Target("function", path=path, name=name, argv=tuple(rest))
     if Path(first).suffix not in ("", ".py", ".pyw"):
         raise _unclear(
-            "{first} is no Python file; a command comes after --, as in: sealrun run -- sh job.sh", first=first
+            "{first} is not a Python file; to run a command, put -- before it: sealrun run -- sh job.sh", first=first
         )
     return Target("file", path=first, argv=tuple(rest))
 
 
 def check_module(name: str) -> None:
-    """Refuse a file's path where a module's name belongs.
+    """Refuse a path instead of a module's name.
 
     Raises:
-        RequestUnclear: it is one.
+        RequestUnclear: it is a path.
     """
     path = Path(name)
     if "/" not in name and not (path.suffix == ".py" and path.is_file()):
         return
     parts = path.with_suffix("").parts if path.suffix == ".py" else path.parts
     named = f": -m {'.'.join(parts)}" if all(map(str.isidentifier, parts)) else ""
-    raise _unclear("{name} is a path, and a module is named with dots{named}", name=name, named=named)
+    raise _unclear("{name} is a path; name the module with dots{named}", name=name, named=named)
 
 
 def _unclear(message: str, **names: str) -> RequestUnclear:

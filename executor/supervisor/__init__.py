@@ -1,1 +1,1 @@
-"""The trust boundary: what is in this package may see plaintext, what is outside may not."""
+"""The processes that hold plaintext. They are started, never imported from outside this package."""

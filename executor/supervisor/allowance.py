@@ -1,22 +1,22 @@
-"""How much of a run's output is kept: limits on length of line, rate and sum, each cut marked where it was made.
+"""How much of a run's output is kept: limits on line length, rate and total, with a mark at every cut.
 
-It stands behind the masker: what a cut leaves of a secret would not be recognised. A mark has lines of its own, and
-cuts are made between lines where there is one, so that no line that is kept is broken by words of ours.
+It comes after the masker, which would not recognise what a cut leaves of a secret. A mark is a line of its own, and
+cuts are made between lines if possible, so that our words do not break a line that is kept.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-BURST = 4.0  # seconds of the rate that may come at once
-_PAUSE = 1.0  # seconds of the rate that must be free again before output is kept on: one mark a second at most
+BURST = 4.0  # seconds' worth of the rate that may come at once
+_PAUSE = 1.0  # seconds' worth that must be free again before output resumes: at most one mark a second
 _LINE_FEED = 10
-_SHARE = 8  # a stream always has this fraction of the sum for itself, whatever the other one writes
+_SHARE = 8  # each stream has this fraction of the total to itself, whatever the other one writes
 
 
 @dataclass(frozen=True)
 class LogLimits:
-    """Bytes, after masking: of both streams of an attempt together, of one stream in a second, of one line."""
+    """Bytes after masking: of both streams of an attempt together, of one stream per second, of one line."""
 
     total: int
     rate: int
@@ -24,7 +24,7 @@ class LogLimits:
 
 
 class Allowance:
-    """What the two streams of an attempt may have kept, together."""
+    """What may be kept of both streams of an attempt together."""
 
     def __init__(self, limits: LogLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -33,20 +33,20 @@ class Allowance:
         self._streams: list[Portion] = []
 
     def stream(self) -> "Portion":
-        """The part of one more stream."""
+        """Add a stream."""
         self._streams.append(Portion(self, self._limits, self._clock))
         return self._streams[-1]
 
     def left_for(self, stream: "Portion") -> int:
-        """Bytes this stream may still have kept; the share of another that has not used its own is not touched."""
+        """Return how many more bytes of this stream may be kept, without touching another's unused share."""
         others = sum(max(other.kept, self._share) for other in self._streams if other is not stream)
         return max(self._limits.total - others - stream.kept, 0)
 
 
 class Portion:
-    """One stream: give it what came through the masker, and send on what it returns.
+    """One stream: give it what comes out of the masker, and send on what it returns.
 
-    `kept` counts the bytes that were sent on, without marks, `left_out` those that were not.
+    `kept` counts the bytes that were sent on, without marks; `left_out` those that were not.
     """
 
     def __init__(self, allowance: Allowance, limits: LogLimits, clock: Callable[[], float]) -> None:
@@ -56,37 +56,38 @@ class Portion:
         self._lines = _Lines(limits.line)
         self._tokens = BURST * limits.rate
         self._filled_at = clock()
-        self._unsaid = 0  # of what was left out, the bytes that no mark has told of
+        self._unsaid = 0  # bytes left out that no mark has reported yet
         self._pausing = False
-        self._between = False  # what was left out last ends a line
-        self._inside = False  # what was sent last is no end of a line
+        self._between = False  # the last bytes left out end a line
+        self._inside = False  # the last bytes sent do not end a line
         self.kept = 0
         self.left_out = 0
-        self.full = False  # nothing more is kept: what comes need not be masked
+        self.full = False  # nothing more is kept, so nothing more has to be masked
 
     def take(self, data: bytes) -> bytes:
-        """What goes out of this, with marks."""
+        """Return what is kept of this, with marks."""
         return b"".join([self._pass(piece) for piece in self._lines.split(data)])
 
     def skip(self, size: int) -> None:
-        """Leave out bytes that came when the stream was full."""
+        """Count bytes as left out."""
         self._unsaid += size
         self.left_out += size
 
     def finish(self) -> bytes:
-        """The last mark of a stream that is over: how much was left out at its end."""
+        """End the stream: return what is kept, and a mark if something was left out at the end."""
         out = b"".join([self._pass(piece) for piece in self._lines.finish()])
         if self.full and self._unsaid:
             return out + self._mark(f"{self._unsaid:,} bytes were left out at the end of this stream")
         return out + self._resume()
 
     def note(self, text: str) -> bytes:
-        """A line of ours, whatever the limits say."""
+        """Return a line of ours, whatever the limits."""
         return self._mark(text)
 
     def _pass(self, piece: "bytes | Cut") -> bytes:
-        """Of a piece what rate and sum allow."""
+        """Return of a piece what rate and total allow."""
         if isinstance(piece, Cut):
+            # Within a pause, the mark at its end counts these bytes, too.
             if self.full or self._pausing:
                 self.skip(piece.size)
                 return b""
@@ -98,12 +99,14 @@ class Portion:
         self._refill()
         out = b""
         if self._pausing:
+            # Too much came too fast. Resume at the start of a line, once enough of the rate is free again.
             start = 0 if self._between else _after_first_end(piece)
             if self._tokens < _PAUSE * self._limits.rate or start is None:
                 self._leave_out(piece)
                 return b""
             self.skip(start)
             out, piece = self._resume(), piece[start:]
+        # Keep what both total and rate allow; if that is not all of it, cut between lines.
         left = self._allowance.left_for(self)
         size = min(len(piece), left, int(self._tokens))
         if size < len(piece):
@@ -115,13 +118,12 @@ class Portion:
             self._inside = piece[size - 1] != _LINE_FEED
         if size == len(piece):
             return out
+        # Something did not fit. If the total was the reason, this is the end; if the rate was, it is a pause.
         self._leave_out(piece[size:])
         if left < len(piece) and left <= self._tokens + size:
             self.full = True
             limit = size_text(self._limits.total)
-            return out + self._mark(
-                f"the limit of {limit} of output is reached: what follows on this stream is not kept"
-            )
+            return out + self._mark(f"the output limit of {limit} is reached: the rest of this stream is not kept")
         self._pausing = True
         return out
 
@@ -135,7 +137,7 @@ class Portion:
         self._filled_at = now
 
     def _resume(self) -> bytes:
-        """The mark of what came too fast, if anything did."""
+        """End a pause; return the mark of what was left out in it."""
         unsaid, self._unsaid, self._pausing = self._unsaid, 0, False
         if not unsaid:
             return b""
@@ -149,26 +151,27 @@ class Portion:
 
 @dataclass(frozen=True)
 class Cut:
-    """Where bytes of a line were left out."""
+    """Bytes left out of a line that is too long."""
 
     size: int
 
 
 class _Lines:
-    """Ends lines that are too long. A carriage return ends one, too: progress bars have nothing else for hours."""
+    """Cuts lines that are too long. A carriage return ends a line, too: progress bars send nothing else for hours."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._length = 0  # of the line that is not over yet
-        self._left_out: int | None = None  # bytes of it, once it was too long
+        self._length = 0  # of the unfinished line
+        self._left_out: int | None = None  # bytes left out of it, once it is too long
 
     def split(self, data: bytes) -> list[bytes | Cut]:
-        """Pieces that may be kept, and the cuts between them."""
+        """Return the pieces to keep, and the cuts between them."""
         pieces: list[bytes | Cut] = []
         place = 0
         while place < len(data):
             room = place + self._limit - self._length
             if self._left_out is not None:
+                # Inside a line that is too long: leave out up to its end.
                 start = _after_first_end(data, place)
                 self._left_out += (len(data) if start is None else start) - place
                 if start is None:
@@ -176,11 +179,13 @@ class _Lines:
                 pieces += self.finish()
                 place = start
             elif room >= len(data):
+                # No line can get too long within the rest.
                 end = _last_end(data, place, len(data))
                 self._length = len(data) - end if end else self._length + len(data) - place
                 pieces.append(data[place:])
                 break
             elif end := _last_end(data, place, room + 1):
+                # Whole lines first; the one that is left may be too long.
                 pieces.append(data[place:end])
                 self._length, place = 0, end
             else:
@@ -190,18 +195,18 @@ class _Lines:
         return pieces
 
     def finish(self) -> list[bytes | Cut]:
-        """The cut of a line that was too long, once it is over."""
+        """Return the cut of a line that was too long, once it has ended."""
         left_out, self._left_out, self._length = self._left_out, None, 0
         return [] if left_out is None else [Cut(left_out)]
 
 
 def _last_end(data: bytes, start: int, stop: int) -> int:
-    """The place behind the last end of a line; 0 if there is none."""
+    """Return the place after the last line end; 0 if there is none."""
     return max(data.rfind(b"\n", start, stop), data.rfind(b"\r", start, stop)) + 1
 
 
 def _after_first_end(data: bytes, start: int = 0) -> int | None:
-    """The place behind the first end of a line from `start` on; a carriage return and its line feed are one."""
+    """Return the place after the first line end from `start` on; CR LF is one line end."""
     feed, carriage = data.find(b"\n", start), data.find(b"\r", start)
     if carriage != -1 and (feed == -1 or carriage < feed - 1):
         return carriage + 1
@@ -209,7 +214,7 @@ def _after_first_end(data: bytes, start: int = 0) -> int | None:
 
 
 def _fit(data: bytes, start: int, stop: int) -> int:
-    """The last place up to `stop` behind which a line begins, else a character."""
+    """Return the last place up to `stop` at which a line begins, else a character."""
     if end := _last_end(data, start, stop):
         return end
     while stop > start and data[stop] & 0xC0 == 0x80:
@@ -218,7 +223,7 @@ def _fit(data: bytes, start: int, stop: int) -> int:
 
 
 def size_text(number: int) -> str:
-    """A limit as its setting says it."""
+    """Write a limit in the unit of its setting."""
     if number % (1 << 20) == 0:
         return f"{number >> 20:,} MiB"
     return f"{number >> 10:,} KiB" if number % (1 << 10) == 0 else f"{number:,} bytes"

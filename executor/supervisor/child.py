@@ -1,4 +1,4 @@
-"""The run's own process: forked and bound first, then handed its environment to exec."""
+"""The run's own process: forked and confined first, then given its environment."""
 
 import contextlib
 import marshal
@@ -14,31 +14,31 @@ from typing import Any, NoReturn
 from executor.errors import StartFailed
 from executor.sandbox import confinement, kernel
 
-# Read once, in the zygote: a run costs no file access for it, and an upgrade of the files on disk cannot mix versions.
+# Read once, in the zygote: runs need no file access, and an upgrade on disk cannot mix versions.
 _INSIDE = Path(__file__).parents[1] / "inside"
 ENTRY = (_INSIDE / "entry.py").read_bytes()
-_CONNECTED = (_INSIDE / "handles.py").read_bytes()
+_HANDLES = (_INSIDE / "handles.py").read_bytes()
 _COMPILED = marshal.dumps(compile(ENTRY, "<sealrun>", "exec"))
 _TAG = sys.implementation.cache_tag
-# The interpreter is told to read its program from a descriptor: no file of ours has to be readable to the run. Where it
-# is of our own version it takes the compiled form, which saves it two milliseconds.
+# The interpreter reads its program from a descriptor, so that the run needs no access to our files. An interpreter of
+# our own version takes the compiled form, which saves two milliseconds.
 _BOOTSTRAP = (
     "import os,sys,marshal;f=os.fdopen(3,'rb');t,a,b=f.readline().split();c,s=f.read(int(a)),f.read(int(b));"
     "exec(marshal.loads(c) if t.decode()==sys.implementation.cache_tag else compile(s,'<sealrun>','exec'),{'source':f})"
 )
-# All of them: what the worker's own starter ignored (a shell's `&`, nohup) would be ignored in the run, too.
+# All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _START = "start "
 _NOT_STARTED = f"could not {_START}"
-_MARSHAL_VERSION = 2  # the last one without references: every Python from 3.0 reads it
+_MARSHAL_VERSION = 2  # the last version without references, which every Python 3 reads
 
-# In the run: the entry program and then the word to go; the result; the environment, once the word was given.
+# In the run: the entry program, then the byte that says go; the result; the environment, valid after that byte.
 _SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD = 3, 4, 5
 
 
 @dataclass(frozen=True)
 class Child:
-    """A child: its process id, a descriptor that becomes readable when it ends, and its pipes."""
+    """The run's process: its id, a descriptor that becomes readable when it ends, and its pipes."""
 
     pid: int
     pidfd: int
@@ -48,11 +48,11 @@ class Child:
 
 
 class Waiting:
-    """A process that is forked and bound, holds nothing, and waits for its environment.
+    """A process that is forked and confined, holds nothing, and waits for its environment.
 
-    The gate is being passed and the values are being opened while an interpreter starts; nothing of the run's target is
-    touched before `start`, and nothing that the process prints is read before the masker stands. Forked before a value
-    arrives, it never has a copy of one that is not its own.
+    Its interpreter starts while the gate is passed and the values are opened. Nothing of the target is touched before
+    `start`, and its output is not read before the masker exists. Forked before any value arrives, it never holds a copy
+    of a value that is not its own.
     """
 
     def __init__(self, child: Child, target: Mapping[str, Any], source: int, environment: int, trouble: int) -> None:
@@ -68,33 +68,34 @@ class Waiting:
         files: Mapping[str, bytes] = {},
         objects: Mapping[str, Mapping[str, Any]] = {},
     ) -> Child:
-        """Hand over the environment and say go.
+        """Hand over the environment and let the process go.
 
         Args:
             entries: the environment.
-            files: paths, and what the run's own process writes there before anything else.
-            objects: the function's parameters that are data sources and catalogs, see `connected.connect`.
+            files: path to content; the run's own process writes them before anything else.
+            objects: the function's parameters that are data sources and catalogs, see `handles.connect`.
 
         Raises:
-            StartFailed: the folder or the program is not there, or a binding was refused by the kernel.
+            StartFailed: the folder or the program is missing, or the kernel refused the confinement.
         """
-        # marshal, because it is built in: a run does not pay for importing json.
+        # marshal is built in: a run need not import json.
         given: dict[str, Any] = {"target": self._target, "environment": dict(entries), "files": dict(files)}
         if objects:
-            given |= {"objects": {name: dict(one) for name, one in objects.items()}, "connected": _CONNECTED}
+            given |= {"objects": {name: dict(one) for name, one in objects.items()}, "handles": _HANDLES}
         document = marshal.dumps(given, _MARSHAL_VERSION)
         with os.fdopen(self._environment, "wb") as memory:
             memory.write(document)
         with contextlib.suppress(BrokenPipeError):
             os.write(self._source, b"!")
         os.close(self._source)
+        # Ends at exec, or with a sentence on what went wrong before it.
         with os.fdopen(self._trouble, "rb") as trouble:
             why = trouble.read(4096).decode(errors="replace")
         if why:
             os.waitpid(self._child.pid, 0)
             close(self._child)
             if why.startswith(_NOT_STARTED):
-                hint = "a command is a program on the run's PATH, or a path from the source root"
+                hint = "name a program on the run's PATH, or a path relative to the source root"
                 raise StartFailed("the run {why}", why=why, hint=hint)
             raise StartFailed(why=why)
         return self._child
@@ -103,10 +104,10 @@ class Waiting:
 def prepare(
     *, target: Mapping[str, Any], python: str, folder: str, view: confinement.View, bare: Mapping[str, str]
 ) -> Waiting:
-    """Fork the run's own process and bind it; of its target nothing starts before `Waiting.start`.
+    """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
-    An interpreter is started at once with `bare` alone and receives its environment over a descriptor, so that its
-    `/proc/PID/environ` holds no secret; a command is given all of it by exec, as it has to be.
+    An interpreter starts at once with `bare` and receives its environment over a descriptor, so that its
+    `/proc/PID/environ` holds no secret; a command has to get everything by exec.
 
     Args:
         target: `{"kind": "file" | "module" | "function" | "command", …}`, see `entry`.
@@ -119,7 +120,7 @@ def prepare(
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
     (trouble_read, trouble_write), (source_read, source_write) = rest
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory that has no name in any file system
+    environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory without a name in any file system
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -137,7 +138,7 @@ def prepare(
     child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
     if target["kind"] != "command":
         with contextlib.suppress(BrokenPipeError):
-            # Less than a pipe holds, so this does not wait for a reader.
+            # It fits into a pipe, so this does not wait for a reader.
             os.write(source_write, b"%s %d %d\n" % (_TAG.encode(), len(_COMPILED), len(ENTRY)) + _COMPILED + ENTRY)
     return Waiting(child, target, source_write, environment, trouble_read)
 
@@ -159,7 +160,7 @@ def _become(
     streams: tuple[int, ...],
     trouble: int,
 ) -> NoReturn:
-    """In the forked process: never returns, and reports why through `trouble`, without quoting the environment."""
+    """Become the run, in the forked process: never returns, and reports a failure through `trouble`."""
     step = "prepare the process"
     try:
         os.setsid()
@@ -168,7 +169,7 @@ def _become(
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        # Two steps, so that no descriptor is overwritten before it was copied.
+        # In two steps, so that no descriptor is overwritten before it is copied.
         high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(streams)]
         trouble = os.dup2(trouble, 220, inheritable=False)
         for position, fd in enumerate(high):
@@ -188,13 +189,13 @@ def _become(
     except OSError as error:
         _report(trouble, f"could not {step}: {error.strerror}")
     except BaseException as error:  # noqa: BLE001  # ends in _exit
-        # Whatever else goes wrong in here, its text might quote what this process holds: only its kind leaves.
+        # The text of any other exception may quote what this process holds: only its type leaves.
         _report(trouble, f"could not {step}: {type(error).__name__}")
     os._exit(127)
 
 
 def _wait() -> dict[bytes, bytes]:
-    """A command's environment; without the word to go the gate stayed shut, and the process ends."""
+    """Wait for a command's environment; end the process if the gate stays shut."""
     if not os.read(_SOURCE_FD, 1):
         os._exit(0)
     os.lseek(_ENVIRONMENT_FD, 0, os.SEEK_SET)
@@ -208,7 +209,7 @@ def _wait() -> dict[bytes, bytes]:
 
 
 def _write(files: Mapping[str, bytes]) -> None:
-    """As the run's own user and within its sandbox; `entry` does the same where an interpreter was started already."""
+    """Write files as the run's user, in its sandbox; `entry` does this if an interpreter has started already."""
     for path, content in files.items():
         with contextlib.suppress(FileExistsError):
             os.mkdir(os.path.dirname(path), 0o700)
@@ -223,13 +224,13 @@ def _report(trouble: int, text: str) -> None:
 
 
 def close(child: Child) -> None:
-    """Close what is left of a child's descriptors."""
+    """Close a child's descriptors."""
     for fd in (child.pidfd, child.stdout, child.stderr, child.result):
         with contextlib.suppress(OSError):
             os.close(fd)
 
 
 def adopt(fd: int) -> socket.socket:
-    """A socket from a descriptor that was handed over; it will not survive an exec."""
+    """Make a socket of a descriptor that was handed over; exec closes it."""
     os.set_inheritable(fd, False)
     return socket.socket(fileno=fd)

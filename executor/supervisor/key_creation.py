@@ -1,4 +1,4 @@
-"""One-shot: a key pair is born here, or wrapped anew, and forgotten. `executor.keys.creation` starts one for each."""
+"""Make a key pair, or rewrap some, in a one-shot process. `executor.keys.creation` starts it."""
 
 import json
 import sys
@@ -11,34 +11,34 @@ from secretstore.keyring import generate_wrapped, key_service, rewrap_pair
 
 
 def main() -> int:
-    """Read one request from stdin, print public and wrapped halves; the private half dies with this process."""
+    """Read a request from stdin and print public and wrapped halves; the private half ends with this process."""
     kernel.harden()
     request = json.load(sys.stdin)
     access = KeyAccess.from_json(request["access"])
     try:
         if "keys" in request:
-            answer: dict[str, Any] = {"keys": [_rewrapped(access, key) for key in request["keys"]]}
+            answer: dict[str, Any] = {"keys": [_rewrap(access, key) for key in request["keys"]]}
         else:
             place = KeyPlace(**request["place"])
             answer = generate_wrapped(key_service(access), place, request["generation"]).to_json()
     except SealrunError as error:
-        answer = _told(error)
+        answer = _error_document(error)
     json.dump(answer, sys.stdout)
     return 1 if "error" in answer else 0
 
 
-def _rewrapped(access: KeyAccess, key: dict[str, Any]) -> dict[str, Any] | None:
-    """The pair under the first key service; None where it is under that already; or why it could not be."""
+def _rewrap(access: KeyAccess, key: dict[str, Any]) -> dict[str, Any] | None:
+    """Wrap the pair under the first key service; return None if it is already, or an error."""
     try:
         pair = rewrap_pair(access, KeyPlace(**key["place"]), WrappedKeyPair.from_json(key["pair"]))
     except SealrunError as error:
-        return _told(error)
-    except Exception as error:  # noqa: BLE001  # it may quote what it saw; only its kind leaves this process
-        return {"error": type(error).__name__, "message": "it could not be wrapped anew", "hint": None}
+        return _error_document(error)
+    except Exception as error:  # noqa: BLE001  # it may quote a key; only its type leaves this process
+        return {"error": type(error).__name__, "message": "the key pair could not be rewrapped", "hint": None}
     return pair.to_json() if pair is not None else None
 
 
-def _told(error: SealrunError) -> dict[str, Any]:
+def _error_document(error: SealrunError) -> dict[str, Any]:
     return {"error": error.code, "message": str(error), "hint": error.hint}
 
 

@@ -1,7 +1,7 @@
-"""Metrics that a run reports itself: one JSON object a line, in the file that SEALRUN_METRICS names.
+"""Metrics that a run reports itself: one JSON object per line, in the file that SEALRUN_METRICS names.
 
 The run may have put anything there. The file is opened anew each time, in a folder that was opened before the run
-began, and neither a link is followed nor anything but a regular file read.
+began; no link is followed, and only a regular file is read.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from executor.masking.masker import Masker
 COUNT_LIMIT = 1_000  # metrics of an attempt
 LINE_LIMIT = 64 << 10  # bytes
 TOTAL_LIMIT = 1 << 20  # bytes of an attempt
-_NAME, _UNIT, _LABELS, _LABEL = 200, 50, 20, 200  # characters, but labels: how many
+_NAME, _UNIT, _LABELS, _LABEL = 200, 50, 20, 200  # characters; _LABELS is a count
 _OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FIELDS = {"name", "value", "unit", "labels"}
 
@@ -32,19 +32,19 @@ class Metric:
     labels: dict[str, str] | None
 
 
-class Unfit(Exception):
-    """why a line is no metric; in words of ours alone"""
+class NotAMetric(Exception):
+    """why a line is not a metric; quotes nothing of it"""
 
 
-class Reported:
-    """The file, read on from where it was left."""
+class MetricsFile:
+    """The file, read on from where the last look ended."""
 
     def __init__(self, path: str, uid: int | None) -> None:
-        """Open its folder, which has to be there; called before the run begins.
+        """Open its folder, which has to exist; called before the run begins.
 
         Args:
-            path: what SEALRUN_METRICS says.
-            uid: the run's user id where it has one: a file of another owner is not the run's to be read.
+            path: the value of SEALRUN_METRICS.
+            uid: the run's own user id, if it has one: files of other owners are refused.
         """
         folder, self._name = os.path.split(path)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -59,11 +59,11 @@ class Reported:
         self._first: str | None = None
 
     def new(self, masker: Masker, last: bool = False) -> list[Metric]:
-        """The metrics that came since, masked.
+        """Return the metrics since the last call, masked.
 
         Args:
-            masker: of the run's secrets.
-            last: the run is over; a line without an end is one.
+            masker: the run's masker.
+            last: the run is over, so an unfinished line is a line.
         """
         lines = (self._rest + self._more()).split(b"\n")
         self._rest = b"" if last else lines.pop()
@@ -76,12 +76,12 @@ class Reported:
             if line.strip():
                 try:
                     found.append(self._metric(line, masker))
-                except Unfit as why:
+                except NotAMetric as why:
                     self._leave_out(f"line {self._lines} {why}")
         return found
 
     def close(self) -> str | None:
-        """Let the folder go; what was left out, as a sentence without a word of the run's, None if nothing was."""
+        """Close the folder; return what was left out, as a message that quotes nothing, or None."""
         with contextlib.suppress(OSError):
             os.close(self._folder)
         if self._first is None:
@@ -99,9 +99,10 @@ class Reported:
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                return self._refuse("it is no regular file")
+                return self._refuse("it is not a regular file")
             if self._uid is not None and found.st_uid != self._uid:
                 return self._refuse("the file belongs to another user")
+            # Another file, or one that was cut: begin at its start.
             if self._file != (found.st_dev, found.st_ino) or found.st_size < self._place:
                 self._file, self._place, self._rest = (found.st_dev, found.st_ino), 0, b""
             left = min(found.st_size - self._place, TOTAL_LIMIT - self._read)
@@ -109,7 +110,7 @@ class Reported:
             self._place += len(data)
             self._read += len(data)
             if self._read == TOTAL_LIMIT and found.st_size > self._place:
-                return data + self._refuse(f"what follows on {TOTAL_LIMIT >> 20} MiB is not read")
+                return data + self._refuse(f"only its first {TOTAL_LIMIT >> 20} MiB are read")
             return data
         except OSError as error:
             return self._refuse(f"the file cannot be read: {os.strerror(error.errno or 0)}")
@@ -127,43 +128,43 @@ class Reported:
 
     def _metric(self, line: bytes, masker: Masker) -> Metric:
         if len(line) > LINE_LIMIT:
-            raise Unfit(f"is longer than {LINE_LIMIT >> 10} KiB")
+            raise NotAMetric(f"is longer than {LINE_LIMIT >> 10} KiB")
         if self._kept == COUNT_LIMIT:
-            raise Unfit(f"comes after {COUNT_LIMIT:,} metrics")
+            raise NotAMetric(f"comes after {COUNT_LIMIT:,} metrics")
         try:
             document = json.loads(line)
         except (ValueError, RecursionError):
-            raise Unfit("is no JSON") from None
+            raise NotAMetric("is not JSON") from None
         metric = _masked(_shaped(document), masker)
         self._kept += 1
         return metric
 
 
 def _shaped(document: Any) -> Metric:
-    """The fields a metric has, of their types.
+    """Check fields and types of a metric.
 
     Raises:
-        Unfit: it is none.
+        NotAMetric: a field is missing, unknown or of the wrong type.
     """
     if not isinstance(document, dict):
-        raise Unfit("is no JSON object")
+        raise NotAMetric("is not a JSON object")
     if unknown := len(document.keys() - _FIELDS):
-        raise Unfit(f"has {unknown} fields beside name, value, unit and labels")
+        raise NotAMetric(f"has {unknown} fields other than name, value, unit and labels")
     name, value, unit, labels = (document.get(field) for field in ("name", "value", "unit", "labels"))
     if not isinstance(name, str) or not 0 < len(name) <= _NAME:
-        raise Unfit(f"has no name of 1 to {_NAME} characters")
+        raise NotAMetric(f"has no name of 1 to {_NAME} characters")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unfit("has a value that is no number")
+        raise NotAMetric("has a value that is not a number")
     try:
         finite = math.isfinite(float(value))
     except OverflowError:
         finite = False
     if not finite:
-        raise Unfit("has a value that is not finite")
+        raise NotAMetric("has a value that is not finite")
     if unit is not None and not (isinstance(unit, str) and len(unit) <= _UNIT):
-        raise Unfit(f"has a unit that is no text of at most {_UNIT} characters")
+        raise NotAMetric(f"has a unit that is not a text of at most {_UNIT} characters")
     if labels is not None and not _are_labels(labels):
-        raise Unfit(f"has labels that are not at most {_LABELS} texts of at most {_LABEL} characters")
+        raise NotAMetric(f"has labels that are not at most {_LABELS} texts of at most {_LABEL} characters")
     return Metric(name, value, unit, labels)
 
 
@@ -179,7 +180,7 @@ def _masked(metric: Metric, masker: Masker) -> Metric:
     value = float(metric.value)
     document: Any = masker.mask_json({"value": [metric.value, value], "labels": metric.labels, "unit": metric.unit})
     if any(isinstance(number, str) for number in document["value"]):
-        raise Unfit("has a value in which a secret was found")
+        raise NotAMetric("has a value that contains a secret")
     labels = document["labels"]
     return Metric(
         name=_storable(masker.mask_text(metric.name)),

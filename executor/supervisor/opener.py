@@ -1,7 +1,7 @@
 """One-shot: takes a sealed bundle, unwraps its key once, opens the values, hands them to the supervisor, exits.
 
-Or, for a rotation: opens values and seals each at once to a key pair made here; nothing but ciphertext comes out.
-The only importer of `secretstore.reveal`. Forked from the zygote; it has no database, no broker and no child.
+Or, for a rotation: opens values and seals each at once to a key pair made here; only ciphertext comes out. The only
+importer of `secretstore.reveal`. Forked from the zygote; it has no database, no broker and no child.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 from executor.boundary.wire import Kind, Receiver, WireBroken, encode, send
 from executor.sandbox import kernel
-from executor.supervisor.roles import MARK, assume_roles, handed_over
+from executor.supervisor.roles import MARK, assume_roles, to_values
 from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SealrunError
 from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
@@ -29,10 +29,10 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     """Serve one request and return the exit status.
 
     Args:
-        worker: receives one BUNDLE frame; OPENED or NOT_OPENED goes back. End-of-file means the gate stayed shut.
-            Beside `access` and `bundle` it may have `roles` (`plan`, `timeout`, `run`: see `roles.assume_roles`) and
-            `withheld`, the names of secrets that are opened for those roles and not handed over.
-        supervisor: receives one VALUE frame per secret and per assumed role (see `roles.told_apart`), then VALUES_END.
+        worker: sends one BUNDLE frame, receives OPENED or NOT_OPENED. End-of-file means that the gate stayed shut.
+            Besides `access` and `bundle` the frame may have `roles` (`plan`, `timeout`, `run`: see
+            `roles.assume_roles`) and `withheld`, the secrets that are opened for those roles and not handed over.
+        supervisor: receives one VALUE frame per secret and per assumed role (see `roles.from_values`), then VALUES_END.
     """
     kernel.harden()
     kernel.name_process("sealrun-opener")
@@ -48,31 +48,32 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
         bundle = SealedBundle.from_json(request["bundle"])
         service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
         values = {item.name: value for item, value in reveal(service, bundle)}
-        given = _given(values, request.get("roles"), request.get("withheld", []))
-        frames = [_frame(name, value) for name, value in given.items()]
+        handed = _handed_over(values, request.get("roles"), request.get("withheld", []))
+        frames = [_frame(name, value) for name, value in handed.items()]
         supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
     except SealrunError as error:
-        return _not_opened(worker, error.code, str(error), error.hint)
+        return _refuse(worker, error.code, str(error), error.hint)
     except OSError as error:
-        return _not_opened(worker, "OSError", f"handing over failed: {os.strerror(error.errno or 0)}")
-    except Exception as error:  # noqa: BLE001  # see below
-        # Anything else may quote what it saw; only its kind leaves this process.
-        return _not_opened(worker, type(error).__name__, "the secrets could not be opened")
+        return _refuse(worker, "OSError", f"the values could not be handed over: {os.strerror(error.errno or 0)}")
+    except Exception as error:  # noqa: BLE001  # it may quote a value; only its type leaves this process
+        return _refuse(worker, type(error).__name__, "the secrets could not be opened")
     at = datetime.now(UTC).isoformat()
     send(worker, Kind.OPENED, {"at": at, "count": len(values), "seconds": time.monotonic() - started})
     return 0
 
 
-def _given(values: dict[str, bytes], roles: Mapping[str, Any] | None, withheld: Collection[str]) -> dict[str, bytes]:
-    """What is handed over: values, and short-lived credentials in the place of those that are withheld."""
+def _handed_over(
+    values: dict[str, bytes], roles: Mapping[str, Any] | None, withheld: Collection[str]
+) -> dict[str, bytes]:
+    """Return the values to hand over, with short-lived credentials instead of those that are withheld."""
     for name in values:
-        if name.startswith(MARK):  # sealed by somebody who can write to the database: it would be taken for an answer
+        if name.startswith(MARK):  # sealed by somebody who can write to the database, to look like an answer
             check_secret_name(name)
-    given = {name: value for name, value in values.items() if name not in withheld}
+    handed = {name: value for name, value in values.items() if name not in withheld}
     if roles is not None:
         plan = [RunConnection.from_json(document) for document in roles["plan"]]
-        given |= handed_over(assume_roles(plan, values, roles["timeout"], roles["run"]))
-    return given
+        handed |= to_values(assume_roles(plan, values, roles["timeout"], roles["run"]))
+    return handed
 
 
 def _not_opened(worker: socket.socket, kind: str, message: str, hint: str | None = None) -> int:
@@ -85,8 +86,8 @@ def reseal(asker: socket.socket) -> int:
     """Serve one rotation until the asker closes its end, and return the exit status.
 
     Args:
-        asker: receives one ROTATE frame, answered with SUCCESSOR, and RESEAL frames, each answered with RESEALED;
-            NOT_OPENED instead of either says why there is nothing more.
+        asker: sends one ROTATE frame, answered with SUCCESSOR, then RESEAL frames, each answered with RESEALED;
+            NOT_OPENED instead says why it ends here.
     """
     kernel.harden()
     kernel.name_process("sealrun-reseal")
@@ -108,15 +109,15 @@ def reseal(asker: socket.socket) -> int:
     except (WireBroken, OSError):
         return 1
     except SealrunError as error:
-        return _refuse(asker, {"error": error.code, "message": str(error), "hint": error.hint})
+        return _refuse(asker, error.code, str(error), error.hint)
     except Exception as error:  # noqa: BLE001  # see above
-        return _refuse(asker, {"error": type(error).__name__, "message": "the values could not be sealed anew"})
+        return _refuse(asker, type(error).__name__, "the values could not be resealed")
     return 0
 
 
-def _refuse(asker: socket.socket, document: dict[str, str | None]) -> int:
-    with contextlib.suppress(OSError):
-        send(asker, Kind.NOT_OPENED, document)
+def _refuse(asker: socket.socket, kind: str, message: str, hint: str | None = None) -> int:
+    with contextlib.suppress(OSError):  # the asker may have left while the key service was asked
+        send(asker, Kind.NOT_OPENED, {"error": kind, "message": message, "hint": hint})
     return 1
 
 

@@ -1,7 +1,7 @@
-"""What a run leaves in SEALRUN_OUTPUT_DIR: searched by the masker, then sent to the worker file by file.
+"""Search what a run left in SEALRUN_OUTPUT_DIR for secrets, and send it to the worker file by file.
 
-The tree is dead when this starts, so nothing changes underneath. A name or content in which a secret is found is
-withheld and named; compressed or encrypted content cannot be searched, and the documentation says so.
+The tree is dead when this starts, so nothing changes underneath. A file with a secret in its name or content is
+withheld and named; compressed or encrypted content cannot be searched, as the documentation says.
 """
 
 import os
@@ -12,22 +12,22 @@ from executor.supervisor.report import Reporter
 
 FILES_LIMIT = 1000
 PATH_LIMIT = 1024  # bytes; PostgreSQL's index takes no more than 2,700
-DEPTH_LIMIT = 100  # folders, each of which is held open while what is in it is read
+DEPTH_LIMIT = 100  # folders, each of which stays open while its contents are read
 _PATH_SHOWN = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 18
 
 
 def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> None:
-    """Send the files below `folder`, at most `limit` bytes and 1,000 files; the rest is named as withheld.
+    """Send the files below `folder`, at most `limit` bytes and 1,000 files; report the rest as withheld.
 
-    This process may read what the run may not, so no link is followed at any step, the folder itself included.
+    This process may read what the run may not, so it follows no link at any step, not even the folder itself.
 
     Args:
         folder: the run's output folder.
         limit: bytes of all files together.
-        uid: the run's user id where it has one: a file of another owner is not the run's to leave.
-        reporter: where it goes.
+        uid: the run's own user id, if it has one: files of other owners are withheld.
+        reporter: sends them.
     """
     left, files = limit, 0
     names: set[str] = set()
@@ -41,9 +41,8 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> Non
         if (files := files + 1) > FILES_LIMIT:
             reporter.withheld("…", f"more than {FILES_LIMIT:,} files were left")
             return
-        why = closed
         try:
-            why = why or _unfit(name, place, uid, left, limit)
+            why = closed or _why_withheld(name, place, uid, left, limit)
             if why is None:
                 left -= _send(name, shown, place, reporter)
         except OSError as error:
@@ -52,11 +51,11 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> Non
             reporter.withheld(shown, why)
 
 
-def _unfit(name: str, place: int, uid: int | None, left: int, limit: int) -> str | None:
-    """Why a file is not taken, judged before it is opened; None for one that is."""
+def _why_withheld(name: str, place: int, uid: int | None, left: int, limit: int) -> str | None:
+    """Return why a file is withheld unopened; None if it is to be searched."""
     found = os.stat(os.path.basename(name), dir_fd=place, follow_symlinks=False)
     if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file"
+        return "it is not a regular file"
     if uid is not None and found.st_uid != uid:
         return "it belongs to another user"
     if found.st_size > left:
@@ -65,11 +64,11 @@ def _unfit(name: str, place: int, uid: int | None, left: int, limit: int) -> str
 
 
 def _send(name: str, shown: str, place: int, reporter: Reporter) -> int:
-    """Search a file, and send it if nothing was found; returns the bytes that were sent."""
+    """Search a file, and send it if it has no secret; return the number of bytes sent."""
     fd = os.open(os.path.basename(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
     try:
-        if _has_secret(fd, name, reporter):
-            reporter.withheld(shown, "a secret was found in it")
+        if reporter.masker.finds([os.fsencode(name)]) or reporter.masker.finds(_chunks(fd)):
+            reporter.withheld(shown, "it contains a secret")
             return 0
         size = os.fstat(fd).st_size
         reporter.file(shown, size)
@@ -82,7 +81,7 @@ def _send(name: str, shown: str, place: int, reporter: Reporter) -> int:
 
 
 def _walk(place: int, prefix: str) -> Iterator[tuple[str, int, str | None]]:
-    """Every entry that is no folder with its folder's descriptor, and with the reason every folder not entered."""
+    """Yield each file with its folder's descriptor, and each entry that cannot be taken, with the reason."""
     try:
         with os.scandir(place) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
@@ -91,7 +90,7 @@ def _walk(place: int, prefix: str) -> Iterator[tuple[str, int, str | None]]:
             if len(os.fsencode(name)) > PATH_LIMIT:
                 yield name, place, f"its path is longer than {PATH_LIMIT:,} bytes"
             elif name.count("/") > DEPTH_LIMIT:
-                yield name, place, f"it lies deeper than {DEPTH_LIMIT} folders"
+                yield name, place, f"it is more than {DEPTH_LIMIT} folders deep"
             elif not entry.is_dir(follow_symlinks=False):
                 yield name, place, None
             else:
@@ -106,7 +105,7 @@ def _walk(place: int, prefix: str) -> Iterator[tuple[str, int, str | None]]:
 
 
 def _shown(name: str, taken: set[str], reporter: Reporter) -> str:
-    """A file's name as text, masked; masking must not make two names one."""
+    """Return a file's name as text, masked and still unique."""
     text = reporter.masker.mask(os.fsencode(name)).decode(errors="replace")
     text = text if len(text) <= PATH_LIMIT else f"{text[:_PATH_SHOWN]}…"
     number, shown = 1, text
@@ -115,11 +114,6 @@ def _shown(name: str, taken: set[str], reporter: Reporter) -> str:
         shown = f"{text} ({number})"
     taken.add(shown)
     return shown
-
-
-def _has_secret(fd: int, name: str, reporter: Reporter) -> bool:
-    masker = reporter.masker
-    return masker.finds([os.fsencode(name)]) or masker.finds(_chunks(fd))
 
 
 def _chunks(fd: int, size: int | None = None) -> Iterator[bytes]:

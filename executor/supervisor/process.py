@@ -1,8 +1,8 @@
 """The supervisor: one process per run that holds its plaintext and ends with it.
 
-Harden, report ready, bind the child-to-be, receive the values, build the masker, start the child, pump, end the tree,
-report.
-It trusts nothing the child sends. What leaves it goes through `Reporter`, which knows no unmasked path.
+Harden, report ready, confine the child-to-be, receive the values, build the masker, start the child, pump, end the
+tree, report. It trusts nothing the child sends. Everything that leaves goes through `Reporter`, which has no unmasked
+path.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ from executor.sandbox.removal import remove
 from executor.supervisor import child as children
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.metrics_file import Reported
+from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
 from executor.supervisor.report import Reporter
-from executor.supervisor.roles import told_apart
+from executor.supervisor.roles import from_values
 from executor.supervisor.usage import Usage, kill_counter
 from secretstore.errors import SealrunError
 from secretstore.run_connection import RunConnection
 
-_DRAIN = 2.0  # seconds for what is left in the pipes once the tree is dead
-_OPENING = 120.0  # seconds for the opener; key services have shorter limits of their own
+_DRAIN = 2.0  # seconds for the rest in the pipes once the tree is dead
+_OPENING = 120.0  # seconds for the opener; key services have shorter limits
 
 
 def supervise(worker: socket.socket, values: socket.socket) -> int:
-    """Run one attempt and return the exit status of the supervisor itself.
+    """Run one attempt and return the supervisor's own exit status.
 
     Args:
-        worker: lifeline and channel; when its other end is gone the run is ended.
+        worker: lifeline and channel; when its other end closes, the run is ended.
         values: VALUE frames from the opener, then VALUES_END.
     """
     kernel.harden()
@@ -73,7 +73,7 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
             try:
                 opened = attempt.receive(values)
             except (EOFError, TimeoutError, WireBroken):
-                # The opener has told the worker why.
+                # The opener tells the worker why.
                 reporter.outcome(reason=attempt.reason or "secrets_unavailable")
                 return 1
     return attempt.run(opened)
@@ -81,7 +81,7 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one attempt may use; seconds and bytes."""
+    """What one attempt may use, in seconds and bytes."""
 
     timeout: float | None
     int_grace: float
@@ -97,7 +97,7 @@ class Limits:
 
 
 class Attempt:
-    """One run's life in here: from its values to its outcome."""
+    """One attempt in its supervisor, from its values to its outcome."""
 
     def __init__(
         self,
@@ -121,17 +121,17 @@ class Attempt:
         self._plan = [RunConnection.from_json(one) for one in go.get("plan", ())]
         self._usage = usage
         self._began = time.monotonic()
-        self._reported: Reported | None = None
+        self._metrics: MetricsFile | None = None
         self._lost = False
         self.reason: str | None = None
-        self._signals: deque[tuple[float, int]] = deque()  # when is which sent, once it is to end
+        self._signals: deque[tuple[float, int]] = deque()  # when to send which, once the run is to end
         self._kills = 0
 
     def receive(self, values: socket.socket) -> dict[str, bytes]:
-        """The opened values, name to bytes, while an ear stays with the worker.
+        """Receive the opened values, by name, while listening to the worker.
 
         Raises:
-            EOFError: the opener ended before it had handed over all of them, or the worker is gone, or cancelled.
+            EOFError: the opener ended too early, the worker is gone, or it cancelled the run.
             TimeoutError: the opener took too long.
         """
         receiver = Receiver(values)
@@ -158,14 +158,15 @@ class Attempt:
         """Mask, start, pump, end, report."""
         job, reporter = self._job, self._reporter
         try:
-            values, assumed = told_apart(opened)
+            values, assumed = from_values(opened)
             of_connections = self._through("connection")
             secrets = {name: value for name, value in values.items() if name not in of_connections}
             derived = self._derive(values, assumed, secrets)
+            # The masker knows every value before anything else can leave, whether a variable has it or not.
             reporter.register(Masker.build(values | derived.needles), self._limits.logs, self._limits.result_bytes)
             if (path := job["base"].get("SEALRUN_METRICS")) is not None:
-                self._reported = Reported(path, job["view"]["uid"])
-            place = environment.build(
+                self._metrics = MetricsFile(path, job["view"]["uid"])
+            built = environment.build(
                 job["base"],
                 self._variables,
                 secrets,
@@ -174,12 +175,16 @@ class Attempt:
                 brought=derived.entries,
             )
             objects = self._objects(derived)
-            reporter.post(Kind.STARTED, {"aliases": place.aliases, "connections": self._said(derived)})
-            files = place.files | {f"{job['private']}/{name}": data for name, data in derived.files.items()}
-            if not self._still_to_start():
+            reporter.post(Kind.STARTED, {"aliases": built.aliases, "connections": self._connections(derived)})
+            files = built.files | {f"{job['private']}/{name}": data for name, data in derived.files.items()}
+            # Opening may have taken longer than the lease, or somebody has cancelled meanwhile.
+            self._listen()
+            if _boottime() >= self._deadline:
+                self._end("lost")
+            if self.reason is not None:
                 reporter.outcome(reason=self.reason)
                 return 1
-            child = self._waiting.start(place.entries, files, objects)
+            child = self._waiting.start(built.entries, files, objects)
         except SealrunError as error:
             hint = f" ({error.hint})" if error.hint else ""
             reporter.outcome(reason="setup_failed", message=f"{error}{hint}")
@@ -190,41 +195,37 @@ class Attempt:
         statuses: dict[int, int] = {}
         whole = tree.end_tree(uid=job["view"]["uid"], statuses=statuses)
         if status is None:
+            # It could not be collected while the tree lived; ending the tree has collected it.
             status = statuses.get(child.pid, int(signal.SIGKILL))
         reporter.drain(child, _DRAIN)
         children.close(child)
         if not self._lost:
-            self._last_metrics()
+            if self._metrics is not None:
+                reporter.metrics(self._metrics.new(reporter.masker, last=True))
+                if left_out := self._metrics.close():
+                    reporter.say(left_out)
             reporter.result()
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
-        # Here and not in the worker: the run chose the names of its files, and they may hold a secret.
+        # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
             remove(Path(folder))
         phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}
         self._report(status, phases, whole)
         return 0
 
-    def _still_to_start(self) -> bool:
-        """Whether nothing has come between: what was opened may have taken longer than the lease."""
-        self._listen()
-        if _boottime() >= self._deadline:
-            self._end("lost")
-        return self.reason is None
-
     def _derive(
         self, values: dict[str, bytes], assumed: dict[str, Assumed | str], secrets: dict[str, bytes]
     ) -> Derived:
-        """What data sources and catalogs become in a run that is given these secrets beside them."""
+        """Resolve data sources and catalogs for a run that gets these secrets as well."""
         base, variables = self._job["base"], self._variables
-        also = environment.second_names(base, variables, secrets).values()
-        taken = {*base, *variables, *secrets, *also}
+        taken = {*base, *variables, *secrets, *environment.second_names(base, variables, secrets).values()}
         return derive(self._plan, values, assumed, self._job.get("private", ""), taken)
 
     def _through(self, channel: str) -> set[str]:
         return {name for name, given in (self._channels or {}).items() if given == channel}
 
     def _objects(self, derived: Derived) -> dict[str, dict[str, Any]]:
-        """What the parameters of the function are that its run maps to data sources and catalogs.
+        """Return the documents of the data sources and catalogs that the function's parameters are mapped to.
 
         Raises:
             ConnectionNotGiven: one of them is left out.
@@ -236,11 +237,11 @@ class Attempt:
             objects[parameter] = derived.objects[key]
         return objects
 
-    def _said(self, derived: Derived) -> dict[str, dict[str, Any]]:
-        """For the run's output and its receipt: what is left out and why, what ends when, and which fields are none."""
+    def _connections(self, derived: Derived) -> dict[str, dict[str, Any]]:
+        """Tell the run's output what is left out and why; return that, expiry and absent fields for the receipt."""
         mask = self._reporter.masker.mask_text
-        said: dict[str, dict[str, Any]] = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
-        for one in said.values():
+        told: dict[str, dict[str, Any]] = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
+        for one in told.values():
             self._reporter.say(f"left out of this run: {one['left_out']}")
         for note in derived.notes:
             self._reporter.say(note)
@@ -250,14 +251,13 @@ class Attempt:
             absent = _absent(plan[key], document)
             if source is not None:
                 absent += [f"source.{place}" for place in _absent(plan[f"source/{source['name']}"], source)]
-            until = (source or document).get("expires_at")
-            said[key] = {"absent": absent, "expires_at": until}
-        return said
+            told[key] = {"absent": absent, "expires_at": (source or document).get("expires_at")}
+        return told
 
     def _pump(self, child: Child) -> int | None:
-        """Carry output until the child has ended; returns its wait status.
+        """Carry output until the child has ended; return its wait status.
 
-        None where another process of the run traces it: it may then not end, and cannot be collected, before that one.
+        None if another process of the run traces it: it may not end, and cannot be collected, before that one does.
         """
         reporter = self._reporter
         timeout = self._limits.timeout
@@ -270,7 +270,7 @@ class Attempt:
             open_pipes = {child.stdout: Kind.STDOUT, child.stderr: Kind.STDERR, child.result: Kind.RESULT}
             reading: set[int] = set()
             while True:
-                # A worker that does not take what it is sent stops the reading, and so the child, but never this loop.
+                # A worker that takes no frames stops the reading, and so the child, but never this loop.
                 wanted = set() if reporter.congested else set(open_pipes)
                 for fd in reading - wanted:
                     selector.unregister(fd)
@@ -284,7 +284,7 @@ class Attempt:
                         if not reporter.carry(open_pipes[key.fd], key.fd):
                             del open_pipes[key.fd]
                     elif key.fd == child.pidfd:
-                        # In one call, which no fork outruns; before the wait, while the number is still the child's.
+                        # One call, which no fork can outrun; before the wait, while the id is still the child's.
                         _signal_group(child.pid, signal.SIGKILL)
                         pid, status = os.waitpid(child.pid, os.WNOHANG)
                         return status if pid else None
@@ -292,14 +292,15 @@ class Attempt:
                         reporter.flush()
                     elif not self._listen():
                         selector.unregister(self._worker)
-                self._mind_the_time(child, timeout_at)
+                self._check_time(child, timeout_at)
                 if time.monotonic() >= self._usage.next_at:
                     self._look(child)
+                # Killed twice and still not over: ending the tree kills its tracer, too.
                 if self._kills > 1:
                     return None
 
     def _wait(self, timeout_at: float | None) -> float:
-        """Seconds until something is due."""
+        """Return the seconds until something is due."""
         now = time.monotonic()
         due = [self._usage.next_at - now, *(at - now for at, _ in list(self._signals)[:1])]
         if self.reason != "lost":
@@ -309,36 +310,27 @@ class Attempt:
         return max(min(due), 0.0)
 
     def _look(self, child: Child) -> None:
-        """What the run uses now, and what it has reported since."""
+        """Report what the run uses, and its new metrics."""
         tree.reap([child.pid])
-        self._reporter.sample(self._usage.sample())
-        if self._reported is not None:
-            self._reporter.metrics(self._reported.new(self._reporter.masker))
-
-    def _last_metrics(self) -> None:
-        if self._reported is not None:
-            self._reporter.metrics(self._reported.new(self._reporter.masker, last=True))
-            if left_out := self._reported.close():
-                self._reporter.say(left_out)
+        self._reporter.post(Kind.SAMPLE, asdict(self._usage.sample()))
+        if self._metrics is not None:
+            self._reporter.metrics(self._metrics.new(self._reporter.masker))
 
     def _listen(self) -> bool:
-        """Take what the worker says; False when its end is gone."""
+        """Act on the worker's frames; False if the worker is gone."""
         frames = self._receiver.available()
         if frames is None:
             self._lost = True
             self._end("lost")
             return False
         for frame in frames:
-            self._obey(frame)
+            if frame.kind is Kind.DEADLINE:
+                self._deadline = frame.json()["deadline"]
+            elif frame.kind is Kind.CANCEL:
+                self._end("cancelled")
         return True
 
-    def _obey(self, frame: Frame) -> None:
-        if frame.kind is Kind.DEADLINE:
-            self._deadline = frame.json()["deadline"]
-        elif frame.kind is Kind.CANCEL:
-            self._end("cancelled")
-
-    def _mind_the_time(self, child: Child, timeout_at: float | None) -> None:
+    def _check_time(self, child: Child, timeout_at: float | None) -> None:
         now = time.monotonic()
         if _boottime() >= self._deadline:
             self._end("lost")
@@ -352,9 +344,9 @@ class Attempt:
                 self._kills += 1
 
     def _end(self, reason: str) -> None:
-        """Begin to end the run, unless that has begun: politely, with a word to its own session.
+        """Begin to end the run, unless that has begun: first signal its session, kill the tree after a grace period.
 
-        What does not listen is killed as a tree. What is lost, with nobody left to drain it for, at once.
+        A lost run is killed at once: nobody is left to drain it for.
         """
         if self.reason is not None and (reason != "lost" or self.reason == "lost"):
             return
@@ -374,7 +366,7 @@ class Attempt:
         code = os.WEXITSTATUS(status) if exited else None
         number = None if exited else os.WTERMSIG(status)
         reason = self.reason
-        # A shell tells of a program that was killed by its own exit code.
+        # A shell reports a program that was killed by its own exit code.
         killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
         if reason is None and killed and self._usage.killed_for_memory():
             reason = "out_of_memory"
@@ -392,7 +384,7 @@ class Attempt:
 
 
 def _absent(planned: RunConnection, document: dict[str, Any]) -> list[str]:
-    """The settings that the secret they come from need not have a field for, and has not."""
+    """Return the optional settings for which the secret has no field."""
     return [one.place for one in planned.references() if one.optional and one.place not in document]
 
 

@@ -1,4 +1,4 @@
-"""All that leaves a supervisor. Output, results and words of ours pass the masker here; there is no other door."""
+"""Everything that leaves a supervisor: output, results and our own messages, masked. There is no other way out."""
 
 import json
 import os
@@ -14,12 +14,11 @@ from executor.masking.masker import Masker, NestedTooDeep, Stream
 from executor.supervisor.allowance import Allowance, LogLimits, Portion, size_text
 from executor.supervisor.child import Child
 from executor.supervisor.metrics_file import Metric
-from executor.supervisor.usage import Sample
 
 _READ = 1 << 16
 _SENT = 1 << 18
-_CONGESTED = 4 << 20  # bytes waiting for the worker before the child's output is left in its pipes
-_PATIENCE = 60.0  # seconds for a worker to take the last frames of a run that is over
+_CONGESTED = 4 << 20  # bytes waiting for the worker at which the child's output stays in its pipes
+_PATIENCE = 60.0  # seconds for the worker to take the last frames of a run
 _DEPTH_LIMIT = 64
 _FREE_TEXT = ("message", "path", "why", "note")
 _PROBLEM_BEGINS = b'{"problem":'
@@ -33,7 +32,7 @@ T = TypeVar("T")
 
 
 class Reporter:
-    """A queue of frames to the worker that never blocks, in front of it the masker."""
+    """A queue of frames to the worker that never blocks, behind the masker."""
 
     def __init__(self, worker: socket.socket) -> None:
         self._worker = worker
@@ -46,12 +45,12 @@ class Reporter:
         self._result_limit = 0
 
     def register(self, masker: Masker, log_limits: LogLimits, result_bytes: int) -> None:
-        """Put the masker in place; called before the child exists.
+        """Put the masker in place; called before the child starts.
 
         Args:
             masker: built from all values of this run.
-            log_limits: what is kept of stdout and stderr; the rest is left out, and said.
-            result_bytes: the result as JSON.
+            log_limits: what is kept of stdout and stderr.
+            result_bytes: the limit of the result as JSON.
         """
         self._masker = masker
         allowance = Allowance(log_limits)
@@ -66,13 +65,13 @@ class Reporter:
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits that no more output should be read."""
+        """Whether so many frames wait that no more output should be read."""
         return len(self._queue) > _CONGESTED
 
     def post(self, kind: Kind, document: dict[str, Any] | None = None) -> None:
-        """Queue a structured frame of ours, the free text in it masked.
+        """Queue a structured frame with its free text masked.
 
-        Not what stands beside it: a secret whose value is a word of ours must not change what the worker understands.
+        Other fields are not masked: a secret that equals one of our words must not change what the worker understands.
         """
         masked = {
             key: self._masker.mask_text(value) if key in _FREE_TEXT and isinstance(value, str) else value
@@ -81,7 +80,7 @@ class Reporter:
         self._enqueue(encode(kind, masked))
 
     def carry(self, kind: Kind, fd: int) -> bool:
-        """Read what a pipe of the child holds and pass it on; False at its end."""
+        """Read from a pipe of the child and pass it on; False at its end."""
         try:
             data = os.read(fd, _READ)
         except BlockingIOError:
@@ -95,7 +94,7 @@ class Reporter:
         return bool(data)
 
     def drain(self, child: Child, patience: float) -> None:
-        """Take what is left in the pipes of a child that is over, for at most `patience` seconds."""
+        """Read the rest from the pipes of a child that has ended, for at most `patience` seconds."""
         pipes = {child.stdout: Kind.STDOUT, child.stderr: Kind.STDERR, child.result: Kind.RESULT}
         deadline = time.monotonic() + patience
         while pipes and (left := deadline - time.monotonic()) > 0:
@@ -108,33 +107,33 @@ class Reporter:
             self._log(kind, output.finish())
 
     def result(self) -> None:
-        """Parse what the child reported, mask every text and number in it, and write it anew."""
+        """Parse what the child reported, mask every text and number in it, and send it."""
         if not self._result:
             return
         is_problem = self._result.startswith(_PROBLEM_BEGINS)
         limit = _PROBLEM_READ if is_problem else self._result_limit
         if self._result_size > limit:
             self._note(
-                f"the result has {self._result_size:,} bytes as JSON and was not stored: SEALRUN_RESULT_LIMIT_KIB "
-                f"allows {size_text(limit)}; leave a file in SEALRUN_OUTPUT_DIR instead"
+                f"the result was not stored: it has {self._result_size:,} bytes as JSON, and SEALRUN_RESULT_LIMIT_KIB "
+                f"allows {size_text(limit)}; write a file to SEALRUN_OUTPUT_DIR instead"
             )
             return
         try:
             document = json.loads(self._result)
             kind = Kind.PROBLEM if _of(document, dict).get("problem") is not None else Kind.RESULT
             anew = {"problem": self._problem(document["problem"])} if kind is Kind.PROBLEM else self._returned(document)
-            # NaN and infinities are no JSON, and PostgreSQL would refuse the whole outcome for one.
+            # NaN and infinities are not JSON: PostgreSQL would refuse the whole outcome.
             payload = json.dumps(anew, allow_nan=False, ensure_ascii=False).encode()
             if len(payload) > FRAME_LIMIT:
                 raise ValueError
             self._enqueue(encode(kind, payload))
         except (NestedTooDeep, RecursionError):
-            self._note(f"the result is nested more than {_DEPTH_LIMIT} levels deep and was not stored")
+            self._note(f"the result was not stored: it is nested more than {_DEPTH_LIMIT} levels deep")
         except (ValueError, TypeError):
-            self._note("the result was not readable JSON and was not stored")
+            self._note("the result was not stored: it is not valid JSON")
 
     def _returned(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The values, not our own keys: a secret whose value is one of these words must not hide what stands there."""
+        """Mask the values, not our keys: a secret that equals one of these words must not hide the result."""
         note = document.get("note")
         return {
             "result": self._masker.mask_json(document.get("result"), _DEPTH_LIMIT),
@@ -142,7 +141,7 @@ class Reporter:
         }
 
     def _problem(self, found: Any) -> dict[str, Any]:
-        """Of a problem the fields that it may have, of the types they are stored as."""
+        """Copy the known fields of a problem, each of its type, masked."""
         problem: dict[str, Any] = self._texts(found)
         causes = []
         for one in _of(found.get("causes", []), list)[:_CAUSES]:
@@ -155,7 +154,7 @@ class Reporter:
         return {name: self._text(found[name], limit) for name, limit in _TEXTS.items() if name in _of(found, dict)}
 
     def _text(self, found: Any, limit: int) -> str:
-        """One text, masked and then cut. Of one that is too long for it the run sends the beginning."""
+        """Mask a text, then cut it. Of a very long one the run sends only the beginning."""
         left_out = 0
         if isinstance(found, dict):
             found, left_out = found.get("text"), _of(found.get("left_out"), int)
@@ -164,22 +163,18 @@ class Reporter:
         left_out += max(len(text) - limit, 0)
         return f"{text[:limit]}… ({left_out:,} characters were left out)" if left_out else text
 
-    def sample(self, sample: Sample) -> None:
-        """What the run uses now."""
-        self.post(Kind.SAMPLE, asdict(sample))
-
     def metrics(self, metrics: Sequence[Metric]) -> None:
-        """What the run has reported itself, masked already: its texts in `reported`, and its numbers."""
+        """Send the run's own metrics; `metrics_file` has masked their texts and numbers."""
         if metrics:
             self._enqueue(encode(Kind.METRICS, [asdict(metric) for metric in metrics]))
 
     def say(self, text: str) -> None:
-        """A line of ours among the run's stderr, at its end."""
+        """Add a line of ours to the run's stderr."""
         self._log(Kind.STDERR, self._outputs[Kind.STDERR].portion.note(self._masker.mask_text(text)))
 
     @property
     def written(self) -> dict[str, int]:
-        """Bytes of each stream, as the run wrote them, and of those that are masked the ones kept and left out."""
+        """Bytes of each stream: as written, and after masking as kept and left out."""
         written: dict[str, int] = {}
         for kind, output in self._outputs.items():
             name, portion = kind.name.lower(), output.portion
@@ -189,31 +184,31 @@ class Reporter:
         return written
 
     def file(self, path: str, size: int) -> None:
-        """Announce a file that is left; its bytes follow by `file_data`. The masker has searched both already."""
+        """Announce an output file; `file_data` sends its bytes. The masker has searched both already."""
         self.post(Kind.OUTPUT, {"path": path, "size": size})
 
     def file_data(self, data: bytes) -> None:
-        """Bytes of the file announced last."""
+        """Send bytes of the file announced last."""
         self._enqueue(encode(Kind.OUTPUT_DATA, data))
         while self.congested and not self._gone:
             self._flush_within(_PATIENCE)
 
     def withheld(self, path: str, why: str) -> None:
-        """Name a file that stays behind."""
+        """Report a file that is not sent."""
         self.post(Kind.OUTPUT_WITHHELD, {"path": path, "why": why})
 
     @property
     def masker(self) -> Masker:
-        """For `outputs`, which searches files before it announces them."""
+        """The run's masker."""
         return self._masker
 
     def outcome(self, **facts: Any) -> None:
-        """The last frame; waits (bounded) until the worker has taken everything."""
+        """Send the last frame; wait (bounded) until the worker has taken everything."""
         self.post(Kind.OUTCOME, facts)
         self._flush_within(_PATIENCE)
 
     def flush(self) -> None:
-        """Send what the worker takes now."""
+        """Send as much as the worker takes now."""
         while self._queue and not self._gone:
             try:
                 sent = self._worker.send(self._queue[:_SENT], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -256,25 +251,25 @@ class _Output:
         self.written = 0
 
     def take(self, data: bytes) -> bytes:
-        """What goes out of this."""
+        """Return what is kept of this."""
         self.written += len(data)
         if self.portion.full:
-            # Nothing of this stream goes out any more, so nothing of it has to be searched.
+            # Nothing more of this stream goes out, so nothing more has to be searched.
             self.portion.skip(len(data))
             return b""
         return self.portion.take(self._stream.feed(data))
 
     def finish(self) -> bytes:
-        """The end of the stream."""
+        """End the stream; return what is kept of the rest."""
         rest = b"" if self.portion.full else self.portion.take(self._stream.finish())
         return rest + self.portion.finish()
 
 
 def _of(value: Any, kind: type[T]) -> T:
-    """A value that is of this type.
+    """Check a value's type: a run may have written anything, past our `entry`.
 
     Raises:
-        TypeError: it is not; a run may have written anything, past our `entry`.
+        TypeError: it has another type.
     """
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError

@@ -1,6 +1,6 @@
-"""Short-lived credentials of an S3 source: AWS STS's AssumeRole, asked by the opener with the long-lived ones.
+"""Short-lived credentials of an S3 source: the opener calls AWS STS's AssumeRole with the long-lived ones.
 
-botocore signs and speaks; it is imported here alone, and only for a run that has such a source.
+botocore signs and sends; it is imported only here, and only for a run with such a source.
 """
 
 import io
@@ -16,17 +16,17 @@ from typing import Any
 
 from executor.environment.assumed import Assumed
 from executor.environment.references import filled
-from executor.environment.values import Unwritable
+from executor.environment.values import Unusable
 from secretstore.run_connection import RunConnection
 
-MARK = "/source/"  # before a source's name, among the names of secrets: none of theirs has a slash
+MARK = "/source/"  # prefix of a source's name among the names of secrets, which have no slash
 
 _CONNECT, _READ = 3.0, 10.0  # seconds for one try to connect, and for an answer
-_ONE, _ALTOGETHER = 20.0, 60.0  # seconds for one role, and for all of a run: its supervisor waits for 120
-_SHORTEST, _LONGEST = 900, 43_200  # seconds that AWS gives a session
-_WITHOUT_END = 3600  # seconds, where the run has no time-out
-_BEYOND = 60  # seconds of a session beyond the run's time-out: it is still to be stopped
-_LARGEST = 1 << 20  # bytes of an answer; STS has some thousand to say
+_ONE, _ALTOGETHER = 20.0, 60.0  # seconds for one role, and for all roles of a run: its supervisor waits for 120
+_SHORTEST, _LONGEST = 900, 43_200  # seconds that a session of AWS may last
+_WITHOUT_END = 3600  # seconds, if the run has no time-out
+_BEYOND = 60  # seconds that a session outlasts the run's time-out, for stopping the run
+_LARGEST = 1 << 20  # bytes of an answer; STS sends some thousand
 _CREDENTIALS = ("access_key_id", "secret_access_key", "session_token")
 _WANTED = (*_CREDENTIALS, "assume_role", "external_id", "sts_endpoint", "region", "bucket", "prefix")
 _SESSION_NAME = frozenset(string.ascii_letters + string.digits + "_=,.@-")
@@ -38,28 +38,28 @@ _REFUSALS = {
     "InvalidClientTokenId": "STS does not know its access key",
     "InvalidAccessKeyId": "STS does not know its access key",
     "UnrecognizedClient": "STS does not know its access key",
-    "SignatureDoesNotMatch": "its secret access key is not that of its access key, or the worker's clock is wrong",
-    "InvalidSignature": "its secret access key is not that of its access key, or the worker's clock is wrong",
+    "SignatureDoesNotMatch": "its secret access key does not match its access key, or the worker's clock is wrong",
+    "InvalidSignature": "its secret access key does not match its access key, or the worker's clock is wrong",
     "RequestTimeTooSkewed": "the worker's clock is wrong",
     "ExpiredToken": "its own credentials have expired",
-    "ValidationError": "the role allows no session of {seconds} seconds, or its ARN or external id is not valid;"
-    " raise the role's longest session, or give the run a shorter --timeout",
-    "MalformedPolicyDocument": "STS takes no policy for this bucket and prefix",
+    "ValidationError": "the role does not allow sessions of {seconds} seconds, or its ARN or external id is invalid;"
+    " raise the role's maximum session duration, or give the run a shorter --timeout",
+    "MalformedPolicyDocument": "STS rejects the policy for its bucket and prefix",
     "PackedPolicyTooLarge": "the policy for its bucket and prefix is too large for STS",
-    "RegionDisabled": "STS is not switched on in the region {region}",
+    "RegionDisabled": "STS is not enabled in the region {region}",
 }
 
 
 def assume_roles(
     plan: Sequence[RunConnection], secrets: Mapping[str, bytes], timeout: float | None, run: str
 ) -> dict[str, Assumed | str]:
-    """Short-lived credentials for each source of the plan that assumes a role; a sentence for each that gets none.
+    """Get short-lived credentials for each source that assumes a role, or a message on why there are none.
 
     Args:
-        plan: sources and catalogs; all but those that assume a role are passed over.
-        secrets: the opened values, those of the long-lived credentials among them.
+        plan: sources and catalogs; those that assume no role are skipped.
+        secrets: the opened values, including the long-lived credentials.
         timeout: seconds that the run may take.
-        run: its id, which the session's name has.
+        run: its id, for the session's name.
     """
     until = time.monotonic() + _ALTOGETHER
     answers: dict[str, Assumed | str] = {}
@@ -67,21 +67,21 @@ def assume_roles(
         if planned.assumes_role:
             try:
                 answers[planned.name] = _assumed(_Request.of(planned, secrets, timeout, run), until)
-            except Unwritable as why:
+            except Unusable as why:
                 answers[planned.name] = str(why)
     return answers
 
 
-def handed_over(answers: Mapping[str, Assumed | str]) -> dict[str, bytes]:
-    """The answers as values for the supervisor, each under a name that no secret has."""
+def to_values(answers: Mapping[str, Assumed | str]) -> dict[str, bytes]:
+    """Encode the answers as values for the supervisor, under names that no secret can have."""
     return {
         MARK + name: json.dumps({"problem": answer} if isinstance(answer, str) else asdict(answer)).encode()
         for name, answer in answers.items()
     }
 
 
-def told_apart(values: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, Assumed | str]]:
-    """What the opener handed over: the secrets, and for each source that assumes a role what came of it."""
+def from_values(values: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, Assumed | str]]:
+    """Split the opener's values into secrets and, by source, the answers for assumed roles."""
     secrets: dict[str, bytes] = {}
     assumed: dict[str, Assumed | str] = {}
     for name, value in values.items():
@@ -113,12 +113,12 @@ class _Request:
         texts = {name: text for name, text in filled_in.items() if text is not None}
         for name in ("access_key_id", "secret_access_key", "bucket"):
             if name not in texts:
-                raise Unwritable(f"it has no {name}, and needs one to assume its role")
+                raise Unusable(f"it needs {name} to assume its role")
         if not all(isinstance(text, str) for text in texts.values()):
-            raise Unwritable("a setting of it is not text")
+            raise Unusable("one of its settings is not text")
         endpoint = texts.get("sts_endpoint")
         if endpoint is not None and not endpoint.startswith(("https://", "http://")):
-            raise Unwritable("its sts_endpoint is not a URL")
+            raise Unusable("its sts_endpoint is not a URL")
         return cls(
             credentials={name: texts[name] for name in _CREDENTIALS if name in texts},
             role=texts["assume_role"],
@@ -135,20 +135,20 @@ class _Request:
 
 
 def session_seconds(timeout: float | None) -> int:
-    """How long a session is to be for a run with this time-out, both in seconds."""
+    """Return how many seconds a session lasts for a run with this time-out in seconds."""
     if timeout is None:
         return _WITHOUT_END
     return max(_SHORTEST, min(_LONGEST, math.ceil(timeout) + _BEYOND))
 
 
 def session_policy(role: str, bucket: str, prefix: str, *, aws: bool) -> dict[str, Any]:
-    """What a session may at most do, whatever its role allows: read and write beneath a prefix of a bucket.
+    """Limit a session, whatever its role allows, to reading and writing beneath a prefix of a bucket.
 
     Args:
-        role: its ARN, which has the partition.
+        role: its ARN, which names the partition.
         bucket: the bucket's name.
-        prefix: a folder; nothing for the whole bucket.
-        aws: whether AWS is asked, which has keys for buckets too; other servers refuse actions that they do not know.
+        prefix: a folder; empty for the whole bucket.
+        aws: whether this is AWS, where buckets may have KMS keys; other servers reject actions that they do not know.
     """
     parts = role.split(":")
     place = f"arn:{parts[1] if len(parts) > 1 else 'aws'}:s3:::{_literal(bucket)}"
@@ -157,7 +157,7 @@ def session_policy(role: str, bucket: str, prefix: str, *, aws: bool) -> dict[st
     listing: dict[str, Any] = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": place}
     if folder:
         listing["Condition"] = {"StringLike": {"s3:prefix": f"{folder}*"}}
-        # The folder's own name too: libraries ask for an object of that name first, to see that there is none.
+        # The folder's own name, too: libraries first check that no object has that name.
         beneath = [f"{place}/{folder.rstrip('/')}", *beneath]
     objects = ["GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts"]
     statements = [
@@ -173,34 +173,34 @@ def session_policy(role: str, bucket: str, prefix: str, *, aws: bool) -> dict[st
 
 
 def _literal(text: str) -> str:
-    """A text in which a policy sees no wildcard and no variable."""
+    """Escape wildcards and variables of a policy."""
     return "".join(f"${{{character}}}" if character in "*?$" else character for character in text)
 
 
 def _assumed(request: _Request, until: float) -> Assumed:
     try:
-        import botocore.session  # noqa: F401  # in this thread, so that the other one has it at once
+        import botocore.session  # noqa: F401  # here, so that the thread's time limit does not include it
     except ImportError:
-        raise Unwritable("its role needs botocore, which this worker has not got: pip install 'sealrun[aws]'") from None
+        raise Unusable("its role needs botocore, which this worker does not have: pip install 'sealrun[aws]'") from None
     seconds = min(_ONE, until - time.monotonic())
     answer: list[Assumed | str] = []
-    # Neither a look-up of a name nor an answer that comes byte by byte has a time limit of its own.
+    # A thread, as neither a name look-up nor an answer that comes byte by byte has a time limit.
     thread = threading.Thread(target=_ask, args=(request, answer.append), name="sealrun-sts", daemon=True)
     if seconds > 0:
         thread.start()
         thread.join(seconds)
     if not answer:
-        raise Unwritable(f"{_sts(request)} does not answer")
+        raise Unusable(f"{_sts(request)} does not answer")
     if isinstance(answer[0], str):
-        raise Unwritable(answer[0])
+        raise Unusable(answer[0])
     return answer[0]
 
 
 def _ask(request: _Request, tell: Callable[[Assumed | str], None]) -> None:
     try:
         tell(_answer(request))
-    except Exception as error:  # noqa: BLE001  # it may quote what STS or a stranger said: it ends here
-        tell(_understood(error, request))
+    except Exception as error:  # noqa: BLE001  # it may quote what a server said: it ends here
+        tell(_reason(error, request))
 
 
 def _answer(request: _Request) -> Assumed:
@@ -208,7 +208,7 @@ def _answer(request: _Request) -> Assumed:
     from botocore.config import Config
 
     session = botocore.session.Session()
-    # What this process is given decides, and no file in somebody's home.
+    # Only what this process is given counts, no file in somebody's home.
     for variable in ("config_file", "credentials_file"):
         session.set_config_variable(variable, "/dev/null")
     session.set_config_variable("ignore_configured_endpoint_urls", True)
@@ -234,7 +234,7 @@ def _answer(request: _Request) -> Assumed:
 
 
 def _sent(request: Any, **_: Any) -> Any:
-    """What botocore does to send a request, but for an answer without end: that would take the machine's memory."""
+    """Send a request as botocore does, but limit the answer: an endless one would take all memory."""
     from botocore.awsrequest import AWSResponse
     from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
     from botocore.httpsession import URLLib3Session
@@ -256,23 +256,23 @@ def _sent(request: Any, **_: Any) -> Any:
     return AWSResponse(answer.url, answer.status_code, answer.headers, kept)
 
 
-def _understood(error: Exception, request: _Request) -> str:
-    """What went wrong, in words of ours: those of a library or a server may quote what was sent."""
+def _reason(error: Exception, request: _Request) -> str:
+    """Return what went wrong in our own words: those of a library or a server may quote a value."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
         return _refusal(error.response, request)
     if isinstance(error, exceptions.ParamValidationError):
-        return "its role's ARN or external id has not got the form that AWS wants"
+        return "its role's ARN or external id does not have the form that AWS wants"
     if isinstance(error, exceptions.SSLError):
-        return f"{_sts(request)} cannot be trusted: its certificate is not one that this worker knows"
+        return f"{_sts(request)} cannot be trusted: this worker does not know its certificate"
     if isinstance(error, exceptions.ReadTimeoutError):
         return f"{_sts(request)} does not answer"
     if isinstance(error, (exceptions.HTTPClientError, exceptions.EndpointConnectionError)):
         return f"{_sts(request)} cannot be reached"
     if isinstance(error, (exceptions.InvalidRegionError, exceptions.NoRegionError)):
-        return "its region is none of AWS's"
-    return f"{_sts(request)} gave an answer that is none of STS's"
+        return "its region does not exist in AWS"
+    return f"{_sts(request)} did not answer as STS does"
 
 
 def _refusal(response: Mapping[str, Any], request: _Request) -> str:
@@ -282,7 +282,7 @@ def _refusal(response: Mapping[str, Any], request: _Request) -> str:
         return f"{_REFUSALS[word].format(seconds=request.seconds, region=request.region)} ({code})"
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     known = code if code.isascii() and code.isalnum() and len(code) <= 64 else f"status {status}"
-    return f"{_sts(request)} refused to let it assume its role ({known})"
+    return f"{_sts(request)} did not let it assume its role ({known})"
 
 
 def _sts(request: _Request) -> str:

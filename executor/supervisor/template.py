@@ -1,9 +1,8 @@
-"""A process that has AWS KMS's client and a TLS context ready, for openers to be forked from.
+"""A process with AWS KMS's client and a TLS context ready, from which openers are forked.
 
-botocore takes a third of a second and some thirty megabytes to load, so the zygote itself stays without it: what it
-forks for supervisors stays small. The template is the zygote's child and has no connection, thread, credential or
-environment. An opener forked from it becomes the zygote's own child before the zygote goes on, so that nothing that
-happens to the template reaches an opener at work.
+botocore takes a third of a second and some thirty megabytes to load, so the zygote does not load it: its supervisors
+stay small. The template is the zygote's child, without connection, thread, credential or environment. An opener forked
+from it becomes the zygote's child before the zygote goes on, so that the end of the template does not reach it.
 """
 
 import contextlib
@@ -20,13 +19,13 @@ from executor.supervisor.child import adopt
 from secretstore.key_service import KeyAccess
 from secretstore.keyring import warm_up
 
-_PATIENCE = 20.0  # seconds for a fork, and before the first for what it needs to be loaded
+_PATIENCE = 20.0  # seconds for a fork, which at first includes loading
 
 Work = Callable[[socket.socket, socket.socket], int]
 
 
 class Template:
-    """The zygote's end of it."""
+    """The zygote's end of the template."""
 
     def __init__(self, access: KeyAccess, work: Work) -> None:
         self._access = access
@@ -35,17 +34,17 @@ class Template:
         self.pid: int | None = None
 
     def start(self) -> int:
-        """Start it, and return its process id; it gets ready by itself."""
+        """Start it and return its process id; it loads on its own."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.pid = fork(lambda: _serve(theirs, self._access, self._work), {theirs.fileno()})
         return self.pid
 
     def opener(self, first: int, second: int) -> int:
-        """Have an opener forked that holds these two descriptors; its process id, as a child of this process.
+        """Have an opener forked with these two descriptors; return the id of this new child of ours.
 
         Raises:
-            OSError: the template is gone, does not answer, or cannot fork.
+            OSError: the template is gone, hangs, or cannot fork.
         """
         if self._control is None:
             raise OSError
@@ -66,7 +65,7 @@ class Template:
             self._control = None
 
     def kill(self) -> None:
-        """End one that hangs; the zygote reaps it."""
+        """Kill one that hangs; the zygote reaps it."""
         self.stop()
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -76,7 +75,7 @@ class Template:
 def _serve(control: socket.socket, access: KeyAccess, work: Work) -> int:
     kernel.harden()
     kernel.name_process("sealrun-kms")
-    with contextlib.suppress(Exception):  # each opener meets the same, and says it to its run
+    with contextlib.suppress(Exception):  # each opener meets the same error and reports it to its run
         warm_up(access)
     gc.collect()
     gc.freeze()
@@ -93,9 +92,9 @@ def _serve(control: socket.socket, access: KeyAccess, work: Work) -> int:
 
 
 def _fork_opener(control: socket.socket, fds: list[int], work: Work) -> None:
-    """Fork an opener and tell its process id, 0 where that fails."""
+    """Fork an opener and send its process id, 0 on failure."""
     try:
-        # The one between is gone at once, and what it forked falls to the zygote, a subreaper.
+        # The process between ends at once, so its child falls to the zygote, a subreaper.
         between = fork(lambda: _between(control, fds, work), {control.fileno(), *fds})
     except OSError:
         control.send(b"0")

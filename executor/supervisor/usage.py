@@ -1,6 +1,6 @@
-"""What a run's processes use, read from the kernel: CPU time, memory, and whether one was killed for want of memory.
+"""Measure a run's processes: CPU time, memory, and whether the kernel killed one for lack of memory.
 
-The caller is a subreaper, so all that the run starts is below it in the tree of processes.
+The caller is a subreaper, so everything the run starts is below it in the process tree.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from executor.sandbox import tree
 
-_PROCESSES = 512  # looked at in one sample; of a larger tree it shows the beginning
+_PROCESSES = 512  # per sample; the rest of a larger tree is not counted
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FIRST_HOUR = 3600.0
@@ -21,7 +21,7 @@ _FIRST_HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Sample:
-    """CPU seconds used up to now, and bytes of memory in use now."""
+    """CPU seconds used so far, and bytes of memory in use."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -29,7 +29,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Total:
-    """What a run used from its beginning to its end, in seconds and bytes."""
+    """What a run used from beginning to end."""
 
     cpu_user_seconds: float
     cpu_system_seconds: float
@@ -37,18 +37,18 @@ class Total:
 
 
 class Usage:
-    """Measures everything below this process, from its making on.
+    """Measures everything below this process.
 
-    CPU time is that of processes that live, of those that this process has collected, and of what each of them had
-    collected itself. Of a process whose parent ignores its end the kernel keeps no account.
+    CPU time covers living processes, those that this process has collected, and what they had collected. The kernel
+    keeps no account of a process whose parent ignores its end.
 
-    Memory is the sum of what each process has resident; what several share is counted for each. The peak is the highest
-    sum of a sample, or the highest moment of the largest single process where that is more: of a run too short for a
-    sample it is the latter alone, and at least what a process of ours has when it becomes the run's.
+    Memory is the sum of resident sizes, so shared pages count once per process. The peak is the highest sample, or the
+    peak of the largest single process if that is higher. A run too short for a sample has only the latter, which is at
+    least what our own process has when it becomes the run's.
     """
 
     def __init__(self, counter: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin now; `counter` is what `kill_counter` found."""
+        """Begin now, with the file that `kill_counter` found."""
         self._clock = clock
         self._began = clock()
         self.next_at = self._began + 1.0
@@ -58,7 +58,7 @@ class Usage:
         self._kills = _kills(counter)
 
     def sample(self) -> Sample:
-        """Look at the whole tree now, and say when to look again: after a second, in the first hour."""
+        """Measure the tree and set `next_at`: a second later within the first hour, then less often."""
         ticks = pages = 0
         for pid in islice(tree.descendants(), _PROCESSES):
             try:
@@ -72,22 +72,22 @@ class Usage:
         self._cpu = max(self._cpu, ticks / _TICK + collected.ru_utime + collected.ru_stime)
         self._peak = max(self._peak, pages * _PAGE)
         now = self._clock()
-        # A day is then some 15,000 samples, and not 86,400.
+        # A day then has some 15,000 samples, not 86,400.
         self.next_at = now + max((now - self._began) / _FIRST_HOUR, 1.0)
         return Sample(round(self._cpu, 2), pages * _PAGE)
 
     def total(self) -> Total:
-        """What was used, once the tree has ended and was collected."""
+        """Return what was used, once the tree has ended and been collected."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return Total(round(used.ru_utime, 3), round(used.ru_stime, 3), max(self._peak, used.ru_maxrss << 10))
 
     def killed_for_memory(self) -> bool:
-        """Whether the kernel has killed a process for want of memory meanwhile, where this run could have been it."""
+        """Tell whether the kernel has killed a process for lack of memory since the beginning."""
         return _kills(self._counter) > self._kills
 
 
 def kill_counter(root: str = "/sys/fs/cgroup", process: str = "/proc/self/cgroup") -> Path:
-    """The file in which the kernel counts such kills: of this process's cgroup, else of the whole machine."""
+    """Find the file that counts such kills: that of this process's cgroup, else the machine's."""
     for candidate in _candidates(root, process):
         if _kills(candidate) >= 0:
             return candidate
@@ -102,7 +102,7 @@ def _candidates(root: str, process: str) -> list[Path]:
     found = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        # A container may see the path of its group outside, and the group itself where all of them are mounted.
+        # A container may see its cgroup's path on the host, and the cgroup itself at the mount's root.
         if not controllers:
             found += [Path(f"{root}{path}/memory.events"), Path(f"{root}/memory.events")]
         elif "memory" in controllers.split(","):
@@ -111,7 +111,7 @@ def _candidates(root: str, process: str) -> list[Path]:
 
 
 def _kills(counter: Path) -> int:
-    """Its `oom_kill`; -1 where there is none."""
+    """Read the file's `oom_kill`; -1 if it has none."""
     try:
         with counter.open("rb") as lines:
             for line in lines:

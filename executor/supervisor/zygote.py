@@ -1,8 +1,8 @@
 """A small, clean, single-threaded process without secrets that forks openers and supervisors.
 
-A fork of it costs a millisecond where a fork of the worker would cost ten and copy what the worker holds. It is
-started by the worker with an empty environment, in a session of its own (a Ctrl-C in the worker's terminal is not for
-it), and it is a subreaper: what a dead supervisor leaves behind becomes its child, and is killed.
+Forking it takes a millisecond; forking the worker would take ten and copy what the worker holds. The worker starts it
+with an empty environment, in its own session (so that a Ctrl-C does not reach it). It is a subreaper: what a dead
+supervisor leaves becomes its child, and is killed.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,24 +29,19 @@ from secretstore import sealing
 from secretstore.key_service import KeyAccess
 
 _ACCESS_LIMIT = 1 << 16  # bytes
-_FAREWELL = 10.0  # seconds supervisors have to end their runs once the worker is gone
+_FAREWELL = 10.0  # seconds for supervisors to end their runs once the worker is gone
 
 
-@dataclass(frozen=True)
-class _Ward:
-    """A supervisor, opener or template of ours, and where its wait status goes."""
-
-    kind: str
-    status: int | None
+# Children by process id, each with the pipe for its wait status if somebody waits for that.
+_Children = dict[int, int | None]
 
 
 def serve(control_fd: int) -> int:
     """Fork on request until the worker is gone.
 
-    The first datagram says what openers need ready beside what is here: nothing where it is blank, else it is the
-    access to AWS KMS as JSON, without credentials. Each further one is a request. `pair` comes with three descriptors:
-    the supervisor's channel, the opener's channel, and a pipe that receives the supervisor's wait status as JSON when
-    it has been reaped. `reseal` comes with one.
+    The first datagram says what else openers need: nothing if it is blank, else the access to AWS KMS as JSON, without
+    credentials. Each further one is a request. `pair` comes with three descriptors: the supervisor's channel, the
+    opener's channel, and a pipe that receives the supervisor's wait status as JSON. `reseal` comes with one.
     """
     os.setsid()
     os.chdir("/")
@@ -55,7 +49,7 @@ def serve(control_fd: int) -> int:
     kernel.become_subreaper()
     kernel.name_process("sealrun-zygote")
     if not kernel.own_session_keyring():
-        raise SystemExit("sealrun: this user's quota of keys is used up, see /proc/key-users")
+        raise SystemExit("sealrun: this user's kernel key quota is used up, see /proc/key-users")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     control = adopt(control_fd)
@@ -63,12 +57,12 @@ def serve(control_fd: int) -> int:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     _warm_up()
-    gc.freeze()  # keeps the collector from touching, and so copying, pages every fork shares
-    wards: dict[int, _Ward] = {}
-    template = _template(control.recv(_ACCESS_LIMIT), wards)
-    with contextlib.suppress(BrokenPipeError):  # who started it is gone already, which is seen below
+    gc.freeze()  # keeps the collector from touching, and so copying, the pages that forks share
+    children: _Children = {}
+    template = _template(control.recv(_ACCESS_LIMIT), children)
+    with contextlib.suppress(BrokenPipeError):  # the worker is gone already; the loop notices
         control.send(b"ready")
-    poll = select.poll()  # a large worker's descriptors, and so ours, may lie beyond select's reach
+    poll = select.poll()  # select cannot take the high descriptors that a large worker passes
     for fd in (control.fileno(), wake):
         poll.register(fd, select.POLLIN)
     while True:
@@ -76,24 +70,24 @@ def serve(control_fd: int) -> int:
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
-            _reap(wards)
+            _reap(children)
         if control.fileno() in ready:
             try:
                 data, fds, _, _ = socket.recv_fds(control, 64, 3)
             except ConnectionResetError:
-                return _leave(wards, template)
+                return _leave(children, template)
             if not data:
-                return _leave(wards, template)
-            # Where nothing can be forked, the channels close, and the worker sees that no supervisor came up.
+                return _leave(children, template)
+            # If a fork fails, the channels close, and the worker sees that there is no supervisor.
             with contextlib.suppress(OSError):
                 if data == b"reseal":
-                    _fork_resealer(fds, wards)
+                    _fork_resealer(fds, children)
                 else:
-                    _fork_pair(fds, wards, template)
+                    _fork_pair(fds, children, template)
 
 
 def _warm_up() -> None:
-    """Use once, on a key made up here, what every fork will use: what is loaded at first use is then shared."""
+    """Use once what every fork will use, so that forks share what is loaded at first use."""
     key = sealing.generate_private_key()
     binding = sealing.Binding("", "", "", "", 1)
     sealing.open_(key, sealing.seal(key.public_key(), 1, b"nothing", binding), binding)
@@ -102,16 +96,16 @@ def _warm_up() -> None:
     json.loads(json.dumps({"at": datetime.now(UTC).isoformat()}))
 
 
-def _template(access: bytes, wards: dict[int, _Ward]) -> Template | None:
-    """The process that openers are forked from, where they need more than the zygote has."""
+def _template(access: bytes, children: _Children) -> Template | None:
+    """Start the process that openers are forked from, if they need more than the zygote has."""
     if not access.strip():
         return None
     template = Template(KeyAccess.from_json(json.loads(access)), open_bundle)
-    wards[template.start()] = _Ward("template", None)
+    children[template.start()] = None
     return template
 
 
-def _fork_opener(fds: tuple[int, int], wards: dict[int, _Ward], template: Template | None) -> int:
+def _fork_opener(fds: tuple[int, int], children: _Children, template: Template | None) -> int:
     first, second = fds
     if template is None:
         return fork(lambda: open_bundle(adopt(first), adopt(second)), set(fds))
@@ -119,39 +113,39 @@ def _fork_opener(fds: tuple[int, int], wards: dict[int, _Ward], template: Templa
         return template.opener(first, second)
     except OSError:  # it was killed, or hangs
         template.kill()
-        wards[template.start()] = _Ward("template", None)
+        children[template.start()] = None
         return template.opener(first, second)
 
 
-def _fork_pair(fds: list[int], wards: dict[int, _Ward], template: Template | None) -> None:
+def _fork_pair(fds: list[int], children: _Children, template: Template | None) -> None:
     with contextlib.ExitStack() as ending:
         for fd in fds:
             ending.callback(os.close, fd)
         if len(fds) != 3:
-            return  # no room for them in this process
+            return  # this process had no room for all of them
         channel, opener_channel, status = fds
         values_in, values_out = (ending.enter_context(end) for end in socket.socketpair())
         supervisor = fork(lambda: supervise(adopt(channel), values_in), {channel, values_in.fileno()})
-        wards[supervisor] = _Ward("supervisor", os.dup(status))
+        children[supervisor] = os.dup(status)
         try:
-            opener = _fork_opener((opener_channel, values_out.fileno()), wards, template)
+            opener = _fork_opener((opener_channel, values_out.fileno()), children, template)
         except OSError:
             os.kill(supervisor, signal.SIGKILL)
             raise
-        wards[opener] = _Ward("opener", None)
+        children[opener] = None
 
 
-def _fork_resealer(fds: list[int], wards: dict[int, _Ward]) -> None:
-    """For a rotation. It loads what AWS KMS needs by itself: there is one of them now and then."""
+def _fork_resealer(fds: list[int], children: _Children) -> None:
+    """Fork the process of a rotation. These are rare, so it loads what AWS KMS needs by itself."""
     with contextlib.ExitStack() as ending:
         for fd in fds:
             ending.callback(os.close, fd)
         if len(fds) == 1:
-            wards[fork(lambda: reseal(adopt(fds[0])), {fds[0]})] = _Ward("resealer", None)
+            children[fork(lambda: reseal(adopt(fds[0])), {fds[0]})] = None
 
 
-def _reap(wards: dict[int, _Ward]) -> None:
-    """Collect the dead; whatever child is not ours by birth is the remains of a dead supervisor's run."""
+def _reap(children: _Children) -> None:
+    """Collect the dead; a child that we did not fork is left from a dead supervisor's run, and is killed."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -159,25 +153,26 @@ def _reap(wards: dict[int, _Ward]) -> None:
             break
         if pid == 0:
             break
-        ward = wards.pop(pid, None)
-        if ward is not None and ward.status is not None:
+        waiting = children.pop(pid, None)
+        if waiting is not None:
+            # A supervisor that failed has left its run's tree to us: end it before the worker hears of this.
             if status:
-                tree.end_tree(spare=wards)
+                tree.end_tree(spare=children)
             with contextlib.suppress(OSError):
-                os.write(ward.status, json.dumps({"status": status, "at": time.time()}).encode())
-            os.close(ward.status)
-    if set(tree.children(os.getpid())) - set(wards):
-        tree.end_tree(spare=wards)
+                os.write(waiting, json.dumps({"status": status, "at": time.time()}).encode())
+            os.close(waiting)
+    if set(tree.children(os.getpid())) - set(children):
+        tree.end_tree(spare=children)
 
 
-def _leave(wards: dict[int, _Ward], template: Template | None) -> int:
-    """The worker is gone: its supervisors have seen that too and end their runs; what is slow is helped."""
+def _leave(children: _Children, template: Template | None) -> int:
+    """The worker is gone: wait until its supervisors have ended their runs, then kill what is left."""
     if template is not None:
         template.stop()
     deadline = time.monotonic() + _FAREWELL
-    while wards and time.monotonic() < deadline:
-        _reap(wards)
-        if wards:
+    while children and time.monotonic() < deadline:
+        _reap(children)
+        if children:
             time.sleep(0.01)
     tree.end_tree()
     return 0

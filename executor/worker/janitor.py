@@ -14,11 +14,11 @@ from pathlib import Path
 from celery import Celery
 
 from executor import runs
+from executor.broker.doorbell import ring
 from executor.keys import rotation
 from executor.runs import Offer, retention, unserved
 from executor.sandbox import clearing, workspace
 from executor.source import bundles
-from executor.submission.submit import ring
 from executor.worker import python_cache
 from secretstore import audit
 from secretstore.database import Database

@@ -15,7 +15,7 @@ from celery import Celery, signals
 from kombu import Connection, Exchange, Queue
 
 from executor import celery_app
-from executor.broker.tasks import TASK
+from executor.broker.doorbell import TASK
 from executor.celery_app import Consumer, install, make_app
 from executor.settings import QUEUE, Settings, read_settings
 from executor.submission import submit

@@ -142,7 +142,7 @@ class TestARun:
         with pytest.raises(WaitTimedOut) as waited:
             run.wait(timeout=0.05)
         assert isinstance(waited.value, TimeoutError)
-        assert str(waited.value) == f"run {run.id[:8]} was not over after 0.05 seconds: it is running"
+        assert str(waited.value) == f"run {run.id[:8]} did not end within 0.05 seconds: it is running"
         assert run.cancel() is False
         with pytest.raises(RunCancelled) as cancelled:
             run.wait(check=True)
@@ -165,7 +165,7 @@ class TestErrors:
             ({}, RequestUnclear, "one of target, module and command"),
             ({"target": "a.py", "module": "a"}, RequestUnclear, "one of target, module and command"),
             ({"target": "-m"}, RequestUnclear, "-m is no file"),
-            ({"target": "a.sh"}, RequestUnclear, "a.sh is no Python file"),
+            ({"target": "a.sh"}, RequestUnclear, "a.sh is not a Python file"),
             ({"target": "jobs.py:add", "argv": ["1"]}, RequestUnclear, "argv is for files and modules"),
             ({"command": []}, RequestUnclear, "command is a program and all of its words"),
             ({"command": "ls"}, RequestUnclear, "command is a list of words"),
@@ -192,7 +192,7 @@ class TestErrors:
             (
                 {"target": "jobs.py:add", "args": {"n": 1}, "idempotency_key": ""},
                 RequestUnclear,
-                "an idempotency key has",
+                "an idempotency key must have",
             ),
             (
                 {"target": "jobs.py:add", "args": {"n": 1}, "variables": {"A": 1}},

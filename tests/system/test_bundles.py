@@ -79,7 +79,7 @@ def test_a_source_that_is_gone_or_damaged(far: Rig) -> None:
     )
     first = far.run(file(path), **asked)
     assert first.how == ("failed", "setup_failed", None)
-    assert "is not what it was: a piece of it is missing or broken (submit the run again" in str(first.view.message)
+    assert "is damaged: a piece of it is missing or broken (submit the run again" in str(first.view.message)
     second = far.run(file(path), **asked)
     assert second.how == ("failed", "setup_failed", None)
     assert "is no longer in the database" in str(second.view.message)

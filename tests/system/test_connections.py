@@ -203,7 +203,7 @@ class TestStorage:
 def test_what_duckdb_needs(table: Table) -> None:
     """Without an extension for S3, and without s3fs in its place: one sentence with what to add."""
     assert table.answer("lake neither") == (
-        "DuckDB's extension httpfs is not in this run's Python, nor is s3fs in its place; "
+        "DuckDB's extension httpfs is not in this run's Python, and neither is s3fs; "
         "add it: sealrun run --with duckdb-extension-httpfs==1.5.5 ..."
     )
 

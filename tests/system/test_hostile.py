@@ -46,7 +46,7 @@ class TestStreams:
         ended = place.python_run(code + "sys.exit(3)\n")
         assert ended.how == ("failed", "exit_code", 3)
         lines = ended.stdout.splitlines()
-        assert lines[-2] == "sealrun: the limit of 1 MiB of output is reached: what follows on this stream is not kept"
+        assert lines[-2] == "sealrun: the output limit of 1 MiB is reached: the rest of this stream is not kept"
         assert lines[-1] == f"sealrun: {8 * MIB - 896 * 1024:,} bytes were left out at the end of this stream"
         assert lines[:-2] == ["x" * 1023] * 896 and ended.stderr == "", "an eighth is held for the other stream"
 

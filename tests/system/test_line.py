@@ -252,7 +252,7 @@ class TestOutputs:
         code += "(root / 'b64').write_bytes(base64.b64encode(b'k=' + key))\n(root / 'fine').write_bytes(b'fine')\n"
         ended = line.python_run(code)
         found = {one.path: one.withheld for one in ended.view.outputs}
-        assert found == {"fine": None, "raw": "a secret was found in it", "b64": "a secret was found in it"}
+        assert found == {"fine": None, "raw": "it contains a secret", "b64": "it contains a secret"}
         assert files.download(line.db, ended.view.id, 1, tmp_path) == [tmp_path / "fine"]
 
 

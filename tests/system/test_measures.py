@@ -37,7 +37,7 @@ class TestOutput:
         assert ended.how == ("failed", "exit_code", 1)
         assert ended.stderr == "the last words\n"
         marks = [line for line in ended.stdout.splitlines() if line != "x" * 99]
-        assert marks[0] == "sealrun: the limit of 2 MiB of output is reached: what follows on this stream is not kept"
+        assert marks[0] == "sealrun: the output limit of 2 MiB is reached: the rest of this stream is not kept"
         assert len(marks) == 2 and marks[1].endswith("bytes were left out at the end of this stream")
         assert len(ended.stdout) < 2 << 20
         used = ended.view.metrics
@@ -97,7 +97,7 @@ class TestMetrics:
             ("***", 12.0, "***", {"table": "***", "***": "y"}),
             ("last", 0.5, None, None),
         ]
-        assert ended.stderr == "sealrun: not all of SEALRUN_METRICS was kept: line 2 is no JSON\n"
+        assert ended.stderr == "sealrun: not all of SEALRUN_METRICS was kept: line 2 is not JSON\n"
         assert KEY.decode() not in str(verdict.document(ended.view))
 
     def test_a_note_and_causes(self, place: Rig) -> None:

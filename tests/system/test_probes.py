@@ -153,7 +153,7 @@ def test_what_works(found: dict[str, Found], label: str, said: str) -> None:
         ("catalog wrong-client", "the credentials are refused, or have expired (OAuthError)"),
         ("catalog nowhere", f"{NOWHERE} cannot be reached (ConnectionError)"),
         ("catalog glue-nowhere", f"{NOWHERE} cannot be reached (EndpointConnectionError)"),
-        ("catalog glue-no-keys", "it has no keys: name a secret with them, or a source that does (NoCredentialsError)"),
+        ("catalog glue-no-keys", "it has no keys: name a secret that has them, or a source (NoCredentialsError)"),
         ("catalog unity-refused", "the token is refused, or has expired (HTTP 401)"),
         ("catalog unity-nowhere", f"{NOWHERE} cannot be reached (Connection refused)"),
     ],

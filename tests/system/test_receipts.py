@@ -76,7 +76,7 @@ def test_a_decrypt_that_cannot_be_recorded_does_not_happen(place: Rig, key_file:
         with refusing(place, table):
             ended = place.python_run(code)
         assert (ended.how, ended.stdout) == (("failed", "secrets_unavailable", None), "")
-        assert "did not take the run's receipt, so none of its secrets was opened" in str(ended.view.message)
+        assert "did not store the run's receipt, so no secret was opened" in str(ended.view.message)
         assert ended.view.receipt is None and len(ended.view.attempts) == 1
     assert key_file.openings() == 0
     assert place.workers[0].said().count("its receipt was refused: not today") == 3

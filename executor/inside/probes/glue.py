@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["boto3>=1.34"]
 # ///
-"""One look into a Glue data catalog, which changes nothing in it."""
+"""Test a Glue data catalog without changing anything in it."""
 
 import time
 
@@ -9,7 +9,7 @@ import s3
 
 
 def probe(connection):
-    """Ask for at most one database, with what PyIceberg would ask with."""
+    """Ask for at most one database, with PyIceberg's properties."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -31,14 +31,14 @@ def probe(connection):
     except ClientError as error:
         return s3.failed(began, sentence(error))
     except NoCredentialsError:
-        return s3.failed(began, "it has no keys: name a secret with them, or a source that does (NoCredentialsError)")
+        return s3.failed(began, "it has no keys: name a secret that has them, or a source (NoCredentialsError)")
     except BotoCoreError as error:
         return s3.failed(began, s3.unreached(connection, error))
     return {"ok": True, "seconds": time.monotonic() - began, "said": "asked for its databases"}
 
 
 def sentence(error):
-    """What the service answered, by its code."""
+    """Explain the service's answer by its code."""
     code = str(error.response.get("Error", {}).get("Code", "?"))
     if code in ("UnrecognizedClientException", "InvalidSignatureException", *s3.REFUSED):
         return f"the credentials are refused ({code})"

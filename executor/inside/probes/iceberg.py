@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["pyiceberg>=0.9"]
 # ///
-"""One look into an Iceberg REST catalog, which changes nothing in it."""
+"""Test an Iceberg REST catalog without changing anything in it."""
 
 import time
 
@@ -18,7 +18,7 @@ def probe(connection):
 
 
 def sentence(connection, error):
-    """By the kind of what went wrong."""
+    """Explain an error by its type."""
     kind = type(error).__name__
     if kind in ("OAuthError", "UnauthorizedError", "AuthorizationExpiredError"):
         return f"the credentials are refused, or have expired ({kind})"

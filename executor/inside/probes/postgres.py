@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["psycopg[binary]>=3.1"]
 # ///
-"""One connection to a database, and a statement that changes nothing."""
+"""Test a database without changing anything in it."""
 
 import time
 
@@ -15,7 +15,7 @@ def probe(connection):
         with connection.connect(connect_timeout=10) as opened:
             opened.execute("SELECT 1")
     except psycopg.Error as error:
-        # libpq's own words name host, database and user; they are masked on their way out.
+        # libpq's message names host, database and user; it is masked on its way out.
         lines = (str(error).strip() or type(error).__name__).splitlines()
         return {"ok": False, "seconds": time.monotonic() - began, "said": "; ".join(line.strip() for line in lines)}
     return {"ok": True, "seconds": time.monotonic() - began, "said": "connected"}

@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["boto3>=1.34"]
 # ///
-"""One look into a bucket, which changes nothing in it."""
+"""Test a bucket without changing anything in it."""
 
 import time
 
@@ -30,7 +30,7 @@ def failed(began, said):
 
 
 def sentence(connection, error):
-    """What the service answered, as a sentence; codes are of the service and quote nothing."""
+    """Explain the service's answer; its codes quote nothing."""
     told = error.response.get("Error", {})
     code = str(told.get("Code", "")) or str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?"))
     if code in REFUSED:
@@ -47,7 +47,7 @@ def sentence(connection, error):
 
 
 def unreached(connection, error):
-    """What kept the request from being answered."""
+    """Explain why there was no answer."""
     where = connection.endpoint or "AWS"
     kind = type(error).__name__
     if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError"):

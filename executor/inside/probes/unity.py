@@ -1,4 +1,4 @@
-"""One look into a Unity Catalog, which changes nothing in it."""
+"""Test a Unity Catalog without changing anything in it."""
 
 import http.client
 import json
@@ -8,7 +8,7 @@ import urllib.request
 
 
 def probe(connection):
-    """List at most one catalog, by the open API."""
+    """List at most one catalog through the open API."""
     began = time.monotonic()
     address = f"{connection.endpoint.rstrip('/')}/api/2.1/unity-catalog/catalogs?max_results=1"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {connection.token}"})
@@ -29,7 +29,7 @@ def probe(connection):
 
 
 class Here(urllib.request.HTTPRedirectHandler):
-    """A token is for the host it was given for: urllib would send it to whatever host an answer points at."""
+    """Refuses redirects: urllib would send the token to whatever host an answer points at."""
 
     def redirect_request(self, *_):
         return None

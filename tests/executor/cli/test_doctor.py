@@ -106,7 +106,7 @@ def test_a_workspace_folder_of_somebody_else_is_wrong(shop: Cli) -> None:
     folder.mkdir(exist_ok=True)
     folder.chmod(0o777)
     found = findings(shop, 1, SEALRUN_WORKSPACES=str(folder))
-    assert "is not a folder of this user alone" in str(found["workspaces"]["text"])
+    assert "is not a private folder of this user" in str(found["workspaces"]["text"])
 
 
 def test_for_a_person_each_finding_is_a_line(shop: Cli) -> None:

@@ -68,17 +68,17 @@ class TestExitCodes:
             (("--secret", "API_KEI", "words.py"), 2, 'hint: did you mean "API_KEY"?'),
             (("--secret", "API_KEY", "--no-secrets", "words.py"), 2, "exclude each other"),
             ((), 2, "TARGET is missing"),
-            (("--",), 2, "after -- comes a command"),
-            (("-m",), 2, "after -m comes a module"),
-            (("words.txt",), 2, "words.txt is no Python file; a command comes after --"),
-            (("calc.py:add", "--arg", "n=1"), 2, "a function's arguments by name come before it"),
+            (("--",), 2, "a command must follow --"),
+            (("-m",), 2, "a module must follow -m"),
+            (("words.txt",), 2, "words.txt is not a Python file; to run a command, put -- before it"),
+            (("calc.py:add", "--arg", "n=1"), 2, "put --arg and --json-arg before the function"),
             (("calc.py:add", "four"), 1, "argument n is not a valid int: 'four'"),
             (("calc.py:ad", "4"), 125, "calc.py has no function ad\nhint: did you mean add?"),
             (("broken.py",), 125, "broken.py is not valid Python: line 2: "),
             (("-m", "pkg.mood"), 1, "there is no module pkg.mood in the source root or in this run's Python"),
             (("--arg", "n=1", "words.py"), 2, "--arg and --json-arg are for functions"),
             (("--json-arg", "n={", "calc.py:add"), 2, "--json-arg n is not JSON"),
-            (("--timeout", "0", "words.py"), 2, "the time-out is a number of seconds above 0"),
+            (("--timeout", "0", "words.py"), 2, "the time-out must be a number of seconds above 0"),
             (("--no-such-option", "words.py"), 2, "no such option: --no-such-option"),
             (("--env", "NOVALUE", "words.py"), 2, "--env takes NAME=VALUE"),
             (("--env", "PYTHONPATH=/x", "words.py"), 2, 'the name "PYTHONPATH" is refused'),
@@ -165,7 +165,7 @@ class TestArguments:
         assert jobs.ok("run", "calc.py:nothing") == "null\n"
         odd = jobs("run", "calc.py:odd", code=0)
         assert odd.stdout == ""
-        assert "note: the returned set was not stored, as JSON has no room for it: $ is a set." in odd.stderr
+        assert "note: the returned set was not stored, as it does not fit into JSON: $ is a set." in odd.stderr
 
     def test_a_wrong_argument_is_a_sentence(self, jobs: Cli) -> None:
         """Of the function's own signature: before the run where its text is plain, else by the run."""
@@ -351,7 +351,7 @@ class TestSource:
         ("words", "sentence", "mend"),
         [
             (("job.py",), "big.bin (2 MiB)", ".sealrunignore"),
-            (("--python", "/usr/bin/python3", "job.py"), "is an interpreter of this machine", "--no-bundle"),
+            (("--python", "/usr/bin/python3", "job.py"), "is an interpreter on this machine", "--no-bundle"),
         ],
     )
     def test_what_cannot_be_uploaded_is_told(self, jobs: Cli, words: tuple[str, ...], sentence: str, mend: str) -> None:
@@ -542,7 +542,7 @@ class TestTriedAgain:
         assert re.search(rf"^retry of +{old}$", jobs.ok("runs", "show", new["id"]), re.MULTILINE)
         assert jobs.json("runs", "show", old, "--json") == before
         waiting = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
-        assert "is not over yet, it is" in jobs("runs", "retry", waiting, code=1).stderr
+        assert "has not ended yet: it is" in jobs("runs", "retry", waiting, code=1).stderr
         assert json.loads(jobs("runs", "retry", waiting, "--json", code=1).stdout)["error"]["code"] == "in_use"
         assert jobs.json("runs", "cancel", waiting, "--yes", "--json")["run"] == waiting
 
@@ -554,7 +554,7 @@ class TestTriedAgain:
         for _ in range(2):
             jobs.ok("project", "delete", "shop", "-e", "short-lived", "--yes")
             refused = jobs("runs", "retry", run, code=125).stderr
-            assert "was of shop/short-lived, which has been deleted since" in refused
+            assert "belongs to shop/short-lived, which has been deleted" in refused
             jobs.ok("project", "create", "shop", "-e", "short-lived")
 
     @pytest.mark.parametrize(
@@ -567,7 +567,7 @@ class TestTriedAgain:
             (("--retry-on", "lost"), "there are reasons for retries, and the number of retries is 0"),
             (("--retries", "10"), "--retries"),
             (("--queue-timeout", "0"), "a number of seconds above 0"),
-            (("--idempotency-key", ""), "an idempotency key has 1 to 200 printable characters"),
+            (("--idempotency-key", ""), "an idempotency key must have 1 to 200 printable characters"),
         ],
     )
     def test_what_cannot_be_meant_is_refused(self, jobs: Cli, words: tuple[str, ...], sentence: str) -> None:
@@ -586,7 +586,7 @@ class TestTriedAgain:
         assert f"that is run {first[:8]}, submitted before" in second.stderr
         assert jobs.json("runs", "list", "-L", "1", "--json")[0]["id"] == first
         taken = jobs("run", "--idempotency-key", "nightly", "--", "true", code=2).stderr
-        assert f"is that of run {first[:8]}, which has another target" in taken
+        assert f"belongs to run {first[:8]}, which has a different target" in taken
 
 
 class TestRuns:

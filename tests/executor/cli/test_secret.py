@@ -153,7 +153,7 @@ class TestTheValue:
         """--allow-short takes it and says that it is not masked (I9)."""
         said = shop("secret", "set", "PIN", "--allow-short", stdin="1234", code=0).stderr
 
-        assert "note: PIN has under 8 bytes (outer white space aside): it is not masked" in said
+        assert "note: PIN has under 8 bytes (without outer white space): it is not masked" in said
         (listed,) = [one for one in shop.json("secret", "list", "--json") if one["name"] == "PIN"]
         assert listed["maskable"] is False
 
@@ -173,7 +173,7 @@ class TestTheValue:
                 "member $.nick of SERVICE is under 8 bytes: it is not masked on its own",
                 "member $.type of SERVICE is too common: it is not masked on its own",
             ]),
-            ("STAGE", "production", ["STAGE is too common: wherever it stands in the output, *** takes its place"]),
+            ("STAGE", "production", ["STAGE is too common: *** replaces it everywhere in the output"]),
             ("LINES", "a-line-that-is-long\nab\nxyz\nanother-such-line", [
                 "lines 2, 3 of LINES are under 8 bytes: they are not masked on their own",
             ]),

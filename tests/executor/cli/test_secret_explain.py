@@ -143,7 +143,7 @@ class TestRefusals:
             (("--secret", "A", "--no-secrets", "names.py"), "exclude each other"),
             (("--env", "NOVALUE", "names.py"), "--env takes NAME=VALUE"),
             ((), "TARGET is missing"),
-            (("words.txt",), "words.txt is no Python file"),
+            (("words.txt",), "words.txt is not a Python file"),
         ],
     )
     def test_what_is_typed_wrong_is_told_as_by_run(self, jobs: Cli, words: tuple[str, ...], why: str) -> None:
@@ -302,7 +302,7 @@ class TestConnections:
                 "the parameter data cannot be given: source gone: its url is ",
             ),
             (("--source", "data=lak", "look.py:names"), "lak"),
-            (("--source", "data=lake", "names.py"), "data sources and catalogs can be parameters of a function alone"),
+            (("--source", "data=lake", "names.py"), "only a function can have data sources and catalogs as parameters"),
             (("--source", "lake", "look.py:names"), "--source takes PARAM=NAME, as in --source data=lake: a parameter"),
             (("--catalog", "data=", "look.py:names"), "--catalog takes PARAM=NAME, as in --catalog data=main: a"),
             (

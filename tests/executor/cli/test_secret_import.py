@@ -122,7 +122,7 @@ def refused(cli: Cli, path: Path, *options: str) -> tuple[list[str], Any]:
     assert stored(cli) == before
     assert CANARY not in (ended.stdout + ended.stderr).replace(str(path), "").lower()
     first, *problems = ended.stderr.splitlines()
-    assert first == f"sealrun: {path} cannot be imported, and nothing was written:"
+    assert first == f"sealrun: {path} cannot be imported; nothing was written:"
     return [line.removeprefix("  ") for line in problems], json.loads(ended.stdout)
 
 

@@ -166,8 +166,8 @@ def test_when_it_cannot_work_that_is_told_and_the_run_is_cancelled(shop: Cli) ->
 
     ended = shop("run", "--json", "--", "true", environ={"SEALRUN_WORKSPACES": str(unusable)}, code=125)
 
-    assert "the worker that was started for this run has ended with status 1: " in ended.stderr
-    assert f"{unusable} is not a folder of this user alone" in ended.stderr
+    assert "the worker started for this run ended with status 1: " in ended.stderr
+    assert f"{unusable} is not a private folder of this user" in ended.stderr
     error = json.loads(ended.stdout)["error"]
     assert (error["type"], error["exit_code"]) == ("StandbyFailed", 125)
     assert error["message"] in ended.stderr and error["hint"] in ended.stderr

@@ -75,7 +75,7 @@ def test_a_path_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
     (tmp_path / "report.py").touch()
     with pytest.raises(RequestUnclear) as refused:
         parse(["-m", name])
-    assert str(refused.value) == f"{name} is a path, and a module is named with dots{mend}"
+    assert str(refused.value) == f"{name} is a path; name the module with dots{mend}"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from executor.environment import aws_files, iceberg, libpq
 from executor.environment.connections import Derived, derive
-from executor.environment.values import Unwritable
+from executor.environment.values import Unusable
 from executor.supervisor.roles import Assumed
 from secretstore.run_connection import RunConnection
 from tests.conftest import server
@@ -354,7 +354,7 @@ def test_no_url_is_read_otherwise_than_by_libpq(parts: list[str]) -> None:
 def ours(url: str) -> dict[str, str] | None:
     try:
         return libpq.parameters(url)
-    except Unwritable as why:
+    except Unusable as why:
         assert "://" not in str(why).replace("postgresql://", "")
         return None
 
@@ -388,7 +388,7 @@ def test_no_password_leaves_its_line(password: str) -> None:
     if "warehouse" in sections:
         assert sections["warehouse"].get("password", "") == password
     else:
-        assert found.left_out or "source warehouse is no service of libpq" in found.notes[-1]
+        assert found.left_out or "source warehouse is not a libpq service" in found.notes[-1]
     assert sections.keys() <= {"warehouse", "last"}
 
 
@@ -408,9 +408,9 @@ def service_file(content: bytes) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://h/db?service=other", "a parameter that no service may have"),
-        ("postgresql://h/db?ssl=false", "a parameter that no service may have"),
-        ("postgresql://u:" + "p" * 1200 + "@h/db", "its password is longer than libpq takes"),
+        ("postgresql://h/db?service=other", "a parameter that a service cannot have"),
+        ("postgresql://h/db?ssl=false", "a parameter that a service cannot have"),
+        ("postgresql://u:" + "p" * 1200 + "@h/db", "its password is longer than libpq reads"),
         ("postgresql://u:line%0Abreak@h/db", "its password has a line break"),
     ],
 )
@@ -574,7 +574,7 @@ def test_a_name_that_pyiceberg_would_not_give_back(name: str) -> None:
     """It has no variables, which is said; its properties are there."""
     found = derived(rest(name, token=ref("UNITY")))
     assert found.entries == {}
-    assert "no name with two dashes together" in found.notes[-1]
+    assert "a name with two dashes in a row" in found.notes[-1]
     assert found.objects[f"catalog/{name}"]["properties"]["token"] == "dapi0123456789"
 
 
@@ -585,7 +585,7 @@ def test_no_name_of_a_catalog_is_taken_for_another(name: str) -> None:
     properties = {"type": "rest", "s3.access-key-id": "x"}
     try:
         entries = iceberg.variables(name, properties)
-    except Unwritable:
+    except Unusable:
         assert "--" in name or name.endswith("-")
     else:
         assert read_as_pyiceberg_does(entries) == {name: properties}
@@ -644,7 +644,7 @@ def test_a_role_that_was_refused() -> None:
     """The source is left out with the opener's sentence, and the long-lived keys are no substitute."""
     said = "STS does not know its access key (InvalidClientTokenId)"
     assert why_not(s3(**ROLE), assumed={"lake": said}) == f"source lake: {said}"
-    assert why_not(s3(**ROLE)) == "source lake: no short-lived credentials were had for its role"
+    assert why_not(s3(**ROLE)) == "source lake: there are no short-lived credentials for its role"
 
 
 def test_a_server_cannot_write_into_the_files() -> None:
@@ -656,7 +656,7 @@ def test_a_server_cannot_write_into_the_files() -> None:
 def test_credentials_for_a_bucket_are_none_for_glue() -> None:
     """Its session's policy would refuse every call."""
     found = derived(glue(source="lake"), s3(**ROLE), assumed={"lake": ASSUMED})
-    assert "give the catalog credentials of its own" in found.left_out["catalog/main"]
+    assert "give the catalog its own credentials" in found.left_out["catalog/main"]
     own = derived(glue(source="lake", **aws_keys("OTHER")), s3(**ROLE), assumed={"lake": ASSUMED})
     assert own.objects["catalog/main"]["properties"]["s3.session-token"] == "temporary-token"
 
@@ -667,15 +667,15 @@ def test_credentials_for_a_bucket_are_none_for_glue() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (None, "which this run has not got"),
+        (None, "which this run does not have"),
         (b"not JSON: canary", "which is not a JSON object"),
         (b'["canary"]', "which is not a JSON object"),
         (b"[" * 100_000, "which is not a JSON object"),
         (b"\xff\xfe", "which is not UTF-8 text"),
         (b'{"canary": "x"}', "which has no such field"),
-        (b'{"aws_access_key_id": 7}', "which is not text there"),
-        (b'{"aws_access_key_id": null}', "which is not text there"),
-        (b'{"aws_access_key_id": "\\ud800"}', "which is not text there"),
+        (b'{"aws_access_key_id": 7}', "and that field is not text"),
+        (b'{"aws_access_key_id": null}', "and that field is not text"),
+        (b'{"aws_access_key_id": "\\ud800"}', "and that field is not text"),
         (b'{"aws_access_key_id": ""}', "which is empty"),
         (b'{"aws_access_key_id": "canary\\n"}', "which begins or ends with white space"),
         (b'{"aws_access_key_id": "can\\u0000ary"}', "which has a control character"),
@@ -691,22 +691,22 @@ def test_a_secret_that_does_not_fit(value: bytes | None, said: str) -> None:
     ("planned", "said"),
     [
         (RunConnection("source", "lake", "s3", {}, refused="its settings are not valid"), "its settings are not valid"),
-        (RunConnection("source", "lake", "ftp", {}), "its kind is not known to this version"),
-        (RunConnection("catalog", "lake", "s3", {}), "its kind is not known to this version"),
+        (RunConnection("source", "lake", "ftp", {}), "this version does not know its kind"),
+        (RunConnection("catalog", "lake", "s3", {}), "this version does not know its kind"),
         (RunConnection("source", "lake", "s3", {}), "it has no bucket"),
         (
             RunConnection("source", "lake]\n[x", "s3", {"bucket": "b"}),
-            "its name has other characters than a-z, 0-9 and -",
+            "its name has characters other than a-z, 0-9 and -",
         ),
         (RunConnection("source", "lake", "postgres", {"url": {"a": "b"}}), "its url is not text"),
         (
             RunConnection("source", "lake", "postgres", {"url": {"$secret": ["PG"]}}),
-            "its url is no reference to a secret",
+            "its url is not a reference to a secret",
         ),
         (postgres("lake", "TEXT"), "its url does not begin with postgresql://"),
-        (unity("lake", token=ref("SPACES")), "its token has other characters than visible ASCII"),
-        (rest("lake", source="gone"), "this run has not got the source that it names"),
-        (rest("lake", source=["gone"]), "this run has not got the source that it names"),
+        (unity("lake", token=ref("SPACES")), "its token has characters other than visible ASCII"),
+        (rest("lake", source="gone"), "this run does not have the source that it names"),
+        (rest("lake", source=["gone"]), "this run does not have the source that it names"),
     ],
 )
 def test_a_connection_that_cannot_be(planned: RunConnection, said: str) -> None:
@@ -721,7 +721,7 @@ def test_a_catalog_goes_with_its_source() -> None:
     found = derived(rest(source="lake"), s3(secret="TEXT"))
     assert found.left_out["catalog/main"] == f"catalog main: its source is left out: {found.left_out['source/lake']}"
     found = derived(rest(source="warehouse"), postgres())
-    assert found.left_out["catalog/main"] == "catalog main: the source that it names is no storage"
+    assert found.left_out["catalog/main"] == "catalog main: the source that it names is not a storage"
 
 
 # What is masked -----------------------------------------------------------------------------------
@@ -761,7 +761,7 @@ def test_i9_what_cannot_be_masked_is_said() -> None:
     assert "source warehouse password" not in found.needles
     assert sorted(found.notes) == [
         "catalog main client secret is under 8 bytes: it is not masked on its own",
-        "source lake access_key_id has under 8 bytes (outer white space aside): it is not masked",
+        "source lake access_key_id has under 8 bytes (without outer white space): it is not masked",
         "source warehouse password is too common: it is not masked on its own",
     ]
 

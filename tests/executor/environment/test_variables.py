@@ -126,13 +126,13 @@ def test_one_entry_may_have_what_the_kernel_takes() -> None:
     assert subprocess.run(["/usr/bin/env"], env=entries, capture_output=True, check=True).stdout.count(b"x") >= len(
         fits
     )
-    with pytest.raises(ValueRefused, match=r"^TOKEN is larger .* 131,072 bytes, at most 131,071") as caught:
+    with pytest.raises(ValueRefused, match=r"^TOKEN is too large .* 131,072 bytes, at most 131,071") as caught:
         build(BASE, {}, {"TOKEN": fits + b"x"})
     assert "xxx" not in str(caught.value)
     with pytest.raises(OSError):
         subprocess.run(["/usr/bin/env"], env={b"TOKEN": fits + b"x"}, check=True)
     # The alias is longer than the name.
-    with pytest.raises(ValueRefused, match=r"^_1 is larger"):
+    with pytest.raises(ValueRefused, match=r"^_1 is too large"):
         build(BASE, {}, {"1": b"x" * (STRING_LIMIT - 2)})
 
 

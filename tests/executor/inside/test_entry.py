@@ -187,8 +187,8 @@ def test_a_function_needs_a_python_file(execute: Execute, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nan", "the returned dict was not stored, as JSON has no room for it: $.a is the float nan. "),
-        ("odd", "$ is a set. Return numbers, texts, lists and dicts, or leave a file in SEALRUN_OUTPUT_DIR"),
+        ("nan", "the returned dict was not stored, as it does not fit into JSON: $.a is the float nan. "),
+        ("odd", "$ is a set. Return numbers, texts, lists and dicts, or write a file to SEALRUN_OUTPUT_DIR"),
         ("circular", "$[0] is the list that holds it"),
         ("deep", "nested too deeply"),
     ],
@@ -243,7 +243,7 @@ def test_a_note_names_places_and_types(execute: Execute, tmp_path: Path) -> None
     )
     assert said in note
     ended = execute(function("sly"))
-    assert (ended.code, ended.stderr) == (0, "") and "RuntimeError was raised" in ended.result["note"]
+    assert (ended.code, ended.stderr) == (0, "") and "looking through it raised RuntimeError" in ended.result["note"]
     assert "$ is an int of thousands of digits" in execute(function("large")).result["note"]
 
 

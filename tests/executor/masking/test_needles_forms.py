@@ -30,7 +30,7 @@ ODD_VALUES = [
 
 def patterns(value: str) -> frozenset[bytes]:
     """All that is looked for because of a value."""
-    return needles_for("VALUE", value.encode()).patterns
+    return needles_for(value.encode())
 
 
 def test_base64_is_found_in_any_surroundings() -> None:
@@ -39,7 +39,7 @@ def test_base64_is_found_in_any_surroundings() -> None:
     for _ in range(200):
         secret = rnd.randbytes(rnd.randrange(8, 48)).replace(b"*", b"-")
         masker = Masker.build({"SECRET": secret})
-        if not needles_for("SECRET", secret).patterns:
+        if not needles_for(secret):
             continue
         for _ in range(100):
             before, after = rnd.randbytes(rnd.randrange(20)), rnd.randbytes(rnd.randrange(20))
@@ -151,10 +151,10 @@ def test_a_value_that_is_not_utf_8() -> None:
     """As Python holds it, with a surrogate for each odd byte."""
     value = b"\xff\xfe-token-\xe9"
     text = value.decode("utf-8", "surrogateescape")
-    found = needles_for("RAW", value).patterns
+    found = needles_for(value)
     assert {json.dumps(text)[1:-1].encode(), repr(text)[1:-1].encode(), repr(value)[2:-1].encode()} <= found
 
 
 def test_plain_values_have_few_needles() -> None:
     """A token of letters and digits is the same in most forms: the automaton stays small."""
-    assert len(needles_for("TOKEN", (string.ascii_letters + string.digits).encode()[5:37]).patterns) <= 12
+    assert len(needles_for((string.ascii_letters + string.digits).encode()[5:37])) <= 12

@@ -291,7 +291,7 @@ def test_loops_and_gaps_end(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("gone")
     for name in ("loop", "dangling", "gone"):
-        with pytest.raises(PythonUnavailable, match="is not there"):
+        with pytest.raises(PythonUnavailable, match="does not exist"):
             interpreter_paths(str(tmp_path / name))
 
 

@@ -29,12 +29,12 @@ def test_files_come_back_byte_for_byte(db: Database, bench: Bench, tmp_path: Pat
     leave(db, lease, "report.csv", b"a,b\n", b"\0\xff", b"1,2\n")
     leave(db, lease, "plots/2026/january.png", b"png")
     leave(db, lease, "empty")
-    output.begin_file(db, lease, "dump", None, "a secret was found in it")
+    output.begin_file(db, lease, "dump", None, "it contains a secret")
     target = tmp_path / "new" / "folder"
     written = outputs.download(db, lease.run_id, 1, target)
     assert files(target) == {"report.csv": b"a,b\n\0\xff1,2\n", "plots/2026/january.png": b"png", "empty": b""}
     assert sorted(written) == sorted(target / name for name in files(target))
-    assert OutputFile("dump", None, "a secret was found in it") in outputs.list_files(db, lease.run_id, 1)
+    assert OutputFile("dump", None, "it contains a secret") in outputs.list_files(db, lease.run_id, 1)
 
 
 def test_a_file_of_the_same_name_is_replaced_whole(sqlite_db: Database, bench: Bench, tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_the_same_key_is_the_same_run(mine: Mine) -> None:
     assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
     assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
     for other in ({"target": {"kind": "command", "argv": ["false"]}}, {"environment_id": "e2"}):
-        with pytest.raises(KeyTaken, match=f'"nightly-2026-01-01" is that of run {first.run_id[:8]}'):
+        with pytest.raises(KeyTaken, match=f'"nightly-2026-01-01" belongs to run {first.run_id[:8]}'):
             runs.accept(mine.db, altered(spec, **other), "bob")
 
 

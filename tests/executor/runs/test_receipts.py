@@ -143,7 +143,7 @@ class TestTheGate:
         for table in ("secretstore_audit_waiting", "executor_receipt", "executor_receipt_secret"):
             with refusing(db, table):
                 lease = bench.claim(db, bench.create(db))
-                with pytest.raises(ReceiptRefused, match="did not take the run's receipt"):
+                with pytest.raises(ReceiptRefused, match="did not store the run's receipt"):
                     bench.through(db, lease, many(2))
                 view = history.show(db, lease.run_id)
                 assert (view.state, view.receipt, waiting(db)) == ("pending", None, [])

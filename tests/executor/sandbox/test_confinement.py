@@ -109,10 +109,10 @@ def test_a_view_survives_the_wire(place: Path) -> None:
 
 
 def carved(folder: Path, *forbidden: Path) -> set[str]:
-    return set(confinement._carved(str(folder), [str(path) for path in forbidden]))
+    return set(confinement._without(str(folder), [str(path) for path in forbidden]))
 
 
-def test_what_is_forbidden_is_carved_out_of_what_is_readable(place: Path) -> None:
+def test_readable_folders_leave_out_the_forbidden(place: Path) -> None:
     """Landlock opens whole trees, so everything but the forbidden branch is named, member by member."""
     assert carved(place / "source", place / "home") == {str(place / "source")}
     assert carved(place, place / "home/keys") == {
@@ -144,7 +144,7 @@ def test_forbidden_paths_are_known_through_links(place: Path) -> None:
     assert carved(place / "alias", place / "home/keys") == {str(place / "home/file")}
 
 
-def test_a_link_beside_what_is_carved_opens_nothing(place: Path) -> None:
+def test_a_link_beside_the_forbidden_opens_nothing(place: Path) -> None:
     """A rule on a link opens what it points to: a link in the source root would let the run read anything."""
     (place / "source/keys").mkdir()
     (place / "source/everything").symlink_to("/")
@@ -164,7 +164,7 @@ def test_a_user_without_rights_needs_readable_paths(place: Path, root: None) -> 
         decided(place, Host(LANDLOCK, False), uid=UID, writable=[Path("/var/tmp")])
     assert "chmod" in caught.value.hint
     view = decided(place, Host(LANDLOCK, True), uid=UID, writable=[Path("/var/tmp")])
-    assert (view.covered, view.brought) == ((str(place),), (str(place / "source"),))
+    assert (view.covered, view.mounted) == ((str(place),), (str(place / "source"),))
 
 
 def test_a_workspace_that_the_runs_user_cannot_reach_is_an_error(place: Path, root: None) -> None:
@@ -190,7 +190,7 @@ def test_nested_covers_and_paths_are_told_once(place: Path, root: None) -> None:
         source=place / "a/b/source",
         interpreter=[place / "a/b/source/.venv", Path("/usr/lib")],
     )
-    assert (view.covered, view.brought) == ((str(place / "a"),), (str(place / "a/b/source"),))
+    assert (view.covered, view.mounted) == ((str(place / "a"),), (str(place / "a/b/source"),))
 
 
 def test_the_probe_changes_nothing_here() -> None:
@@ -477,7 +477,7 @@ def test_links_on_the_way_to_what_is_brought_in_are_there(place: Path, root: Non
     (closed / "links/private").symlink_to("../private")
     closed.chmod(0o700)
     links = [closed / "links/current", closed / "versions/3.12/bin/python"]
-    with pytest.raises(PathRefused, match="may not mount it"):
+    with pytest.raises(PathRefused, match="cannot mount it"):
         decided(place, Host(abi, False), uid=UID, interpreter=links[:1])
     view = decided(place, host, uid=UID, interpreter=[closed / "versions/3.12/bin", *links])
     assert view.links == (str(closed / "links/current"),)

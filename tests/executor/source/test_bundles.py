@@ -131,7 +131,7 @@ def test_a_removal_meanwhile_is_noticed(sqlite_db: Database, packed: Packed, mon
     assert whole(sqlite_db, packed)
     discard(sqlite_db, "p1", packed.digest)
     allowed = 9
-    with pytest.raises(SourceRefused, match="somebody removes it"):
+    with pytest.raises(SourceRefused, match="somebody keeps removing it"):
         upload(sqlite_db, "p1", packed)
 
 

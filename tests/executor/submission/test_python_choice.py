@@ -102,7 +102,7 @@ def test_a_path_is_used_as_it_is(desk: Rig, root: Path) -> None:
     for wanted in (str(python), str(root.parent / "own")):
         spec = asked(desk, root, python=wanted)
         assert (spec.python, spec.python_version, spec.requirements) == (str(python), None, None)
-    with pytest.raises(RequirementsRefused, match="nothing is installed for it"):
+    with pytest.raises(RequirementsRefused, match="no packages are installed for it"):
         asked(desk, root, python=str(python), packages=["sr-more"])
     with pytest.raises(PythonUnavailable, match="python3 is not an executable"):
         asked(desk, root, python="python3")
@@ -164,7 +164,7 @@ def test_the_first_is_taken_unless_something_speaks_against_it() -> None:
         pythons.choose("3.10", None)
     with pytest.raises(PythonUnavailable, match=r"requires-python >=3\.14 allows"):
         pythons.choose(None, {"requires_python": ">=3.14"})
-    with pytest.raises(PythonUnavailable, match="none but sealrun's own"):
+    with pytest.raises(PythonUnavailable, match="none other than sealrun's own"):
         of().choose(None, None)
 
 

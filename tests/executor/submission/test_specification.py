@@ -86,11 +86,9 @@ def test_an_uploaded_source_has_no_interpreter_of_this_machine(place: Place) -> 
     (place.jobs / ".venv/bin/python").symlink_to(job_python())
     assert specify(place.db, place.settings(), place.request()).python == str(place.jobs / ".venv/bin/python")
     assert specify(place.db, place.settings(), place.request(bundle=True)).python is None
-    with pytest.raises(PythonUnavailable, match="is an interpreter of this machine") as caught:
+    with pytest.raises(PythonUnavailable, match="is an interpreter on this machine") as caught:
         specify(place.db, place.settings(), place.request(bundle=True, python=job_python()))
-    assert (
-        caught.value.hint == "name a version instead, as in --python 3.12, or run from the folder itself: --no-bundle"
-    )
+    assert caught.value.hint == "name a version (--python 3.12), or run from the folder itself: --no-bundle"
 
 
 def test_what_is_refused_uploads_nothing(place: Place) -> None:
@@ -105,7 +103,7 @@ def test_what_is_refused_uploads_nothing(place: Place) -> None:
         specify(place.db, settings, place.request(bundle=True))
     specify(place.db, settings, place.request())  # a folder that is not uploaded may be as large as it likes
     write(place.jobs, ".sealrunignore", "*.bin\n")
-    with pytest.raises(SourceRefused, match=r"local/job\.py is left out of the upload") as caught:
+    with pytest.raises(SourceRefused, match=r"local/job\.py is not uploaded") as caught:
         specify(place.db, settings, place.request("local/job.py", bundle=True))
     assert "!local/job.py" in (caught.value.hint or "")
     assert examine(place.db, settings, place.request(bundle=True)).refusals == ()

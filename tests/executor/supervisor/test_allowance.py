@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from executor.supervisor.allowance import BURST, Allowance, LogLimits, Portion
 
 MARK = re.compile(rb"sealrun: ([\d,]+) bytes (?:left out here: [^\n]+|were left out at the end of this stream)\n")
-FULL = re.compile(rb"sealrun: the limit of [^\n]+ of output is reached: what follows on this stream is not kept\n")
+FULL = re.compile(rb"sealrun: the output limit of [^\n]+ is reached: the rest of this stream is not kept\n")
 
 
 class Clock:

@@ -75,7 +75,7 @@ def test_a_secret_in_a_file_or_its_name_withholds_it(collected: Callable[..., Co
     (tmp_path / "fine").write_bytes(SECRET[:-1])
     files, withheld = collected(tmp_path)
     assert files == {"fine": SECRET[:-1]}
-    assert withheld == dict.fromkeys(("edge", "encoded", "dump-***"), "a secret was found in it")
+    assert withheld == dict.fromkeys(("edge", "encoded", "dump-***"), "it contains a secret")
 
 
 def test_names_that_become_equal_stay_apart(collected: Callable[..., Collected], tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_secret_that_is_no_text_is_found_in_names_too(collected: Callable[...,
         path.write_bytes(b"1")
     files, withheld = collected(tmp_path)
     assert files == {}
-    assert withheld == dict.fromkeys(("dump-***", "***/file", "***x"), "a secret was found in it")
+    assert withheld == dict.fromkeys(("dump-***", "***/file", "***x"), "it contains a secret")
 
 
 def test_links_and_devices_are_not_followed(collected: Callable[..., Collected], tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_links_and_devices_are_not_followed(collected: Callable[..., Collected],
         files, withheld = collected(folder)
     assert files == {}
     assert set(withheld) == {"link", "folder", "loop", "fifo", "socket"}
-    assert withheld["fifo"] == "it is no regular file"
+    assert withheld["fifo"] == "it is not a regular file"
 
 
 @pytest.mark.parametrize("what", ["keys", "keys/", "keys/local.key", "/proc/self", "/proc/self/fd", "gone", "output"])
@@ -148,7 +148,7 @@ def test_a_link_at_any_depth_is_not_followed(
     above = "".join(f"{name}/" for name in "abcde"[:depth])
     assert collected(tmp_path / "output") == (
         {f"{above}own": b"own"},
-        {f"{above}link": "it is no regular file"},
+        {f"{above}link": "it is not a regular file"},
     )
 
 
@@ -165,7 +165,7 @@ def test_a_file_that_becomes_a_link_is_not_followed(
         (folder / "file").unlink()
         (folder / "file").symlink_to(tmp_path / "key")
 
-    monkeypatch.setattr(module, "_unfit", swapped)
+    monkeypatch.setattr(module, "_why_withheld", swapped)
     files, withheld = collected(folder)
     assert files == {} and withheld["file"].startswith("it cannot be read: ")
 
@@ -206,7 +206,7 @@ def test_trees_deeper_than_any_path_do_not_stop_it(collected: Callable[..., Coll
     files, withheld = collected(deep_folder)
     assert files["report"] == b"fine"
     ((path, why),) = withheld.items()
-    assert path.startswith("d/d/") and len(path) < 300 and why == "it lies deeper than 100 folders"
+    assert path.startswith("d/d/") and len(path) < 300 and why == "it is more than 100 folders deep"
 
 
 def test_what_cannot_be_read_is_named(as_ordinary_user: OrdinaryUser, open_folder: Path) -> None:

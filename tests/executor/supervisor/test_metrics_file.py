@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from executor.masking.masker import Masker
-from executor.supervisor.metrics_file import Metric, Reported
+from executor.supervisor.metrics_file import Metric, MetricsFile
 
 SECRET = "hunter2-prod-key"
 NUMBER = "4111111111111111"
@@ -22,15 +22,15 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reported(file: Path) -> Reported:
-    return Reported(str(file), None)
+def reported(file: Path) -> MetricsFile:
+    return MetricsFile(str(file), None)
 
 
 def line(**fields: Any) -> str:
     return json.dumps({"name": "rows", "value": 1, **fields}) + "\n"
 
 
-def test_metrics_are_read_as_they_come(file: Path, reported: Reported) -> None:
+def test_metrics_are_read_as_they_come(file: Path, reported: MetricsFile) -> None:
     """Each once; a line that is not over waits, until the run is."""
     assert reported.new(MASKER) == []
     with file.open("a") as out:
@@ -44,18 +44,18 @@ def test_metrics_are_read_as_they_come(file: Path, reported: Reported) -> None:
     assert reported.close() is None
 
 
-def test_texts_are_masked(file: Path, reported: Reported) -> None:
+def test_texts_are_masked(file: Path, reported: MetricsFile) -> None:
     """I5: name, unit, labels and their names."""
     file.write_text(line(name=f"of {SECRET}", unit=SECRET, labels={SECRET: f"a {SECRET}"}))
     assert reported.new(MASKER, last=True) == [Metric("of ***", 1.0, "***", {"***": "a ***"})]
 
 
 @pytest.mark.parametrize("value", [NUMBER, f"{NUMBER}.0", f"{NUMBER}5", "4.111111111111111e15", f"-{NUMBER}"])
-def test_a_number_that_shows_a_secret_is_left_out(file: Path, reported: Reported, value: str) -> None:
+def test_a_number_that_shows_a_secret_is_left_out(file: Path, reported: MetricsFile, value: str) -> None:
     """I5: and the sentence about it has neither the number nor a word of the run's."""
     file.write_text(f'{{"name": "card", "value": {value}}}\n')
     assert reported.new(MASKER, last=True) == []
-    assert reported.close() == "not all of SEALRUN_METRICS was kept: line 1 has a value in which a secret was found"
+    assert reported.close() == "not all of SEALRUN_METRICS was kept: line 1 has a value that contains a secret"
 
 
 ODD = {
@@ -88,7 +88,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
-def test_a_line_that_is_no_metric_is_counted(file: Path, reported: Reported, odd: str) -> None:
+def test_a_line_that_is_no_metric_is_counted(file: Path, reported: MetricsFile, odd: str) -> None:
     """Those around it are kept, and the sentence says where the first one stands and why, in words of ours."""
     file.write_bytes(f"{line()}\n{odd}\n{line()}{odd}\n".encode(errors="surrogateescape"))
     assert reported.new(MASKER, last=True) == [Metric("rows", 1.0, None, None)] * 2
@@ -97,26 +97,26 @@ def test_a_line_that_is_no_metric_is_counted(file: Path, reported: Reported, odd
     assert said.endswith(", and 1 more")
 
 
-def test_text_that_no_database_takes_is_replaced(file: Path, reported: Reported) -> None:
+def test_text_that_no_database_takes_is_replaced(file: Path, reported: MetricsFile) -> None:
     """PostgreSQL has neither NUL nor lone surrogates."""
     file.write_text('{"name": "a\\u0000b", "value": 1, "unit": "\\ud800", "labels": {"\\u0000": "\\u0000"}}\n')
     assert reported.new(MASKER) == [Metric("a␀b", 1.0, "\ufffd", {"␀": "␀"})]
 
 
-def test_so_many_and_no_more(file: Path, reported: Reported) -> None:
+def test_so_many_and_no_more(file: Path, reported: MetricsFile) -> None:
     """A thousand metrics, and a mebibyte of lines, however often the file is read."""
     file.write_text(line() * 1001)
     assert len(reported.new(MASKER)) == 1000
     assert reported.close() == "not all of SEALRUN_METRICS was kept: line 1001 comes after 1,000 metrics"
-    reported = Reported(str(file), None)
+    reported = MetricsFile(str(file), None)
     file.write_text((" " * 1023 + "\n") * 1025)
     assert reported.new(MASKER) == []
     file.write_text(line())
     assert reported.new(MASKER, last=True) == []
-    assert reported.close() == "not all of SEALRUN_METRICS was kept: what follows on 1 MiB is not read"
+    assert reported.close() == "not all of SEALRUN_METRICS was kept: only its first 1 MiB are read"
 
 
-def test_a_file_that_is_written_anew_is_read_anew(file: Path, reported: Reported) -> None:
+def test_a_file_that_is_written_anew_is_read_anew(file: Path, reported: MetricsFile) -> None:
     """Put in its place, or emptied."""
     file.write_text(line(name="first") * 2)
     assert len(reported.new(MASKER)) == 2
@@ -137,12 +137,12 @@ def _link(file: Path) -> None:
     ("put", "said"),
     [
         (_link, "the file cannot be opened: Too many levels of symbolic links"),
-        (os.mkfifo, "it is no regular file"),
-        (os.mkdir, "it is no regular file"),
+        (os.mkfifo, "it is not a regular file"),
+        (os.mkdir, "it is not a regular file"),
     ],
 )
 def test_nothing_but_a_regular_file_is_read(
-    file: Path, reported: Reported, put: Callable[[Path], None], said: str
+    file: Path, reported: MetricsFile, put: Callable[[Path], None], said: str
 ) -> None:
     """What a link points to may be readable to the supervisor alone, and a pipe would hold it for ever."""
     put(file)
@@ -150,7 +150,7 @@ def test_nothing_but_a_regular_file_is_read(
     assert reported.close() == f"not all of SEALRUN_METRICS was kept: {said}"
 
 
-def test_a_folder_that_was_swapped_meanwhile_changes_nothing(file: Path, reported: Reported) -> None:
+def test_a_folder_that_was_swapped_meanwhile_changes_nothing(file: Path, reported: MetricsFile) -> None:
     """The one that was there before the run began is read."""
     elsewhere = file.parent.with_name(f"{file.parent.name}-elsewhere")
     os.rename(file.parent, elsewhere)
@@ -162,6 +162,6 @@ def test_a_folder_that_was_swapped_meanwhile_changes_nothing(file: Path, reporte
 def test_another_users_file_is_not_read(root: None, file: Path) -> None:
     """A hard link to what the run may not read would be one."""
     file.write_text(line())
-    assert Reported(str(file), 60_700).new(MASKER, last=True) == []
+    assert MetricsFile(str(file), 60_700).new(MASKER, last=True) == []
     os.chown(file, 60_700, -1)
-    assert len(Reported(str(file), 60_700).new(MASKER, last=True)) == 1
+    assert len(MetricsFile(str(file), 60_700).new(MASKER, last=True)) == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from executor.boundary.wire import Frame, Kind, Receiver, send
-from executor.supervisor.roles import Assumed, told_apart
+from executor.supervisor.roles import Assumed, from_values
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate
@@ -125,7 +125,7 @@ def test_long_lived_credentials_stay_behind(request_for: Any, ada: Account) -> N
         assert sts.calls[0]["DurationSeconds"] == "900"
     assert said.kind is Kind.OPENED
     assert said.json()["count"] == 3, "the receipt is about what was opened"
-    secrets, assumed = told_apart(values_of(frames))
+    secrets, assumed = from_values(values_of(frames))
     assert secrets == {"ONE": b"value of one"}
     given = assumed["lake"]
     assert isinstance(given, Assumed)
@@ -143,7 +143,7 @@ def test_a_role_that_is_refused_ends_nothing(request_for: Any, ada: Account) -> 
     request |= {"roles": {"plan": [lake.to_json()], "timeout": None, "run": "r1"}, "withheld": ["LAKE"]}
     said, frames = opened(request)
     assert said.kind is Kind.OPENED
-    secrets, assumed = told_apart(values_of(frames))
+    secrets, assumed = from_values(values_of(frames))
     assert secrets == {"ONE": b"value of one"}
     assert assumed["lake"] == "STS does not know its access key (InvalidClientTokenId)"
 

@@ -72,7 +72,7 @@ def left(reporter: Reporter, frames: Callable[[], list[Frame]], data: bytes) -> 
 def test_everything_structured_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
     """I5: in outcomes and of files: every text that a run, a file system or an error may have had a part in."""
     text = SECRET.decode()
-    reporter.withheld(f"dump-{text}", "a secret was found in it")
+    reporter.withheld(f"dump-{text}", "it contains a secret")
     reporter.file(text, 3)
     reporter.outcome(reason="setup_failed", message=f"could not start {text}")
     reporter_said = frames()
@@ -132,7 +132,7 @@ def test_output_is_cut_at_the_limit_and_said(
     carried(reporter, Kind.STDOUT, b"X" * 100)
     said = frames()
     assert [frame.kind for frame in said] == [Kind.STDOUT, Kind.STDERR]
-    assert all(b"the limit of 10 bytes of output is reached" in frame.payload for frame in said)
+    assert all(b"the output limit of 10 bytes is reached" in frame.payload for frame in said)
     drained(reporter, b"X")
     assert [(frame.kind, b"".join(frame.payload.split(b"X"))) for frame in frames()] == [
         (Kind.STDOUT, b"sealrun: 102 bytes were left out at the end of this stream\n"),

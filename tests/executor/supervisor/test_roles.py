@@ -13,10 +13,10 @@ from executor.supervisor import roles
 from executor.supervisor.roles import (
     Assumed,
     assume_roles,
-    handed_over,
+    from_values,
     session_policy,
     session_seconds,
-    told_apart,
+    to_values,
 )
 from secretstore.run_connection import RunConnection
 from tests.kms import free_port
@@ -133,7 +133,7 @@ def test_one_that_fails_leaves_the_others(ada: Account, sts: StsProxy) -> None:
     other = RunConnection("source", "other", "s3", {**source(sts.url).settings, "access_key_id": {"$secret": "NONE"}})
     answers = assume_roles([plain, other, source(sts.url, assume_role=ada.role)], of(ada), None, "run")
     assert answers.keys() == {"other", "lake"}
-    assert answers["other"] == "access_key_id is secret NONE, which this run has not got"
+    assert answers["other"] == "access_key_id is secret NONE, which this run does not have"
     assert isinstance(answers["lake"], Assumed)
 
 
@@ -234,12 +234,12 @@ def test_without_a_prefix_it_is_the_bucket(store: Account) -> None:
         ("AccessDenied", "the role does not trust them"),
         ("AccessDeniedException", "the role does not trust them"),
         ("InvalidClientTokenId", "STS does not know its access key"),
-        ("SignatureDoesNotMatch", "its secret access key is not that of its access key"),
+        ("SignatureDoesNotMatch", "its secret access key does not match its access key"),
         ("ExpiredToken", "its own credentials have expired"),
-        ("ValidationError", "the role allows no session of 7260 seconds"),
+        ("ValidationError", "the role does not allow sessions of 7260 seconds"),
         ("PackedPolicyTooLarge", "too large for STS"),
-        ("MalformedPolicyDocument", "takes no policy"),
-        ("RegionDisabledException", f"not switched on in the region {REGION}"),
+        ("MalformedPolicyDocument", "rejects the policy"),
+        ("RegionDisabledException", f"not enabled in the region {REGION}"),
         ("SomethingNew", "(SomethingNew)"),
         ("0" * 65, "(status 403)"),
     ],
@@ -254,7 +254,7 @@ def test_a_refusal_is_a_sentence_of_ours(ada: Account, sts: StsProxy, code: str,
 def test_refusals_that_are_real(ada: Account, sts: StsProxy) -> None:
     """A wrong secret key and an unknown access key, as a server refuses them."""
     wrong = Account(ada.url, ada.access_key, "canary-wrong-secret-key", ada.role)
-    assert "is not that of its access key" in problem(source(sts.url, assume_role=ada.role), of(wrong))
+    assert "does not match its access key" in problem(source(sts.url, assume_role=ada.role), of(wrong))
     unknown = Account(ada.url, "AKIACANARYNOBODY0000", "canary-wrong-secret-key", ada.role)
     assert "does not know its access key" in problem(source(sts.url, assume_role=ada.role), of(unknown))
 
@@ -263,20 +263,20 @@ def test_refusals_that_are_real(ada: Account, sts: StsProxy) -> None:
 def test_an_answer_that_is_none(ada: Account, sts: StsProxy, body: str) -> None:
     """A login page, or nothing that STS would say."""
     sts.fault = body
-    assert "gave an answer that is none of STS's" in problem(source(sts.url), of(ada))
+    assert "did not answer as STS does" in problem(source(sts.url), of(ada))
 
 
 def test_an_answer_without_end(ada: Account, sts: StsProxy) -> None:
     """No more of it is taken than STS has to say: two of these would take a worker's memory."""
     sts.fault = "flood"
-    assert "gave an answer that is none of STS's" in problem(source(sts.url), of(ada))
+    assert "did not answer as STS does" in problem(source(sts.url), of(ada))
     assert sts.flooded < FLOOD // 2
 
 
 def test_a_place_elsewhere(ada: Account, sts: StsProxy) -> None:
     """Nothing that was signed goes to where an answer points."""
     sts.fault = "elsewhere"
-    assert "gave an answer that is none of STS's" in problem(source(sts.url), of(ada))
+    assert "did not answer as STS does" in problem(source(sts.url), of(ada))
     assert len(sts.calls) == 1
 
 
@@ -314,13 +314,13 @@ def test_without_botocore(ada: Account, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"assume_role": "lake"}, "has not got the form that AWS wants"),
-        ({"external_id": "x"}, "has not got the form that AWS wants"),
+        ({"assume_role": "lake"}, "does not have the form that AWS wants"),
+        ({"external_id": "x"}, "does not have the form that AWS wants"),
         ({"sts_endpoint": "localhost:9000"}, "its sts_endpoint is not a URL"),
-        ({"region": "../x"}, "its region is none of AWS's"),
-        ({"bucket": None}, "it has no bucket"),
-        ({"bucket": 7}, "a setting of it is not text"),
-        ({"secret_access_key": None}, "it has no secret_access_key"),
+        ({"region": "../x"}, "its region does not exist in AWS"),
+        ({"bucket": None}, "it needs bucket to assume its role"),
+        ({"bucket": 7}, "one of its settings is not text"),
+        ({"secret_access_key": None}, "it needs secret_access_key to assume its role"),
         ({"secret_access_key": {"$secret": "LAKE", "field": "nope"}}, "which has no such field"),
         ({"prefix": "a\nb"}, "its prefix has a control character"),
     ],
@@ -337,6 +337,6 @@ def test_settings_that_nobody_looked_at(ada: Account, settings: dict[str, Any], 
 def test_answers_travel_among_the_secrets() -> None:
     """Under names that no secret can have, and back."""
     given = Assumed("A", "S", "canary", "2026-01-01T00:00:00+00:00")
-    values = {"ONE": b"1"} | handed_over({"lake": given, "other": "why"})
-    assert told_apart(values) == ({"ONE": b"1"}, {"lake": given, "other": "why"})
+    values = {"ONE": b"1"} | to_values({"lake": given, "other": "why"})
+    assert from_values(values) == ({"ONE": b"1"}, {"lake": given, "other": "why"})
     assert "canary" not in repr(given)

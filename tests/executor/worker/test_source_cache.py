@@ -126,7 +126,7 @@ def test_what_is_not_what_it_says_is_not_kept(sqlite_db: Database, root: Path, p
     execute(sqlite_db, "UPDATE executor_source_bundle_chunk SET digest = :this", this=packed.digest)
     execute(sqlite_db, "UPDATE executor_source_bundle SET size = :size", size=other.size)
     with (
-        pytest.raises(SourceDamaged, match="another SHA-256"),
+        pytest.raises(SourceDamaged, match="SHA-256 does not match"),
         cached_source(Upload(sqlite_db, "p1", packed.digest), root, LIMIT, nothing),
     ):
         pass
