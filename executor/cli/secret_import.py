@@ -50,23 +50,12 @@ def import_(
     from executor.cli.here import confirm, here
     from executor.cli.shown import screen
     from executor.cli.typed import pairs
-    from executor.cli.typed.new_value import value_on_command_line
-    from executor.errors import ImportRefused, Misuse, NeedsYes
+    from executor.errors import ImportRefused
     from executor.operations import environments, importing
     from executor.schemas.importing import Import
     from executor.schemas.places import InEnvironments
 
-    if more:
-        if not all(map(os.path.isfile, more)):
-            raise value_on_command_line()
-        raise Misuse(
-            "one file is imported at a time",
-            hint="import them one after another; options may stand before or after the file",
-        )
-    if file == "-" and not (yes or dry_run):
-        raise NeedsYes(act="import from stdin")
-    if json and not (yes or dry_run):
-        raise Misuse("--json does not ask: add --yes or --dry-run", command="secret import")
+    _check_words(file, more, asks=not (yes or dry_run), json=json)
     place = here()
     project, environment = place.project(project), place.environment(environment)
     # An unknown one is refused before anything is read.
@@ -100,14 +89,39 @@ def import_(
         importing.carry_out(place.at, place.who, plan)
     if json:
         screen.show_json(_document(source, kind, shown, dry_run, written))
-    if dry_run:
-        screen.say(f"{project}/{environment} would get {_counted(shown)}; nothing was written")
-    elif not written:
-        screen.say(f"nothing to change in {project}/{environment}")
-    else:
-        screen.say(f"imported {_counted(shown)} into {project}/{environment}")
+    _say_what_came_of_it(shown, dry_run=dry_run, written=written)
     if not dry_run and pairs.stays(file):
         screen.say(f"note: {screen.printable(file)} still holds the values in the clear; delete it", "yellow")
+
+
+def _check_words(file: str, more: list[str] | None, *, asks: bool, json: bool) -> None:
+    """Refuse what cannot be meant, before anything is opened."""
+    from executor.cli.typed.new_value import value_on_command_line
+    from executor.errors import Misuse, NeedsYes
+
+    if more:
+        if not all(map(os.path.isfile, more)):
+            raise value_on_command_line()
+        raise Misuse(
+            "one file is imported at a time",
+            hint="import them one after another; options may stand before or after the file",
+        )
+    if file == "-" and asks:
+        raise NeedsYes(act="import from stdin")
+    if json and asks:
+        raise Misuse("--json does not ask: add --yes or --dry-run", command="secret import")
+
+
+def _say_what_came_of_it(shown: "ImportPlan", *, dry_run: bool, written: bool) -> None:
+    from executor.cli.shown import screen
+
+    where = f"{shown.project}/{shown.environment}"
+    if dry_run:
+        screen.say(f"{where} would get {_counted(shown)}; nothing was written")
+    elif not written:
+        screen.say(f"nothing to change in {where}")
+    else:
+        screen.say(f"imported {_counted(shown)} into {where}")
 
 
 def _content(file: str) -> bytes:

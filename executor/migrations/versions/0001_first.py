@@ -10,6 +10,14 @@ down_revision = None
 
 
 def upgrade() -> None:
+    _runs()
+    _receipts()
+    _what_runs_leave()
+    _uploads()
+    _workers()
+
+
+def _runs() -> None:
     op.create_table(
         "executor_run",
         sa.Column("id", sa.String(), primary_key=True),
@@ -84,6 +92,9 @@ def upgrade() -> None:
         sa.Column("packages", sa.JSON()),
         sa.Column("metrics", sa.JSON()),
     )
+
+
+def _receipts() -> None:
     op.create_table(
         "executor_receipt",
         *_of_attempt(),
@@ -126,6 +137,9 @@ def upgrade() -> None:
         sa.Column("left_out", sa.Text()),
         sa.Column("expires_at", UtcDateTime()),
     )
+
+
+def _what_runs_leave() -> None:
     op.create_table(
         "executor_log_chunk",
         *_of_attempt(),
@@ -160,6 +174,23 @@ def upgrade() -> None:
         sa.Column("labels", sa.JSON()),
     )
     op.create_table(
+        "executor_output",
+        *_of_attempt(),
+        sa.Column("path", sa.String(), primary_key=True),
+        sa.Column("size", sa.Integer()),
+        sa.Column("withheld", sa.String()),
+    )
+    op.create_table(
+        "executor_output_chunk",
+        *_of_attempt(),
+        sa.Column("path", sa.String(), primary_key=True),
+        _sequence(),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+    )
+
+
+def _uploads() -> None:
+    op.create_table(
         "executor_source_bundle",
         sa.Column("project_id", sa.String(), primary_key=True),
         sa.Column("digest", sa.String(), primary_key=True),
@@ -176,20 +207,9 @@ def upgrade() -> None:
         _sequence(),
         sa.Column("data", sa.LargeBinary(), nullable=False),
     )
-    op.create_table(
-        "executor_output",
-        *_of_attempt(),
-        sa.Column("path", sa.String(), primary_key=True),
-        sa.Column("size", sa.Integer()),
-        sa.Column("withheld", sa.String()),
-    )
-    op.create_table(
-        "executor_output_chunk",
-        *_of_attempt(),
-        sa.Column("path", sa.String(), primary_key=True),
-        _sequence(),
-        sa.Column("data", sa.LargeBinary(), nullable=False),
-    )
+
+
+def _workers() -> None:
     op.create_table(
         "executor_worker",
         sa.Column("id", sa.String(), primary_key=True),

@@ -11,6 +11,12 @@ down_revision = None
 
 def upgrade() -> None:
     """Create them."""
+    _places()
+    _contents()
+    _audit()
+
+
+def _places() -> None:
     op.create_table(
         "secretstore_project",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -42,6 +48,9 @@ def upgrade() -> None:
         *_created(),
         sa.Column("destroyed_at", UtcDateTime()),
     )
+
+
+def _contents() -> None:
     op.create_table(
         "secretstore_secret",
         sa.Column("id", sa.String(32), primary_key=True),
@@ -94,6 +103,9 @@ def upgrade() -> None:
         *_updated(),
         sa.UniqueConstraint("environment_id", "role", "name"),
     )
+
+
+def _audit() -> None:
     op.create_table(
         "secretstore_audit_event",
         sa.Column("project_id", sa.String(32), primary_key=True),
