@@ -1,4 +1,4 @@
-"""How long the command line takes to start, beside the bare interpreter: alternating, so that both meet the same machine.
+"""How long the command line takes to start, beside the bare interpreter: in turns, so that both meet the same machine.
 
     .venv/bin/python benchmarks/cli_start.py [REPEATS]
 
