@@ -1,4 +1,4 @@
-"""`sealrun demo`: the whole line, from sealed secret to finished run, with the product's own commands and examples."""
+"""`sealrun demo`: from a sealed secret to a finished run, with the product's own commands and examples."""
 
 import secrets
 import tempfile
@@ -28,7 +28,7 @@ from executor.submission.context import DEFAULT_ENVIRONMENT
 from executor.submission.target import parse
 
 app = typer.Typer(
-    help="Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.",
+    help="Go from a sealed secret to a finished run, on examples that ship with sealrun.",
     add_completion=False,
 )
 

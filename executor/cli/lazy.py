@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = {
-    "demo": "Show the whole line, from sealed secret to finished run, on examples that ship with sealrun.",
+    "demo": "Go from a sealed secret to a finished run, on examples that ship with sealrun.",
     "init": "Write .sealrun.toml in this folder, so that commands here need no -p.",
     "project": "Create, change, list and delete projects.",
     "secret": "Store secrets, list their names, delete them. Nothing shows a value.",

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 Verb = Literal["see", "seal", "use", "manage", "audit"]
-"""see: names and states, never a value; seal: store, replace and delete secrets and variables; use: run code, which is
-given secrets; manage: projects, environments, keys and connections; audit: read the record of who did what."""
+"""see: names and states, never a secret's value; seal: store, replace and delete secrets and variables; use: run code,
+which is given secrets; manage: projects, environments, keys and connections; audit: read the record of who did what."""
 
 Place = Literal["installation", "project", "environment"]
 

@@ -61,6 +61,4 @@ CreateEnvironment = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-NeverAsks = Annotated[
-    bool, typer.Option("--yes", "-y", help="Accepted as by every command that changes something; this one never asks.")
-]
+NeverAsks = Annotated[bool, typer.Option("--yes", "-y", help="No effect: this command never asks.")]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from secretstore.connections import kinds
 from tests.executor.cli.conftest import Cli
 
 CANARY = "canary5d1f0b7e/value"
@@ -116,7 +117,8 @@ class TestCreate:
         assert said == "replaced source twice in shop/default: s3, s3://two\n"
 
 
-NO_SUCH_KIND = "sealrun: source x is refused: unknown kind; a source is one of s3, supabase-storage, postgres\n"
+SOURCES = ", ".join(kinds("source"))
+NO_SUCH_KIND = f"sealrun: source x is refused: unknown kind; a source is one of {SOURCES}\n"
 
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (
@@ -146,8 +148,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("source", "create", "x"),
-        "sealrun: say its kind: --kind s3, supabase-storage, postgres; or give --file PATH\n"
-        "hint: see: sealrun source create --help\n",
+        f"sealrun: say its kind: --kind {SOURCES}; or give --file PATH\nhint: see: sealrun source create --help\n",
     ),
     (
         ("source", "create", "x", CANARY, "--kind", "s3"),
@@ -240,7 +241,7 @@ def test_a_mistake_is_a_sentence(stocked: Cli, words: tuple[str, ...], said: str
         (
             "g.json",
             '{"bucket": "b"}',
-            "g.json: it has no kind; a source is one of s3, supabase-storage, pos",
+            f"g.json: it has no kind; a source is one of {SOURCES}",
         ),
         ("h.json", f'{{"kind": ["{CANARY}"]}}', "h.json: it has no kind"),
         ("i.json", f'{{"kind": "{CANARY}"}}', "source x is refused: unknown kind; a source is one of"),

@@ -65,7 +65,7 @@ def test_every_option_is_there(cli: Cli, role: str) -> None:
     written = {
         option for kind in kinds(role) for row in tables()[kind] for option in re.findall(r"--[a-z0-9-]+", row[1])
     }
-    general = {"--kind", "--file", "--replace", "--project", "--environment", "--help"}
+    general = {"--kind", "--file", "--replace", "--project", "--environment", "--json", "--yes", "--help"}
     assert written == offered - general
 
 
@@ -94,7 +94,7 @@ def lake(shop: Cli) -> Cli:
 def test_the_mistake_is_answered_as_the_page_says(lake: Cli, mistake: str, said: str) -> None:
     """With the exit code that it says."""
     told = lake(*MADE[mistake])
-    assert told.stderr.startswith(f"sealrun: {said}")
+    assert told.stderr.splitlines()[0] == f"sealrun: {said}"
     assert told.returncode == (1 if "exists already" in said or "is named by" in said else 2)
 
 
