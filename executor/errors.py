@@ -316,7 +316,7 @@ class KeyOperationFailed(SealrunError):
 
 
 class VersionsBroken(SealrunError):
-    """{count} versions kept in {project}/{environment} cannot be opened: {names}"""
+    """{project}/{environment} has {count} version(s) that cannot be opened: {names}"""
 
     code = "versions_broken"
     status = 409

@@ -25,7 +25,7 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
         return Path(), []
     path = Path(python)
     if not os.path.exists(path):
-        raise PythonUnavailable(why=f"{python} is not there")
+        raise PythonUnavailable(why=f"{python} does not exist")
     # A link that makes no environment is passed through, and needs its own folder alone: `~/.local/bin/python3` is no
     # reason to open `~/.local/share`.
     parts: dict[Path, None] = {}

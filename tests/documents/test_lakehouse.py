@@ -17,7 +17,8 @@ import uv
 from tests.executor.cli.conftest import CHECKOUT, Cli, made
 from tests.processes import arguments, eventually, is_alive
 
-pytestmark = pytest.mark.timeout(1200)  # two environments are fetched and built
+# Two environments are fetched and built; a cell of PyIceberg is tried every day.
+pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(1200)]
 
 README = (CHECKOUT / "examples" / "lakehouse" / "README.md").read_text()
 PREPARE, RUN = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[0].splitlines()

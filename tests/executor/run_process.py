@@ -1,5 +1,6 @@
 """A run's process without a worker around it: started as a supervisor starts it, and heard to its end."""
 
+import functools
 import json
 import os
 import re
@@ -91,6 +92,7 @@ def heard(child: Child) -> Ended:
     )
 
 
+@functools.cache
 def interpreters() -> dict[str, str]:
     """Every Python from 3.9 on this machine, one of each minor version, by version; nothing is installed for it."""
     places = [Path(folder) for folder in [*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin"] if folder]
@@ -115,11 +117,8 @@ def interpreters() -> dict[str, str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `any_python` runs under each interpreter there is."""
     if "any_python" in metafunc.fixturenames:
-        known = metafunc.config.stash.setdefault(INTERPRETERS, interpreters())
+        known = interpreters()
         metafunc.parametrize("any_python", known.values(), ids=known.keys())
-
-
-INTERPRETERS = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture

@@ -258,7 +258,7 @@ def test_an_old_or_a_newer_database_is_refused(empty_db: Database) -> None:
     require_current(empty_db)
     with empty_db.writing() as session:
         session.execute(text("UPDATE secretstore_revision SET version_num = '9999'"))
-    with pytest.raises(SchemaMismatch, match="at most"):
+    with pytest.raises(SchemaMismatch, match="newer than this version's"):
         require_current(empty_db)
 
 
