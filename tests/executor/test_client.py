@@ -182,7 +182,11 @@ class TestErrors:
             ({"command": ["ls"], "secrets": 3}, RequestUnclear, "secrets is a list"),
             ({"command": ["ls"], "variables": ["A=1"]}, RequestUnclear, "variables is a mapping"),
             ({"target": "jobs.py:add", "args": {"n": 1}, "secrets": "API_KEY"}, RequestUnclear, "secrets is a list"),
-            ({"target": "jobs.py:add", "args": {"n": 1}, "timeout": 0}, RequestUnclear, "the time-out must be a number"),
+            (
+                {"target": "jobs.py:add", "args": {"n": 1}, "timeout": 0},
+                RequestUnclear,
+                "the time-out must be a number",
+            ),
             ({"target": "jobs.py:add", "args": {"n": 1}, "retries": 10}, RequestUnclear, "at most 9 times"),
             (
                 {"target": "jobs.py:add", "args": {"n": 1}, "queue_timeout": -1},
