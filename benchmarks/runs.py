@@ -54,7 +54,6 @@ from secretstore.database import Database  # noqa: E402
 from secretstore.pins import Pins  # noqa: E402
 from tests.documents.index import Index  # noqa: E402
 
-MIB = 1 << 20
 PATIENCE = 120.0
 SYSTEM_PYTHON = choose_interpreter(None, None, os.defpath)  # no shim: a look behind one takes longer than a run
 ACTOR = vault.Actor("bench", "bench")

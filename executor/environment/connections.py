@@ -19,13 +19,10 @@ from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 AWS_CONFIG, AWS_CREDENTIALS, PG_SERVICES = "aws-config", "aws-credentials", "pg-services"
 STORAGE = ("s3", "supabase-storage")
 
-# The project's own choice of AWS identity or database: if it sets one of these, no source is chosen for it. A profile
-# would come before keys in variables, and a service before PGHOST.
+# The project's own choice of AWS identity or workspace: if it sets one of these, none is chosen for it. A profile would
+# come before keys in variables.
 OWN_AWS = frozenset(
     ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
-)
-OWN_POSTGRES = frozenset(
-    ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE")
 )
 OWN_UNITY = frozenset(("DATABRICKS_HOST", "DATABRICKS_TOKEN"))
 

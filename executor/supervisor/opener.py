@@ -76,12 +76,6 @@ def _handed_over(
     return handed
 
 
-def _not_opened(worker: socket.socket, kind: str, message: str, hint: str | None = None) -> int:
-    with contextlib.suppress(OSError):  # a worker that ended the run while a key service was asked does not listen
-        send(worker, Kind.NOT_OPENED, {"error": kind, "message": message, "hint": hint})
-    return 1
-
-
 def reseal(asker: socket.socket) -> int:
     """Serve one rotation until the asker closes its end, and return the exit status.
 
