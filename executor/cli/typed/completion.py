@@ -1,6 +1,7 @@
 """What could stand where a user pressed Tab: names of projects, environments, secrets, variables, connections and runs.
 
-A shell calls it at each Tab: it imports what it needs when it is called, and whatever goes wrong proposes nothing.
+A shell calls it at each Tab: it imports what it needs when it is called, makes no database, and whatever goes wrong
+proposes nothing.
 """
 
 import functools
@@ -11,6 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from executor.cli.here import Here
+    from executor.schemas.places import InProject
+    from secretstore.connections import Role
 
 Proposals = Iterable[tuple[str, str]]
 """Each with a few words on it, which some shells show."""
@@ -23,7 +26,11 @@ def _completer(find: "Callable[[Here, typer.Context], Proposals]") -> Callable[[
     def complete(ctx: typer.Context, incomplete: str) -> list[Any]:
         try:
             from executor.cli.here import here
+            from executor.settings import read_here
 
+            store = read_here().store
+            if store.database_is_default and not (store.home / "sealrun.db").exists():
+                return []  # opening it would make it
             place = here()
             try:
                 return [one for one in find(place, ctx) if one[0].startswith(incomplete)]
@@ -78,8 +85,10 @@ def connections(place: "Here", ctx: typer.Context) -> Proposals:
     from executor.operations import connections
     from executor.schemas.connections import Connections
 
-    role = ctx.parent.info_name if ctx.parent is not None else None
-    asked = Connections(**_within(place, ctx).model_dump(), role=role)  # type: ignore[arg-type]  # checked there
+    of_sources = ctx.parent is not None and ctx.parent.info_name == "source"
+    within = _within(place, ctx)
+    role: Role = "source" if of_sources else "catalog"
+    asked = Connections(project=within.project, environment=within.environment, role=role)
     return _once((found.name, found.kind) for found in connections.list_(place.at, place.who, asked))
 
 
@@ -98,7 +107,7 @@ def _project_typed(ctx: typer.Context) -> str | None:
     return ctx.params.get("project")
 
 
-def _within(place: "Here", ctx: typer.Context) -> Any:
+def _within(place: "Here", ctx: typer.Context) -> "InProject":
     from executor.schemas.places import InProject
 
     return InProject(project=place.project(_project_typed(ctx)), environment=ctx.params.get("environment"))

@@ -78,10 +78,17 @@ def test_a_run_is_proposed_by_its_id(shop: Cli) -> None:
 
 
 def test_without_a_database_nothing_is_proposed_and_nothing_said(shop: Cli) -> None:
-    """Nor is one made."""
+    """One that does not answer is no error at a prompt."""
     away = {"SEALRUN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
     ended = shop(environ={**bash("sealrun runs show "), **away}, code=0)
     assert (ended.stdout.strip(), ended.stderr) == ("", "")
+
+
+def test_tab_makes_no_home_and_no_database(new_cli: Cli) -> None:
+    """Where sealrun was never used, looking for names leaves nothing behind."""
+    ended = new_cli(environ=bash("sealrun runs show "), code=0)
+    assert (ended.stdout.strip(), ended.stderr) == ("", "")
+    assert not new_cli.home.exists()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
