@@ -21,18 +21,18 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
-from botocore.httpsession import get_cert_path  # noqa: E402  # the checkout's own, whatever is installed
+from botocore.httpsession import get_cert_path  # the checkout's own, whatever is installed
 
-from executor.boundary.supervision import Zygote  # noqa: E402
-from executor.boundary.wire import Kind, send  # noqa: E402
-from executor.sandbox import tree  # noqa: E402
-from secretstore import sealing  # noqa: E402
-from secretstore.aws_kms import Credentials  # noqa: E402
-from secretstore.bundle import SealedBundle, SealedItem  # noqa: E402
-from secretstore.key_service import KeyAccess, KeyPlace  # noqa: E402
-from secretstore.keyring import generate_wrapped, key_service  # noqa: E402
-from secretstore.local_keys import create_local_key  # noqa: E402
-from tests import kms  # noqa: E402
+from executor.boundary.supervision import Zygote
+from executor.boundary.wire import Kind, send
+from executor.sandbox import tree
+from secretstore import sealing
+from secretstore.aws_kms import Credentials
+from secretstore.bundle import SealedBundle, SealedItem
+from secretstore.key_service import KeyAccess, KeyPlace
+from secretstore.keyring import generate_wrapped, key_service
+from secretstore.local_keys import create_local_key
+from tests import kms
 
 _GATE = 0.01  # seconds that a worker takes from a ready supervisor to the committed gate
 PLACE = KeyPlace("shop", "p1", "default", "e1")

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from executor.masking.masker import Masker  # noqa: E402  (the checkout, installed or not)
+from executor.masking.masker import Masker
 
 COUNTS = (10, 100, 1000)
 WRITES = (64 << 10, 200)

@@ -34,25 +34,25 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from executor import runs  # noqa: E402  # the checkout's own, whatever is installed
-from executor.broker.embedded import broker  # noqa: E402
-from executor.celery_app import make_app  # noqa: E402
-from executor.database import migrate, open_database  # noqa: E402
-from executor.keys.creation import birth  # noqa: E402
-from executor.models import RunSpec  # noqa: E402
-from executor.python.choice import choose_interpreter  # noqa: E402
-from executor.records import history, logs  # noqa: E402  # the checkout's own, whatever is installed
-from executor.runs import Offer  # noqa: E402
-from executor.schemas.run_request import RunRequest  # noqa: E402
-from executor.schemas.runs import OVER  # noqa: E402
-from executor.settings import read_here  # noqa: E402
-from executor.submission.specification import specify  # noqa: E402
-from executor.submission.submit import submit  # noqa: E402
-from executor.submission.target import parse  # noqa: E402
-from secretstore import local_keys, vault  # noqa: E402
-from secretstore.database import Database  # noqa: E402
-from secretstore.pins import Pins  # noqa: E402
-from tests.documents.index import Index  # noqa: E402
+from executor import runs  # the checkout's own, whatever is installed
+from executor.broker.embedded import broker
+from executor.celery_app import make_app
+from executor.database import migrate, open_database
+from executor.keys.creation import birth
+from executor.models import RunSpec
+from executor.python.choice import choose_interpreter
+from executor.records import history, logs  # the checkout's own, whatever is installed
+from executor.runs import Offer
+from executor.schemas.run_request import RunRequest
+from executor.schemas.runs import OVER
+from executor.settings import read_here
+from executor.submission.specification import specify
+from executor.submission.submit import submit
+from executor.submission.target import parse
+from secretstore import local_keys, vault
+from secretstore.database import Database
+from secretstore.pins import Pins
+from tests.documents.index import Index
 
 PATIENCE = 120.0
 SYSTEM_PYTHON = choose_interpreter(None, None, os.defpath)  # no shim: a look behind one takes longer than a run

@@ -26,18 +26,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sqlalchemy import event  # noqa: E402
+from sqlalchemy import event
 
-from secretstore import vault  # noqa: E402  (the checkout, installed or not)
-from secretstore.bundle import SealedBundle  # noqa: E402
-from secretstore.database import Database, migrate  # noqa: E402
-from secretstore.key_service import KeyPlace, WrappedKeyPair  # noqa: E402
-from secretstore.keyring import generate_wrapped  # noqa: E402
-from secretstore.local_keys import LocalKeys, create_local_key  # noqa: E402
-from secretstore.pins import Pins  # noqa: E402
-from secretstore.reveal import reveal  # noqa: E402
-from secretstore.sealing import Binding, generate_private_key, open_, seal  # noqa: E402
-from secretstore.settings import database_address  # noqa: E402
+from secretstore import vault
+from secretstore.bundle import SealedBundle
+from secretstore.database import Database, migrate
+from secretstore.key_service import KeyPlace, WrappedKeyPair
+from secretstore.keyring import generate_wrapped
+from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.pins import Pins
+from secretstore.reveal import reveal
+from secretstore.sealing import Binding, generate_private_key, open_, seal
+from secretstore.settings import database_address
 
 SIZES = (32, 1 << 10, 16 << 10, 64 << 10)
 COUNTS = (10, 100, 1_000, 10_000)

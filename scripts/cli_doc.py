@@ -9,8 +9,10 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
-from executor.cli import main  # noqa: E402  # the checkout's own, whatever is installed
-from executor.cli.lazy import COMMANDS, load  # noqa: E402
+import generated_page
+
+from executor.cli import main  # the checkout's own, whatever is installed
+from executor.cli.lazy import COMMANDS, load
 
 PAGE = CHECKOUT / "docs" / "reference" / "cli.md"
 
@@ -88,16 +90,5 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def run(arguments: list[str]) -> int:
-    """Write the page, or compare it."""
-    if arguments == ["--check"]:
-        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-            return 0
-        print(f"{PAGE} is not what the code says: python scripts/cli_doc.py", file=sys.stderr)
-        return 1
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(generated_page.main(PAGE, page()))

@@ -7,9 +7,11 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
-import executor.errors  # noqa: E402  # the checkout's own, whatever is installed
-import secretstore.errors  # noqa: E402
-from secretstore.errors import SealrunError  # noqa: E402
+import generated_page
+
+import executor.errors  # the checkout's own, whatever is installed
+import secretstore.errors
+from secretstore.errors import SealrunError
 
 PAGE = CHECKOUT / "docs" / "reference" / "errors.md"
 
@@ -88,16 +90,5 @@ def message(kind: type[SealrunError]) -> str:
     return (kind.__doc__ or "").strip().partition("\n")[0].replace("|", "\\|")
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or compare it."""
-    if arguments == ["--check"]:
-        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-            return 0
-        print(f"{PAGE} is not what the code says: python scripts/errors_doc.py", file=sys.stderr)
-        return 1
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated_page.main(PAGE, page()))

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "executor/schemas/run_keywords.py"
 sys.path.insert(0, str(ROOT))
 
-from executor.schemas.run_request import options  # noqa: E402  # the checkout's own, whatever is installed
+from executor.schemas.run_request import options  # the checkout's own, whatever is installed
 
 _HEAD = '''"""The options of a run as keyword arguments. Generated from RunRequest by scripts/run_keywords.py."""
 

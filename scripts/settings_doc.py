@@ -6,8 +6,10 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
-from executor.settings import EXECUTOR_SETTINGS  # noqa: E402  # the checkout's own, whatever is installed
-from secretstore.settings import STORE_SETTINGS, Setting  # noqa: E402
+import generated_page
+
+from executor.settings import EXECUTOR_SETTINGS  # the checkout's own, whatever is installed
+from secretstore.settings import STORE_SETTINGS, Setting
 
 PAGE = CHECKOUT / "docs" / "reference" / "settings.md"
 
@@ -75,17 +77,5 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or compare it."""
-    if arguments == ["--check"]:
-        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-            return 0
-        print(f"{PAGE} is not what the code says: python scripts/settings_doc.py", file=sys.stderr)
-        return 1
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated_page.main(PAGE, page()))
