@@ -6,6 +6,8 @@ The worker holds no plaintext at any step. It moves ciphertext one way and maske
 import contextlib
 import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from sqlmodel import Session
 
@@ -14,7 +16,7 @@ from executor.boundary.supervision import Supervision
 from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
-from executor.runs import GateShut, Lease, Outcome, StaleToken
+from executor.runs import GateShut, Outcome, StaleToken
 from executor.runs.grant import Given, read_given
 from executor.sandbox.workspace import workspace
 from executor.worker.collecting import Collector
@@ -28,6 +30,8 @@ from secretstore import vault
 from secretstore.errors import DatabaseUnavailable, SealrunError, SecretStoreError
 
 logger = logging.getLogger("sealrun")
+
+T = TypeVar("T")
 
 
 def dispatch(worker: Equipment, run_id: str) -> str | None:
@@ -55,12 +59,14 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
     try:
         outcome = _attempt(worker, run, keeper, supervision)
     except GateShut:
-        outcome = Outcome("cancelled", "cancelled") if runs.renew(worker.db, lease).cancel_requested else None
+        renewed = _insist(worker, lambda: runs.renew(worker.db, lease))
+        outcome = Outcome("cancelled", "cancelled") if renewed and renewed.cancel_requested else None
     except StaleToken:
         outcome = None
     except SupervisorLost as error:
         # Lost before the gate: nothing was opened and nothing of the run has started, so it is always tried again.
-        runs.give_back(worker.db, lease, Outcome("lost", "lost", str(error)))
+        lost = Outcome("lost", "lost", str(error))
+        _insist(worker, lambda: runs.give_back(worker.db, lease, lost))
         outcome = None
     except SealrunError as error:
         hint = f" ({error.hint})" if error.hint else ""
@@ -79,7 +85,9 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
     finally:
         worker.active.discard(run.id)
         worker.cancelled.discard(run.id)
-    after = _finish(worker, lease, outcome) if outcome is not None else None
+    after = None
+    if (ended := outcome) is not None:
+        after = _insist(worker, lambda: runs.finish(worker.db, lease, ended))
     # The outcome's message may hold a name of the user's choice, its state and reason are words of ours.
     said = (outcome.reason or outcome.state) if outcome else "given back"
     logger.info("run %s: %s", run.id, f"{said}, to be tried again" if after == "pending" else said)
@@ -131,15 +139,15 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         return judge(run, ended, collector, phases)
 
 
-def _finish(worker: Equipment, lease: Lease, outcome: Outcome) -> str | None:
-    """Commit, insisting for a while when the database is away; else the lease runs out and a janitor settles it.
+def _insist(worker: Equipment, act: Callable[[], T]) -> T | None:
+    """Do what the token makes safe to repeat, for as long as a minute while the database is away.
 
-    Returns the run's state after it, None where nothing was committed.
+    Returns its answer; None if the database stays away: the lease runs out, and a janitor settles the run.
     """
     give_up = time.monotonic() + 60
     while True:
         try:
-            return runs.finish(worker.db, lease, outcome)
+            return act()
         except DatabaseUnavailable:
             if time.monotonic() > give_up:
                 return None

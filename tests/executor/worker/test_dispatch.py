@@ -1,0 +1,80 @@
+"""How an attempt ends when the database is away at that moment: it is insisted on, and nothing reaches Celery."""
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from executor import runs
+from executor.errors import SupervisorLost
+from executor.models import Run
+from executor.records import history
+from executor.runs import GateShut, Lease
+from executor.worker import dispatch
+from executor.worker.equipment import Equipment
+from executor.worker.lease import LeaseKeeper, clock
+from secretstore.database import Database
+from secretstore.errors import DatabaseUnavailable
+from tests.executor.conftest import Bench
+
+
+@pytest.fixture
+def execute(sqlite_db: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception, str], str]:
+    """Ends an attempt as if it had raised, with one act on its row failing the first time; the run's state after it."""
+
+    def end(raised: Exception, act: str, cancelled: bool = False) -> str:
+        run_id = bench.create(sqlite_db)
+        lease = bench.claim(sqlite_db, run_id)
+        if cancelled:
+            runs.cancel(sqlite_db, run_id, "ada@here")
+        with sqlite_db.reading() as session:
+            run = session.get(Run, run_id)
+        assert run is not None
+        worker = SimpleNamespace(db=sqlite_db, active=set(), cancelled=set(), stopping=threading.Event())
+        worker.stopping.set()  # it does not wait between two tries
+        away(monkeypatch, act)
+        monkeypatch.setattr(dispatch, "_attempt", fails(raised))
+        keeper = LeaseKeeper(sqlite_db, lease, worker.cancelled, clock())
+        dispatch._execute(cast("Equipment", worker), run, keeper, cast("Any", None))
+        assert worker.active == set()
+        return history.state_of(sqlite_db, run_id)
+
+    return end
+
+
+def fails(error: Exception) -> Callable[..., Any]:
+    def raising(*_: object) -> Any:
+        raise error
+
+    return raising
+
+
+def away(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    """Once, the database is away for this function of `runs`."""
+    tries: list[int] = []
+    real: Callable[[Database, Lease], object] = getattr(runs, act)
+
+    def once_away(*arguments: Any, **options: Any) -> object:
+        tries.append(1)
+        if len(tries) == 1:
+            raise DatabaseUnavailable(url="sqlite:///…", why="it is away")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(runs, act, once_away)
+
+
+def test_i7_a_run_cancelled_before_its_gate_is_cancelled(execute: Callable[..., str]) -> None:
+    """Whether somebody asked is looked up again."""
+    assert execute(GateShut(), "renew", cancelled=True) == "cancelled"
+
+
+def test_i7_a_run_whose_supervisor_is_lost_goes_back(execute: Callable[..., str]) -> None:
+    """It is free for another attempt at once, and not only when its lease is over."""
+    assert execute(SupervisorLost(), "give_back") == "pending"
+
+
+def test_i6_an_outcome_is_committed_once(execute: Callable[..., str]) -> None:
+    """The second try is the one that counts."""
+    assert execute(RuntimeError("unforeseen"), "finish") == "failed"
