@@ -14,6 +14,7 @@ View = TypeVar("View")
 
 def view_of(view: type[View], row: object, **others: Any) -> View:
     """Make a view from a row's columns of the same names, and from the fields that are given."""
+    # Every view is a dataclass, of pydantic or plain: there is no type for both.
     named = (field.name for field in dataclasses.fields(view) if field.name not in others)  # type: ignore[arg-type]
     return view(**{name: getattr(row, name) for name in named}, **others)
 

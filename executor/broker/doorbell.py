@@ -18,6 +18,7 @@ class Life(Protocol):
 def register(app: "Celery") -> None:
     """Add the task to an application."""
 
+    # Celery ships no types.
     @app.task(name=TASK, ignore_result=True, acks_late=False, shared=False)  # type: ignore[untyped-decorator]
     def execute(run_id: str) -> None:
         """Claim and execute a run; a repeated, late or unknown id changes nothing."""

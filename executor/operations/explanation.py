@@ -25,11 +25,5 @@ def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
         environment=place.name,
         source_root=None if examined.root is None else str(examined.root),
         python=examined.python,
-        names=seen.names,
-        left_out=seen.left_out,
-        for_connections=seen.for_connections,
-        with_opener=seen.with_opener,
-        connections=seen.connections,
-        notes=seen.notes,
-        refusals=tuple(dict.fromkeys(map(Refused.by, (*examined.refusals, *seen.refusals)))),
+        **vars(seen) | {"refusals": tuple(dict.fromkeys(map(Refused.by, (*examined.refusals, *seen.refusals))))},
     )

@@ -31,7 +31,7 @@ BATCH = 100
 """Rows re-sealed in one transaction. The longest value takes 256 KiB sealed, so a batch fits in a frame."""
 
 _Version = tuple[str, int]
-# A copy under another generation keeps who set the version and when.
+# A copy under another generation keeps who set the version and when. SQLModel makes __table__.
 _ALL_BUT_SEALED = [column for column in SecretVersion.__table__.columns if column.name != "sealed"]  # type: ignore[attr-defined]
 
 Reseal = Callable[[Sequence[SealedItem]], Sequence[bytes | None]]

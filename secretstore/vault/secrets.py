@@ -73,7 +73,7 @@ def list_secrets(db: Database, project: str, environment: str | None = None) -> 
         UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
-        # Columns and not objects: there may be ten thousand.
+        # Columns and not objects: there may be ten thousand. SQLModel makes __table__.
         query = (
             sqlalchemy.select(*Secret.__table__.columns, col(Environment.name).label("environment"))  # type: ignore[attr-defined]
             .where(col(Secret.environment_id) == Environment.id, within(session, project, environment))

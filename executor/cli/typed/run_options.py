@@ -107,6 +107,7 @@ def takes_run_options(*, to_explain: bool = False) -> Callable[[Callable[..., No
         del typed_command.__wrapped__  # Typer is to read the signature below
         typed_command.__annotations__ = {}
         kept = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.values()]
+        # `inspect.signature`, and so Typer, takes it as PEP 362 has it; the type of a function does not know it.
         typed_command.__signature__ = inspect.Signature([*added, *kept])  # type: ignore[attr-defined]
         return typed_command
 
