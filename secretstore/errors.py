@@ -126,7 +126,7 @@ class UnknownVariable(SecretStoreError):
     code = "unknown_variable"
     status = 404
     exit_code = 2
-    hint = "set it: sealrun variable set {name} -p {project} -e {environment}"
+    hint = "list them: sealrun variable list -p {project} -e {environment}"
 
 
 class UnknownConnection(SecretStoreError):

@@ -229,11 +229,14 @@ def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueVie
         return [DueView(*row) for row in session.exec(query)], count
 
 
-def unknown_secret(session: Session, project: str, environment: Environment, name: str) -> UnknownSecret:
-    """Return the error for a name that does not exist, with a close one as its hint."""
+def unknown_secret(
+    session: Session, project: str, environment: Environment, name: str, hint: str | None = None
+) -> UnknownSecret:
+    """Return the error for a name that does not exist, with a close one as its hint, else this one, else the usual."""
     names = select(Secret.name).where(Secret.environment_id == environment.id)
     nearest = func.abs(func.length(Secret.name) - len(name))
-    hint = did_you_mean(name, session.exec(names.order_by(nearest, col(Secret.name)).limit(COMPARED)))
+    near = did_you_mean(name, session.exec(names.order_by(nearest, col(Secret.name)).limit(COMPARED)))
+    hint = near or hint
     return UnknownSecret(name=name, project=project, environment=environment.name, hint=hint)
 
 
@@ -241,7 +244,8 @@ def _find(session: Session, project: Project, environment: Environment, name: st
     query = select(Secret).where(Secret.environment_id == environment.id, Secret.name == name)
     if secret := session.exec(query).first():
         return secret
-    raise unknown_secret(session, project.name, environment, name)
+    there = f"list them: sealrun secret list -p {project.name} -e {environment.name}"
+    raise unknown_secret(session, project.name, environment, name, there)
 
 
 def _why_not(to: int | None, current: int, kept: Collection[int]) -> str:

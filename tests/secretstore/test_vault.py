@@ -319,7 +319,7 @@ def test_an_unknown_place_gets_a_hint(shop: Database, actor: Actor, pins: Pins) 
         assert (str(refusal.value), refusal.value.hint) == (message, hint)
     with pytest.raises(UnknownSecret) as refusal:
         vault.delete_secret(shop, "shop", "staging", "TOKEN", actor=actor)
-    assert refusal.value.hint == "store it: sealrun secret set TOKEN -p shop -e staging"
+    assert refusal.value.hint == "list them: sealrun secret list -p shop -e staging"
 
 
 def test_i1_no_view_and_no_row_holds_a_value(
