@@ -67,6 +67,20 @@ def test_who_imports_stands_in_the_record(shop: Shop) -> None:
     assert {(event.action, event.actor) for event in events} == {("secret.set", WHO.name), ("variable.set", WHO.name)}
 
 
+def test_i10_a_plan_shows_no_value_but_a_plain_variables(shop: Shop) -> None:
+    """Every door shows what it returns; what is named like a secret is hidden, variable or not."""
+    asked = Import(
+        project="shop",
+        environment="default",
+        reading=pairs.parse(b"SESSION=correct-horse-4\nAPI_TOKEN=battery-staple-5\nPORT=8081\n", "env"),
+        variables=("API_TOKEN",),
+    )
+    plan = importing.plan(shop.at, WHO, asked)
+    assert {one.name: one.value for one in plan.shown.entries} == {"SESSION": None, "API_TOKEN": None, "PORT": "8081"}
+    for said in (plan.shown.model_dump_json(), repr(plan), repr(asked)):
+        assert "correct-horse" not in said and "battery-staple" not in said
+
+
 def test_a_plan_with_a_problem_stores_nothing(shop: Shop) -> None:
     """And tells nothing of the file but its problems."""
     plan = planned(shop, "KEY=correct-horse-4\nbroken line\n")
