@@ -15,9 +15,11 @@ CONTRACTS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["im
 PLANTED = {
     "one-way-out": ("executor.keys.access", "secretstore.reveal"),
     "started-never-imported": ("executor.worker.dispatch", "executor.supervisor.opener"),
+    "one-opener": ("executor.supervisor.report", "executor.supervisor.process"),
     # Two rooms away from what holds plaintext.
     "small-processes": ("executor.masking.needles", "sqlalchemy"),
     "store-alone": ("secretstore.naming", "executor.errors"),
+    "store-starts-nothing": ("secretstore.naming", "subprocess"),
     # For a type alone: such a circle is one, too.
     "executor-layers": ("executor.boundary.wire", "executor.worker.life"),
     "store-layers": ("secretstore.errors", "secretstore.audit"),
