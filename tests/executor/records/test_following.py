@@ -46,20 +46,28 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class File:
-    """A SQLite file that goes away and comes back."""
+    """A SQLite file whose folder is exchanged, in one step, for one without it and back."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._file = Path(db.engine.url.database or "")
+        file = Path(db.engine.url.database or "")
+        self._folder, self._real, self._other = file.parent, file.parent.with_name("real"), file.parent.with_name("other")
+        db.close()
+        self._folder.rename(self._real)
+        (self._other / file.name).mkdir(parents=True)  # where no file can be made
+        self._lead_to(self._real)
 
     def leave(self) -> None:
-        self._db.close()
-        self._away = self._file.rename(f"{self._file}-away")
-        self._file.mkdir()
+        self._lead_to(self._other)
+        self._db.close()  # last: a connection made until now would go on with the file
 
     def return_(self) -> None:
-        self._file.rmdir()
-        self._away.rename(self._file)
+        self._lead_to(self._real)
+
+    def _lead_to(self, folder: Path) -> None:
+        link = self._folder.with_name("link")
+        link.symlink_to(folder)
+        link.replace(self._folder)
 
 
 class Server:
