@@ -149,10 +149,14 @@ def _stop(home: Path) -> None:
 
 def _client(home: Path) -> "redis.Redis":
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
+    # By itself redis-py tries again for seconds; whether the broker runs is the very question here.
+    once = Retry(NoBackoff(), 0)
     address, word = str(_socket(home)), _password(home)
     # Protocol 2: a distribution's redis-server may be too old for 3.
-    return redis.Redis(unix_socket_path=address, password=word, socket_timeout=_ANSWER_PATIENCE, protocol=2)
+    return redis.Redis(unix_socket_path=address, password=word, socket_timeout=_ANSWER_PATIENCE, protocol=2, retry=once)
 
 
 def _folder(home: Path) -> Path:

@@ -1,11 +1,14 @@
 """The embedded broker: there while somebody needs it, gone with the last, and nobody else's."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import Any
 import pytest
 import redis
 from kombu import Connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from executor.broker import embedded
 from executor.broker.embedded import answers, broker, broker_address, find_server
@@ -36,7 +41,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def says(home: Path, *words: str, password: str | None = None) -> Any:
     """What the server answers on its socket."""
     address = broker_address(home).rpartition("@")[2]
-    with redis.Redis(unix_socket_path=address, password=password, socket_timeout=5, protocol=2) as client:
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(unix_socket_path=address, password=password, socket_timeout=5, protocol=2, retry=once) as client:
         try:
             return client.execute_command(*words)
         except redis.RedisError as refused:
@@ -225,6 +231,31 @@ def test_a_stale_socket_is_replaced(home: Path) -> None:
         eventually(lambda: not answers(home), 10, "the server lives")
         with broker(home):
             assert answers(home)
+
+
+def test_one_that_is_gone_is_asked_once(home: Path) -> None:
+    """Who submits waits for the answer: asking again and again would hold the first run up for seconds."""
+    address = embedded._socket(home)
+    asked = 0
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(address))
+        gone.listen()
+        gone.setblocking(False)
+
+        def hang_up() -> None:
+            nonlocal asked
+            while not over.wait(0.01):
+                with contextlib.suppress(BlockingIOError):
+                    gone.accept()[0].close()
+                    asked += 1
+
+        over = threading.Event()
+        server = threading.Thread(target=hang_up)
+        server.start()
+        assert not answers(home)
+        over.set()
+        server.join()
+    assert asked == 1
 
 
 def test_an_ordinary_user_has_one_too(as_ordinary_user: OrdinaryUser, open_folder: Path) -> None:
