@@ -63,6 +63,7 @@ _pass_gate, runs.pass_gate = runs.pass_gate, _revealing
 """
 
 
+@pytest.mark.long
 def test_without_the_process_boundary() -> None:
     """I1: where the worker opens the values itself, its memory shows them, though not a byte of output does."""
     seen = observe(appended("executor/worker/dispatch.py", REVEALING))

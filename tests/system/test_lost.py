@@ -251,6 +251,7 @@ class TestStopped:
 
 
 class TestTwoWorkers:
+    @pytest.mark.long
     def test_each_run_exactly_once(self, place: Rig) -> None:
         """I6: forty runs, two workers, each message sent twice: a journal that the runs write has each once."""
         journal: list[str] = []
