@@ -204,7 +204,7 @@ class Attempt:
                 reporter.metrics(self._metrics.new(reporter.masker, last=True))
                 if left_out := self._metrics.close():
                     reporter.say(left_out)
-            reporter.result()
+            reporter.result(awaited=job["target"].get("kind") == "function" and status == 0 and self.reason is None)
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
