@@ -5,6 +5,8 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import JSON, BigInteger, Column, Index, LargeBinary, MetaData, Text, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlmodel import Field, SQLModel
 
 from secretstore.database import UtcDateTime
@@ -15,6 +17,15 @@ metadata = MetaData()
 def new_id() -> str:
     """Return a random id: 128 bits in hex, never reused."""
     return uuid4().hex
+
+
+class AnyJson(JSON):
+    """JSON that may be a bare number, which SQLite would take out of a column that is not text, and change."""
+
+
+@compiles(AnyJson, "sqlite")
+def _as_text(kind: AnyJson, compiler: SQLCompiler, **options: Any) -> str:
+    return "TEXT"
 
 
 class Table(SQLModel):
@@ -211,7 +222,7 @@ class Result(Table, table=True):
 
     run_id: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
-    result: Any = Field(default=None, sa_column=Column(JSON))
+    result: Any = Field(default=None, sa_column=Column(AnyJson))
     note: str | None = Field(default=None, sa_column=Column(Text))
     problem: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 

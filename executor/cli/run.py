@@ -174,7 +174,7 @@ def tell(view: RunView, json: bool) -> None:
     """What is left to say when the output is written: the result on stdout, the rest on stderr."""
     if json:
         screen.show_json(verdict.document(view))
-    elif view.target["kind"] == "function" and view.state == "succeeded" and view.note is None:
+    elif view.target["kind"] == "function" and view.state == "succeeded" and (view.note is None or view.result):
         screen.show_json(view.result)
     if view.note:
         screen.say(f"note: {view.note}", "yellow")

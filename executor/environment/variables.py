@@ -63,7 +63,10 @@ def build(
                 hint="set it with --as-file: runs then get it as a file",
             )
     given_also = second_names(base, variables, secrets)
-    entries = {name.encode(): value.encode() for name, value in {**brought, **variables, **base}.items()}
+    # A variable may have a name of the list that is not refused: USER, which LOGNAME follows.
+    names = {"LOGNAME": variables["USER"]} if "USER" in variables else {}
+    named = {**brought, **base, **names, **variables}
+    entries = {name.encode(): value.encode() for name, value in named.items()}
     files = {name: f"{folder}/{file}" for name, file in file_names(as_files).items()}
     for name, value in secrets.items():
         entry = files[name].encode() if name in files else value
@@ -125,13 +128,15 @@ def _too_large(what: str, size: int, limit: int) -> ValueRefused:
 
 
 def base_environment(
-    *, home: str, temporary: str, output: str, run_id: str, project: str, environment: str, search_path: str
+    *, home: str, temporary: str, output: str, run_id: str, project: str, environment: str, search_path: str, user: str
 ) -> dict[str, str]:
-    """Return the allow-list: fixed values, nothing of the worker's."""
+    """Return the allow-list: fixed values, nothing of the worker's but its user's name where the run has the same."""
     return {
         "PATH": search_path,
         "LANG": "C.UTF-8",
         "HOME": home,
+        "USER": user,
+        "LOGNAME": user,
         "TMPDIR": temporary,
         "SEALRUN_RUN_ID": run_id,
         "SEALRUN_PROJECT": project,

@@ -67,7 +67,7 @@ def preview(
     base = _base_names(project, environment)
     also = second_names(base, variables, given)
     brought = foretell(plan, {*base, *variables, *given, *also.values()})
-    names = [Seen(name, "sealrun", "sealrun") for name in base]
+    names = [Seen(name, "sealrun", "sealrun") for name in base if name not in variables and name not in given]
     names += [Seen(name, "variable", origin, over) for name, (origin, over) in variables.items()]
     names += _of_secrets(environment, given, also, {*variables, *base})
     names += _of_connections(brought)
@@ -152,7 +152,7 @@ def _layered(layers: Sequence[tuple[str, Mapping[str, str]]]) -> dict[str, tuple
 
 def _base_names(project: str, environment: str) -> Collection[str]:
     return base_environment(
-        home="", temporary="", output="", run_id="", project=project, environment=environment, search_path=""
+        home="", temporary="", output="", run_id="", project=project, environment=environment, search_path="", user=""
     )
 
 

@@ -8,9 +8,11 @@ import marshal
 import os
 import sys
 
-RESULT_FD = 4
 ENVIRONMENT_FD = 5
-source = globals().get("source")
+# What the bootstrap has put here, see `executor.supervisor.child`: the pipe it came by, and the module `telling`.
+source = globals()["source"]
+telling = globals()["telling"]
+Mistake = telling.Mistake
 
 
 def main():
@@ -23,7 +25,7 @@ def main():
     for name, value in document.pop("environment").items():
         os.environb[name] = value
     target = document["target"]
-    os.set_inheritable(RESULT_FD, False)
+    os.set_inheritable(telling.RESULT_FD, False)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     sys.path[0] = ""
@@ -32,14 +34,16 @@ def main():
             target["json"].update(make_objects(document.pop("handles"), document.pop("objects")))
         returned = CALLS[target["kind"]](target)
     except SystemExit:
+        if target["kind"] == "function":
+            telling.report('{"result":null}')  # it has ended as it wanted to, and returned nothing
         raise
     except BaseException as error:  # noqa: BLE001  # KeyboardInterrupt and the like are outcomes, too
-        problem(error)
-        finish()
-        sys.exit(1)
+        telling.problem(error)
+        telling.finish()
+        raise SystemExit(1) from None
     if target["kind"] == "function":
-        finish()
-        report(result(returned))
+        telling.finish()
+        telling.report(telling.result(returned))
 
 
 def environment():
@@ -72,7 +76,7 @@ def make_objects(source, objects):
     """Make the data sources and catalogs of a function's parameters, with the source of their module."""
     module = type(sys)("sealrun_connections")
     sys.modules[module.__name__] = module
-    exec(compile(source, OBJECTS, "exec"), module.__dict__)
+    exec(compile(source, telling.OBJECTS, "exec"), module.__dict__)
     return {name: module.connect(one) for name, one in objects.items()}
 
 
@@ -221,10 +225,6 @@ def known_type(annotation):
     return names.pop() if len(names) == 1 and names <= {"int", "float", "bool", "date"} else None
 
 
-class Mistake(Exception):
-    """A mistake of the user's, shown as a message without a traceback."""
-
-
 def fresh_main(path):
     import types
 
@@ -235,253 +235,6 @@ def fresh_main(path):
     return module
 
 
-def problem(error):
-    """Report an exception as data and print it as Python would, without the frames of this file."""
-    if isinstance(error, MemoryError):
-        RESERVE.clear()
-    message = message_of(error)
-    told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
-    if isinstance(error, Mistake):
-        text = f"sealrun: {message}\n"
-    else:
-        shown = pictured(error)
-        text = formatted(error, shown, chain=True)
-        if isinstance(error, ImportError) and "No module named" in message:
-            text += (
-                f"sealrun: it is neither in the source root nor in this run's Python, {sys.executable}; install its "
-                "package with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
-            )
-        if would_change_source(error):
-            text += (
-                "sealrun: a run cannot write to the source root; write files to keep to SEALRUN_OUTPUT_DIR, "
-                "and others to TMPDIR\n"
-            )
-        told["causes"] = causes(error, shown)
-    told["traceback"] = short(text, TRACEBACK_LIMIT)
-    finish()
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except Exception:  # noqa: BLE001  # the target may have closed it, or put anything in its place
-        pass
-    report(json_text({"problem": told}))
-
-
-def would_change_source(error):
-    """Tell whether the kernel refused a change of the source root, which is the working directory."""
-    import errno
-
-    if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EROFS):
-        return False
-    if not isinstance(error.filename, str):
-        return False
-    root, path = os.getcwd(), os.path.abspath(error.filename)
-    return path.startswith(root + os.sep) and (not os.path.lexists(path) or os.access(path, os.R_OK))
-
-
-def kind_of(error):
-    """Name its class as a traceback does."""
-    kind = type(error)
-    module = getattr(kind, "__module__", None)
-    known = not isinstance(module, str) or module in ("builtins", "__main__")
-    return kind.__qualname__ if known else f"{module}.{kind.__qualname__}"
-
-
-def message_of(error):
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  # the user's own __str__ may raise anything
-        return "<exception str() failed>"
-
-
-def causes(error, shown):
-    """Describe related exceptions, nearest first: members of a group, causes and contexts."""
-    found, seen, left = [], {id(error)}, [(error, shown)]
-    while left:
-        one, shown = left.pop(0)
-        members = getattr(one, "exceptions", None)
-        near = [(member, "member") for member in members] if isinstance(members, tuple) else []
-        pictures = list(getattr(shown, "exceptions", None) or [None] * len(near))
-        if one.__cause__ is not None:
-            near.append((one.__cause__, "cause"))
-            pictures.append(getattr(shown, "__cause__", None))
-        elif one.__context__ is not None and not one.__suppress_context__:
-            near.append((one.__context__, "context"))
-            pictures.append(getattr(shown, "__context__", None))
-        for (other, relation), picture in zip(near, pictures):
-            if len(found) == CAUSES_LIMIT:
-                return found
-            if isinstance(other, BaseException) and id(other) not in seen:
-                seen.add(id(other))
-                left.append((other, picture))
-                text = short(formatted(other, picture, chain=False), MESSAGE_LIMIT)
-                message = short(message_of(other), MESSAGE_LIMIT)
-                told = {"type": kind_of(other), "message": message, "traceback": text, "relation": relation}
-                found.append(told)
-    return found
-
-
-def pictured(error):
-    """Prepare an exception for printing: without our frames, and with paths relative to the source root.
-
-    None if Python itself cannot: its chain is too long, or memory has run out.
-    """
-    try:
-        import traceback
-
-        shown = traceback.TracebackException.from_exception(error)
-        root = os.path.join(os.getcwd(), "")
-    except (RecursionError, MemoryError, OSError):
-        return None
-    left = [shown]
-    while left:
-        one = left.pop()
-        if one is not None:
-            clean(one, root)
-            left += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
-    return shown
-
-
-def formatted(error, shown, chain):
-    try:
-        if shown is not None:
-            return "".join(shown.format(chain=chain))
-    except (RecursionError, MemoryError):
-        pass
-    return f"{kind_of(error)}: {message_of(error)}\n"
-
-
-def clean(shown, root):
-    frames = shown.stack
-    ours = [place for place, frame in enumerate(frames) if frame.filename == "<sealrun>"]
-    del frames[: ours[-1] + 1 if ours else 0]
-    while frames and of_module(frames[0].filename, "runpy"):
-        del frames[0]
-    # These are among the user's frames: what the user called.
-    frames[:] = [frame for frame in frames if frame.filename != OBJECTS and not of_module(frame.filename, "importlib")]
-    for frame in frames:
-        if frame.filename.startswith(root):
-            frame.filename = frame.filename[len(root) :]
-    path = getattr(shown, "filename", None)  # of a SyntaxError: the file that does not parse
-    if isinstance(path, str) and path.startswith(root):
-        shown.filename = path[len(root) :]
-
-
-def of_module(path, name):
-    return path.startswith(f"<frozen {name}") or path == getattr(sys.modules.get(name), "__file__", None)
-
-
-def short(text, limit):
-    """Cut a text that is too long: its beginning and the number of characters left out, which the masker ends."""
-    return text if len(text) <= limit else {"text": text[:limit], "left_out": len(text) - limit}
-
-
-def result(value):
-    """Return a returned value as JSON, or a note on what in it is not JSON."""
-    try:
-        return f'{{"result":{json_text(value)}}}'
-    except Exception:  # noqa: BLE001  # what it holds may raise anything when it is looked at
-        return json_text({"note": note(value)})
-
-
-def note(value):
-    import itertools
-
-    said = f"the returned {type(value).__name__} was not stored"
-    try:
-        found = [f"{path} is {what}" for path, what in itertools.islice(unfit(value, "$", ()), UNFIT_SHOWN + 1)]
-    except RecursionError:
-        return f"{said}: it is nested too deeply"
-    except Exception as error:  # noqa: BLE001  # the value is the user's, and may raise anything
-        return f"{said}: looking through it raised {kind_of(error)}"
-    more = ", and more" if len(found) > UNFIT_SHOWN else ""
-    return (
-        f"{said}, as it does not fit into JSON: {'; '.join(found[:UNFIT_SHOWN]) or 'it changes'}{more}. "
-        "Return numbers, texts, lists and dicts, or write a file to SEALRUN_OUTPUT_DIR"
-    )
-
-
-def plain(value):
-    """Turn dates and times (ISO 8601), decimals, UUIDs and paths into text for JSON."""
-    import datetime
-    import decimal
-    import pathlib
-    import uuid
-
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, (decimal.Decimal, uuid.UUID, pathlib.PurePath)):
-        return str(value)
-    raise TypeError
-
-
-def unfit(value, path, above):
-    """Yield path and description of everything that JSON cannot hold."""
-    if value is None or isinstance(value, (bool, str)):
-        return
-    if isinstance(value, int):
-        if value.bit_length() > 14_000:  # more digits than Python converts
-            yield path, "an int of thousands of digits"
-        return
-    if isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
-            yield path, f"the float {float(value)!r}"
-        return
-    if id(value) in above:
-        yield path, f"the {type(value).__name__} that holds it"
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            if key is not None and not isinstance(key, (str, int, float, bool)):
-                yield path, f"a dict with a key that is {an(key)}"
-            else:
-                inner = f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{json_text(key)}]"
-                yield from unfit(member, inner, (*above, id(value)))
-    elif isinstance(value, (list, tuple)):
-        for place, member in enumerate(value):
-            yield from unfit(member, f"{path}[{place}]", (*above, id(value)))
-    else:
-        try:
-            plain(value)
-        except Exception:  # noqa: BLE001  # the same
-            yield path, an(value)
-
-
-def an(value):
-    """Name a value's class with its article."""
-    kind = type(value).__name__
-    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
-
-
-def json_text(value):
-    import json
-
-    return json.dumps(value, allow_nan=False, default=plain)
-
-
-def report(text):
-    data = text.encode()
-    try:
-        while data:
-            data = data[os.write(RESULT_FD, data) :]
-        os.close(RESULT_FD)
-    except OSError:
-        pass
-
-
-def finish():
-    """Flush what the target printed; a closed pipe does not matter."""
-    for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105  # a run does not pay for importing contextlib
-            stream.flush()
-        except Exception:  # noqa: BLE001  # the target may have put anything in its place
-            pass
-
-
-MESSAGE_LIMIT, TRACEBACK_LIMIT = 16 << 10, 128 << 10  # characters
-CAUSES_LIMIT = 10
-UNFIT_SHOWN = 3
-OBJECTS = "<sealrun objects>"  # the name of the module of data sources and catalogs in tracebacks
-RESERVE = bytearray(8 << 20)  # freed to report a lack of memory; takes up none until it is written to
 CALLS = {"file": run_file, "module": run_module, "function": run_function}
 
 main()

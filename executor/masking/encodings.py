@@ -25,6 +25,8 @@ def encoded(value: bytes) -> Iterator[bytes]:
         yield repr(value)[2:-1].encode()
         return
     yield from _percent_forms(value, thorough)
+    if thorough:
+        yield from _client_forms(value)
     yield from _shell_forms(value, thorough)
     if _is_plain(value):
         return  # JSON and repr have nothing to escape in it
@@ -93,6 +95,7 @@ def _percent_tables(rules: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes
 
 
 _PERCENT_COMMON = _percent_tables((_QUOTE, _QUOTE_ALL, _QUOTE_PLUS))
+_PERCENT_CLIENTS = _percent_tables((_QUOTE_ALL, _QUOTE_PLUS, _COMPONENT, _FORM))[::2]  # upper-case digits
 _PERCENT_RARE = _percent_tables((_COMPONENT, _URI, _FORM, _NOTHING_SAFE))
 
 
@@ -100,6 +103,20 @@ def _percent_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
     for safe, table in _PERCENT_COMMON + _PERCENT_RARE if thorough else _PERCENT_COMMON:
         if value.translate(None, safe):
             yield b"".join(map(table.__getitem__, value))
+
+
+def _client_forms(value: bytes) -> Iterator[bytes]:
+    """Yield it in base64 as OAuth clients send id and secret: each percent-encoded first (RFC 6749, 2.3.1).
+
+    A value with a colon may be both of them.
+    """
+    parts = value.split(b":", 1)
+    written = set()
+    for _, table in _PERCENT_CLIENTS:
+        quoted = [b"".join(map(table.__getitem__, part)) for part in parts]
+        written |= {b":".join(quoted), b"%3A".join(quoted)}
+    for form in written - {value}:
+        yield from _base64_forms(form)
 
 
 def _json_forms(value: bytes, thorough: bool) -> Iterator[bytes]:

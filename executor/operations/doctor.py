@@ -1,5 +1,6 @@
 """What a deployment is made of, looked at: settings, database, keys, broker, this machine; and what dangles in it."""
 
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from executor.broker.application import make_app
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
-from executor.sandbox import confinement
+from executor.sandbox import confinement, user
 from executor.sandbox.workspace import prepare_root
 from executor.schemas.doctor import Finding
 from executor.settings import Settings
@@ -190,6 +191,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("isolation", "ok", text, detail=controls)
         text = "a run reaches the network and this machine's servers, and sees the list of processes"
         yield Finding("open", "note", text)
+    yield _user(settings, host)
     try:
         yield Finding("workspaces", "ok", str(prepare_root(settings.workspaces)))
     except SealrunError as error:
@@ -197,3 +199,16 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
     except OSError as error:
         text = f"{settings.workspaces}: {(error.strerror or 'it cannot be made').lower()}"
         yield Finding("workspaces", "wrong", text, "point SEALRUN_WORKSPACES at a folder you can write to")
+
+
+def _user(settings: Settings, host: confinement.Host) -> Finding:
+    """Under which name runs execute, and where it is known."""
+    as_root = os.geteuid() == 0
+    if as_root and host.mounts:
+        return Finding("user", "ok", f"each run has a user id of its own, named {user.NAME} in the run's view")
+    if not as_root and user.is_known(os.geteuid()):
+        return Finding("user", "ok", f"runs execute as {user.user_name(None)}, like the worker")
+    ids = f"{settings.run_uids.start} to {settings.run_uids.stop - 1}" if as_root else f"{os.geteuid()}"
+    text = f"runs execute under a user id without a name, {ids}: ssh, whoami and psql without -U refuse to work"
+    mend = "add such entries to /etc/passwd" + (", or let the worker mount (CAP_SYS_ADMIN)" if as_root else "")
+    return Finding("user", "note", f"{text}; what asks USER alone, such as getpass, works", mend)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import PathRefused
-from executor.sandbox import kernel
+from executor.sandbox import kernel, user
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
 SYSTEM_FOLDERS = (
@@ -102,7 +102,7 @@ def view(
         host: what this machine offers.
         source: the source root, read-only to the run.
         interpreter: the interpreter's folders and files, and links on the way to them.
-        writable: the run's private folders, the only writable ones.
+        writable: the run's private folders, HOME first, the only writable ones.
         uid: the lent user id, or None.
         forbidden: what no run may read, even beneath a readable folder: SEALRUN_HOME, the key file, the database
             file, other runs' workspaces, the worker's cache.
@@ -189,6 +189,8 @@ def _own_mounts(view: View) -> None:
     except PermissionError:
         return  # root without CAP_SYS_ADMIN, as in most containers; `view` has refused what needs mounts
     kernel.mount("tmpfs", OWN_MEMORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
+    if view.uid is not None:
+        user.mount_entry(view.uid, view.writable[0], OWN_MEMORY)
     if not view.covered:
         return
     # Keep a handle on each wanted path in a stage before its folder is covered, and move it back after.

@@ -5,12 +5,15 @@ kernel reports no child, which is the only reliable statement about a tree.
 """
 
 import contextlib
+import itertools
 import os
 import signal
+import stat
 import time
 from collections.abc import Collection, Iterator
 
 _END_USER_PATIENCE = 1.0
+_DESCRIPTORS_LIMIT = 20_000  # a look at so many takes a tenth of a second
 _ENVIRON_LIMIT = 8 << 20  # bytes; the kernel passes a quarter of the stack's limit, 8 MiB by default
 
 
@@ -38,7 +41,7 @@ def end_tree(
         pass
     while left := list(descendants(spare)):
         for pid in left:
-            _signal(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
         reap(spare, statuses)
         if time.monotonic() > deadline:
             return False
@@ -82,8 +85,8 @@ def _children_by_scan(parent: int) -> list[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open(f"/proc/{entry}/stat") as stat:
-                    fields = stat.read().rpartition(")")[2].split()
+                with open(f"/proc/{entry}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[1]) == parent:
@@ -112,7 +115,7 @@ def _stop(spare: Collection[int], stopped: set[int]) -> bool:
     before = len(stopped)
     for pid in descendants(spare):
         if pid not in stopped:
-            _signal(pid, signal.SIGSTOP)  # here, so that `descendants` lists its children only now
+            send(pid, signal.SIGSTOP)  # here, so that `descendants` lists its children only now
             stopped.add(pid)
     return len(stopped) > before
 
@@ -129,10 +132,40 @@ def reap(spare: Collection[int], statuses: dict[int, int] | None = None) -> None
                 statuses[pid] = status
 
 
-def _signal(pid: int, number: int) -> None:
+def send(pid: int, number: int) -> None:
+    """Signal a process, if it is still there."""
     # Not permitted: a process changed its credentials before no_new_privs; the caller's deadline ends the loop.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+
+
+def readers(pids: Collection[int]) -> set[int]:
+    """Return those whose standard input is a pipe that another one of them writes to.
+
+    None where this process may not look: without CAP_SYS_PTRACE at processes of another user.
+    """
+    reading: dict[str, set[int]] = {}
+    for pid in pids:
+        if (file := _file(f"/proc/{pid}/fd/0")).startswith("pipe:"):
+            reading.setdefault(file, set()).add(pid)
+    found: set[int] = set()
+    looks = _DESCRIPTORS_LIMIT if reading else 0
+    for pid in pids:
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as descriptors:
+            for descriptor in itertools.islice(descriptors, looks):
+                looks -= 1
+                those = reading.get(_file(descriptor.path))
+                if those and os.lstat(descriptor.path).st_mode & stat.S_IWUSR:
+                    found |= those - {pid}
+    return found
+
+
+def _file(descriptor: str) -> str:
+    """Name what a descriptor in /proc is open for."""
+    try:
+        return os.readlink(descriptor)
+    except OSError:
+        return ""
 
 
 def sweep(workspace: str, uid: int | None) -> int:
@@ -152,6 +185,6 @@ def sweep(workspace: str, uid: int | None) -> int:
         except OSError:
             continue
         if marked or (uid is not None and owner == uid):
-            _signal(int(entry), signal.SIGKILL)
+            send(int(entry), signal.SIGKILL)
             killed += 1
     return killed

@@ -59,7 +59,7 @@ def arguments_of(wanted: Target, args: Mapping[str, Any] | Sequence[Any]) -> tup
 def _as_json(name: str, value: Any) -> Any:
     """What a value is once it has been stored and read again."""
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        return json.loads(json.dumps(value, allow_nan=False), object_pairs_hook=_one_value_per_key)
     except (TypeError, ValueError, RecursionError):
         raise RequestUnclear(
             "argument {name} cannot be given to a run: {kind} is not JSON, or holds what is not",
@@ -67,6 +67,13 @@ def _as_json(name: str, value: Any) -> Any:
             kind=type(value).__name__,
             hint="pass text, numbers, booleans, None, and lists and mappings of them",
         ) from None
+
+
+def _one_value_per_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a dict with keys such as 1 and "1", which are one key in JSON."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError
+    return found
 
 
 def check_seconds(**given: float | None) -> None:

@@ -5,11 +5,14 @@ importer of `secretstore.reveal`. Forked from the zygote; it has no database, no
 """
 
 import contextlib
+import fcntl
 import os
+import select
+import signal
 import socket
 import time
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,11 +49,14 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     started = time.monotonic()
     try:
         bundle = SealedBundle.from_json(request["bundle"])
-        service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
-        values = {item.name: value for item, value in reveal(service, bundle)}
-        handed = _handed_over(values, request.get("roles"), request.get("withheld", []))
+        with _while_wanted(supervisor):
+            service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
+            values = {item.name: value for item, value in reveal(service, bundle)}
+            handed = _handed_over(values, request.get("roles"), request.get("withheld", []))
         frames = [_frame(name, value) for name, value in handed.items()]
         supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
+    except _NotWanted:
+        return _refuse(worker, "NotWanted", "the run was ended before its secrets were handed over")
     except SealrunError as error:
         return _refuse(worker, error.code, str(error), error.hint)
     except OSError as error:
@@ -60,6 +66,31 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     at = datetime.now(UTC).isoformat()
     send(worker, Kind.OPENED, {"at": at, "count": len(values), "seconds": time.monotonic() - started})
     return 0
+
+
+class _NotWanted(BaseException):
+    """The supervisor is gone, and with it the run; no handler of a library's takes this for an error of its own."""
+
+
+@contextlib.contextmanager
+def _while_wanted(supervisor: socket.socket) -> Iterator[None]:
+    """Raise `_NotWanted` once the supervisor has closed its end, however long a key service or STS takes to answer."""
+    gone = select.poll()
+    gone.register(supervisor, select.POLLHUP)
+
+    def look(*_: object) -> None:
+        if gone.poll(0):
+            raise _NotWanted
+
+    signal.signal(signal.SIGIO, look)
+    flags = fcntl.fcntl(supervisor, fcntl.F_GETFL)
+    fcntl.fcntl(supervisor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(supervisor, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        look()
+        yield
+    finally:
+        fcntl.fcntl(supervisor, fcntl.F_SETFL, flags)
 
 
 def _handed_over(

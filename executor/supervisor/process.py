@@ -5,14 +5,13 @@ tree, report. It trusts nothing the child sends. Everything that leaves goes thr
 path.
 """
 
-import contextlib
+import math
 import os
 import select
 import selectors
 import signal
 import socket
 import time
-from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from executor.sandbox.removal import remove
 from executor.supervisor import child as children
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
+from executor.supervisor.ending import LOOK, Ending, signal_group
 from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
 from executor.supervisor.report import Reporter
@@ -74,7 +74,7 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
                 opened = attempt.receive(values)
             except (EOFError, TimeoutError, WireBroken):
                 # The opener tells the worker why.
-                reporter.outcome(reason=attempt.reason or "secrets_unavailable")
+                reporter.outcome(reason=attempt.ending.reason or "secrets_unavailable")
                 return 1
     return attempt.run(opened)
 
@@ -123,9 +123,7 @@ class Attempt:
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
         self._lost = False
-        self.reason: str | None = None
-        self._signals: deque[tuple[float, int]] = deque()  # when to send which, once the run is to end
-        self._kills = 0
+        self.ending = Ending(self._limits.int_grace, self._limits.term_grace)
 
     def receive(self, values: socket.socket) -> dict[str, bytes]:
         """Receive the opened values, by name, while listening to the worker.
@@ -141,7 +139,7 @@ class Attempt:
             ready, _, _ = select.select([values, self._worker], [], [], left)
             if self._worker in ready:
                 self._listen()
-            if self.reason is not None:
+            if self.ending.reason is not None:
                 raise EOFError
             if values in ready:
                 frames = receiver.available()
@@ -180,9 +178,9 @@ class Attempt:
             # Opening may have taken longer than the lease, or somebody has cancelled meanwhile.
             self._listen()
             if _boottime() >= self._deadline:
-                self._end("lost")
-            if self.reason is not None:
-                reporter.outcome(reason=self.reason)
+                self.ending.begin("lost")
+            if self.ending.reason is not None:
+                reporter.outcome(reason=self.ending.reason)
                 return 1
             child = self._waiting.start(built.entries, files, objects)
         except SealrunError as error:
@@ -204,7 +202,8 @@ class Attempt:
                 reporter.metrics(self._metrics.new(reporter.masker, last=True))
                 if left_out := self._metrics.close():
                     reporter.say(left_out)
-            reporter.result()
+            ended_well = status == 0 and self.ending.reason is None
+            reporter.result(awaited=ended_well and job["target"].get("kind") == "function")
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
@@ -269,6 +268,7 @@ class Attempt:
                 selector.register(self._worker, selectors.EVENT_READ)
             open_pipes = {child.stdout: Kind.STDOUT, child.stderr: Kind.STDERR, child.result: Kind.RESULT}
             reading: set[int] = set()
+            over = False
             while True:
                 # A worker that takes no frames stops the reading, and so the child, but never this loop.
                 wanted = set() if reporter.congested else set(open_pipes)
@@ -279,33 +279,36 @@ class Attempt:
                 reading = wanted
                 if not self._lost:
                     selector.modify(self._worker, selectors.EVENT_READ | (selectors.EVENT_WRITE * reporter.pending))
-                for key, events in selector.select(self._wait(timeout_at)):
+                for key, events in selector.select(min(self._wait(timeout_at), LOOK if over else math.inf)):
                     if key.fd in open_pipes:
                         if not reporter.carry(open_pipes[key.fd], key.fd):
                             del open_pipes[key.fd]
                     elif key.fd == child.pidfd:
-                        # One call, which no fork can outrun; before the wait, while the id is still the child's.
-                        _signal_group(child.pid, signal.SIGKILL)
-                        pid, status = os.waitpid(child.pid, os.WNOHANG)
-                        return status if pid else None
+                        over = True
+                        selector.unregister(child.pidfd)
                     elif events & selectors.EVENT_WRITE:
                         reporter.flush()
                     elif not self._listen():
                         selector.unregister(self._worker)
+                # The rest of a tree that is to end has the same time as its first process.
+                if over and not (self.ending.gentle and _has_others(child)):
+                    return _collected(child)
                 self._check_time(child, timeout_at)
                 if time.monotonic() >= self._usage.next_at:
                     self._look(child)
                 # Killed twice and still not over: ending the tree kills its tracer, too.
-                if self._kills > 1:
+                if self.ending.kills > 1:
                     return None
 
     def _wait(self, timeout_at: float | None) -> float:
         """Return the seconds until something is due."""
         now = time.monotonic()
-        due = [self._usage.next_at - now, *(at - now for at, _ in list(self._signals)[:1])]
-        if self.reason != "lost":
+        due = [self._usage.next_at - now]
+        if (next_at := self.ending.next_at) is not None:
+            due.append(next_at - now)
+        if self.ending.reason != "lost":
             due.append((self._deadline - _boottime()) / 1e9)
-        if timeout_at is not None and self.reason is None:
+        if timeout_at is not None and self.ending.reason is None:
             due.append(timeout_at - now)
         return max(min(due), 0.0)
 
@@ -321,51 +324,27 @@ class Attempt:
         frames = self._receiver.available()
         if frames is None:
             self._lost = True
-            self._end("lost")
+            self.ending.begin("lost")
             return False
         for frame in frames:
             if frame.kind is Kind.DEADLINE:
                 self._deadline = frame.json()["deadline"]
             elif frame.kind is Kind.CANCEL:
-                self._end("cancelled")
+                self.ending.begin("cancelled")
         return True
 
     def _check_time(self, child: Child, timeout_at: float | None) -> None:
-        now = time.monotonic()
         if _boottime() >= self._deadline:
-            self._end("lost")
-        if timeout_at is not None and now >= timeout_at:
-            self._end("timed_out")
-        while self._signals and now >= self._signals[0][0]:
-            _, number = self._signals.popleft()
-            _signal_group(child.pid, number)
-            if number == signal.SIGKILL:
-                self._signals.append((now + 1.0, number))
-                self._kills += 1
-
-    def _end(self, reason: str) -> None:
-        """Begin to end the run, unless that has begun: first signal its session, kill the tree after a grace period.
-
-        A lost run is killed at once: nobody is left to drain it for.
-        """
-        if self.reason is not None and (reason != "lost" or self.reason == "lost"):
-            return
-        self.reason = reason
-        at = time.monotonic()
-        self._signals.clear()
-        if reason == "cancelled":
-            self._signals.append((at, signal.SIGINT))
-            at += self._limits.int_grace
-        if reason in ("cancelled", "timed_out"):
-            self._signals.append((at, signal.SIGTERM))
-            at += self._limits.term_grace
-        self._signals.append((at, signal.SIGKILL))
+            self.ending.begin("lost")
+        if timeout_at is not None and time.monotonic() >= timeout_at:
+            self.ending.begin("timed_out")
+        self.ending.act(child.pid)
 
     def _report(self, status: int, phases: dict[str, float], whole: bool) -> None:
         exited = os.WIFEXITED(status)
         code = os.WEXITSTATUS(status) if exited else None
         number = None if exited else os.WTERMSIG(status)
-        reason = self.reason
+        reason = self.ending.reason
         # A shell reports a program that was killed by its own exit code.
         killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
         if reason is None and killed and self._usage.killed_for_memory():
@@ -397,10 +376,19 @@ def _expect(receiver: Receiver, kind: Kind) -> Frame:
     return frame
 
 
+def _has_others(child: Child) -> bool:
+    """Tell whether anything of the tree is left but its first process, which is over."""
+    tree.reap([child.pid])
+    return next(tree.descendants([child.pid]), None) is not None
+
+
+def _collected(child: Child) -> int | None:
+    """End the rest of a child's group and return the child's status; None if another process traces it."""
+    # Before the wait, while the id is still the child's.
+    signal_group(child.pid, signal.SIGKILL)
+    pid, status = os.waitpid(child.pid, os.WNOHANG)
+    return status if pid else None
+
+
 def _boottime() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)

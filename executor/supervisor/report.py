@@ -28,6 +28,11 @@ _RELATIONS = ("cause", "context", "member")
 # Characters, after masking; `entry` keeps within them.
 _TEXTS = {"type": 1 << 10, "message": 16 << 10, "traceback": 128 << 10}
 _NOTE = 4 << 10
+_NOT_TOLD = (
+    "no result came: the process ended by itself before the function returned, as by os._exit, or something closed "
+    "the descriptors that it had not opened"
+)
+_BROKEN_OFF = "what it says is not known: the process ended, or failed, while it was asked"
 T = TypeVar("T")
 
 
@@ -106,12 +111,21 @@ class Reporter:
         for kind, output in self._outputs.items():
             self._log(kind, output.finish())
 
-    def result(self) -> None:
-        """Parse what the child reported, mask every text and number in it, and send it."""
+    def result(self, awaited: bool = False) -> None:
+        """Parse what the child reported, mask every text and number in it, and send it.
+
+        Args:
+            awaited: a result has to be there: the child is a function's, and has ended well.
+        """
         if not self._result:
+            if awaited:
+                self._note(_NOT_TOLD)
             return
         is_problem = self._result.startswith(_PROBLEM_BEGINS)
         limit = _PROBLEM_READ if is_problem else self._result_limit
+        if is_problem and self._result_size > limit:
+            self._untold()
+            return
         if self._result_size > limit:
             self._note(
                 f"the result was not stored: it has {self._result_size:,} bytes as JSON, and SEALRUN_RESULT_LIMIT_KIB "
@@ -130,7 +144,10 @@ class Reporter:
         except (NestedTooDeep, RecursionError):
             self._note(f"the result was not stored: it is nested more than {_DEPTH_LIMIT} levels deep")
         except (ValueError, TypeError):
-            self._note("the result was not stored: it is not valid JSON")
+            if is_problem:
+                self._untold()
+            else:
+                self._note("the result was not stored: it is not valid JSON")
 
     def _returned(self, document: dict[str, Any]) -> dict[str, Any]:
         """Mask the values, not our keys: a secret that equals one of these words must not hide the result."""
@@ -223,6 +240,10 @@ class Reporter:
     def _log(self, kind: Kind, data: bytes) -> None:
         if data:
             self._enqueue(encode(kind, data))
+
+    def _untold(self) -> None:
+        """Send that there is a problem, whatever it is: a run that had one has not succeeded."""
+        self.post(Kind.PROBLEM, {"problem": {"type": "an exception", "message": _BROKEN_OFF, "traceback": ""}})
 
     def _note(self, text: str) -> None:
         self.post(Kind.RESULT, {"result": None, "note": text})

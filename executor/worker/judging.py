@@ -29,7 +29,7 @@ def judge_setup(ended: Ended, collector: Collector) -> Outcome:
 def _reason(ended: Ended, collector: Collector) -> str | None:
     reason = (ended.said or {}).get("reason")
     problem = collector.left.get("problem")
-    if reason == "exit_code" and problem is not None:
+    if reason in ("exit_code", None) and ended.said is not None and problem is not None:
         return "out_of_memory" if str(problem.get("type")).endswith("MemoryError") else "exception"
     return reason
 

@@ -13,6 +13,7 @@ from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, Tar
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
+from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
 from executor.worker.equipment import Equipment
@@ -131,6 +132,7 @@ def base_of(run: Run, place: Workspace, search_path: str) -> dict[str, str]:
         project=run.project,
         environment=run.environment,
         search_path=search_path,
+        user=user_name(place.uid),
     )
 
 

@@ -88,8 +88,16 @@ def heard(child: Child) -> Ended:
         status,
         texts[child.stdout].decode(errors="replace"),
         texts[child.stderr].decode(errors="replace"),
-        json.loads(texts[child.result]) if texts[child.result] else None,
+        _parsed(texts[child.result]),
     )
+
+
+def _parsed(result: bytes) -> Any:
+    """The document; the text of one that breaks off; None where nothing came."""
+    try:
+        return json.loads(result) if result else None
+    except ValueError:
+        return result.decode()
 
 
 @functools.cache

@@ -204,6 +204,7 @@ class TestErrors:
                 "in variables, A is not text",
             ),
             ({"target": "jobs.py:add", "args": {"n": {1}}}, RequestUnclear, "set is not JSON"),
+            ({"target": "jobs.py:add", "args": {"n": {1: 2, "1": 3}}}, RequestUnclear, "dict is not JSON"),
             ({"target": "jobs.py:add", "args": [float("nan")]}, RequestUnclear, "float is not JSON"),
             ({"target": "jobs.py:add", "args": {"x": 1}}, ArgumentsRefused, "it has no argument x"),
             ({"target": "jobs.py:ad", "args": {"n": 1}}, TargetUnusable, "jobs.py has no function ad"),

@@ -14,8 +14,8 @@ from tests.processes import children, core_limit, descendants, environ, name
 from tests.rig import Rig, command, file, function, ordinary_account, rig
 
 ALLOWED = {
-    "PATH", "LANG", "HOME", "TMPDIR", "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR",
-    "SEALRUN_METRICS",
+    "PATH", "LANG", "HOME", "USER", "LOGNAME", "TMPDIR",
+    "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR", "SEALRUN_METRICS",
 }  # fmt: skip
 WORKERS_OWN = {
     "AWS_SECRET_ACCESS_KEY": "of-the-worker",

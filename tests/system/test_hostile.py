@@ -209,7 +209,7 @@ class TestResults:
             "b'not json'", "b'\\xff\\x00' * 99", "b'[' * 60000", "b'{\"a\":' * 9000", "b'1' * 60000",
             "b'{\"result\": ' + b'[' * 200 + b']' * 200 + b'}'", "b'null'", "b'[1]'", "b'5'", "b'\"text\"'",
             "b'{\"result\": NaN}'", "b'{\"result\": 1e999}'", "b'{\"result\": \"\\\\ud800\"}'", "b'{}'",
-            "b'{\"problem\": 5}'", "b'{\"problem\": null}'", "b'{\"note\": {\"a\": 1}}'",
+            "b'{\"problem\": null}'", "b'{\"note\": {\"a\": 1}}'",
             "b'{\"state\": \"x\", \"result\": 1}'",
         ],
     )  # fmt: skip
@@ -218,6 +218,11 @@ class TestResults:
         ended = place.python_run(reporting(data))
         assert ended.how == ("succeeded", None, 0), (ended.view.message, place.workers[0].said()[-2000:])
         assert ended.view.state == "succeeded"
+
+    def test_a_garbled_problem(self, place: Rig) -> None:
+        """What begins as a problem is one: a run that could not say what it raised has not succeeded."""
+        ended = place.python_run(reporting("b'{\"problem\": 5}'"))
+        assert ended.how == ("failed", "exception", 0)
 
     def test_huge(self, place: Rig) -> None:
         """A result over the limit is not stored, and a note says so; the run does not fail for it."""

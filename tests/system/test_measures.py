@@ -1,6 +1,7 @@
 """What is kept of a run beside its outcome: limits on what it prints, metrics, and how it is told to end."""
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -197,7 +198,40 @@ while True: time.sleep(60)
 """
 
 
+SAVES = """
+import os, signal, sys, time
+parent = os.getppid()
+def save(number, frame):
+    print("stopping", flush=True)
+    while os.getppid() == parent: time.sleep(0.01)
+    print("saved", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+while True: time.sleep(60)
+"""
+
+
 class TestEnding:
+    @pytest.mark.parametrize(
+        "below",
+        [
+            "sh -c '$PYTHON job.py; true'",
+            "bash -c '$PYTHON job.py & wait'",
+            "bash -c '$PYTHON job.py | cat'",
+            "sh -c 'setsid -w $PYTHON job.py; true'",
+            """$PYTHON -c 'import subprocess, sys; subprocess.run([sys.executable, "job.py"])'""",
+        ],
+    )
+    def test_whoever_has_something_to_save_has_time_for_it(self, place: Rig, below: str) -> None:
+        """A shell or a wrapper that ends at once does not take what it started with it, nor what it prints."""
+        job = place.job(SAVES)
+        words = shlex.split(below.replace("job.py", job))
+        words = [word.replace("$PYTHON", place.python) for word in words]
+        ended, _ = place.out_of_time(command(*words), lambda printed: "ready" in printed)
+        assert ended.how[:2] == ("failed", "timed_out")
+        assert ended.stdout.splitlines() == ["ready", "stopping", "saved"]
+
     def test_a_cancelled_run_hears_int_first(self, place: Rig) -> None:
         """What it prints while it ends is kept, a second request changes nothing, and its own code is told."""
         run_id = place.submit({"kind": "file", "path": place.job(DEAF.format(last="SIGINT")), "argv": []})
@@ -225,7 +259,7 @@ class TestEnding:
         assert ended.stdout.splitlines() == ["ready", "SIGTERM", "cleaned up"]
 
     def test_a_shells_children_hear_it_too(self, place: Rig) -> None:
-        """The signal goes to the whole process group."""
+        """The signal goes to the whole tree."""
         script = "sh -c 'trap \"echo child; exit 0\" INT; echo ready; while :; do sleep 0.1; done'; echo after"
         run_id = place.submit(command("sh", "-c", f"trap 'echo parent' INT; {script}"))
         place.says(run_id, "ready")

@@ -30,6 +30,7 @@ def arguments_of(wanted: Target, text: list[str], as_json: list[str]) -> tuple[d
     for name, value in pairs_of("--json-arg", as_json).items():
         try:
             values[name] = json.loads(value)
+            json.dumps(values[name], allow_nan=False)  # Python reads NaN, and 1e999 as infinity; JSON has neither
         except (ValueError, RecursionError):
             raise _misuse("--json-arg {name} is not JSON", name=name) from None
     plain = pairs_of("--arg", text)

@@ -151,7 +151,8 @@ def _what_runs_leave() -> None:
     op.create_table(
         "executor_result",
         *_of_attempt(),
-        sa.Column("result", sa.JSON()),
+        # A result may be a bare number, which SQLite would take out of its text and change: 1.0 to 1, 2**63 to 9.2e18.
+        sa.Column("result", sa.JSON().with_variant(sa.Text(), "sqlite")),
         sa.Column("note", sa.Text()),
         sa.Column("problem", sa.JSON()),
     )

@@ -78,6 +78,7 @@ class TestExitCodes:
             (("-m", "pkg.mood"), 1, "there is no module pkg.mood in the source root or in this run's Python"),
             (("--arg", "n=1", "words.py"), 2, "--arg and --json-arg are for functions"),
             (("--json-arg", "n={", "calc.py:add"), 2, "--json-arg n is not JSON"),
+            (("--json-arg", "n=[1e999]", "calc.py:add"), 2, "--json-arg n is not JSON"),
             (("--timeout", "0", "words.py"), 2, "the time-out must be a number of seconds above 0"),
             (("--no-such-option", "words.py"), 2, "no such option: --no-such-option"),
             (("--env", "NOVALUE", "words.py"), 2, "--env takes NAME=VALUE"),

@@ -62,8 +62,8 @@ class TestNames:
             "FROM_FILE": ("--env-file", []),
         }
         assert {name for name, one in found.items() if one["kind"] == "sealrun"} == {
-            "PATH", "LANG", "HOME", "TMPDIR", "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR",
-            "SEALRUN_METRICS",
+            "PATH", "LANG", "HOME", "USER", "LOGNAME", "TMPDIR",
+            "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR", "SEALRUN_METRICS",
         }  # fmt: skip
 
     def test_aliases_and_why_there_is_none(self, jobs: Cli) -> None:

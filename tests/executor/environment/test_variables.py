@@ -16,6 +16,7 @@ BASE = base_environment(
     project="shop",
     environment="default",
     search_path="/usr/bin:/bin",
+    user="sealrun",
 )
 
 
@@ -30,6 +31,8 @@ def test_nothing_but_the_list_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": "/w/home",
+        "USER": "sealrun",
+        "LOGNAME": "sealrun",
         "TMPDIR": "/w/tmp",
         "SEALRUN_RUN_ID": "r1",
         "SEALRUN_PROJECT": "shop",
@@ -108,9 +111,15 @@ def test_refused_names_are_refused_here_again(name: str) -> None:
 
 
 def test_every_name_of_ours_is_refused_to_others() -> None:
-    """Otherwise a secret could take the run's PATH or HOME."""
-    for name in BASE:
+    """Otherwise a secret could take the run's PATH or HOME; the user's name is a name and nothing more."""
+    for name in BASE.keys() - {"USER", "LOGNAME"}:
         assert name.startswith("SEALRUN_") or name in REFUSED_NAMES
+
+
+def test_a_run_may_be_told_another_user_name() -> None:
+    """By a variable or a secret; who asks for LOGNAME, as getpass does first, hears the same."""
+    assert text(build(BASE, {"USER": "app"}, {})) == {**BASE, "USER": "app", "LOGNAME": "app"}
+    assert text(build(BASE, {"USER": "app"}, {"LOGNAME": b"db"})) == {**BASE, "USER": "app", "LOGNAME": "db"}
 
 
 def test_a_name_is_secret_or_variable_and_not_both() -> None:

@@ -51,6 +51,7 @@ BASE = base_environment(
     project="shop",
     environment="default",
     search_path="/opt/py/bin:/usr/local/bin:/usr/bin:/bin",
+    user="sealrun",
 )
 
 

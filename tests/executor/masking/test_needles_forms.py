@@ -9,6 +9,7 @@ import shutil
 import string
 import subprocess
 import urllib.parse
+from collections.abc import Callable
 
 import pytest
 
@@ -48,6 +49,16 @@ def test_base64_is_found_in_any_surroundings() -> None:
             first = -(-8 * len(before) // 6)
             last = 8 * (len(before) + len(secret)) // 6
             assert masker.mask(text) == text[:first] + b"***" + text[last:]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+@pytest.mark.parametrize("quote", [urllib.parse.quote_plus, lambda text: urllib.parse.quote(text, safe="")])
+def test_base64_of_a_percent_encoded_client(value: str, quote: Callable[[str], str]) -> None:
+    """I5: as OAuth clients send their id and secret, whether the secret stored is the second or both."""
+    sent = base64.b64encode(f"{quote('a client')}:{quote(value)}".encode())
+    for stored in (value, f"a client:{value}"):
+        out = Masker.build({"VALUE": stored.encode()}).mask(sent)
+        assert b"***" in out and len(out) <= len(base64.b64encode(quote("a client").encode())) + 3 + 8
 
 
 @pytest.mark.parametrize("value", [*ODD_VALUES, "A" * 50 + "b" * 100])

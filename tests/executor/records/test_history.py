@@ -73,6 +73,16 @@ def test_a_run_is_shown_with_what_its_last_attempt_left(db: Database, bench: Ben
         history.show(db, "0" * 32)
 
 
+@pytest.mark.parametrize(
+    "number", [1.0, -0.0, 2**63, -(2**63) - 1, 10**400, 0.1, 1e308, True], ids=lambda n: f"{n}"[:9]
+)
+def test_a_number_comes_back_as_it_was_returned(db: Database, bench: Bench, number: float) -> None:
+    """A bare number is a result like any other, whatever the database would make of it."""
+    lease = bench.running(db)
+    runs.finish(db, lease, Outcome("succeeded", result=number))
+    assert repr(history.show(db, lease.run_id).result) == repr(number)
+
+
 def test_an_attempt_that_is_named_has_its_own_beginning_and_end(db: Database, bench: Bench) -> None:
     """Before the run is over as after it; the run's are those of its last."""
     run_id = bench.create(db, retries=1)

@@ -2,9 +2,11 @@
 
 import ctypes
 import errno
+import grp
 import json
 import os
 import platform
+import pwd
 import resource
 import signal
 import socket
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from executor.errors import PathRefused
-from executor.sandbox import confinement, kernel
+from executor.sandbox import confinement, kernel, user
 from executor.sandbox.confinement import Host, View
 from tests.executor.conftest import ROOT, OrdinaryUser
 
@@ -344,6 +346,21 @@ def test_a_lent_user_id_leaves_nothing_of_root(place: Path, root: None) -> None:
     finally:
         os.setgroups(before)
     assert said == [[UID] * 3, [UID] * 3, [], [0, 0, 0], True, "EPERM", "EPERM"]
+
+
+def test_a_lent_user_id_has_a_name_where_the_worker_may_mount(place: Path, root: None) -> None:
+    """Programs that look themselves up find a name, a group and the run's HOME; everybody else stays known."""
+    if not confinement.probe().mounts:
+        pytest.skip("this root may not mount")
+
+    def look() -> list[Any]:
+        me = pwd.getpwuid(os.getuid())
+        names = [me.pw_name, grp.getgrgid(os.getgid()).gr_name, pwd.getpwuid(0).pw_name]
+        return [*names, me.pw_dir, os.listdir("/dev/shm")]
+
+    said = inside(decided(place, Host(LANDLOCK, True), uid=UID), look)
+    assert said == ["sealrun", "sealrun", pwd.getpwuid(0).pw_name, str(place / "workspace/home"), []]
+    assert not user.is_known(UID)
 
 
 def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:

@@ -213,7 +213,7 @@ def test_patience_ends_too(mark: str) -> None:
     """A process that cannot be killed holds nobody up for ever: here the signals are lost on their way."""
     ended = reaper(
         "child = run('print(\"ready\", flush=True); import time; time.sleep(600)')\n"
-        "tree._signal = lambda *_: None\n"
+        "tree.send = lambda *_: None\n"
         "started = time.monotonic()\n"
         "print(tree.end_tree(patience=0.3), 0.2 < time.monotonic() - started < 5)\n"
         "child.kill()",
@@ -310,3 +310,16 @@ def test_a_sweep_finds_what_a_lent_user_id_still_runs(tmp_path: Path, mark: str,
     finally:
         hidden.kill()
         hidden.wait()
+
+
+def test_who_reads_from_another_process_is_known() -> None:
+    """By standard input alone: who reads what its child prints is its parent, and hears a signal before it."""
+    with (
+        subprocess.Popen(["sleep", "600"], stdout=subprocess.PIPE) as writer,
+        subprocess.Popen(["cat"], stdin=writer.stdout) as reader,
+    ):
+        assert tree.readers([writer.pid, reader.pid]) == {reader.pid}
+        assert tree.readers([os.getpid(), writer.pid]) == set()
+        writer.kill()
+        writer.wait()
+        assert tree.readers([writer.pid, reader.pid]) == set()

@@ -4,7 +4,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,11 @@ def ada() -> Iterator[Account]:
         yield made
 
 
-def opened(request: dict[str, Any]) -> tuple[Frame, list[Frame]]:
-    """What an opener says to the worker and to the supervisor; it has nothing of this process's environment."""
+def opened(request: dict[str, Any], until: Callable[[], object] | None = None) -> tuple[Frame, list[Frame]]:
+    """What an opener says to the worker and to the supervisor; it has nothing of this process's environment.
+
+    After `until`, if that is given, the supervisor is gone.
+    """
     worker, ours = socket.socketpair()
     supervisor, values = socket.socketpair()
     with worker, ours, supervisor, values:
@@ -57,10 +60,13 @@ def opened(request: dict[str, Any]) -> tuple[Frame, list[Frame]]:
             worker.close()
             supervisor.close()
             send(ours, Kind.BUNDLE, request)
+            if until is not None:
+                until()
+                values.close()
             said = Receiver(ours).receive(60)
-            heard = []
+            heard: list[Frame] = []
             receiver = Receiver(values)
-            while (frame := receiver.receive(60)) is not None:
+            while until is None and (frame := receiver.receive(60)) is not None:
                 heard.append(frame)
             process.wait(60)
     assert said is not None
@@ -146,6 +152,22 @@ def test_a_role_that_is_refused_ends_nothing(request_for: Any, ada: Account) -> 
     secrets, assumed = from_values(values_of(frames))
     assert secrets == {"ONE": b"value of one"}
     assert assumed["lake"] == "STS does not know its access key (InvalidClientTokenId)"
+
+
+def test_nobody_waits_for_sts_once_the_run_is_cancelled(request_for: Any) -> None:
+    """I4: the worker hears that nothing was handed over, and the receipt can be closed."""
+    secret = {"aws_access_key_id": "AKIACANARYNOBODY0000", "aws_secret_access_key": "canary-secret-key"}
+    request = request_for({"LAKE": json.dumps(secret).encode()})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        role = {"assume_role": "arn:aws:iam::123456789012:role/lake", "sts_endpoint": url}
+        lake = RunConnection("source", "lake", "s3", {**LAKE, **role})
+        request |= {"roles": {"plan": [lake.to_json()], "timeout": None, "run": "r1"}, "withheld": ["LAKE"]}
+        asking: list[socket.socket] = []
+        said, _ = opened(request, until=lambda: asking.append(silent.accept()[0]))
+        asking[0].close()
+    assert said.kind is Kind.NOT_OPENED
+    assert said.json()["message"] == "the run was ended before its secrets were handed over"
 
 
 def test_what_is_no_plan_is_said_without_quoting(request_for: Any) -> None:

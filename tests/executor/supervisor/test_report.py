@@ -300,6 +300,9 @@ HOSTILE = {
     "a text cut oddly": b'{"problem":{"type":"E","message":{"text":1,"left_out":"x"}}}',
     "a text cut by true": b'{"problem":{"type":"E","message":{"text":"x","left_out":true}}}',
     "a long text": b'{"problem":{"type":"E","message":"' + b"x" * 200_000 + b'"}}',
+    "a problem that breaks off": b'{"problem":',
+    "a problem that is none": b'{"problem":"E"}',
+    "a problem that is too long": b'{"problem":{"message":"' + b"x" * (5 << 20) + b'"}}',
     "a long note": b'{"result":null,"note":"' + b"x" * 200_000 + b'"}',
 }
 
@@ -316,6 +319,7 @@ def test_whatever_the_child_reports_becomes_a_frame_of_our_shape(
 
     document = json.loads(frame.payload, parse_constant=refuse)
     json.dumps(document).encode()
+    assert frame.kind is Kind.PROBLEM or not data.startswith(b'{"problem":')
     if frame.kind is Kind.PROBLEM:
         problem = document.pop("problem")
         causes = problem.pop("causes", [])
@@ -343,6 +347,15 @@ def test_whatever_the_child_reports_can_be_stored(
     outcome = runs.Outcome("failed", "exception", message=str(document.get("problem", {}).get("type")), **document)
     assert runs.finish(db, lease, outcome)
     assert history.show(db, lease.run_id).over
+
+
+def test_a_result_that_does_not_come_is_told(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """A function that ended its process, or closed the descriptor, has no silent null for its result."""
+    reporter.result(awaited=True)
+    (frame,) = frames()
+    assert frame.json()["note"].startswith("no result came: ")
+    reporter.result()
+    assert frames() == []
 
 
 def test_a_worker_that_takes_nothing_blocks_nothing(

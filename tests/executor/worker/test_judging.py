@@ -57,6 +57,12 @@ def frame(kind: Kind, **document: Any) -> Frame:
         ),
         (
             FUNCTION,
+            {"reason": None, "exit_code": 0},
+            {"type": "Quiet"},
+            ("failed", "exception", "jobs/a b.py:main raised Quiet"),
+        ),
+        (
+            FUNCTION,
             {"reason": "exit_code", "exit_code": 1},
             {"type": "Mistake", "message": "it has no argument x"},
             ("failed", "exception", "it has no argument x"),
