@@ -67,7 +67,7 @@ def preview(
     base = _base_names(project, environment)
     also = second_names(base, variables, given)
     brought = foretell(plan, {*base, *variables, *given, *also.values()})
-    names = [Seen(name, "sealrun", "sealrun") for name in base]
+    names = [Seen(name, "sealrun", "sealrun") for name in base if name not in variables and name not in given]
     names += [Seen(name, "variable", origin, over) for name, (origin, over) in variables.items()]
     names += _of_secrets(environment, given, also, {*variables, *base})
     names += _of_connections(brought)

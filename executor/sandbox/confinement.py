@@ -223,7 +223,7 @@ def _rules(view: View) -> kernel.Ruleset:
     rules = kernel.Ruleset()
     for folder in view.readable:
         for part in _without(folder, view.forbidden):
-            rules.allow(part, kernel.FS_READ)
+            rules.allow(part, kernel.FS_READ, straight=folder not in SYSTEM_FOLDERS)
     for folder in view.cached:
         rules.allow(folder, kernel.FS_READ)
     for folder in view.writable:

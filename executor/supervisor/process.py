@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,13 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
     reporter.post(Kind.READY)
     try:
         job = _expect(receiver, Kind.JOB).json()
-        waiting = children.prepare(
-            target=job["target"],
-            python=job["python"],
-            folder=job["folder"],
-            view=confinement.View.from_json(job["view"]),
-            bare=job["base"],
-        )
+        waiting = _waiting(job, {})
         counter = kill_counter()
         go = _expect(receiver, Kind.GO).json()
+        if early := environment.read_at_start(go["variables"]):
+            # An interpreter that has started would not read them any more. No value has arrived yet.
+            waiting.abandon()
+            waiting = _waiting(job, early)
     except (EOFError, WireBroken):
         return 1
     attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter))
@@ -381,6 +380,19 @@ class Attempt:
             "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
         }
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
+
+
+def _waiting(job: dict[str, Any], early: Mapping[str, str]) -> Waiting:
+    # Our own interpreter ends its lines itself, and writes each of them at once and in one piece.
+    bare = {name: value for name, value in job["base"].items() if name != "PYTHONUNBUFFERED"}
+    return children.prepare(
+        target=job["target"],
+        python=job["python"],
+        folder=job["folder"],
+        view=confinement.View.from_json(job["view"]),
+        bare={**bare, **early} if job["target"]["kind"] != "command" else bare,
+        program=job.get("program"),
+    )
 
 
 def _absent(planned: RunConnection, document: dict[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ from executor.settings import Settings
 from executor.worker import cache, janitor
 from executor.worker.dispatch import dispatch
 from executor.worker.equipment import Equipment
+from executor.worker.programs import only_its_user_submits
 from secretstore.errors import DatabaseUnavailable, SealrunError
 from secretstore.vault import Actor
 
@@ -178,7 +179,8 @@ class WorkerLife:
             places=settings.serves,
             pythons=pythons.offered,
         )
-        self._worker = Equipment(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons)
+        forbidden, own = tuple(_forbidden(settings)), only_its_user_submits(settings)
+        self._worker = Equipment(settings, db, zygote, host, offer, forbidden, pythons, own)
 
     @property
     def _slots(self) -> int:

@@ -17,6 +17,7 @@ from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
+from executor.worker.programs import Program, program_of
 from executor.worker.source_cache import Upload, cached_source
 
 PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
@@ -89,10 +90,11 @@ def prepare(
         SealrunError: its interpreter or its sandbox is not to be had.
     """
     program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
+    called = _called(worker, run, python)
     view = confinement.view(
         worker.host,
         source=source.folder,
-        interpreter=interpreter,
+        interpreter=[*interpreter, *called.parts],
         writable=place.folders,
         uid=place.uid,
         forbidden=worker.forbidden,
@@ -103,9 +105,10 @@ def prepare(
         "target": run.target,
         "mapped": run.mapped,
         "python": str(program),
+        "program": called.path,
         "folder": str(source.folder),
         "view": view.to_json(),
-        "base": base_of(run, place, search_path_of(None if python is None else program)),
+        "base": base_of(run, place, search_path_of(None if python is None else program, called.folders)),
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
@@ -113,6 +116,14 @@ def prepare(
         "controls": controls_of(worker.host, view),
         "limits": limits(worker.settings, run.timeout),
     }
+
+
+def _called(worker: Equipment, run: Run, python: str | None) -> Program:
+    """A command's program, where it is outside the source and the system's folders."""
+    if run.target["kind"] != "command" or not run.target["argv"]:
+        return Program()
+    told = run.target.get("programs", ()) if run.bundle is None else ()
+    return program_of(run.target["argv"], told, python, worker.reach)
 
 
 def _of_the_cache(worker: Equipment, source: RunsCode, parts: Sequence[Path]) -> list[Path]:

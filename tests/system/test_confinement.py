@@ -15,7 +15,7 @@ from tests.rig import Rig, command, file, function, ordinary_account, rig
 
 ALLOWED = {
     "PATH", "LANG", "HOME", "TMPDIR", "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR",
-    "SEALRUN_METRICS",
+    "SEALRUN_METRICS", "PYTHONUNBUFFERED",
 }  # fmt: skip
 WORKERS_OWN = {
     "AWS_SECRET_ACCESS_KEY": "of-the-worker",
@@ -111,7 +111,22 @@ class TestEnvironment:
         place.says(run_id, "ready")
         (supervisor,) = place.workers[0].supervisors()
         (child,) = children(supervisor)
-        assert set(environ(child)) == ALLOWED
+        assert set(environ(child)) == ALLOWED - {"PYTHONUNBUFFERED"}
+        place.let_go(run_id)
+        place.ended(run_id)
+
+    def test_what_python_reads_at_its_start_may_be_set(self, place: Rig) -> None:
+        """For the interpreter that runs a file too, though it has started before anybody knows the variables."""
+        code = "import sys, time\nprint(sys.flags.hash_randomization, sys.flags.utf8_mode, time.tzname[0])\n"
+        variables = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "TZ": "XYZ-3"}
+        assert place.python_run(code).stdout != "0 1 XYZ\n"
+        assert place.python_run(code, variables=variables).stdout == "0 1 XYZ\n"
+
+    def test_output_of_a_python_command_is_live(self, place: Rig) -> None:
+        """Though it writes into a pipe, and flushes nothing."""
+        code = WAITING.replace(", flush=True", "")
+        run_id = place.submit(command("sh", "-c", 'exec python3 -c "$0"', code))
+        place.says(run_id, "ready")
         place.let_go(run_id)
         place.ended(run_id)
 
@@ -119,6 +134,42 @@ class TestEnvironment:
         """Names are set before the first line of a function's module runs."""
         path = place.job("import os\nSEEN = sorted(os.environ)\ndef seen():\n    return SEEN\n", "seen.py")
         assert "API_KEY" in place.run(function(path, "seen")).view.result
+
+
+class TestPrograms:
+    def test_a_tool_has_its_environment_and_nothing_beside_it(self, place: Rig) -> None:
+        """I3: one of pipx's, submitted by the worker's own user; as a link that lies elsewhere."""
+        tools, bin_folder = place.folder / "tools", place.folder / "bin"
+        prefix = tools / "venvs/brew"
+        if not prefix.exists():
+            subprocess.run([place.python, "-m", "venv", "--without-pip", prefix], check=True)
+            (prefix / "share").mkdir()
+            (prefix / "share/template").write_text("brewed")
+            (tools / "other").write_text("somebody's")
+            code = f"import sys\nprint(open(sys.prefix + '/share/template').read())\nopen('{tools}/other')\n"
+            (prefix / "bin/brew").write_text(f"#!{prefix}/bin/python\n{code}")
+            (prefix / "bin/brew").chmod(0o755)
+            bin_folder.mkdir()
+            (bin_folder / "brew").symlink_to(prefix / "bin/brew")
+        ended = place.run({**command("brew"), "programs": [str(bin_folder / "brew")]})
+        assert ended.stdout == "brewed\n", ended.stderr
+        assert f"Permission denied: '{tools}/other'" in ended.stderr
+
+    def test_a_row_opens_no_program_of_sealruns_own(self, place: Rig) -> None:
+        """I3: whoever can write to the database names SEALRUN_HOME as an environment."""
+        ended = place.run({**command("brew"), "programs": [str(place.home / "sealrun.db"), "/etc/passwd", "x", ""]})
+        assert ended.how == ("failed", "setup_failed", None)
+        (place.home / "bin").mkdir(exist_ok=True)
+        (place.home / "bin/brew").write_text("#!/bin/sh\ncat ../sealrun.db\n")
+        (place.home / "bin/brew").chmod(0o755)
+        ended = place.run({**command("brew"), "programs": [str(place.home / "bin/brew")]})
+        assert ended.how == ("failed", "setup_failed", None) and "closed to runs" in (ended.view.message or "")
+
+    @pytest.mark.parametrize("name", ["python", "python3"])
+    def test_python_is_there_by_either_name(self, place: Rig, name: str) -> None:
+        """Debian has no `python`; the run's own is meant."""
+        ended = place.run(command(name, "-c", "import sys; print(bool(sys.executable))"))
+        assert ended.stdout == "True\n", ended.view.message
 
 
 class TestDescriptors:

@@ -63,7 +63,7 @@ class TestNames:
         }
         assert {name for name, one in found.items() if one["kind"] == "sealrun"} == {
             "PATH", "LANG", "HOME", "TMPDIR", "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR",
-            "SEALRUN_METRICS",
+            "SEALRUN_METRICS", "PYTHONUNBUFFERED",
         }  # fmt: skip
 
     def test_aliases_and_why_there_is_none(self, jobs: Cli) -> None:

@@ -29,6 +29,7 @@ def test_nothing_but_the_list_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text(build(BASE, {}, {})) == {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
         "HOME": "/w/home",
         "TMPDIR": "/w/tmp",
         "SEALRUN_RUN_ID": "r1",
@@ -109,8 +110,17 @@ def test_refused_names_are_refused_here_again(name: str) -> None:
 
 def test_every_name_of_ours_is_refused_to_others() -> None:
     """Otherwise a secret could take the run's PATH or HOME."""
-    for name in BASE:
+    for name in BASE.keys() - {"LANG", "PYTHONUNBUFFERED"}:
         assert name.startswith("SEALRUN_") or name in REFUSED_NAMES
+
+
+@pytest.mark.parametrize(
+    "name", ["LANG", "TZ", "ENV", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE"]
+)
+def test_harmless_names_may_be_set(name: str) -> None:
+    """And stand over what a run has of that name by itself."""
+    assert text(build(BASE, {name: "0"}, {}))[name] == "0"
+    assert text(build(BASE, {}, {name: b"0"}))[name] == "0"
 
 
 def test_a_name_is_secret_or_variable_and_not_both() -> None:

@@ -272,6 +272,26 @@ def test_a_cached_folder_is_open_and_the_cache_is_not(place: Path) -> None:
 
 
 @landlocked
+def test_what_became_a_link_since_it_was_decided_on_opens_nothing(place: Path) -> None:
+    """I3: a prefix that was a folder when the worker looked, and leads to somebody's home when the run begins."""
+    for name in ("prefix", "deep/prefix"):
+        (place / name).mkdir(parents=True)
+    (place / "kept").write_bytes(b"content")
+    view = decided(place, interpreter=[place / "prefix", place / "deep/prefix", place / "kept"])
+    (place / "prefix").rmdir()
+    (place / "prefix").symlink_to(place / "workspace")
+    (place / "deep").rename(place / "gone")
+    (place / "deep").symlink_to(place)
+    (place / "deep/prefix/link").symlink_to(place / "home")
+
+    def look() -> list[str]:
+        paths = (place / "kept", place / "workspace/file", place / "deep/workspace/file", place / "home/file")
+        return [can(read, path) for path in paths]
+
+    assert inside(view, look) == ["yes", "EACCES", "EACCES", "EACCES"]
+
+
+@landlocked
 def test_a_forbidden_path_inside_the_source_stays_closed(place: Path) -> None:
     """I3: SEALRUN_HOME within the project's folder; links do not open it either."""
     (place / "source/link").symlink_to(place / "source/sub")
