@@ -251,11 +251,6 @@ def problem(error):
                 f"sealrun: it is neither in the source root nor in this run's Python, {sys.executable}; install its "
                 "package with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
             )
-        if would_change_source(error):
-            text += (
-                "sealrun: a run cannot write to the source root; write files to keep to SEALRUN_OUTPUT_DIR, "
-                "and others to TMPDIR\n"
-            )
         told["causes"] = causes(error, shown)
     told["traceback"] = short(text, TRACEBACK_LIMIT)
     finish()
@@ -265,18 +260,6 @@ def problem(error):
     except Exception:  # noqa: BLE001  # the target may have closed it, or put anything in its place
         pass
     report(json_text({"problem": told}))
-
-
-def would_change_source(error):
-    """Tell whether the kernel refused a change of the source root, which is the working directory."""
-    import errno
-
-    if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EROFS):
-        return False
-    if not isinstance(error.filename, str):
-        return False
-    root, path = os.getcwd(), os.path.abspath(error.filename)
-    return path.startswith(root + os.sep) and (not os.path.lexists(path) or os.access(path, os.R_OK))
 
 
 def kind_of(error):

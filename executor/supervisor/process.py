@@ -27,6 +27,7 @@ from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.removal import remove
 from executor.supervisor import child as children
+from executor.supervisor import denials
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.metrics_file import MetricsFile
@@ -203,6 +204,8 @@ class Attempt:
                 reporter.metrics(self._metrics.new(reporter.masker, last=True))
                 if left_out := self._metrics.close():
                     reporter.say(left_out)
+            if status != 0 and self.reason is None:
+                self._hint()
             reporter.result()
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
@@ -211,6 +214,13 @@ class Attempt:
         phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}
         self._report(status, phases, whole)
         return 0
+
+    def _hint(self) -> None:
+        """Tell what to do about a refusal that came of the sandbox."""
+        view = confinement.View.from_json(self._job["view"])
+        home = str(confinement.users_home())
+        if hint := denials.hint(self._reporter.last_words, view, self._job["folder"], home):
+            self._reporter.say(hint)
 
     def _derive(
         self, values: dict[str, bytes], assumed: dict[str, Assumed | str], secrets: dict[str, bytes]

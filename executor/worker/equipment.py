@@ -1,6 +1,7 @@
 """What a worker brings to every run."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,6 @@ class Equipment:
     zygote: Zygote
     host: confinement.Host
     offer: Offer
-    forbidden: tuple[Path, ...]
     pythons: Interpreters = field(default_factory=Interpreters)
     only_its_user: bool = False
     """Nobody but the user of this worker can submit a run to it."""
@@ -32,8 +32,10 @@ class Equipment:
     active: set[str] = field(default_factory=set)
     stopping: threading.Event = field(default_factory=threading.Event)
 
+    def reach(self, readable: Sequence[Path]) -> Reach:
+        """What may be opened for the program of a command that is given these folders of the machine."""
+        return Reach((*readable, *self._parts), self.only_its_user, self.settings.closed)
+
     @cached_property
-    def reach(self) -> Reach:
-        """What may be opened for a command's program."""
-        pythons = [part for one in self.pythons.found for part in interpreter_paths(str(one.path))[1]]
-        return Reach(tuple(pythons), self.only_its_user, self.forbidden)
+    def _parts(self) -> tuple[Path, ...]:
+        return tuple(part for one in self.pythons.found for part in interpreter_paths(str(one.path))[1])

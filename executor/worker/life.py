@@ -179,8 +179,7 @@ class WorkerLife:
             places=settings.serves,
             pythons=pythons.offered,
         )
-        forbidden, own = tuple(_forbidden(settings)), only_its_user_submits(settings)
-        self._worker = Equipment(settings, db, zygote, host, offer, forbidden, pythons, own)
+        self._worker = Equipment(settings, db, zygote, host, offer, pythons, only_its_user_submits(settings))
 
     @property
     def _slots(self) -> int:
@@ -291,16 +290,3 @@ def _usable(settings: Settings, host: confinement.Host) -> Callable[[Path], bool
         return True
 
     return usable
-
-
-def _forbidden(settings: Settings) -> list[Path]:
-    """What no run may read, even beneath a folder it may."""
-    paths = [settings.store.home, settings.workspaces, settings.cache]
-    paths += settings.store.key_files
-    if settings.store.database_url.startswith("sqlite:///"):
-        file = Path(settings.store.database_url.removeprefix("sqlite:///"))
-        paths += [file, Path(f"{file}-wal"), Path(f"{file}-shm")]
-    for name in ("SEALRUN_DATABASE_URL_FILE", "SEALRUN_BROKER_URL_FILE"):
-        if os.environ.get(name):
-            paths.append(Path(os.environ[name]))
-    return paths

@@ -13,6 +13,7 @@ from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, Tar
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
+from executor.sandbox.folders import given_to
 from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
 from executor.worker.equipment import Equipment
@@ -90,14 +91,20 @@ def prepare(
         SealrunError: its interpreter or its sandbox is not to be had.
     """
     program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
-    called = _called(worker, run, python)
+    readable, writable = (
+        list(given_to(run.project, folders, worker.settings.closed))
+        for folders in (worker.settings.readable, worker.settings.writable)
+    )
+    called = _called(worker, run, python, readable)
     view = confinement.view(
         worker.host,
         source=source.folder,
         interpreter=[*interpreter, *called.parts],
         writable=place.folders,
         uid=place.uid,
-        forbidden=worker.forbidden,
+        forbidden=worker.settings.closed,
+        machine=readable,
+        shared=writable,
         cached=_of_the_cache(worker, source, parts or ()),
     )
     return {
@@ -118,12 +125,12 @@ def prepare(
     }
 
 
-def _called(worker: Equipment, run: Run, python: str | None) -> Program:
+def _called(worker: Equipment, run: Run, python: str | None, readable: Sequence[Path]) -> Program:
     """A command's program, where it is outside the source and the system's folders."""
     if run.target["kind"] != "command" or not run.target["argv"]:
         return Program()
     told = run.target.get("programs", ()) if run.bundle is None else ()
-    return program_of(run.target["argv"], told, python, worker.reach)
+    return program_of(run.target["argv"], told, python, worker.reach(readable))
 
 
 def _of_the_cache(worker: Equipment, source: RunsCode, parts: Sequence[Path]) -> list[Path]:
@@ -182,4 +189,7 @@ def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any
         "no_new_privileges": True,
         "tree": "subreaper",
         "key_file_readable": not own_user and view.rung == "process",
+        # Folders of the machine that its operator opened to this run.
+        **({"readable": list(view.machine)} if view.machine else {}),
+        **({"writable": list(view.shared)} if view.shared else {}),
     }

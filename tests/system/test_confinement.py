@@ -86,7 +86,15 @@ def place(request: pytest.FixtureRequest) -> Iterator[Rig]:
         options = {}
     with rig(**options) as made:
         made.project("shop", {"API_KEY": b"hunter2-prod-key-5417"}, {"REGION": "eu-north-1"})
-        made.start_worker(environ=WORKERS_OWN)
+        for name in ("models", "out", "theirs"):
+            (made.folder / name).mkdir()
+            (made.folder / name / "file").write_text("weights")
+            (made.folder / name).chmod(0o777)
+        opened = {
+            "SEALRUN_READABLE": f"{made.folder}/models:other={made.folder}/theirs",
+            "SEALRUN_WRITABLE": f"shop={made.folder}/out:other={made.folder}/theirs",
+        }
+        made.start_worker(environ={**WORKERS_OWN, **opened})
         yield made
 
 
@@ -170,6 +178,40 @@ class TestPrograms:
         """Debian has no `python`; the run's own is meant."""
         ended = place.run(command(name, "-c", "import sys; print(bool(sys.executable))"))
         assert ended.stdout == "True\n", ended.view.message
+
+
+class TestFolders:
+    def test_of_the_machine_are_opened_and_told(self, place: Rig) -> None:
+        """I3: to the project that is named; the receipt says which, and a refusal has a hint."""
+        models, out = str(place.folder / "models"), str(place.folder / "out")
+        code = "import sys\nprint(open(sys.argv[1] + '/file').read())\nopen(sys.argv[2] + '/made', 'w')\n"
+        path = place.job(code + "open(sys.argv[1] + '/made', 'w')\n")
+        ended = place.run(file(path, models, out))
+        assert ended.stdout == "weights\n", ended.stderr
+        assert f"sealrun: {models}/made is open to runs for reading alone" in ended.stderr
+        assert (place.folder / "out/made").exists()
+        receipt = ended.view.receipt
+        assert receipt is not None
+        assert (receipt.controls["readable"], receipt.controls["writable"]) == ([models], [out])
+
+    def test_of_another_project_stay_closed(self, place: Rig) -> None:
+        """I3: and a command, too, is told why."""
+        theirs = str(place.folder / "theirs")
+        ended = place.run(command("cat", f"{theirs}/file"))
+        assert ended.how == ("failed", "exit_code", 1)
+        assert f"sealrun: {theirs}/file is closed to runs" in ended.stderr
+
+    def test_a_link_put_in_the_place_of_one_opens_nothing(self, place: Rig) -> None:
+        """I3: whoever owns the folder above could lead it to SEALRUN_HOME."""
+        (place.folder / "models").rename(place.folder / "kept")
+        (place.folder / "models").symlink_to(place.home)
+        try:
+            ended = place.run(command("ls", str(place.folder / "models/")))
+            assert ended.how[:2] == ("failed", "exit_code")
+            assert ended.view.receipt is not None and "readable" not in ended.view.receipt.controls
+        finally:
+            (place.folder / "models").unlink()
+            (place.folder / "kept").rename(place.folder / "models")
 
 
 class TestDescriptors:
