@@ -1,11 +1,11 @@
 """Where an interpreter lives: the files and folders that a run must reach to start it, found without executing it."""
 
 import os
-import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from executor.errors import PythonUnavailable
+from executor.sandbox.folders import home_in
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _ENVIRONMENT_MARK = "pyvenv.cfg"
@@ -15,7 +15,7 @@ _OTHER_MARKS = ("lib/node_modules", "lib/ruby/gems", "lib/modules", "lib/rustlib
 _LINE = 256  # bytes of a script's first line that the kernel reads
 # The parts that are opened where a prefix as a whole is more than an interpreter's: somebody's home (`~/bin/python3`).
 _PREFIX_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT_MARK)
-_SHARED_BY_MANY = ("", ".local", ".config", ".cache")  # of a home
+_SHARED_BY_MANY = (".local", ".config", ".cache")  # of a home
 _SYSTEMS_OWN = {
     "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc", "root",
     "run", "sbin", "srv", "sys", "tmp", "usr", "var",
@@ -157,8 +157,7 @@ def belongs_to_more(prefix: Path) -> bool:
     """Whether a folder is more than a prefix: a folder of the system, a home, what is above one or shared in it."""
     if prefix in (Path("/"), Path("/usr/local")) or (len(prefix.parts) == 2 and prefix.name in _SYSTEMS_OWN):
         return True
-    homes = {Path(os.path.realpath(one.pw_dir)) for one in pwd.getpwall()}
-    return any(home.is_relative_to(prefix) or prefix in [home / name for name in _SHARED_BY_MANY] for home in homes)
+    return home_in(prefix) is not None or (prefix.name in _SHARED_BY_MANY and home_in(prefix.parent) is not None)
 
 
 def _home_of(python: Path) -> Path | None:

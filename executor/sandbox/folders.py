@@ -1,11 +1,13 @@
-"""Folders of the machine that a worker's operator opens to runs: which, to whom, and what is never one."""
+"""Folders of the machine: those that an operator opens to runs, and those that are never opened, homes above all."""
 
 import os
 import pwd
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+_OF_HOMES = (Path("/home"), Path("/Users"))  # what lies here is one, though its account be listed nowhere
 _NEVER = ("/run", "/proc", "/sys", "/dev")
 
 
@@ -44,8 +46,20 @@ def why_not(folder: Path, closed: Iterable[Path]) -> str | None:
         path = Path(os.path.realpath(one))
         if real.is_relative_to(path) or path.is_relative_to(real):
             return f"holds {path}, or lies in it"
-    for home in {one.pw_dir for one in pwd.getpwall()} | {os.path.expanduser("~")}:
-        place = Path(os.path.realpath(home))
-        if len(place.parts) > 1 and place.is_dir() and place.is_relative_to(real):
-            return f"is or holds a home folder, {place}"
-    return None
+    home = home_in(real)
+    return None if home is None else f"is or holds a home folder, {home}"
+
+
+def home_in(folder: Path) -> Path | None:
+    """Return a home that a folder, a path without links, is or holds; None where it holds none."""
+    if folder.parent in _OF_HOMES:
+        return folder
+    return next((home for home in _homes() if home.is_relative_to(folder)), None)
+
+
+@lru_cache(maxsize=1)
+def _homes() -> frozenset[Path]:
+    """The homes of the accounts that are listed; once, since a directory of accounts may be large and far away."""
+    named = {one.pw_dir for one in pwd.getpwall()} | {os.path.expanduser("~")}
+    real = {Path(os.path.realpath(home)) for home in named}
+    return frozenset(home for home in real if len(home.parts) > 1 and home.is_dir())

@@ -1,7 +1,6 @@
 """The executor's settings: read once, all problems at once, and never a raw value on the screen."""
 
 import os
-import pwd
 import socket
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 import executor.settings
 import secretstore.settings
+from executor.sandbox import folders as open_folders
 from executor.settings import ALL_SETTINGS, EXECUTOR_SETTINGS, Settings, read_here, read_settings
 from secretstore.errors import SettingsProblem
 from secretstore.settings import STORE_SETTINGS, Setting
@@ -188,8 +188,7 @@ def test_an_operator_opens_folders_to_all_runs_or_to_those_of_a_project() -> Non
 @pytest.mark.parametrize("name", ["SEALRUN_READABLE", "SEALRUN_WRITABLE"])
 def test_what_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, said: str) -> None:
     """I3: what holds or lies in sealrun's own, /run, or a home as a whole; by `..`, nor by a link."""
-    account = pwd.struct_passwd(("ada", "x", 1000, 1000, "", str(tmp_path / "users/ada"), "/bin/sh"))
-    monkeypatch.setattr(pwd, "getpwall", lambda: [account])
+    monkeypatch.setattr(open_folders, "_homes", lambda: frozenset([tmp_path / "users/ada"]))
     for folder in ("top/sealrun/keys", "users/ada", "work", "cache/x", "keys", "db"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "top/sealrun")

@@ -1,7 +1,6 @@
 """Which Python a run gets: the one asked for, the project's, or the one on PATH; never sealrun's own."""
 
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from executor.errors import PythonUnavailable
 from executor.python.choice import choose_interpreter
 from executor.python.layout import belongs_to_more, interpreter_paths
+from executor.sandbox import folders as open_folders
 
 REAL = Path(sys.executable).resolve()
 
@@ -189,8 +189,7 @@ def test_a_mere_link_in_a_home_opens_no_more_than_its_folder(tmp_path: Path) -> 
 
 def homes(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
     """Let these be the home folders of this machine."""
-    accounts = [pwd.struct_passwd(("ada", "x", 1000, 1000, "", str(folder), "/bin/sh")) for folder in folders]
-    monkeypatch.setattr(pwd, "getpwall", lambda: accounts)
+    monkeypatch.setattr(open_folders, "_homes", lambda: frozenset(folders))
 
 
 def private(folder: Path) -> Path:
@@ -292,7 +291,8 @@ def test_an_installation_in_a_home_opens_its_own_parts_alone(
 
 
 @pytest.mark.parametrize(
-    "prefix", ["/", "/etc", "/root", "/var", "/proc", "/home", "/srv", "/usr/local", "HOME/.local"]
+    "prefix",
+    ["/", "/etc", "/root", "/var", "/proc", "/home", "/home/nobody-lists-me", "/srv", "/usr/local", "HOME/.local"],
 )
 def test_what_is_never_opened_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
     """I3: whatever lies in it; an environment at the root, as images have it, is one of its own."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pwd
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import ProgramRefused
+from executor.sandbox import folders as open_folders
 from executor.settings import read_settings
 from executor.worker.programs import Program, Reach, only_its_user_submits, program_of
 from tests.executor.conftest import ROOT, OrdinaryUser
@@ -93,8 +93,7 @@ def test_python_is_the_runs_own_where_there_is_only_a_python3(tmp_path: Path) ->
 
 
 def homes(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
-    accounts = [pwd.struct_passwd(("ada", "x", 1000, 1000, "", str(folder), "/bin/sh")) for folder in folders]
-    monkeypatch.setattr(pwd, "getpwall", lambda: accounts)
+    monkeypatch.setattr(open_folders, "_homes", lambda: frozenset(folders))
 
 
 # Crafted prefixes: each makes, in a folder of its own with a home `ada`, sealrun's own and an operator's folder, what a
@@ -186,15 +185,16 @@ def test_a_crafted_prefix_opens_nothing_that_is_somebodys(
 
 
 AS_USER = """
-import json, os, pwd, sys
+import json, os, sys
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
+from executor.sandbox import folders
 from tests.executor.worker.test_programs import CRAFTED, crafted, reach_in
 found = {}
 for number, name in enumerate(CRAFTED):
     place = Path(sys.argv[2], str(number))
     place.mkdir()
-    pwd.getpwall = lambda: [pwd.struct_passwd(("ada", "x", 1000, 1000, "", str(place / "ada"), "/bin/sh"))]
+    folders._homes = lambda: {place / "ada"}
     found[name] = crafted(place, name, reach_in(place, True))
 print(json.dumps(found))
 """
