@@ -258,6 +258,15 @@ class SupervisorLost(SealrunError):
     status = 503
 
 
+class ProgramRefused(SealrunError):
+    """{name} is {path}, and {part} is closed to runs"""
+
+    code = "program_refused"
+    status = 422
+    exit_code = 125
+    hint = "install it in /usr/local or /opt on the worker, or have its operator open the folder: SEALRUN_READABLE"
+
+
 class StartFailed(SealrunError):
     """the run's process {why}"""
 

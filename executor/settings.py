@@ -4,10 +4,11 @@ import hashlib
 import os
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from executor.sandbox.folders import OpenFolder, why_not
 from secretstore.errors import NameRefused
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.settings import (
@@ -134,12 +135,28 @@ RUN_UIDS = Setting(
     "a worker that runs as root lends each run one of these; neither Debian nor systemd uses the default range",
 )
 
+READABLE = Setting(
+    "SEALRUN_READABLE",
+    "none",
+    "paths, with : between",
+    "folders of a worker's machine that runs may read; `shop=/data/shop` and `shop,data=/data` are for the runs of "
+    "these projects alone",
+)
+WRITABLE = Setting(
+    "SEALRUN_WRITABLE",
+    "none",
+    "paths, with : between",
+    "folders of a worker's machine that runs of the named projects may change, as in `shop=/data/shop`; what one run "
+    "leaves there the next one finds",
+)
+
 EXECUTOR_SETTINGS = (
     BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, LOG_LIMIT, LOG_RATE, RESULT_LIMIT,
     OUTPUT_LIMIT, SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
-    SERVES, QUEUE_TIMEOUT, KEEP_RUNS,
+    SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
+_FROM_FILES = [one for one in ALL_SETTINGS if one.from_file]
 
 
 @dataclass(frozen=True)
@@ -168,6 +185,10 @@ class Settings:
     serves: tuple[str, ...]
     queue_timeout: int
     keep_runs: int
+    readable: tuple[OpenFolder, ...]
+    writable: tuple[OpenFolder, ...]
+    closed: tuple[Path, ...]
+    """What no run may reach, even beneath a folder that it may: sealrun's own, and files with passwords."""
 
     @property
     def int_grace(self) -> float:
@@ -195,6 +216,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     reading = SettingsReading(environ)
     store = parse_store_settings(reading)
     number = whole_number
+    workspaces = reading.value(WORKSPACES, absolute_path, _default_folder("runs", store.home))
+    cache = reading.value(CACHE, absolute_path, _default_folder("cache", store.home))
     settings = Settings(
         store=store,
         broker_url=reading.value(BROKER_URL, _broker_url, None),
@@ -209,8 +232,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         result_bytes=reading.value(RESULT_LIMIT, number(1, 32768), 1024) << 10,
         output_bytes=reading.value(OUTPUT_LIMIT, number(0, 4096), 64) << 20,
         source_bytes=reading.value(SOURCE_LIMIT, number(1, 1024), 64) << 20,
-        workspaces=reading.value(WORKSPACES, absolute_path, _default_folder("runs", store.home)),
-        cache=reading.value(CACHE, absolute_path, _default_folder("cache", store.home)),
+        workspaces=workspaces,
+        cache=cache,
         cache_bytes=reading.value(CACHE_LIMIT, number(1, 1 << 16), 10) << 30,
         setup_timeout=reading.value(SETUP_TIMEOUT, number(1, 86400), 900),
         package_index=reading.value(PACKAGE_INDEX, _package_index, None),
@@ -218,7 +241,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         serves=reading.value(SERVES, _places, ("*/*",)),
         queue_timeout=reading.value(QUEUE_TIMEOUT, number(1, 30 * 86400), 3600),
         keep_runs=reading.value(KEEP_RUNS, number(0, 36500), 30) * 86400,
+        readable=reading.value(READABLE, _open_folders, ()),
+        writable=reading.value(WRITABLE, _open_folders, ()),
+        closed=tuple(_closed(store, environ, workspaces, cache)),
     )
+    reading.problems += _problems_of_folders(settings)
     for setting, folder in ((WORKSPACES, settings.workspaces), (CACHE, settings.cache)):
         if folder.resolve().is_relative_to(store.home.resolve()):
             reading.problems.append(f"{setting.name} lies beneath SEALRUN_HOME, which no run may reach")
@@ -269,6 +296,39 @@ def _places(text: str) -> tuple[str, ...]:
     except NameRefused:
         raise Unacceptable("is not a list of PROJECT/ENV, as in shop/staging, data/*") from None
     return places
+
+
+def _open_folders(text: str) -> tuple[OpenFolder, ...]:
+    folders = []
+    for entry in text.split(":"):
+        named, mark, path = ("", "", entry) if entry.startswith("/") else entry.partition("=")
+        if not path.startswith("/"):
+            raise Unacceptable("is not a list of absolute paths, as in /srv/models:shop=/data/shop")
+        projects = tuple(name.strip() for name in named.split(",")) if mark else ()
+        try:
+            for project in projects:
+                check_project_name(project)
+        except NameRefused:
+            raise Unacceptable("names a project that cannot be one, as shop is in shop=/data/shop") from None
+        folders.append(OpenFolder(Path(path), projects))
+    return tuple(folders)
+
+
+def _problems_of_folders(settings: Settings) -> Iterator[str]:
+    for setting, folders in ((READABLE, settings.readable), (WRITABLE, settings.writable)):
+        for number, folder in enumerate(folders, 1):
+            if why := why_not(folder.path, settings.closed):
+                yield f"{setting.name} cannot open its folder number {number} to runs: it {why}"
+            elif setting is WRITABLE and not folder.projects:
+                yield f"{setting.name} has to name who may change its folder number {number}, as in shop=/data/shop"
+
+
+def _closed(store: StoreSettings, environ: Mapping[str, str], *folders: Path) -> Iterator[Path]:
+    yield from (store.home, *folders, *store.key_files)
+    if store.database_url.startswith("sqlite:///"):
+        file = store.database_url.removeprefix("sqlite:///")
+        yield from (Path(file), Path(f"{file}-wal"), Path(f"{file}-shm"))
+    yield from (Path(environ[f"{one.name}_FILE"]) for one in _FROM_FILES if environ.get(f"{one.name}_FILE"))
 
 
 def _default_folder(kind: str, home: Path) -> Path:

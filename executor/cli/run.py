@@ -43,8 +43,8 @@ def run(
 ) -> None:
     """Run TARGET with the secrets of its project, and end as it ends.
 
-    TARGET is path.py, -m pkg.module, path.py:function, or -- command. What follows it is its own: a function's
-    arguments by position, else words as they are.
+    TARGET is path.py, -m pkg.module, path.py:function, ./program, or -- command. What follows it is its own: a
+    function's arguments by position, else words as they are.
     """
     with refusals_as_json(json):
         request = options.request(context.meta[TAIL])

@@ -13,6 +13,9 @@ from secretstore.naming import aliases, check_secret_name, check_variable_name
 # together. The second limit leaves room for argv and the auxiliary vector.
 STRING_LIMIT = 131_071
 TOTAL_LIMIT = 2_000_000
+_READ_AT_START = {
+    "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONWARNINGS", "TZ",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def build(
                 hint="set it with --as-file: runs then get it as a file",
             )
     given_also = second_names(base, variables, secrets)
-    # A variable may have a name of the list that is not refused: USER, which LOGNAME follows.
+    # Of the base a variable may have only the names that `naming` leaves open; USER is one, which LOGNAME follows.
     names = {"LOGNAME": variables["USER"]} if "USER" in variables else {}
     named = {**brought, **base, **names, **variables}
     entries = {name.encode(): value.encode() for name, value in named.items()}
@@ -105,6 +108,11 @@ def second_names(base: Collection[str], variables: Collection[str], secrets: Col
     return {name: alias for name, alias in aliases(secrets).items() if alias not in variables and alias not in base}
 
 
+def read_at_start(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a Python reads once, as it starts."""
+    return {name: value for name, value in variables.items() if name in _READ_AT_START}
+
+
 def _check_sizes(entries: Mapping[bytes, bytes]) -> None:
     """Refuse what the kernel would refuse: a string that is too long, or too much in all."""
     total = 0
@@ -134,6 +142,7 @@ def base_environment(
     return {
         "PATH": search_path,
         "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",  # or what a Python prints into a pipe is not seen before it ends
         "HOME": home,
         "USER": user,
         "LOGNAME": user,

@@ -82,9 +82,11 @@ def make_objects(source, objects):
 
 def run_file(target):
     """Run as `python path.py ARGS`."""
-    path = os.path.abspath(target["path"])
-    sys.argv = [target["path"], *target["argv"]]
-    sys.path[0] = os.path.dirname(path)
+    typed = target.get("typed", target["path"])
+    path = os.path.join(os.getcwd(), typed)
+    sys.argv = [typed, *target["argv"]]
+    sys.orig_argv = [sys.executable, *sys.argv]
+    sys.path[0] = os.path.dirname(os.path.realpath(path))
     with open(path, "rb") as file:
         code = compile(file.read(), path, "exec")
     module = fresh_main(path)
@@ -226,12 +228,10 @@ def known_type(annotation):
 
 
 def fresh_main(path):
-    import types
-
-    module = types.ModuleType("__main__")
-    module.__file__ = path
+    sys.modules["__main__"] = module = type(sys)("__main__")
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader("__main__", path)
+    module.__dict__.update(__file__=path, __loader__=loader, __cached__=None, __annotations__={})
     module.__builtins__ = __builtins__
-    sys.modules["__main__"] = module
     return module
 
 

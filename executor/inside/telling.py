@@ -66,24 +66,7 @@ def hint(error, message):
             f"sealrun: it is neither in the source root nor in this run's Python, {sys.executable}; install its "
             "package with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
         )
-    if would_change_source(error):
-        return (
-            "sealrun: a run cannot write to the source root; write files to keep to SEALRUN_OUTPUT_DIR, "
-            "and others to TMPDIR\n"
-        )
     return ""
-
-
-def would_change_source(error):
-    """Tell whether the kernel refused a change of the source root, which is the working directory."""
-    import errno
-
-    if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EROFS):
-        return False
-    if not isinstance(error.filename, str):
-        return False
-    root, path = os.getcwd(), os.path.abspath(error.filename)
-    return path.startswith(root + os.sep) and (not os.path.lexists(path) or os.access(path, os.R_OK))
 
 
 def kind_of(error):

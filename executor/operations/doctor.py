@@ -48,6 +48,7 @@ def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
     yield from _keys(settings, db)
     yield _broker(settings)
     yield from _isolation(settings)
+    yield from _folders(settings)
 
 
 def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
@@ -174,6 +175,17 @@ def _without_password(connection: Connection) -> str:
     """The URL; kombu marks the place of a password also where there is none."""
     shown = connection.as_uri()
     return shown if connection.password else shown.replace("//:**@", "//").replace(":**@", "@")
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    """Those that are opened to runs of this machine's workers, if they are started with these settings."""
+    for right, folders in (("readable", settings.readable), ("writable", settings.writable)):
+        for folder in folders:
+            whose = f"runs of {', '.join(folder.projects)}" if folder.projects else "all runs"
+            if folder.path.is_dir():
+                yield Finding(right, "ok", f"{folder.path}, to {whose}")
+            else:
+                yield Finding(right, "wrong", f"{folder.path}, to {whose}, is not there", "make or mount it")
 
 
 def _isolation(settings: Settings) -> Iterator[Finding]:

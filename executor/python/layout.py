@@ -1,15 +1,25 @@
 """Where an interpreter lives: the files and folders that a run must reach to start it, found without executing it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from executor.errors import PythonUnavailable
+from executor.sandbox.folders import home_in
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-# The parts of a prefix an interpreter lives from. A prefix as a whole may be somebody's home (`~/bin/python3`).
 _ENVIRONMENT_MARK = "pyvenv.cfg"
+# What tells that a folder is an environment or an installation: of venv, of conda, of Python itself.
+_MARKS = (_ENVIRONMENT_MARK, "conda-meta/history", "lib*/python3*/os.py")
+_OTHER_MARKS = ("lib/node_modules", "lib/ruby/gems", "lib/modules", "lib/rustlib", "pkg/tool")
+_LINE = 256  # bytes of a script's first line that the kernel reads
+# The parts that are opened where a prefix as a whole is more than an interpreter's: somebody's home (`~/bin/python3`).
 _PREFIX_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT_MARK)
+_SHARED_BY_MANY = (".local", ".config", ".cache")  # of a home
+_SYSTEMS_OWN = {
+    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc", "root",
+    "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+}  # fmt: skip
 
 
 def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
@@ -37,16 +47,49 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
     return path, [part for part in parts if not part.is_relative_to("/usr")]
 
 
-def search_path_of(python: Path | None) -> str:
-    """A run's PATH: the interpreter's folder, where it has one, before the system's."""
-    if python is None or str(python.parent) in _SYSTEM_PATH.split(":"):
-        return _SYSTEM_PATH
-    return f"{python.parent}:{_SYSTEM_PATH}"
+def search_path_of(python: Path | None, folders: Sequence[str] = ()) -> str:
+    """A run's PATH: the interpreter's folder, where it has one, and these, before the system's."""
+    own = [] if python is None else [str(python.parent)]
+    system = _SYSTEM_PATH.split(":")
+    return ":".join(dict.fromkeys([*(one for one in (*own, *folders) if one not in system), *system]))
 
 
 def is_program(path: Path) -> bool:
     """Whether it is a file that may be executed."""
     return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def shebang(path: Path) -> list[str]:
+    """The words of a script's first line after `#!`; none for what is no script, or cannot be read."""
+    try:
+        with open(path, "rb") as program:
+            line = program.read(_LINE)
+    except OSError:
+        return []
+    return os.fsdecode(line[2:].split(b"\n")[0]).split() if line.startswith(b"#!") else []
+
+
+def program_paths(path: Path) -> tuple[list[Path], list[str]]:
+    """What a program lives from, found without executing it; and the folders in which its neighbours are looked for.
+
+    As of an interpreter: all of an environment that it is a program of, however many links lead there, with the
+    interpreter of its first line and what that was made from; the program alone where it is in no environment.
+    """
+    parts: dict[Path, None] = {}
+    folders: list[str] = []
+    hops = list(_links(path))
+    for number, hop in enumerate(hops):
+        prefix = hop.parent.parent
+        if hop.parent.name == "bin" and is_environment(prefix) and not belongs_to_more(prefix):
+            parts[prefix] = None
+            folders += [str(hop.parent)] if number == 0 else []
+        elif hop is hops[-1] and is_program(hop) and not any(hop.is_relative_to(part) for part in parts):
+            parts[hop] = None
+    parts |= dict.fromkeys(_passed(path))
+    interpreter = [str(path)] if path.name.startswith("python") else shebang(hops[-1])
+    if interpreter and is_program(Path(interpreter[0])):
+        parts |= dict.fromkeys(interpreter_paths(interpreter[0])[1])
+    return [part for part in parts if not part.is_relative_to("/usr")], folders
 
 
 def _links(path: Path) -> Iterator[Path]:
@@ -79,21 +122,42 @@ def _passed(path: Path) -> Iterator[Path]:
 def _parts(hop: Path) -> Iterator[Path]:
     """What an interpreter at `hop`, a path without links but perhaps its last, lives from.
 
-    The folder is the project's to choose, so no more is opened than an interpreter's own: whole parts of a prefix only
-    where an environment or an installation is, and no part that is a link out of it.
+    The folder is the project's to choose, so no more is opened than an interpreter's own: all of a prefix only where an
+    environment or an installation is, whose packages keep data beside their code (`share`, `etc`); and where that is a
+    home, too, the parts that are an interpreter's, none of them a link out of it.
     """
     if hop.parent.name != "bin":
         if is_program(hop) and not hop.is_symlink():
             yield hop
         return
     prefix = hop.parent.parent
-    is_one = (prefix / _ENVIRONMENT_MARK).is_file() or any(prefix.glob("lib*/python3*/os.py"))
+    is_one = is_installation(prefix)
+    if is_one and not belongs_to_more(prefix):
+        yield prefix
+        return
     for name in _PREFIX_PARTS if is_one else ("bin",):
         part = Path(os.path.realpath(prefix / name))
         if part.is_relative_to(prefix) and part.exists():
             yield part
             if part != prefix / name:
                 yield prefix / name  # `lib64`, a link to `lib`
+
+
+def is_installation(prefix: Path) -> bool:
+    """Whether a folder is an environment or an installation of Python."""
+    return any(found.is_file() for mark in _MARKS for found in prefix.glob(mark))
+
+
+def is_environment(prefix: Path) -> bool:
+    """The same, or one of another language, as nvm, rbenv and the like lay them: it is nothing but that."""
+    return is_installation(prefix) or any((prefix / mark).exists() for mark in _OTHER_MARKS)
+
+
+def belongs_to_more(prefix: Path) -> bool:
+    """Whether a folder is more than a prefix: a folder of the system, a home, what is above one or shared in it."""
+    if prefix in (Path("/"), Path("/usr/local")) or (len(prefix.parts) == 2 and prefix.name in _SYSTEMS_OWN):
+        return True
+    return home_in(prefix) is not None or (prefix.name in _SHARED_BY_MANY and home_in(prefix.parent) is not None)
 
 
 def _home_of(python: Path) -> Path | None:

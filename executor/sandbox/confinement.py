@@ -32,7 +32,8 @@ class View:
     """The files of one run, as paths.
 
     An empty folder hides each `covered` one; the `mounted` paths and the `links` are made in it anew. `cached` folders
-    are readable although they lie beneath a forbidden one.
+    are readable although they lie beneath a forbidden one. `machine` and `shared` are folders of the machine that its
+    operator opened, to be read and to be changed.
     """
 
     rung: str
@@ -43,6 +44,8 @@ class View:
     mounted: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     cached: tuple[str, ...] = ()
+    machine: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     uid: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +98,8 @@ def view(
     uid: int | None,
     forbidden: Iterable[Path],
     cached: Sequence[Path] = (),
+    machine: Sequence[Path] = (),
+    shared: Sequence[Path] = (),
 ) -> View:
     """Decide what a run sees.
 
@@ -107,23 +112,21 @@ def view(
         forbidden: what no run may read, even beneath a readable folder: SEALRUN_HOME, the key file, the database
             file, other runs' workspaces, the worker's cache.
         cached: folders of the worker's cache that this run may read; the worker alone chooses them.
+        machine: folders of the machine that this run may read.
+        shared: those that it may change.
 
     Raises:
         PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
     """
-    forbidden = list(forbidden)
-    for folder in forbidden:
-        if source not in cached and _beneath(os.path.realpath(source), os.path.realpath(folder)):
-            raise PathRefused(
-                "the source root {path} lies in {folder}, which no run may read",
-                path=source,
-                folder=folder,
-                hint="move the job into a folder of its own, outside of it",
-            )
-    interpreter = list(interpreter)
+    forbidden, interpreter = list(forbidden), list(interpreter)
+    if source not in cached:
+        _check_apart(source, "which no run may read", forbidden)
     # Links are never made readable: a Landlock rule on a link opens its target, wherever that is.
     links = [path for path in interpreter if path.is_symlink()]
-    needed = [*dict.fromkeys((source, *(path for path in interpreter if path not in links), *cached))]
+    parts = [path for path in interpreter if path not in links]
+    for path in (source, *parts):
+        _check_apart(path, "which runs may change: one could change the code of the next", shared)
+    needed = [*dict.fromkeys((source, *parts, *cached, *machine, *shared))]
     covered: set[str] = set()
     mounted: set[str] = set()
     linked: set[str] = set()
@@ -134,7 +137,7 @@ def view(
                 raise _out_of_reach(folder, uid)  # mounts would come too late: the folder is made before them
         for path in (*needed, *links):
             if path not in links:
-                _check_readable(path, uid)
+                _check_open(path, uid, changed=path in shared)
             blocker = _closed_above(path)
             if blocker is not None:
                 # Without mounts there is no way past a closed folder; with them, cover it and mount the path within.
@@ -144,9 +147,11 @@ def view(
                 (linked if path in links else mounted).add(str(path))
     return View(
         rung=host.rung,
-        readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached)),
+        readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached and path not in shared)),
         cached=tuple(str(folder) for folder in cached),
         writable=tuple(str(folder) for folder in writable),
+        machine=tuple(map(str, machine)),
+        shared=tuple(map(str, shared)),
         forbidden=tuple(str(path) for path in forbidden),
         covered=tuple(sorted(path for path in covered if not any(_beneath(path, other) for other in covered))),
         mounted=tuple(sorted(path for path in mounted if not any(_beneath(path, other) for other in mounted))),
@@ -191,6 +196,9 @@ def _own_mounts(view: View) -> None:
     kernel.mount("tmpfs", OWN_MEMORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=1777")
     if view.uid is not None:
         user.mount_entry(view.uid, view.writable[0], OWN_MEMORY)
+    for path in (*view.machine, *view.shared):
+        _bind(path, path, folder=True)
+        _restrict(path, read_only=path not in view.shared)
     if not view.covered:
         return
     # Keep a handle on each wanted path in a stage before its folder is covered, and move it back after.
@@ -207,10 +215,15 @@ def _own_mounts(view: View) -> None:
         os.symlink(target, link)
     for number, path in enumerate(view.mounted):
         _bind(str(stage / str(number)), path, os.path.isdir(stage / str(number)))
-        read_only = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
-        kernel.mount(None, path, None, read_only)
+        _restrict(path, read_only=path not in view.shared)
     kernel.unmount(str(stage))
     stage.rmdir()
+
+
+def _restrict(path: str, *, read_only: bool) -> None:
+    """Take rights from a mount: its programs are never setuid, its devices are none."""
+    flags = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount(None, path, None, flags | (kernel.MS_RDONLY if read_only else 0))
 
 
 def _bind(source: str, target: str, folder: bool) -> None:
@@ -225,11 +238,13 @@ def _rules(view: View) -> kernel.Ruleset:
     rules = kernel.Ruleset()
     for folder in view.readable:
         for part in _without(folder, view.forbidden):
-            rules.allow(part, kernel.FS_READ)
+            rules.allow(part, kernel.FS_READ, straight=folder not in SYSTEM_FOLDERS)
     for folder in view.cached:
         rules.allow(folder, kernel.FS_READ)
     for folder in view.writable:
         rules.allow(folder, rules.everything)
+    for folder in view.shared:
+        rules.allow(folder, rules.everything & ~kernel.FS_DEVICES, straight=True)
     for device in DEVICES:
         rules.allow(device, rules.everything & ~kernel.FS_EXECUTE)
     return rules
@@ -266,11 +281,31 @@ def _closed_above(path: Path) -> Path | None:
     return None
 
 
-def _check_readable(path: Path, uid: int) -> None:
+def _check_apart(path: Path, what: str, folders: Iterable[Path]) -> None:
+    real = os.path.realpath(path)
+    for folder in folders:
+        if real == (place := os.path.realpath(folder)) or _beneath(real, place):
+            raise PathRefused(
+                "{path} lies in {folder}, {what}",
+                path=path,
+                folder=folder,
+                what=what,
+                hint="move the job into a folder of its own, outside of it",
+            )
+
+
+def _check_open(path: Path, uid: int, *, changed: bool) -> None:
     mode = path.stat().st_mode
     wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
     if mode & wanted != wanted:
         raise PathRefused(path=path, uid=uid)
+    if changed and not mode & stat.S_IWOTH:
+        raise PathRefused(
+            "{path} cannot be changed by the run's user {uid}",
+            path=path,
+            uid=uid,
+            hint="let others write to it (chmod o+w, as for /tmp with o+t), or start the worker as an ordinary user",
+        )
 
 
 def _out_of_reach(path: Path, uid: int) -> PathRefused:

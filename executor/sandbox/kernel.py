@@ -50,11 +50,14 @@ FS_EXECUTE = 1 << 0
 FS_WRITE_FILE = 1 << 1
 FS_READ_FILE = 1 << 2
 FS_READ_DIR = 1 << 3
+FS_MAKE_CHAR = 1 << 6
+FS_MAKE_BLOCK = 1 << 11
 FS_REFER = 1 << 13
 FS_TRUNCATE = 1 << 14
 FS_IOCTL_DEV = 1 << 15
 _FS_BASE = (1 << 13) - 1  # ABI 1: execute … make_sym
 
+FS_DEVICES = FS_MAKE_CHAR | FS_MAKE_BLOCK | FS_IOCTL_DEV
 FS_READ = FS_EXECUTE | FS_READ_FILE | FS_READ_DIR
 
 
@@ -149,14 +152,20 @@ class Ruleset:
         """Every file right this kernel knows."""
         return self._handled
 
-    def allow(self, path: str, rights: int) -> bool:
-        """Open one file, or a folder and everything beneath it; False if the path cannot be opened."""
+    def allow(self, path: str, rights: int, *, straight: bool = False) -> bool:
+        """Open one file, or a folder and everything beneath it; False if the path cannot be opened.
+
+        `straight`: nor where a link leads there by now, on the way or at its end. It was decided on without any.
+        """
         try:
             target = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             return False
         try:
-            if not os.path.isdir(path):
+            held = f"/proc/self/fd/{target}"
+            if straight and os.readlink(held) != path:
+                return False
+            if not os.path.isdir(held):
                 rights &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
             rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & self._handled, target), 12)
             _checked(_libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0))

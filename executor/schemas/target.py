@@ -9,7 +9,8 @@ from typing import Any
 class Target:
     """What is to run. `path` is the file it names, relative to where the user is; None for modules and commands.
 
-    `argv` are the words for it; those of a function are its first arguments by position.
+    `argv` are the words for it; those of a function are its first arguments by position. A command with a `path` is a
+    program in the source root.
     """
 
     kind: str
@@ -25,8 +26,13 @@ class Target:
         positional: Sequence[Any] = (),
         sources: Mapping[str, str] = {},
         catalogs: Mapping[str, str] = {},
+        typed: str | None = None,
+        programs: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The target as a run stores it; `path` is relative to the source root.
+
+        `typed` is how the path was typed, where that is no other file as seen from the source root. `programs` is where
+        a command's program is on the submitter's machine; see `executor.submission.programs`.
 
         A function's arguments: `text` and `json` by name, `argv` and then `positional`, JSON values, by position;
         parameters that are data sources and catalogs, with their names.
@@ -40,5 +46,8 @@ class Target:
         if self.kind == "module":
             return {"kind": "module", "module": self.name, "argv": list(self.argv)}
         if self.kind == "file":
-            return {"kind": "file", "path": path, "argv": list(self.argv)}
-        return {"kind": "command", "argv": list(self.argv)}
+            shown = {"typed": typed} if typed not in (None, path) else {}
+            return {"kind": "file", "path": path, "argv": list(self.argv), **shown}
+        own = [] if path is None else [typed if typed is not None and "/" in typed else f"./{path}"]
+        found = {"programs": list(programs)} if programs else {}
+        return {"kind": "command", "argv": [*own, *self.argv], **found}

@@ -29,6 +29,7 @@ from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
 from executor.submission import signature
 from executor.submission.context import environment_named, project_named
+from executor.submission.programs import programs_of
 from secretstore import vault
 from secretstore.connections import Role
 from secretstore.database import Database
@@ -121,10 +122,17 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
     here = request.folder or Path.cwd()
     found = attempted(lambda: _located(here, wanted.path))
     root, path = found or (None, None)
-    document = wanted.document(
-        path, request.text, request.values, request.positional, request.sources, request.catalogs
-    )
     uploads = not settings.workers_see_files if request.bundle is None else request.bundle
+    document = wanted.document(
+        path,
+        request.text,
+        request.values,
+        request.positional,
+        request.sources,
+        request.catalogs,
+        typed=_as_typed(root, path, wanted.path, uploads),
+        programs=[] if uploads or root is None else _programs(wanted, root, request),
+    )
     python = attempted(lambda: _python(request, root or here, path, uploads)) or Python()
     upload = attempted(lambda: _to_upload(root, path, settings.source_bytes)) if uploads and root is not None else None
     if request.setup_secrets and not requirements.builds(python.requirements):
@@ -256,6 +264,25 @@ def _located(here: Path, target: str | None) -> tuple[Path, str | None]:
     return root, relative_target(root, here, target) if target is not None else None
 
 
+def _as_typed(root: Path | None, path: str | None, typed: str | None, uploads: bool) -> str | None:
+    """Return a target's path as it was typed, where it leads to the same file from the source root; else None.
+
+    Of an upload only what is beneath its root by the same name is on the worker.
+    """
+    if root is None or path is None or typed is None:
+        return None
+    named = Path(os.path.normpath(root / typed))
+    if uploads and (os.path.isabs(typed) or named != root / path):
+        return None
+    return typed if named.is_relative_to(root) and (root / typed).resolve() == root / path else None
+
+
+def _programs(wanted: Target, root: Path, request: RunRequest) -> list[str]:
+    if wanted.kind != "command" or wanted.path is not None:
+        return []
+    return programs_of(wanted.argv, root, _search_path(request))
+
+
 def _to_upload(root: Path, target: str | None, limit: int) -> Listing:
     found = packing.listing(root, limit)
     if target is not None and not found.has(target):
@@ -312,7 +339,7 @@ def _requirements(
             why = "it is a folder" if file.is_dir() else "no such file"
             raise FileUnreadable(path=request.requirements_file, why=why)
         return requirements.with_packages(requirements.from_file(file), request.packages)
-    script = root / path if path is not None else None
+    script = root / path if path is not None and request.target.kind != "command" else None
     found = requirements.of_script(script) if script is not None else None
     # A .venv in the source root comes before its requirements, unless something else is asked for or it is left behind.
     if found is None and not (

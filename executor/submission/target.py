@@ -1,9 +1,15 @@
 """Which of the four kinds of targets is meant."""
 
+import contextlib
+import os
+import re
 from pathlib import Path
 
 from executor.errors import RequestUnclear
+from executor.python.layout import is_program, shebang
 from executor.schemas.target import Target
+
+_PYTHONS = re.compile(r"python|pypy|\buv run\b")  # in a script's first line
 
 
 def parse(words: list[str]) -> Target:
@@ -29,11 +35,34 @@ def parse(words: list[str]) -> Target:
         if any(word.partition("=")[0] in ("--arg", "--json-arg") for word in rest):
             raise _unclear("put --arg and --json-arg before the function; arguments after it are by position")
         return Target("function", path=path, name=name, argv=tuple(rest))
+    if _is_program(first):
+        return Target("command", path=first, argv=tuple(rest))
     if Path(first).suffix not in ("", ".py", ".pyw"):
         raise _unclear(
             "{first} is not a Python file; to run a command, put -- before it: sealrun run -- sh job.sh", first=first
         )
     return Target("file", path=first, argv=tuple(rest))
+
+
+def _is_program(path: str) -> bool:
+    """Tell whether a file is a program by itself, and not one of Python's.
+
+    Raises:
+        RequestUnclear: it is, and may not be executed.
+    """
+    if Path(path).suffix in (".py", ".pyw") or not os.path.isfile(path):
+        return False
+    words = shebang(Path(path))
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if not words and file.read(4) != b"\x7fELF":
+            return False
+    if _PYTHONS.search(" ".join(words)):
+        return False
+    if not is_program(Path(path)):
+        runner = " ".join(words[1:] if words and Path(words[0]).name == "env" else words)
+        by = f", or name what runs it: sealrun run -- {runner} {path}" if runner else ""
+        raise RequestUnclear("{path} may not be executed", path=path, hint=f"chmod +x {path}{by}")
+    return True
 
 
 def check_module(name: str) -> None:

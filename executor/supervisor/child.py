@@ -1,6 +1,7 @@
 """The run's own process: forked and confined first, then given its environment."""
 
 import contextlib
+import errno
 import fcntl
 import marshal
 import os
@@ -43,6 +44,7 @@ for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_t
 # All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _START = "start "
+_NO_INTERPRETER = "the program that its first line names"
 _NOT_STARTED = f"could not {_START}"
 
 # In the run: its program, then the byte that says go; the result; the environment, valid after that byte.
@@ -74,6 +76,14 @@ class Waiting:
         self._source = source
         self._environment = environment
         self._trouble = trouble
+
+    def abandon(self) -> None:
+        """End the process; it has not touched its target."""
+        os.kill(self._child.pid, signal.SIGKILL)
+        os.waitpid(self._child.pid, 0)
+        close(self._child)
+        for fd in (self._source, self._environment, self._trouble):
+            os.close(fd)
 
     def start(
         self,
@@ -108,14 +118,19 @@ class Waiting:
             os.waitpid(self._child.pid, 0)
             close(self._child)
             if why.startswith(_NOT_STARTED):
-                hint = "name a program on the run's PATH, or a path relative to the source root"
-                raise StartFailed("the run {why}", why=why, hint=hint)
+                raise StartFailed("the run {why}", why=why, hint=_hint(why))
             raise StartFailed(why=why)
         return self._child
 
 
 def prepare(
-    *, target: Mapping[str, Any], python: str, folder: str, view: confinement.View, bare: Mapping[str, str]
+    *,
+    target: Mapping[str, Any],
+    python: str,
+    folder: str,
+    view: confinement.View,
+    bare: Mapping[str, str],
+    program: str | None = None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -128,6 +143,7 @@ def prepare(
         folder: the working directory.
         view: what it may reach.
         bare: environment without secrets.
+        program: of a command, where its first word is not found on the run's PATH.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
@@ -140,7 +156,7 @@ def prepare(
         _become(
             lambda: confinement.enter(view, parent, signal.SIGKILL),
             command=target["kind"] == "command",
-            arguments=_arguments(target, python),
+            arguments=_arguments(target, python, program),
             bare={name.encode(): value.encode() for name, value in bare.items()},
             folder=folder,
             streams=(null, out_write, err_write, source_read, result_write, environment),
@@ -157,9 +173,9 @@ def prepare(
     return Waiting(child, target, source_write, environment, trouble_read)
 
 
-def _arguments(target: Mapping[str, Any], python: str) -> list[str]:
+def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> list[str]:
     if target["kind"] == "command":
-        return list(target["argv"])
+        return [program, *target["argv"][1:]] if program is not None else list(target["argv"])
     shown = target.get("path") or target.get("module") or ""
     return [python, "-c", _BOOTSTRAP, shown, *target.get("argv", ())]
 
@@ -201,11 +217,27 @@ def _become(
         else:
             os.execvpe(arguments[0], arguments, environment)
     except OSError as error:
-        _report(trouble, f"could not {step}: {error.strerror}")
+        _report(trouble, f"could not {step}: {_reason(error, arguments)}")
     except BaseException as error:  # noqa: BLE001  # ends in _exit
         # The text of any other exception may quote what this process holds: only its type leaves.
         _report(trouble, f"could not {step}: {type(error).__name__}")
     os._exit(127)
+
+
+def _reason(error: OSError, arguments: list[str]) -> str | None:
+    """Return the kernel's word for it; of a script it means the program of the first line, not the script."""
+    if error.errno == errno.ENOENT and arguments and os.path.isfile(arguments[0]):
+        return f"{_NO_INTERPRETER} is not there"
+    return error.strerror
+
+
+def _hint(why: str) -> str:
+    """Return what to do about a program that could not be started."""
+    if why.endswith(os.strerror(errno.EACCES)):
+        return "chmod +x it, or name what runs it, as in -- sh job.sh; a run cannot read what lies in a home folder"
+    if _NO_INTERPRETER in why:
+        return "install that on the worker, end the first line as Unix does, or name what runs it, as in -- sh job.sh"
+    return "name a program on the run's PATH, or a path relative to the source root"
 
 
 def _wait() -> dict[bytes, bytes]:

@@ -12,6 +12,7 @@ import selectors
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.removal import remove
 from executor.supervisor import child as children
+from executor.supervisor import denials
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.ending import LOOK, Ending, signal_group
@@ -55,15 +57,13 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
     reporter.post(Kind.READY)
     try:
         job = _expect(receiver, Kind.JOB).json()
-        waiting = children.prepare(
-            target=job["target"],
-            python=job["python"],
-            folder=job["folder"],
-            view=confinement.View.from_json(job["view"]),
-            bare=job["base"],
-        )
+        waiting = _waiting(job, {})
         counter = kill_counter()
         go = _expect(receiver, Kind.GO).json()
+        if early := environment.read_at_start(go["variables"]):
+            # An interpreter that has started would not read them any more. No value has arrived yet.
+            waiting.abandon()
+            waiting = _waiting(job, early)
     except (EOFError, WireBroken):
         return 1
     attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter))
@@ -203,6 +203,8 @@ class Attempt:
                 if left_out := self._metrics.close():
                     reporter.say(left_out)
             ended_well = status == 0 and self.ending.reason is None
+            if status != 0 and self.ending.reason is None:
+                self._hint()
             reporter.result(awaited=ended_well and job["target"].get("kind") == "function")
             collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
@@ -211,6 +213,13 @@ class Attempt:
         phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}
         self._report(status, phases, whole)
         return 0
+
+    def _hint(self) -> None:
+        """Tell what to do about a refusal that came of the sandbox."""
+        view = confinement.View.from_json(self._job["view"])
+        home = str(confinement.users_home())
+        if hint := denials.hint(self._reporter.last_words, view, self._job["folder"], home):
+            self._reporter.say(hint)
 
     def _derive(
         self, values: dict[str, bytes], assumed: dict[str, Assumed | str], secrets: dict[str, bytes]
@@ -360,6 +369,19 @@ class Attempt:
             "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
         }
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
+
+
+def _waiting(job: dict[str, Any], early: Mapping[str, str]) -> Waiting:
+    # Our own interpreter ends its lines itself, and writes each of them at once and in one piece.
+    bare = {name: value for name, value in job["base"].items() if name != "PYTHONUNBUFFERED"}
+    return children.prepare(
+        target=job["target"],
+        python=job["python"],
+        folder=job["folder"],
+        view=confinement.View.from_json(job["view"]),
+        bare={**bare, **early} if job["target"]["kind"] != "command" else bare,
+        program=job.get("program"),
+    )
 
 
 def _absent(planned: RunConnection, document: dict[str, Any]) -> list[str]:

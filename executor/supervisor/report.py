@@ -16,6 +16,7 @@ from executor.supervisor.child import Child
 from executor.supervisor.metrics_file import Metric
 
 _READ = 1 << 16
+_LAST_WORDS = 4 << 10  # bytes of stderr
 _SENT = 1 << 18
 _CONGESTED = 4 << 20  # bytes waiting for the worker at which the child's output stays in its pipes
 _PATIENCE = 60.0  # seconds for the worker to take the last frames of a run
@@ -45,6 +46,7 @@ class Reporter:
         self._gone = False
         self._masker = Masker.build({})
         self._outputs: dict[Kind, _Output] = {}
+        self._last_words = b""
         self._result = bytearray()
         self._result_size = 0
         self._result_limit = 0
@@ -95,7 +97,7 @@ class Reporter:
             room = max(self._result_limit, _PROBLEM_READ) - len(self._result)
             self._result += data[: max(room, 0)]
         elif data:
-            self._log(kind, self._outputs[kind].take(data))
+            self._pass_on(kind, self._outputs[kind].take(data))
         return bool(data)
 
     def drain(self, child: Child, patience: float) -> None:
@@ -109,7 +111,7 @@ class Reporter:
                     del pipes[fd]
             self.flush()
         for kind, output in self._outputs.items():
-            self._log(kind, output.finish())
+            self._pass_on(kind, output.finish())
 
     def result(self, awaited: bool = False) -> None:
         """Parse what the child reported, mask every text and number in it, and send it.
@@ -190,6 +192,11 @@ class Reporter:
         self._log(Kind.STDERR, self._outputs[Kind.STDERR].portion.note(self._masker.mask_text(text)))
 
     @property
+    def last_words(self) -> str:
+        """The end of the run's stderr, masked, as far as it was kept."""
+        return self._last_words.decode(errors="replace")
+
+    @property
     def written(self) -> dict[str, int]:
         """Bytes of each stream: as written, and after masking as kept and left out."""
         written: dict[str, int] = {}
@@ -236,6 +243,11 @@ class Reporter:
                 self._queue.clear()
                 return
             del self._queue[:sent]
+
+    def _pass_on(self, kind: Kind, data: bytes) -> None:
+        if kind is Kind.STDERR:
+            self._last_words = (self._last_words + data[-_LAST_WORDS:])[-_LAST_WORDS:]
+        self._log(kind, data)
 
     def _log(self, kind: Kind, data: bytes) -> None:
         if data:

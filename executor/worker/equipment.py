@@ -1,14 +1,18 @@
 """What a worker brings to every run."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from executor.boundary.supervision import Zygote
 from executor.python.interpreters import Interpreters
+from executor.python.layout import interpreter_paths
 from executor.runs import Offer
 from executor.sandbox import confinement
 from executor.settings import Settings
+from executor.worker.programs import Reach
 from secretstore.database import Database
 
 
@@ -21,8 +25,17 @@ class Equipment:
     zygote: Zygote
     host: confinement.Host
     offer: Offer
-    forbidden: tuple[Path, ...]
     pythons: Interpreters = field(default_factory=Interpreters)
+    only_its_user: bool = False
+    """Nobody but the user of this worker can submit a run to it."""
     cancelled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    def reach(self, readable: Sequence[Path]) -> Reach:
+        """What may be opened for the program of a command that is given these folders of the machine."""
+        return Reach((*readable, *self._parts), self.only_its_user, self.settings.closed)
+
+    @cached_property
+    def _parts(self) -> tuple[Path, ...]:
+        return tuple(part for one in self.pythons.found for part in interpreter_paths(str(one.path))[1])

@@ -180,7 +180,7 @@ def _job(
         interpreter=[*interpreter, program],
         writable=(place.home, place.temporary, place.output, env, build, uv_cache),
         uid=place.uid,
-        forbidden=worker.forbidden,
+        forbidden=worker.settings.closed,
         cached=(draft,),
     )
     base = base_of(run, place, search_path_of(None))

@@ -33,6 +33,7 @@ from executor.settings import Settings
 from executor.worker import cache, janitor
 from executor.worker.dispatch import dispatch
 from executor.worker.equipment import Equipment
+from executor.worker.programs import only_its_user_submits
 from secretstore.errors import DatabaseUnavailable, SealrunError
 from secretstore.vault import Actor
 
@@ -178,7 +179,7 @@ class WorkerLife:
             places=settings.serves,
             pythons=pythons.offered,
         )
-        self._worker = Equipment(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons)
+        self._worker = Equipment(settings, db, zygote, host, offer, pythons, only_its_user_submits(settings))
 
     @property
     def _slots(self) -> int:
@@ -289,16 +290,3 @@ def _usable(settings: Settings, host: confinement.Host) -> Callable[[Path], bool
         return True
 
     return usable
-
-
-def _forbidden(settings: Settings) -> list[Path]:
-    """What no run may read, even beneath a folder it may."""
-    paths = [settings.store.home, settings.workspaces, settings.cache]
-    paths += settings.store.key_files
-    if settings.store.database_url.startswith("sqlite:///"):
-        file = Path(settings.store.database_url.removeprefix("sqlite:///"))
-        paths += [file, Path(f"{file}-wal"), Path(f"{file}-shm")]
-    for name in ("SEALRUN_DATABASE_URL_FILE", "SEALRUN_BROKER_URL_FILE"):
-        if os.environ.get(name):
-            paths.append(Path(os.environ[name]))
-    return paths

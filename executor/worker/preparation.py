@@ -13,11 +13,13 @@ from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, Tar
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
+from executor.sandbox.folders import given_to
 from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
+from executor.worker.programs import Program, program_of
 from executor.worker.source_cache import Upload, cached_source
 
 PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
@@ -90,13 +92,20 @@ def prepare(
         SealrunError: its interpreter or its sandbox is not to be had.
     """
     program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
+    readable, writable = (
+        list(given_to(run.project, folders, worker.settings.closed))
+        for folders in (worker.settings.readable, worker.settings.writable)
+    )
+    called = _called(worker, run, python, readable)
     view = confinement.view(
         worker.host,
         source=source.folder,
-        interpreter=interpreter,
+        interpreter=[*interpreter, *called.parts],
         writable=place.folders,
         uid=place.uid,
-        forbidden=worker.forbidden,
+        forbidden=worker.settings.closed,
+        machine=readable,
+        shared=writable,
         cached=_of_the_cache(worker, source, parts or ()),
     )
     return {
@@ -104,9 +113,10 @@ def prepare(
         "target": run.target,
         "mapped": run.mapped,
         "python": str(program),
+        "program": called.path,
         "folder": str(source.folder),
         "view": view.to_json(),
-        "base": base_of(run, place, search_path_of(None if python is None else program)),
+        "base": base_of(run, place, search_path_of(None if python is None else program, called.folders)),
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
@@ -114,6 +124,14 @@ def prepare(
         "controls": controls_of(worker.host, view),
         "limits": limits(worker.settings, run.timeout),
     }
+
+
+def _called(worker: Equipment, run: Run, python: str | None, readable: Sequence[Path]) -> Program:
+    """A command's program, where it is outside the source and the system's folders."""
+    if run.target["kind"] != "command" or not run.target["argv"]:
+        return Program()
+    told = run.target.get("programs", ()) if run.bundle is None else ()
+    return program_of(run.target["argv"], told, python, worker.reach(readable))
 
 
 def _of_the_cache(worker: Equipment, source: RunsCode, parts: Sequence[Path]) -> list[Path]:
@@ -173,4 +191,7 @@ def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any
         "no_new_privileges": True,
         "tree": "subreaper",
         "key_file_readable": not own_user and view.rung == "process",
+        # Folders of the machine that its operator opened to this run.
+        **({"readable": list(view.machine)} if view.machine else {}),
+        **({"writable": list(view.shared)} if view.shared else {}),
     }

@@ -8,6 +8,7 @@ import pytest
 
 import executor.settings
 import secretstore.settings
+from executor.sandbox import folders as open_folders
 from executor.settings import ALL_SETTINGS, EXECUTOR_SETTINGS, Settings, read_here, read_settings
 from secretstore.errors import SettingsProblem
 from secretstore.settings import STORE_SETTINGS, Setting
@@ -144,3 +145,69 @@ def test_the_process_environment_is_read_at_the_door(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SEALRUN_HOME", "/srv/from-here")
     settings: Settings = read_here()
     assert settings.store.home == Path("/srv/from-here")
+
+
+def test_an_operator_opens_folders_to_all_runs_or_to_those_of_a_project() -> None:
+    """Each with its projects before it, several with commas; a path may have a `=` of its own."""
+    settings = read_settings(
+        {
+            **HOME,
+            "SEALRUN_READABLE": "/data/models:shop=/data/shop:shop,crm=/data/a=b",
+            "SEALRUN_WRITABLE": "shop=/data/out",
+        }
+    )
+    assert [(str(one.path), one.projects) for one in settings.readable] == [
+        ("/data/models", ()),
+        ("/data/shop", ("shop",)),
+        ("/data/a=b", ("shop", "crm")),
+    ]
+    assert [one.is_for("shop") for one in settings.readable] == [True, True, True]
+    assert [one.is_for("crm") for one in (*settings.readable, *settings.writable)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("models", "is not a list of absolute paths"),
+        ("/data/a::/data/b", "is not a list of absolute paths"),
+        ("shop=models", "is not a list of absolute paths"),
+        ("Shop!=/data", "names a project that cannot be one"),
+        ("=/data", "names a project that cannot be one"),
+        *(
+            (f"/data:shop={path}", "cannot open its folder number 2 to runs: it ")
+            for path in ("/", "/run", "/run/user/0", "/var/run", "/proc", "HOME", "HOME/keys", "ABOVE", "LINK", "KEY")
+        ),
+        ("shop=ADA", "cannot open its folder number 1 to runs: it is or holds a home folder"),
+        ("shop=ADA/..", "cannot open its folder number 1 to runs: it is or holds a home folder"),
+        ("shop=WORK", "cannot open its folder number 1"),
+        ("shop=CACHE/x", "cannot open its folder number 1"),
+        ("shop=DB", "cannot open its folder number 1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["SEALRUN_READABLE", "SEALRUN_WRITABLE"])
+def test_what_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, said: str) -> None:
+    """I3: what holds or lies in sealrun's own, /run, or a home as a whole; by `..`, nor by a link."""
+    monkeypatch.setattr(open_folders, "_homes", lambda: frozenset([tmp_path / "users/ada"]))
+    for folder in ("top/sealrun/keys", "users/ada", "work", "cache/x", "keys", "db"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "top/sealrun")
+    places = {"HOME": "top/sealrun", "ABOVE": "top", "LINK": "link", "KEY": "keys", "ADA": "users/ada", "WORK": "work"}
+    for word, place in {**places, "CACHE": "cache", "DB": "db"}.items():
+        text = text.replace(word, str(tmp_path / place))
+    environ = {
+        "SEALRUN_HOME": str(tmp_path / "top/sealrun"),
+        "SEALRUN_KEYS": f"local:{tmp_path}/keys/local.key",
+        "SEALRUN_WORKSPACES": str(tmp_path / "work"),
+        "SEALRUN_CACHE": str(tmp_path / "cache"),
+        "SEALRUN_DATABASE_URL": f"sqlite:///{tmp_path}/db/sealrun.db",
+    }
+    found = problems({**environ, name: text})
+    assert any(problem.startswith(f"{name} {said}") for problem in found), found
+    assert read_settings({**environ, name: f"shop={tmp_path}/users/ada/models"})
+
+
+def test_a_folder_to_be_changed_names_its_projects() -> None:
+    """What one run leaves there the next one finds: not for every project."""
+    (problem,) = problems({"SEALRUN_WRITABLE": "shop=/data/a:/data/b"})
+    assert problem.startswith("SEALRUN_WRITABLE has to name who may change its folder number 2")

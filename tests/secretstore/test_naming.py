@@ -53,7 +53,6 @@ def test_names_of_another_form_are_refused(name: str) -> None:
         ("PYTHONPATH", "the Python interpreter acts on it"),
         ("PYTHONSTARTUP", "the Python interpreter acts on it"),
         ("BASH_ENV", "shells act on it"),
-        ("ENV", "shells act on it"),
         ("IFS", "shells act on it"),
         ("PERL5OPT", "Perl acts on it"),
         ("RUBYOPT", "Ruby acts on it"),

@@ -14,7 +14,7 @@ from tests.processes import children, core_limit, descendants, environ, name
 from tests.rig import Rig, command, file, function, ordinary_account, rig
 
 ALLOWED = {
-    "PATH", "LANG", "HOME", "USER", "LOGNAME", "TMPDIR",
+    "PATH", "LANG", "HOME", "USER", "LOGNAME", "TMPDIR", "PYTHONUNBUFFERED",
     "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR", "SEALRUN_METRICS",
 }  # fmt: skip
 WORKERS_OWN = {
@@ -86,7 +86,15 @@ def place(request: pytest.FixtureRequest) -> Iterator[Rig]:
         options = {}
     with rig(**options) as made:
         made.project("shop", {"API_KEY": b"hunter2-prod-key-5417"}, {"REGION": "eu-north-1"})
-        made.start_worker(environ=WORKERS_OWN)
+        for name in ("models", "out", "theirs"):
+            (made.folder / name).mkdir()
+            (made.folder / name / "file").write_text("weights")
+            (made.folder / name).chmod(0o777)
+        opened = {
+            "SEALRUN_READABLE": f"{made.folder}/models:other={made.folder}/theirs",
+            "SEALRUN_WRITABLE": f"shop={made.folder}/out:other={made.folder}/theirs",
+        }
+        made.start_worker(environ={**WORKERS_OWN, **opened})
         yield made
 
 
@@ -111,7 +119,22 @@ class TestEnvironment:
         place.says(run_id, "ready")
         (supervisor,) = place.workers[0].supervisors()
         (child,) = children(supervisor)
-        assert set(environ(child)) == ALLOWED
+        assert set(environ(child)) == ALLOWED - {"PYTHONUNBUFFERED"}
+        place.let_go(run_id)
+        place.ended(run_id)
+
+    def test_what_python_reads_at_its_start_may_be_set(self, place: Rig) -> None:
+        """For the interpreter that runs a file too, though it has started before anybody knows the variables."""
+        code = "import sys, time\nprint(sys.flags.hash_randomization, sys.flags.utf8_mode, time.tzname[0])\n"
+        variables = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "TZ": "XYZ-3"}
+        assert place.python_run(code).stdout != "0 1 XYZ\n"
+        assert place.python_run(code, variables=variables).stdout == "0 1 XYZ\n"
+
+    def test_output_of_a_python_command_is_live(self, place: Rig) -> None:
+        """Though it writes into a pipe, and flushes nothing."""
+        code = WAITING.replace(", flush=True", "")
+        run_id = place.submit(command("sh", "-c", 'exec python3 -c "$0"', code))
+        place.says(run_id, "ready")
         place.let_go(run_id)
         place.ended(run_id)
 
@@ -119,6 +142,76 @@ class TestEnvironment:
         """Names are set before the first line of a function's module runs."""
         path = place.job("import os\nSEEN = sorted(os.environ)\ndef seen():\n    return SEEN\n", "seen.py")
         assert "API_KEY" in place.run(function(path, "seen")).view.result
+
+
+class TestPrograms:
+    def test_a_tool_has_its_environment_and_nothing_beside_it(self, place: Rig) -> None:
+        """I3: one of pipx's, submitted by the worker's own user; as a link that lies elsewhere."""
+        tools, bin_folder = place.folder / "tools", place.folder / "bin"
+        prefix = tools / "venvs/brew"
+        if not prefix.exists():
+            subprocess.run([place.python, "-m", "venv", "--without-pip", prefix], check=True)
+            (prefix / "share").mkdir()
+            (prefix / "share/template").write_text("brewed")
+            (tools / "other").write_text("somebody's")
+            code = f"import sys\nprint(open(sys.prefix + '/share/template').read())\nopen('{tools}/other')\n"
+            (prefix / "bin/brew").write_text(f"#!{prefix}/bin/python\n{code}")
+            (prefix / "bin/brew").chmod(0o755)
+            bin_folder.mkdir()
+            (bin_folder / "brew").symlink_to(prefix / "bin/brew")
+        ended = place.run({**command("brew"), "programs": [str(bin_folder / "brew")]})
+        assert ended.stdout == "brewed\n", ended.stderr
+        assert f"Permission denied: '{tools}/other'" in ended.stderr
+
+    def test_a_row_opens_no_program_of_sealruns_own(self, place: Rig) -> None:
+        """I3: whoever can write to the database names SEALRUN_HOME as an environment."""
+        ended = place.run({**command("brew"), "programs": [str(place.home / "sealrun.db"), "/etc/passwd", "x", ""]})
+        assert ended.how == ("failed", "setup_failed", None)
+        (place.home / "bin").mkdir(exist_ok=True)
+        (place.home / "bin/brew").write_text("#!/bin/sh\ncat ../sealrun.db\n")
+        (place.home / "bin/brew").chmod(0o755)
+        ended = place.run({**command("brew"), "programs": [str(place.home / "bin/brew")]})
+        assert ended.how == ("failed", "setup_failed", None) and "closed to runs" in (ended.view.message or "")
+
+    @pytest.mark.parametrize("name", ["python", "python3"])
+    def test_python_is_there_by_either_name(self, place: Rig, name: str) -> None:
+        """Debian has no `python`; the run's own is meant."""
+        ended = place.run(command(name, "-c", "import sys; print(bool(sys.executable))"))
+        assert ended.stdout == "True\n", ended.view.message
+
+
+class TestFolders:
+    def test_of_the_machine_are_opened_and_told(self, place: Rig) -> None:
+        """I3: to the project that is named; the receipt says which, and a refusal has a hint."""
+        models, out = str(place.folder / "models"), str(place.folder / "out")
+        code = "import sys\nprint(open(sys.argv[1] + '/file').read())\nopen(sys.argv[2] + '/made', 'w')\n"
+        path = place.job(code + "open(sys.argv[1] + '/made', 'w')\n")
+        ended = place.run(file(path, models, out))
+        assert ended.stdout == "weights\n", ended.stderr
+        assert f"sealrun: {models}/made is open to runs for reading alone" in ended.stderr
+        assert (place.folder / "out/made").exists()
+        receipt = ended.view.receipt
+        assert receipt is not None
+        assert (receipt.controls["readable"], receipt.controls["writable"]) == ([models], [out])
+
+    def test_of_another_project_stay_closed(self, place: Rig) -> None:
+        """I3: and a command, too, is told why."""
+        theirs = str(place.folder / "theirs")
+        ended = place.run(command("cat", f"{theirs}/file"))
+        assert ended.how == ("failed", "exit_code", 1)
+        assert f"sealrun: {theirs}/file is closed to runs" in ended.stderr
+
+    def test_a_link_put_in_the_place_of_one_opens_nothing(self, place: Rig) -> None:
+        """I3: whoever owns the folder above could lead it to SEALRUN_HOME."""
+        (place.folder / "models").rename(place.folder / "kept")
+        (place.folder / "models").symlink_to(place.home)
+        try:
+            ended = place.run(command("ls", str(place.folder / "models/")))
+            assert ended.how[:2] == ("failed", "exit_code")
+            assert ended.view.receipt is not None and "readable" not in ended.view.receipt.controls
+        finally:
+            (place.folder / "models").unlink()
+            (place.folder / "kept").rename(place.folder / "models")
 
 
 class TestDescriptors:

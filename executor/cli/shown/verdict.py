@@ -117,6 +117,9 @@ def receipt_facts(receipt: Receipt) -> list[tuple[str, str]]:
             ("dropped", _dropped(receipt)),
         ]
     facts.append(("rung", receipt.rung or ""))
+    for right in ("readable", "writable"):
+        if folders := receipt.controls.get(right):
+            facts.append((right, screen.printable(", ".join(folders))))
     if receipt.controls.get("key_file_readable"):
         facts.append(("warning", "this run could read the key file"))
     return facts

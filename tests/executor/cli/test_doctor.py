@@ -28,7 +28,19 @@ def test_a_new_home_is_in_order(new_cli: Cli) -> None:
     assert found["key file"]["status"] == "note"
     assert found["key file"]["mend"] == "the first `sealrun project create` makes it"
     assert "embedded" in str(found["broker"]["text"])
-    assert {"packages", "python", "versions", "home", "database", "isolation", "user", "workspaces", "workers"} <= found.keys()
+    expected = {"packages", "python", "versions", "home", "database", "isolation", "user", "workspaces", "workers"}
+    assert expected <= found.keys()
+
+
+def test_folders_that_are_opened_to_runs_are_listed(shop: Cli) -> None:
+    """A run goes on without one that is not there, so that is said here."""
+    there = str(shop.folder)
+    found = findings(shop, 1, SEALRUN_READABLE="/srv/surely-not-there", SEALRUN_WRITABLE=f"shop={there}/jobs-data")
+    assert found["readable"]["text"] == "/srv/surely-not-there, to all runs, is not there"
+    assert (found["writable"]["status"], found["writable"]["mend"]) == ("wrong", "make or mount it")
+    (shop.folder / "jobs-data").mkdir()
+    found = findings(shop, 0, SEALRUN_WRITABLE=f"shop={there}/jobs-data")
+    assert found["writable"]["text"] == f"{there}/jobs-data, to runs of shop"
 
 
 def test_the_rung_says_what_is_not_protected(shop: Cli) -> None:

@@ -62,7 +62,7 @@ class TestNames:
             "FROM_FILE": ("--env-file", []),
         }
         assert {name for name, one in found.items() if one["kind"] == "sealrun"} == {
-            "PATH", "LANG", "HOME", "USER", "LOGNAME", "TMPDIR",
+            "PATH", "LANG", "HOME", "USER", "LOGNAME", "TMPDIR", "PYTHONUNBUFFERED",
             "SEALRUN_RUN_ID", "SEALRUN_PROJECT", "SEALRUN_ENV", "SEALRUN_OUTPUT_DIR", "SEALRUN_METRICS",
         }  # fmt: skip
 

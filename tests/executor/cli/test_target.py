@@ -51,6 +51,40 @@ def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path: Path, monkeypatch: 
     assert parse(["a:b"]) == Target("file", "a:b")
 
 
+PROGRAMS = {
+    "dump.sh": b"#!/bin/sh\n",
+    "job.js": b"#!/usr/bin/env node\n",
+    "tool": b"\x7fELF\2",
+    "deep/dump": b"#! /bin/bash -e\n",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A script by its first line, whatever its name; with a path from the source root that a shell would take."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(PROGRAMS[name])
+    with pytest.raises(RequestUnclear, match=f"{name} may not be executed") as closed:
+        parse([name])
+    assert f"chmod +x {name}" in (closed.value.hint or "")
+    path.chmod(0o755)
+    target = parse([name, "--x"])
+    assert target == Target("command", name, argv=("--x",))
+    assert target.document(name, {}, {})["argv"] == [f"./{name}", "--x"]
+    assert target.document(name, {}, {}, typed=f"./{name}")["argv"] == [f"./{name}", "--x"]
+
+
+@pytest.mark.parametrize("line", ["#!/usr/bin/env python3", "#!/usr/bin/env -S uv run --script", "import sys", ""])
+def test_a_file_of_pythons_is_one_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """It gets the run's Python, its problem and its result."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tool").write_text(line)
+    (tmp_path / "tool").chmod(0o755)
+    assert parse(["tool"]).kind == "file"
+
+
 @pytest.mark.parametrize("words", [[], ["--"], ["-m"], ["a.sh"], ["a.py:f", "--arg", "x=1"], ["a.py:1f"]])
 def test_anything_else_is_refused(words: list[str]) -> None:
     """With a sentence."""

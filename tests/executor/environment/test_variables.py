@@ -30,6 +30,7 @@ def test_nothing_but_the_list_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text(build(BASE, {}, {})) == {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
         "HOME": "/w/home",
         "USER": "sealrun",
         "LOGNAME": "sealrun",
@@ -111,8 +112,8 @@ def test_refused_names_are_refused_here_again(name: str) -> None:
 
 
 def test_every_name_of_ours_is_refused_to_others() -> None:
-    """Otherwise a secret could take the run's PATH or HOME; the user's name is a name and nothing more."""
-    for name in BASE.keys() - {"USER", "LOGNAME"}:
+    """Otherwise a secret could take the run's PATH or HOME."""
+    for name in BASE.keys() - {"LANG", "PYTHONUNBUFFERED", "USER", "LOGNAME"}:
         assert name.startswith("SEALRUN_") or name in REFUSED_NAMES
 
 
@@ -120,6 +121,15 @@ def test_a_run_may_be_told_another_user_name() -> None:
     """By a variable or a secret; who asks for LOGNAME, as getpass does first, hears the same."""
     assert text(build(BASE, {"USER": "app"}, {})) == {**BASE, "USER": "app", "LOGNAME": "app"}
     assert text(build(BASE, {"USER": "app"}, {"LOGNAME": b"db"})) == {**BASE, "USER": "app", "LOGNAME": "db"}
+
+
+@pytest.mark.parametrize(
+    "name", ["LANG", "TZ", "ENV", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE"]
+)
+def test_harmless_names_may_be_set(name: str) -> None:
+    """And stand over what a run has of that name by itself."""
+    assert text(build(BASE, {name: "0"}, {}))[name] == "0"
+    assert text(build(BASE, {}, {name: b"0"}))[name] == "0"
 
 
 def test_a_name_is_secret_or_variable_and_not_both() -> None:

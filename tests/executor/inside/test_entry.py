@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,25 @@ def test_a_file_runs_as_python_would_run_it(execute: Execute, tmp_path: Path, an
         str(tmp_path),
         "hunter2",
     ]
+
+
+SEEN = """
+import json, linecache, sys
+print(json.dumps([sys.argv, __file__, sys.path[0], __spec__, __package__, type(__loader__).__name__, __cached__,
+                  __loader__.get_data(__file__) != b"", getattr(sys, "orig_argv", [""])[1:], __builtins__ is not None]))
+"""
+
+
+@pytest.mark.parametrize("typed", ["sub/job.py", "./sub/job.py", "sub/../sub/job.py", "link.py", "/sub/job.py"])
+def test_a_file_finds_what_python_itself_would_tell_it(execute: Execute, tmp_path: Path, typed: str) -> None:
+    """`sys.argv`, `__file__`, `sys.path[0]` and the rest: the very same as without sealrun, for what was typed."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/job.py").write_text(SEEN)
+    (tmp_path / "link.py").symlink_to("sub/job.py")
+    typed = f"{tmp_path}{typed}" if typed.startswith("/") else typed
+    by_hand = subprocess.run([sys.executable, typed, "x"], cwd=tmp_path, capture_output=True, check=True)
+    ended = execute({**file("sub/job.py", "x"), "typed": typed})
+    assert json.loads(ended.stdout) == json.loads(by_hand.stdout), ended.stderr
 
 
 def test_a_module_runs_from_the_source_root(execute: Execute, tmp_path: Path, any_python: str) -> None:

@@ -274,6 +274,80 @@ def test_a_cached_folder_is_open_and_the_cache_is_not(place: Path) -> None:
 
 
 @landlocked
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "below a closed folder"])
+def test_folders_of_the_machine_are_as_their_operator_opened_them(place: Path, closed: bool) -> None:
+    """I3: one to be read, one to be changed, and nothing beside them; without devices, and setuid means nothing."""
+    host = Host(LANDLOCK, confinement.probe().mounts)
+    if closed and not host.mounts:
+        pytest.skip("an ordinary user passes where it may, and this root may not mount")
+    for name in ("data", "data/models", "data/out", "data/beside"):
+        (place / name).mkdir()
+        (place / name / "file").write_bytes(b"content")
+        (place / name / "file").chmod(0o666)
+        (place / name).chmod(0o777)
+    (place / "data").chmod(0o700 if closed else 0o755)
+    machine, shared = [place / "data/models"], [place / "data/out"]
+    view = decided(place, host, uid=UID if os.geteuid() == 0 else None, machine=machine, shared=shared)
+    assert View.from_json(json.loads(json.dumps(view.to_json()))) == view
+    flags = {}
+
+    def look() -> list[str]:
+        for folder in (*machine, *shared):
+            flags[folder] = os.statvfs(folder).f_flag & (os.ST_NOSUID | os.ST_NODEV)
+        alone = all(flags.values()) or not host.mounts
+        return [
+            can(read, place / "data/models/file"),
+            can(write, place / "data/models/file"),
+            can(os.mkdir, place / "data/models/new"),
+            can(write, place / "data/out/file"),
+            can(os.mkdir, place / "data/out/new"),
+            can(os.rename, place / "data/out/file", place / "data/out/new/file"),
+            can(read, place / "data/beside/file"),
+            "nosuid, nodev" if alone else "",
+        ]
+
+    *said, beside, mounted = inside(view, look)
+    assert [answer.replace("EROFS", "EACCES") for answer in said] == ["yes", "EACCES", "EACCES", "yes", "yes", "yes"]
+    assert (beside, mounted) == ("ENOENT" if closed else "EACCES", "nosuid, nodev")
+    assert (place / "data/out/new/file").read_bytes() == b"contentx"
+
+
+def test_code_is_not_run_from_where_runs_may_change_it(place: Path) -> None:
+    """I3: one run could change what the next one does, and its Python's packages as well."""
+    for more in ({"source": place / "source/sub"}, {"source": place / "source"}, {"interpreter": [place / "source"]}):
+        with pytest.raises(PathRefused, match="which runs may change"):
+            decided(place, shared=[place / "source"], **{"source": place / "workspace", **more})
+    decided(place, shared=[place / "source/sub"])
+
+
+def test_a_folder_that_the_runs_user_cannot_change_is_an_error(place: Path, root: None) -> None:
+    """Said before the run, with what to do."""
+    with pytest.raises(PathRefused, match=f"cannot be changed by the run's user {UID}") as refused:
+        decided(place, uid=UID, shared=[place / "home"])
+    assert "chmod o+w" in refused.value.hint
+
+
+@landlocked
+def test_what_became_a_link_since_it_was_decided_on_opens_nothing(place: Path) -> None:
+    """I3: a prefix that was a folder when the worker looked, and leads to somebody's home when the run begins."""
+    for name in ("prefix", "deep/prefix"):
+        (place / name).mkdir(parents=True)
+    (place / "kept").write_bytes(b"content")
+    view = decided(place, interpreter=[place / "prefix", place / "deep/prefix", place / "kept"])
+    (place / "prefix").rmdir()
+    (place / "prefix").symlink_to(place / "workspace")
+    (place / "deep").rename(place / "gone")
+    (place / "deep").symlink_to(place)
+    (place / "deep/prefix/link").symlink_to(place / "home")
+
+    def look() -> list[str]:
+        paths = (place / "kept", place / "workspace/file", place / "deep/workspace/file", place / "home/file")
+        return [can(read, path) for path in paths]
+
+    assert inside(view, look) == ["yes", "EACCES", "EACCES", "EACCES"]
+
+
+@landlocked
 def test_a_forbidden_path_inside_the_source_stays_closed(place: Path) -> None:
     """I3: SEALRUN_HOME within the project's folder; links do not open it either."""
     (place / "source/link").symlink_to(place / "source/sub")

@@ -112,6 +112,53 @@ def test_what_is_refused_uploads_nothing(place: Place) -> None:
     assert stored(place.db) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("here", "typed", "from_folder", "uploaded"),
+    [
+        ("", "job.py", None, None),
+        ("", "./job.py", "./job.py", "./job.py"),
+        ("", "deep/../job.py", "deep/../job.py", "deep/../job.py"),
+        ("", "ROOT/job.py", "ROOT/job.py", None),  # there is no such folder on a worker that has a copy
+        ("", "link.py", "link.py", None),
+        ("", "ROOT/../link-out.py", None, None),
+        ("deep", "../job.py", None, None),  # the run's working directory is the root
+    ],
+)
+def test_a_path_is_kept_as_it_was_typed(
+    place: Place, here: str, typed: str, from_folder: str | None, uploaded: str | None
+) -> None:
+    """Where it leads to the same file from the source root: that is what `sys.argv` has."""
+    write(place.jobs, ".sealrun.toml")
+    (place.jobs / "deep").mkdir()
+    (place.jobs / "link.py").symlink_to("job.py")
+    (place.folder / "link-out.py").symlink_to(place.jobs / "job.py")
+    root = str(place.jobs)
+    request = place.request(typed.replace("ROOT", root)).model_copy(update={"folder": place.jobs / here})
+    for bundle, kept in ((False, from_folder), (True, uploaded)):
+        spec = specify(place.db, place.settings(), request.model_copy(update={"bundle": bundle}))
+        assert (spec.target["path"], spec.target.get("typed")) == ("job.py", kept and kept.replace("ROOT", root))
+
+
+def test_a_commands_program_is_told_where_workers_see_it(place: Place, tmp_path: Path) -> None:
+    """Not with an upload: a path of this machine means nothing there. A script in the source root needs no more."""
+    write(place.jobs, "deep/dump.sh", "#!/bin/sh\n")
+    (place.jobs / "deep/dump.sh").chmod(0o755)
+    write(tmp_path, "bin/dbt", "#!/bin/sh\n")
+    (tmp_path / "bin/dbt").chmod(0o755)
+    search_path = f"{Path(job_python()).parent}:{tmp_path}/bin"
+
+    def document(target: Target, bundle: bool) -> dict[str, Any]:
+        asked = {"target": target, "bundle": bundle, "search_path": search_path}
+        return specify(place.db, place.settings(), place.request().model_copy(update=asked)).target
+
+    command, script = Target("command", argv=("dbt", "run")), Target("command", "deep/dump.sh", argv=("x",))
+    told = {"kind": "command", "argv": ["dbt", "run"]}
+    assert document(command, False) == {**told, "programs": [f"{tmp_path}/bin/dbt"]}
+    assert document(command, True) == told
+    for bundle in (False, True):
+        assert document(script, bundle) == {"kind": "command", "argv": ["deep/dump.sh", "x"]}
+
+
 def test_the_commit_is_recorded(place: Place) -> None:
     """Of a folder as of an upload; here without a git to ask."""
     write(place.jobs, ".git/HEAD", "0123456789" * 4)

@@ -62,6 +62,7 @@ def test_a_command_inherits_three_streams_and_a_clean_slate(execute: Execute, tm
         (command("./job.sh"), ".", "could not start ./job.sh: Permission denied"),
         (command("/etc"), ".", "could not start /etc: Permission denied"),
         (command("./text"), ".", "could not start ./text: Exec format error"),
+        (command("./odd"), ".", "could not start ./odd: the program that its first line names is not there"),
         (command("true"), "gone", "could not enter the folder {folder}/gone: No such file or directory"),
         (command("true"), "text", "could not enter the folder {folder}/text: Not a directory"),
         (command("tr\0ue"), ".", "ValueError"),
@@ -76,6 +77,8 @@ def test_what_cannot_be_started_is_a_sentence(
     (tmp_path / "job.sh").write_text("#!/bin/sh\n")
     (tmp_path / "text").write_text("no program")
     (tmp_path / "text").chmod(0o755)
+    (tmp_path / "odd").write_text("#!/bin/sh\r\n")
+    (tmp_path / "odd").chmod(0o755)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(StartFailed) as caught:
         execute(target, python="/no/python", folder=tmp_path / folder, entries={"TOKEN": "hunter2"})
@@ -93,6 +96,21 @@ def test_a_sandbox_that_cannot_be_entered_starts_nothing(execute: Execute, monke
     monkeypatch.setattr(confinement, "enter", refuse)
     with pytest.raises(StartFailed, match=r"could not enter its sandbox: Operation not permitted$"):
         execute(command("true"))
+
+
+def test_a_process_that_is_given_up_is_gone(tmp_path: Path) -> None:
+    """Another one takes its place, where what an interpreter reads at its start was not known before the gate."""
+    before = len(os.listdir("/proc/self/fd"))
+    waiting = children.prepare(
+        target={"kind": "file", "path": "job.py", "argv": []},
+        python=sys.executable,
+        folder=str(tmp_path),
+        view=plain_view(tmp_path),
+        bare=BARE,
+    )
+    waiting.abandon()
+    assert not is_alive(waiting._child.pid)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("kind", ["command", "file"])

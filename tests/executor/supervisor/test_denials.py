@@ -1,0 +1,92 @@
+"""What a run is told where its sandbox refused it something, by what programs print of that."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from executor.sandbox.confinement import SYSTEM_FOLDERS, View
+from executor.supervisor.denials import hint
+
+SOURCE = "/srv/shop"
+VIEW = View(
+    rung="landlock",
+    readable=(*SYSTEM_FOLDERS, SOURCE, "/data/models"),
+    writable=("/var/tmp/runs/1/home", "/var/tmp/runs/1/output"),
+    forbidden=(),
+    covered=("/root",),
+    machine=("/data/models",),
+    shared=("/data/out",),
+)
+
+
+def told(line: str, source: str = SOURCE, view: View = VIEW) -> str:
+    """The first words of a hint; none where there is none."""
+    return hint(f"some words\n{line}\nmore words\n", view, source, "/users/ada") or ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        # A write into the source root, as Python, shells, GNU's programs, Node.js, Go and Java say it.
+        ("PermissionError: [Errno 13] Permission denied: 'cache.json'", "a run cannot write to the source root"),
+        ("OSError: [Errno 30] Read-only file system: 'cache.json'", "a run cannot write to the source root"),
+        ("sh: 1: cannot create out.csv: Permission denied", "a run cannot write to the source root"),
+        ("./dump.sh: line 3: out.csv: Permission denied", "a run cannot write to the source root"),
+        ("mkdir: cannot create directory \u2018target\u2019: Permission denied", "a run cannot write to the source"),
+        ("Error: EACCES: permission denied, open '/srv/shop/log'", "a run cannot write to the source root"),
+        ("open state.db: permission denied", "a run cannot write to the source root"),
+        ("java.io.FileNotFoundException: /srv/shop/x (Permission denied)", "a run cannot write to the"),
+        # Elsewhere.
+        ("cat: /users/ada/.pgpass: Permission denied", "/users/ada/.pgpass is in a home folder"),
+        ("cat: ../../home/bob/x: Permission denied", ""),
+        ("PermissionError: [Errno 13] Permission denied: '../../home/bob/x'", "/home/bob/x is in a home folder"),
+        ("cat: /root/.bashrc: No such file or directory", "/root/.bashrc is in a home folder"),
+        ("sh: 1: /root/bin/tool: not found", "/root/bin/tool is in a home folder"),
+        ("touch: cannot touch '/tmp/x': Permission denied", "/tmp/x is closed to runs; files to keep go to"),
+        ("cat: /mnt/big/file: Permission denied", "/mnt/big/file is closed to runs; put a copy"),
+        ("touch: cannot touch '/data/models/x': Read-only file system", "/data/models/x is open to runs for reading"),
+        ("env: \u2018node\u2019: No such file or directory", "the first line of a program asks for node, which"),
+        # What is refused without a sandbox, too, or by somebody else.
+        ("cat: /etc/shadow: Permission denied", ""),
+        ("cat: /nowhere/x: No such file or directory", ""),
+        ("touch: cannot touch '/data/out/closed/x': Permission denied", ""),
+        ("git@github.com: Permission denied (publickey).", ""),
+        ('psycopg.errors.InsufficientPrivilege: permission denied for table "orders"', ""),
+        ("403 Permission denied on resource project x", ""),
+        ("Permission denied", ""),
+        ("", ""),
+    ],
+)
+def test_a_refusal_of_the_sandbox_has_a_hint(line: str, said: str) -> None:
+    """For commands as for Python; and none for what has another cause."""
+    assert told(line).startswith(said) and bool(told(line)) == bool(said), told(line)
+
+
+def test_the_last_one_counts() -> None:
+    """A program goes on after the first ones."""
+    said = "cat: /mnt/a: Permission denied\ncat: /mnt/b: Permission denied\ncat: /etc/shadow: Permission denied\n"
+    assert (hint(said, VIEW, SOURCE, "/nonexistent") or "").startswith("/mnt/b ")
+
+
+def test_in_the_source_root_a_write_is_told_from_the_rest(tmp_path: Path) -> None:
+    """To start what may not be executed fails anywhere; a file that only its owner reads is one for a lent user id."""
+    (tmp_path / "job.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "data.csv").touch()
+    (tmp_path / "own.cfg").touch(mode=0o600)
+    (tmp_path / "own.cfg").chmod(0o600)
+    lent = View("landlock", (str(tmp_path),), (), (), uid=60606)
+    for view in (VIEW, lent):
+        assert told("Permission denied: 'job.sh'", str(tmp_path), view) == ""
+        assert told("Permission denied: 'data.csv'", str(tmp_path), view).startswith("a run cannot write")
+    assert told("Permission denied: 'own.cfg'", str(tmp_path), lent) == (
+        f"{tmp_path}/own.cfg is not readable for others, and this run has a user id of its own: chmod o+r"
+    )
+
+
+def test_a_hint_tells_nothing_of_what_is_there(tmp_path: Path) -> None:
+    """I3: the same words for what exists and what does not."""
+    (tmp_path / "there").touch()
+    hints = [told(f"cat: {tmp_path}/{name}: Permission denied") for name in ("there", "gone")]
+    assert hints[0].replace("there", "gone") == hints[1] != ""
+    assert os.path.exists(tmp_path / "there")
