@@ -27,6 +27,8 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     sys.path[0] = ""
+    IMPORT_FROM[:] = target.get("import_from", ())
+    sys.path += [folder for folder in IMPORT_FROM if folder not in sys.path]
     try:
         if "objects" in document:
             target["json"].update(make_objects(document.pop("handles"), document.pop("objects")))
@@ -97,8 +99,7 @@ def run_module(target):
         runpy.run_module(target["module"], run_name="__main__", alter_sys=True)
     except ImportError as error:
         if is_missing(target["module"], error):
-            where = f"the source root or in this run's Python, {sys.executable}"
-            raise Mistake(f"there is no module {target['module']} in {where}") from None
+            raise Mistake(f"there is no module {target['module']} in {places()}") from None
         if str(error).startswith(f"No module named {target['module']}.__main__;"):
             raise Mistake(f"{target['module']} is a package without a __main__.py: name one of its modules") from None
         raise
@@ -111,6 +112,13 @@ def is_missing(name, error):
     package = getattr(error.__cause__, "name", None)
     about = f"Error while finding module specification for {name!r}"
     return str(error).startswith(about) and package is not None and f"{name}.".startswith(f"{package}.")
+
+
+def places():
+    """Say where modules are looked for."""
+    root = os.getcwd()
+    folders = [f"its folder {os.path.relpath(folder, root)}" for folder in IMPORT_FROM if folder != root]
+    return " or in ".join(["the source root", *folders, f"this run's Python, {sys.executable}"])
 
 
 def run_function(target):
@@ -248,8 +256,8 @@ def problem(error):
         text = formatted(error, shown, chain=True)
         if isinstance(error, ImportError) and "No module named" in message:
             text += (
-                f"sealrun: it is neither in the source root nor in this run's Python, {sys.executable}; install its "
-                "package with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
+                f"sealrun: it is not in {places()}; install its package "
+                "with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
             )
         if would_change_source(error):
             text += (
@@ -480,6 +488,7 @@ def finish():
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 16 << 10, 128 << 10  # characters
 CAUSES_LIMIT = 10
 UNFIT_SHOWN = 3
+IMPORT_FROM: list[str] = []  # folders of the source root's own package
 OBJECTS = "<sealrun objects>"  # the name of the module of data sources and catalogs in tracebacks
 RESERVE = bytearray(8 << 20)  # freed to report a lack of memory; takes up none until it is written to
 CALLS = {"file": run_file, "module": run_module, "function": run_function}

@@ -25,6 +25,7 @@ from executor.schemas.target import Target
 from executor.settings import QUEUE, Settings
 from executor.source import bundles, packing
 from executor.source.git_state import git_state
+from executor.source.package import package_of
 from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
 from executor.submission import signature
@@ -151,6 +152,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         python=python.path,
         python_version=python.version,
         requirements=python.requirements,
+        package=package_of(root),
         setup_secret_names=list(request.setup_secrets) or None,
         secret_names=None if secrets is None else list(secrets),
         queue_timeout=request.queue_timeout if request.queue_timeout is not None else settings.queue_timeout,

@@ -17,6 +17,7 @@ from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
+from executor.worker.package import NONE, OwnPackage
 from executor.worker.source_cache import Upload, cached_source
 
 PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
@@ -74,6 +75,7 @@ def prepare(
     source: RunsCode,
     python: str | None,
     parts: Sequence[Path] | None = None,
+    own: OwnPackage = NONE,
 ) -> dict[str, Any]:
     """The job as the supervisor gets it: everything but secrets.
 
@@ -84,6 +86,7 @@ def prepare(
         source: its code, as `source_of` gives it.
         python: its interpreter; None for a command that has none.
         parts: what that consists of, where it is an environment that this worker has built.
+        own: the package that its source root is.
 
     Raises:
         SealrunError: its interpreter or its sandbox is not to be had.
@@ -96,16 +99,17 @@ def prepare(
         writable=place.folders,
         uid=place.uid,
         forbidden=worker.forbidden,
-        cached=_of_the_cache(worker, source, parts or ()),
+        cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
     )
+    search_path = search_path_of(None if python is None else program)
     return {
         "run": run.id,
-        "target": run.target,
+        "target": own.given(run.target),
         "mapped": run.mapped,
         "python": str(program),
         "folder": str(source.folder),
         "view": view.to_json(),
-        "base": base_of(run, place, search_path_of(None if python is None else program)),
+        "base": base_of(run, place, search_path) | own.variables(search_path),
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.

@@ -447,6 +447,11 @@ def test_a_missing_module_names_the_interpreter(execute: Execute, tmp_path: Path
         assert ended.stderr == (
             f"sealrun: there is no module {name} in the source root or in this run's Python, {any_python}\n"
         )
+    (tmp_path / "src").mkdir()
+    ended = execute(
+        {"kind": "module", "module": "etl.gone", "argv": [], "import_from": [str(tmp_path / "src")]}, any_python
+    )
+    assert "there is no module etl.gone in the source root or in its folder src or in this run's" in ended.stderr
     ended = execute({"kind": "module", "module": "package", "argv": []}, any_python)
     assert ended.stderr == "sealrun: package is a package without a __main__.py: name one of its modules\n"
     (tmp_path / "package/broken.py").write_text("import surely_not_there\n")

@@ -51,7 +51,11 @@ class File:
     def __init__(self, db: Database) -> None:
         self._db = db
         file = Path(db.engine.url.database or "")
-        self._folder, self._real, self._other = file.parent, file.parent.with_name("real"), file.parent.with_name("other")
+        self._folder, self._real, self._other = (
+            file.parent,
+            file.parent.with_name("real"),
+            file.parent.with_name("other"),
+        )
         db.close()
         self._folder.rename(self._real)
         (self._other / file.name).mkdir(parents=True)  # where no file can be made
