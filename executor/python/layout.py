@@ -1,15 +1,23 @@
 """Where an interpreter lives: the files and folders that a run must reach to start it, found without executing it."""
 
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 from executor.errors import PythonUnavailable
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-# The parts of a prefix an interpreter lives from. A prefix as a whole may be somebody's home (`~/bin/python3`).
 _ENVIRONMENT_MARK = "pyvenv.cfg"
+# What tells that a folder is an environment or an installation: of venv, of conda, of Python itself.
+_MARKS = (_ENVIRONMENT_MARK, "conda-meta/history", "lib*/python3*/os.py")
+# The parts that are opened where a prefix as a whole is more than an interpreter's: somebody's home (`~/bin/python3`).
 _PREFIX_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT_MARK)
+_SHARED_BY_MANY = ("", ".local", ".config", ".cache")  # of a home
+_SYSTEMS_OWN = {
+    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc", "root",
+    "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+}  # fmt: skip
 
 
 def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
@@ -79,21 +87,38 @@ def _passed(path: Path) -> Iterator[Path]:
 def _parts(hop: Path) -> Iterator[Path]:
     """What an interpreter at `hop`, a path without links but perhaps its last, lives from.
 
-    The folder is the project's to choose, so no more is opened than an interpreter's own: whole parts of a prefix only
-    where an environment or an installation is, and no part that is a link out of it.
+    The folder is the project's to choose, so no more is opened than an interpreter's own: all of a prefix only where an
+    environment or an installation is, whose packages keep data beside their code (`share`, `etc`); and where that is a
+    home, too, the parts that are an interpreter's, none of them a link out of it.
     """
     if hop.parent.name != "bin":
         if is_program(hop) and not hop.is_symlink():
             yield hop
         return
     prefix = hop.parent.parent
-    is_one = (prefix / _ENVIRONMENT_MARK).is_file() or any(prefix.glob("lib*/python3*/os.py"))
+    is_one = is_installation(prefix)
+    if is_one and not belongs_to_more(prefix):
+        yield prefix
+        return
     for name in _PREFIX_PARTS if is_one else ("bin",):
         part = Path(os.path.realpath(prefix / name))
         if part.is_relative_to(prefix) and part.exists():
             yield part
             if part != prefix / name:
                 yield prefix / name  # `lib64`, a link to `lib`
+
+
+def is_installation(prefix: Path) -> bool:
+    """Whether a folder is an environment or an installation of Python."""
+    return any(found.is_file() for mark in _MARKS for found in prefix.glob(mark))
+
+
+def belongs_to_more(prefix: Path) -> bool:
+    """Whether a folder is more than a prefix: a folder of the system, a home, what is above one or shared in it."""
+    if prefix in (Path("/"), Path("/usr/local")) or (len(prefix.parts) == 2 and prefix.name in _SYSTEMS_OWN):
+        return True
+    homes = {Path(os.path.realpath(one.pw_dir)) for one in pwd.getpwall()}
+    return any(home.is_relative_to(prefix) or prefix in [home / name for name in _SHARED_BY_MANY] for home in homes)
 
 
 def _home_of(python: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """Which Python a run gets: the one asked for, the project's, or the one on PATH; never sealrun's own."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from executor.errors import PythonUnavailable
 from executor.python.choice import choose_interpreter
-from executor.python.layout import interpreter_paths
+from executor.python.layout import belongs_to_more, interpreter_paths
 
 REAL = Path(sys.executable).resolve()
 
@@ -149,12 +150,8 @@ def test_a_virtual_environment_leads_to_what_it_was_made_from(tmp_path: Path) ->
     assert path == venv / "bin/python"
     found = {str(part.relative_to(tmp_path)) for part in parts}
     assert found == {
-        "project/.venv/bin",
-        "project/.venv/lib",
-        "project/.venv/pyvenv.cfg",
-        "versions/3.12.1/bin",
-        "versions/3.12.1/lib",
-        "versions/3.12.1/include",
+        "project/.venv",
+        "versions/3.12.1",
         # By these names it is looked for; they are links, which open nothing.
         "current",
         "project/.venv/bin/python",
@@ -174,7 +171,7 @@ def test_a_virtual_environment_of_copies_leads_there_too(tmp_path: Path) -> None
         f"include-system-site-packages = false\nhome  =  {base.parent}\nversion = 3.12.1\n"
     )
     _, parts = interpreter_paths(str(venv / "bin/python3.12"))
-    assert {tmp_path / "python/bin", tmp_path / "python/lib", venv / "lib", venv / "pyvenv.cfg"} <= set(parts)
+    assert {tmp_path / "python", venv} <= set(parts)
 
 
 @pytest.mark.usefixtures("unexecuted")
@@ -186,8 +183,14 @@ def test_a_mere_link_in_a_home_opens_no_more_than_its_folder(tmp_path: Path) -> 
     (local / "bin").mkdir()
     (local / "bin/python3.12").symlink_to(base)
     _, parts = interpreter_paths(str(local / "bin/python3.12"))
-    assert local / "bin" in parts and base.parent in parts
-    assert local / "share" not in parts and local / "lib" not in parts
+    assert local / "bin" in parts and base.parent.parent in parts
+    assert local not in parts and local / "share" not in parts and local / "lib" not in parts
+
+
+def homes(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Let these be the home folders of this machine."""
+    accounts = [pwd.struct_passwd(("ada", "x", 1000, 1000, "", str(folder), "/bin/sh")) for folder in folders]
+    monkeypatch.setattr(pwd, "getpwall", lambda: accounts)
 
 
 def private(folder: Path) -> Path:
@@ -226,8 +229,13 @@ def test_links_are_followed_as_the_kernel_does(tmp_path: Path, ups: int) -> None
 @pytest.mark.usefixtures("unexecuted")
 @pytest.mark.parametrize("name", ["lib", "lib64", "include", "bin", "pyvenv.cfg"])
 @pytest.mark.parametrize("how", ["straight", "by the way", "up"])
-def test_a_part_that_leads_out_of_its_environment_is_not_opened(tmp_path: Path, name: str, how: str) -> None:
+@pytest.mark.parametrize("kind", ["environment", "home"])
+def test_a_part_that_leads_out_of_its_environment_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, how: str, kind: str
+) -> None:
     """I3: the project chose it. A `.venv/lib` that is a link to somebody's folder opens nothing there."""
+    if kind == "home":
+        homes(monkeypatch, tmp_path / "project/.venv")
     own = private(tmp_path / "own")
     target = {"straight": own / "lib", "by the way": Path("between"), "up": Path("../../own/lib")}[how]
     if name == "pyvenv.cfg":
@@ -253,7 +261,7 @@ def test_a_part_that_leads_out_of_its_environment_is_not_opened(tmp_path: Path, 
     found = opened(venv)
     # Where the whole `bin` is a link, the program itself is what it leads to, and no more of that folder.
     assert [part for part in found if part.is_relative_to(own)] == ([own / "lib/python"] if name == "bin" else [])
-    assert name == "bin" or venv / "bin" in found
+    assert name == "bin" or (venv if kind == "environment" else venv / "bin") in found
 
 
 @pytest.mark.usefixtures("unexecuted")
@@ -264,10 +272,33 @@ def test_a_prefix_without_an_installation_opens_its_bin_alone(tmp_path: Path) ->
     (venv / "bin").mkdir(parents=True)
     (venv / "pyvenv.cfg").write_text(f"home = {own}/bin\n")
     (venv / "bin/python").symlink_to(own / "bin/python3.12")
-    assert opened(venv) == [venv / "bin", venv / "pyvenv.cfg", own / "bin"]
+    assert opened(venv) == [venv, own / "bin"]
     (own / "lib/python3.12").mkdir()
     (own / "lib/python3.12/os.py").touch()
-    assert own / "lib" in opened(venv) and own / "share" not in opened(venv)
+    assert opened(venv) == [venv, own]
+
+
+@pytest.mark.usefixtures("unexecuted")
+@pytest.mark.parametrize("home", ["", "ada", ".."])
+def test_an_installation_in_a_home_opens_its_own_parts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    """I3: Python built with `--prefix=$HOME`, or an environment made of a home, or of what holds homes."""
+    own = private(tmp_path / "own")
+    homes(monkeypatch, (own / home).resolve())
+    (own / "pyvenv.cfg").touch()
+    parts = [own] if home == ".." else [own / name for name in ("bin", "lib", "lib64", "include", "pyvenv.cfg")]
+    assert interpreter_paths(str(own / "bin/python3.12"))[1] == parts
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/", "/etc", "/root", "/var", "/proc", "/home", "/srv", "/usr/local", "HOME/.local"]
+)
+def test_what_is_never_opened_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    """I3: whatever lies in it; an environment at the root, as images have it, is one of its own."""
+    homes(monkeypatch, tmp_path)
+    assert belongs_to_more(Path(prefix.replace("HOME", str(tmp_path))))
+    assert not any(map(belongs_to_more, (Path("/venv"), Path("/opt/conda"), tmp_path / "venv", tmp_path / ".venv")))
 
 
 @pytest.mark.usefixtures("unexecuted")
@@ -283,6 +314,20 @@ def test_a_link_to_what_is_no_program_opens_nothing(tmp_path: Path) -> None:
     (venv / "bin/python").unlink()
     (venv / "bin/python").symlink_to(tool)
     assert opened(venv) == [venv / "bin", tool]
+
+
+@pytest.mark.usefixtures("unexecuted")
+def test_all_of_an_environment_of_condas_is_readable(tmp_path: Path) -> None:
+    """Its programs look beside them: `ssl/cert.pem`, `share/jupyter`, `etc/fonts`, `libexec`."""
+    conda = install(tmp_path / "conda", "conda-meta", "ssl").parents[1]
+    (conda / "conda-meta/history").touch()
+    (conda / "envs/etl/bin").mkdir(parents=True)
+    (conda / "envs/etl/conda-meta").mkdir()
+    (conda / "envs/etl/conda-meta/history").touch()
+    (conda / "envs/etl/bin/python").symlink_to("python3.12")
+    program(conda / "envs/etl/bin/python3.12")
+    assert opened(conda / "envs/etl") == [conda / "envs/etl"]
+    assert interpreter_paths(str(conda / "bin/python3.12"))[1] == [conda]
 
 
 @pytest.mark.usefixtures("unexecuted")
@@ -314,7 +359,9 @@ def test_these_folders_are_enough_for_a_real_one(tmp_path: Path) -> None:
         pytest.skip("this kernel has no Landlock")
     subprocess.run([REAL, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (site,) = (tmp_path / "venv/lib").glob("python3*/site-packages")
-    (site / "shop_package.py").write_text("here = 'in the environment'\n")
+    (tmp_path / "venv/share").mkdir()
+    (tmp_path / "venv/share/template").write_text("in the environment")
+    (site / "shop_package.py").write_text("import sys\nhere = open(f'{sys.prefix}/share/template').read()\n")
     path, parts = interpreter_paths(str(tmp_path / "venv/bin/python"))
 
     def bound() -> None:

@@ -74,7 +74,7 @@ def test_an_environment_consists_of_its_own_folders_and_its_interpreter(
 ) -> None:
     python = environment(tmp_path, interpreter.path)
     opened = python_environment._parts(python, interpreter)
-    assert {python.parent, tmp_path / "env/lib", tmp_path / "env/pyvenv.cfg"} <= {*opened}
+    assert tmp_path / "env" in opened
     assert {*python_environment.interpreter_paths(str(interpreter.path))[1]} <= {*opened}
 
 
