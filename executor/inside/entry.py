@@ -72,10 +72,16 @@ def write(files):
 
 def make_objects(source, objects):
     """Make the data sources and catalogs of a function's parameters, with the source of their module."""
-    module = type(sys)("sealrun_connections")
-    sys.modules[module.__name__] = module
-    exec(compile(source, OBJECTS, "exec"), module.__dict__)
+    module = brought("sealrun_connections", source)
     return {name: module.connect(one) for name, one in objects.items()}
+
+
+def brought(name, source):
+    """Make a module of a text."""
+    module = type(sys)(name)
+    sys.modules[name] = module
+    exec(compile(source, OBJECTS, "exec"), module.__dict__)
+    return module
 
 
 def run_file(target):
@@ -150,6 +156,13 @@ def run_function(target):
         return await returned
 
     return asyncio.run(wait())
+
+
+def run_notebook(target):
+    """Execute a notebook's cells, with arguments as its parameters."""
+    sys.argv, sys.path[0] = [target["path"]], os.path.dirname(os.path.abspath(target["path"]))
+    runner = brought("sealrun_notebook", target.pop("runner"))
+    runner.run(target, {"convert": convert, "Mistake": Mistake, "Raised": Raised})
 
 
 def arguments(function, target):
@@ -233,6 +246,14 @@ class Mistake(Exception):
     """A mistake of the user's, shown as a message without a traceback."""
 
 
+class Raised(Exception):
+    """An exception of another process: its kind, its message, and its traceback as that process has written it."""
+
+    def __init__(self, kind, message, text):
+        super().__init__(message)
+        self.kind, self.text = kind, text
+
+
 def fresh_main(path):
     import types
 
@@ -251,6 +272,8 @@ def problem(error):
     told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     if isinstance(error, Mistake):
         text = f"sealrun: {message}\n"
+    elif isinstance(error, Raised):
+        told["type"], text = error.kind, error.text
     else:
         shown = pictured(error)
         text = formatted(error, shown, chain=True)
@@ -489,8 +512,8 @@ MESSAGE_LIMIT, TRACEBACK_LIMIT = 16 << 10, 128 << 10  # characters
 CAUSES_LIMIT = 10
 UNFIT_SHOWN = 3
 IMPORT_FROM: list[str] = []  # folders of the source root's own package
-OBJECTS = "<sealrun objects>"  # the name of the module of data sources and catalogs in tracebacks
+OBJECTS = "<sealrun objects>"  # the name in tracebacks of modules that are brought as text
 RESERVE = bytearray(8 << 20)  # freed to report a lack of memory; takes up none until it is written to
-CALLS = {"file": run_file, "module": run_module, "function": run_function}
+CALLS = {"file": run_file, "module": run_module, "function": run_function, "notebook": run_notebook}
 
 main()

@@ -28,7 +28,7 @@ from executor.source.git_state import git_state
 from executor.source.package import package_of
 from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
-from executor.submission import signature
+from executor.submission import notebook, signature
 from executor.submission.context import environment_named, project_named
 from secretstore import vault
 from secretstore.connections import Role
@@ -138,6 +138,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         )
     if root is not None:
         refusals += signature.refusals(root, document, signature.version_of(python.path, python.version))
+        refusals += notebook.refusals(root, document)
     attempted(lambda: retrying.check(request.retries, request.retry_on))
     if root is None or refusals:
         return Examined(place, root, python.path, None, tuple(refusals))
@@ -295,13 +296,26 @@ def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) ->
                 python=asked,
                 hint="name a version (--python 3.12), and an environment is built for the packages",
             )
-        return Python(_interpreter(request.target, root, asked, _search_path(request)))
+        chosen = _interpreter(request.target, root, asked, _search_path(request))
+        notebook.check(request.target, chosen)
+        return Python(chosen)
     document = _requirements(request, root, path, version, uploads)
+    if request.target.kind == "notebook" and (document is not None or version is not None or uploads):
+        document = notebook.with_packages(document)
     if requirements.builds(document) or (document is not None and document["requires_python"]):
         return Python(None, version, document)
     if version is not None or uploads:
         return Python(None, version)
-    return Python(_interpreter(request.target, root, None, _search_path(request)))
+    return _found(request, root)
+
+
+def _found(request: RunRequest, root: Path) -> Python:
+    """The `.venv` of the source root, else the submitter's own Python; for a notebook one that can execute it."""
+    chosen = _interpreter(request.target, root, None, _search_path(request))
+    if request.target.kind == "notebook" and own_environment(root) is None and notebook.lacking(chosen):
+        return Python(None, None, notebook.with_packages(None))
+    notebook.check(request.target, chosen)
+    return Python(chosen)
 
 
 def _requirements(

@@ -18,6 +18,7 @@ from executor.sandbox import confinement, kernel
 _INSIDE = Path(__file__).parents[1] / "inside"
 ENTRY = (_INSIDE / "entry.py").read_bytes()
 _HANDLES = (_INSIDE / "handles.py").read_bytes()
+_NOTEBOOK = (_INSIDE / "notebook.py").read_bytes()
 _COMPILED = marshal.dumps(compile(ENTRY, "<sealrun>", "exec"))
 _TAG = sys.implementation.cache_tag
 # The interpreter reads its program from a descriptor, so that the run needs no access to our files. An interpreter of
@@ -80,6 +81,8 @@ class Waiting:
         """
         # marshal is built in: a run need not import json.
         given: dict[str, Any] = {"target": self._target, "environment": dict(entries), "files": dict(files)}
+        if self._target["kind"] == "notebook":
+            given["target"] = {**self._target, "runner": _NOTEBOOK}
         if objects:
             given |= {"objects": {name: dict(one) for name, one in objects.items()}, "handles": _HANDLES}
         document = marshal.dumps(given, _MARSHAL_VERSION)
@@ -110,7 +113,7 @@ def prepare(
     `/proc/PID/environ` holds no secret; a command has to get everything by exec.
 
     Args:
-        target: `{"kind": "file" | "module" | "function" | "command", …}`, see `entry`.
+        target: `{"kind": "file" | "module" | "function" | "notebook" | "command", …}`, see `entry`.
         python: the run's interpreter.
         folder: the working directory.
         view: what it may reach.

@@ -26,6 +26,7 @@ from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.removal import remove
 from executor.supervisor import child as children
+from executor.supervisor import masked_files
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.metrics_file import MetricsFile
@@ -205,7 +206,8 @@ class Attempt:
                 if left_out := self._metrics.close():
                     reporter.say(left_out)
             reporter.result()
-            collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
+            masked = masked_files.of_target(job["target"])
+            collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
             remove(Path(folder))
