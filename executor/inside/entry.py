@@ -136,7 +136,7 @@ def run_function(target):
     sys.path[0] = os.path.dirname(path)
     if os.getcwd() != sys.path[0]:
         sys.path.insert(1, os.getcwd())
-    name = os.path.splitext(os.path.basename(path))[0]
+    name = module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise Mistake(f"{target['path']} is not a Python file")
@@ -156,6 +156,17 @@ def run_function(target):
         return await returned
 
     return asyncio.run(wait())
+
+
+def module_name(path):
+    """Name a file as it is imported where it lies in the source root's own package, else by the file alone."""
+    base = os.path.splitext(path)[0]
+    for folder in IMPORT_FROM:
+        parts = os.path.relpath(base, folder).split(os.sep)
+        packages = [os.path.join(folder, *parts[:depth], "__init__.py") for depth in range(1, len(parts))]
+        if packages and all(map(str.isidentifier, parts)) and all(map(os.path.exists, packages)):
+            return ".".join(parts)
+    return os.path.basename(base)
 
 
 def run_notebook(target):

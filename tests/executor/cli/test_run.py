@@ -400,6 +400,12 @@ class TestPackage:
         told = jobs("run", option, "--", "sh", "-c", "etl a && etl write", cwd=etl, code=1)
         assert told.stdout == "1.5 a\n1.5 write\n" and "Permission denied" in told.stderr
 
+    def test_what_it_adds_to_the_environment_is_explained(self, jobs: Cli, etl: Path) -> None:
+        """The names are those that the run has."""
+        told = json.loads(jobs("secret", "explain", "--json", "-m", "etl.main", cwd=etl, code=0).stdout)
+        given = jobs("run", "--", "env", cwd=etl, code=0).stdout
+        assert {one["name"] for one in told["names"]} == set(re.findall(r"(?m)^(\w+)=", given))
+
     def test_a_module_that_is_not_there_is_told_where_it_was_looked_for(self, jobs: Cli, etl: Path) -> None:
         """The folders of the project are named."""
         told = jobs("run", "-m", "etl.mian", cwd=etl, code=1)
