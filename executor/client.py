@@ -120,11 +120,12 @@ class Client:
         worker is started where none lives, as `sealrun run` does.
 
         Args:
-            target: `path.py`, or `path.py:function`.
+            target: `path.py`, `path.py:function`, or `path.ipynb`.
             module: a module to run as `python -m` does, from the source root.
             command: a program and its words.
             argv: the words for a file or a module.
-            args: a function's arguments, JSON values: by name as a mapping, or by position as a list.
+            args: a function's arguments, JSON values: by name as a mapping, or by position as a list; a notebook's
+                parameters as a mapping.
             folder: where relative paths and the search for the source root begin, else the current folder.
             options: the options of `sealrun run`, which `executor.schemas.run_keywords.RunKeywords` lists; the project
                 and the environment are the client's where none are given.

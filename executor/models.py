@@ -44,7 +44,8 @@ class RunSpec(SQLModel):
 
     The source is the folder `source_root` on machines of the name `host`, or, on any machine, the uploaded `bundle`.
     `secret_names` None means every secret of the environment. `requirements` says what the run's own Python
-    environment is built of; only `setup_secret_names` are given to that. After an attempt that failed for one of the
+    environment is built of; only `setup_secret_names` are given to that. `package` is what the source root installs
+    where somebody installs it, see `source.package`. After an attempt that failed for one of the
     reasons `retry_on` (None: those of `retrying`) there is another, `retries` times at most. Of two runs of a project
     with one `idempotency_key` the second is the first.
     """
@@ -62,6 +63,7 @@ class RunSpec(SQLModel):
     python: str | None = None
     python_version: str | None = None
     requirements: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    package: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     setup_secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     variables: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     secret_names: list[str] | None = Field(default=None, sa_column=Column(JSON))

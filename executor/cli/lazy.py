@@ -18,7 +18,7 @@ COMMANDS = {
     "variable": "Set, list and delete variables: plain configuration, never masked.",
     "source": "Create, list, test and delete data sources: buckets and databases, with secrets by name.",
     "catalog": "Create, list, test and delete catalogs: Unity Catalog, Iceberg, Glue.",
-    "run": "Run a file, module, function or command with its project's secrets.",
+    "run": "Run a file, module, function, notebook or command with its project's secrets.",
     "runs": "List, show, follow and cancel runs, and download what they left.",
     "worker": "Execute runs on this machine until stopped.",
     "up": "Start an embedded broker and a worker, until Ctrl-C.",

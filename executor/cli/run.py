@@ -24,7 +24,9 @@ from executor.schemas.run_operations import Download, ThatAttempt, ThatRun
 from executor.schemas.runs import RunView
 from secretstore.errors import FolderUnusable, SealrunError
 
-app = typer.Typer(help="Run a file, module, function or command with its project's secrets.", add_completion=False)
+app = typer.Typer(
+    help="Run a file, module, function, notebook or command with its project's secrets.", add_completion=False
+)
 
 _SECOND_THOUGHTS = 2.0  # seconds in which a second Ctrl-C cancels
 
@@ -43,8 +45,8 @@ def run(
 ) -> None:
     """Run TARGET with the secrets of its project, and end as it ends.
 
-    TARGET is path.py, -m pkg.module, path.py:function, ./program, or -- command. What follows it is its own: a
-    function's arguments by position, else words as they are.
+    TARGET is path.py, -m pkg.module, path.py:function, path.ipynb, ./program, or -- command. What follows it is its
+    own: a function's arguments by position, else words as they are.
     """
     with refusals_as_json(json):
         request = options.request(context.meta[TAIL])

@@ -29,6 +29,8 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     sys.path[0] = ""
+    telling.IMPORT_FROM[:] = target.get("import_from", ())
+    sys.path += [folder for folder in telling.IMPORT_FROM if folder not in sys.path]
     try:
         if "objects" in document:
             target["json"].update(make_objects(document.pop("handles"), document.pop("objects")))
@@ -74,10 +76,16 @@ def write(files):
 
 def make_objects(source, objects):
     """Make the data sources and catalogs of a function's parameters, with the source of their module."""
-    module = type(sys)("sealrun_connections")
-    sys.modules[module.__name__] = module
-    exec(compile(source, telling.OBJECTS, "exec"), module.__dict__)
+    module = brought("sealrun_connections", source)
     return {name: module.connect(one) for name, one in objects.items()}
+
+
+def brought(name, source):
+    """Make a module of a text."""
+    module = type(sys)(name)
+    sys.modules[name] = module
+    exec(compile(source, telling.OBJECTS, "exec"), module.__dict__)
+    return module
 
 
 def run_file(target):
@@ -103,8 +111,7 @@ def run_module(target):
         runpy.run_module(target["module"], run_name="__main__", alter_sys=True)
     except ImportError as error:
         if is_missing(target["module"], error):
-            where = f"the source root or in this run's Python, {sys.executable}"
-            raise Mistake(f"there is no module {target['module']} in {where}") from None
+            raise Mistake(f"there is no module {target['module']} in {telling.places()}") from None
         if str(error).startswith(f"No module named {target['module']}.__main__;"):
             raise Mistake(f"{target['module']} is a package without a __main__.py: name one of its modules") from None
         raise
@@ -128,7 +135,7 @@ def run_function(target):
     sys.path[0] = os.path.dirname(path)
     if os.getcwd() != sys.path[0]:
         sys.path.insert(1, os.getcwd())
-    name = os.path.splitext(os.path.basename(path))[0]
+    name = module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise Mistake(f"{target['path']} is not a Python file")
@@ -148,6 +155,24 @@ def run_function(target):
         return await returned
 
     return asyncio.run(wait())
+
+
+def module_name(path):
+    """Name a file as it is imported where it lies in the source root's own package, else by the file alone."""
+    base = os.path.splitext(path)[0]
+    for folder in telling.IMPORT_FROM:
+        parts = os.path.relpath(base, folder).split(os.sep)
+        packages = [os.path.join(folder, *parts[:depth], "__init__.py") for depth in range(1, len(parts))]
+        if packages and all(map(str.isidentifier, parts)) and all(map(os.path.exists, packages)):
+            return ".".join(parts)
+    return os.path.basename(base)
+
+
+def run_notebook(target):
+    """Execute a notebook's cells, with arguments as its parameters."""
+    sys.argv, sys.path[0] = [target["path"]], os.path.dirname(os.path.abspath(target["path"]))
+    runner = brought("sealrun_notebook", target.pop("runner"))
+    runner.run(target, {"convert": convert, "Mistake": telling.Mistake, "Raised": telling.Raised})
 
 
 def arguments(function, target):
@@ -235,6 +260,6 @@ def fresh_main(path):
     return module
 
 
-CALLS = {"file": run_file, "module": run_module, "function": run_function}
+CALLS = {"file": run_file, "module": run_module, "function": run_function, "notebook": run_notebook}
 
 main()

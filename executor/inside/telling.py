@@ -11,13 +11,22 @@ RESULT_FD = 4
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 16 << 10, 128 << 10  # characters
 CAUSES_LIMIT = 10
 UNFIT_SHOWN = 3
-OBJECTS = "<sealrun objects>"  # the name of the module of data sources and catalogs in tracebacks
+IMPORT_FROM: list[str] = []  # folders of the source root's own package
+OBJECTS = "<sealrun objects>"  # the name in tracebacks of modules that are brought as text
 RESERVE = bytearray(8 << 20)  # freed to report a lack of memory; takes up none until it is written to
 PROCESS, PIPE = os.getpid(), os.fstat(RESULT_FD)
 
 
 class Mistake(Exception):
     """A mistake of the user's, shown as a message without a traceback."""
+
+
+class Raised(Exception):
+    """An exception of another process: its kind, its message, and its traceback as that process has written it."""
+
+    def __init__(self, kind, message, text):
+        super().__init__(message)
+        self.kind, self.text = kind, text
 
 
 def problem(error):
@@ -48,6 +57,8 @@ def described(error):
     told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     if type(error) is Mistake:
         return told, f"sealrun: {message}\n"
+    if type(error) is Raised:
+        return {**told, "type": error.kind}, error.text
     shown = pictured(error)
     text = formatted(error, shown, chain=True) + hint(error, message)
     told["causes"] = found = []
@@ -63,10 +74,17 @@ def hint(error, message):
     """Say what may help."""
     if isinstance(error, ImportError) and "No module named" in message:
         return (
-            f"sealrun: it is neither in the source root nor in this run's Python, {sys.executable}; install its "
-            "package with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
+            f"sealrun: it is not in {places()}; install its package "
+            "with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"
         )
     return ""
+
+
+def places():
+    """Say where modules are looked for."""
+    root = os.getcwd()
+    folders = [f"its folder {os.path.relpath(folder, root)}" for folder in IMPORT_FROM if folder != root]
+    return " or in ".join(["the source root", *folders, f"this run's Python, {sys.executable}"])
 
 
 def kind_of(error):

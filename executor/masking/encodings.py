@@ -1,4 +1,4 @@
-"""The forms in which ordinary tools print a value: base64, hex, percent, JSON, Python repr, shell quoting.
+"""The forms in which ordinary tools print a value: base64, hex, percent, HTML, JSON, Python repr, shell quoting.
 
 Every form leaves out its quotes, so that the masker finds it inside something longer, too. No form goes through `re`
 or any other cache that would keep a value alive.
@@ -28,6 +28,7 @@ def encoded(value: bytes) -> Iterator[bytes]:
     if thorough:
         yield from _client_forms(value)
     yield from _shell_forms(value, thorough)
+    yield from _html_forms(value)
     if _is_plain(value):
         return  # JSON and repr have nothing to escape in it
     yield from _json_forms(value, thorough)
@@ -84,6 +85,15 @@ _FORM = (_LETTERS + b"_.-*", b"+")  # browsers' forms, Java's URLEncoder
 _NOTHING_SAFE = (b"", b"%20")  # each byte escaped
 
 
+_HTML_SAFE = bytes(byte for byte in range(256) if byte not in b"&<>\"'")
+_HTML_QUOTES = (
+    (b"&quot;", b"&#x27;"),  # html.escape
+    (b"&#34;", b"&#39;"),  # markupsafe, Go
+    (b"&quot;", b"&#039;"),  # PHP
+    (b"&quot;", b"'"),  # an attribute as lxml and browsers write it
+)
+
+
 def _percent_tables(rules: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
     tables = []
     for safe, space in rules:
@@ -117,6 +127,16 @@ def _client_forms(value: bytes) -> Iterator[bytes]:
         written |= {b":".join(quoted), b"%3A".join(quoted)}
     for form in written - {value}:
         yield from _base64_forms(form)
+
+
+def _html_forms(value: bytes) -> Iterator[bytes]:
+    """Yield it as text and as an attribute of a page: Python's html.escape, markupsafe, Go and PHP, and lxml."""
+    if not value.translate(None, _HTML_SAFE):
+        return
+    text = value.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
+    yield text
+    for double, single in _HTML_QUOTES:
+        yield text.replace(b'"', double).replace(b"'", single)
 
 
 def _json_forms(value: bytes, thorough: bool) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ Their texts are stored with the run, so that exactly what was submitted is built
 imported here.
 """
 
+import json
 import os
 import re
 import tomllib
@@ -37,14 +38,15 @@ def is_version(python: str) -> bool:
 
 
 def of_script(script: Path) -> dict[str, Any] | None:
-    """Read the PEP 723 block of a Python file; None if it has none.
+    """Read the PEP 723 block of a Python file or of a notebook's cells; None if it has none.
 
     Raises:
         RequirementsRefused: the block is not valid, or something in it cannot be used.
     """
     try:
         text = script.read_bytes().decode()
-    except (OSError, ValueError):
+        text = _code_of(text) if script.suffix == ".ipynb" else text
+    except (OSError, ValueError, RecursionError):
         return None  # running it fails, too, and says why
     blocks = list(_BLOCK.finditer(text.replace("\r\n", "\n")))
     if not blocks:
@@ -143,6 +145,18 @@ def allows(document: dict[str, Any] | None, version: str) -> bool:
     """Tell whether `requires-python` allows an interpreter of this version."""
     wanted = document.get("requires_python") if document else None
     return wanted is None or SpecifierSet(wanted).contains(version, prereleases=True)
+
+
+def _code_of(notebook: str) -> str:
+    """The code of a notebook, as one text; a cell's may be a list of lines."""
+    book = json.loads(notebook)
+    cells = book.get("cells") if isinstance(book, dict) else None
+    code = [
+        cell.get("source", "")
+        for cell in (cells if isinstance(cells, list) else ())
+        if isinstance(cell, dict) and cell.get("cell_type") == "code"
+    ]
+    return "\n".join(one if isinstance(one, str) else "".join(map(str, one)) for one in code) + "\n"
 
 
 def _document(

@@ -148,7 +148,7 @@ def title(target: dict[str, Any]) -> str:
         return " ".join([f"{target['path']}:{target['function']}", *map(_argument, target.get("args", ()))])
     if kind == "module":
         return " ".join(["-m", target["module"], *target.get("argv", ())])
-    if kind == "file":
+    if kind in ("file", "notebook"):
         return " ".join([target["path"], *target.get("argv", ())])
     if kind == "command":
         return " ".join(["--", *target["argv"]])

@@ -1,4 +1,4 @@
-"""What is to run: a file, module, function or command, and arguments that are its own."""
+"""What is to run: a file, module, function, notebook or command, and arguments that are its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class Target:
         `typed` is how the path was typed, where that is no other file as seen from the source root. `programs` is where
         a command's program is on the submitter's machine; see `executor.submission.programs`.
 
-        A function's arguments: `text` and `json` by name, `argv` and then `positional`, JSON values, by position;
-        parameters that are data sources and catalogs, with their names.
+        A function's arguments: `text` and `json` by name, which a notebook's parameters have, too; `argv` and then
+        `positional`, JSON values, by position; parameters that are data sources and catalogs, with their names.
         """
         if self.kind == "function":
             args = [*({"text": word} for word in self.argv), *({"json": value} for value in positional)]
@@ -43,6 +43,8 @@ class Target:
             if sources or catalogs:
                 named |= {"sources": dict(sources), "catalogs": dict(catalogs)}
             return {"kind": "function", "path": path, "function": self.name, "args": args, **named}
+        if self.kind == "notebook":
+            return {"kind": "notebook", "path": path, "text": dict(text), "json": dict(json)}
         if self.kind == "module":
             return {"kind": "module", "module": self.name, "argv": list(self.argv)}
         if self.kind == "file":

@@ -33,13 +33,13 @@ def target_of(target: str | None, module: str | None, command: Sequence[str] | N
     if target.startswith("-"):
         raise RequestUnclear("{target} is no file; see module= and command=", target=target)
     found = parse([target])
-    if found.kind == "function" and words:
-        raise RequestUnclear("argv is for files and modules; a function takes args")
+    if found.kind in ("function", "notebook") and words:
+        raise RequestUnclear("argv is for files and modules; a {kind} takes args", kind=found.kind)
     return Target(found.kind, found.path, found.name, words)
 
 
 def arguments_of(wanted: Target, args: Mapping[str, Any] | Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
-    """A function's arguments, by name and by position.
+    """The arguments of a function or notebook, by name and by position.
 
     Raises:
         RequestUnclear: the target takes none, or one is no JSON value.
@@ -49,10 +49,12 @@ def arguments_of(wanted: Target, args: Mapping[str, Any] | Sequence[Any]) -> tup
         raise RequestUnclear(
             "args is a mapping by name or a list by position, and this is of the type {kind}", kind=kind
         )
-    if args and wanted.kind != "function":
-        raise RequestUnclear("args are for functions; files and modules take argv")
+    if args and wanted.kind not in ("function", "notebook"):
+        raise RequestUnclear("args are for functions and notebooks; files and modules take argv")
     if isinstance(args, Mapping):
         return {name: _as_json(name, value) for name, value in args.items()}, []
+    if args and wanted.kind == "notebook":
+        raise RequestUnclear("a notebook's parameters have names: args is a mapping")
     return {}, [_as_json(str(number), value) for number, value in enumerate(args, 1)]
 
 

@@ -25,9 +25,10 @@ from executor.schemas.target import Target
 from executor.settings import QUEUE, Settings
 from executor.source import bundles, packing
 from executor.source.git_state import git_state
+from executor.source.package import package_of
 from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
-from executor.submission import signature
+from executor.submission import notebook, signature
 from executor.submission.context import environment_named, project_named
 from executor.submission.programs import programs_of
 from secretstore import vault
@@ -145,6 +146,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         )
     if root is not None:
         refusals += signature.refusals(root, document, signature.version_of(python.path, python.version))
+        refusals += notebook.refusals(root, document)
     attempted(lambda: retrying.check(request.retries, request.retry_on))
     if root is None or refusals:
         return Examined(place, root, python.path, None, tuple(refusals))
@@ -159,6 +161,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         python=python.path,
         python_version=python.version,
         requirements=python.requirements,
+        package=package_of(root),
         setup_secret_names=list(request.setup_secrets) or None,
         secret_names=None if secrets is None else list(secrets),
         queue_timeout=request.queue_timeout if request.queue_timeout is not None else settings.queue_timeout,
@@ -320,13 +323,26 @@ def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) ->
                 python=asked,
                 hint="name a version (--python 3.12), and an environment is built for the packages",
             )
-        return Python(_interpreter(request.target, root, asked, _search_path(request)))
+        chosen = _interpreter(request.target, root, asked, _search_path(request))
+        notebook.check(request.target, chosen)
+        return Python(chosen)
     document = _requirements(request, root, path, version, uploads)
+    if request.target.kind == "notebook" and (document is not None or version is not None or uploads):
+        document = notebook.with_packages(document)
     if requirements.builds(document) or (document is not None and document["requires_python"]):
         return Python(None, version, document)
     if version is not None or uploads:
         return Python(None, version)
-    return Python(_interpreter(request.target, root, None, _search_path(request)))
+    return _found(request, root)
+
+
+def _found(request: RunRequest, root: Path) -> Python:
+    """The `.venv` of the source root, else the submitter's own Python; for a notebook one that can execute it."""
+    chosen = _interpreter(request.target, root, None, _search_path(request))
+    if request.target.kind == "notebook" and own_environment(root) is None and notebook.lacking(chosen):
+        return Python(None, None, notebook.with_packages(None))
+    notebook.check(request.target, chosen)
+    return Python(chosen)
 
 
 def _requirements(

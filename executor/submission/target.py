@@ -1,4 +1,4 @@
-"""Which of the four kinds of targets is meant."""
+"""Which of the kinds of targets is meant."""
 
 import contextlib
 import os
@@ -13,13 +13,13 @@ _PYTHONS = re.compile(r"python|pypy|\buv run\b")  # in a script's first line
 
 
 def parse(words: list[str]) -> Target:
-    """Parse the words of a command line into one of the four kinds.
+    """Parse the words of a command line into one of the kinds.
 
     Raises:
         RequestUnclear: they name none.
     """
     if not words:
-        raise _unclear("TARGET is missing: path.py, -m pkg.module, path.py:function, or -- command")
+        raise _unclear("TARGET is missing: path.py, -m pkg.module, path.py:function, path.ipynb, or -- command")
     first, *rest = words
     if first == "--":
         if not rest:
@@ -35,6 +35,12 @@ def parse(words: list[str]) -> Target:
         if any(word.partition("=")[0] in ("--arg", "--json-arg") for word in rest):
             raise _unclear("put --arg and --json-arg before the function; arguments after it are by position")
         return Target("function", path=path, name=name, argv=tuple(rest))
+    if Path(first).suffix == ".ipynb":
+        if rest:
+            raise _unclear(
+                "a notebook takes no words; its parameters stand before it: --arg NAME=TEXT {path}", path=first
+            )
+        return Target("notebook", path=first)
     if _is_program(first):
         return Target("command", path=first, argv=tuple(rest))
     if Path(first).suffix not in ("", ".py", ".pyw"):

@@ -19,6 +19,7 @@ from executor.sandbox import confinement, kernel
 # Read once, in the zygote: runs need no file access, and an upgrade on disk cannot mix versions.
 _INSIDE = Path(__file__).parents[1] / "inside"
 _HANDLES = (_INSIDE / "handles.py").read_bytes()
+_NOTEBOOK = (_INSIDE / "notebook.py").read_bytes()
 _PARTS = {name: (_INSIDE / f"{name}.py").read_bytes() for name in ("telling", "entry")}
 _MARSHAL_VERSION = 2  # the last version without references, which every Python 3 reads
 _SOURCE = marshal.dumps(_PARTS, _MARSHAL_VERSION)
@@ -103,6 +104,8 @@ class Waiting:
         """
         # marshal is built in: a run need not import json.
         given: dict[str, Any] = {"target": self._target, "environment": dict(entries), "files": dict(files)}
+        if self._target["kind"] == "notebook":
+            given["target"] = {**self._target, "runner": _NOTEBOOK}
         if objects:
             given |= {"objects": {name: dict(one) for name, one in objects.items()}, "handles": _HANDLES}
         document = marshal.dumps(given, _MARSHAL_VERSION)
@@ -138,7 +141,7 @@ def prepare(
     `/proc/PID/environ` holds no secret; a command has to get everything by exec.
 
     Args:
-        target: `{"kind": "file" | "module" | "function" | "command", …}`, see `entry`.
+        target: `{"kind": "file" | "module" | "function" | "notebook" | "command", …}`, see `entry`.
         python: the run's interpreter.
         folder: the working directory.
         view: what it may reach.

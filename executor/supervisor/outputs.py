@@ -1,13 +1,15 @@
 """Search what a run left in SEALRUN_OUTPUT_DIR for secrets, and send it to the worker file by file.
 
 The tree is dead when this starts, so nothing changes underneath. A file with a secret in its name or content is
-withheld and named; compressed or encrypted content cannot be searched, as the documentation says.
+withheld and named, unless it is of a kind that can be masked; compressed or encrypted content cannot be searched, as
+the documentation says.
 """
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from executor.supervisor.masked_files import MASKED_LIMIT, Masking
 from executor.supervisor.report import Reporter
 
 FILES_LIMIT = 1000
@@ -16,9 +18,10 @@ DEPTH_LIMIT = 100  # folders, each of which stays open while its contents are re
 _PATH_SHOWN = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 18
+_SECRET = "it contains a secret"
 
 
-def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> None:
+def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked: Mapping[str, Masking] = {}) -> None:
     """Send the files below `folder`, at most `limit` bytes and 1,000 files; report the rest as withheld.
 
     This process may read what the run may not, so it follows no link at any step, not even the folder itself.
@@ -28,6 +31,7 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> Non
         limit: bytes of all files together.
         uid: the run's own user id, if it has one: files of other owners are withheld.
         reporter: sends them.
+        masked: by name, how a file with a secret in its content is masked, in the place of being withheld.
     """
     left, files = limit, 0
     names: set[str] = set()
@@ -44,7 +48,7 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter) -> Non
         try:
             why = closed or _why_withheld(name, place, uid, left, limit)
             if why is None:
-                left -= _send(name, shown, place, reporter)
+                left -= _send(name, shown, place, reporter, masked.get(name))
         except OSError as error:
             why = f"it cannot be read: {os.strerror(error.errno or 0)}"
         if why is not None:
@@ -63,14 +67,20 @@ def _why_withheld(name: str, place: int, uid: int | None, left: int, limit: int)
     return None
 
 
-def _send(name: str, shown: str, place: int, reporter: Reporter) -> int:
-    """Search a file, and send it if it has no secret; return the number of bytes sent."""
+def _send(name: str, shown: str, place: int, reporter: Reporter, masking: Masking | None) -> int:
+    """Search a file, and send it if it has no secret, or once that is masked; return the number of bytes sent."""
+    masker = reporter.masker
     fd = os.open(os.path.basename(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
     try:
-        if reporter.masker.finds([os.fsencode(name)]) or reporter.masker.finds(_chunks(fd)):
-            reporter.withheld(shown, "it contains a secret")
-            return 0
         size = os.fstat(fd).st_size
+        if masker.finds([os.fsencode(name)]):
+            reporter.withheld(shown, _SECRET)
+            return 0
+        if masking is not None and size <= MASKED_LIMIT:
+            return _send_masked(shown, b"".join(_chunks(fd, size)), reporter, masking)
+        if masker.finds(_chunks(fd)):
+            reporter.withheld(shown, _SECRET)
+            return 0
         reporter.file(shown, size)
         os.lseek(fd, 0, os.SEEK_SET)
         for data in _chunks(fd, size):
@@ -78,6 +88,19 @@ def _send(name: str, shown: str, place: int, reporter: Reporter) -> int:
         return size
     finally:
         os.close(fd)
+
+
+def _send_masked(shown: str, data: bytes, reporter: Reporter, masking: Masking) -> int:
+    anew = masking(data, reporter.masker)
+    if anew is None:
+        reporter.withheld(shown, _SECRET)
+        return 0
+    if anew != data:
+        reporter.say(f"what is secret in {shown} is masked")
+    reporter.file(shown, len(anew))
+    for start in range(0, len(anew), _CHUNK):
+        reporter.file_data(anew[start : start + _CHUNK])
+    return len(anew)
 
 
 def _walk(place: int, prefix: str) -> Iterator[tuple[str, int, str | None]]:

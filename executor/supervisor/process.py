@@ -26,7 +26,7 @@ from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.removal import remove
 from executor.supervisor import child as children
-from executor.supervisor import denials
+from executor.supervisor import denials, masked_files
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.ending import LOOK, Ending, signal_group
@@ -206,7 +206,8 @@ class Attempt:
             if status != 0 and self.ending.reason is None:
                 self._hint()
             reporter.result(awaited=ended_well and job["target"].get("kind") == "function")
-            collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter)
+            masked = masked_files.of_target(job["target"])
+            collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
             remove(Path(folder))

@@ -19,6 +19,7 @@ from executor.sandbox.workspace import Workspace
 from executor.settings import LOG_LINE, Settings
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
+from executor.worker.package import NONE, OwnPackage
 from executor.worker.programs import Program, program_of
 from executor.worker.source_cache import Upload, cached_source
 
@@ -77,6 +78,7 @@ def prepare(
     source: RunsCode,
     python: str | None,
     parts: Sequence[Path] | None = None,
+    own: OwnPackage = NONE,
 ) -> dict[str, Any]:
     """The job as the supervisor gets it: everything but secrets.
 
@@ -87,6 +89,7 @@ def prepare(
         source: its code, as `source_of` gives it.
         python: its interpreter; None for a command that has none.
         parts: what that consists of, where it is an environment that this worker has built.
+        own: the package that its source root is.
 
     Raises:
         SealrunError: its interpreter or its sandbox is not to be had.
@@ -96,7 +99,7 @@ def prepare(
         list(given_to(run.project, folders, worker.settings.closed))
         for folders in (worker.settings.readable, worker.settings.writable)
     )
-    called = _called(worker, run, python, readable)
+    called = Program() if own.has(run.target) else _called(worker, run, python, readable)
     view = confinement.view(
         worker.host,
         source=source.folder,
@@ -106,17 +109,18 @@ def prepare(
         forbidden=worker.settings.closed,
         machine=readable,
         shared=writable,
-        cached=_of_the_cache(worker, source, parts or ()),
+        cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
     )
+    search_path = search_path_of(None if python is None else program, called.folders)
     return {
         "run": run.id,
-        "target": run.target,
+        "target": own.given(run.target),
         "mapped": run.mapped,
         "python": str(program),
         "program": called.path,
         "folder": str(source.folder),
         "view": view.to_json(),
-        "base": base_of(run, place, search_path_of(None if python is None else program, called.folders)),
+        "base": base_of(run, place, search_path) | own.variables(search_path),
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.

@@ -19,13 +19,13 @@ def secrets_named(secret: list[str] | None, no_secrets: bool) -> list[str] | Non
 
 
 def arguments_of(wanted: Target, text: list[str], as_json: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
-    """A function's arguments by name: those of `--arg` as text, those of `--json-arg` as values.
+    """The arguments of a function or notebook by name: those of `--arg` as text, those of `--json-arg` as values.
 
     Raises:
         Misuse: the target takes none, one is given twice, or is not JSON.
     """
-    if (text or as_json) and wanted.kind != "function":
-        raise _misuse("--arg and --json-arg are for functions; other arguments follow TARGET")
+    if (text or as_json) and wanted.kind not in ("function", "notebook"):
+        raise _misuse("--arg and --json-arg are for functions and notebooks; other arguments follow TARGET")
     values = {}
     for name, value in pairs_of("--json-arg", as_json).items():
         try:

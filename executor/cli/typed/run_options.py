@@ -30,7 +30,8 @@ _ONLY_TYPED = {
         str | None, typer.Option("--env-file", metavar="FILE", help="Plain variables from a file of KEY=VALUE lines.")
     ],
     "arg": Annotated[
-        list[str] | None, typer.Option("--arg", metavar="NAME=TEXT", help="An argument of a function; repeatable.")
+        list[str] | None,
+        typer.Option("--arg", metavar="NAME=TEXT", help="An argument of a function or notebook; repeatable."),
     ],
     "json_arg": Annotated[
         list[str] | None, typer.Option("--json-arg", metavar="NAME=JSON", help="An argument as JSON; repeatable.")

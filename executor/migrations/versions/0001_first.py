@@ -33,6 +33,7 @@ def _runs() -> None:
         sa.Column("python", sa.String()),
         sa.Column("python_version", sa.String()),
         sa.Column("requirements", sa.JSON()),
+        sa.Column("package", sa.JSON()),
         sa.Column("setup_secret_names", sa.JSON()),
         sa.Column("variables", sa.JSON(), nullable=False),
         sa.Column("secret_names", sa.JSON()),

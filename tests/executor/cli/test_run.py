@@ -367,6 +367,52 @@ class TestSource:
         assert sentence in ended.stderr and mend in ended.stderr
 
 
+@pytest.fixture
+def etl(jobs: Cli) -> Path:
+    """A project as `uv init --package` makes it."""
+    scripts = '[project.scripts]\netl = "etl.main:main"\n[build-system]\nrequires = ["uv_build"]\n'
+    jobs.job("etl/pyproject.toml", f'[project]\nname = "etl"\nversion = "1.5"\n{scripts}')
+    jobs.job("etl/src/etl/__init__.py", "from importlib.metadata import version\n__version__ = version(__name__)\n")
+    jobs.job(
+        "etl/src/etl/main.py",
+        "import subprocess, sys\n"
+        "from etl import __version__\n"
+        "def main():\n"
+        "    print(__version__, *sys.argv[1:], flush=True)\n"
+        "    if sys.argv[1] == 'again':\n"
+        "        subprocess.run([sys.executable, '-m', 'etl.main', 'child'], check=True)\n"
+        "    if sys.argv[1] == 'write':\n"
+        "        open(sys.argv[0], 'a')\n"
+        "    return 3 if sys.argv[1] == 'fail' else None\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(main())\n",
+    )
+    jobs.job("etl/jobs/load.py", "from etl.main import main\nmain()\n")
+    return jobs.jobs / "etl"
+
+
+class TestPackage:
+    @pytest.mark.parametrize("option", ["--no-bundle", "--bundle"])
+    def test_its_modules_and_its_own_commands_run_unbuilt(self, jobs: Cli, etl: Path, option: str) -> None:
+        """From the folder and uploaded; a shell and a child of a run find them, too, and a file of it imports them."""
+        assert jobs("run", option, "-m", "etl.main", "again", cwd=etl, code=0).stdout == "1.5 again\n1.5 child\n"
+        assert jobs("run", option, "jobs/load.py", "a", cwd=etl, code=0).stdout == "1.5 a\n"
+        assert jobs("run", option, "--", "etl", "fail", cwd=etl, code=3).stdout == "1.5 fail\n"
+        told = jobs("run", option, "--", "sh", "-c", "etl a && etl write", cwd=etl, code=1)
+        assert told.stdout == "1.5 a\n1.5 write\n" and "Permission denied" in told.stderr
+
+    def test_what_it_adds_to_the_environment_is_explained(self, jobs: Cli, etl: Path) -> None:
+        """The names are those that the run has."""
+        told = json.loads(jobs("secret", "explain", "--json", "-m", "etl.main", cwd=etl, code=0).stdout)
+        given = jobs("run", "--", "env", cwd=etl, code=0).stdout
+        assert {one["name"] for one in told["names"]} == set(re.findall(r"(?m)^(\w+)=", given))
+
+    def test_a_module_that_is_not_there_is_told_where_it_was_looked_for(self, jobs: Cli, etl: Path) -> None:
+        """The folders of the project are named."""
+        told = jobs("run", "-m", "etl.mian", cwd=etl, code=1)
+        assert "no module etl.mian in the source root or in its folder src or in this run's Python" in told.stderr
+
+
 class TestOutputs:
     def test_files_that_are_left_are_fetched_and_a_leaky_one_is_withheld(self, jobs: Cli, tmp_path: Path) -> None:
         """--output writes them; a file that holds a secret is named instead."""

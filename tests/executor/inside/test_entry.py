@@ -467,11 +467,29 @@ def test_a_missing_module_names_the_interpreter(execute: Execute, tmp_path: Path
         assert ended.stderr == (
             f"sealrun: there is no module {name} in the source root or in this run's Python, {any_python}\n"
         )
+    (tmp_path / "src").mkdir()
+    ended = execute(
+        {"kind": "module", "module": "etl.gone", "argv": [], "import_from": [str(tmp_path / "src")]}, any_python
+    )
+    assert "there is no module etl.gone in the source root or in its folder src or in this run's" in ended.stderr
     ended = execute({"kind": "module", "module": "package", "argv": []}, any_python)
     assert ended.stderr == "sealrun: package is a package without a __main__.py: name one of its modules\n"
     (tmp_path / "package/broken.py").write_text("import surely_not_there\n")
     ended = execute({"kind": "module", "module": "package.broken", "argv": []}, any_python)
     assert "Traceback" in ended.stderr and "--with NAME" in ended.stderr.splitlines()[-1]
+
+
+def test_a_function_of_a_package_imports_its_neighbours(execute: Execute, tmp_path: Path, any_python: str) -> None:
+    """As where the package is installed: by its full name, and by relative imports; other files have their own name."""
+    for name, text in (("src/etl/__init__", ""), ("src/etl/util", "word = 'near'"), ("jobs/load", "")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+    (tmp_path / "src/etl/main.py").write_text("from .util import word\ndef named(key): return [__name__, word, key]\n")
+    (tmp_path / "jobs/load.py").write_text("import etl.main\ndef named(key): return [__name__, etl.main.word, key]\n")
+    own = {"import_from": [str(tmp_path / "src")]}
+    for path, name in (("src/etl/main.py", "etl.main"), ("jobs/load.py", "load")):
+        ended = execute({**function("named", json={"key": 3}), "path": path, **own}, any_python)
+        assert ended.result == {"result": [name, "near", 3]}
 
 
 def test_a_problem_is_reported_though_the_streams_are_gone(execute: Execute, tmp_path: Path, any_python: str) -> None:

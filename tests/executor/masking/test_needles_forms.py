@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import html
 import json
 import random
 import shlex
@@ -169,3 +170,14 @@ def test_a_value_that_is_not_utf_8() -> None:
 def test_plain_values_have_few_needles() -> None:
     """A token of letters and digits is the same in most forms: the automaton stays small."""
     assert len(needles_for((string.ascii_letters + string.digits).encode()[5:37])) <= 12
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_a_page_shows_it_in_no_form(value: str) -> None:
+    """I5: as text and as an attribute, as Python's html, Django and jinja, PHP, and browsers write entities."""
+    escaped = html.escape(value, quote=False)
+    pages = {escaped, html.escape(value), escaped.replace('"', "&#34;").replace("'", "&#39;")}
+    pages |= {escaped.replace('"', "&quot;").replace("'", "&#039;"), escaped.replace('"', "&quot;")}
+    masker = Masker.build({"ODD": value.encode()})
+    for page in pages:
+        assert masker.mask(f"<b>{page}</b>".encode()) == b"<b>***</b>"
