@@ -84,7 +84,8 @@ def program_paths(path: Path) -> tuple[list[Path], list[str]]:
             parts[prefix] = None
             folders += [str(hop.parent)] if number == 0 else []
         elif hop is hops[-1] and is_program(hop) and not any(hop.is_relative_to(part) for part in parts):
-            parts[hop] = None
+            # A package of npm's needs those that it was installed with, which lie beside it.
+            parts[next((above for above in hop.parents if above.name == "node_modules"), hop)] = None
     parts |= dict.fromkeys(_passed(path))
     interpreter = [str(path)] if path.name.startswith("python") else shebang(hops[-1])
     if interpreter and is_program(Path(interpreter[0])):

@@ -63,6 +63,15 @@ def test_a_program_of_an_environment_on_path_has_its_neighbours_there(tmp_path: 
     assert (opened(found), found.folders) == ({prefix}, (str(prefix / "bin"),))
 
 
+def test_a_package_of_npms_in_a_home_brings_those_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`npm install -g` with the prefix `~/.local`, which is never opened as a whole."""
+    homes(monkeypatch, tmp_path)
+    modules = tmp_path / ".local/lib/node_modules"
+    script = program(modules / "typescript/bin/tsc", "#!/usr/bin/env node\n")
+    link = _link(tmp_path / ".local/bin/tsc", script)
+    assert opened(program_of(["tsc"], [str(link)], None, EVERYTHING)) == {modules}
+
+
 def test_a_program_of_no_environment_comes_alone(tmp_path: Path) -> None:
     """`~/.cargo/bin/rg`: the file, and not the folder with the registry's token."""
     rg = program(tmp_path / ".cargo/bin/rg")
