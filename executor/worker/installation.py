@@ -23,6 +23,7 @@ from executor.keys.access import key_access
 from executor.models import Run
 from executor.python.interpreters import Interpreter
 from executor.python.layout import interpreter_paths, search_path_of
+from executor.python.requirements import installs
 from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
@@ -134,6 +135,8 @@ def _lay_out(order: Order, draft: Path, uid: int | None) -> None:
     texts: dict[str, str] = {**document["files"], "with.in": "".join(f"{line}\n" for line in document["with"])}
     if document["hashed"]:
         texts["lock.txt"] = json.dumps(document["files"])
+    elif not installs(document):
+        texts["lock.txt"] = ""
     if "pyproject.toml" in texts:
         # It is a workspace by itself, so that uv looks for none in the folders above, which are not ours.
         texts["pyproject.toml"] = _workspace(texts["pyproject.toml"])
@@ -239,6 +242,8 @@ def _commands(program: str, python: str, env: str, document: Mapping[str, Any]) 
     put = [program, "pip", "install", *_UV, "--python", f"{env}/bin/python", "--compile-bytecode"]
     wanted = [word for name in (*inputs, *more) for word in ("-r", name)]
     make = [program, "venv", "--quiet", *_UV, "--no-project", "--python", python, env]
+    if not installs(document):
+        return {"resolve": [], "install": [make]}
     if document["hashed"]:
         return {"resolve": [], "install": [make, [*put, "--require-hashes", *wanted]]}
     if document["kind"] != "uv.lock":

@@ -18,7 +18,6 @@ from typing import Any
 
 from executor.errors import EnvironmentNotBuilt
 from executor.models import Run
-from executor.python import requirements
 from executor.python.interpreters import Interpreter
 from executor.python.layout import interpreter_paths
 from executor.sandbox import handover
@@ -56,7 +55,7 @@ def python_of(worker: Equipment, run: Run, keeper: LeaseKeeper) -> Iterator[Runs
         GateShut: the run was cancelled meanwhile.
         StaleToken: a later claim has taken the run over.
     """
-    if requirements.builds(run.requirements):
+    if run.requirements is not None:
         with _environment(worker, run, keeper) as built:
             yield built
     elif run.python is not None:

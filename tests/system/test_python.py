@@ -141,6 +141,17 @@ def test_every_way_to_say_it(kitchen: Rig, index: Index, tmp_path: Path, kind: s
     assert (ended.how, ended.stdout) == (("succeeded", None, 0), "1.0 1.2\n"), kitchen.told(ended.view.id)
 
 
+def test_nothing_asked_for_is_an_environment_with_nothing_in_it(kitchen: Rig, index: Index) -> None:
+    """Not the worker's Python with what is installed there; it is found again, and no index is asked."""
+    asked = index.asked.total()
+    code = "import importlib.metadata as m, sys; print(*[one.name for one in m.distributions()], sys.prefix)\n"
+    first, second = (run(kitchen, needs(), code) for _ in range(2))
+    assert first.how == ("succeeded", None, 0), kitchen.told(first.view.id)
+    assert first.stdout == second.stdout
+    assert Path(first.stdout.strip()).parent in entries(kitchen), first.stdout  # no package's name stands before it
+    assert packages(kitchen, second.view.id)["cached"] and index.asked.total() == asked
+
+
 def test_ten_runs_at_once_build_once(kitchen: Rig, index: Index) -> None:
     """The others wait in their own setup, and say so."""
     index.add(wheel("sr-pot"))
