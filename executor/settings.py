@@ -122,7 +122,7 @@ SETUP_TIMEOUT = Setting(
 )
 PACKAGE_INDEX = Setting(
     "SEALRUN_PACKAGE_INDEX",
-    "uv's own, https://pypi.org/simple",
+    "the machine's own (uv.toml, pip.conf), else https://pypi.org/simple",
     "URL",
     "the package index for runs' Python environments; store its password, if any, as a secret of the environment and "
     "pass --setup-secret",

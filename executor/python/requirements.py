@@ -7,7 +7,7 @@ imported here.
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,7 +137,7 @@ def with_packages(document: dict[str, Any] | None, packages: Sequence[str], wher
     return found | {"with": [*found["with"], *packages]}
 
 
-def installs(document: dict[str, Any] | None) -> bool:
+def installs(document: Mapping[str, Any] | None) -> bool:
     """Tell whether anything is to be installed; a document that names nothing asks for an environment all the same."""
     return document is not None and bool(document["files"] or document["with"])
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from executor.boundary.supervision import Zygote
 from executor.python.interpreters import Interpreters
+from executor.python.machine_setup import MachineSetup
 from executor.runs import Offer
 from executor.sandbox import confinement
 from executor.settings import Settings
@@ -23,6 +24,7 @@ class Equipment:
     offer: Offer
     forbidden: tuple[Path, ...]
     pythons: Interpreters = field(default_factory=Interpreters)
+    machine: MachineSetup = field(default_factory=MachineSetup)
     cancelled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -21,6 +21,7 @@ from executor import runs
 from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
+from executor.python import machine_setup
 from executor.python.interpreters import Interpreter
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.python.requirements import installs
@@ -103,6 +104,8 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         # Before the place is cleared, whatever happens, nothing of the installer is left to write into it.
         ending.callback(supervision.cut, REAP)
         _lay_out(order, draft, place.uid)
+        machine = _machine_setup(setup, order, place)
+        _furnish(place, machine.files)
         if place.uid is not None:
             lending = handover.lend(uv_cache, place.uid)
             keeper.wait(lambda: lending.poll() is not None)
@@ -114,7 +117,12 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         opening = None
         if bundle is not None:
             opening = {"access": key_access(worker.settings).to_json(), "bundle": bundle.to_json()}
-        go = {"deadline": keeper.deadline, "secrets": bundle is not None, "variables": dict(order.variables)}
+        go = {
+            "deadline": keeper.deadline,
+            "secrets": bundle is not None,
+            "variables": dict(order.variables),
+            "machine": {"variables": dict(machine.variables), "masked": worker.machine.credentials},
+        }
         supervision.hand_over(opening, go)
         collector = SetupCollector(worker, keeper.lease, setup.output)
         ended = follow(supervision, keeper, collector)
@@ -154,6 +162,26 @@ def _lay_out(order: Order, draft: Path, uid: int | None) -> None:
             os.chown(path, uid, uid)
 
 
+def _machine_setup(setup: Setup, order: Order, place: Workspace) -> machine_setup.Given:
+    """How this machine reaches indexes, as far as the project's own variables and the run's secrets do not say it."""
+    document, variables = order.document, order.variables
+    own = {*variables, *(setup.run.setup_secret_names or ())}
+    texts = (*document["files"].values(), *document["with"], *variables.values())
+    return setup.worker.machine.given(place.home, own, texts)
+
+
+def _furnish(place: Workspace, files: Mapping[str, str]) -> None:
+    """Write files into the installer's HOME, before any process of its user id is there."""
+    for name, text in files.items():
+        path = place.home / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+    if place.uid is not None:
+        for path in place.home.rglob("*"):
+            os.chown(path, place.uid, place.uid)
+
+
 def _insist_on_inside(name: str) -> None:
     """The names are of the run's row: what writes the files here has rights that no submitter has."""
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
@@ -180,7 +208,7 @@ def _job(
     view = confinement.view(
         worker.host,
         source=draft,
-        interpreter=[*interpreter, program],
+        interpreter=[*interpreter, program, *worker.machine.folders],
         writable=(place.home, place.temporary, place.output, env, build, uv_cache),
         uid=place.uid,
         forbidden=worker.forbidden,

@@ -24,7 +24,7 @@ from executor.database import open_database
 from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
-from executor.python import interpreters
+from executor.python import interpreters, machine_setup
 from executor.python.layout import interpreter_paths
 from executor.runs import Offer, workers
 from executor.sandbox import confinement, kernel
@@ -178,7 +178,9 @@ class WorkerLife:
             places=settings.serves,
             pythons=pythons.offered,
         )
-        self._worker = Equipment(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons)
+        home = Path(os.environ.get("HOME") or confinement.users_home())
+        machine = machine_setup.read(os.environ, home, settings.package_index)
+        self._worker = Equipment(settings, db, zygote, host, offer, tuple(_forbidden(settings)), pythons, machine)
 
     @property
     def _slots(self) -> int:

@@ -18,6 +18,7 @@ from tests.rig import ACTOR, PATIENCE, Ended, Rig, command, ordinary_account, ri
 
 USER, PASSWORD = "ada-5417", "hunter2-index-key-5417"
 LOGIN = {"UV_INDEX_OWN_USERNAME": USER.encode(), "UV_INDEX_OWN_PASSWORD": PASSWORD.encode()}
+HOUSE = {"UV_INDEX_HOUSE_USERNAME": USER, "UV_INDEX_HOUSE_PASSWORD": "hunter2-machine-key-5417"}
 OWN_INDEX = '[[tool.uv.index]]\nname = "own"\nurl = "{url}"\n'
 USES_TEA = "import sr_tea, sr_cup; print(sr_tea.VERSION, sr_cup.VERSION)\n"
 TELLS = """
@@ -49,7 +50,7 @@ def index() -> Iterator[Index]:
 @pytest.fixture(scope="module")
 def kitchen(index: Index) -> Iterator[Rig]:
     """A worker with ten slots whose packages come from the index."""
-    with rig(settings={"SEALRUN_PACKAGE_INDEX": index.url}) as made:
+    with rig(settings={"SEALRUN_PACKAGE_INDEX": index.url, **HOUSE}) as made:
         made.project("shop", {**LOGIN, "API_KEY": b"hunter2-prod-key-5417"})
         made.start_worker(slots=10)
         yield made
@@ -301,6 +302,28 @@ def test_a_setup_secret_has_a_receipt_and_reaches_nobody_else(kitchen: Rig, inde
     assert kept and not any(PASSWORD.encode() in path.read_bytes() for path in kept)
     without = run(kitchen, document, code)
     assert without.how == ("failed", "setup_failed", None) and "401" in str(without.view.message)
+
+
+def test_the_machines_own_index_password_reaches_the_installer_alone(
+    kitchen: Rig, index: Index, tmp_path: Path
+) -> None:
+    """I1, I3: as it stands in the worker's environment; it is masked, no run is given it, and none of it is kept."""
+    password = HOUSE["UV_INDEX_HOUSE_PASSWORD"]
+    tells = TELLS.replace("UV_INDEX_OWN_PASSWORD", "UV_INDEX_HOUSE_PASSWORD")
+    index.add(wheel("sr-house"), sdist("sr-gossip", f"{tells}\nPATHS = []\n"))
+    index.login = dict.fromkeys(("sr_house", "sr_gossip"), f"{USER}:{password}")
+    code = "import os, sr_house; print(sorted(os.environ), os.listdir(os.environ['HOME']))\n"
+    head = '[project]\nname = "x"\nversion = "1"\n' + OWN_INDEX.format(url=index.url).replace("own", "house")
+    both = [
+        run(kitchen, of(tmp_path, {"pyproject.toml": head.replace("[[", f'dependencies = ["{name}"]\n[[')}), code)
+        for name in ("sr-house", "sr-gossip")
+    ]
+    assert both[0].how == ("succeeded", None, 0), kitchen.told(both[0].view.id)
+    assert "HOUSE" not in both[0].stdout and both[0].stdout.endswith(" []\n")
+    assert "the password is ***" in setup_log(kitchen, both[1].view.id)
+    assert password not in f"{setup_log(kitchen, both[1].view.id)} {both[1].view.message}"
+    kept = [path for path in kitchen.settings.cache.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert kept and not any(password.encode() in path.read_bytes() for path in kept)
 
 
 def test_what_building_code_can_see_and_say(kitchen: Rig, index: Index) -> None:
