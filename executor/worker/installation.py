@@ -127,13 +127,13 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         collector = SetupCollector(worker, keeper.lease, setup.output)
         ended = follow(supervision, keeper, collector)
         # There is no outcome yet that the end of its output could be committed with.
-        collector.store()
+        collector.finish()
         setup.output = collector.output
         outcome = judge_setup(ended, collector)
         if bundle is not None:
             with keeper.renewing():
                 runs.close_setup(worker.db, keeper.lease, outcome)
-        _insist_on_built(setup, outcome, collector.last_words(_WORDS))
+        _insist_on_built(setup, outcome, collector.words.last(_WORDS))
         yield
 
 
