@@ -246,6 +246,14 @@ def test_cancelling_ends_the_installer(kitchen: Rig, index: Index) -> None:
     assert kitchen.ended(kitchen.submit(ended.view.target, python=None, requirements=document)).stdout == "there\n"
 
 
+def test_a_daemon_that_a_build_leaves_is_not_waited_for(kitchen: Rig, index: Index) -> None:
+    """I8: it holds the pipe that uv reads the build's words from; it ends, and what was built counts."""
+    leaves = "def act():\n    import os, subprocess\n    subprocess.Popen(['sleep', '3600'], start_new_session=True)\n"
+    index.add(sdist("sr-stays", leaves))
+    ended = run(kitchen, needs("sr-stays"), "import sr_stays; print('there')\n")
+    assert (ended.how, ended.stdout) == (("succeeded", None, 0), "there\n"), kitchen.told(ended.view.id)
+
+
 # Who may do what ----------------------------------------------------------------------------------
 
 TRIES = """
