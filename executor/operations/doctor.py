@@ -15,7 +15,7 @@ from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
 from executor.sandbox import confinement
-from executor.sandbox.workspace import prepare_root
+from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
 from executor.settings import Settings
 from secretstore import vault
@@ -191,7 +191,8 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         text = "a run reaches the network and this machine's servers, and sees the list of processes"
         yield Finding("open", "note", text)
     try:
-        yield Finding("workspaces", "ok", str(prepare_root(settings.workspaces)))
+        with in_use(settings.workspaces, kept=not settings.is_default_folder(settings.workspaces)) as folder:
+            yield Finding("workspaces", "ok", str(folder))
     except SealrunError as error:
         yield Finding("workspaces", "wrong", str(error), error.hint)
     except OSError as error:

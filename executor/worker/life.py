@@ -28,7 +28,7 @@ from executor.python import interpreters, machine_setup
 from executor.python.layout import interpreter_paths
 from executor.runs import Offer, workers
 from executor.sandbox import confinement, kernel
-from executor.sandbox.workspace import prepare_root
+from executor.sandbox.workspace import in_use, prepare_root
 from executor.settings import Settings
 from executor.worker import cache, janitor
 from executor.worker.dispatch import dispatch
@@ -158,14 +158,15 @@ class WorkerLife:
         empty_environment(settings)
         if settings.store.uses_kms and access.credentials is None:
             logger.warning("no AWS credentials were found: until there are, runs with secrets fail")
+        for folder, make in ((settings.workspaces, prepare_root), (settings.cache, cache.prepare)):
+            kept = not settings.is_default_folder(folder)
+            self._ending.enter_context(in_use(folder, kept=kept, prepare=make))
         zygote = Zygote(access if settings.store.uses_kms else None)
         zygote.start()
         self._ending.callback(zygote.stop)
         if settings.broker_url is None:
             self._ending.enter_context(broker(settings.store.home))
         db = open_database(settings)
-        prepare_root(settings.workspaces)
-        cache.prepare(settings.cache)
         host = confinement.probe()
         pythons = interpreters.find(
             os.environ.get("PATH", os.defpath), confinement.users_home(), _usable(settings, host)
