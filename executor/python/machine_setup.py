@@ -50,6 +50,7 @@ _SYSTEM_CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 )  # fmt: skip
+_INDEX_NAME = re.compile(r"^[\w.-]+=")
 _USER = re.compile(r"://(?P<user>[^/\s:@\"']*)(?::(?P<password>[^/\s@\"']*))?@")
 _TOKEN = 16  # characters; a user's name that is longer may be a token
 _UV_FILE, _NETRC, _CA_FILE, _CLIENT_FILE = ".config/uv/uv.toml", ".netrc", "ca.pem", "client.pem"
@@ -69,8 +70,8 @@ class MachineSetup:
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
-    logins: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Lines of a netrc by their hosts."""
+    logins: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    """Users and passwords of a netrc by their hosts."""
     locations: tuple[str, ...] = field(default=(), repr=False)
     """The indexes and folders of packages that it names."""
 
@@ -107,7 +108,9 @@ class MachineSetup:
             if file in files:
                 variables |= {name: str(home / file) for name in names if name not in own}
         searched = "\n".join((*texts, *self.locations))
-        if lines := [line for host, line in self.logins.items() if _names(searched, host)]:
+        known = {host: login for host, login in self.logins.items() if _names(searched, host)}
+        if known:
+            lines = (f"machine {host} login {user} password {word}\n" for host, (user, word) in known.items())
             files[_NETRC] = "".join(lines)
         return Given(variables, files)
 
@@ -138,7 +141,7 @@ def read(environ: Mapping[str, str], home: Path, package_index: str | None) -> M
         variables=variables,
         files={name: text for name, text in files.items() if text},
         logins=_logins(Path(environ.get("NETRC") or home / ".netrc")),
-        locations=tuple(word.rpartition("=")[2] for word in (*named, package_index or "") if word),
+        locations=tuple(_INDEX_NAME.sub("", word) for word in (*named, package_index or "") if word),
     )
     if not all(verdict("", one.encode()).maskable for one in setup.credentials):
         logger.warning("a password for package indexes on this machine is too short to be masked in a set-up's output")
@@ -170,7 +173,7 @@ def _certificate_files(environ: Mapping[str, str], pip: Mapping[str, str]) -> di
     return {name: _text(Path(path), told=True) for name, path in named.items() if path}
 
 
-def _logins(file: Path) -> dict[str, str]:
+def _logins(file: Path) -> dict[str, tuple[str, str]]:
     """Read a netrc; what stands in it for every host is left out."""
     try:
         hosts = netrc(str(file)).hosts
@@ -180,9 +183,9 @@ def _logins(file: Path) -> dict[str, str]:
         logger.warning("%s is left out for installers: %s", file, type(error).__name__)
         return {}
     return {
-        host: f"machine {host} login {login} password {password}\n"
+        host: (login, password)
         for host, (login, _, password) in hosts.items()
-        if host != "default" and password and not re.search(r"\s", f"{login}{password}")
+        if host != "default" and login and password and not re.search(r"\s", f"{login}{password}")
     }
 
 
@@ -191,16 +194,16 @@ def _names(text: str, host: str) -> bool:
 
 
 def _credentials(setup: MachineSetup) -> Iterator[str]:
+    found: list[tuple[str, str]] = []  # a user and a password; one of them may be empty
     for name, value in setup.variables.items():
-        if name.endswith("_PASSWORD"):
-            yield value
-    for line in setup.logins.values():
-        yield line.split()[-1]
+        if login := _LOGIN.fullmatch(name):
+            found.append((value, "-") if login[1] == "USERNAME" else ("", value))
+    found += setup.logins.values()
     for text in (*setup.variables.values(), setup.files.get(_UV_FILE, "")):
-        for found in _USER.finditer(text):
-            user, password = found["user"], found["password"]
-            for word in ([password] if password else []) + ([user] if not password or len(user) >= _TOKEN else []):
-                yield from {word, unquote(word)}
+        found += [(one["user"], one["password"] or "") for one in _USER.finditer(text)]
+    for user, password in found:
+        for word in (password, user if not password or len(user) >= _TOKEN else ""):
+            yield from {word, unquote(word)} - {"", "-"}
     if _CLIENT_FILE in setup.files:
         yield setup.files[_CLIENT_FILE]
 

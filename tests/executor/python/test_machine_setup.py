@@ -114,6 +114,8 @@ def test_credentials_are_known_for_masking_and_are_no_part_of_what_is_found_agai
     found = read(tmp_path, environ, uv=uv)
     assert set(found.credentials) == {token, "pass%2Fword-5417", "pass/word-5417", "proxy-5417"}
     assert token not in found.identity and "5417" not in found.identity and "b.example" in found.identity
+    logins = {"UV_INDEX_OWN_USERNAME": token, "UV_INDEX_OWN_PASSWORD": PASSWORD, "UV_INDEX_B_USERNAME": "ada"}
+    assert set(read(tmp_path / "b", logins).credentials) == {token, PASSWORD}
     other = {**environ, "UV_EXTRA_INDEX_URL": "https://ada:another-5417@b.example"}
     assert read(tmp_path, other, uv=uv).identity == found.identity
     assert read(tmp_path, {"UV_EXTRA_INDEX_URL": "https://c.example"}, uv=uv).identity != found.identity
