@@ -26,6 +26,8 @@ from secretstore.settings import (
 LOG_LINE = 1 << 20
 """Bytes kept of one line of output: nobody reads more, and whoever shows a line holds it in memory."""
 
+_FOLDERS = ("runs", "cache")
+
 QUEUE = "sealrun"
 """The default queue of runs and workers."""
 
@@ -123,7 +125,7 @@ SETUP_TIMEOUT = Setting(
 )
 PACKAGE_INDEX = Setting(
     "SEALRUN_PACKAGE_INDEX",
-    "uv's own, https://pypi.org/simple",
+    "the machine's own (uv.toml, pip.conf), else https://pypi.org/simple",
     "URL",
     "the package index for runs' Python environments; store its password, if any, as a secret of the environment and "
     "pass --setup-secret",
@@ -199,6 +201,10 @@ class Settings:
     def embedded(self) -> bool:
         """Whether nothing is configured: one machine, its own broker and a SQLite file."""
         return self.broker_url is None and self.store.database_is_default
+
+    def is_default_folder(self, folder: Path) -> bool:
+        """Whether a folder is where nobody has chosen one, so that it is made and removed as it is needed."""
+        return folder in [_default_folder(kind, self.store.home) for kind in _FOLDERS]
 
     @property
     def workers_see_files(self) -> bool:

@@ -147,6 +147,7 @@ class Rig:
             "PATH": os.defpath,
             "HOME": str(folder / "user"),
             "LANG": "C.UTF-8",
+            "PIP_CONFIG_FILE": os.devnull,  # packages come from a test's own index, and not from this machine's
             "SEALRUN_HOME": str(self.home),
             "SEALRUN_WORKSPACES": str(folder / "runs"),
             "SEALRUN_CACHE": str(folder / "cache"),

@@ -16,7 +16,7 @@ from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
 from executor.sandbox import confinement, user
-from executor.sandbox.workspace import prepare_root
+from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
 from executor.settings import Settings
 from secretstore import vault
@@ -205,7 +205,8 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("open", "note", text)
     yield _user(settings, host)
     try:
-        yield Finding("workspaces", "ok", str(prepare_root(settings.workspaces)))
+        with in_use(settings.workspaces, kept=not settings.is_default_folder(settings.workspaces)) as folder:
+            yield Finding("workspaces", "ok", str(folder))
     except SealrunError as error:
         yield Finding("workspaces", "wrong", str(error), error.hint)
     except OSError as error:

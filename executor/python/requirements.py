@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,27 +65,30 @@ def of_script(script: Path) -> dict[str, Any] | None:
 
 
 def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None:
-    """Read the requirements of a source root; None if it has none.
+    """Read the requirements of a source root; None if it has none, or if `listed` says that none count.
 
     `listed` (`dependencies` of sealrun's own table), else the dependencies in `pyproject.toml`, with the versions of
-    `uv.lock` if there is one, else `requirements.txt`.
+    `uv.lock` if there is one, else `requirements.txt`, else a `pyproject.toml` that says there are none.
 
     Raises:
         RequirementsRefused: one of them cannot be used.
         FileUnreadable: a file cannot be read.
     """
     if listed is not None:
-        return with_packages(None, listed, "dependencies of sealrun's project file")
+        return with_packages(None, listed, "dependencies of sealrun's project file") if listed else None
+    declared = None
     pyproject = root / "pyproject.toml"
     if pyproject.is_file():
         text = _read(pyproject)
         table = _toml(pyproject.name, text)
         project = table.get("project")
-        if isinstance(project, dict) and project.get("dependencies"):
-            return _locked(root, _of_table("pyproject.toml", text, table, project))
+        if isinstance(project, dict) and "dependencies" in project:
+            declared = _of_table("pyproject.toml", text, table, project)
+    if declared is not None and installs(declared):
+        return _locked(root, declared)
     if (root / "requirements.txt").is_file():
         return from_file(root / "requirements.txt")
-    return None
+    return declared
 
 
 def from_file(path: Path) -> dict[str, Any]:
@@ -136,8 +139,8 @@ def with_packages(document: dict[str, Any] | None, packages: Sequence[str], wher
     return found | {"with": [*found["with"], *packages]}
 
 
-def builds(document: dict[str, Any] | None) -> bool:
-    """Tell whether there is anything to build; without, an interpreter is enough."""
+def installs(document: Mapping[str, Any] | None) -> bool:
+    """Tell whether anything is to be installed; a document that names nothing asks for an environment all the same."""
     return document is not None and bool(document["files"] or document["with"])
 
 
@@ -205,6 +208,9 @@ def _of_table(name: str, text: str, table: dict[str, Any], project: dict[str, An
     dependencies = project.get("dependencies", [])
     if not isinstance(dependencies, list) or not all(isinstance(line, str) for line in dependencies):
         raise RequirementsRefused(place=name, why="dependencies is not a list of texts")
+    requires = _requires_python(name, text, project, before)
+    if not dependencies:
+        return _document("list", {}, requires_python=requires)
     for number, line in enumerate(text.splitlines(), 1):
         _refuse_password(line, name, before + number)
     for line in dependencies:
@@ -212,9 +218,6 @@ def _of_table(name: str, text: str, table: dict[str, Any], project: dict[str, An
     for package in _local_sources(table):
         at = before + _line_of(text, package)
         raise _local(_place(name, at), f"the source of {package}")
-    requires = _requires_python(name, text, project, before)
-    if not dependencies:
-        return _document("list", {}, requires_python=requires)
     return _document("pyproject.toml", {"pyproject.toml": text}, requires_python=requires)
 
 

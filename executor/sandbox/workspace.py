@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from executor.sandbox.removal import remove as remove
 from secretstore.errors import FolderUnusable
 
 _LOCK = ".lock-"
+_TRIES = 100  # to have a folder that others remove
 _LOCK_PATIENCE = 1.0  # seconds; a janitor holds it for microseconds
 
 
@@ -90,6 +91,46 @@ def prepare_root(root: Path) -> Path:
     """
     # A lent user id must pass through without listing it.
     return _own_folder(root, 0o711 if os.geteuid() == 0 else 0o700)
+
+
+@contextlib.contextmanager
+def in_use(root: Path, *, kept: bool, prepare: Callable[[Path], Path] = prepare_root) -> Iterator[Path]:
+    """Make a folder of this user, and use it while the context lasts; whoever is the last removes it if it is empty.
+
+    Args:
+        root: the folder.
+        kept: it stays, since somebody has chosen it.
+        prepare: makes it.
+
+    Raises:
+        FolderUnusable, OSError: it cannot be made.
+    """
+    handle = _held(root, prepare)
+    try:
+        yield root
+    finally:
+        with contextlib.suppress(OSError):  # another uses it, or something is in it
+            if not kept:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                root.rmdir()
+        os.close(handle)
+
+
+def _held(root: Path, prepare: Callable[[Path], Path]) -> int:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            handle = os.open(prepare(root), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if tries_left:
+                continue
+            raise
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        # Whoever used it last may have removed it before it was held.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.lstat(root)):
+                return handle
+        os.close(handle)
+    raise FolderUnusable(path=root, why="it is removed again and again")
 
 
 def orphans(root: Path) -> Iterator[Path]:

@@ -136,7 +136,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
     )
     python = attempted(lambda: _python(request, root or here, path, uploads)) or Python()
     upload = attempted(lambda: _to_upload(root, path, settings.source_bytes)) if uploads and root is not None else None
-    if request.setup_secrets and not requirements.builds(python.requirements):
+    if request.setup_secrets and not requirements.installs(python.requirements):
         refusals.append(
             RequirementsRefused(
                 "--setup-secret {name} is for the installer, but this run installs nothing",
@@ -305,8 +305,9 @@ def _search_path(request: RunRequest) -> str:
 def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) -> Python:
     """Decide a run's Python.
 
-    A path is used as it is. Else, if there is something to install, an environment is built; if only a version is asked
-    for, an interpreter of it is used. For uploaded source, the worker chooses: a path of this machine means nothing.
+    A path is used as it is. Else, if something says what to install, an environment is built, be it of nothing; if only
+    a version is asked for, an interpreter of it is used. For uploaded source, the worker chooses: a path of this
+    machine means nothing.
     """
     asked = request.python
     version = asked if asked is not None and requirements.is_version(asked) else None
@@ -329,7 +330,7 @@ def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) ->
     document = _requirements(request, root, path, version, uploads)
     if request.target.kind == "notebook" and (document is not None or version is not None or uploads):
         document = notebook.with_packages(document)
-    if requirements.builds(document) or (document is not None and document["requires_python"]):
+    if document is not None:
         return Python(None, version, document)
     if version is not None or uploads:
         return Python(None, version)

@@ -27,7 +27,8 @@ IDLE = 30  # seconds
 _LOG_LIMIT = 1 << 20
 _RESTARTS = 3
 _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from executor.cli.main import main; main()"
-# The worker does not need the rest of a user's environment, which may hold a password.
+# Beside these and sealrun's settings: how this machine reaches package indexes, which installers need. The worker does
+# not need the rest of a user's environment, which may hold a password.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_DATA_HOME", "PYTHONPATH")
 
 # With AWS KMS, the worker needs whatever botocore reads to find credentials and to reach AWS.
@@ -38,8 +39,7 @@ _FOR_KMS = (
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS", "AWS_STS_REGIONAL_ENDPOINTS",
-    "AWS_ENDPOINT_URL_STS", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE",
-    "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy",
+    "AWS_ENDPOINT_URL_STS", "AWS_CA_BUNDLE",
 )  # fmt: skip
 
 
@@ -115,8 +115,14 @@ def worker_command(*options: str) -> list[str]:
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the part of its starter's environment that a worker gets."""
+    from executor.python import machine_setup  # late: most submitters start no worker
+
     passed = (*_PASSED_ON, *(_FOR_KMS if "aws-kms:" in environ.get("SEALRUN_KEYS", "") else ()))
-    return {name: value for name, value in environ.items() if name in passed or name.startswith("SEALRUN_")}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in passed or name.startswith("SEALRUN_") or machine_setup.concerns(name)
+    }
 
 
 def check_can_start() -> None:

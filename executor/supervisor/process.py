@@ -119,6 +119,8 @@ class Attempt:
         self._variables: dict[str, str] = go["variables"]
         self._channels: dict[str, str] | None = go.get("channels")
         self._plan = [RunConnection.from_json(one) for one in go.get("plan", ())]
+        # What an installer is given of the machine's own, without an opener: it is the worker's, and no secret of ours.
+        self._machine: dict[str, Any] = go.get("machine", {"variables": {}, "masked": ()})
         self._usage = usage
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
@@ -161,7 +163,9 @@ class Attempt:
             secrets = {name: value for name, value in values.items() if name not in of_connections}
             derived = self._derive(values, assumed, secrets)
             # The masker knows every value before anything else can leave, whether a variable has it or not.
-            reporter.register(Masker.build(values | derived.needles), self._limits.logs, self._limits.result_bytes)
+            machine = {f"machine {number}": word.encode() for number, word in enumerate(self._machine["masked"])}
+            masker = Masker.build(values | derived.needles | machine)
+            reporter.register(masker, self._limits.logs, self._limits.result_bytes)
             if (path := job["base"].get("SEALRUN_METRICS")) is not None:
                 self._metrics = MetricsFile(path, job["view"]["uid"])
             built = environment.build(
@@ -170,7 +174,7 @@ class Attempt:
                 secrets,
                 as_files=self._through("file") & secrets.keys(),
                 folder=job.get("private", ""),
-                brought=derived.entries,
+                brought={**self._machine["variables"], **derived.entries},
             )
             objects = self._objects(derived)
             reporter.post(Kind.STARTED, {"aliases": built.aliases, "connections": self._connections(derived)})

@@ -9,19 +9,18 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
-from executor import runs
 from executor.boundary.wire import Frame, Kind
 from executor.models import Metric, Sample
 from executor.runs import Lease, StaleToken, output
 from executor.schemas.output import Piece
 from executor.schemas.receipts import SETUP
 from executor.worker.equipment import Equipment
+from executor.worker.installer_words import InstallerWords
 from secretstore.errors import DatabaseUnavailable
 
 _ROW_BYTES = 256 << 10
 _FLUSH_BYTES = 1 << 20
 _FLUSH_AGE = 0.1  # seconds a piece of output may wait for company before it is stored
-_LAST = 16 << 10  # bytes of an installer's words that are at hand for the message of a failure
 
 
 @dataclass
@@ -176,17 +175,24 @@ class SetupCollector(Collector):
     def __init__(self, worker: Equipment, lease: Lease, after: int) -> None:
         """Nothing has come yet; `after` is the number of the last piece of output that the attempt has already."""
         super().__init__(worker, lease, after)
-        self._last = b""
+        self.words = InstallerWords()
 
     def take(self, frame: Frame) -> None:
         """Take what has come."""
         if frame.kind in (Kind.STDOUT, Kind.STDERR):
-            self._add_output(SETUP, frame.payload)
-            self._last = (self._last + frame.payload)[-_LAST:]
+            self._show(self.words.take(frame.payload))
         elif frame.kind is Kind.STARTED:
             super().take(frame)
 
-    def last_words(self, limit: int) -> str:
-        """The end of what the installer has said, from the beginning of a line, in at most so many characters."""
-        words = runs.storable(self._last.decode(errors="replace")).strip()
-        return words if len(words) <= limit else words[-limit:].partition("\n")[2]
+    def finish(self) -> None:
+        """It says no more: store all that waits.
+
+        Raises:
+            StaleToken: the attempt is no longer this worker's to write about.
+        """
+        self._show(self.words.finish())
+        self.store()
+
+    def _show(self, words: bytes) -> None:
+        if words:
+            self._add_output(SETUP, words)

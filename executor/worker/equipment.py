@@ -9,6 +9,7 @@ from pathlib import Path
 from executor.boundary.supervision import Zygote
 from executor.python.interpreters import Interpreters
 from executor.python.layout import interpreter_paths
+from executor.python.machine_setup import MachineSetup
 from executor.runs import Offer
 from executor.sandbox import confinement
 from executor.settings import Settings
@@ -28,6 +29,7 @@ class Equipment:
     pythons: Interpreters = field(default_factory=Interpreters)
     only_its_user: bool = False
     """Nobody but the user of this worker can submit a run to it."""
+    machine: MachineSetup = field(default_factory=MachineSetup)
     cancelled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
     stopping: threading.Event = field(default_factory=threading.Event)

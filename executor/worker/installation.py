@@ -21,8 +21,10 @@ from executor import runs
 from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
+from executor.python import machine_setup
 from executor.python.interpreters import Interpreter
 from executor.python.layout import interpreter_paths, search_path_of
+from executor.python.requirements import installs
 from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
@@ -102,6 +104,8 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         # Before the place is cleared, whatever happens, nothing of the installer is left to write into it.
         ending.callback(supervision.cut, REAP)
         _lay_out(order, draft, place.uid)
+        machine = _machine_setup(setup, order, place)
+        _furnish(place, machine.files)
         if place.uid is not None:
             lending = handover.lend(uv_cache, place.uid)
             keeper.wait(lambda: lending.poll() is not None)
@@ -113,18 +117,23 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         opening = None
         if bundle is not None:
             opening = {"access": key_access(worker.settings).to_json(), "bundle": bundle.to_json()}
-        go = {"deadline": keeper.deadline, "secrets": bundle is not None, "variables": dict(order.variables)}
+        go = {
+            "deadline": keeper.deadline,
+            "secrets": bundle is not None,
+            "variables": dict(order.variables),
+            "machine": {"variables": dict(machine.variables), "masked": worker.machine.credentials},
+        }
         supervision.hand_over(opening, go)
         collector = SetupCollector(worker, keeper.lease, setup.output)
         ended = follow(supervision, keeper, collector)
         # There is no outcome yet that the end of its output could be committed with.
-        collector.store()
+        collector.finish()
         setup.output = collector.output
         outcome = judge_setup(ended, collector)
         if bundle is not None:
             with keeper.renewing():
                 runs.close_setup(worker.db, keeper.lease, outcome)
-        _insist_on_built(setup, outcome, collector.last_words(_WORDS))
+        _insist_on_built(setup, outcome, collector.words.last(_WORDS))
         yield
 
 
@@ -134,6 +143,8 @@ def _lay_out(order: Order, draft: Path, uid: int | None) -> None:
     texts: dict[str, str] = {**document["files"], "with.in": "".join(f"{line}\n" for line in document["with"])}
     if document["hashed"]:
         texts["lock.txt"] = json.dumps(document["files"])
+    elif not installs(document):
+        texts["lock.txt"] = ""
     if "pyproject.toml" in texts:
         # It is a workspace by itself, so that uv looks for none in the folders above, which are not ours.
         texts["pyproject.toml"] = _workspace(texts["pyproject.toml"])
@@ -149,6 +160,26 @@ def _lay_out(order: Order, draft: Path, uid: int | None) -> None:
     if uid is not None:
         for path in (draft / "env", build, *build.rglob("*")):
             os.chown(path, uid, uid)
+
+
+def _machine_setup(setup: Setup, order: Order, place: Workspace) -> machine_setup.Given:
+    """How this machine reaches indexes, as far as the project's own variables and the run's secrets do not say it."""
+    document, variables = order.document, order.variables
+    own = {*variables, *(setup.run.setup_secret_names or ())}
+    texts = (*document["files"].values(), *document["with"], *variables.values())
+    return setup.worker.machine.given(place.home, own, texts)
+
+
+def _furnish(place: Workspace, files: Mapping[str, str]) -> None:
+    """Write files into the installer's HOME, before any process of its user id is there."""
+    for name, text in files.items():
+        path = place.home / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+    if place.uid is not None:
+        for path in place.home.rglob("*"):
+            os.chown(path, place.uid, place.uid)
 
 
 def _insist_on_inside(name: str) -> None:
@@ -177,7 +208,7 @@ def _job(
     view = confinement.view(
         worker.host,
         source=draft,
-        interpreter=[*interpreter, program],
+        interpreter=[*interpreter, program, *worker.machine.folders],
         writable=(place.home, place.temporary, place.output, env, build, uv_cache),
         uid=place.uid,
         forbidden=worker.settings.closed,
@@ -239,6 +270,8 @@ def _commands(program: str, python: str, env: str, document: Mapping[str, Any]) 
     put = [program, "pip", "install", *_UV, "--python", f"{env}/bin/python", "--compile-bytecode"]
     wanted = [word for name in (*inputs, *more) for word in ("-r", name)]
     make = [program, "venv", "--quiet", *_UV, "--no-project", "--python", python, env]
+    if not installs(document):
+        return {"resolve": [], "install": [make]}
     if document["hashed"]:
         return {"resolve": [], "install": [make, [*put, "--require-hashes", *wanted]]}
     if document["kind"] != "uv.lock":

@@ -24,11 +24,11 @@ from executor.database import open_database
 from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
-from executor.python import interpreters
+from executor.python import interpreters, machine_setup
 from executor.python.layout import interpreter_paths
 from executor.runs import Offer, workers
 from executor.sandbox import confinement, kernel
-from executor.sandbox.workspace import prepare_root
+from executor.sandbox.workspace import in_use, prepare_root
 from executor.settings import Settings
 from executor.worker import cache, janitor
 from executor.worker.dispatch import dispatch
@@ -159,14 +159,15 @@ class WorkerLife:
         empty_environment(settings)
         if settings.store.uses_kms and access.credentials is None:
             logger.warning("no AWS credentials were found: until there are, runs with secrets fail")
+        for folder, make in ((settings.workspaces, prepare_root), (settings.cache, cache.prepare)):
+            kept = not settings.is_default_folder(folder)
+            self._ending.enter_context(in_use(folder, kept=kept, prepare=make))
         zygote = Zygote(access if settings.store.uses_kms else None)
         zygote.start()
         self._ending.callback(zygote.stop)
         if settings.broker_url is None:
             self._ending.enter_context(broker(settings.store.home))
         db = open_database(settings)
-        prepare_root(settings.workspaces)
-        cache.prepare(settings.cache)
         host = confinement.probe()
         pythons = interpreters.find(
             os.environ.get("PATH", os.defpath), confinement.users_home(), _usable(settings, host)
@@ -179,7 +180,10 @@ class WorkerLife:
             places=settings.serves,
             pythons=pythons.offered,
         )
-        self._worker = Equipment(settings, db, zygote, host, offer, pythons, only_its_user_submits(settings))
+        home = Path(os.environ.get("HOME") or confinement.users_home())
+        machine = machine_setup.read(os.environ, home, settings.package_index)
+        alone = only_its_user_submits(settings)
+        self._worker = Equipment(settings, db, zygote, host, offer, pythons, alone, machine)
 
     @property
     def _slots(self) -> int:

@@ -47,7 +47,7 @@ class OwnPackage:
     readable: tuple[Path, ...] = field(default=())
 
     def has(self, target: Mapping[str, Any]) -> bool:
-        """Tell whether a target is one of its commands: whatever else has that name on the machine, this comes first."""
+        """Tell whether a target is one of its commands, which come before what else on the machine has that name."""
         names = os.listdir(self.commands) if self.commands else ()
         return target["kind"] == "command" and any(word in names for word in target["argv"][:1])
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from executor.errors import EnvironmentNotBuilt
 from executor.models import Run
-from executor.python import requirements
 from executor.python.interpreters import Interpreter
 from executor.python.layout import interpreter_paths
+from executor.python.machine_setup import SYSTEM_CONFIGURATION
 from executor.sandbox import handover
 from executor.worker import python_cache
 from executor.worker.equipment import Equipment
@@ -30,7 +30,6 @@ from executor.worker.python_cache import Environments, python_in
 from secretstore import vault
 
 _FORM = 1  # of what is built; another number builds everything anew
-_SYSTEM_CONFIGURATION = Path("/etc/uv/uv.toml")
 # Beside those that begin with UV_: the environment's plain variables that say how an index is reached.
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -56,7 +55,7 @@ def python_of(worker: Equipment, run: Run, keeper: LeaseKeeper) -> Iterator[Runs
         GateShut: the run was cancelled meanwhile.
         StaleToken: a later claim has taken the run over.
     """
-    if requirements.builds(run.requirements):
+    if run.requirements is not None:
         with _environment(worker, run, keeper) as built:
             yield built
     elif run.python is not None:
@@ -123,7 +122,8 @@ def _order(worker: Equipment, run: Run) -> Order:
     index = {
         "variables": variables,
         "default": worker.settings.package_index,
-        "system": _digest(_text(_SYSTEM_CONFIGURATION)),
+        "system": [_digest(_text(file)) for file in SYSTEM_CONFIGURATION],
+        "machine": worker.machine.identity,
     }
     # A digest, since it is told to processes whose arguments everybody on this machine can read.
     seed = _digest(_json([_FORM, str(interpreter.path), interpreter.version, _platform(), index]))

@@ -21,6 +21,7 @@ from executor.settings import QUEUE, Settings, read_settings
 from executor.submission import submit
 from secretstore.database import Database
 from tests.executor.conftest import ROOT, Bench
+from tests.rig import PATIENCE
 
 
 @pytest.fixture
@@ -79,6 +80,41 @@ def test_the_consumer_speaks_to_no_other_worker(settings: Settings, monkeypatch:
         "without_heartbeat": True,
         "kept": 1,
     }
+
+
+SILENT = """
+import signal, socket
+from kombu.asynchronous import Hub
+from executor.celery_app import wake_on_signals
+signal.alarm(30)  # ends it where nothing else does
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+hub = Hub()
+hub.call_later(3600, print)
+hub.fire_timers = lambda **_: print("waiting", flush=True) or 3600
+broker = socket.socketpair()
+for _ in range(2):
+    hub.reset()
+    hub.add_reader(broker[0], print)
+    wake_on_signals(hub)
+    loop = hub.create_loop()
+    while not told:
+        next(loop)
+    told.clear()
+"""
+
+
+def test_an_idle_worker_that_is_told_to_end_does_not_wait_for_its_broker() -> None:
+    """A signal ends the wait of the event loop, also after it has connected anew. The wait here is of an hour."""
+    with subprocess.Popen([sys.executable, "-c", SILENT], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            for _ in range(2):
+                assert process.stdout.readline() == b"waiting\n"
+                process.terminate()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
 
 
 def test_importing_the_module_reads_no_settings() -> None:

@@ -18,6 +18,7 @@ from tests.rig import ACTOR, PATIENCE, Ended, Rig, command, ordinary_account, ri
 
 USER, PASSWORD = "ada-5417", "hunter2-index-key-5417"
 LOGIN = {"UV_INDEX_OWN_USERNAME": USER.encode(), "UV_INDEX_OWN_PASSWORD": PASSWORD.encode()}
+HOUSE = {"UV_INDEX_HOUSE_USERNAME": USER, "UV_INDEX_HOUSE_PASSWORD": "hunter2-machine-key-5417"}
 OWN_INDEX = '[[tool.uv.index]]\nname = "own"\nurl = "{url}"\n'
 USES_TEA = "import sr_tea, sr_cup; print(sr_tea.VERSION, sr_cup.VERSION)\n"
 TELLS = """
@@ -49,7 +50,7 @@ def index() -> Iterator[Index]:
 @pytest.fixture(scope="module")
 def kitchen(index: Index) -> Iterator[Rig]:
     """A worker with ten slots whose packages come from the index."""
-    with rig(settings={"SEALRUN_PACKAGE_INDEX": index.url}) as made:
+    with rig(settings={"SEALRUN_PACKAGE_INDEX": index.url, **HOUSE}) as made:
         made.project("shop", {**LOGIN, "API_KEY": b"hunter2-prod-key-5417"})
         made.start_worker(slots=10)
         yield made
@@ -139,6 +140,17 @@ def test_every_way_to_say_it(kitchen: Rig, index: Index, tmp_path: Path, kind: s
             document = found
     ended = run(kitchen, document)
     assert (ended.how, ended.stdout) == (("succeeded", None, 0), "1.0 1.2\n"), kitchen.told(ended.view.id)
+
+
+def test_nothing_asked_for_is_an_environment_with_nothing_in_it(kitchen: Rig, index: Index) -> None:
+    """Not the worker's Python with what is installed there; it is found again, and no index is asked."""
+    asked = index.asked.total()
+    code = "import importlib.metadata as m, sys; print(*[one.name for one in m.distributions()], sys.prefix)\n"
+    first, second = (run(kitchen, needs(), code) for _ in range(2))
+    assert first.how == ("succeeded", None, 0), kitchen.told(first.view.id)
+    assert first.stdout == second.stdout
+    assert Path(first.stdout.strip()).parent in entries(kitchen), first.stdout  # no package's name stands before it
+    assert packages(kitchen, second.view.id)["cached"] and index.asked.total() == asked
 
 
 def test_ten_runs_at_once_build_once(kitchen: Rig, index: Index) -> None:
@@ -234,6 +246,14 @@ def test_cancelling_ends_the_installer(kitchen: Rig, index: Index) -> None:
     assert kitchen.ended(kitchen.submit(ended.view.target, python=None, requirements=document)).stdout == "there\n"
 
 
+def test_a_daemon_that_a_build_leaves_is_not_waited_for(kitchen: Rig, index: Index) -> None:
+    """I8: it holds the pipe that uv reads the build's words from; it ends, and what was built counts."""
+    leaves = "def act():\n    import os, subprocess\n    subprocess.Popen(['sleep', '3600'], start_new_session=True)\n"
+    index.add(sdist("sr-stays", leaves))
+    ended = run(kitchen, needs("sr-stays"), "import sr_stays; print('there')\n")
+    assert (ended.how, ended.stdout) == (("succeeded", None, 0), "there\n"), kitchen.told(ended.view.id)
+
+
 # Who may do what ----------------------------------------------------------------------------------
 
 TRIES = """
@@ -290,6 +310,28 @@ def test_a_setup_secret_has_a_receipt_and_reaches_nobody_else(kitchen: Rig, inde
     assert kept and not any(PASSWORD.encode() in path.read_bytes() for path in kept)
     without = run(kitchen, document, code)
     assert without.how == ("failed", "setup_failed", None) and "401" in str(without.view.message)
+
+
+def test_the_machines_own_index_password_reaches_the_installer_alone(
+    kitchen: Rig, index: Index, tmp_path: Path
+) -> None:
+    """I1, I3: as it stands in the worker's environment; it is masked, no run is given it, and none of it is kept."""
+    password = HOUSE["UV_INDEX_HOUSE_PASSWORD"]
+    tells = TELLS.replace("UV_INDEX_OWN_PASSWORD", "UV_INDEX_HOUSE_PASSWORD")
+    index.add(wheel("sr-house"), sdist("sr-gossip", f"{tells}\nPATHS = []\n"))
+    index.login = dict.fromkeys(("sr_house", "sr_gossip"), f"{USER}:{password}")
+    code = "import os, sr_house; print(sorted(os.environ), os.listdir(os.environ['HOME']))\n"
+    head = '[project]\nname = "x"\nversion = "1"\n' + OWN_INDEX.format(url=index.url).replace("own", "house")
+    both = [
+        run(kitchen, of(tmp_path, {"pyproject.toml": head.replace("[[", f'dependencies = ["{name}"]\n[[')}), code)
+        for name in ("sr-house", "sr-gossip")
+    ]
+    assert both[0].how == ("succeeded", None, 0), kitchen.told(both[0].view.id)
+    assert "HOUSE" not in both[0].stdout and both[0].stdout.endswith(" []\n")
+    assert "the password is ***" in setup_log(kitchen, both[1].view.id)
+    assert password not in f"{setup_log(kitchen, both[1].view.id)} {both[1].view.message}"
+    kept = [path for path in kitchen.settings.cache.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert kept and not any(password.encode() in path.read_bytes() for path in kept)
 
 
 def test_what_building_code_can_see_and_say(kitchen: Rig, index: Index) -> None:

@@ -114,6 +114,7 @@ class Cli:
             "PATH": f"{Path(job_python()).parent}:{os.defpath}",
             "HOME": str(folder / "user"),
             "LANG": "C.UTF-8",
+            "PIP_CONFIG_FILE": os.devnull,  # packages come from a test's own index, and not from this machine's
             "PYTHONPATH": str(CHECKOUT),
             "PYTHONPYCACHEPREFIX": BYTECODE,
             "SEALRUN_HOME": str(self.home),

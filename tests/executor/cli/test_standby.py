@@ -59,7 +59,7 @@ def test_it_is_given_nothing_of_the_users_environment_but_what_it_needs(shop: Cl
 
     (worker,) = own_workers(shop)
 
-    allowed = {"PATH", "HOME", "LANG", "PYTHONPATH"}
+    allowed = {"PATH", "HOME", "LANG", "PYTHONPATH", "PIP_CONFIG_FILE"}
     assert {name for name in environ(worker) if not name.startswith("SEALRUN_")} <= allowed
 
 

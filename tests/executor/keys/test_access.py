@@ -183,7 +183,10 @@ def test_a_chain_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_standby_worker_gets_aws_variables_with_kms_alone() -> None:
-    """And of those what leads to credentials, or to AWS: neither another secret of the user's nor all of AWS_*."""
+    """And of those what leads to credentials, or to AWS: neither another secret of the user's nor all of AWS_*.
+
+    How this machine reaches the network it gets in any case.
+    """
     environ = {
         "PATH": "/bin",
         "AWS_SECRET_ACCESS_KEY": "x",
@@ -193,7 +196,7 @@ def test_a_standby_worker_gets_aws_variables_with_kms_alone() -> None:
         "AWS_DEFAULT_OUTPUT": "json",
         "GITHUB_TOKEN": "z",
     }
-    assert set(worker_environment(environ)) == {"PATH"}
+    assert set(worker_environment(environ)) == {"PATH", "HTTPS_PROXY"}
     assert set(worker_environment({**environ, "SEALRUN_KEYS": KEYS})) == {
         "PATH", "SEALRUN_KEYS", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_REGION", "HTTPS_PROXY",
     }  # fmt: skip

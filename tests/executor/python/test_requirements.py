@@ -20,6 +20,17 @@ dependencies = ["pandas>=2", "rich"]
 rich = {{ {source} }}
 """
 
+NOTHING = """\
+[project]
+name = "shop"
+version = "1"
+requires-python = ">=3.12"
+dependencies = []
+
+[tool.uv.sources]
+own = { path = "../own" }
+"""
+
 
 def script(folder: Path, text: str) -> Path:
     path = folder / "job.py"
@@ -40,7 +51,7 @@ def test_the_block_of_a_script_reads_as_a_pyproject(tmp_path: Path) -> None:
         'requires-python = ">=3.12"', "dependencies = [", '  "pandas>=2",', "]", "", "[[tool.uv.index]]", 'url = "https://a/b"'
     )  # fmt: skip
     found = requirements.of_script(script(tmp_path, text + "import pandas\n"))
-    assert found is not None and requirements.builds(found)
+    assert found is not None and requirements.installs(found)
     assert (found["kind"], found["requires_python"], list(found["files"])) == (
         "pyproject.toml",
         ">=3.12",
@@ -51,9 +62,10 @@ def test_the_block_of_a_script_reads_as_a_pyproject(tmp_path: Path) -> None:
 
 
 def test_a_script_may_say_that_it_needs_nothing(tmp_path: Path) -> None:
-    """An empty block is an answer, and no block is none; a file that cannot be read says so when it is run."""
-    found = requirements.of_script(script(tmp_path, block("dependencies = []")))
-    assert found is not None and not requirements.builds(found)
+    """A block that names nothing is an answer, no block is none; a file that cannot be read says so when it is run."""
+    for said in ("dependencies = []", 'requires-python = ">=3.11"'):
+        found = requirements.of_script(script(tmp_path, block(said)))
+        assert found is not None and not requirements.installs(found)
     assert requirements.of_script(script(tmp_path, "import os\n# /// other\n# ///\n")) is None
     (tmp_path / "binary.py").write_bytes(b"\xff\xfe")
     assert requirements.of_script(tmp_path / "binary.py") is None
@@ -77,7 +89,18 @@ def test_what_lies_nearest_in_a_source_root_counts(tmp_path: Path) -> None:
     assert list(found(tmp_path)["files"]) == ["pyproject.toml"]
     own = requirements.of_source(tmp_path, ["numpy"])
     assert own is not None and (own["kind"], own["with"]) == ("list", ["numpy"])
-    assert not requirements.builds(requirements.of_source(tmp_path, []))
+    assert requirements.of_source(tmp_path, []) is None
+
+
+def test_a_source_root_may_say_that_it_needs_nothing(tmp_path: Path) -> None:
+    """An empty list in pyproject.toml, unless requirements.txt names something; an empty requirements.txt by itself."""
+    (tmp_path / "requirements.txt").write_text("# nothing yet\n")
+    assert not requirements.installs(found(tmp_path))
+    (tmp_path / "requirements.txt").unlink()
+    (tmp_path / "pyproject.toml").write_text(NOTHING)
+    assert not requirements.installs(found(tmp_path)) and found(tmp_path)["requires_python"] == ">=3.12"
+    (tmp_path / "requirements.txt").write_text("rich==14\n")
+    assert found(tmp_path)["kind"] == "requirements"
 
 
 def found(root: Path) -> dict[str, Any]:
@@ -117,7 +140,7 @@ def test_packages_of_the_command_line_come_on_top(tmp_path: Path) -> None:
     both = requirements.with_packages(found(tmp_path), ["pandas[parquet]>=2; python_version > '3'"])
     assert both["kind"] == "requirements" and both["with"] == ["pandas[parquet]>=2; python_version > '3'"]
     assert found(tmp_path)["with"] == []
-    assert requirements.builds(requirements.with_packages(None, ["git+https://github.com/a/b@main"]))
+    assert requirements.installs(requirements.with_packages(None, ["git+https://github.com/a/b@main"]))
 
 
 # What is refused ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from executor.errors import StartFailed
 from executor.sandbox import workspace as module
 from executor.sandbox.removal import remove
-from executor.sandbox.workspace import orphans, prepare_root, workspace
+from executor.sandbox.workspace import in_use, orphans, prepare_root, workspace
 from secretstore.errors import FolderUnusable
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.run_process import dig
@@ -173,6 +174,44 @@ def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(root, 60600, 60600)
     with pytest.raises(FolderUnusable):
         prepare_root(root)
+
+
+def test_the_last_to_use_the_root_removes_it_if_it_is_empty(tmp_path: Path) -> None:
+    """Not while another uses it, nor with something in it, nor where somebody has chosen it."""
+    root = tmp_path / "runs"
+    with in_use(root, kept=False):
+        with in_use(root, kept=False):
+            pass
+        assert root.is_dir()
+        (root / "r-1").mkdir()
+    assert (root / "r-1").is_dir()
+    (root / "r-1").rmdir()
+    with in_use(root, kept=True):
+        pass
+    assert root.is_dir()
+    with in_use(root, kept=False):
+        pass
+    assert not root.exists()
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file/runs", Path("/proc/runs")):
+        with pytest.raises((FolderUnusable, OSError)), in_use(wrong, kept=False):
+            pass
+
+
+def test_who_starts_as_the_last_one_ends_has_a_root(tmp_path: Path) -> None:
+    """Each finds it there for as long as it uses it, however the others come and go."""
+    root = tmp_path / "runs"
+
+    def come_and_go() -> None:
+        for _ in range(200):
+            with in_use(root, kept=False):
+                (root / str(threading.get_ident())).mkdir()
+                (root / str(threading.get_ident())).rmdir()
+
+    with ThreadPoolExecutor(4) as pool:
+        for one in [pool.submit(come_and_go) for _ in range(4)]:
+            one.result()
+    assert not root.exists()
 
 
 # Orphans ------------------------------------------------------------------------------------------

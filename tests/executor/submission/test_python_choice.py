@@ -95,6 +95,20 @@ def test_the_nearest_word_counts(desk: Rig, root: Path) -> None:
     assert built_of(asked(desk, root, requirements_file="requirements.txt")) == "sr-file"
 
 
+def test_what_names_nothing_counts_like_any_other(desk: Rig, root: Path) -> None:
+    """A block and a --requirements file come before .venv, whatever they name; there is nothing to give a secret to."""
+    program(root / ".venv/bin/python")
+    (root / "empty.txt").write_text("# nothing\n")
+    asked_for = [asked(desk, root, requirements_file="empty.txt")]
+    for said in ("dependencies = []", 'requires-python = ">=3.11"'):
+        (root / "job.py").write_text(f"# /// script\n# {said}\n# ///\n")
+        asked_for.append(asked(desk, root))
+    assert [(one.python, one.requirements is None) for one in asked_for] == [(None, False)] * 3
+    assert [one.requirements["requires_python"] for one in asked_for if one.requirements] == [None, None, ">=3.11"]
+    with pytest.raises(RequirementsRefused, match="installs nothing"):
+        asked(desk, root, setup_secrets=["TOKEN"])
+
+
 def test_a_path_is_used_as_it_is(desk: Rig, root: Path) -> None:
     """Nothing is installed for it, whatever the source says; to ask for that is a mistake."""
     (root / "job.py").write_text(f"{BLOCK}\ndef f(): ...\n")
