@@ -118,7 +118,7 @@ class TestMetrics:
         assert ended.view.note is not None and '$["***"] is an object' in ended.view.note
         ended = place.run(function(path, "raises"))
         assert ended.how == ("failed", "exception", 1) and ended.view.problem is not None
-        assert [one["relation"] for one in ended.view.problem["causes"]] == ["cause"]
+        assert [one.relation for one in ended.view.problem.causes] == ["cause"]
         said = str(verdict.document(ended.view)) + ended.stderr
         assert KEY.decode() not in said and "KeyError: '***'" in said
 

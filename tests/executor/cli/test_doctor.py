@@ -28,7 +28,17 @@ def test_a_new_home_is_in_order(new_cli: Cli) -> None:
     assert found["key file"]["status"] == "note"
     assert found["key file"]["mend"] == "the first `sealrun project create` makes it"
     assert "embedded" in str(found["broker"]["text"])
-    assert {"packages", "python", "versions", "home", "database", "isolation", "user", "workspaces", "workers"} <= found.keys()
+    assert {
+        "packages",
+        "python",
+        "versions",
+        "home",
+        "database",
+        "isolation",
+        "user",
+        "workspaces",
+        "workers",
+    } <= found.keys()
 
 
 def test_the_rung_says_what_is_not_protected(shop: Cli) -> None:
