@@ -258,6 +258,11 @@ class TestEnding:
         assert ended.how == ("failed", "timed_out", 7)
         assert ended.stdout.splitlines() == ["ready", "SIGTERM", "cleaned up"]
 
+    def test_what_is_stopped_hears_it(self, place: Rig) -> None:
+        """It need not be killed, as it would be if it slept through its time."""
+        ended, _ = place.out_of_time(command("sh", "-c", "echo ready; kill -STOP $$"), lambda printed: bool(printed))
+        assert (ended.how[:2], ended.view.signal) == (("failed", "timed_out"), signal.SIGTERM)
+
     def test_a_shells_children_hear_it_too(self, place: Rig) -> None:
         """The signal goes to the whole tree."""
         script = "sh -c 'trap \"echo child; exit 0\" INT; echo ready; while :; do sleep 0.1; done'; echo after"
