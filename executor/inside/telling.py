@@ -77,9 +77,9 @@ def problem(error):
 def described(error):
     """Return an exception as data, and what is printed of it."""
     message = message_of(error)
-    told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     if type(error) is Mistake:
-        return told, f"sealrun: {message}\n"
+        return {"type": "Mistake", "message": short(message, MESSAGE_LIMIT)}, f"sealrun: {message}\n"
+    told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     shown = pictured(error)
     text = formatted(error, shown, chain=True) + hint(error, message)
     told["causes"] = found = []
