@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Unpack
 
-from executor.errors import RequestUnclear, WaitTimedOut
+from executor.errors import Problem, RequestUnclear, WaitTimedOut
 from executor.operations import runs, workers
 from executor.operations.deployment import Deployment
 from executor.schemas.asking import asked
@@ -244,8 +244,8 @@ class Run:
         return self.show().exit_code
 
     @property
-    def problem(self) -> dict[str, Any] | None:
-        """What was raised in it, masked: type, message and traceback. Does not wait."""
+    def problem(self) -> Problem | None:
+        """What was raised in it, masked: type, message, traceback and causes. Does not wait."""
         return self.show().problem
 
     @property

@@ -3,6 +3,8 @@
 Processes that see plaintext import this, so it imports only the standard library and the store's errors.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from secretstore.errors import SealrunError
@@ -130,6 +132,41 @@ class RunOutputsMissing(SealrunError):
     status = 404
 
 
+@dataclass(frozen=True)
+class Raised:
+    """An exception in a run, masked."""
+
+    type: str = ""
+    """Its class, with its module."""
+    message: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Cause(Raised):
+    """One that belongs to a problem."""
+
+    relation: str = ""
+    """`cause`, `context` or `member`."""
+
+
+@dataclass(frozen=True)
+class Problem(Raised):
+    """The exception that ended a run, and up to ten that belong to it, nearest first."""
+
+    causes: tuple[Cause, ...] = ()
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Problem":
+        """As it is stored, with what is missing left empty."""
+        causes = tuple(Cause(**_texts(one, Cause)) for one in document.get("causes") or ())
+        return cls(**_texts(document, Raised), causes=causes)
+
+
+def _texts(document: Mapping[str, Any], of: type[Raised]) -> dict[str, str]:
+    return {field.name: str(document[field.name]) for field in fields(of) if field.name in document}
+
+
 class RunUnsuccessful(SealrunError):
     """run {run} {how}"""
 
@@ -140,8 +177,8 @@ class RunUnsuccessful(SealrunError):
     """`failed` or `cancelled`."""
     reason: str | None
     """Why, as a word: `exit_code`, `exception`, `signal`, `timed_out`, …"""
-    problem: dict[str, Any] | None
-    """The exception in the run: type, message and traceback, masked."""
+    problem: Problem | None
+    """The exception in the run, masked."""
 
     def __init__(
         self,
@@ -150,7 +187,7 @@ class RunUnsuccessful(SealrunError):
         hint: str | None = None,
         state: str | None = None,
         reason: str | None = None,
-        problem: dict[str, Any] | None = None,
+        problem: Problem | None = None,
         exit_code: int | None = None,
         **names: Any,
     ) -> None:

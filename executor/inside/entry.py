@@ -128,18 +128,17 @@ def is_missing(name, error):
 
 def run_function(target):
     """Call `path.py:function` with arguments converted as its annotations say."""
-    import importlib.util
-
+    util = telling.library("importlib.util")
     path = os.path.abspath(target["path"])
     sys.argv = [target["path"]]
     sys.path[0] = os.path.dirname(path)
     if os.getcwd() != sys.path[0]:
         sys.path.insert(1, os.getcwd())
     name = module_name(path)
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = util.spec_from_file_location(name, path)
     if spec is None:
         raise Mistake(f"{target['path']} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     function = getattr(module, target["function"], None)
@@ -181,8 +180,7 @@ def arguments(function, target):
     Raises:
         Mistake: the function does not take them.
     """
-    import inspect
-
+    inspect = telling.library("inspect")
     args, text = target.get("args", []), target.get("text", {})
     named = {**target.get("json", {}), **text}
     try:
@@ -222,8 +220,7 @@ def given(one, parameter=None):
 
 
 def convert(name, text, annotation):
-    import datetime
-
+    datetime = telling.library("datetime")
     annotation = known_type(annotation)
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     try:

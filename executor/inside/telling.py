@@ -14,7 +14,39 @@ UNFIT_SHOWN = 3
 IMPORT_FROM: list[str] = []  # folders of the source root's own package
 OBJECTS = "<sealrun objects>"  # the name in tracebacks of modules that are brought as text
 RESERVE = bytearray(8 << 20)  # freed to report a lack of memory; takes up none until it is written to
+LIBRARY = os.path.join(os.path.dirname(os.__file__), "")
 PROCESS, PIPE = os.getpid(), os.fstat(RESULT_FD)
+
+
+def library(name):
+    """Import a module of the standard library, also for a job with a file of that name, or of one that it imports."""
+    if is_standard(sys.modules.get(name)):
+        return sys.modules[name]
+    path, theirs = sys.path[:], {}
+    tops = {top for top, module in sys.modules.items() if "." not in top and not is_standard(module) and hides(top)}
+    for other in [other for other in sys.modules if other.partition(".")[0] in tops]:
+        theirs[other] = sys.modules.pop(other)
+    sys.path[:] = [place for place in path if is_in_library(place)]
+    try:
+        __import__(name)
+        return sys.modules[name]
+    finally:
+        sys.path[:] = path
+        sys.modules.update(theirs)
+
+
+def is_standard(module):
+    """Tell whether it is a module of the standard library, or one built in."""
+    return type(module) is type(sys) and is_in_library(getattr(module, "__file__", None) or LIBRARY)
+
+
+def is_in_library(path):
+    return os.path.join(path, "").startswith(LIBRARY) and "-packages" not in path
+
+
+def hides(name):
+    """Tell whether the standard library has such a module, too."""
+    return os.path.exists(f"{LIBRARY}{name}.py") or os.path.isdir(LIBRARY + name)
 
 
 class Mistake(Exception):
@@ -54,9 +86,9 @@ def problem(error):
 def described(error):
     """Return an exception as data, and what is printed of it."""
     message = message_of(error)
-    told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     if type(error) is Mistake:
-        return told, f"sealrun: {message}\n"
+        return {"type": "Mistake", "message": short(message, MESSAGE_LIMIT)}, f"sealrun: {message}\n"
+    told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     if type(error) is Raised:
         return {**told, "type": error.kind}, error.text
     shown = pictured(error)
@@ -134,8 +166,8 @@ def pictured(error):
     None if Python itself cannot: its chain is too long, memory has run out, or it has odd attributes.
     """
     try:
-        import traceback
-
+        traceback = library("traceback")
+        library("tokenize")  # which it imports when it looks for a line
         shown = traceback.TracebackException.from_exception(error)
         left = [shown]
         while left:
@@ -157,8 +189,7 @@ def formatted(error, shown, chain):
     except BaseException:  # noqa: BLE001  # a SyntaxError may have anything in the place of line and column
         pass
     try:
-        import traceback
-
+        traceback = library("traceback")
         frames = traceback.extract_tb(error.__traceback__)
         tidy(frames)
         return "".join(["Traceback (most recent call last):\n", *frames.format(), last])
@@ -216,32 +247,29 @@ def result(value):
 
 def insist_on_one_value_per_key(text):
     """Raise ValueError where keys of one dict, such as 1 and "1", are the same in JSON: a value would get lost."""
-    import json
 
     def check(pairs):
         if len(dict(pairs)) < len(pairs):
             raise ValueError
 
-    json.loads(text, object_pairs_hook=check)
+    library("json").loads(text, object_pairs_hook=check)
 
 
 def is_unicode(value):
     """Tell whether all texts in it can be stored: no halves of characters, no bytes of a name that is not UTF-8."""
-    import json
-
     try:
-        json.dumps(value, ensure_ascii=False, default=plain).encode()
+        library("json").dumps(value, ensure_ascii=False, default=plain).encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 def note(value):
-    import itertools
-
     said = f"the returned {type(value).__name__} was not stored"
     try:
-        found = [f"{path} is {what}" for path, what in itertools.islice(unfit(value, "$", ()), UNFIT_SHOWN + 1)]
+        found = [
+            f"{path} is {what}" for path, what in library("itertools").islice(unfit(value, "$", ()), UNFIT_SHOWN + 1)
+        ]
     except RecursionError:
         return f"{said}: it is nested too deeply"
     except BaseException as error:  # noqa: BLE001  # the value is the user's, and may raise anything
@@ -255,11 +283,7 @@ def note(value):
 
 def plain(value):
     """Turn dates and times (ISO 8601), decimals, UUIDs and paths into text for JSON."""
-    import datetime
-    import decimal
-    import pathlib
-    import uuid
-
+    datetime, decimal, pathlib, uuid = map(library, ("datetime", "decimal", "pathlib", "uuid"))
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, (decimal.Decimal, uuid.UUID, pathlib.PurePath)):
@@ -314,9 +338,7 @@ def an(value):
 
 
 def json_text(value):
-    import json
-
-    return json.dumps(value, allow_nan=False, default=plain)
+    return library("json").dumps(value, allow_nan=False, default=plain)
 
 
 def report(text):

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import defer
 from sqlmodel import col, select
 
-from executor.errors import UnknownRun
+from executor.errors import Problem, UnknownRun
 from executor.models import Result, Run
 from executor.records import attempts
 from executor.records.files import list_files
@@ -65,7 +65,8 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
         made = attempts.of_run(session, run)
         reported, samples = attempts.reported(session, run_id, number), attempts.samples(session, run_id, number)
     known: dict[str, Any] = {"attempt": number, "attempts": made, "reported": reported, "samples": samples}
-    known |= {"result": left.result, "note": left.note, "problem": left.problem}
+    known |= {"result": left.result, "note": left.note}
+    known |= {"problem": None if left.problem is None else Problem.from_json(left.problem)}
     known |= {"outputs": tuple(list_files(db, run_id, number)), "waiting_for": _waiting_for(db, [run]).get(run.id)}
     shown = next((one for one in made if one.number == number), None)
     if shown is not None:

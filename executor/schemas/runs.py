@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
+from executor.errors import Problem
 from executor.schemas.output import OutputFile
 from executor.schemas.receipts import PHASE, Receipt
 
@@ -98,7 +99,7 @@ class RunView:
     retry_of: str | None
     result: Any = None
     note: str | None = None
-    problem: dict[str, Any] | None = None
+    problem: Problem | None = None
     receipt: Receipt | None = None
     outputs: tuple[OutputFile, ...] = ()
     attempts: tuple[AttemptView, ...] = ()

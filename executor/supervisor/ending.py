@@ -81,7 +81,7 @@ class Ending:
         self._patience = (now + self._signals[0][0]) / 2
         self._readers = dict.fromkeys(readers.difference(first), self._patience)
         for pid in first:
-            tree.send(pid, self._number)
+            self._tell(pid)
 
     def _tell_readers(self, now: float) -> None:
         """Tell them when nobody has written to them for a while, or half of the time is over."""
@@ -94,7 +94,11 @@ class Ending:
                 self._readers[pid] = min(now + _END_OF_PIPE, self._patience)
             elif now >= self._readers[pid]:
                 del self._readers[pid]
-                tree.send(pid, self._number)
+                self._tell(pid)
+
+    def _tell(self, pid: int) -> None:
+        tree.send(pid, self._number)
+        tree.send(pid, signal.SIGCONT)  # one that is stopped hears it only now
 
 
 def signal_group(pid: int, number: int) -> None:

@@ -250,7 +250,7 @@ class TestErrors:
         assert type(error) is RunFailed
         assert (error.state, error.reason, error.exit_code) == ("failed", "exception", 1)
         assert str(error) == error.message == f"run {run.id[:8]} failed: jobs.py:fail raised ValueError"
-        assert error.problem is not None and error.problem["message"] == "bad ***"
+        assert error.problem is not None and error.problem.message == "bad ***"
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again), again.problem) == (RunFailed, str(error), error.problem)
 

@@ -243,7 +243,7 @@ class TestInterpreter:
         ended = place.python_run(code)
         assert ended.how == ("failed", "exception", 1)
         assert ended.stdout.split() == ["secretstore", "None", "executor", "None", "celery", "None", "sqlmodel", "None"]
-        assert ended.view.problem is not None and ended.view.problem["type"] == "ModuleNotFoundError"
+        assert ended.view.problem is not None and ended.view.problem.type == "ModuleNotFoundError"
 
 
 class TestFiles:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor import runs
+from executor.errors import Problem
 from executor.records import files
 from tests.processes import alive, eventually
 from tests.rig import PATIENCE, Rig, command, function, rig
@@ -184,8 +185,8 @@ class TestWordsOfOurs:
         assert place.python_run(waiting, project="words", timeout=0.3).how[:2] == ("failed", "timed_out")
         raised = place.python_run("raise KeyError('x')", project="words")
         assert raised.how == ("failed", "exception", 1)
-        assert raised.view.problem is not None and set(raised.view.problem) == {"type", "message", "traceback"}
-        assert raised.view.problem["type"] == "KeyError"
+        assert raised.view.problem is not None and raised.view.problem.type == "KeyError"
+        assert raised.view.problem.message and raised.view.problem.traceback
 
     def test_are_still_masked(self, place: Rig) -> None:
         """I5: where a run prints, raises, returns or leaves them."""
@@ -193,7 +194,7 @@ class TestWordsOfOurs:
         ended = place.run(function(path, "said"), "words")
         assert (ended.stdout, ended.view.result) == ("***\n", {"***": "***"})
         raised = place.python_run("raise ValueError('exit_code')", project="words")
-        assert raised.view.problem is not None and raised.view.problem["message"] == "***"
+        assert raised.view.problem is not None and raised.view.problem.message == "***"
         assert "exit_code" not in raised.stderr
 
 
@@ -235,7 +236,7 @@ class TestResults:
         forged = 'b\'{"problem": {"type": "\' + os.environb[b"API_KEY"] + b\'", "message": "x", "traceback": "y"}}\''
         code = reporting(forged).replace("os._exit(0)", "os._exit(1)")
         ended = place.python_run(code)
-        assert ended.view.problem == {"type": "***", "message": "x", "traceback": "y"}
+        assert ended.view.problem == Problem("***", "x", "y")
         assert KEY not in repr(ended)
 
     def test_not_json(self, place: Rig) -> None:

@@ -113,10 +113,10 @@ class TestEnds:
         assert ended.how == ("failed", "exception", 1)
         problem = ended.view.problem
         assert problem is not None
-        assert (problem["type"], problem["message"]) == ("ValueError", "bad ***")
-        assert "broken.py" in problem["traceback"] and "line 4" in problem["traceback"]
-        assert "<sealrun>" not in problem["traceback"] and "executor/" not in problem["traceback"]
-        assert problem["traceback"] in ended.stderr
+        assert (problem.type, problem.message) == ("ValueError", "bad ***")
+        assert "broken.py" in problem.traceback and "line 4" in problem.traceback
+        assert "<sealrun>" not in problem.traceback and "executor/" not in problem.traceback
+        assert problem.traceback in ended.stderr
 
     def test_missing_module(self, line: Rig) -> None:
         """A module that is not installed adds the line that says which interpreter it was, and how to choose."""

@@ -118,7 +118,7 @@ class TestMetrics:
         assert ended.view.note is not None and '$["***"] is an object' in ended.view.note
         ended = place.run(function(path, "raises"))
         assert ended.how == ("failed", "exception", 1) and ended.view.problem is not None
-        assert [one["relation"] for one in ended.view.problem["causes"]] == ["cause"]
+        assert [one.relation for one in ended.view.problem.causes] == ["cause"]
         said = str(verdict.document(ended.view)) + ended.stderr
         assert KEY.decode() not in said and "KeyError: '***'" in said
 
@@ -257,6 +257,11 @@ class TestEnding:
         ended, _ = place.out_of_time({"kind": "file", "path": path, "argv": []}, lambda printed: "ready" in printed)
         assert ended.how == ("failed", "timed_out", 7)
         assert ended.stdout.splitlines() == ["ready", "SIGTERM", "cleaned up"]
+
+    def test_what_is_stopped_hears_it(self, place: Rig) -> None:
+        """It need not be killed, as it would be if it slept through its time."""
+        ended, _ = place.out_of_time(command("sh", "-c", "echo ready; kill -STOP $$"), lambda printed: bool(printed))
+        assert (ended.how[:2], ended.view.signal) == (("failed", "timed_out"), signal.SIGTERM)
 
     def test_a_shells_children_hear_it_too(self, place: Rig) -> None:
         """The signal goes to the whole tree."""

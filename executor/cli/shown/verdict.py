@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from executor.cli.shown import screen
+from executor.errors import Problem, Raised
 from executor.schemas.receipts import ConnectionEntry, Receipt, ReceiptEntry
 from executor.schemas.runs import MetricView, RunView
 
@@ -68,18 +69,17 @@ def source(run: RunView) -> str:
     return text
 
 
-def problem_lines(problem: dict[str, Any]) -> Iterator[str]:
+def problem_lines(problem: Problem) -> Iterator[str]:
     """What was raised, and what it came from; the traceback stands among what the run wrote to stderr."""
     yield _raised(problem)
     relations = {"cause": "caused by", "context": "raised while handling", "member": "one of its group:"}
-    for cause in problem.get("causes", ()):
-        yield f"{relations.get(cause['relation'])} {_raised(cause)}"
+    for cause in problem.causes:
+        yield f"{relations.get(cause.relation)} {_raised(cause)}"
 
 
-def _raised(problem: dict[str, Any]) -> str:
+def _raised(problem: Raised) -> str:
     """As Python words it: an exception without a message is its name alone."""
-    kind, message = problem.get("type"), problem.get("message")
-    return screen.printable(f"{kind}: {message}" if message else str(kind))
+    return screen.printable(f"{problem.type}: {problem.message}" if problem.message else problem.type)
 
 
 def metric_facts(run: RunView) -> Iterator[tuple[str, str]]:

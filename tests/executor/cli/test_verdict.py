@@ -1,15 +1,15 @@
 """How a run is told."""
 
 from executor.cli.shown import verdict
+from executor.errors import Cause, Problem
 
 
 def test_a_problem_without_a_message_is_its_name_alone() -> None:
     """As Python words it; so are the causes."""
-    causes = [{"relation": "cause", "type": "TimeoutError", "message": ""}]
-    problem = {"type": "KeyboardInterrupt", "message": "", "causes": causes}
+    problem = Problem("KeyboardInterrupt", causes=(Cause("TimeoutError", relation="cause"),))
     assert list(verdict.problem_lines(problem)) == ["KeyboardInterrupt", "caused by TimeoutError"]
-    causes[0]["message"] = "late"
-    assert list(verdict.problem_lines(problem | {"message": "0"})) == [
+    problem = Problem("KeyboardInterrupt", "0", causes=(Cause("TimeoutError", "late", relation="cause"),))
+    assert list(verdict.problem_lines(problem)) == [
         "KeyboardInterrupt: 0",
         "caused by TimeoutError: late",
     ]

@@ -191,7 +191,7 @@ def test_a_mistake_of_the_caller_is_a_sentence(
     # What stands after a | is how a newer Python says it.
     assert any(one in ended.stderr for one in said.split("|"))
     assert ended.stderr.startswith("sealrun: ") and ended.stderr.count("\n") == 1
-    assert ended.result["problem"]["traceback"] == ended.stderr
+    assert ended.result["problem"]["traceback"] == ended.stderr and ended.result["problem"]["type"] == "Mistake"
 
 
 def test_a_function_needs_a_python_file(execute: Execute, tmp_path: Path) -> None:

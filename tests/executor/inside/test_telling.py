@@ -97,6 +97,18 @@ def test_what_a_result_would_lose_is_told(execute: Execute, tmp_path: Path, body
     assert ended.code == 0 and set(ended.result) == {"note"} and said in ended.result["note"]
 
 
+@pytest.mark.parametrize("name", ["json", "numbers", "token", "types"])
+def test_a_job_may_be_called_like_a_module_of_python(execute: Execute, tmp_path: Path, name: str) -> None:
+    """What is used to tell of it is not the job's own file of that name; the job itself finds its own."""
+    code = "import datetime, sys\ndef day(): return [datetime.date(2026, 1, 2), sys.modules[__name__].__file__]\n"
+    (tmp_path / f"{name}.py").write_text(f"{code}def fail(n: int): raise ValueError(n)\n")
+    target = {"kind": "function", "path": f"{name}.py", "function": "day", "text": {}, "json": {}}
+    assert execute(target).result == {"result": ["2026-01-02", str(tmp_path / f"{name}.py")]}
+    problem = execute({**target, "function": "fail", "text": {"n": "1"}}).result["problem"]
+    assert (problem["type"], problem["message"]) == ("ValueError", "1")
+    assert problem["traceback"].startswith("Traceback") and "def fail(n: int): raise" in problem["traceback"]
+
+
 def test_text_that_is_no_unicode_is_stored_and_told(execute: Execute, tmp_path: Path) -> None:
     """Such as the name of a file from another system; a character beyond the first plane is text like any other."""
     ended = call(execute, tmp_path, "return [os.fsdecode(b'caf\\xe9.csv'), '\\U0001f600']")

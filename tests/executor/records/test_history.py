@@ -3,7 +3,7 @@
 import pytest
 
 from executor import runs
-from executor.errors import UnknownRun
+from executor.errors import Problem, UnknownRun
 from executor.models import Run
 from executor.records import history
 from executor.records.live import refuse_live
@@ -67,7 +67,7 @@ def test_a_run_is_shown_with_what_its_last_attempt_left(db: Database, bench: Ben
     bench.through(db, lease, bench.bundle("API_KEY"))
     runs.finish(db, lease, Outcome("failed", "exception", problem={"type": "KeyError"}, signal=9))
     view = history.show(db, run_id)
-    assert (view.over, view.problem, view.signal, view.worker) == (True, {"type": "KeyError"}, 9, "w1")
+    assert (view.over, view.problem, view.signal, view.worker) == (True, Problem("KeyError"), 9, "w1")
     assert history.state_of(db, run_id) == "failed"
     with pytest.raises(UnknownRun):
         history.show(db, "0" * 32)

@@ -16,7 +16,7 @@ from sqlmodel import col, delete, select
 
 from executor import database, models, runs
 from executor.broker import notices
-from executor.errors import KeyTaken
+from executor.errors import KeyTaken, Problem
 from executor.models import Run, RunSpec, Worker
 from executor.records import history, logs, secret_uses
 from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, output, retention, unserved, workers
@@ -126,7 +126,7 @@ def test_a_failed_attempt_is_tried_again_and_keeps_what_it_left(mine: Mine) -> N
     assert runs.finish(db, second, replace(FAILED, problem={"type": "F"})) == "failed", "it had one retry"
 
     earlier, last = history.show(db, run_id, 1), history.show(db, run_id)
-    assert (earlier.problem, last.problem) == ({"type": "E"}, {"type": "F"})
+    assert (earlier.problem, last.problem) == (Problem("E"), Problem("F"))
     assert earlier.receipt is not None and earlier.receipt.status == "closed"
     assert [(one.number, one.state, one.reason, one.message) for one in last.attempts] == [
         (number, "failed", "exit_code", FAILED.message) for number in (1, 2)
