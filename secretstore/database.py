@@ -1,5 +1,6 @@
 """The database: where transactions begin and end, and whose clock decides."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -10,8 +11,8 @@ from sqlalchemy import ColumnElement, Engine, Interval, func, literal, type_coer
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session
 
-from secretstore.engine import BUSY_SECONDS, WRITING, masked_url, open_engine
-from secretstore.errors import DatabaseUnavailable, SecretStoreError
+from secretstore.engine import BUSY_SECONDS, WRITING, Turns, masked_url, open_engine
+from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
 
@@ -34,6 +35,14 @@ _SQLITE_FILE_ERRORS = (
     "SQLITE_PERM",
     "SQLITE_READONLY",
 )
+_SQLITE_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+_SQLITE_READ_ONLY = (
+    "SQLITE_READONLY",
+    "SQLITE_READONLY_DIRECTORY",
+    "SQLITE_READONLY_CANTINIT",
+    "SQLITE_READONLY_RECOVERY",
+)
+_POSTGRESQL_FULL, _POSTGRESQL_READ_ONLY = "53100", "25006"
 # Connection, authorization, no such database, no resources, stopped:
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_SERVER_STATES = ("08", "28", "3D", "53", "57P")
@@ -47,6 +56,7 @@ class Database:
         self.dialect: str = self.engine.dialect.name
         self.url_shown = masked_url(self.engine.url)
         self._writing_engine = self.engine.execution_options(**WRITING)
+        self._turns = Turns()
 
     def __repr__(self) -> str:
         return f"Database({self.url_shown!r})"
@@ -62,14 +72,19 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, *, last: bool = False) -> Iterator[Session]:
         """Open a transaction that is committed at its end, and rolled back by any exception.
 
+        Args:
+            last: it can wait, and stands behind whatever else this process wants to write.
+
         Raises:
+            DatabaseUnwritable: its disk is full, or it is read-only.
             DatabaseUnavailable: it cannot be reached, the connection breaks, or another writer keeps SQLite locked for
                 longer than the busy timeout.
         """
-        with self._session(self._writing_engine) as session:
+        turn = self._turns.last() if last else self._turns.at_once()
+        with turn, self._session(self._writing_engine) as session:
             yield session
             session.commit()
 
@@ -131,6 +146,8 @@ class Database:
                 seconds=BUSY_SECONDS,
                 hint="look for a process that keeps it locked, such as a backup or a shell",
             )
+        if why := self._unwritable(kind, getattr(problem.orig, "sqlstate", None)):
+            return DatabaseUnwritable(url=self.url_shown, why=why)
         if kind.startswith(_SQLITE_FILE_ERRORS):
             hint = "check its file, its folder and the free space on its disk"
             return DatabaseUnavailable(url=self.url_shown, hint=hint)
@@ -138,6 +155,19 @@ class Database:
             state = getattr(problem.orig, "sqlstate", None)
             if state is None or state.startswith(_POSTGRESQL_SERVER_STATES):
                 return DatabaseUnavailable(url=self.url_shown)
+        return None
+
+    def _unwritable(self, kind: str, state: str | None) -> str | None:
+        """Why nothing can be written where much can still be read."""
+        if kind in _SQLITE_FULL or state == _POSTGRESQL_FULL:
+            return "its disk is full"
+        file = Path(self.engine.url.database or "")
+        # Without its log beside it, which cannot be made there, SQLite does not even open the file.
+        closed = (
+            kind == "SQLITE_CANTOPEN" and file.is_file() and not all(os.access(p, os.W_OK) for p in (file, file.parent))
+        )
+        if closed or kind in _SQLITE_READ_ONLY or state == _POSTGRESQL_READ_ONLY:
+            return "it is read-only"
         return None
 
 

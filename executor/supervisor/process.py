@@ -123,6 +123,7 @@ class Attempt:
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
         self._lost = False
+        self._over = False  # the tree has ended: nothing but its report is left
         self.reason: str | None = None
         self._signals: deque[tuple[float, int]] = deque()  # when to send which, once the run is to end
         self._kills = 0
@@ -199,6 +200,9 @@ class Attempt:
             status = statuses.get(child.pid, int(signal.SIGKILL))
         reporter.drain(child, _DRAIN)
         children.close(child)
+        self._over = True
+        # What is kept is not lost because the database is slow; what ends the waiting is what would have ended the run.
+        reporter.wait_while(lambda: self._listen() and _boottime() < self._deadline)
         if not self._lost:
             if self._metrics is not None:
                 reporter.metrics(self._metrics.new(reporter.masker, last=True))
@@ -292,6 +296,8 @@ class Attempt:
                         reporter.flush()
                     elif not self._listen():
                         selector.unregister(self._worker)
+                if reporter.over_limit:
+                    self._end("output_limit")
                 self._check_time(child, timeout_at)
                 if time.monotonic() >= self._usage.next_at:
                     self._look(child)
@@ -326,8 +332,8 @@ class Attempt:
         for frame in frames:
             if frame.kind is Kind.DEADLINE:
                 self._deadline = frame.json()["deadline"]
-            elif frame.kind is Kind.CANCEL:
-                self._end("cancelled")
+            elif frame.kind is Kind.CANCEL and not self._over:
+                self._end(frame.json().get("reason", "cancelled"))
         return True
 
     def _check_time(self, child: Child, timeout_at: float | None) -> None:
@@ -356,7 +362,7 @@ class Attempt:
         if reason == "cancelled":
             self._signals.append((at, signal.SIGINT))
             at += self._limits.int_grace
-        if reason in ("cancelled", "timed_out"):
+        if reason != "lost":
             self._signals.append((at, signal.SIGTERM))
             at += self._limits.term_grace
         self._signals.append((at, signal.SIGKILL))
@@ -365,7 +371,7 @@ class Attempt:
         exited = os.WIFEXITED(status)
         code = os.WEXITSTATUS(status) if exited else None
         number = None if exited else os.WTERMSIG(status)
-        reason = self.reason
+        reason = self.reason or ("output_limit" if self._reporter.over_limit else None)
         # A shell reports a program that was killed by its own exit code.
         killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
         if reason is None and killed and self._usage.killed_for_memory():

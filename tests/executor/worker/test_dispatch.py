@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from executor.runs import GateShut, Lease
 from executor.worker import dispatch
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper, clock
+from executor.worker.storage import Storage
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 from tests.executor.conftest import Bench
@@ -32,7 +34,14 @@ def execute(sqlite_db: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch) 
         with sqlite_db.reading() as session:
             run = session.get(Run, run_id)
         assert run is not None
-        worker = SimpleNamespace(db=sqlite_db, active=set(), cancelled=set(), stopping=threading.Event())
+        worker = SimpleNamespace(
+            db=sqlite_db,
+            active=set(),
+            cancelled=set(),
+            uncommitted={},
+            stopping=threading.Event(),
+            storage=Storage(sqlite_db, Path()),
+        )
         worker.stopping.set()  # it does not wait between two tries
         away(monkeypatch, act)
         monkeypatch.setattr(dispatch, "_attempt", fails(raised))
