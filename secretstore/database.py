@@ -1,6 +1,7 @@
 """The database: where transactions begin and end, and whose clock decides."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -106,15 +107,22 @@ class Database:
         """Clear SQLite's write-ahead log of deleted rows, unless a reader still needs it.
 
         SQLite overwrites deleted rows in its file by itself. PostgreSQL keeps them until it vacuums.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached, or nothing can be written.
         """
         if self.dialect != "sqlite":
             return
         with self.named_errors(), closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout = {_WIPE_PATIENCE}")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-            cursor.close()
+            try:
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as problem:  # the driver's own: SQLAlchemy has no part in this
+                raise DatabaseError("", None, problem) from None
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+                cursor.close()
 
     def close(self) -> None:
         """Close idle connections."""
