@@ -45,9 +45,10 @@ class Storage:
             logger.warning("%s%s", problem, "; no run is taken until it can be written" if closed else "")
             self._why = str(problem)
         self._closed = self._closed or closed
-        with contextlib.suppress(DatabaseUnavailable):
+        if isinstance(problem, DatabaseUnwritable):
             # What was begun in vain has taken room in SQLite's log, which what is small could have.
-            self._db.wipe()
+            with contextlib.suppress(DatabaseUnavailable):
+                self._db.wipe()
 
     def look(self) -> None:
         """Where something failed, see whether it would again.
