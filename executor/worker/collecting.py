@@ -14,6 +14,7 @@ from executor.worker.equipment import Equipment
 from executor.worker.spool import SPOOL, Spool
 from executor.worker.storing import FILE, FILE_DATA, NUMBER, Storer
 
+_SLOWED = "it prints faster than its output can be stored, and is slowed for it; nothing is lost"
 _LAST = 16 << 10  # bytes of an installer's words that are at hand for the message of a failure
 
 
@@ -58,10 +59,7 @@ class Collector:
         if self._storer.waits is not None:
             return f"{self._storer.waits}; the run's output waits"
         self._slowed = self._spool.full or (self._slowed and len(self._spool) > 0)
-        return (
-            "it prints faster than its output can be stored, and is slowed for it; nothing is lost" * self._slowed
-            or None
-        )
+        return _SLOWED if self._slowed else None
 
     @property
     def unkept(self) -> str | None:

@@ -73,6 +73,8 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         outcome = None
     except (SupervisorLost, DatabaseUnavailable) as error:
         # Lost before the gate: nothing was opened and nothing of the run has started, so it is always tried again.
+        if isinstance(error, DatabaseUnavailable):
+            worker.storage.failed(error)
         lost = Outcome("lost", "lost", str(error))
         _insist(worker, lambda: runs.give_back(worker.db, lease, lost))
         outcome = None
