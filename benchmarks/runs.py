@@ -5,6 +5,7 @@
   environment  submit to the first line with a cached Python environment of its own, beside the system's interpreter
   connections  submit to the first line with so many data sources, and with one as a function's parameter
   result       submit to the outcome of a function that returns so many bytes
+  flood        submit to the first line beside a run that prints without end, one that computes without end, and alone
   queue        claim, listing and the search for unheard bells, with 10 and with 10,000 runs waiting
 
 What is compared is done in turns within one series on the same machine.
@@ -72,6 +73,12 @@ for _ in range(60):
     print(time.time(), flush=True)
     time.sleep(0.05)
 """
+FLOOD = """
+import itertools, json, random
+for number in itertools.count():
+    print(json.dumps({"number": number, "value": random.random(), "what": "a line as a log has it"}))
+"""
+SPIN = "print('begun', flush=True)\nwhile True: pass\n"
 STAMP = "import time\nprint(time.time(), flush=True)\n"
 TAKES = "import time\ndef takes(data=None):\n    print(time.time(), flush=True)\n"
 RETURNS = "def returns(size: int):\n    return 'x' * size\n"
@@ -86,7 +93,6 @@ def main() -> None:
             "SEALRUN_HOME": str(place / "home"),
             "SEALRUN_CACHE": str(place / "cache"),
             "SEALRUN_WORKSPACES": str(place / "runs"),
-            "SEALRUN_LOG_RATE_MIB": "1024",  # what it costs, and not what it is limited to
         }
         for name, value in (("SEALRUN_BROKER_URL", options.broker), ("SEALRUN_DATABASE_URL", options.database)):
             if value:
@@ -111,6 +117,8 @@ class Sealrun:
         for name, code in (
             ("loud.py", LOUD),
             ("lines.py", LINES),
+            ("flood.py", FLOOD),
+            ("spin.py", SPIN),
             ("stamp.py", STAMP),
             ("takes.py", TAKES),
             ("returns.py", RETURNS),
@@ -278,6 +286,38 @@ def result(sealrun: Sealrun, rounds: int = 15) -> None:
         print(f"  {size:>9,} bytes {'p50':>20} {middle:>6.1f} ms {middle / base:>6.2f}")
 
 
+def flood(sealrun: Sealrun, rounds: int = 6, starts: int = 25) -> None:
+    """The other slot of the same worker is taken by what goes on without end; then it is free, in turns."""
+    vault.set_project(sealrun.db, sealrun.project(10), output_limit=1 << 40, actor=ACTOR)
+    times: dict[str, list[float]] = {"alone": [], "spin.py": [], "flood.py": []}
+    printed = 0.0
+    for _ in range(rounds):
+        for name, series in times.items():
+            beside = None if name == "alone" else sealrun.submit(name)
+            while beside and not logs.read(sealrun.db, beside, limit=1)[0]:
+                time.sleep(0.05)
+            for _ in range(starts):
+                began = time.time()
+                series.append((sealrun.stamp(sealrun.submit("stamp.py")) - began) * 1000)
+            if beside:
+                runs.cancel(sealrun.db, beside, "bench")
+                while (view := history.show(sealrun.db, beside)).state not in OVER:
+                    time.sleep(0.05)
+                if name == "flood.py" and view.metrics:
+                    printed += view.metrics["stdout_kept_bytes"] / (1 << 20) / view.metrics["wall_seconds"] / rounds
+    base = times["alone"]
+    for name, series in times.items():
+        p50, p95 = statistics.median(series), _p95(series)
+        text = "alone" if name == "alone" else f"beside {name}"
+        print(f"  {text:<20} p50 {p50:>6.1f} ms {p50 / statistics.median(base):>6.2f}", end="")
+        print(f"   p95 {p95:>6.1f} ms {p95 / _p95(base):>6.2f}")
+    print(f"  the flood was stored at {printed:.0f} MiB/s")
+
+
+def _p95(series: list[float]) -> float:
+    return sorted(series)[len(series) * 95 // 100]
+
+
 def queue(sealrun: Sealrun) -> None:
     """Runs of a queue that the worker does not serve; claimed here, and not executed."""
     request = RunRequest(
@@ -323,6 +363,7 @@ PARTS: dict[str, Callable[[Sealrun], None]] = {
     "environment": environment,
     "connections": connections,
     "result": result,
+    "flood": flood,
     "queue": queue,
 }
 

@@ -11,6 +11,9 @@ from sqlmodel import Field, SQLModel
 
 from secretstore.database import UtcDateTime
 
+KEPT_BYTES = 1 << 30
+"""What is kept of an attempt's output where its project says nothing else."""
+
 metadata = MetaData()
 
 
@@ -47,7 +50,8 @@ class RunSpec(SQLModel):
     environment is built of; only `setup_secret_names` are given to that. `package` is what the source root installs
     where somebody installs it, see `source.package`. After an attempt that failed for one of the
     reasons `retry_on` (None: those of `retrying`) there is another, `retries` times at most. Of two runs of a project
-    with one `idempotency_key` the second is the first.
+    with one `idempotency_key` the second is the first. Of an attempt's output `kept_bytes` are kept; `output_limit`
+    says what becomes of a run that prints more: `end`, or `drop` what is beyond.
     """
 
     project_id: str
@@ -76,11 +80,16 @@ class RunSpec(SQLModel):
     retries: int = 0
     retry_on: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     retry_of: str | None = None
+    kept_bytes: int = Field(default=KEPT_BYTES, sa_type=BigInteger)
+    output_limit: str = "end"
     idempotency_key: str | None = None
 
 
 class Run(Table, RunSpec, table=True):
-    """One accepted piece of work, and how far it is. `pending` with a lease means claimed: before the gate."""
+    """One accepted piece of work, and how far it is. `pending` with a lease means claimed: before the gate.
+
+    `held_up` is why its output waits at its worker, as long as it does.
+    """
 
     __tablename__ = "executor_run"
     __table_args__ = (
@@ -106,6 +115,7 @@ class Run(Table, RunSpec, table=True):
     fencing_token: int = 0
     lease_owner: str | None = None
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    held_up: str | None = Field(default=None, sa_column=Column(Text))
     rung_at: datetime = Field(sa_type=UtcDateTime)
     cancel_requested_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     cancel_requested_by: str | None = None
@@ -205,7 +215,7 @@ class ReceiptConnection(Table, table=True):
 
 
 class LogChunk(Table, table=True):
-    """Masked output, in the order it left the supervisor."""
+    """Masked output, in the order it left the supervisor; where it is `packed`, compressed by zlib."""
 
     __tablename__ = "executor_log_chunk"
 
@@ -214,6 +224,7 @@ class LogChunk(Table, table=True):
     sequence: int = Field(primary_key=True)
     stream: str
     at: datetime = Field(sa_type=UtcDateTime)
+    packed: bool = False
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
@@ -307,7 +318,7 @@ class OutputChunk(Table, table=True):
 
 
 class Worker(Table, table=True):
-    """A worker: its heartbeat, and what it offers."""
+    """A worker: its heartbeat, what it offers, and why it takes no run, as long as it does not."""
 
     __tablename__ = "executor_worker"
 
@@ -321,6 +332,7 @@ class Worker(Table, table=True):
     pythons: list[str] = Field(sa_column=Column(JSON, nullable=False))
     places: list[str] = Field(sa_column=Column(JSON, nullable=False))
     slots: int
+    closed: str | None = Field(default=None, sa_column=Column(Text))
     started_at: datetime = Field(sa_type=UtcDateTime)
     seen_at: datetime = Field(sa_type=UtcDateTime)
     stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -23,9 +23,6 @@ from secretstore.settings import (
     whole_number,
 )
 
-LOG_LINE = 1 << 20
-"""Bytes kept of one line of output: nobody reads more, and whoever shows a line holds it in memory."""
-
 _FOLDERS = ("runs", "cache")
 
 QUEUE = "sealrun"
@@ -60,19 +57,6 @@ TERM_GRACE = Setting(
     "seconds",
     "the time from TERM to KILL when a run is cancelled or times out; a cancelled run first gets INT and half of this "
     "time",
-)
-LOG_LIMIT = Setting(
-    "SEALRUN_LOG_LIMIT_MIB",
-    "64",
-    "MiB",
-    "stdout and stderr kept per attempt, at least an eighth for each; a line in the output says what is left out",
-)
-LOG_RATE = Setting(
-    "SEALRUN_LOG_RATE_MIB",
-    "8",
-    "MiB per second",
-    "the rate of stdout and of stderr, after a burst of four seconds' worth; a line in the output says what is left "
-    "out",
 )
 RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "the size of a function's result as JSON")
 OUTPUT_LIMIT = Setting("SEALRUN_OUTPUT_LIMIT_MIB", "64", "MiB", "the size of all files in SEALRUN_OUTPUT_DIR together")
@@ -153,8 +137,8 @@ WRITABLE = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, LOG_LIMIT, LOG_RATE, RESULT_LIMIT,
-    OUTPUT_LIMIT, SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
+    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
+    SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
@@ -173,8 +157,6 @@ class Settings:
     host_is_default: bool
     lease: int
     term_grace: int
-    log_bytes: int
-    log_rate: int
     result_bytes: int
     output_bytes: int
     source_bytes: int
@@ -233,8 +215,6 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         host_is_default=HOST.name not in environ,
         lease=reading.value(LEASE, number(3, 3600), 30),
         term_grace=reading.value(TERM_GRACE, number(0, 3600), 10),
-        log_bytes=reading.value(LOG_LIMIT, number(1, 4096), 64) << 20,
-        log_rate=reading.value(LOG_RATE, number(1, 4096), 8) << 20,
         result_bytes=reading.value(RESULT_LIMIT, number(1, 32768), 1024) << 10,
         output_bytes=reading.value(OUTPUT_LIMIT, number(0, 4096), 64) << 20,
         source_bytes=reading.value(SOURCE_LIMIT, number(1, 1024), 64) << 20,

@@ -16,7 +16,7 @@ from executor.schemas.run_request import options  # the checkout's own, whatever
 _HEAD = '''"""The options of a run as keyword arguments. Generated from RunRequest by scripts/run_keywords.py."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 
 class RunKeywords(TypedDict, total=False):
@@ -28,7 +28,8 @@ def text() -> str:
     """What the file should hold."""
     lines = [_HEAD]
     for name, (_, field) in options().items():
-        kind = formatannotation(field.annotation).replace("collections.abc.", "").removesuffix(" | None")
+        kind = formatannotation(field.annotation)
+        kind = kind.replace("collections.abc.", "").replace("typing.", "").replace("'", '"').removesuffix(" | None")
         lines.append(f'    {name}: {kind} | None\n    """{field.description}"""\n')
     return "\n".join(lines)
 

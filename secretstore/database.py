@@ -1,5 +1,7 @@
 """The database: where transactions begin and end, and whose clock decides."""
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -10,8 +12,8 @@ from sqlalchemy import ColumnElement, Engine, Interval, func, literal, type_coer
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session
 
-from secretstore.engine import BUSY_SECONDS, WRITING, masked_url, open_engine
-from secretstore.errors import DatabaseUnavailable, SecretStoreError
+from secretstore.engine import BUSY_SECONDS, WRITING, Turns, masked_url, open_engine
+from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
 
@@ -34,6 +36,14 @@ _SQLITE_FILE_ERRORS = (
     "SQLITE_PERM",
     "SQLITE_READONLY",
 )
+_SQLITE_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+_SQLITE_READ_ONLY = (
+    "SQLITE_READONLY",
+    "SQLITE_READONLY_DIRECTORY",
+    "SQLITE_READONLY_CANTINIT",
+    "SQLITE_READONLY_RECOVERY",
+)
+_POSTGRESQL_FULL, _POSTGRESQL_READ_ONLY = "53100", "25006"
 # Connection, authorization, no such database, no resources, stopped:
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_SERVER_STATES = ("08", "28", "3D", "53", "57P")
@@ -47,6 +57,7 @@ class Database:
         self.dialect: str = self.engine.dialect.name
         self.url_shown = masked_url(self.engine.url)
         self._writing_engine = self.engine.execution_options(**WRITING)
+        self._turns = Turns()
 
     def __repr__(self) -> str:
         return f"Database({self.url_shown!r})"
@@ -62,14 +73,19 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, *, last: bool = False) -> Iterator[Session]:
         """Open a transaction that is committed at its end, and rolled back by any exception.
 
+        Args:
+            last: it can wait, and stands behind whatever else this process wants to write.
+
         Raises:
+            DatabaseUnwritable: its disk is full, or it is read-only.
             DatabaseUnavailable: it cannot be reached, the connection breaks, or another writer keeps SQLite locked for
                 longer than the busy timeout.
         """
-        with self._session(self._writing_engine) as session:
+        turn = self._turns.last() if last else self._turns.at_once()
+        with turn, self._session(self._writing_engine) as session:
             yield session
             session.commit()
 
@@ -91,15 +107,22 @@ class Database:
         """Clear SQLite's write-ahead log of deleted rows, unless a reader still needs it.
 
         SQLite overwrites deleted rows in its file by itself. PostgreSQL keeps them until it vacuums.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached, or nothing can be written.
         """
         if self.dialect != "sqlite":
             return
         with self.named_errors(), closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout = {_WIPE_PATIENCE}")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-            cursor.close()
+            try:
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as problem:  # the driver's own: SQLAlchemy has no part in this
+                raise DatabaseError("", None, problem) from None
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+                cursor.close()
 
     def close(self) -> None:
         """Close idle connections."""
@@ -131,6 +154,8 @@ class Database:
                 seconds=BUSY_SECONDS,
                 hint="look for a process that keeps it locked, such as a backup or a shell",
             )
+        if why := self._unwritable(kind, getattr(problem.orig, "sqlstate", None)):
+            return DatabaseUnwritable(url=self.url_shown, why=why)
         if kind.startswith(_SQLITE_FILE_ERRORS):
             hint = "check its file, its folder and the free space on its disk"
             return DatabaseUnavailable(url=self.url_shown, hint=hint)
@@ -138,6 +163,19 @@ class Database:
             state = getattr(problem.orig, "sqlstate", None)
             if state is None or state.startswith(_POSTGRESQL_SERVER_STATES):
                 return DatabaseUnavailable(url=self.url_shown)
+        return None
+
+    def _unwritable(self, kind: str, state: str | None) -> str | None:
+        """Why nothing can be written where much can still be read."""
+        if kind in _SQLITE_FULL or state == _POSTGRESQL_FULL:
+            return "its disk is full"
+        file = Path(self.engine.url.database or "")
+        # Without its log beside it, which cannot be made there, SQLite does not even open the file.
+        closed = (
+            kind == "SQLITE_CANTOPEN" and file.is_file() and not all(os.access(p, os.W_OK) for p in (file, file.parent))
+        )
+        if closed or kind in _SQLITE_READ_ONLY or state == _POSTGRESQL_READ_ONLY:
+            return "it is read-only"
         return None
 
 

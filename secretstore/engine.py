@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,41 @@ WRITING = {"sealrun_writing": True}
 
 # Transactions last milliseconds: 64 threads can share these, and more would exhaust a server's connections.
 _KEPT, _AT_MOST = 8, 32
+
+
+class Turns:
+    """Who of one process writes next: what is large and can wait stands behind all else, one at a time.
+
+    SQLite has one writer at a time, and no queue: whoever writes without a pause would keep the others out.
+    """
+
+    _LONGEST = 2.0  # seconds for which others may pass: what waits must come to its turn in the end
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._others = 0
+        self._one = threading.Lock()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Write as soon as the database lets one."""
+        with self._changed:
+            self._others += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._others -= 1
+                if not self._others:
+                    self._changed.notify_all()
+
+    @contextmanager
+    def last(self) -> Iterator[None]:
+        """Write when nobody else of this process wants to."""
+        with self._one:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._others, self._LONGEST)
+            yield
 
 
 def open_engine(url: str) -> Engine:

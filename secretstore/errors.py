@@ -329,6 +329,14 @@ class DatabaseUnavailable(SecretStoreError):
     hint = "check SEALRUN_DATABASE_URL, and that the server runs and accepts this user"
 
 
+class DatabaseUnwritable(DatabaseUnavailable):
+    """the database {url} cannot be written: {why}"""
+
+    code = "database_unwritable"
+    status = 507
+    hint = "make room on its disk, or make it writable again; nothing else is to be done"
+
+
 class SchemaMismatch(SecretStoreError):
     """the database {url} is at revision {found}, and this version needs {wanted}"""
 

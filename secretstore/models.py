@@ -27,6 +27,7 @@ class Project(SQLModel, table=True):
     network: str = Field(max_length=16)
     sandbox_min: str = Field(max_length=16)
     max_running: int | None
+    output_limit: int | None = Field(default=None, sa_type=BigInteger)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
 

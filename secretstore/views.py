@@ -28,6 +28,7 @@ class ProjectView:
     network: str
     sandbox_min: str
     max_running: int | None
+    output_limit: int | None
     created_at: datetime
     created_by: str
 

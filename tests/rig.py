@@ -158,7 +158,7 @@ class Rig:
         }
         self.settings = read_settings(self.environ)
         self.workspaces = self.settings.workspaces
-        self.home.mkdir(mode=0o700)
+        self.home.mkdir(mode=0o700, exist_ok=True)
         for key_file in self.settings.store.key_files:
             create_local_key(key_file)
         self.db = self._database()

@@ -26,7 +26,7 @@ class Kind(IntEnum):
     JOB = 1  # what to run; holds no secret
     GO = 2  # the gate is passed: start (a deadline with it)
     DEADLINE = 3  # kill the run at this moment of CLOCK_BOOTTIME unless told a later one
-    CANCEL = 4
+    CANCEL = 4  # end the run: somebody asked, or for the `reason` that is named
     BUNDLE = 5  # sealed values and the wrapped key, to an opener
     ROTATE = 6  # a wrapped key pair that is to be followed by another, to a resealer
     RESEAL = 7  # values sealed to it

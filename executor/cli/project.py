@@ -16,6 +16,8 @@ from executor.settings import QUEUE
 
 app = typer.Typer(help="Create, change, list and delete projects.", no_args_is_help=True, add_completion=False)
 
+_UNITS = {"M": 1 << 20, "G": 1 << 30}
+
 Name = Annotated[
     str,
     typer.Argument(
@@ -56,6 +58,14 @@ def set_(
         str | None,
         typer.Option("--max-running", metavar="N", help='So many of its runs at a time, on all workers; or "none".'),
     ] = None,
+    output_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--output-limit",
+            metavar="SIZE",
+            help="What is kept of the stdout and stderr of each attempt, as in 500M or 2G; 1G where nothing is set.",
+        ),
+    ] = None,
     environment: Annotated[
         str | None, typer.Option("-e", "--environment", metavar="ENV", help="The environment that --queue is about.")
     ] = None,
@@ -76,13 +86,21 @@ def set_(
     """
     if (environment is None) != (queue is None):
         raise Misuse("--queue and -e go together", command="project set")
-    if sandbox_min is None and queue is None and max_running is None:
+    if sandbox_min is None and queue is None and max_running is None and output_limit is None:
         raise Misuse(
-            "nothing to set: say --sandbox-min, --max-running, or -e with --queue",
+            "nothing to set: say --sandbox-min, --max-running, --output-limit, or -e with --queue",
             command="project set",
         )
     most = _most_running(max_running) if max_running is not None else None
-    asked = ProjectChange(name=name, sandbox_min=sandbox_min, max_running=most, environment=environment, queue=queue)
+    kept = _size(output_limit) if output_limit is not None else None
+    asked = ProjectChange(
+        name=name,
+        sandbox_min=sandbox_min,
+        max_running=most,
+        output_limit=kept,
+        environment=environment,
+        queue=queue,
+    )
     place = here()
     changed = projects.set_(place.at, place.who, asked)
     if queue is not None:
@@ -94,8 +112,20 @@ def set_(
     if most is not None:
         limit = f"at most {most} {'run' if most == 1 else 'runs'} of {name} at a time"
         screen.say(limit if most else f"runs of {name} have no limit")
+    if kept is not None:
+        screen.say(f"runs of {name} keep {kept >> 20:,} MiB of their output")
     if json:
         screen.show_json(changed)
+
+
+def _size(text: str) -> int:
+    """So many bytes."""
+    number, unit = text[:-1], text[-1:].upper()
+    if unit in _UNITS and number.isascii() and number.isdigit() and len(number) < 8:
+        size = int(number) * _UNITS[unit]
+        if 1 << 20 <= size <= 1 << 40:
+            return size
+    raise Misuse("--output-limit is a size from 1M to 1024G, as in 500M or 2G", command="project set")
 
 
 def _most_running(text: str) -> int:

@@ -213,6 +213,8 @@ def _show(view: RunView) -> None:
     facts.append(("source", verdict.source(view)))
     if view.waiting_for:
         facts.append(("waiting", screen.printable(view.waiting_for)))
+    if view.held_up:
+        facts.append(("held up", screen.printable(view.held_up)))
     if view.message:
         facts.append(("message", screen.printable(view.message)))
     if view.exit_code is not None:

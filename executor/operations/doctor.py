@@ -67,8 +67,6 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "lease_seconds": settings.lease,
         "int_grace_seconds": settings.int_grace,
         "term_grace_seconds": settings.term_grace,
-        "log_limit_bytes": settings.log_bytes,
-        "log_rate_bytes_per_second": settings.log_rate,
         "result_limit_bytes": settings.result_bytes,
         "output_limit_bytes": settings.output_bytes,
     }

@@ -79,10 +79,15 @@ def set_(at: Deployment, who: Actor, asked: ProjectChange) -> ChangedProject:
     if asked.environment is not None:
         queue = None if asked.queue == QUEUE else asked.queue
         environment = vault.set_environment(at.db, asked.name, asked.environment, queue=queue, actor=who)
-    if asked.sandbox_min is None and asked.max_running is None:
+    if asked.sandbox_min is None and asked.max_running is None and asked.output_limit is None:
         return ChangedProject(project=vault.get_project(at.db, asked.name), environment=environment)
     project = vault.set_project(
-        at.db, asked.name, sandbox_min=asked.sandbox_min, max_running=asked.max_running, actor=who
+        at.db,
+        asked.name,
+        sandbox_min=asked.sandbox_min,
+        max_running=asked.max_running,
+        output_limit=asked.output_limit,
+        actor=who,
     )
     return ChangedProject(project=project, environment=environment)
 

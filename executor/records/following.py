@@ -19,7 +19,6 @@ PATIENCE = 600.0
 _SHORTEST, _LONGEST = 0.01, 0.1  # seconds between two looks: short while something happens
 _SLOWING = 1.3
 _AWAY_PAUSE = 0.5  # seconds between two tries at a database that is away
-_READ = 500  # pieces
 
 
 def looks(
@@ -41,8 +40,8 @@ def looks(
         now = time.monotonic()
         try:
             # The state first: what is logged before an outcome is committed is then in what is read next.
-            state, retried = history.standing(db, run_id)
-            pieces, place = logs.read(db, run_id, place, _READ, streams) if streams != () else ([], place)
+            state, retried, held_up = history.standing(db, run_id)
+            pieces, place = logs.read(db, run_id, place, streams=streams) if streams != () else ([], place)
         except DatabaseUnavailable:
             away_since = away_since or now
             if now - away_since > PATIENCE:
@@ -50,9 +49,9 @@ def looks(
             look, pause = Look(seen, (), place, away=True, retried=retried), _AWAY_PAUSE
         else:
             pause = _SHORTEST if pieces or state != seen or away_since else min(pause * _SLOWING, _LONGEST)
-            look, seen, away_since = Look(state, pieces, place, retried=retried), state, None
+            look, seen, away_since = Look(state, pieces, place, retried=retried, held_up=held_up), state, None
         yield look
-        if not look.away and look.state in OVER and len(look.pieces) < _READ:
+        if not look.away and look.state in OVER and len(look.pieces) < logs.AT_A_TIME:
             return
         now = time.monotonic()
         if until is not None and now >= until:

@@ -96,14 +96,14 @@ def state_of(db: Database, run_id: str) -> str:
     return state
 
 
-def standing(db: Database, run_id: str) -> tuple[str, int]:
-    """A run's state, and how often it has been tried again.
+def standing(db: Database, run_id: str) -> tuple[str, int, str | None]:
+    """A run's state, how often it has been tried again, and why its output waits, if it does.
 
     Raises:
         UnknownRun: there is none of this id, or not any more.
     """
     with db.reading() as session:
-        found = session.exec(select(Run.state, Run.retried).where(Run.id == run_id)).first()
+        found = session.exec(select(Run.state, Run.retried, Run.held_up).where(Run.id == run_id)).first()
     if found is None:
         raise UnknownRun(reference=run_id)
     return found

@@ -6,15 +6,19 @@ from sqlalchemy import tuple_
 from sqlmodel import col, select
 
 from executor.models import LogChunk
+from executor.runs.output import unpacked
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from secretstore.database import Database
+
+AT_A_TIME = 64
+"""Pieces that are read at a time, of up to 256 KiB each."""
 
 
 def read(
     db: Database,
     run_id: str,
     after: Place = BEGINNING,
-    limit: int = 500,
+    limit: int = AT_A_TIME,
     streams: Collection[str] | None = None,
     attempt: int | None = None,
 ) -> tuple[list[StoredPiece], Place]:
@@ -36,5 +40,5 @@ def read(
             .order_by(col(LogChunk.attempt), col(LogChunk.sequence))
             .limit(limit)
         ).all()
-    pieces = [StoredPiece(row.sequence, row.stream, row.at, row.data, row.attempt) for row in rows]
+    pieces = [StoredPiece(row.sequence, row.stream, row.at, unpacked(row), row.attempt) for row in rows]
     return pieces, pieces[-1].place if pieces else after

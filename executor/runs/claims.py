@@ -118,13 +118,16 @@ class Renewal:
     cancel_requested: bool = False
 
 
-def renew(db: Database, lease: Lease) -> Renewal:
-    """Hold the lease for its length from now, and learn whether somebody asked to cancel."""
+def renew(db: Database, lease: Lease, held_up: str | None = None) -> Renewal:
+    """Hold the lease for its length from now, and learn whether somebody asked to cancel.
+
+    `held_up` is why the run's output waits at its worker, if it does: whoever follows it is told.
+    """
     with db.writing() as session:
         row = session.exec(
             update(Run)
             .where(writable(lease))
-            .values(lease_until=db.after(lease.seconds))
+            .values(lease_until=db.after(lease.seconds), held_up=held_up)
             .returning(col(Run.cancel_requested_at))
         ).first()
         return Renewal(False) if row is None else Renewal(True, row[0] is not None)

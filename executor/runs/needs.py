@@ -145,7 +145,9 @@ def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
     """Why none of these workers takes the run, a sentence per need; empty where one of them does."""
     if not live:
         return ["no worker is running"]
-    offers = [workers.offer_of(worker) for worker in live]
+    if all(worker.closed for worker in live):
+        return [f"no worker takes a run: {live[0].closed}"]
+    offers = [workers.offer_of(worker) for worker in live if not worker.closed]
     # Of each need, which workers meet it.
     met = {need: [need.met_by(run, offer) for offer in offers] for need in NEEDS}
     if any(map(all, zip(*met.values(), strict=True))):

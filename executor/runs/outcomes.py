@@ -139,7 +139,7 @@ def _take_way(
         run = session.exec(
             update(Run)
             .where(writable(lease), way.only_if, *conditions)
-            .values(state=way.state, **way.values, lease_owner=None, lease_until=None)
+            .values(state=way.state, **way.values, lease_owner=None, lease_until=None, held_up=None)
             .returning(*WHOSE)
             .execution_options(synchronize_session=False)
         ).first()

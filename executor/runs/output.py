@@ -1,6 +1,8 @@
-"""What a run leaves, as it is written: output, files, numbers. Each write carries the attempt's token."""
+"""What a run leaves, as rows: output, files, numbers. What stores them carries the attempt's token."""
 
+import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import insert
 from sqlmodel import SQLModel
@@ -8,20 +10,24 @@ from sqlmodel import SQLModel
 from executor.models import LogChunk, Output, OutputChunk
 from executor.runs.rows import guard
 from executor.runs.spec import Lease
-from executor.schemas.output import Piece
+from executor.schemas.output import PIECE, Piece
 from secretstore.database import Database
+
+_WORTH = 512  # bytes below which a row's other columns outweigh what packing saves
+_LEVEL = 1  # the quickest: output is mostly text, of which more effort saves little more
+_UNREADABLE = b"sealrun: a piece of this output cannot be read: it is not as it was stored\n"
 
 
 def append(db: Database, lease: Lease, pieces: Sequence[Piece], more: Sequence[SQLModel] = ()) -> None:
-    """Store pieces of an attempt's output, and what else came with them.
+    """Store pieces of an attempt's output, and what else came with them; whoever else wants to write goes first.
 
     Raises:
         StaleToken: the attempt is no longer the run's; nothing was written.
     """
-    with db.writing() as session:
+    these = [_columns(lease, piece) for piece in pieces]  # packed before anybody is kept waiting
+    with db.writing(last=True) as session:
         guard(session, lease)
-        if pieces:
-            these = [{"run_id": lease.run_id, "attempt": lease.attempt, **vars(piece)} for piece in pieces]
+        if these:
             session.connection().execute(insert(LogChunk), these)
         # Copies: a transaction that is undone empties the objects that were in it.
         session.add_all(type(row)(**row.model_dump()) for row in more)
@@ -29,26 +35,33 @@ def append(db: Database, lease: Lease, pieces: Sequence[Piece], more: Sequence[S
 
 def rows(lease: Lease, pieces: Sequence[Piece]) -> list[LogChunk]:
     """Pieces as rows, for a caller that stores them in a transaction of its own."""
-    return [LogChunk(run_id=lease.run_id, attempt=lease.attempt, **vars(piece)) for piece in pieces]
+    return [LogChunk(**_columns(lease, piece)) for piece in pieces]
 
 
-def begin_file(db: Database, lease: Lease, path: str, size: int | None, withheld: str | None = None) -> None:
-    """Announce a file, or name one that is withheld.
-
-    Raises:
-        StaleToken: the attempt is no longer the run's.
-    """
-    with db.writing() as session:
-        guard(session, lease)
-        session.add(Output(run_id=lease.run_id, attempt=lease.attempt, path=path, size=size, withheld=withheld))
+def file(lease: Lease, path: str, size: int | None, withheld: str | None = None) -> Output:
+    """A file that the run left, or the name of one that is withheld."""
+    return Output(run_id=lease.run_id, attempt=lease.attempt, path=path, size=size, withheld=withheld)
 
 
-def append_to_file(db: Database, lease: Lease, path: str, sequence: int, data: bytes) -> None:
-    """Store a piece of a file that was announced.
+def file_piece(lease: Lease, path: str, sequence: int, data: bytes) -> OutputChunk:
+    """A piece of a file."""
+    return OutputChunk(run_id=lease.run_id, attempt=lease.attempt, path=path, sequence=sequence, data=data)
 
-    Raises:
-        StaleToken: the attempt is no longer the run's.
-    """
-    with db.writing() as session:
-        guard(session, lease)
-        session.add(OutputChunk(run_id=lease.run_id, attempt=lease.attempt, path=path, sequence=sequence, data=data))
+
+def unpacked(chunk: LogChunk) -> bytes:
+    """The bytes of a piece; a row that something else has written is no reason to read no others, or without end."""
+    if not chunk.packed:
+        return chunk.data
+    try:
+        return zlib.decompressobj().decompress(chunk.data, PIECE)
+    except zlib.error:
+        return _UNREADABLE
+
+
+def _columns(lease: Lease, piece: Piece) -> dict[str, Any]:
+    data, packed = piece.data, False
+    if len(data) >= _WORTH:
+        smaller = zlib.compress(data, _LEVEL)
+        packed = len(smaller) < len(data)
+        data = smaller if packed else data
+    return {"run_id": lease.run_id, "attempt": lease.attempt, **vars(piece), "packed": packed, "data": data}

@@ -41,6 +41,10 @@ POLICIES = {
     "timed_out": Policy(False, 5),
     # The lease that had to run out first was a wait already.
     "lost": Policy(False, 1),
+    # As much would be printed once more.
+    "output_limit": Policy(False, 5),
+    # Somebody has to make room first.
+    "storage_failed": Policy(False, 20),
     "setup_failed": Policy(False, 10),
     "secrets_unavailable": Policy(False, 10),
     "internal_error": Policy(False, 10),

@@ -66,7 +66,7 @@ def end_unserved(
 
 def _taken_by(alive: list[WorkerView]) -> ColumnElement[bool]:
     """One of these workers can take the run."""
-    offers = {replace(workers.offer_of(worker), worker="") for worker in alive}
+    offers = {replace(workers.offer_of(worker), worker="") for worker in alive if not worker.closed}
     return or_(false(), *(needs.suits(offer) for offer in offers))
 
 

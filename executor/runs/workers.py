@@ -16,7 +16,7 @@ _VIEWED = tuple(
     col(field)
     for field in (
         Worker.name, Worker.host, Worker.pid, Worker.queues, Worker.rung, Worker.networks, Worker.pythons,
-        Worker.places, Worker.slots, Worker.seen_at,
+        Worker.places, Worker.slots, Worker.closed, Worker.seen_at,
     )
 )  # fmt: skip
 
@@ -48,10 +48,10 @@ def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
         return row.id
 
 
-def beat(db: Database, worker_id: str) -> None:
-    """Say that it lives."""
+def beat(db: Database, worker_id: str, closed: str | None = None) -> None:
+    """Say that it lives; `closed` is why it takes no run."""
     with db.writing() as session:
-        session.exec(update(Worker).where(col(Worker.id) == worker_id).values(seen_at=db.now()))
+        session.exec(update(Worker).where(col(Worker.id) == worker_id).values(seen_at=db.now(), closed=closed))
 
 
 def leave(db: Database, worker_id: str) -> None:
@@ -85,6 +85,7 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
             pythons=tuple(row.pythons),
             places=tuple(row.places),
             slots=row.slots,
+            closed=row.closed,
             seen_at=row.seen_at,
             alive=bool(row.lives),
         )

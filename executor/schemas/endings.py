@@ -25,5 +25,6 @@ def unsuccessful(view: RunView) -> RunFailed | RunCancelled:
         kind = RunLost if view.started_at is not None else RunNeverStarted
     code = None
     if kind is RunFailed:
-        code = view.exit_code or (128 + view.signal if view.signal else 1)
+        own = view.exit_code or (128 + view.signal if view.signal else None)
+        code = (own if view.reason in ("exit_code", "signal") else None) or 1
     return kind(run=view.id[:8], how=how, exit_code=code, **facts)

@@ -8,6 +8,9 @@ from executor.errors import RequestUnclear
 
 STREAMS = ("stdout", "stderr", "setup")
 
+PIECE = 256 << 10
+"""Bytes that a piece has at most."""
+
 
 @dataclass(frozen=True)
 class Piece:

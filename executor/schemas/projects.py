@@ -25,12 +25,14 @@ class ProjectNamed(Input):
 class ProjectChange(Input):
     """What the runs of a project, or of one environment of it, ask for; what is None stays as it is.
 
-    `max_running` 0 takes the limit away. `queue` is the environment's, and goes with it alone.
+    `max_running` 0 takes the limit away. `output_limit` is how many bytes of an attempt's stdout and stderr are kept.
+    `queue` is the environment's, and goes with it alone.
     """
 
     name: str
     sandbox_min: Literal["process", "landlock"] | None = None
     max_running: int | None = Field(default=None, ge=0, le=100_000)
+    output_limit: int | None = Field(default=None, ge=1 << 20, le=1 << 40)
     environment: str | None = None
     queue: str | None = None
 

@@ -1,7 +1,7 @@
 """The options of a run as keyword arguments. Generated from RunRequest by scripts/run_keywords.py."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 
 class RunKeywords(TypedDict, total=False):
@@ -54,6 +54,9 @@ class RunKeywords(TypedDict, total=False):
 
     queue_timeout: float | None
     """Give up after so many seconds in which no worker can take it."""
+
+    output_limit: Literal["end", "drop"] | None
+    """End a run that prints more than its project keeps, or drop what is beyond."""
 
     idempotency_key: str | None
     """Submitting again with this key returns the first run of the project."""

@@ -64,7 +64,7 @@ class Submitted:
 class Look:
     """A run's state, its new output, and where to go on from; `away` where the database could not be asked.
 
-    `retried` is how often it has been tried again.
+    `retried` is how often it has been tried again, `held_up` why its output waits at its worker, if it does.
     """
 
     state: str
@@ -72,6 +72,7 @@ class Look:
     place: Place
     away: bool = False
     retried: int = 0
+    held_up: str | None = None
 
 
 @dataclass(frozen=True)

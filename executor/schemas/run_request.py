@@ -6,7 +6,7 @@ arguments (`executor.schemas.run_keywords`, which is generated).
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
@@ -88,6 +88,9 @@ class RunRequest(Input):
     )
     queue_timeout: Annotated[float | None, Typed(("--queue-timeout",), "S")] = Field(
         default=None, description="Give up after so many seconds in which no worker can take it."
+    )
+    output_limit: Annotated[Literal["end", "drop"], Typed(("--output-limit",))] = Field(
+        default="end", description="End a run that prints more than its project keeps, or drop what is beyond."
     )
     idempotency_key: Annotated[str | None, Typed(("--idempotency-key",), "KEY")] = Field(
         default=None, description="Submitting again with this key returns the first run of the project."

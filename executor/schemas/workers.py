@@ -22,6 +22,8 @@ class WorkerView:
     slots: int
     seen_at: datetime
     alive: bool
+    closed: str | None = None
+    """Why it takes no run, as long as it does not."""
 
 
 class OfQueue(Input):

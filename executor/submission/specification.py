@@ -15,7 +15,7 @@ from executor.errors import (
     SourceRefused,
     UnknownRun,
 )
-from executor.models import Run, RunSpec
+from executor.models import KEPT_BYTES, Run, RunSpec
 from executor.python import requirements
 from executor.python.choice import choose_interpreter, own_environment
 from executor.runs import LONGEST, retrying
@@ -226,6 +226,7 @@ def _of_place(db: Database, place: EnvironmentView) -> dict[str, Any]:
         "queue": place.queue or QUEUE,
         "rung_min": None if project.sandbox_min == "process" else project.sandbox_min,
         "network": project.network,
+        "kept_bytes": project.output_limit or KEPT_BYTES,
     }
 
 

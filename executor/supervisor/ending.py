@@ -31,7 +31,7 @@ class Ending:
         self._patience = 0.0
 
     def begin(self, reason: str) -> None:
-        """Begin to end the run, unless that has begun: INT for a cancelled one, TERM, KILL, with a grace after each.
+        """Begin to end the run, unless that has begun: INT if it was cancelled, TERM, KILL, with a grace after each.
 
         A lost run is killed at once: nobody is left to drain it for.
         """
@@ -41,7 +41,7 @@ class Ending:
         at = time.monotonic()
         self._signals.clear()
         self._readers.clear()
-        skipped = {"cancelled": 0, "timed_out": 1}.get(reason, len(self._graces))
+        skipped = {"cancelled": 0, "lost": len(self._graces)}.get(reason, 1)
         for number, grace in self._graces[skipped:]:
             self._signals.append((at, number))
             at += grace

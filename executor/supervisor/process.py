@@ -125,6 +125,7 @@ class Attempt:
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
         self._lost = False
+        self._over = False  # the tree has ended: nothing but its report is left
         self.ending = Ending(self._limits.int_grace, self._limits.term_grace)
 
     def receive(self, values: socket.socket) -> dict[str, bytes]:
@@ -201,6 +202,9 @@ class Attempt:
             status = statuses.get(child.pid, int(signal.SIGKILL))
         reporter.drain(child, _DRAIN)
         children.close(child)
+        self._over = True
+        # What is kept is not lost because the database is slow; what ends the waiting is what would have ended the run.
+        reporter.wait_while(lambda: self._listen() and _boottime() < self._deadline)
         if not self._lost:
             if self._metrics is not None:
                 reporter.metrics(self._metrics.new(reporter.masker, last=True))
@@ -307,6 +311,8 @@ class Attempt:
                 # The rest of a tree that is to end has the same time as its first process.
                 if over and not (self.ending.gentle and _has_others(child)):
                     return _collected(child)
+                if reporter.over_limit:
+                    self.ending.begin("output_limit")
                 self._check_time(child, timeout_at)
                 if time.monotonic() >= self._usage.next_at:
                     self._look(child)
@@ -343,8 +349,8 @@ class Attempt:
         for frame in frames:
             if frame.kind is Kind.DEADLINE:
                 self._deadline = frame.json()["deadline"]
-            elif frame.kind is Kind.CANCEL:
-                self.ending.begin("cancelled")
+            elif frame.kind is Kind.CANCEL and not self._over:
+                self.ending.begin(frame.json().get("reason", "cancelled"))
         return True
 
     def _check_time(self, child: Child, timeout_at: float | None) -> None:
@@ -358,7 +364,7 @@ class Attempt:
         exited = os.WIFEXITED(status)
         code = os.WEXITSTATUS(status) if exited else None
         number = None if exited else os.WTERMSIG(status)
-        reason = self.ending.reason
+        reason = self.ending.reason or ("output_limit" if self._reporter.over_limit else None)
         # A shell reports a program that was killed by its own exit code.
         killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
         if reason is None and killed and self._usage.killed_for_memory():

@@ -5,7 +5,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -19,7 +19,8 @@ _READ = 1 << 16
 _LAST_WORDS = 4 << 10  # bytes of stderr
 _SENT = 1 << 18
 _CONGESTED = 4 << 20  # bytes waiting for the worker at which the child's output stays in its pipes
-_PATIENCE = 60.0  # seconds for the worker to take the last frames of a run
+_PATIENCE = 60.0  # seconds for the worker to take the last frames of a run that did not begin
+_LOOK = 0.5  # seconds between two looks at whether it is still to be waited for
 _DEPTH_LIMIT = 64
 _FREE_TEXT = ("message", "path", "why", "note")
 _PROBLEM_BEGINS = b'{"problem":'
@@ -47,6 +48,8 @@ class Reporter:
         self._masker = Masker.build({})
         self._outputs: dict[Kind, _Output] = {}
         self._last_words = b""
+        self._allowance: Allowance | None = None
+        self._expected: Callable[[], bool] | None = None
         self._result = bytearray()
         self._result_size = 0
         self._result_limit = 0
@@ -60,10 +63,19 @@ class Reporter:
             result_bytes: the limit of the result as JSON.
         """
         self._masker = masker
-        allowance = Allowance(log_limits)
+        self._allowance = Allowance(log_limits)
         for kind in (Kind.STDOUT, Kind.STDERR):
-            self._outputs[kind] = _Output(masker.stream(), allowance.stream())
+            self._outputs[kind] = _Output(masker.stream(), self._allowance.stream())
         self._result_limit = result_bytes
+
+    def wait_while(self, expected: Callable[[], bool]) -> None:
+        """Wait for a worker that takes nothing as long as this says; it is asked again and again."""
+        self._expected = expected
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether the run printed more than is kept, and is to end for it."""
+        return self._allowance is not None and self._allowance.exceeded
 
     @property
     def pending(self) -> bool:
@@ -215,7 +227,7 @@ class Reporter:
         """Send bytes of the file announced last."""
         self._enqueue(encode(Kind.OUTPUT_DATA, data))
         while self.congested and not self._gone:
-            self._flush_within(_PATIENCE)
+            self._flush_all()
 
     def withheld(self, path: str, why: str) -> None:
         """Report a file that is not sent."""
@@ -229,7 +241,7 @@ class Reporter:
     def outcome(self, **facts: Any) -> None:
         """Send the last frame; wait (bounded) until the worker has taken everything."""
         self.post(Kind.OUTCOME, facts)
-        self._flush_within(_PATIENCE)
+        self._flush_all()
 
     def flush(self) -> None:
         """Send as much as the worker takes now."""
@@ -265,11 +277,12 @@ class Reporter:
             self._queue += frame
             self.flush()
 
-    def _flush_within(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+    def _flush_all(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        expected = self._expected or (lambda: time.monotonic() < deadline)
         self.flush()
-        while self._queue and not self._gone and (left := deadline - time.monotonic()) > 0:
-            select.select([], [self._worker], [], left)
+        while self._queue and not self._gone and expected():
+            select.select([], [self._worker], [], _LOOK)
             self.flush()
         if self._queue:
             self._gone = True

@@ -1,74 +1,89 @@
 """What a supervisor sends from the gate to the outcome: collected, and stored in the order in which it came."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
 from executor.boundary.wire import Frame, Kind
 from executor.models import Metric, Sample
-from executor.runs import Lease, StaleToken, output
-from executor.schemas.output import Piece
+from executor.runs import Lease, output
 from executor.schemas.receipts import SETUP
 from executor.worker.equipment import Equipment
 from executor.worker.installer_words import InstallerWords
-from secretstore.errors import DatabaseUnavailable
+from executor.worker.spool import SPOOL, Spool
+from executor.worker.storing import FILE, FILE_DATA, NUMBER, Storer
 
-_ROW_BYTES = 256 << 10
-_FLUSH_BYTES = 1 << 20
-_FLUSH_AGE = 0.1  # seconds a piece of output may wait for company before it is stored
-
-
-@dataclass
-class _Row:
-    """Output that waits to be stored: of one stream, with nothing of another in between."""
-
-    stream: str
-    at: datetime
-    data: bytearray = field(default_factory=bytearray)
+_SLOWED = "it prints faster than its output can be stored, and is slowed for it; nothing is lost"
 
 
 class Collector:
-    """Output and numbers wait a moment for company and are stored together; files are stored as they come."""
+    """Puts what comes into the attempt's spool, from which it is stored; what a function left it keeps itself."""
 
-    def __init__(self, worker: Equipment, lease: Lease, after: int = 0) -> None:
-        """Nothing has come yet; `after` is the number of the last piece of output that the attempt has already."""
+    leaves_the_last = True
+    """Whether the end of the output is committed with the outcome."""
+
+    def __init__(self, worker: Equipment, lease: Lease, after: int = 0, *, spool: int = SPOOL) -> None:
+        """Nothing has come yet.
+
+        Args:
+            worker: what the worker brings.
+            lease: of the attempt.
+            after: the number of the last piece of output that the attempt has already.
+            spool: bytes that may wait for the database.
+        """
         self.left: dict[str, Any] = {}
         """What a function left: `result`, `note`, `problem`."""
         self.aliases: dict[str, str] = {}
         self.connections: dict[str, dict[str, Any]] = {}
-        self._worker = worker
         self._lease = lease
-        self._rows: list[_Row] = []
-        self._numbers: list[SQLModel] = []  # samples and metrics
-        self._bytes = 0
-        self._sequences = {"output": after, "sample": 0, "metric": 0}
-        self._since = 0.0  # when the first of what waits came
-        self._file: tuple[str, int] | None = None  # the output file that is coming, and its next piece
+        self._spool = Spool(worker.settings.workspaces, spool)
+        self._storer = Storer(worker, lease, self._spool, after, leave=self.leaves_the_last)
+        self._sequences = {"sample": 0, "metric": 0}
+        self._slowed = False
 
     @property
     def output(self) -> int:
         """The number of the last piece of output that is stored."""
-        return self._sequences["output"]
+        return self._storer.stored
 
     @property
-    def waiting(self) -> bool:
-        """Whether something waits to be stored."""
-        return bool(self._rows or self._numbers)
+    def full(self) -> bool:
+        """Whether so much waits that nothing more is to be taken."""
+        return self._spool.full
 
-    def take(self, frame: Frame) -> None:
-        """Take what has come.
+    @property
+    def held_up(self) -> str | None:
+        """Why output waits, as long as more of it does than usual."""
+        if self._storer.waits is not None:
+            return f"{self._storer.waits}; the run's output waits"
+        self._slowed = self._spool.full or (self._slowed and len(self._spool) > 0)
+        return _SLOWED if self._slowed else None
+
+    @property
+    def unkept(self) -> str | None:
+        """Why some of the output could not be kept."""
+        return self._storer.unkept
+
+    def check(self) -> None:
+        """Go on, unless nothing can be stored any more.
 
         Raises:
-            StaleToken: it could not be stored, and the attempt is no longer this worker's to write about.
+            StaleToken: the attempt is no longer the worker's to write about.
         """
+        if self._storer.failed is not None:
+            raise self._storer.failed
+
+    def wait_for_room(self, timeout: float) -> None:
+        """Until something may be taken again, for at most so many seconds."""
+        with self._spool.changed:
+            self._spool.changed.wait_for(lambda: not self._spool.full, timeout)
+
+    def take(self, frame: Frame) -> None:
+        """Take what has come."""
         match frame.kind:
             case Kind.STDOUT | Kind.STDERR:
-                self._add_output(frame.kind.name.lower(), frame.payload)
+                self._put(frame.kind.name.lower(), frame.payload)
             case Kind.SAMPLE:
                 self._add_number(Sample, "sample", frame.json())
             case Kind.METRICS:
@@ -79,98 +94,56 @@ class Collector:
                 self.aliases, self.connections = started["aliases"], started["connections"]
             case Kind.RESULT | Kind.PROBLEM:
                 self.left |= frame.json()
-            case Kind.OUTPUT | Kind.OUTPUT_DATA | Kind.OUTPUT_WITHHELD:
-                self._take_file(frame)
+            case Kind.OUTPUT | Kind.OUTPUT_WITHHELD:
+                found = frame.json()
+                self._add(FILE, output.file(self._lease, found["path"], found.get("size"), found.get("why")))
+            case Kind.OUTPUT_DATA:
+                self._put(FILE_DATA, frame.payload)
 
-    def store_what_has_waited(self) -> None:
-        """Store it if it has waited long enough for company."""
-        if self.waiting and time.monotonic() - self._since > _FLUSH_AGE:
-            self.store()
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._storer.end()
 
-    def store(self) -> None:
-        """Store all that waits.
+    def ended(self, timeout: float) -> bool:
+        """Whether all is stored but what is left for the outcome, within so many seconds.
 
         Raises:
-            StaleToken: the attempt is no longer this worker's to write about.
+            StaleToken: it cannot be, and the attempt is no longer the worker's to write about.
         """
-        if self.waiting:
-            pieces, numbers = self._taken()
-            self._insist(lambda: output.append(self._worker.db, self._lease, pieces, numbers))
+        ended = self._storer.ended(timeout)
+        self.check()
+        return ended
+
+    def abandon(self) -> None:
+        """Nobody wants it any more."""
+        self._storer.abandon()
 
     def rest(self) -> list[SQLModel]:
-        """What waits, as rows for whoever stores them: they are committed with the outcome."""
-        pieces, numbers = self._taken()
-        return [*output.rows(self._lease, pieces), *numbers]
+        """What is left, as rows for whoever stores them: they are committed with the outcome."""
+        return self._storer.rest()
 
-    def _add_output(self, stream: str, data: bytes) -> None:
-        self._begin_to_wait()
-        last = self._rows[-1] if self._rows else None
-        if last is None or last.stream != stream or len(last.data) + len(data) > _ROW_BYTES:
-            last = _Row(stream, datetime.now(UTC))
-            self._rows.append(last)
-        last.data += data
-        self._bytes += len(data)
-        if self._bytes >= _FLUSH_BYTES:
-            self.store()
+    def _put(self, kind: str, data: bytes) -> None:
+        self._spool.put(kind, data)
+        self._storer.begin()
+
+    def _add(self, kind: str, row: SQLModel) -> None:
+        self._spool.add(kind, row)
+        self._storer.begin()
 
     def _add_number(self, table: type[Sample] | type[Metric], of: str, found: dict[str, Any]) -> None:
-        self._begin_to_wait()
         self._sequences[of] += 1
         this: dict[str, Any] = {
             "run_id": self._lease.run_id,
             "attempt": self._lease.attempt,
             "sequence": self._sequences[of],
         }
-        self._numbers.append(table(**this, at=datetime.now(UTC), **found))
-
-    def _begin_to_wait(self) -> None:
-        if not self.waiting:
-            self._since = time.monotonic()
-
-    def _take_file(self, frame: Frame) -> None:
-        db, lease = self._worker.db, self._lease
-        if frame.kind is Kind.OUTPUT:
-            found = frame.json()
-            self._file = (found["path"], 0)
-            self._insist(lambda: output.begin_file(db, lease, found["path"], found["size"]))
-        elif frame.kind is Kind.OUTPUT_WITHHELD:
-            found = frame.json()
-            self._insist(lambda: output.begin_file(db, lease, found["path"], None, found["why"]))
-        elif self._file is not None:
-            path, sequence = self._file
-            self._file = (path, sequence + 1)
-            self._insist(lambda: output.append_to_file(db, lease, path, sequence, frame.payload))
-
-    def _taken(self) -> tuple[list[Piece], list[SQLModel]]:
-        """What has waited; nothing waits any more."""
-        first = self._sequences["output"] + 1
-        pieces = [Piece(number, row.stream, row.at, bytes(row.data)) for number, row in enumerate(self._rows, first)]
-        self._sequences["output"] += len(pieces)
-        numbers = self._numbers
-        self._rows, self._numbers, self._bytes = [], [], 0
-        return pieces, numbers
-
-    def _insist(self, write: Callable[[], object]) -> None:
-        """Write, and wait for a database that is away; the supervisor's deadline goes on running meanwhile."""
-        give_up = time.monotonic() + 2 * self._lease.seconds
-        failed = False
-        while True:
-            try:
-                write()
-                return
-            except DatabaseUnavailable:
-                failed = True
-                if time.monotonic() > give_up:
-                    raise StaleToken from None
-                self._worker.stopping.wait(0.5)
-            except IntegrityError:
-                if not failed:
-                    raise
-                return  # the commit whose answer was lost had been made
+        self._add(NUMBER, table(**this, at=datetime.now(UTC), **found))
 
 
 class SetupCollector(Collector):
     """The same for an installer: all it says is one stream, and what it leaves behind is no output of the run."""
+
+    leaves_the_last = False
 
     def __init__(self, worker: Equipment, lease: Lease, after: int) -> None:
         """Nothing has come yet; `after` is the number of the last piece of output that the attempt has already."""
@@ -184,15 +157,11 @@ class SetupCollector(Collector):
         elif frame.kind is Kind.STARTED:
             super().take(frame)
 
-    def finish(self) -> None:
-        """It says no more: store all that waits.
-
-        Raises:
-            StaleToken: the attempt is no longer this worker's to write about.
-        """
+    def end(self) -> None:
+        """It says no more."""
         self._show(self.words.finish())
-        self.store()
+        super().end()
 
     def _show(self, words: bytes) -> None:
         if words:
-            self._add_output(SETUP, words)
+            self._put(SETUP, words)

@@ -16,21 +16,25 @@ from executor.boundary.supervision import Supervision
 from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
-from executor.runs import GateShut, Outcome, StaleToken
+from executor.runs import GateShut, Lease, Outcome, StaleToken
 from executor.runs.grant import Given, read_given
 from executor.sandbox.workspace import workspace
 from executor.worker.collecting import Collector
 from executor.worker.equipment import Equipment
-from executor.worker.judging import judge
+from executor.worker.judging import bare, judge
 from executor.worker.lease import LeaseKeeper, clock
 from executor.worker.package import own_package
 from executor.worker.preparation import prepare, ready, source_of
 from executor.worker.python_environment import python_of
+from executor.worker.storage import full
 from executor.worker.watch import REAP, follow
 from secretstore import vault
-from secretstore.errors import DatabaseUnavailable, SealrunError, SecretStoreError
+from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SealrunError, SecretStoreError
 
 logger = logging.getLogger("sealrun")
+
+_PATIENCE = 60.0  # seconds for a database that is away at the end of an attempt
+_AGAIN = 0.5  # seconds between two tries at it
 
 T = TypeVar("T")
 
@@ -44,7 +48,11 @@ def dispatch(worker: Equipment, run_id: str) -> str | None:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
         supervision = ending.enter_context(worker.zygote.pair())
         since = clock()
-        claimed = runs.claim(worker.db, run_id, worker.offer, worker.settings.lease)
+        try:
+            claimed = runs.claim(worker.db, run_id, worker.offer, worker.settings.lease)
+        except DatabaseUnavailable as problem:
+            worker.storage.failed(problem)
+            return None  # it waits; what has been committed all the same is given up with its lease
         if claimed is None:
             return None
         run, lease = claimed
@@ -64,8 +72,10 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         outcome = Outcome("cancelled", "cancelled") if renewed and renewed.cancel_requested else None
     except StaleToken:
         outcome = None
-    except SupervisorLost as error:
+    except (SupervisorLost, DatabaseUnavailable) as error:
         # Lost before the gate: nothing was opened and nothing of the run has started, so it is always tried again.
+        if isinstance(error, DatabaseUnavailable):
+            worker.storage.failed(error)
         lost = Outcome("lost", "lost", str(error))
         _insist(worker, lambda: runs.give_back(worker.db, lease, lost))
         outcome = None
@@ -79,16 +89,19 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         refused = error.code if no_secrets and run.secret_names != [] else None
         outcome = Outcome("failed", reason, f"{error}{hint}", refused=refused)
     except Exception as error:
-        # Nothing in this process has seen a value, so its log may have the whole of it; the run ends with a sentence.
-        logger.exception("run %s: unforeseen", run.id)
-        said = f"unforeseen in the worker, whose log says more: {type(error).__name__}"
-        outcome = Outcome("failed", "internal_error", said)
+        if (cause := full(error)) is not None:
+            worker.storage.failed(cause)
+        else:
+            # Nothing in this process has seen a value, so its log may have the whole; the run ends with a sentence.
+            logger.exception("run %s: unforeseen", run.id)
+            cause = f"unforeseen in the worker, whose log says more: {type(error).__name__}"
+        outcome = Outcome("failed", "setup_failed" if full(error) else "internal_error", cause)
     finally:
         worker.active.discard(run.id)
         worker.cancelled.discard(run.id)
     after = None
     if (ended := outcome) is not None:
-        after = _insist(worker, lambda: runs.finish(worker.db, lease, ended))
+        after = _finish(worker, lease, ended)
     # The outcome's message may hold a name of the user's choice, its state and reason are words of ours.
     said = (outcome.reason or outcome.state) if outcome else "given back"
     logger.info("run %s: %s", run.id, f"{said}, to be tried again" if after == "pending" else said)
@@ -141,16 +154,41 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         return judge(run, ended, collector, phases)
 
 
+def _finish(worker: Equipment, lease: Lease, outcome: Outcome) -> str | None:
+    """Commit the outcome; one that the database does not take is kept, and tried again by the worker's watch."""
+    began = time.monotonic()
+    while True:
+        try:
+            return runs.finish(worker.db, lease, outcome)
+        except DatabaseUnavailable as problem:
+            worker.storage.failed(problem)
+            waited = time.monotonic() - began
+            # Before the lease is over: a few bytes may have room where the end of the output has not.
+            if isinstance(problem, DatabaseUnwritable) and waited > lease.seconds / 3:
+                outcome = bare(outcome, str(problem))
+            if waited > _PATIENCE:
+                worker.uncommitted[lease] = outcome
+                return None
+            worker.stopping.wait(_AGAIN)
+
+
+def commit_late(worker: Equipment) -> None:
+    """Commit what the database did not take when it was due, unless somebody has settled it meanwhile."""
+    for lease, outcome in list(worker.uncommitted.items()):
+        runs.finish(worker.db, lease, outcome)
+        del worker.uncommitted[lease]
+
+
 def _insist(worker: Equipment, act: Callable[[], T]) -> T | None:
     """Do what the token makes safe to repeat, for as long as a minute while the database is away.
 
     Returns its answer; None if the database stays away: the lease runs out, and a janitor settles the run.
     """
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + _PATIENCE
     while True:
         try:
             return act()
         except DatabaseUnavailable:
             if time.monotonic() > give_up:
                 return None
-            worker.stopping.wait(0.5)
+            worker.stopping.wait(_AGAIN)

@@ -10,10 +10,11 @@ from executor.boundary.supervision import Zygote
 from executor.python.interpreters import Interpreters
 from executor.python.layout import interpreter_paths
 from executor.python.machine_setup import MachineSetup
-from executor.runs import Offer
+from executor.runs import Lease, Offer, Outcome
 from executor.sandbox import confinement
 from executor.settings import Settings
 from executor.worker.programs import Reach
+from executor.worker.storage import Storage
 from secretstore.database import Database
 
 
@@ -26,12 +27,15 @@ class Equipment:
     zygote: Zygote
     host: confinement.Host
     offer: Offer
+    storage: Storage
     pythons: Interpreters = field(default_factory=Interpreters)
     only_its_user: bool = False
     """Nobody but the user of this worker can submit a run to it."""
     machine: MachineSetup = field(default_factory=MachineSetup)
     cancelled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
+    uncommitted: dict[Lease, Outcome] = field(default_factory=dict)
+    """How attempts ended whose outcome the database did not take."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def reach(self, readable: Sequence[Path]) -> Reach:

@@ -42,6 +42,7 @@ from secretstore import vault
 
 _BUILDER = (Path(__file__).parents[1] / "inside/builder.py").read_text()
 _WORDS = 2000  # characters of the installer's last words that a failure quotes
+_KEPT = 64 << 20  # bytes of its output; an installer that says more goes on
 _KNOWN = 500  # digests of environments that need no building, as many as are told
 _UV = ("--color", "never", "--no-progress")
 
@@ -126,8 +127,6 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         supervision.hand_over(opening, go)
         collector = SetupCollector(worker, keeper.lease, setup.output)
         ended = follow(supervision, keeper, collector)
-        # There is no outcome yet that the end of its output could be committed with.
-        collector.finish()
         setup.output = collector.output
         outcome = judge_setup(ended, collector)
         if bundle is not None:
@@ -240,7 +239,7 @@ def _job(
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         "controls": controls_of(worker.host, view),
-        "limits": limits(settings, settings.setup_timeout) | {"output_bytes": 0},
+        "limits": limits(settings, settings.setup_timeout, _KEPT, drop=True) | {"output_bytes": 0},
     }
 
 

@@ -1,6 +1,7 @@
 """What the end of a supervision means: the supervisor's words as an outcome; without words, its wait status."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,15 +9,18 @@ from executor.boundary.wire import Kind
 from executor.models import Run
 from executor.runs import Outcome, storable
 from executor.worker.collecting import Collector
-from executor.worker.watch import Ended
+from executor.worker.watch import UNKEPT, Ended
 
 
 def judge(run: Run, ended: Ended, collector: Collector, phases: Mapping[str, float]) -> Outcome:
     """A run's outcome, with the end of its output; `phases` says how many seconds each took that was over before."""
     reason = _reason(ended, collector)
+    if ended.unkept is not None and reason not in ("cancelled", "lost"):
+        said = storable(f"the end of what {_what(run.target)} left could not be kept: {ended.unkept}")
+        return replace(_outcome(ended, collector, UNKEPT, None, phases), message=said)
     sentence = None
     if ended.said is not None and not ended.said.get("message"):
-        sentence = _sentence(run, reason, ended.said, collector.left)
+        sentence = _sentence(run, reason, ended, collector.left)
     return _outcome(ended, collector, reason, sentence, phases)
 
 
@@ -24,6 +28,16 @@ def judge_setup(ended: Ended, collector: Collector) -> Outcome:
     """The same of an installer."""
     reason = _reason(ended, collector)
     return _outcome(ended, collector, reason, f"the installer ended without a word ({reason})", {})
+
+
+def bare(outcome: Outcome, why: str) -> Outcome:
+    """The same without what takes room; a run whose output or result is lost by that has not succeeded."""
+    left = outcome.rows or any(one is not None for one in (outcome.result, outcome.note, outcome.problem))
+    small = replace(outcome, rows=(), result=None, note=None, problem=None, metrics=None)
+    if left and outcome.state in ("succeeded", "failed") and outcome.reason != UNKEPT:
+        message = f"what it left could not be kept: {why}; it had ended as {outcome.reason or outcome.state}"
+        return replace(small, state="failed", reason=UNKEPT, message=storable(message))
+    return small
 
 
 def _reason(ended: Ended, collector: Collector) -> str | None:
@@ -82,8 +96,8 @@ def _of_secrets(ended: Ended) -> tuple[dict[str, Any], str | None]:
     return of_secrets, not_opened
 
 
-def _sentence(run: Run, reason: str | None, said: Mapping[str, Any], left: Mapping[str, Any]) -> str | None:
-    what = _what(run.target)
+def _sentence(run: Run, reason: str | None, ended: Ended, left: Mapping[str, Any]) -> str | None:
+    what, said = _what(run.target), ended.said or {}
     match reason:
         case "exit_code":
             return f"{what} ended with exit code {said['exit_code']}"
@@ -101,7 +115,11 @@ def _sentence(run: Run, reason: str | None, said: Mapping[str, Any], left: Mappi
         case "timed_out":
             return f"{what} was ended after {run.timeout:g} seconds"
         case "lost":
-            return "the run was ended because its worker could not renew the lease"
+            why = f": {ended.unrenewed}" if ended.unrenewed else ""
+            return f"the run was ended because its worker could not renew the lease{why}"
+        case "output_limit":
+            limit = f"{run.kept_bytes >> 20:,} MiB"
+            return f"{what} printed more than the {limit} that its project keeps (sealrun project set --output-limit)"
     return None
 
 

@@ -36,6 +36,11 @@ class LeaseKeeper:
         self.lease = lease
         self.deadline = self._deadline(since)
         """The moment of CLOCK_BOOTTIME, in nanoseconds, at which the supervisor ends the run if it hears no other."""
+        self.held_up: str | None = None
+        """Why the run's output waits, for who follows it: told with the lease, and at once when that changes."""
+        self.trouble: str | None = None
+        """Why the lease could not be renewed the last time."""
+        self._told: str | None = None
         self._db = db
         self._cancelled = cancelled
         self._renew_at = time.monotonic() + lease.seconds / 3
@@ -72,7 +77,7 @@ class LeaseKeeper:
         Raises:
             StaleToken: a later claim has taken the run over.
         """
-        return time.monotonic() >= self._renew_at and self.renew()
+        return (time.monotonic() >= self._renew_at or self.held_up != self._told) and self.renew()
 
     def renew(self) -> bool:
         """Hold the lease for its length from now; False where the database is away, and it will be tried again.
@@ -80,14 +85,17 @@ class LeaseKeeper:
         Raises:
             StaleToken: a later claim has taken the run over.
         """
+        self._told = self.held_up
         try:
             with self.renewing():
-                if not runs.renew(self._db, self.lease).held:
+                if not runs.renew(self._db, self.lease, self.held_up).held:
                     raise StaleToken
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as problem:
+            self.trouble = str(problem)
             # Not renewed, as far as anybody knows: the supervisor ends the run at the deadline it has.
             self._renew_at = time.monotonic() + _AGAIN
             return False
+        self.trouble = None
         return True
 
     @contextlib.contextmanager

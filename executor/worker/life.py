@@ -31,9 +31,10 @@ from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import in_use, prepare_root
 from executor.settings import Settings
 from executor.worker import cache, janitor
-from executor.worker.dispatch import dispatch
+from executor.worker.dispatch import commit_late, dispatch
 from executor.worker.equipment import Equipment
 from executor.worker.programs import only_its_user_submits
+from executor.worker.storage import Storage
 from secretstore.errors import DatabaseUnavailable, SealrunError
 from secretstore.vault import Actor
 
@@ -56,15 +57,18 @@ class Duty:
     due: float = 0.0
 
 
-def perform(duties: Sequence[Duty]) -> None:
-    """Do what is due. What fails, whatever for, keeps nothing else from being done, nor itself the next time."""
+def perform(duties: Sequence[Duty], unavailable: Callable[[DatabaseUnavailable], object] = logger.warning) -> None:
+    """Do what is due. What fails, whatever for, keeps nothing else from being done, nor itself the next time.
+
+    A database that is away, or takes nothing, is the same for all of them: `unavailable` is told.
+    """
     for duty in duties:
         if time.monotonic() < duty.due:
             continue
         try:
             duty.do()
         except DatabaseUnavailable as error:
-            logger.warning("%s", error)
+            unavailable(error)
             return  # it is the same for the others, and for this one at the next look
         except SealrunError as error:
             logger.warning("%s: %s", duty.name, error)
@@ -129,11 +133,13 @@ class WorkerLife:
 
     def execute(self, run_id: str) -> None:
         """A bell has rung."""
-        if self._worker is not None and not self._worker.stopping.is_set():
+        worker = self._worker
+        # A run that is not taken now is rung for again, here or elsewhere.
+        if worker is not None and not worker.stopping.is_set() and worker.storage.closed is None:
             logger.debug("bell for run %s", run_id)
-            freed = dispatch(self._worker, run_id)
+            freed = dispatch(worker, run_id)
             if freed is not None:
-                janitor.ring_next(self._worker.db, self._app, freed, self._worker.offer)
+                janitor.ring_next(worker.db, self._app, freed, worker.offer)
             self._idle_since = time.monotonic()
 
     def end(self) -> None:
@@ -183,7 +189,8 @@ class WorkerLife:
         home = Path(os.environ.get("HOME") or confinement.users_home())
         machine = machine_setup.read(os.environ, home, settings.package_index)
         alone = only_its_user_submits(settings)
-        self._worker = Equipment(settings, db, zygote, host, offer, pythons, alone, machine)
+        storage = Storage(db, settings.workspaces)
+        self._worker = Equipment(settings, db, zygote, host, offer, storage, pythons, alone, machine)
 
     @property
     def _slots(self) -> int:
@@ -195,7 +202,7 @@ class WorkerLife:
         self._began = time.monotonic()
         duties = self._duties(worker, self._id)
         while not worker.stopping.wait(_PULSE):
-            perform(duties)
+            perform(duties, worker.storage.failed)
             self._leave_when_idle(worker)
 
     def _duties(self, worker: Equipment, worker_id: str) -> list["Duty"]:
@@ -204,7 +211,8 @@ class WorkerLife:
         return [
             Duty("look for cancellations", lambda: self._look_for_cancellations(worker), _LOOK),
             Duty("ring for retries", lambda: janitor.ring_due(db, self._app), _LOOK),
-            Duty("beat", lambda: workers.beat(db, worker_id), workers.BEAT),
+            Duty("beat", lambda: workers.beat(db, worker_id, worker.storage.closed), workers.BEAT),
+            Duty("commit outcomes", lambda: commit_late(worker), _JANITOR),
             Duty("settle lost runs", lambda: janitor.settle_lost(db), _JANITOR),
             Duty("link audit events", lambda: janitor.link_audit(db), _JANITOR),
             Duty("end what nobody can take", lambda: self._end_unserved(worker), _JANITOR),
@@ -214,10 +222,11 @@ class WorkerLife:
             Duty("destroy past keys", lambda: janitor.destroy_unused_keys(db, actor), _PAST),
             Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs), _PAST),
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
+            Duty("see whether it can be written", worker.storage.look, _JANITOR),
         ]
 
     def _ring_again(self, worker: Equipment) -> None:
-        if len(worker.active) < self._slots:
+        if len(worker.active) < self._slots and worker.storage.closed is None:
             janitor.ring_again(worker.db, self._app, worker.offer, self._slots - len(worker.active))
 
     def _end_unserved(self, worker: Equipment) -> None:

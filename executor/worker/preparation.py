@@ -16,7 +16,7 @@ from executor.sandbox import confinement
 from executor.sandbox.folders import given_to
 from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
-from executor.settings import LOG_LINE, Settings
+from executor.settings import Settings
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
 from executor.worker.package import NONE, OwnPackage
@@ -126,7 +126,7 @@ def prepare(
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
         "private": PRIVATE_MEMORY if worker.host.mounts else str(place.private),
         "controls": controls_of(worker.host, view),
-        "limits": limits(worker.settings, run.timeout),
+        "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop"),
     }
 
 
@@ -158,13 +158,20 @@ def base_of(run: Run, place: Workspace, search_path: str) -> dict[str, str]:
     )
 
 
-def limits(settings: Settings, timeout: float | None) -> dict[str, Any]:
-    """What one attempt may use, as the supervisor gets it; `timeout` in seconds."""
+def limits(settings: Settings, timeout: float | None, kept: int, *, drop: bool) -> dict[str, Any]:
+    """What one attempt may use, as the supervisor gets it.
+
+    Args:
+        settings: the worker's.
+        timeout: in seconds.
+        kept: bytes that are kept of its output.
+        drop: whether it goes on where it prints more.
+    """
     return {
         "timeout": timeout,
         "int_grace": settings.int_grace,
         "term_grace": settings.term_grace,
-        "logs": {"total": settings.log_bytes, "rate": settings.log_rate, "line": LOG_LINE},
+        "logs": {"total": kept, "drop": drop},
         "result_bytes": settings.result_bytes,
         "output_bytes": settings.output_bytes,
     }

@@ -11,7 +11,9 @@ from executor.worker.collecting import Collector
 from executor.worker.lease import LeaseKeeper
 
 REAP = 15.0  # seconds for a supervisor that has said its last word to be gone
-_LISTEN = 0.02  # seconds of silence after which what was collected is stored
+UNKEPT = "storage_failed"
+"""The reason of a run whose output cannot be kept."""
+
 _POLL = 0.2  # seconds between two looks at whether the run was cancelled
 
 
@@ -20,46 +22,70 @@ class Ended:
     """How a supervision ended: what was heard of it last, and when its supervisor was gone.
 
     `said` is the supervisor's word on the outcome, `answer` the opener's; either may have gone without one. `status` is
-    the supervisor's wait status; without one nobody knows that it is gone.
+    the supervisor's wait status; without one nobody knows that it is gone. `unkept` is why some of the run's output
+    could not be stored, `unrenewed` why its lease was not renewed the last time.
     """
 
     said: dict[str, Any] | None
     answer: Frame | None
     status: int | None
     reaped_at: datetime | None
+    unkept: str | None = None
+    unrenewed: str | None = None
 
 
 def follow(supervision: Supervision, keeper: LeaseKeeper, collector: Collector) -> Ended:
-    """Until the supervisor has said how it ended, or has ended without a word.
+    """Until the supervisor has said how it ended, or has ended without a word, and what it sent is stored.
 
     Raises:
         StaleToken: a later claim has taken the run over.
     """
-    said: dict[str, Any] | None = None
-    cancel_sent = False
-    while said is None:
-        try:
-            frame = supervision.frames.receive(_LISTEN if collector.waiting else _POLL)
-        except TimeoutError:
-            collector.store()
-        except WireBroken:
-            break
+    try:
+        said = _heard(supervision, keeper, collector)
+        status = supervision.reaped(REAP)
+        reaped_at = datetime.now(UTC) if status is not None else None
+        answer = _opener(supervision)
+        collector.end()
+        while not collector.ended(_POLL):
+            _tend(keeper, collector)
+    except BaseException:
+        collector.abandon()
+        raise
+    return Ended(said, answer, status, reaped_at, collector.unkept, keeper.trouble)
+
+
+def _heard(supervision: Supervision, keeper: LeaseKeeper, collector: Collector) -> dict[str, Any] | None:
+    """The supervisor's word on the outcome; None where it ended without one."""
+    end_sent = False
+    while True:
+        collector.check()
+        if collector.full:
+            # Nothing is read, and so the run waits at its pipe; the lease is kept as ever.
+            collector.wait_for_room(_POLL)
         else:
-            if frame is None:
-                break
-            if frame.kind is Kind.OUTCOME:
-                said = frame.json()
+            try:
+                frame = supervision.frames.receive(_POLL)
+            except TimeoutError:
+                pass
+            except WireBroken:
+                return None
             else:
+                if frame is None:
+                    return None
+                if frame.kind is Kind.OUTCOME:
+                    said: dict[str, Any] = frame.json()
+                    return said
                 collector.take(frame)
-        collector.store_what_has_waited()
-        if keeper.tend():
+        if _tend(keeper, collector):
             _tell(supervision, Kind.DEADLINE, {"deadline": keeper.deadline})
-        if keeper.cancelled and not cancel_sent:
-            cancel_sent = True
-            _tell(supervision, Kind.CANCEL, {})
-    status = supervision.reaped(REAP)
-    reaped_at = datetime.now(UTC) if status is not None else None
-    return Ended(said, _opener(supervision), status, reaped_at)
+        if not end_sent and (keeper.cancelled or collector.unkept):
+            end_sent = True
+            _tell(supervision, Kind.CANCEL, {} if keeper.cancelled else {"reason": UNKEPT})
+
+
+def _tend(keeper: LeaseKeeper, collector: Collector) -> bool:
+    keeper.held_up = collector.held_up
+    return keeper.tend()
 
 
 def _tell(supervision: Supervision, kind: Kind, document: dict[str, Any]) -> None:

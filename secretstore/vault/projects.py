@@ -49,16 +49,22 @@ def set_project(
     network: str | None = None,
     sandbox_min: str | None = None,
     max_running: int | None = None,
+    output_limit: int | None = None,
     actor: Actor,
 ) -> ProjectView:
     """Change the settings that are given; the executor knows which values they may have.
 
-    `max_running` 0 removes the limit.
+    `max_running` 0 removes the limit, `output_limit` 0 brings back the usual one; it is in bytes.
 
     Raises:
         UnknownProject: it does not exist.
     """
-    asked = {"network": network, "sandbox_min": sandbox_min, "max_running": max_running}
+    asked = {
+        "network": network,
+        "sandbox_min": sandbox_min,
+        "max_running": max_running,
+        "output_limit": output_limit,
+    }
     changes = {setting: value for setting, value in asked.items() if value is not None}
     with db.writing() as session:
         project = take_project(session, name)

@@ -28,7 +28,7 @@ def test_nothing_set_is_one_machine_with_its_own_broker() -> None:
     assert settings.embedded and settings.broker_url is None and settings.project is None
     assert (settings.environment, settings.lease, settings.int_grace, settings.term_grace) == (None, 30, 5, 10)
     assert settings.host == socket.gethostname()
-    assert (settings.log_bytes, settings.result_bytes, settings.output_bytes) == (64 << 20, 1 << 20, 64 << 20)
+    assert (settings.result_bytes, settings.output_bytes) == (1 << 20, 64 << 20)
     assert (settings.source_bytes, settings.cache_bytes, settings.host_is_default) == (64 << 20, 10 << 30, True)
     assert settings.run_uids == range(60706, 61184)
     assert f"sealrun-runs-{os.geteuid()}-" in settings.workspaces.name
@@ -41,7 +41,6 @@ def test_what_is_set_is_taken() -> None:
             **HOME,
             "SEALRUN_BROKER_URL": "rediss://:pw@broker/0",
             "SEALRUN_LEASE_SECONDS": "60",
-            "SEALRUN_LOG_LIMIT_MIB": "2",
             "SEALRUN_RESULT_LIMIT_KIB": "3",
             "SEALRUN_OUTPUT_LIMIT_MIB": "0",
             "SEALRUN_SOURCE_LIMIT_MIB": "5",
@@ -54,12 +53,7 @@ def test_what_is_set_is_taken() -> None:
         }
     )
     assert not settings.embedded
-    assert (settings.lease, settings.log_bytes, settings.result_bytes, settings.output_bytes) == (
-        60,
-        2 << 20,
-        3 << 10,
-        0,
-    )
+    assert (settings.lease, settings.result_bytes, settings.output_bytes) == (60, 3 << 10, 0)
     assert (settings.run_uids, settings.workspaces) == (range(70000, 70001), Path("/srv/runs"))
     assert (settings.source_bytes, settings.cache_bytes, settings.host_is_default) == (5 << 20, 4 << 30, False)
     assert (settings.project, settings.environment, settings.host) == ("shop", "staging", "mill of the north")

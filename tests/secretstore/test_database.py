@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Session, select, update
@@ -18,7 +18,7 @@ from sqlmodel import Session, select, update
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database, UtcDateTime, current, migrate, require_current
-from secretstore.errors import DatabaseUnavailable, SchemaMismatch
+from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SchemaMismatch
 from secretstore.models import Project
 from secretstore.pins import Pins
 
@@ -282,3 +282,26 @@ def test_a_moment_on_sqlite_has_a_fixed_width(microsecond: int) -> None:
 def test_the_type_can_be_used_elsewhere() -> None:
     """`UtcDateTime` is cacheable, as SQLAlchemy wants of a type that is part of statements."""
     assert UtcDateTime.cache_ok is True
+
+
+def test_a_database_that_takes_nothing_is_told_as_that(db: Database, tmp_path: Path) -> None:
+    """Read-only on both, full on SQLite: what is to be done is not what is for one that cannot be reached."""
+    with db.writing() as session:
+        session.add(project("before"))
+    sqlite = db.dialect == "sqlite"
+    only_read = "PRAGMA query_only = 1" if sqlite else "SET TRANSACTION READ ONLY"
+    asked = [only_read]
+
+    @event.listens_for(db.engine, "begin")
+    def _prepare(connection: Connection) -> None:
+        connection.exec_driver_sql(asked[-1])
+
+    with pytest.raises(DatabaseUnwritable, match="cannot be written: it is read-only"), db.writing() as session:
+        session.add(project("after"))
+    with db.reading():
+        assert names(db) == ["before"]
+    if sqlite:
+        db.close()
+        asked.append("PRAGMA max_page_count = 1")
+        with pytest.raises(DatabaseUnwritable, match="its disk is full"), db.writing() as session:
+            session.add_all(project(f"after-{number}") for number in range(5000))

@@ -15,13 +15,14 @@ from tests.rig import PATIENCE, Rig, command, function, rig
 
 KEY = "hunter2-prod-key-5417"
 MIB = 1 << 20
+KEEPS_LITTLE = {"kept_bytes": MIB, "output_limit": "drop"}
 WORDS = ("exit_code", "timed_out", "traceback", "succeeded", "setup_failed", "cancelled", "exception", "tree_ended")
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Rig]:
     """A worker with small limits."""
-    limits = {"SEALRUN_LOG_LIMIT_MIB": "1", "SEALRUN_RESULT_LIMIT_KIB": "64", "SEALRUN_OUTPUT_LIMIT_MIB": "1"}
+    limits = {"SEALRUN_RESULT_LIMIT_KIB": "64", "SEALRUN_OUTPUT_LIMIT_MIB": "1"}
     with rig(settings=limits) as made:
         made.project("shop", {"API_KEY": KEY.encode()})
         made.project("words", {f"WORD_{number}": word.encode() for number, word in enumerate(WORDS)})
@@ -44,7 +45,7 @@ class TestStreams:
     def test_flood(self, place: Rig) -> None:
         """A run that prints eight times what is kept ends as it would; the log is cut at its limit, and says so."""
         code = "import os, sys\nblock = (b'x' * 1023 + b'\\n') * 64\nfor _ in range(128):\n    os.write(1, block)\n"
-        ended = place.python_run(code + "sys.exit(3)\n")
+        ended = place.python_run(code + "sys.exit(3)\n", **KEEPS_LITTLE)
         assert ended.how == ("failed", "exit_code", 3)
         lines = ended.stdout.splitlines()
         assert lines[-2] == "sealrun: the output limit of 1 MiB is reached: the rest of this stream is not kept"
@@ -55,14 +56,14 @@ class TestStreams:
         """I5: the limit counts what is kept, and no cut leaves a piece of a secret."""
         code = "import os\nkey = os.environ['API_KEY'].encode()\n"
         code += f"for _ in range(20):\n    os.write(1, key * {MIB // 21})\n"
-        ended = place.python_run(code + "os.write(2, key[:-1])")
+        ended = place.python_run(code + "os.write(2, key[:-1])", **KEEPS_LITTLE)
         kept, *marks = ended.stdout.splitlines()
         assert set(kept) == {"*"} and all(mark.startswith("sealrun: ") for mark in marks)
         assert KEY[:5] not in ended.stdout + ended.stderr
 
     def test_one_endless_line(self, place: Rig) -> None:
         """Megabytes without a newline are kept up to the limit, and what is said of it stands in lines of its own."""
-        kept, *marks = place.python_run(f"print('y' * {3 * MIB})").stdout.splitlines()
+        kept, *marks = place.python_run(f"print('y' * {3 * MIB})", **KEEPS_LITTLE).stdout.splitlines()
         assert kept == "y" * (MIB - MIB // 8) and len(marks) == 2
 
     def test_not_text(self, place: Rig) -> None:

@@ -15,7 +15,14 @@ from tests.processes import eventually
 from tests.rig import Rig, command, function, rig
 
 KEY = b"hunter2-prod-key-5417"
-SETTINGS = {"SEALRUN_LOG_LIMIT_MIB": "2", "SEALRUN_TERM_GRACE_SECONDS": "4"}
+SETTINGS = {"SEALRUN_TERM_GRACE_SECONDS": "4"}
+ENDLESS = "import os\nwhile True: os.write(1, (b'x' * 99 + b'\\n') * 600)\n"
+FLOOD = (
+    "import os, sys\n"
+    "line = b'x' * 99 + b'\\n'\n"
+    "for _ in range(100): os.write(1, line * 5000)\n"
+    "sys.exit('the last words')\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +34,34 @@ def place() -> Iterator[Rig]:
 
 
 class TestOutput:
-    def test_a_flood(self, place: Rig) -> None:
-        """The run is not held up, its end is told, no more than the limit is stored, and the other stream has room."""
+    def test_a_flood_is_kept_whole(self, place: Rig) -> None:
+        """I7: it is slowed where it has to be, and nothing is dropped, of lines of any length."""
         ended = place.python_run(
-            "import os, sys\n"
-            "line = b'x' * 99 + b'\\n'\n"
-            "for _ in range(100): os.write(1, line * 5000)\n"
+            "import sys\n"
+            "for number in range(200_000): print(f'{number:079}')\n"
+            "print('x' * 3_000_000)\n"
             "sys.exit('the last words')\n"
         )
+        assert ended.how == ("failed", "exit_code", 1)
+        assert ended.stderr == "the last words\n"
+        lines = ended.stdout.splitlines()
+        assert lines == [f"{number:079}" for number in range(200_000)] + ["x" * 3_000_000]
+        used = ended.view.metrics
+        assert used is not None and (used["stdout_kept_bytes"], used["stdout_left_out_bytes"]) == (19_000_001, 0)
+
+    def test_a_run_that_prints_more_than_is_kept_is_ended(self, place: Rig) -> None:
+        """Whoever writes it to a file is told by the exit code that it is not whole, and by its reason why."""
+        ended = place.python_run(ENDLESS, kept_bytes=2 << 20)
+        assert ended.how[:2] == ("failed", "output_limit") and verdict.exit_code(ended.view) == 1
+        assert "printed more than the 2 MiB that its project keeps" in str(ended.view.message)
+        marks = [line for line in ended.stdout.splitlines() if line != "x" * 99]
+        assert marks[0] == "sealrun: the output limit of 2 MiB is reached: the run is ended"
+        short = place.python_run("print('y' * 3_000_000)", kept_bytes=2 << 20)
+        assert short.how[:2] == ("failed", "output_limit")
+
+    def test_one_that_may_go_on_does(self, place: Rig) -> None:
+        """What is beyond is dropped, which is told at its end, and the other stream has room."""
+        ended = place.python_run(FLOOD, kept_bytes=2 << 20, output_limit="drop")
         assert ended.how == ("failed", "exit_code", 1)
         assert ended.stderr == "the last words\n"
         marks = [line for line in ended.stdout.splitlines() if line != "x" * 99]
@@ -45,13 +72,6 @@ class TestOutput:
         assert used is not None
         assert (used["stdout_bytes"], used["stderr_kept_bytes"], used["stderr_left_out_bytes"]) == (50_000_000, 15, 0)
         assert used["stdout_kept_bytes"] + used["stdout_left_out_bytes"] == 50_000_000
-
-    def test_a_line_without_end(self, place: Rig) -> None:
-        """Its beginning is kept; what is printed next stands in a line of its own."""
-        ended = place.python_run("print('x' * 1_500_000)\nprint('next')\n")
-        lines = ended.stdout.splitlines()
-        assert lines[0] == "x" * (1 << 20) and lines[2] == "next"
-        assert lines[1] == f"sealrun: {1_500_001 - (1 << 20):,} bytes left out here: a line may have 1 MiB"
 
     def test_pieces_of_a_stream_are_stored_together(self, place: Rig) -> None:
         """A thousand small writes are no thousand rows."""

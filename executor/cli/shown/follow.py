@@ -54,7 +54,7 @@ def follow(
     Raises:
         Detached: Ctrl-C was pressed; the run goes on, and so can reading, from the place it carries.
     """
-    away, retried = False, 0
+    away, retried, held_up = False, 0, None
     with interrupts() as pressed:
         try:
             for look in runs.follow(at.at, at.who, OutputOf(run=run_id, after=after, streams=streams)):
@@ -65,6 +65,9 @@ def follow(
                     _say_where_the_database_is(at, away)
                 for piece in look.pieces:
                     write(piece)
+                if look.held_up not in (None, held_up):
+                    held_up = look.held_up
+                    screen.say(screen.printable(held_up), "yellow")
                 if look.retried != retried and look.state not in OVER:
                     with contextlib.suppress(DatabaseUnavailable):  # the next look tells
                         screen.say(runs.show(at.at, at.who, ThatAttempt(run=run_id)).tried_again, "yellow")

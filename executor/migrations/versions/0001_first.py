@@ -50,6 +50,8 @@ def _runs() -> None:
         sa.Column("retried", sa.Integer(), nullable=False),
         sa.Column("retry_of", sa.String()),
         sa.Column("not_before", UtcDateTime()),
+        sa.Column("kept_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("output_limit", sa.String(), nullable=False),
         sa.Column("idempotency_key", sa.String()),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
@@ -59,6 +61,7 @@ def _runs() -> None:
         sa.Column("fencing_token", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String()),
         sa.Column("lease_until", UtcDateTime()),
+        sa.Column("held_up", sa.Text()),
         sa.Column("rung_at", UtcDateTime(), nullable=False),
         sa.Column("cancel_requested_at", UtcDateTime()),
         sa.Column("cancel_requested_by", sa.String()),
@@ -147,6 +150,7 @@ def _what_runs_leave() -> None:
         _sequence(),
         sa.Column("stream", sa.String(), nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("packed", sa.Boolean(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
     )
     op.create_table(
@@ -224,6 +228,7 @@ def _workers() -> None:
         sa.Column("pythons", sa.JSON(), nullable=False),
         sa.Column("places", sa.JSON(), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
+        sa.Column("closed", sa.Text()),
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("seen_at", UtcDateTime(), nullable=False),
         sa.Column("stopped_at", UtcDateTime()),

@@ -24,6 +24,7 @@ def _places() -> None:
         sa.Column("network", sa.String(16), nullable=False),
         sa.Column("sandbox_min", sa.String(16), nullable=False),
         sa.Column("max_running", sa.Integer()),
+        sa.Column("output_limit", sa.BigInteger()),
         *_created(),
     )
     op.create_table(

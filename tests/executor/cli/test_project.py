@@ -86,6 +86,16 @@ def test_so_many_runs_at_a_time(cli: Cli) -> None:
         assert "a whole number above 0" in cli("project", "set", "busy", "--max-running", wrong, code=2).stderr
 
 
+def test_so_much_output_is_kept(cli: Cli) -> None:
+    """`project set` says it, `project list` has it; what is no size is refused."""
+    cli.ok("project", "create", "loud")
+    assert "keep 2,048 MiB of their output" in cli("project", "set", "loud", "--output-limit", "2g", code=0).stderr
+    (listed,) = [project for project in cli.json("project", "list", "--json") if project["name"] == "loud"]
+    assert listed["output_limit"] == 2 << 30
+    for wrong in ("0", "5", "many", "2000G", "-1M"):
+        assert "a size from 1M to 1024G" in cli("project", "set", "loud", f"--output-limit={wrong}", code=2).stderr
+
+
 class TestDelete:
     def test_without_a_terminal_it_refuses(self, cli: Cli) -> None:
         """Nobody can be asked, so --yes has to be said."""

@@ -14,9 +14,9 @@ from tests.executor.conftest import Bench
 
 
 def leave(db: Database, lease: Lease, path: str, *data: bytes) -> None:
-    output.begin_file(db, lease, path, sum(map(len, data)))
+    output.append(db, lease, [], [output.file(lease, path, sum(map(len, data)))])
     for sequence, piece in enumerate(data):
-        output.append_to_file(db, lease, path, sequence, piece)
+        output.append(db, lease, [], [output.file_piece(lease, path, sequence, piece)])
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -29,7 +29,7 @@ def test_files_come_back_byte_for_byte(db: Database, bench: Bench, tmp_path: Pat
     leave(db, lease, "report.csv", b"a,b\n", b"\0\xff", b"1,2\n")
     leave(db, lease, "plots/2026/january.png", b"png")
     leave(db, lease, "empty")
-    output.begin_file(db, lease, "dump", None, "it contains a secret")
+    output.append(db, lease, [], [output.file(lease, "dump", None, "it contains a secret")])
     target = tmp_path / "new" / "folder"
     written = outputs.download(db, lease.run_id, 1, target)
     assert files(target) == {"report.csv": b"a,b\n\0\xff1,2\n", "plots/2026/january.png": b"png", "empty": b""}

@@ -200,3 +200,24 @@ def test_a_retry_is_told_once(sqlite_db: Database, bench: Bench, capsys: pytest.
     assert re.fullmatch(r"attempt 1 failed; retry 1 of 1 in \d s\n", capsys.readouterr().err)
     cli_follow.follow(here(sqlite_db), run_id, lambda _: None)
     assert capsys.readouterr().err == ""
+
+
+def test_who_follows_is_told_why_output_waits(db: Database, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once, however often it does; it is over with the run."""
+    lease = bench.running(db)
+    runs.renew(db, lease, "its output waits")
+    watched: Iterator[Look] = looks(db, lease.run_id)
+    assert next(watched).held_up == "its output waits"
+    heard: list[bytes] = []
+
+    def write(one: StoredPiece) -> None:
+        heard.append(one.data)
+        if len(heard) == 1:
+            runs.renew(db, lease)
+            runs.renew(db, lease, "its output waits")
+        output.append(db, lease, [piece(2)]) if len(heard) == 1 else runs.finish(db, lease, Outcome("succeeded"))
+
+    output.append(db, lease, [piece(1)])
+    cli_follow.follow(here(db), lease.run_id, write)
+    assert capsys.readouterr().err == "its output waits\n"
+    assert (heard, list(watched)[-1].held_up) == ([b"1 ", b"2 "], None)

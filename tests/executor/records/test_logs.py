@@ -1,11 +1,14 @@
 """Output that is kept: in order, over attempts, and read on from where a reader stopped."""
 
+import os
 from datetime import UTC, datetime
 
 import pytest
+from sqlmodel import col, select
 
 from executor import runs
 from executor.errors import RequestUnclear
+from executor.models import LogChunk
 from executor.records import logs
 from executor.runs import Outcome, output
 from executor.schemas.output import Piece, Place, StoredPiece
@@ -72,3 +75,19 @@ def test_a_place_is_read_as_it_is_written() -> None:
     for text in ("", "1", "1:", ":1", "1:2:3", "a:1", "-1:2", "1:" + "9" * 30, "1: 2"):
         with pytest.raises(RequestUnclear, match="no place in a run's output"):
             Place.parse(text)
+
+
+def test_long_pieces_are_stored_packed_and_read_as_they_were(db: Database, bench: Bench) -> None:
+    """What cannot be packed is stored as it is; what somebody has altered is said, and hides no other."""
+    lease = bench.running(db)
+    same, noise = b"the same\n" * 20_000, os.urandom(4000)
+    these = [Piece(number, "stdout", AT, data) for number, data in enumerate((same, noise, same), 1)]
+    output.append(db, lease, these[:2])
+    runs.finish(db, lease, Outcome("succeeded", rows=output.rows(lease, these[2:])))
+    assert [one.data for one in logs.read(db, lease.run_id)[0]] == [same, noise, same]
+    with db.writing() as session:
+        rows = session.exec(select(LogChunk).order_by(col(LogChunk.sequence))).all()
+        assert [row.packed for row in rows] == [True, False, True] and len(rows[0].data) < 2000
+        rows[0].data = b"no zlib"
+    found = [one.data for one in logs.read(db, lease.run_id)[0]]
+    assert b"cannot be read" in found[0] and found[1:] == [noise, same]

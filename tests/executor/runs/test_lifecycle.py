@@ -1,5 +1,6 @@
 """What becomes of runs: tried again, cancelled, one for a key, limited, given up, deleted. On both databases."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -460,9 +461,9 @@ def left_behind(mine: Mine, days: float, chunks: int = 3) -> str:
         lease = mine.claim(run_id)
         mine.through(lease)
         now = datetime.now(UTC)
-        output.append(db, lease, [Piece(one, "stdout", now, bytes(2000)) for one in range(chunks)])
-        output.begin_file(db, lease, "report.txt", 4)
-        output.append_to_file(db, lease, "report.txt", 0, b"text")
+        output.append(db, lease, [Piece(one, "stdout", now, os.urandom(2000)) for one in range(chunks)])
+        output.append(db, lease, [], [output.file(lease, "report.txt", 4)])
+        output.append(db, lease, [], [output.file_piece(lease, "report.txt", 0, b"text")])
         of = {"run_id": run_id, "attempt": number, "sequence": 1, "at": now}
         with db.writing() as session:
             session.add(models.Sample(**of, cpu_seconds=1, memory_bytes=1))

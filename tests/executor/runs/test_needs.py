@@ -130,3 +130,15 @@ def test_a_specification_a_row_and_a_view_are_asked_alike(sqlite_db: Database, b
     assert row is not None
     live = [seen(PLAIN)]
     assert needs.unmet(spec, live) == needs.unmet(row, live) == needs.unmet(history.show(sqlite_db, run_id), live) != []
+
+
+def test_workers_that_take_no_run_say_why(db: Database, bench: Bench) -> None:
+    """One that does is enough."""
+    run_id = bench.create(db)
+    ids = [workers.appear(db, replace(bench.offer, worker=name), 1, 1) for name in ("one", "two")]
+    workers.beat(db, ids[0], "the disk is full")
+    assert history.show(db, run_id).waiting_for is None
+    workers.beat(db, ids[1], "the disk is full")
+    assert history.show(db, run_id).waiting_for == "no worker takes a run: the disk is full"
+    workers.beat(db, ids[0])
+    assert history.show(db, run_id).waiting_for is None

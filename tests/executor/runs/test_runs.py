@@ -177,9 +177,9 @@ def refuse_all_writes(db: Database, lease: Lease) -> None:
     with pytest.raises(StaleToken):
         output.append(db, lease, [piece])
     with pytest.raises(StaleToken):
-        output.begin_file(db, lease, "report.txt", 4)
+        output.append(db, lease, [], [output.file(lease, "report.txt", 4)])
     with pytest.raises(StaleToken):
-        output.append_to_file(db, lease, "report.txt", 0, b"late")
+        output.append(db, lease, [], [output.file_piece(lease, "report.txt", 0, b"late")])
     assert logs.read(db, lease.run_id)[0] == []
     assert files.list_files(db, lease.run_id, lease.attempt) == []
 

@@ -30,9 +30,7 @@ def collected() -> Iterator[Callable[..., Collected]]:
 
     def run(folder: Path, limit: int = 1 << 20, uid: int | None = None) -> Collected:
         reporter = Reporter(ours)
-        reporter.register(
-            Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}), LogLimits(0, 0, 0), 0
-        )
+        reporter.register(Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}), LogLimits(0), 0)
         collect(str(folder), limit, uid, reporter)
         files: dict[str, bytes] = {}
         withheld: dict[str, str] = {}

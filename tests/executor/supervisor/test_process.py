@@ -17,7 +17,7 @@ LIMITS = {
     "timeout": None,
     "int_grace": 1.0,
     "term_grace": 1.0,
-    "logs": {"total": 1 << 20, "rate": 1 << 20, "line": 1 << 10},
+    "logs": {"total": 1 << 20},
     "result_bytes": 1 << 10,
     "output_bytes": 1 << 10,
 }

@@ -12,12 +12,13 @@ import pytest
 
 from executor.boundary.wire import Frame, Kind, Receiver
 from executor.masking.masker import Masker
+from executor.supervisor import report
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child
 from executor.supervisor.report import Reporter
 
 SECRET = b"hunter2-prod-key"
-LIMITS = LogLimits(total=1 << 20, rate=64 << 20, line=1 << 20)
+LIMITS = LogLimits(total=1 << 20)
 
 
 @pytest.fixture
@@ -118,19 +119,22 @@ def test_draining_is_bounded(reporter: Reporter, frames: Callable[[], list[Frame
     assert b"".join(frame.payload for frame in frames()) == b"last words\n"
 
 
+@pytest.mark.parametrize("drop", [True, False])
 def test_output_is_cut_at_the_limit_and_said(
-    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]], drop: bool
 ) -> None:
-    """Exactly the limit, over both streams, then a line of ours on each; the child is never stopped by it."""
+    """Exactly the limit, over both streams, then a line of ours on each; the run is to end, unless it may go on."""
     reporter = Reporter(ends[0])
-    reporter.register(Masker.build({}), LogLimits(total=10, rate=1 << 20, line=100), 100)
+    reporter.register(Masker.build({}), LogLimits(total=10, drop=drop), 100)
     carried(reporter, Kind.STDOUT, b"12345")
     carried(reporter, Kind.STDERR, b"67890")
     assert b"".join(frame.payload for frame in frames()) == b"1234567890"
+    assert not reporter.over_limit
     carried(reporter, Kind.STDOUT, b"X")
     carried(reporter, Kind.STDERR, b"Y" * 100)
     carried(reporter, Kind.STDOUT, b"X" * 100)
     said = frames()
+    assert reporter.over_limit is not drop
     assert [frame.kind for frame in said] == [Kind.STDOUT, Kind.STDERR]
     assert all(b"the output limit of 10 bytes is reached" in frame.payload for frame in said)
     drained(reporter, b"X")
@@ -149,14 +153,13 @@ def test_a_secret_is_masked_where_output_is_cut(
 ) -> None:
     """I5: whatever limit falls into a secret, no part of it stands before or behind the mark."""
     for at in range(1, len(SECRET)):
-        for limits in (LogLimits(at + 20, 1 << 20, 1 << 20), LogLimits(1 << 20, 1 << 20, at + 20)):
-            reporter = Reporter(ends[0])
-            reporter.register(Masker.build({"API_KEY": SECRET}), limits, 100)
-            carried(reporter, Kind.STDOUT, b"x" * 20 + SECRET + b"y" * 30 + b"\n" + SECRET + b"\n")
-            drained(reporter, b"")
-            said = b"".join(frame.payload for frame in frames())
-            assert not any(SECRET[start : start + 4] in said for start in range(len(SECRET) - 3)), said
-            assert b"sealrun: " in said
+        reporter = Reporter(ends[0])
+        reporter.register(Masker.build({"API_KEY": SECRET}), LogLimits(at + 20), 100)
+        carried(reporter, Kind.STDOUT, b"x" * 20 + SECRET + b"y" * 30 + b"\n" + SECRET + b"\n")
+        drained(reporter, b"")
+        said = b"".join(frame.payload for frame in frames())
+        assert not any(SECRET[start : start + 4] in said for start in range(len(SECRET) - 3)), said
+        assert b"sealrun: " in said
 
 
 def test_a_result_is_written_anew_and_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
@@ -363,7 +366,7 @@ def test_a_worker_that_takes_nothing_blocks_nothing(
 ) -> None:
     """Frames wait in memory up to a few megabytes; then reading stops, and goes on when the worker does."""
     reporter = Reporter(ends[0])
-    reporter.register(Masker.build({}), LogLimits(64 << 20, 64 << 20, 64 << 20), 100)
+    reporter.register(Masker.build({}), LogLimits(64 << 20), 100)
     sent = 0
     while not reporter.congested:
         carried(reporter, Kind.STDOUT, b"x" * (1 << 18))
@@ -376,6 +379,26 @@ def test_a_worker_that_takes_nothing_blocks_nothing(
         reporter.flush()
     received += sum(len(frame.payload) for frame in frames())
     assert received == sent and not reporter.congested
+
+
+def test_a_worker_that_takes_nothing_for_long_is_waited_for(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7: as long as the lease is good nothing is dropped, however slow the database is."""
+    monkeypatch.setattr(report, "_PATIENCE", 0.0)
+    reporter = Reporter(ends[0])
+    reporter.register(Masker.build({}), LogLimits(64 << 20), 100)
+    received: list[Frame] = []
+
+    def expected() -> bool:
+        received.extend(frames())
+        return True
+
+    reporter.wait_while(expected)
+    reporter.file_data(b"x" * (8 << 20))
+    reporter.outcome(reason=None)
+    received += frames()
+    assert [frame.kind for frame in received] == [Kind.OUTPUT_DATA, Kind.OUTCOME]
 
 
 def test_a_worker_that_is_gone_stops_nothing(ends: tuple[socket.socket, socket.socket], reporter: Reporter) -> None:

@@ -1,7 +1,9 @@
 """How an attempt ends when the database is away at that moment: it is insisted on, and nothing reaches Celery."""
 
+import errno
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,12 +13,13 @@ from executor import runs
 from executor.errors import SupervisorLost
 from executor.models import Run
 from executor.records import history
-from executor.runs import GateShut, Lease
+from executor.runs import GateShut, Lease, Outcome
 from executor.worker import dispatch
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper, clock
+from executor.worker.storage import Storage
 from secretstore.database import Database
-from secretstore.errors import DatabaseUnavailable
+from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable
 from tests.executor.conftest import Bench
 
 
@@ -32,7 +35,14 @@ def execute(sqlite_db: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch) 
         with sqlite_db.reading() as session:
             run = session.get(Run, run_id)
         assert run is not None
-        worker = SimpleNamespace(db=sqlite_db, active=set(), cancelled=set(), stopping=threading.Event())
+        worker = SimpleNamespace(
+            db=sqlite_db,
+            active=set(),
+            cancelled=set(),
+            uncommitted={},
+            stopping=threading.Event(),
+            storage=Storage(sqlite_db, Path()),
+        )
         worker.stopping.set()  # it does not wait between two tries
         away(monkeypatch, act)
         monkeypatch.setattr(dispatch, "_attempt", fails(raised))
@@ -51,14 +61,14 @@ def fails(error: Exception) -> Callable[..., Any]:
     return raising
 
 
-def away(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
-    """Once, the database is away for this function of `runs`."""
+def away(monkeypatch: pytest.MonkeyPatch, act: str, times: int = 1) -> None:
+    """Once or so often the database is away for this function of `runs`."""
     tries: list[int] = []
     real: Callable[[Database, Lease], object] = getattr(runs, act)
 
     def once_away(*arguments: Any, **options: Any) -> object:
         tries.append(1)
-        if len(tries) == 1:
+        if len(tries) <= times:
             raise DatabaseUnavailable(url="sqlite:///…", why="it is away")
         return real(*arguments, **options)
 
@@ -78,3 +88,40 @@ def test_i7_a_run_whose_supervisor_is_lost_goes_back(execute: Callable[..., str]
 def test_i6_an_outcome_is_committed_once(execute: Callable[..., str]) -> None:
     """The second try is the one that counts."""
     assert execute(RuntimeError("unforeseen"), "finish") == "failed"
+
+
+def test_a_full_disk_is_no_fault_of_sealruns(
+    execute: Callable[..., str], sqlite_db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run says what it is, and so does the log, without a traceback."""
+    assert execute(OSError(errno.ENOSPC, "No space left on device", "/var/tmp/runs"), "finish") == "failed"
+    (run,) = history.list_runs(sqlite_db)
+    assert (run.reason, run.message) == ("setup_failed", "the worker's disk is full: /var/tmp/runs")
+    assert "the worker's disk is full: /var/tmp/runs; no run is taken" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_i7_a_gate_that_cannot_be_passed_is_tried_again(execute: Callable[..., str]) -> None:
+    """Nothing was opened: a database that takes nothing at that moment is no fault of the run's secrets."""
+    assert execute(DatabaseUnwritable(url="sqlite:///…", why="its disk is full"), "give_back") == "pending"
+
+
+def test_i7_an_outcome_that_is_not_taken_is_committed_later(
+    sqlite_db: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the worker's watch, with how the run really ended; once somebody has settled it, it stands."""
+    leases = [bench.running(sqlite_db), bench.running(sqlite_db)]
+    stopping = threading.Event()
+    stopping.set()
+    storage = Storage(sqlite_db, Path())
+    worker = cast(Equipment, SimpleNamespace(db=sqlite_db, uncommitted={}, storage=storage, stopping=stopping))
+    monkeypatch.setattr(dispatch, "_PATIENCE", 0.0)
+    for lease in leases:
+        away(monkeypatch, "finish", 2)
+        assert dispatch._finish(worker, lease, Outcome("succeeded", result=5)) is None
+        monkeypatch.undo()
+        monkeypatch.setattr(dispatch, "_PATIENCE", 0.0)
+    runs.finish(sqlite_db, leases[1], Outcome("lost", "lost"), for_good=True)
+    dispatch.commit_late(worker)
+    assert [history.show(sqlite_db, lease.run_id).state for lease in leases] == ["succeeded", "failed"]
+    assert worker.uncommitted == {}

@@ -37,9 +37,9 @@ def renewals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     real = runs.renew
 
-    def renew(db: Database, lease: Lease) -> runs.Renewal:
+    def renew(db: Database, lease: Lease, held_up: str | None) -> runs.Renewal:
         found.append(lease_module.clock())
-        return real(db, lease)
+        return real(db, lease, held_up)
 
     monkeypatch.setattr(lease_module.runs, "renew", renew)
     return found
@@ -57,6 +57,15 @@ def test_it_is_renewed_every_third_of_its_length(keeper: LeaseKeeper, monkeypatc
         assert not keeper.tend() and len(seen) == 1
 
 
+def test_why_output_waits_is_told_at_once(keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that it waits no more; not at each look."""
+    seen = renewals(monkeypatch)
+    for held_up, told in (("the disk is full", 1), ("the disk is full", 1), (None, 2), (None, 2)):
+        keeper.held_up = held_up
+        keeper.tend()
+        assert len(seen) == told
+
+
 def test_a_deadline_is_measured_before_its_renewal_is_sent(
     keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,7 +80,7 @@ def test_what_did_not_renew_it_moves_no_deadline(keeper: LeaseKeeper, monkeypatc
     """I8: a database that is away, or a gate that is shut, may have renewed nothing."""
     first = keeper.deadline
 
-    def away(db: Database, lease: Lease) -> runs.Renewal:
+    def away(*_: object) -> runs.Renewal:
         raise DatabaseUnavailable(url="db", why="no answer")
 
     later(monkeypatch, 10.5)

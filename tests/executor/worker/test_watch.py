@@ -26,8 +26,12 @@ class Keeper:
     deadline: int = 100
     cancelled: bool = False
     stale: bool = False
+    trouble: str | None = None
+    held_up: str | None = None
+    tended: int = 0
 
     def tend(self) -> bool:
+        self.tended += 1
         if self.stale:
             raise StaleToken
         if self.due:
@@ -39,14 +43,21 @@ class Keeper:
 @dataclass
 class Collected:
     frames: list[Kind] = field(default_factory=list)
-    waiting: bool = False
+    full: bool = False
+    held_up: str | None = None
+    unkept: str | None = None
+    left: int = 0  # looks after which all is stored
 
     def take(self, frame: Frame) -> None:
         self.frames.append(frame.kind)
 
-    def store(self) -> None: ...
+    def ended(self, timeout: float) -> bool:
+        self.left -= 1
+        return self.left < 0
 
-    store_what_has_waited = store
+    def check(self) -> None: ...
+
+    end = abandon = check
 
 
 @dataclass
@@ -58,8 +69,8 @@ class Place:
     opener: socket.socket
     status: int
 
-    def follow(self, keeper: Keeper) -> tuple[Ended, list[Kind]]:
-        collected = Collected()
+    def follow(self, keeper: Keeper, collected: Collected | None = None) -> tuple[Ended, list[Kind]]:
+        collected = collected or Collected()
         ended = follow(self.supervision, cast(LeaseKeeper, keeper), cast(Collector, collected))
         return ended, collected.frames
 
@@ -143,3 +154,30 @@ def test_who_has_lost_the_run_stops_following(place: Place) -> None:
     with pytest.raises(StaleToken):
         place.follow(Keeper(stale=True))
     place.ends()
+
+
+def test_the_lease_is_kept_while_the_end_of_the_output_is_stored(place: Place) -> None:
+    """I7: a slow database costs no run that is over its outcome."""
+    place.ends({"reason": None})
+    keeper = Keeper()
+    ended, _ = place.follow(keeper, Collected(left=3))
+    assert keeper.tended == 3 and ended.reaped_at is not None
+
+
+def test_a_run_whose_output_cannot_be_kept_is_ended_for_it(place: Place) -> None:
+    """Once, with the reason; why it is stands with its end, and its follower is told meanwhile."""
+    heard = Receiver(place.supervisor)
+
+    def supervisor() -> list[Any]:
+        try:
+            told = heard.receive(5)
+        finally:
+            place.ends({"reason": "storage_failed"})
+        return [told and (told.kind, told.json())]
+
+    keeper = Keeper()
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(supervisor)
+        ended, _ = place.follow(keeper, Collected(unkept="its disk is full", held_up="it waits"))
+        assert told.result() == [(Kind.CANCEL, {"reason": "storage_failed"})]
+    assert (ended.unkept, keeper.held_up) == ("its disk is full", "it waits")
