@@ -292,6 +292,15 @@ class NoWorkerSeen(SealrunError):
     hint = "start one: sealrun worker"
 
 
+class NeverServed(SealrunError):
+    """this run would wait in vain: {why}"""
+
+    code = "never_served"
+    status = 422
+    exit_code = 125
+    hint = "see what this machine offers: sealrun doctor; a worker looks for Pythons when it starts"
+
+
 class WorkerUnsupported(SealrunError):
     """a worker needs Linux, whose kernel isolates the runs; this is {system}"""
 

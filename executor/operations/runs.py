@@ -67,6 +67,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
 
     Raises:
         KeyTaken: its idempotency key belongs to a run of another target or environment.
+        NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
     return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)

@@ -12,7 +12,9 @@ from executor.errors import (
     PythonUnavailable,
     RequestUnclear,
     RequirementsRefused,
+    SourceIsHome,
     SourceRefused,
+    TargetUnusable,
     UnknownRun,
 )
 from executor.models import Run, RunSpec
@@ -27,7 +29,7 @@ from executor.source import bundles, packing
 from executor.source.git_state import git_state
 from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
-from executor.submission import signature
+from executor.submission import meant, signature
 from executor.submission.context import environment_named, project_named
 from secretstore import vault
 from secretstore.connections import Role
@@ -119,7 +121,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
             return None
 
     here = request.folder or Path.cwd()
-    found = attempted(lambda: _located(here, wanted.path))
+    found = attempted(lambda: _located(here, wanted))
     root, path = found or (None, None)
     document = wanted.document(
         path, request.text, request.values, request.positional, request.sources, request.catalogs
@@ -251,9 +253,28 @@ def _unknown_connections(db: Database, place: EnvironmentView, request: RunReque
                 yield unknown
 
 
-def _located(here: Path, target: str | None) -> tuple[Path, str | None]:
-    root = source_root(here, target)
-    return root, relative_target(root, here, target) if target is not None else None
+def _located(here: Path, wanted: Target) -> tuple[Path, str | None]:
+    try:
+        if wanted.path == "":
+            raise TargetUnusable(
+                "the file of the function {name} is missing", name=wanted.name, hint="path.py:function"
+            )
+        root = source_root(here, wanted.path)
+    except TargetUnusable as unusable:
+        if (line := _meant(here, wanted)) is not None:
+            unusable.advise(f"did you mean: {line}")
+        raise
+    return root, relative_target(root, here, wanted.path) if wanted.path is not None else None
+
+
+def _meant(here: Path, wanted: Target) -> str | None:
+    """The line that works, where the target is something else than a file."""
+    assert wanted.path is not None
+    try:
+        root = source_root(here, None)
+    except SourceIsHome:
+        root = here
+    return meant.instead(here, root, wanted.path, wanted.name, wanted.argv) if "\0" not in wanted.path else None
 
 
 def _to_upload(root: Path, target: str | None, limit: int) -> Listing:

@@ -70,7 +70,7 @@ class TestExitCodes:
             ((), 2, "TARGET is missing"),
             (("--",), 2, "a command must follow --"),
             (("-m",), 2, "a module must follow -m"),
-            (("words.txt",), 2, "words.txt is not a Python file; to run a command, put -- before it"),
+            (("words.sh",), 2, "words.sh is not a Python file; to run a command, put -- before it"),
             (("calc.py:add", "--arg", "n=1"), 2, "put --arg and --json-arg before the function"),
             (("calc.py:add", "four"), 1, "argument n is not a valid int: 'four'"),
             (("calc.py:ad", "4"), 125, "calc.py has no function ad\nhint: did you mean add?"),
