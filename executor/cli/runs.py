@@ -104,7 +104,7 @@ def logs_(
         bool, typer.Option("--json", help="A JSON object per piece: attempt, sequence, stream, at, text.")
     ] = False,
 ) -> None:
-    """Write a run's masked output, its stdout to stdout and the rest to stderr."""
+    """Write a run's masked output, its stdout to stdout and the rest to stderr; with -f, end as the run ends."""
     if unknown := set(stream or ()) - set(STREAMS):
         raise typer.BadParameter(f"{min(unknown)} is none of {', '.join(STREAMS)}", param_hint="--stream")
     if following and attempt is not None:
@@ -128,6 +128,7 @@ def logs_(
     view = runs.show(at.at, at.who, ThatAttempt(run=view.id))
     if view.state != "succeeded":
         screen.say(verdict.sentence(view), "yellow")
+    raise typer.Exit(verdict.exit_code(view))
 
 
 @app.command()

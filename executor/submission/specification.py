@@ -30,7 +30,7 @@ from executor.source.git_state import git_state
 from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
 from executor.submission import meant, signature
-from executor.submission.context import environment_named, project_named
+from executor.submission.context import current_folder, environment_named, project_named
 from secretstore import vault
 from secretstore.connections import Role
 from secretstore.database import Database
@@ -120,7 +120,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
             refusals.append(refusal)
             return None
 
-    here = request.folder or Path.cwd()
+    here = request.folder or current_folder()
     found = attempted(lambda: _located(here, wanted))
     root, path = found or (None, None)
     document = wanted.document(
@@ -328,7 +328,7 @@ def _requirements(
 ) -> dict[str, Any] | None:
     """Find what to install: `--requirements`, else the target file's block, else the source's; and `--with`."""
     if request.requirements_file is not None:
-        file = (request.folder or Path.cwd()) / request.requirements_file
+        file = (request.folder or current_folder()) / request.requirements_file
         if not file.is_file():
             why = "it is a folder" if file.is_dir() else "no such file"
             raise FileUnreadable(path=request.requirements_file, why=why)

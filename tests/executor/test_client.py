@@ -153,7 +153,7 @@ class TestARun:
 
     def test_what_this_machine_never_offers_is_not_waited_for(self, submit: Any) -> None:
         """With nothing configured, as no other worker can come."""
-        with pytest.raises(NeverServed, match="no worker offers Python 3.99"):
+        with pytest.raises(NeverServed, match=r"no worker offers Python 3\.99"):
             submit("jobs.py:add", args={"n": 1}, python="3.99")
 
 

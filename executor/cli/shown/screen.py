@@ -1,14 +1,18 @@
 """What is written where: listings to stdout, our own words to stderr. Colour and alignment are for terminals alone."""
 
+import errno
 import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from executor.cli.shown import streams
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -36,12 +40,18 @@ def left_open(output: bytes) -> None:
 
 
 def say(text: str, style: str = "") -> None:
-    """A line of our own, to stderr."""
+    """A line of our own, to stderr. Nobody may hear it: what is done goes on, and the exit code tells."""
     global _line_is_open
-    if _line_is_open:
-        sys.stderr.write("\n")
-        _line_is_open = False
-    _line(sys.stderr, text, style)
+    try:
+        if _line_is_open:
+            sys.stderr.write("\n")
+            _line_is_open = False
+        _line(sys.stderr, text, style)
+    except OSError as deaf:
+        streams.silence(2)
+        if deaf.errno == errno.EIO and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            # A terminal that is closed refuses what is written before the kernel's SIGHUP arrives: it is that end.
+            os.kill(os.getpid(), signal.SIGHUP)
 
 
 def show(text: str, style: str = "") -> None:
@@ -63,7 +73,8 @@ def show_json(document: Any) -> None:
 
 def json_text(document: Any) -> str:
     """JSON as it is shown, indented; characters a terminal could act on are escaped."""
-    return printable_lines(json.dumps(plain_data(document), indent=2, ensure_ascii=False))
+    as_it_is = streams.has_every_character(sys.stdout)
+    return printable_lines(json.dumps(plain_data(document), indent=2, ensure_ascii=not as_it_is))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:

@@ -253,6 +253,7 @@ class TestStreams:
             assert process.wait(PATIENCE) == 141
             said = process.stderr.read()
         assert "Error" not in said and "Traceback" not in said
+        assert "the run goes on; come back: sealrun runs logs -f " in said
         jobs.ok("runs", "cancel", "@last")
 
 
@@ -531,7 +532,8 @@ class TestTriedAgain:
     def test_one_that_is_over_by_its_user(self, jobs: Cli) -> None:
         """A new run with the same target, variables and options; the old one stays as it is."""
         old = jobs.ok("run", "--detach", "--env", "N=5", "--no-secrets", "--", "sh", "-c", "exit $N").strip()
-        jobs("runs", "logs", "-f", old)
+        followed = jobs("runs", "logs", "-f", old, code=5)  # as the run did
+        assert f"run {old[:8]} failed: sh ended with exit code 5" in followed.stderr
         before = jobs.json("runs", "show", old, "--json")
 
         again = jobs("runs", "retry", old, "--json", code=5)
