@@ -28,7 +28,7 @@ class RequestUnclear(SealrunError):
 
 
 class KeyTaken(SealrunError):
-    """the idempotency key "{key}" belongs to run {run}, which has a different target or environment"""
+    """the idempotency key "{key}" belongs to run {run}, which has {differs}"""
 
     code = "idempotency_key_taken"
     status = 409

@@ -33,8 +33,8 @@ HEAD = """\
 | 130 | the run was cancelled, or Ctrl-C ended the command |
 | 141 | whoever read the output has gone; what was asked for is done, and a run goes on |
 
-`sealrun run`, `sealrun runs retry` and `sealrun runs logs -f` end with the run's own exit code where it has one. Where `sealrun run` refuses a
-run, an error whose exit code below is 1 ends it with 125.
+`sealrun run`, `sealrun runs retry` and `sealrun runs logs -f` end with the run's own exit code where it has one. Where
+`sealrun run` refuses a run, an error whose exit code below is 1 ends it with 125.
 
 ## Errors
 

@@ -144,8 +144,8 @@ def _unlike_its_lesson(view: RunView, why: str) -> RunFailed:
 def _receipt(view: RunView) -> None:
     _heading(f"The receipt of {view.title}")
     assert view.receipt is not None
-    for name, text in verdict.receipt_facts(view.receipt):
-        for number, line in enumerate(text.split("\n")):
+    for name, told in verdict.receipt_facts(view.receipt):
+        for number, line in enumerate([told] if isinstance(told, str) else told):
             screen.say(f"{name if number == 0 else '':<8}  {line}")
 
 

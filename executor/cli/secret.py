@@ -129,7 +129,7 @@ def seal(place: Here, asked: NewSecret) -> SetSecret:
         until = f", expires {screen.moment(view.expires_at)}" if view.expires_at else ""
         given = ", given to runs as a file" if view.as_file else ""
         screen.say(f"sealed {view.name} version {view.version} in {asked.project}/{view.environment}{until}{given}")
-    for note in stored.name_notes:
+    for note in (*stored.misfits, *stored.name_notes):
         screen.say(f"note: {note}", "yellow")
     return stored
 

@@ -158,10 +158,11 @@ def cancel(at: Deployment, who: Actor, asked: ThatRun) -> Cancelled:
 
 
 def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
-    """Write the files that a run left below a folder; one that is there is replaced.
+    """Write the files that a run, or an attempt of it, left below a folder; one that is there is replaced.
 
     Raises:
         UnknownRun: none is meant, or several are.
+        RequestUnclear: it has no such attempt.
         FolderUnusable: one could not be written; those before it are.
     """
     view = show(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))
