@@ -56,7 +56,7 @@ def exit_code(run: RunView) -> int:
 def sentence(run: RunView) -> str:
     """How a run that did not succeed ended."""
     how = run.message or run.reason or run.state
-    return screen.printable(f"run {run.id[:8]} {run.state}" + ("" if how == run.state else f": {how}"))
+    return f"run {run.id[:8]} {run.state}" + ("" if how == run.state else f": {how}")
 
 
 def source(run: RunView) -> str:
