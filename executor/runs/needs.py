@@ -41,7 +41,7 @@ class Need:
 
     `offered` says what that is. An `optional` column may be empty: then the run needs nothing of the kind. `short` and
     `sentence` have the run in them, by `str.format`. What is `of_machine` is the same for every worker of a machine,
-    however it is started.
+    whoever starts it and how: a queue is not, nor the sandbox, which root may have and a user not.
     """
 
     column: Any
@@ -121,7 +121,6 @@ NEEDS: tuple[Need | PlaceNeed, ...] = (
         "the sandbox {0.rung_min}",
         "no worker offers the sandbox {0.rung_min} (this run's project needs it, or a stronger one)",
         optional=True,
-        of_machine=True,
     ),
     Need(
         col(Run.network),
