@@ -324,13 +324,19 @@ class Run:
         begin = Place.parse(after) if isinstance(after, str) else after or BEGINNING
         return self._pieces(follow, begin, streams, timeout)
 
-    def download(self, folder: str | os.PathLike[str]) -> Sequence[Path]:
+    def download(self, folder: str | os.PathLike[str], *, attempt: int | None = None) -> Sequence[Path]:
         """Write the files that it left below a folder, and return their paths; one that is there is replaced.
+
+        Args:
+            folder: where to; made if it is not there.
+            attempt: what this attempt left, else the last.
 
         Raises:
             FolderUnusable: one could not be written.
+            RequestUnclear: it has no such attempt.
         """
-        found = runs.download(self._at, self._who, Download(run=self._id, folder=Path(folder)))
+        asked = Download(run=self._id, folder=Path(folder), attempt=attempt)
+        found = runs.download(self._at, self._who, asked)
         return list(found.written)
 
     def cancel(self) -> bool:

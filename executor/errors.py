@@ -30,7 +30,7 @@ class RequestUnclear(SealrunError):
 
 
 class KeyTaken(SealrunError):
-    """the idempotency key "{key}" belongs to run {run}, which has a different target or environment"""
+    """the idempotency key "{key}" belongs to run {run}, which has {differs}"""
 
     code = "idempotency_key_taken"
     status = 409
@@ -336,6 +336,15 @@ class NoWorkerSeen(SealrunError):
     status = 503
     exit_code = 125
     hint = "start one: sealrun worker"
+
+
+class NeverServed(SealrunError):
+    """this run would wait in vain: {why}"""
+
+    code = "never_served"
+    status = 422
+    exit_code = 125
+    hint = "see what this machine offers: sealrun doctor; a worker looks for Pythons when it starts"
 
 
 class WorkerUnsupported(SealrunError):

@@ -31,10 +31,10 @@ HEAD = """\
 | 125 | the run was never started |
 | 128+n | signal n ended the run; 137 also where it ran out of memory |
 | 130 | the run was cancelled, or Ctrl-C ended the command |
-| 141 | whoever read the output has gone |
+| 141 | whoever read the output has gone; what was asked for is done, and a run goes on |
 
-`sealrun run` and `sealrun runs retry` end with the run's own exit code where it has one. Where `sealrun run` refuses a
-run, an error whose exit code below is 1 ends it with 125.
+`sealrun run`, `sealrun runs retry` and `sealrun runs logs -f` end with the run's own exit code where it has one. Where
+`sealrun run` refuses a run, an error whose exit code below is 1 ends it with 125.
 
 ## Errors
 

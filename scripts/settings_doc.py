@@ -17,7 +17,8 @@ HEAD = """\
 # Settings
 
 sealrun reads its settings from the environment, once, when a command or a worker starts. Problems are reported all
-together and name the variable; they never quote what it holds. `sealrun doctor` shows what is in force.
+together and name the variable; they never quote what it holds. `sealrun doctor` shows what is in force. A time is a
+number in the unit shown, or written with units of its own: `90s`, `5m`, `1h30m`, `90d`, `6w`.
 
 A submitter and its workers need the same database, broker and key service; the other settings are read where they
 matter. With nothing set, everything is on one machine: a SQLite file, an embedded broker and a local key file, all in

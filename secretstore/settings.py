@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from secretstore import durations
 from secretstore.errors import FolderUnusable, SettingsProblem
 
 T = TypeVar("T")
 
 _FILE_LIMIT = 65_536
+_UNITS = {"s": "seconds", "d": "days"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
         database_url=database_url,
         database_is_default=database_url == default_database,
         keys=reading.value(KEYS, lambda text: _keys(text, reading.environ), f"local:{home}/keys/local.key"),
-        kms_timeout=reading.value(KMS_TIMEOUT, whole_number(1, 60), 10),
+        kms_timeout=reading.value(KMS_TIMEOUT, length_of_time(1, 60), 10),
         actor=reading.value(ACTOR, printable_name, _default_actor()),
     )
 
@@ -218,6 +220,22 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
         if not (text.isascii() and text.isdigit() and len(text) <= 18 and least <= int(text) <= most):
             raise Unacceptable(f"is not a whole number from {least} to {most}")
         return int(text)
+
+    return parse
+
+
+def length_of_time(least: int, most: int, unit: str = "s") -> Callable[[str], int]:
+    """Return a parser of times to whole seconds, within these limits; they and a number alone are in `unit`."""
+    of_unit, named = int(durations.seconds("1", unit)), _UNITS[unit]
+
+    def parse(text: str) -> int:
+        try:
+            seconds = durations.seconds(text, unit)
+        except ValueError:
+            seconds = -1
+        if not (least * of_unit <= seconds <= most * of_unit and seconds.is_integer()):
+            raise Unacceptable(f"is not a length of time from {least} to {most} {named}, as in {durations.FORM}")
+        return int(seconds)
 
     return parse
 

@@ -1,20 +1,18 @@
 """`sealrun audit`: list and verify."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from executor.cli.here import here
 from executor.cli.shown import screen
-from executor.cli.typed import options
+from executor.cli.typed import options, times
 from executor.operations import audit
 from executor.schemas.audit import Chain, Events
 from secretstore.views import EventView, Head
 
 app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True, add_completion=False)
-
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 @app.command("list")
@@ -22,8 +20,10 @@ def list_(
     project: options.Project = None,
     limit: Annotated[int, typer.Option("-L", "--limit", metavar="N", min=1, help="At most so many, the newest.")] = 50,
     since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="WHEN", help="Since 2026-01-31, 2026-01-31T08:00Z, or 7d, 12h, 30m."),
+        datetime | None,
+        typer.Option(
+            "--since", metavar="WHEN", parser=times.since, help="Since 2026-01-31, 2026-01-31T08:00Z, or 7d, 12h, 30m."
+        ),
     ] = None,
     actor: Annotated[str | None, typer.Option("--actor", metavar="WHO", help="By whom; ada* for a beginning.")] = None,
     action: Annotated[
@@ -35,10 +35,9 @@ def list_(
     json: options.Json = False,
 ) -> None:
     """List a project's events in the order of its chain. In JSON with every field that is hashed, as it is hashed."""
-    begin = _moment(since)
     place = here()
     asked = Events(
-        project=place.project(project), limit=limit, since=begin, actor=actor, action=action, subject=subject
+        project=place.project(project), limit=limit, since=since, actor=actor, action=action, subject=subject
     )
     found = audit.list_(place.at, place.who, asked)
     _say_waiting(found.waiting)
@@ -97,17 +96,3 @@ def _head(text: str | None) -> Head | None:
         return None if text is None else Head.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--expect-head") from None
-
-
-def _moment(text: str | None) -> datetime | None:
-    """A day, a moment (UTC unless it says otherwise), or a length of time before now."""
-    if text is None:
-        return None
-    try:
-        if text[-1:] in _UNITS and text[:-1].isdecimal():
-            return datetime.now(UTC) - int(text[:-1]) * _UNITS[text[-1]]
-        found = datetime.fromisoformat(text)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        said = "a day as 2026-01-31, a moment as 2026-01-31T08:00Z, or a time ago as 7d, 12h or 30m"
-        raise typer.BadParameter(said, param_hint="--since") from None

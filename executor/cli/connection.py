@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from executor.cli.environments import environments_named
 from executor.cli.here import confirm, here
 from executor.cli.shown import connection as shown
 from executor.cli.shown import screen
@@ -20,11 +21,11 @@ def create(
     file: str | None,
     replace: bool,
     project: str | None,
-    environment: str | None,
+    environment: Sequence[str] | None,
     extra: Sequence[str] | None,
     json: bool,
 ) -> None:
-    """Make a source or catalog, and say what it names and is not there yet.
+    """Make a source or catalog in each environment, or in none, and say what it names and is not there yet.
 
     Raises:
         Misuse, FileInvalid: what was typed does not go together, or the file is none.
@@ -37,23 +38,24 @@ def create(
         )
     kind, settings = settings_typed(role, name, kind, given, file)
     place = here()
-    project, environment = place.project(project), place.environment(environment)
+    project = place.project(project)
     asked = NewConnection(
         project=project,
-        environment=environment,
+        environments=environments_named(place, project, environment, create=True),
         role=role,
         name=name,
         kind=kind,
         settings=settings,
         replace=replace,
     )
-    view = connections.create(place.at, place.who, asked)
-    verb = "created" if view.created_at == view.updated_at else "replaced"
-    screen.say(f"{verb} {view.label} in {project}/{environment}: {view.kind}, {view.where}")
-    for lack in view.missing:
-        screen.say(f"note: {shown.lacking(view, lack, project)}", "yellow")
+    views = connections.create(place.at, place.who, asked)
+    for view in views:
+        verb = "created" if view.created_at == view.updated_at else "replaced"
+        screen.say(f"{verb} {view.label} in {project}/{view.environment}: {view.kind}, {view.where}")
+        for lack in view.missing:
+            screen.say(f"note: {shown.lacking(view, lack, project)}", "yellow")
     if json:
-        screen.show_json(view)
+        screen.show_json(views if len(views) > 1 else views[0])
 
 
 def list_(role: Role, project: str | None, environment: str | None, json: bool) -> None:

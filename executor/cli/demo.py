@@ -24,7 +24,7 @@ from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import RunView
 from executor.schemas.secrets import NewSecret
 from executor.source.root import PROJECT_FILE, source_root
-from executor.submission.context import DEFAULT_ENVIRONMENT
+from executor.submission.context import DEFAULT_ENVIRONMENT, current_folder
 from executor.submission.target import parse
 
 app = typer.Typer(
@@ -78,6 +78,7 @@ JOBS = (
 def demo(yes: options.NeverAsks = False) -> None:
     """Make the project "shop", seal secrets, run the examples with them, and show output, result and receipt."""
     at = here()
+    current_folder()  # before anything is made, as the examples are copied below it
     if not at.at.settings.embedded:
         serving = workers.serving(at.at, at.who)
         if not serving.live:
@@ -143,8 +144,8 @@ def _unlike_its_lesson(view: RunView, why: str) -> RunFailed:
 def _receipt(view: RunView) -> None:
     _heading(f"The receipt of {view.title}")
     assert view.receipt is not None
-    for name, text in verdict.receipt_facts(view.receipt):
-        for number, line in enumerate(text.split("\n")):
+    for name, told in verdict.receipt_facts(view.receipt):
+        for number, line in enumerate([told] if isinstance(told, str) else told):
             screen.say(f"{name if number == 0 else '':<8}  {line}")
 
 
@@ -155,7 +156,7 @@ def _goodbye(at: Here, folder: Path) -> None:
     if keys.kind == "local":
         screen.say("Keep a copy of it somewhere safe: losing it loses the secrets.")
     _heading("The same by hand")
-    if folder != Path.cwd():
+    if folder != current_folder():
         screen.show(f"cd {_shown(folder)}")
     screen.show(f"sealrun project create {PROJECT}")
     screen.show(f"printf %s {DATABASE} | sealrun secret set DATABASE_URL -p {PROJECT}")
@@ -167,7 +168,7 @@ def _examples() -> Path:
 
     Not a folder of sealrun's own: a run may read its source root, and neither SEALRUN_HOME nor the user's home.
     """
-    here = Path.cwd()
+    here = current_folder()
     if _has_ours(here / "examples") and _may_be_root(here):
         return here
     folder = here / "sealrun-demo"
@@ -215,7 +216,7 @@ def _shipped() -> Iterator[tuple[str, bytes]]:
 
 
 def _shown(folder: Path) -> str:
-    here = Path.cwd()
+    here = current_folder()
     return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
 
 

@@ -9,6 +9,7 @@ import typer
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.source.root import PROJECT_FILE
+from executor.submission.context import current_folder
 from secretstore.errors import AlreadyExists, FolderUnusable
 from secretstore.naming import check_environment_name, check_project_name
 
@@ -26,7 +27,7 @@ def init(
     yes: options.NeverAsks = False,
 ) -> None:
     """Write .sealrun.toml, which names the project and makes this folder the source root of runs started here."""
-    here = Path.cwd()
+    here = current_folder()
     chosen = name or project or named_after(here)
     check_project_name(chosen)
     lines = [f'project = "{chosen}"']

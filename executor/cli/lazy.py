@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from executor.cli.typed.signposts import Signposted, check_place
+
 COMMANDS = {
     "demo": "Go from a sealed secret to a finished run, on examples that ship with sealrun.",
     "init": "Write .sealrun.toml in this folder, so that commands here need no -p.",
@@ -42,6 +44,7 @@ class Sealrun(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command itself."""
+        check_place(args, COMMANDS)
         self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # for "did you mean"
         name, _, rest = super().resolve_command(ctx, args)
         return name, name and load(name, self.rich_markup_mode), rest
@@ -51,6 +54,8 @@ def load(name: str, markup: Any = None) -> Any:
     """A command, from the module of its name."""
     app: typer.Typer = importlib.import_module(f"executor.cli.{name}").app
     app.rich_markup_mode = markup
+    if not isinstance(app.info.cls, type):
+        app.info.cls = Signposted
     command = typer.main.get_command(app)
     command.name = name
     return command

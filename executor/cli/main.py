@@ -8,20 +8,23 @@ import typer
 
 from executor.cli import packages
 from executor.cli.lazy import Sealrun, load
-from executor.cli.shown import screen
+from executor.cli.shown import screen, streams
 
 
 def main() -> None:
     """Run one command and exit as it says."""
+    streams.speak_utf8()
     sys.exit(_ended("sealrun", _root))
 
 
 def secrets_admin() -> None:
     """The same for `secret` alone; scripts/secrets_admin.py calls it."""
+    streams.speak_utf8()
     sys.exit(_ended("secrets_admin.py", lambda: load("secret", _markup())))
 
 
 def _ended(name: str, command: Callable[[], Any]) -> int:
+    streams.prepare()
     if (foreign := packages.foreign()) is not None:
         screen.complain(foreign, packages.HINT)
         return 1

@@ -19,7 +19,7 @@ from executor.cli.typed.run_options import RunOptions, takes_run_options
 from executor.cli.typed.target import TAIL, RunCommand, refusals_as_json
 from executor.errors import NoProjectNamed, RunOver, StandbyFailed
 from executor.operations import runs
-from executor.schemas.output import Place
+from executor.schemas.output import BEGINNING, Place
 from executor.schemas.run_operations import Download, ThatAttempt, ThatRun
 from executor.schemas.runs import RunView
 from secretstore.errors import FolderUnusable, SealrunError
@@ -88,11 +88,14 @@ class Submission:
 
     def leave(self, json: bool) -> None:
         """Do not wait."""
-        if json:
-            screen.show_json(verdict.document(self.show()))
-        else:
-            screen.show(self.id)
-        screen.say(f"follow it: sealrun runs logs -f {self.id[:8]}")
+        try:
+            if json:
+                screen.show_json(verdict.document(self.show()))
+                sys.stdout.flush()
+            else:
+                screen.show(self.id)
+        finally:  # also where stdout took nothing: there is a run
+            screen.say(f"follow it: sealrun runs logs -f {self.id[:8]}")
 
     def show(self) -> RunView:
         """The run as it is."""
@@ -118,6 +121,9 @@ class Submission:
         except StandbyFailed:
             with contextlib.suppress(RunOver):  # another worker took it meanwhile
                 self._cancel()
+            raise
+        except OSError:  # its output cannot be written any more, or nobody reads it
+            screen.say(f"the run goes on; come back: {come_back(self.id, BEGINNING)}")
             raise
         return self.show()
 

@@ -104,7 +104,7 @@ def logs_(
         bool, typer.Option("--json", help="A JSON object per piece: attempt, sequence, stream, at, text.")
     ] = False,
 ) -> None:
-    """Write a run's masked output, its stdout to stdout and the rest to stderr."""
+    """Write a run's masked output, its stdout to stdout and the rest to stderr; with -f, end as the run ends."""
     if unknown := set(stream or ()) - set(STREAMS):
         raise typer.BadParameter(f"{min(unknown)} is none of {', '.join(STREAMS)}", param_hint="--stream")
     if following and attempt is not None:
@@ -128,6 +128,7 @@ def logs_(
     view = runs.show(at.at, at.who, ThatAttempt(run=view.id))
     if view.state != "succeeded":
         screen.say(verdict.sentence(view), "yellow")
+    raise typer.Exit(verdict.exit_code(view))
 
 
 @app.command()
@@ -173,13 +174,18 @@ def download(
     output: Annotated[
         str | None, typer.Option("--output", metavar="DIR", help="The folder to write to (else one named as the run).")
     ] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="What an earlier attempt left (else the last).")
+    ] = None,
     json: options.Json = False,
     yes: options.NeverAsks = False,
 ) -> None:
     """Write the files that a run left into a folder."""
     at = here()
-    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project)))
-    found = runs.download(at.at, at.who, Download(run=view.id, folder=Path(output or f"run-{view.id[:8]}")))
+    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
+    folder = f"run-{view.id[:8]}" + (f"-{attempt}" if attempt is not None else "")
+    asked = Download(run=view.id, folder=Path(output or folder), attempt=attempt)
+    found = runs.download(at.at, at.who, asked)
     if json:
         withheld = [{"path": file.path, "withheld": file.withheld} for file in found.withheld]
         screen.show_json({"run": view.id, "written": [str(path) for path in found.written], "withheld": withheld})
@@ -203,20 +209,19 @@ def _within(at: Here, reference: str, project: str | None) -> str | None:
 
 
 def _show(view: RunView) -> None:
-    state = screen.paint(view.state, screen.STATE_STYLES.get(view.state, ""), sys.stdout)
-    facts = [
+    facts: list[screen.Fact] = [
         ("run", view.id),
-        ("target", screen.printable(view.title)),
+        ("target", view.title),
         ("project", f"{view.project}/{view.environment}"),
-        ("state", state + (f" ({view.reason})" if view.reason not in (None, view.state) else "")),
+        ("state", view.state + (f" ({view.reason})" if view.reason not in (None, view.state) else "")),
     ]
     facts.append(("source", verdict.source(view)))
     if view.waiting_for:
-        facts.append(("waiting", screen.printable(view.waiting_for)))
+        facts.append(("waiting", view.waiting_for))
     if view.held_up:
-        facts.append(("held up", screen.printable(view.held_up)))
+        facts.append(("held up", view.held_up))
     if view.message:
-        facts.append(("message", screen.printable(view.message)))
+        facts.append(("message", view.message))
     if view.exit_code is not None:
         facts.append(("exit code", str(view.exit_code)))
     if view.delayed:
@@ -224,7 +229,7 @@ def _show(view: RunView) -> None:
     if view.retry_of:
         facts.append(("retry of", view.retry_of))
     facts += [
-        ("attempt", str(view.attempt) if len(view.attempts) < 2 else "\n".join(map(_attempt_line, view.attempts))),
+        ("attempt", str(view.attempt) if len(view.attempts) < 2 else [*map(_attempt_line, view.attempts)]),
         ("created", f"{screen.moment(view.created_at)} by {view.created_by}"),
         ("started", screen.moment(view.started_at)),
         ("finished", screen.moment(view.finished_at)),
@@ -235,15 +240,15 @@ def _show(view: RunView) -> None:
     if latest is not None and latest.packages is not None:
         facts.append(("python", _python(latest.packages)))
     if view.result is not None:
-        facts.append(("result", screen.json_text(view.result)))
+        facts.append(("result", screen.json_text(view.result).split("\n")))
     if view.note:
         facts.append(("note", view.note))
     if view.problem:
-        facts.append(("problem", "\n".join(verdict.problem_lines(view.problem))))
+        facts.append(("problem", list(verdict.problem_lines(view.problem))))
     facts += verdict.metric_facts(view)
     if view.outputs:
-        facts.append(("files", "\n".join(file_line(file) for file in view.outputs)))
-    screen.facts(facts)
+        facts.append(("files", list(map(file_line, view.outputs))))
+    screen.facts(facts, {"state": screen.STATE_STYLES.get(view.state, "")})
     for attempt in view.attempts:
         if attempt.number == view.attempt:
             _show_receipts(view, attempt)
@@ -251,7 +256,7 @@ def _show(view: RunView) -> None:
 
 def _attempt_line(attempt: AttemptView) -> str:
     how = attempt.state + (f" ({attempt.reason})" if attempt.reason not in (None, attempt.state) else "")
-    return f"{attempt.number} {how}" + (f": {screen.printable(attempt.message)}" if attempt.message else "")
+    return f"{attempt.number} {how}" + (f": {attempt.message}" if attempt.message else "")
 
 
 def _python(packages: dict[str, Any]) -> str:
@@ -263,7 +268,8 @@ def _python(packages: dict[str, Any]) -> str:
 
 
 def _show_receipts(view: RunView, attempt: AttemptView) -> None:
-    of_attempt = f" of attempt {attempt.number}, {attempt.state}, on {attempt.worker}" if len(view.attempts) > 1 else ""
+    worker = screen.printable(attempt.worker)
+    of_attempt = f" of attempt {attempt.number}, {attempt.state}, on {worker}" if len(view.attempts) > 1 else ""
     for receipt in attempt.receipts:
         of_phase = f" of phase {receipt.phase}" if len(attempt.receipts) > 1 else ""
         screen.show(f"\nreceipt{of_phase}{of_attempt}")

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from executor.cli.environments import environments_named
 from executor.cli.here import Here, confirm, here
@@ -12,9 +11,10 @@ from executor.cli.secret_import import import_
 from executor.cli.shown import screen
 from executor.cli.shown.expiry import time_left
 from executor.cli.typed import completion, options
-from executor.cli.typed.expiry import expiry
 from executor.cli.typed.new_value import WithoutValues, read_value, value_on_command_line
+from executor.cli.typed.signposts import Signposted
 from executor.cli.typed.target import RunCommand
+from executor.cli.typed.times import expiry
 from executor.errors import Misuse
 from executor.operations import secrets
 from executor.schemas.places import InProject, Named
@@ -30,10 +30,10 @@ from executor.schemas.secrets import (
 )
 from secretstore.naming import check_secret_name
 
-_ASKS_FOR_A_VALUE = ("get", "show", "view", "read", "cat", "reveal", "export")
+_ASKS_FOR_A_VALUE = ("get", "show", "view", "read", "cat", "reveal", "export", "print", "dump", "decrypt")
 
 
-class WriteOnly(TyperGroup):
+class WriteOnly(Signposted):
     """The commands of `secret`, with an answer for those who look for one that shows a value."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -129,7 +129,7 @@ def seal(place: Here, asked: NewSecret) -> SetSecret:
         until = f", expires {screen.moment(view.expires_at)}" if view.expires_at else ""
         given = ", given to runs as a file" if view.as_file else ""
         screen.say(f"sealed {view.name} version {view.version} in {asked.project}/{view.environment}{until}{given}")
-    for note in stored.name_notes:
+    for note in (*stored.misfits, *stored.name_notes):
         screen.say(f"note: {note}", "yellow")
     return stored
 

@@ -60,12 +60,12 @@ def create(
     file: File = None,
     replace: Replace = False,
     project: options.Project = None,
-    environment: options.Environment = None,
+    environment: options.Environments = None,
     json: options.Json = False,
     yes: options.NeverAsks = False,
     extra: Extra = None,
 ) -> None:
-    """Make a data source of an environment, from options or a file.
+    """Make a data source of one or more environments, from options or a file.
 
     Where a secret is meant its name is given, never a value; it may be stored later.
     """

@@ -16,6 +16,7 @@ from celery.utils.nodenames import default_nodename, host_format
 
 from executor.celery_app import make_app
 from executor.cli.shown import screen
+from executor.cli.typed import times
 from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, Settings, read_here
 
@@ -34,7 +35,7 @@ def worker(
     level: Annotated[
         str, typer.Option("-l", "--loglevel", metavar="LEVEL", help="debug, info, warning or error.")
     ] = "info",
-    idle_exit: Annotated[float | None, typer.Option("--idle-exit", hidden=True)] = None,
+    idle_exit: Annotated[float | None, typer.Option("--idle-exit", parser=times.length, hidden=True)] = None,
     standby_lock: Annotated[int | None, typer.Option("--standby-lock", hidden=True)] = None,
 ) -> None:
     """Execute runs on this machine. Ctrl-C lets those that run end; a second one ends them."""

@@ -11,16 +11,19 @@ from secretstore.run_connection import SOURCE
 from secretstore.views import ConnectionView
 
 
-def create(at: Deployment, who: Actor, asked: NewConnection) -> ConnectionView:
-    """Make a data source or catalog. What it names need not be there yet: the view's `missing` says what is not.
+def create(at: Deployment, who: Actor, asked: NewConnection) -> tuple[ConnectionView, ...]:
+    """Make a data source or catalog in each of the environments, or in none.
+
+    What it names need not be there yet: a view's `missing` says what is not.
 
     Raises:
         NameRefused, ConnectionRefused: the name, the kind or the settings break a rule; no value is quoted.
         AlreadyExists: there is one of this name, without `replace`.
         UnknownProject, UnknownEnvironment: there is no such place.
     """
-    place = asked.project, asked.environment, asked.role, asked.name
-    return vault.create_connection(at.db, *place, asked.kind, asked.settings, actor=who, replace=asked.replace)
+    place = asked.project, asked.environments, asked.role, asked.name
+    made = vault.create_connections(at.db, *place, asked.kind, asked.settings, actor=who, replace=asked.replace)
+    return tuple(made)
 
 
 def list_(at: Deployment, who: Actor, asked: Connections) -> Sequence[ConnectionView]:

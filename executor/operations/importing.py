@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from executor.explain.fit import misfits
 from executor.masking.needles import SHORTEST, drawback, verdict
 from executor.operations.deployment import Deployment
 from executor.schemas.importing import Change, Import, ImportPlan, Kind, Pair, PlannedEntry, Problem
@@ -50,7 +51,8 @@ def plan(at: Deployment, who: Actor, asked: Import) -> Plan:
     if problems:
         # A broken line may be the rest of the value above it, so nothing of such a file is told further.
         return Plan(_shown(asked, (), tuple(problems), ()), ())
-    notes = tuple(_notes(entries, asked, there))
+    values = {planned.name: planned.entry.value for planned in entries if isinstance(planned.entry, NewSecret)}
+    notes = (*_notes(entries, asked, there), *misfits(at.db, project, (environment,), values))
     to_store = tuple(planned.entry for planned in entries if planned.change != "unchanged")
     return Plan(_shown(asked, entries, (), notes), to_store)
 

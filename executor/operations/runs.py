@@ -67,6 +67,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
 
     Raises:
         KeyTaken: its idempotency key belongs to a run of another target or environment.
+        NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
     return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
@@ -157,10 +158,11 @@ def cancel(at: Deployment, who: Actor, asked: ThatRun) -> Cancelled:
 
 
 def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
-    """Write the files that a run left below a folder; one that is there is replaced.
+    """Write the files that a run, or an attempt of it, left below a folder; one that is there is replaced.
 
     Raises:
         UnknownRun: none is meant, or several are.
+        RequestUnclear: it has no such attempt.
         FolderUnusable: one could not be written; those before it are.
     """
     view = show(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))

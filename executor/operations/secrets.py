@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from executor.explain.fit import misfits
 from executor.masking.needles import verdict
 from executor.operations import environments
 from executor.operations.deployment import Deployment
@@ -54,6 +55,7 @@ def set_(at: Deployment, who: Actor, asked: NewSecret) -> SetSecret:
         created_environments=made,
         value_notes=tuple(judged.notes),
         name_notes=tuple(dict.fromkeys(filter(None, on_name))),
+        misfits=misfits(at.db, asked.project, asked.environments, {asked.name: asked.value}),
     )
 
 

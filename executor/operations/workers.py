@@ -23,8 +23,8 @@ def serving(at: Deployment, who: Actor, asked: OfQueue = _ANY) -> Serving:
 def attend(at: Deployment, who: Actor, asked: ThatRun) -> Attended | None:
     """Do for a run that waits what is left to its follower, and say what no live worker offers; None once it began.
 
-    With nothing configured a worker is started where none lives. Elsewhere workers end what nobody can take in time,
-    for each other's runs, too; where none lives, it is done here.
+    With nothing configured a worker is started where none lives, and a run that none can ever take is ended. Elsewhere
+    workers end what nobody can take in time, for each other's runs, too; where none lives, it is done here.
 
     Raises:
         StandbyFailed: the worker that was started has ended with an error.
@@ -34,7 +34,10 @@ def attend(at: Deployment, who: Actor, asked: ThatRun) -> Attended | None:
     if run is None or run.state != "pending":
         return None
     embedded = at.settings.embedded
-    started = embedded and not needs.live_workers(at.settings, at.db) and at.standby.ensure()
+    ours = needs.live_workers(at.settings, at.db) if embedded else []
+    started = embedded and not ours and at.standby.ensure()
+    if ours and unserved.end_in_vain(at.db, ours, run.id):
+        return None
     live = workers.list_workers(at.db, alive_only=True)
     missing = None
     if live or not embedded:

@@ -1,5 +1,6 @@
 """From a submission to a worker: a run is accepted, found, claimed and held by a lease."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -14,6 +15,7 @@ from executor.runs.needs import suits
 from executor.runs.rows import lose_claimed, moment
 from executor.runs.settling import give_up
 from executor.runs.spec import Lease, Offer, mapped_by
+from executor.schemas.runs import title
 from secretstore.database import Database
 from secretstore.errors import RowUnreadable
 
@@ -52,9 +54,19 @@ def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
             ).first()
         if earlier is None:
             raise
-    if (earlier.target, earlier.environment_id) != (spec.target, spec.environment_id):
-        raise KeyTaken(key=spec.idempotency_key, run=earlier.id[:8])
+    if differs := " and ".join(_differing(earlier, spec)):
+        raise KeyTaken(key=spec.idempotency_key, run=earlier.id[:8], differs=differs)
     return Accepted(earlier.id, False)
+
+
+def _differing(earlier: Run, spec: RunSpec) -> Iterator[str]:
+    """Yield what an earlier run has that is not the same, so that it cannot stand for this one."""
+    if earlier.target != spec.target:
+        what = "other arguments of" if title(earlier.target) == title(spec.target) else "another target:"
+        yield f"{what} {title(earlier.target)}"
+    if earlier.environment_id != spec.environment_id:
+        again = " (deleted since)" if earlier.environment == spec.environment else ""
+        yield f"another environment: {earlier.environment}{again}"
 
 
 def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run, Lease] | None:

@@ -40,7 +40,8 @@ class Need:
     """That what a column of the run names is among what a worker offers.
 
     `offered` says what that is. An `optional` column may be empty: then the run needs nothing of the kind. `short` and
-    `sentence` have the run in them, by `str.format`.
+    `sentence` have the run in them, by `str.format`. What is `of_machine` is the same for every worker of a machine,
+    whoever starts it and how: a queue is not, nor the sandbox, which root may have and a user not.
     """
 
     column: Any
@@ -48,6 +49,7 @@ class Need:
     short: str
     sentence: str
     optional: bool = False
+    of_machine: bool = False
 
     def sql(self, offer: Offer) -> ColumnElement[bool]:
         """Whether a worker that offers this meets it, asked of a run's row."""
@@ -125,6 +127,7 @@ NEEDS: tuple[Need | PlaceNeed, ...] = (
         lambda offer: offer.networks,
         "the network {0.network}",
         "no worker offers the network {0.network} (this run's project needs it)",
+        of_machine=True,
     ),
     Need(
         col(Run.python_version),
@@ -132,6 +135,7 @@ NEEDS: tuple[Need | PlaceNeed, ...] = (
         "Python {0.python_version}",
         "no worker offers Python {0.python_version} (this run needs it)",
         optional=True,
+        of_machine=True,
     ),
 )
 
@@ -156,6 +160,20 @@ def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
         return alone
     apart = [need.short.format(run) for need in NEEDS if not all(met[need])]
     return [f"no one worker offers all of {', '.join(apart)} (this run needs them together)"]
+
+
+def in_vain(run: Asking, live: Sequence[WorkerView]) -> str | None:
+    """What no worker of one machine can offer, if these are of it; None where another one might.
+
+    It is for where all workers are on one machine: there, such a run would wait for nothing.
+    """
+    offers = [workers.offer_of(worker) for worker in live]
+    said = []
+    for need in NEEDS:
+        if isinstance(need, Need) and need.of_machine and offers and not any(need.met_by(run, one) for one in offers):
+            has = dict.fromkeys(word for one in offers for word in need.offered(one))
+            said.append(f"{need.sentence.format(run)}; this machine has {', '.join(has) or 'none'}")
+    return "; ".join(said) or None
 
 
 def waiting_for(run: Asking, live: Sequence[WorkerView]) -> str | None:

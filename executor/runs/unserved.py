@@ -64,6 +64,22 @@ def end_unserved(
     return ended
 
 
+def end_in_vain(db: Database, alive: list[WorkerView], run_id: str | None = None) -> list[tuple[str, str]]:
+    """End runs that no worker can ever take, where all are on one machine, as these are. Id and sentence of each.
+
+    What depends on how a worker is started, as its queues, may come yet.
+    """
+    one = [col(Run.id) == run_id] if run_id is not None else []
+    with db.reading() as session:
+        waiting = session.execute(
+            select_rows(*_NEEDS)
+            .where(claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one)
+            .limit(_SOME)
+        ).all()
+    found = ((run.id, needs.in_vain(run, alive)) for run in waiting)
+    return [(run, said) for run, said in found if said is not None and give_up(db, run, said)]
+
+
 def _taken_by(alive: list[WorkerView]) -> ColumnElement[bool]:
     """One of these workers can take the run."""
     offers = {replace(workers.offer_of(worker), worker="") for worker in alive if not worker.closed}

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from executor.schemas.places import InEnvironment, InProject, Named, Output
+from executor.schemas.places import InEnvironments, InProject, Named, Output
 from secretstore.connections import Role
 
 
-class NewConnection(InEnvironment):
-    """A data source or catalog to make; with `replace`, one of this name gets these settings."""
+class NewConnection(InEnvironments):
+    """A data source or catalog to make in environments; with `replace`, one of this name gets these settings."""
 
     role: Role
     name: str

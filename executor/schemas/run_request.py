@@ -62,7 +62,7 @@ class RunRequest(Input):
         default=True,
         description="Give all sources and catalogs of the environment, or those alone that parameters are.",
     )
-    timeout: Annotated[float | None, Typed(("--timeout",), "S")] = Field(
+    timeout: Annotated[float | None, Typed(("--timeout",), "TIME")] = Field(
         default=None, description="End the run after so many seconds."
     )
     python: Annotated[str | None, Typed(("--python",), "X.Y|PATH", explained=True)] = Field(
@@ -86,7 +86,7 @@ class RunRequest(Input):
     retry_on: Annotated[Sequence[str] | None, Typed(("--retry-on",), "REASON")] = Field(
         default=None, description="Try again after this reason only."
     )
-    queue_timeout: Annotated[float | None, Typed(("--queue-timeout",), "S")] = Field(
+    queue_timeout: Annotated[float | None, Typed(("--queue-timeout",), "TIME")] = Field(
         default=None, description="Give up after so many seconds in which no worker can take it."
     )
     output_limit: Annotated[Literal["end", "drop"], Typed(("--output-limit",))] = Field(

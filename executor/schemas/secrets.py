@@ -28,13 +28,15 @@ class NewSecret(InEnvironments):
 class SetSecret(Output):
     """A secret as it was stored in each environment, and the environments that were made for it.
 
-    `value_notes` say what the masker cannot do for the value, `name_notes` under which names shells will find it.
+    `value_notes` say what the masker cannot do for the value, `name_notes` under which names shells will find it,
+    `misfits` which sources and catalogs name it and cannot use a value of this form.
     """
 
     secrets: tuple[SecretView, ...]
     created_environments: tuple[str, ...] = ()
     value_notes: tuple[str, ...] = ()
     name_notes: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ def source_root(folder: Path, path: str | None) -> Path:
     root = _marked(folder) or folder
     if path is not None:
         if "\0" in path or not os.path.isfile(target := (folder / path).resolve()):
+            if "\0" not in path and os.path.isdir(folder / path):
+                hint = f"name a file in it; paths are relative to the source root {root}"
+                raise TargetUnusable("{path} is a folder", path=path, hint=hint)
             raise TargetUnusable(path=path, root=root)
         if not target.is_relative_to(root):
             root = _marked(target.parent) or target.parent

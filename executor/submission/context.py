@@ -5,6 +5,7 @@ from pathlib import Path
 from executor.errors import NoProjectNamed
 from executor.settings import Settings
 from executor.source.root import ProjectFile, project_file
+from secretstore.errors import FolderUnusable
 
 DEFAULT_ENVIRONMENT = "default"
 
@@ -33,6 +34,18 @@ def environment_named(settings: Settings, given: str | None, folder: Path | None
 def nearest_project_file(folder: Path | None = None) -> ProjectFile:
     """Read the project file of the folder (default: the current one) or of its nearest parent with one."""
     try:
-        return project_file(folder or Path.cwd())
-    except FileNotFoundError:  # the current folder has been deleted
+        return project_file(folder or current_folder())
+    except FolderUnusable:
         return ProjectFile()
+
+
+def current_folder() -> Path:
+    """Return the current folder.
+
+    Raises:
+        FolderUnusable: it has been deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise FolderUnusable("the current folder has been deleted", hint="go to one that exists: cd") from None

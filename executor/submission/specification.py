@@ -12,7 +12,9 @@ from executor.errors import (
     PythonUnavailable,
     RequestUnclear,
     RequirementsRefused,
+    SourceIsHome,
     SourceRefused,
+    TargetUnusable,
     UnknownRun,
 )
 from executor.models import KEPT_BYTES, Run, RunSpec
@@ -28,8 +30,8 @@ from executor.source.git_state import git_state
 from executor.source.package import package_of
 from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
-from executor.submission import notebook, signature
-from executor.submission.context import environment_named, project_named
+from executor.submission import meant, notebook, signature
+from executor.submission.context import current_folder, environment_named, project_named
 from executor.submission.programs import programs_of
 from secretstore import vault
 from secretstore.connections import Role
@@ -120,8 +122,8 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
             refusals.append(refusal)
             return None
 
-    here = request.folder or Path.cwd()
-    found = attempted(lambda: _located(here, wanted.path))
+    here = request.folder or current_folder()
+    found = attempted(lambda: _located(here, wanted))
     root, path = found or (None, None)
     uploads = not settings.workers_see_files if request.bundle is None else request.bundle
     document = wanted.document(
@@ -263,9 +265,28 @@ def _unknown_connections(db: Database, place: EnvironmentView, request: RunReque
                 yield unknown
 
 
-def _located(here: Path, target: str | None) -> tuple[Path, str | None]:
-    root = source_root(here, target)
-    return root, relative_target(root, here, target) if target is not None else None
+def _located(here: Path, wanted: Target) -> tuple[Path, str | None]:
+    try:
+        if wanted.path == "":
+            raise TargetUnusable(
+                "the file of the function {name} is missing", name=wanted.name, hint="path.py:function"
+            )
+        root = source_root(here, wanted.path)
+    except TargetUnusable as unusable:
+        if (line := _meant(here, wanted)) is not None:
+            unusable.advise(f"did you mean: {line}")
+        raise
+    return root, relative_target(root, here, wanted.path) if wanted.path is not None else None
+
+
+def _meant(here: Path, wanted: Target) -> str | None:
+    """The line that works, where the target is something else than a file."""
+    assert wanted.path is not None
+    try:
+        root = source_root(here, None)
+    except SourceIsHome:
+        root = here
+    return meant.instead(here, root, wanted.path, wanted.name, wanted.argv) if "\0" not in wanted.path else None
 
 
 def _as_typed(root: Path | None, path: str | None, typed: str | None, uploads: bool) -> str | None:
@@ -352,7 +373,7 @@ def _requirements(
 ) -> dict[str, Any] | None:
     """Find what to install: `--requirements`, else the target file's block, else the source's; and `--with`."""
     if request.requirements_file is not None:
-        file = (request.folder or Path.cwd()) / request.requirements_file
+        file = (request.folder or current_folder()) / request.requirements_file
         if not file.is_file():
             why = "it is a folder" if file.is_dir() else "no such file"
             raise FileUnreadable(path=request.requirements_file, why=why)

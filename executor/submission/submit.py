@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from executor import runs
 from executor.broker.doorbell import ring
-from executor.errors import StandbyFailed
+from executor.errors import NeverServed, StandbyFailed
 from executor.models import RunSpec
-from executor.runs.needs import live_workers
+from executor.runs import needs
 from executor.schemas.run_operations import Submitted
 from executor.settings import Settings
 from executor.submission import standby
@@ -25,10 +25,15 @@ def accept(
 
     Raises:
         KeyTaken: its idempotency key belongs to a run of another target or environment.
+        NeverServed: a worker of this machine lives, and none can ever take the run; it was not accepted.
         WorkerUnsupported: no worker can be started here; the run was not accepted.
         BrokerUnavailable: there is no broker to start; the run was not accepted.
     """
-    if not settings.embedded or live_workers(settings, db):
+    if not settings.embedded:
+        return submit(db, app(), spec, actor)
+    if live := needs.live_workers(settings, db):
+        if (why := needs.in_vain(spec, live)) is not None:
+            raise NeverServed(why=why)
         return submit(db, app(), spec, actor)
     standby.check_can_start()
     # Nobody would hear a bell: the worker that is started looks for waiting runs before anything else.

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from executor.errors import RequestUnclear
 from executor.python.layout import is_program, shebang
 from executor.schemas.target import Target
+from executor.submission import meant
 
 _PYTHONS = re.compile(r"python|pypy|\buv run\b")  # in a script's first line
 
@@ -28,7 +30,7 @@ def parse(words: list[str]) -> Target:
     if first == "-m":
         if not rest:
             raise _unclear("a module must follow -m")
-        check_module(rest[0])
+        check_module(rest[0], rest[1:])
         return Target("module", name=rest[0], argv=tuple(rest[1:]))
     path, colon, name = first.rpartition(":")
     if colon and name.isidentifier() and not Path(first).exists():
@@ -43,10 +45,7 @@ def parse(words: list[str]) -> Target:
         return Target("notebook", path=first)
     if _is_program(first):
         return Target("command", path=first, argv=tuple(rest))
-    if Path(first).suffix not in ("", ".py", ".pyw"):
-        raise _unclear(
-            "{first} is not a Python file; to run a command, put -- before it: sealrun run -- sh job.sh", first=first
-        )
+    _check_file(first, rest)
     return Target("file", path=first, argv=tuple(rest))
 
 
@@ -71,19 +70,38 @@ def _is_program(path: str) -> bool:
     return True
 
 
-def check_module(name: str) -> None:
-    """Refuse a path instead of a module's name.
+def check_module(name: str, argv: Sequence[str] = ()) -> None:
+    """Refuse a path, or a function, instead of a module's name.
 
     Raises:
-        RequestUnclear: it is a path.
+        RequestUnclear: it is one.
     """
     path = Path(name)
+    module, _, function = name.partition(":")
+    if function:
+        file = module if module.endswith(".py") else f"{module.replace('.', '/')}.py"
+        mend = meant.command([f"{file}:{function}", *argv])
+        raise _unclear("{name} is a function; name its file, without -m", hint=mend, name=name)
     if "/" not in name and not (path.suffix == ".py" and path.is_file()):
         return
-    parts = path.with_suffix("").parts if path.suffix == ".py" else path.parts
-    named = f": -m {'.'.join(parts)}" if all(map(str.isidentifier, parts)) else ""
-    raise _unclear("{name} is a path; name the module with dots{named}", name=name, named=named)
+    dotted = meant.dotted(name)
+    mend = meant.command(["-m", dotted, *argv] if dotted else [name, *argv])
+    raise _unclear("{name} is a path; name the module with dots, or leave out -m", hint=mend, name=name)
 
 
-def _unclear(message: str, **names: str) -> RequestUnclear:
-    return RequestUnclear(message, hint="see: sealrun run --help", **names)
+def _check_file(first: str, rest: list[str]) -> None:
+    """Refuse what cannot be a Python file; one that is missing is told by who looks for it."""
+    if first in ("-", "-c"):  # as `python` takes it
+        raise _unclear("a target is no code: write it to a file, or run: sealrun run -- python3 -c CODE")
+    file, colon, name = first.rpartition(":")
+    if colon and file.endswith((".py", ".pyw")) and not Path(first).exists():
+        raise _unclear("{name!r} is no function at the top of {file}", file=file, name=name)
+    started = meant.program(first)
+    is_python = Path(first).suffix in (".py", ".pyw") or (not Path(first).suffix and not started)
+    if not is_python and (started or Path(first).is_file()):
+        line = meant.command([*(started or ("--", "PROGRAM", first)), *rest])
+        raise _unclear("{first} is not a Python file; to run a command, put -- before it", hint=line, first=first)
+
+
+def _unclear(message: str, hint: str = "see: sealrun run --help", **names: str) -> RequestUnclear:
+    return RequestUnclear(message, hint=hint, **names)

@@ -16,7 +16,7 @@ from celery import Celery
 from executor import runs
 from executor.broker.doorbell import ring
 from executor.keys import rotation
-from executor.runs import Offer, retention, unserved
+from executor.runs import Offer, retention, unserved, workers
 from executor.sandbox import clearing, workspace
 from executor.source import bundles
 from executor.worker import python_cache
@@ -55,6 +55,11 @@ def ring_next(db: Database, app: Celery, project_id: str, offer: Offer) -> bool:
 def end_unserved(db: Database, patience: float, watched: float) -> int:
     """End runs that no worker could have taken for their time, or for `patience` seconds; returns how many."""
     return len(unserved.end_unserved(db, patience, watched=watched))
+
+
+def end_in_vain(db: Database) -> int:
+    """End runs that no worker of this machine can ever take, where all workers are on it; returns how many."""
+    return len(unserved.end_in_vain(db, workers.list_workers(db, alive_only=True)))
 
 
 def delete_old(db: Database, age: float) -> int:

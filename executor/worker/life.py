@@ -230,6 +230,8 @@ class WorkerLife:
             janitor.ring_again(worker.db, self._app, worker.offer, self._slots - len(worker.active))
 
     def _end_unserved(self, worker: Equipment) -> None:
+        if self._settings.embedded:
+            janitor.end_in_vain(worker.db)
         janitor.end_unserved(worker.db, self._settings.queue_timeout, watched=time.monotonic() - self._began)
 
     def _start_pruning(self) -> None:

@@ -6,6 +6,7 @@ Nothing here takes a key service or opens a value; stored values come out throug
 from secretstore.audit import Actor
 from secretstore.vault.connections import (
     create_connection,
+    create_connections,
     delete_connection,
     get_connection,
     list_connections,
@@ -93,6 +94,7 @@ __all__ = [
     "check",
     "connection_plan",
     "create_connection",
+    "create_connections",
     "create_environment",
     "create_project",
     "dangling",

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -16,7 +16,15 @@ from secretstore.models import Connection, Environment, Project
 from secretstore.naming import is_connection_name
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from secretstore.timestamps import utc_now
-from secretstore.vault.lookup import did_you_mean, find_place, hold_place, taken_names, within
+from secretstore.vault.lookup import (
+    did_you_mean,
+    find_place,
+    hold_environment,
+    hold_place,
+    hold_project,
+    taken_names,
+    within,
+)
 from secretstore.vault.references import listed, missing_names, named_by, refuse_named, stored
 from secretstore.views import ConnectionView, Missing, view_of
 
@@ -35,7 +43,26 @@ def create_connection(
     actor: Actor,
     replace: bool = False,
 ) -> ConnectionView:
-    """Create a data source or catalog. What it names may be created later: the view's `missing` lists it.
+    """Create a data source or catalog in one environment; it raises what `create_connections` does."""
+    (view,) = create_connections(db, project, [environment], role, name, kind, settings, actor=actor, replace=replace)
+    return view
+
+
+def create_connections(
+    db: Database,
+    project: str,
+    environments: Sequence[str],
+    role: Role,
+    name: str,
+    kind: str,
+    settings: Any,
+    *,
+    actor: Actor,
+    replace: bool = False,
+) -> list[ConnectionView]:
+    """Create a data source or catalog in each of the environments, or in none of them.
+
+    What it names may be created later: a view's `missing` lists it.
 
     Args:
         role: `source` or `catalog`.
@@ -51,33 +78,55 @@ def create_connection(
     """
     read = check(role, name, kind, settings)
     with taken_names(role, name), db.writing() as session:
-        place, held = hold_place(session, project, environment)
-        row = _row(session, held, role, name)
-        if row is not None and not replace:
-            raise AlreadyExists(what=role, name=name, hint="to give it other settings, add --replace")
-        # A name that does not exist yet is fine, unless it looks like a value typed instead of one.
-        (missing,) = missing_names(session, held.id, [RunConnection(role, name, kind, read.stored())])
-        _refuse_values(role, name, missing)
-        _refuse_unfit_source(session, held, role, name, kind, read)
-        now = utc_now()
-        action = f"{role}.create" if row is None else f"{role}.replace"
-        row = row or Connection(
-            environment_id=held.id,
-            role=role,
-            name=name,
-            kind=kind,
-            settings="",
-            created_at=now,
-            created_by=actor.name,
-            updated_by=actor.name,
-        )
-        row.kind, row.settings = kind, json.dumps(read.stored())
-        # A test of the former settings says nothing about these.
-        row.tested_at = row.test_outcome = row.test_seconds = row.test_message = row.test_run = None
-        row.updated_at, row.updated_by = now, actor.name
-        session.add(row)
-        append(session, place, actor, _act(row, held.name, action))
-        return _view(row, held.name, missing)
+        place = hold_project(session, project)
+        # Held in the order of their names, so that two writers never wait for each other.
+        held = {one: hold_environment(session, place, one) for one in sorted(set(environments))}
+        views, acts = {}, []
+        for environment in held.values():
+            row = _row(session, environment, role, name)
+            if row is not None and not replace:
+                which = f"it is in {environment.name}; " if len(held) > 1 else ""
+                raise AlreadyExists(what=role, name=name, hint=f"{which}to give it other settings, add --replace")
+            # A name that does not exist yet is fine, unless it looks like a value typed instead of one.
+            (missing,) = missing_names(session, environment.id, [RunConnection(role, name, kind, read.stored())])
+            _refuse_values(role, name, missing)
+            _refuse_unfit_source(session, environment, role, name, kind, read)
+            action = f"{role}.create" if row is None else f"{role}.replace"
+            row = _set(session, environment, row, role, name, kind, read, actor)
+            acts.append(_act(row, environment.name, action))
+            views[environment.name] = _view(row, environment.name, missing)
+        append(session, place, actor, *acts)
+        return [views[environment] for environment in dict.fromkeys(environments)]
+
+
+def _set(
+    session: Session,
+    environment: Environment,
+    row: Connection | None,
+    role: Role,
+    name: str,
+    kind: str,
+    read: Settings,
+    actor: Actor,
+) -> Connection:
+    """Give the environment's row, or a new one, these settings."""
+    now = utc_now()
+    row = row or Connection(
+        environment_id=environment.id,
+        role=role,
+        name=name,
+        kind=kind,
+        settings="",
+        created_at=now,
+        created_by=actor.name,
+        updated_by=actor.name,
+    )
+    row.kind, row.settings = kind, json.dumps(read.stored())
+    # A test of the former settings says nothing about these.
+    row.tested_at = row.test_outcome = row.test_seconds = row.test_message = row.test_run = None
+    row.updated_at, row.updated_by = now, actor.name
+    session.add(row)
+    return row
 
 
 def list_connections(

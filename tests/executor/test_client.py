@@ -20,6 +20,7 @@ import executor
 from executor import Client
 from executor.errors import (
     ArgumentsRefused,
+    NeverServed,
     RequestUnclear,
     RunCancelled,
     RunFailed,
@@ -150,12 +151,10 @@ class TestARun:
         with pytest.raises(RunOver):
             run.cancel()
 
-    def test_what_it_waits_for_is_told(self, submit: Any) -> None:
-        """At once, and while it is pending."""
-        run = submit("jobs.py:add", args={"n": 1}, python="3.99")
-        assert run.waiting_for == "no worker offers Python 3.99 (this run needs it)"
-        run.cancel()
-        assert run.waiting_for is None
+    def test_what_this_machine_never_offers_is_not_waited_for(self, submit: Any) -> None:
+        """With nothing configured, as no other worker can come."""
+        with pytest.raises(NeverServed, match=r"no worker offers Python 3\.99"):
+            submit("jobs.py:add", args={"n": 1}, python="3.99")
 
 
 class TestErrors:
@@ -173,7 +172,7 @@ class TestErrors:
             ({"target": "jobs.py:add", "args": "n"}, RequestUnclear, "of the type str"),
             ({"target": "jobs.py:add", "args": 3}, RequestUnclear, "of the type int"),
             ({"target": 3}, RequestUnclear, "target is text"),
-            ({"module": "shop/report.py"}, RequestUnclear, "-m shop.report"),
+            ({"module": "shop/report.py"}, RequestUnclear, "name the module with dots"),
             ({"command": ["ls"], "timeout": "5"}, RequestUnclear, "timeout is a number of seconds"),
             ({"command": ["ls"], "queue_timeout": "5"}, RequestUnclear, "queue_timeout is a number of seconds"),
             ({"command": ["ls"], "retries": "1"}, RequestUnclear, "retries is a whole number"),

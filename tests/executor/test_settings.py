@@ -205,3 +205,25 @@ def test_a_folder_to_be_changed_names_its_projects() -> None:
     """What one run leaves there the next one finds: not for every project."""
     (problem,) = problems({"SEALRUN_WRITABLE": "shop=/data/a:/data/b"})
     assert problem.startswith("SEALRUN_WRITABLE has to name who may change its folder number 2")
+
+
+def test_a_time_may_be_set_with_its_units() -> None:
+    """Every setting that takes one; a number alone is in the unit of the setting's name."""
+    times = {
+        "SEALRUN_LEASE_SECONDS": "1m30s",
+        "SEALRUN_TERM_GRACE_SECONDS": "2m",
+        "SEALRUN_SETUP_TIMEOUT_SECONDS": "1h",
+        "SEALRUN_QUEUE_TIMEOUT_SECONDS": "2d",
+        "SEALRUN_KEEP_RUNS_DAYS": "6w",
+        "SEALRUN_KMS_TIMEOUT_SECONDS": "20s",
+    }
+    assert times.keys() == {setting.name for setting in ALL_SETTINGS if setting.unit in ("seconds", "days")}
+    settings = read_settings({**HOME, **times})
+    assert (settings.lease, settings.term_grace, settings.setup_timeout) == (90, 120, 3600)
+    assert (settings.queue_timeout, settings.keep_runs) == (2 * 86400, 42 * 86400)
+    assert settings.store.kms_timeout == 20
+    assert read_settings({**HOME, "SEALRUN_KEEP_RUNS_DAYS": "7"}).keep_runs == 7 * 86400
+    assert problems({**HOME, "SEALRUN_LEASE_SECONDS": "2h"}) == [
+        "SEALRUN_LEASE_SECONDS is not a length of time from 3 to 3600 seconds, as in 90, 5m, 1h30m or 90d"
+    ]
+    assert problems({**HOME, "SEALRUN_LEASE_SECONDS": "3.5"}) != []

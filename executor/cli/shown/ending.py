@@ -3,14 +3,13 @@
 import errno
 import os
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Callable
 
 import typer
 
-from executor.cli.shown import screen
+from executor.cli.shown import screen, streams
 from secretstore.errors import SealrunError
 
 # What pydantic, which reads options, says of a value; and what a person is told.
@@ -31,8 +30,7 @@ def ended(act: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader has gone, as in `sealrun runs list | head`. Python would complain at exit, when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _silence()  # the reader has gone, as in `sealrun runs list | head`
         return PIPE_CLOSED
     except (KeyboardInterrupt, EOFError):
         screen.say("")
@@ -40,19 +38,22 @@ def ended(act: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             return told(error)
-        try:
-            screen.complain(
-                f"what was to be written could not be: {os.strerror(error.errno)}", "make room, or choose another disk"
-            )
-        except OSError as deaf:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            if deaf.errno == errno.EIO and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-                # A terminal that is closed refuses what is written before the kernel's SIGHUP arrives: it is that end.
-                os.kill(os.getpid(), signal.SIGHUP)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        screen.complain(
+            f"what was to be written could not be: {os.strerror(error.errno)}", "make room, or choose another disk"
+        )
+        _silence()
         return 1
     except Exception as error:  # noqa: BLE001  # the outermost door: nothing may leave as a traceback
         return told(error)
+
+
+def _silence() -> None:
+    """Let go of a stream that takes nothing any more: Python would flush it at the end, and change the exit code."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            streams.silence(number)
 
 
 def told(error: Exception) -> int:
@@ -65,6 +66,9 @@ def told(error: Exception) -> int:
         return 1
     if isinstance(error, typer.TyperException):
         return _misused(error)
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        screen.complain("something that was typed, or a path, is not UTF-8 text", "give it another name")
+        return 2
     # Its text might quote what it saw; its kind and place do not.
     place = traceback.extract_tb(error.__traceback__)[-1]
     screen.complain(

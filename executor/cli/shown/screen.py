@@ -1,14 +1,18 @@
 """What is written where: listings to stdout, our own words to stderr. Colour and alignment are for terminals alone."""
 
+import errno
 import json
 import os
 import re
 import shutil
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from executor.cli.shown import streams
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -28,6 +32,9 @@ _WIDEST = 60  # characters of a column in a longer one
 
 _line_is_open = False
 
+Fact = tuple[str, str | Sequence[str]]
+"""A name, and what it is: in one line or in several. Nothing in a line begins another, or moves the cursor."""
+
 
 def left_open(output: bytes) -> None:
     """A run's bytes went by: on a terminal, our next words begin on a line of their own."""
@@ -36,17 +43,23 @@ def left_open(output: bytes) -> None:
 
 
 def say(text: str, style: str = "") -> None:
-    """A line of our own, to stderr."""
+    """A line of our own, to stderr. Nobody may hear it: what is done goes on, and the exit code tells."""
     global _line_is_open
-    if _line_is_open:
-        sys.stderr.write("\n")
-        _line_is_open = False
-    _line(sys.stderr, text, style)
+    try:
+        if _line_is_open:
+            sys.stderr.write("\n")
+            _line_is_open = False
+        _line(sys.stderr, "\n".join(map(printable, text.split("\n"))), style)
+    except OSError as deaf:
+        streams.silence(2)
+        if deaf.errno == errno.EIO and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            # A terminal that is closed refuses what is written before the kernel's SIGHUP arrives: it is that end.
+            os.kill(os.getpid(), signal.SIGHUP)
 
 
 def show(text: str, style: str = "") -> None:
     """A line that is the answer, to stdout."""
-    _line(sys.stdout, text, style)
+    _line(sys.stdout, _tame(text), style)
 
 
 def complain(sentence: str, hint: str | None = None) -> None:
@@ -63,7 +76,8 @@ def show_json(document: Any) -> None:
 
 def json_text(document: Any) -> str:
     """JSON as it is shown, indented; characters a terminal could act on are escaped."""
-    return printable_lines(json.dumps(plain_data(document), indent=2, ensure_ascii=False))
+    as_it_is = streams.has_every_character(sys.stdout)
+    return printable_lines(json.dumps(plain_data(document), indent=2, ensure_ascii=not as_it_is))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
@@ -93,12 +107,13 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequen
     Console(highlight=False).print(listing)
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> None:
-    """Names and what they are, aligned, to stdout."""
+def facts(pairs: Iterable[Fact], styles: Mapping[str, str] = {}) -> None:
+    """Names and what they are, aligned, to stdout: text in a line, or several of them; `styles` by name."""
     listed = list(pairs)
     width = max((len(name) for name, _ in listed), default=0)
-    for name, text in listed:
-        first, *more = _tame(text).split("\n")
+    for name, told in listed:
+        texts = [told] if isinstance(told, str) else told
+        first, *more = [paint(printable(text), styles.get(name, ""), sys.stdout) for text in texts] or [""]
         label = paint(f"{name:<{width}}", "dim", sys.stdout)
         sys.stdout.write(f"{label}  {first}\n" + "".join(f"{'':<{width}}  {line}\n" for line in more))
 
@@ -169,7 +184,7 @@ def coloured(stream: Any) -> bool:
 
 
 def _line(stream: Any, text: str, style: str) -> None:
-    stream.write(paint(_tame(text), style, stream) + "\n")
+    stream.write(paint(text, style, stream) + "\n")
     stream.flush()
 
 

@@ -62,7 +62,7 @@ def sentence(run: RunView) -> str:
 
 def source(run: RunView) -> str:
     """Where a run's code came from."""
-    root = screen.printable(run.source_root)
+    root = run.source_root
     text = root if run.bundle is None else f"bundle {run.bundle[:12]}, uploaded from {root}"
     if run.source_commit is not None:
         text += f", commit {run.source_commit[:12]}" + (" with uncommitted changes" if run.source_dirty else "")
@@ -79,10 +79,10 @@ def problem_lines(problem: Problem) -> Iterator[str]:
 
 def _raised(problem: Raised) -> str:
     """As Python words it: an exception without a message is its name alone."""
-    return screen.printable(f"{problem.type}: {problem.message}" if problem.message else problem.type)
+    return f"{problem.type}: {problem.message}" if problem.message else problem.type
 
 
-def metric_facts(run: RunView) -> Iterator[tuple[str, str]]:
+def metric_facts(run: RunView) -> Iterator[screen.Fact]:
     """What the latest attempt used and reported, line by line."""
     if (used := run.metrics) is not None:
         cpu = used["cpu_user_seconds"] + used["cpu_system_seconds"]
@@ -90,7 +90,7 @@ def metric_facts(run: RunView) -> Iterator[tuple[str, str]]:
         yield "printed", ", ".join(_printed(used, stream) for stream in ("stdout", "stderr"))
         yield "phases", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in used["phases"].items())
     if run.reported:
-        yield "metrics", "\n".join(map(_metric, run.reported))
+        yield "metrics", list(map(_metric, run.reported))
 
 
 def _printed(used: dict[str, Any], stream: str) -> str:
@@ -102,14 +102,15 @@ def _metric(metric: MetricView) -> str:
     labels = "".join(f" {name}={text}" for name, text in (metric.labels or {}).items())
     unit = f" {metric.unit}" if metric.unit not in (None, "1") else ""
     value = f"{metric.value:,.0f}" if metric.value.is_integer() and abs(metric.value) < 1e15 else repr(metric.value)
-    return screen.printable(f"{metric.name} = {value}{unit}{labels}")
+    return f"{metric.name} = {value}{unit}{labels}"
 
 
-def receipt_facts(receipt: Receipt) -> list[tuple[str, str]]:
+def receipt_facts(receipt: Receipt) -> list[screen.Fact]:
     """A receipt, line by line."""
-    facts = [("secrets", "\n".join(given(entry, receipt.opening_at) for entry in receipt.secrets) or "none")]
+    secrets = [given(entry, receipt.opening_at) for entry in receipt.secrets]
+    facts: list[screen.Fact] = [("secrets", secrets or "none")]
     if receipt.connections:
-        facts.append(("connections", "\n".join(_filled_in(one) for one in receipt.connections)))
+        facts.append(("connections", [_filled_in(one) for one in receipt.connections]))
     if receipt.fingerprint is not None:
         facts += [
             ("key", f"generation {receipt.generation}, {receipt.fingerprint[:16]}, {receipt.key_service}"),
@@ -141,17 +142,17 @@ def given(entry: ReceiptEntry, at: datetime | None) -> str:
 
 def _filled_in(entry: ConnectionEntry) -> str:
     """One setting of a data source or catalog, and the secret that it was filled in from."""
-    field = f", field {screen.printable(entry.field)}" if entry.field is not None else ""
+    field = f", field {entry.field}" if entry.field is not None else ""
     said = f"{entry.role} {entry.connection} {entry.place}: {entry.secret} version {entry.version}{field}"
     if entry.expires_at is not None:
         said += f" (short-lived credentials, until {screen.moment(entry.expires_at)})"
-    return said + (f" (left out: {screen.printable(entry.left_out)})" if entry.left_out is not None else "")
+    return said + (f" (left out: {entry.left_out})" if entry.left_out is not None else "")
 
 
 def _opened(receipt: Receipt) -> str:
     if receipt.may_have_been_opened:
         return "may have been opened: nothing was recorded after the gate"
-    return screen.moment(receipt.opened_at) or f"no: {screen.printable(receipt.reason or '')}"
+    return screen.moment(receipt.opened_at) or f"no: {receipt.reason or ''}"
 
 
 def _dropped(receipt: Receipt) -> str:

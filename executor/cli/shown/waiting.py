@@ -69,7 +69,7 @@ class Waiting:
 
 
 def _sentence(attended: Attended, missing: str) -> str:
-    serving = attended.serving
+    serving, missing = attended.serving, screen.printable(missing)
     start = "sealrun worker" + (f" -Q {serving.queue}" if serving.queue != QUEUE else "")
     if attended.host is None and not attended.lives:
         return f"waiting: {missing} (start one: {start})"
@@ -81,7 +81,7 @@ def _sentence(attended: Attended, missing: str) -> str:
 def unseen(serving: Serving) -> str:
     """Since when no worker was seen, as a sentence; with the name that has to be the same on both sides."""
     of_queue = f" and the queue {serving.queue}" if serving.queue != QUEUE else ""
-    which = f"for this machine ({serving.host}){of_queue}"
+    which = f"for this machine ({screen.printable(serving.host)}){of_queue}"
     if serving.seen_at is None:
         return f"no worker {which} has been seen yet"
     return f"no worker {which} has been seen since {screen.moment(serving.seen_at)}, {screen.ago(serving.seen_at)}"

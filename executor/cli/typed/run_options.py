@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from executor.cli.typed import completion
+from executor.cli.typed import completion, times
 from executor.cli.typed.arguments import arguments_of, connections_of, pairs_of, secrets_named
 from executor.schemas import run_request
 from executor.schemas.asking import asked
@@ -120,6 +120,9 @@ def _annotation(name: str, typed: Typed, kind: Any, said: str) -> Any:
     (one,) = {*(get_args(kind) if NoneType in get_args(kind) else (kind,))} - {NoneType}
     if get_origin(one) in (Sequence, Mapping):
         one, said = list[str], said.removesuffix(".") + "; repeatable."
+    takes_time = one is float  # nothing else that is typed is a fraction
+    if takes_time:
+        said = said.removesuffix(".") + " (or 5m, 1h30m)."
     option = typer.Option(
         *typed.flags,
         metavar=typed.values,
@@ -127,6 +130,7 @@ def _annotation(name: str, typed: Typed, kind: Any, said: str) -> Any:
         min=typed.least,
         max=typed.most,
         autocompletion=_COMPLETED.get(name),
+        parser=times.length if takes_time else None,
     )
     return Annotated[one | None, option]
 

@@ -1,6 +1,7 @@
 """What follows the options of `sealrun run` is the target's own, verbatim; and what refuses it, in JSON if asked."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,8 @@ from typer import TyperException
 from typer.core import TyperCommand
 
 TAIL = "sealrun.target"
+_OF_FUNCTIONS = {"--arg", "--json-arg"}  # for which there is a refusal
+_LOOKED_AT = 1 << 20  # characters of a target's file
 
 
 class RunCommand(TyperCommand):
@@ -18,26 +21,65 @@ class RunCommand(TyperCommand):
         end = self._options_end(args)
         ctx.meta[TAIL] = args[end:]
         with refusals_as_json("--json" in args[:end]):
-            return super().parse_args(ctx, args[:end])
+            left = super().parse_args(ctx, args[:end])
+        self._note_options_behind(ctx.command_path, args[end:])
+        return left
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Show TARGET in the usage line."""
         return [*super().collect_usage_pieces(ctx), "TARGET [ARGS]..."]
 
     def _options_end(self, args: list[str]) -> int:
-        flags = {
-            spelling: getattr(parameter, "is_flag", False)
-            for parameter in self.params
-            for spelling in (*parameter.opts, *parameter.secondary_opts)
-        }
+        flags = self._flags()
         place = 0
         while place < len(args):
             word = args[place]
-            if word in ("--", "-m", "-") or not word.startswith("-"):
+            if word in ("--", "-m", "-", "-c") or not word.startswith("-"):
                 break
             takes_next = not flags.get(word, True) and "=" not in word
             place += 2 if takes_next else 1
         return min(place, len(args))
+
+    def _note_options_behind(self, command: str, tail: list[str]) -> None:
+        """Say that what looks like an option of ours was given to the target, unless the target's file names it."""
+        if tail[:1] == ["--"]:
+            return
+        named, own = (tail[:2], tail[2:]) if tail[:1] == ["-m"] else (tail[:1], tail[1:])
+        flags = self._flags()
+        typed = dict.fromkeys(word.partition("=")[0] for word in _before_dashes(own))
+        behind = [word for word in typed if word.startswith("--") and word in flags.keys() - _OF_FUNCTIONS]
+        if behind and (text := _text_of(named[0])) is not None:
+            behind = [word for word in behind if word not in text]
+        if behind:
+            from executor.cli.shown import screen
+
+            target, before = " ".join(named), " ".join(word if flags[word] else f"{word} …" for word in behind)
+            screen.say(
+                f"note: what stands behind TARGET is its own, so {', '.join(behind)} went to {target}; if sealrun is"
+                f" meant: {command} {before} {target}"
+            )
+
+    def _flags(self) -> dict[str, bool]:
+        """Our options as they are typed, and whether each is a flag: one that takes no value."""
+        return {
+            spelling: getattr(parameter, "is_flag", False)
+            for parameter in self.params
+            for spelling in (*parameter.opts, *parameter.secondary_opts)
+        }
+
+
+def _before_dashes(words: list[str]) -> list[str]:
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _text_of(target: str) -> str | None:
+    """A target's file as text, as far as that is short; None where it is none."""
+    path, colon, _ = target.rpartition(":")
+    try:
+        with open(path if colon and not os.path.exists(target) else target, encoding="utf-8", errors="replace") as file:
+            return file.read(_LOOKED_AT)
+    except (OSError, ValueError):
+        return None
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def test_what_is_typed_wrong_ends_with_2_and_a_hint(cli: Cli) -> None:
     ("words", "why"),
     [
         (("secret", "rollback", "K", "--to", "x"), "'--to': a whole number is needed"),
-        (("run", "--timeout", "1m", "job.py"), "'--timeout': a number is needed"),
+        (("run", "--timeout", "soon", "job.py"), "'--timeout': a length of time is needed, as 90, 5m, 1h30m or 90d"),
         (("runs", "list", "-L", "0"), "'-L' / '--limit': it must be at least 1"),
         (("secret", "import", "x", "--format", "yaml"), "'--format': 'yaml' is not one of 'env', 'json'"),
     ],

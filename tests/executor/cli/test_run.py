@@ -70,7 +70,7 @@ class TestExitCodes:
             ((), 2, "TARGET is missing"),
             (("--",), 2, "a command must follow --"),
             (("-m",), 2, "a module must follow -m"),
-            (("words.txt",), 2, "words.txt is not a Python file; to run a command, put -- before it"),
+            (("words.sh",), 2, "words.sh is not a Python file; to run a command, put -- before it"),
             (("calc.py:add", "--arg", "n=1"), 2, "put --arg and --json-arg before the function"),
             (("calc.py:add", "four"), 1, "argument n is not a valid int: 'four'"),
             (("calc.py:ad", "4"), 125, "calc.py has no function ad\nhint: did you mean add?"),
@@ -254,6 +254,7 @@ class TestStreams:
             assert process.wait(PATIENCE) == 141
             said = process.stderr.read()
         assert "Error" not in said and "Traceback" not in said
+        assert "the run goes on; come back: sealrun runs logs -f " in said
         jobs.ok("runs", "cancel", "@last")
 
 
@@ -554,7 +555,9 @@ class TestTriedAgain:
         """Until it succeeds; each attempt is shown with what it left. A worker that waits rings when it is time."""
         jobs.job(
             "second.py",
-            "import os, sys\nprint('in', os.environ['HOME'])\nif '-1/home' in os.environ['HOME']: sys.exit(3)\n",
+            "import os, sys\nprint('in', os.environ['HOME'])\n"
+            "open(os.environ['SEALRUN_OUTPUT_DIR'] + '/left.txt', 'w').write(os.environ['HOME'][-7:])\n"
+            "if '-1/home' in os.environ['HOME']: sys.exit(3)\n",
         )
         run = jobs.ok("run", "--detach", "--retries", "2", "--retry-on", "exit_code", "second.py").strip()
         db = open_database(read_settings(jobs.environ))
@@ -573,12 +576,18 @@ class TestTriedAgain:
         attempt = jobs.json("runs", "show", "--attempt", "1", run, "--json")
         assert (attempt["attempt"], attempt["retried"], attempt["attempts"][0]["exit_code"]) == (1, 1, 3)
         assert "no attempt 3" in jobs("runs", "logs", "--attempt", "3", run, code=2).stderr
+        jobs.ok("runs", "download", run)
+        jobs.ok("runs", "download", "--attempt", "1", run)
+        folders = (jobs.jobs / f"run-{run[:8]}", jobs.jobs / f"run-{run[:8]}-1")
+        assert [(folder / "left.txt").read_text() for folder in folders] == ["-2/home", "-1/home"]
+        assert "no attempt 3" in jobs("runs", "download", "--attempt", "3", run, code=2).stderr
         assert "exclude each other" in jobs("runs", "logs", "-f", "--attempt", "1", run, code=2).stderr
 
     def test_one_that_is_over_by_its_user(self, jobs: Cli) -> None:
         """A new run with the same target, variables and options; the old one stays as it is."""
         old = jobs.ok("run", "--detach", "--env", "N=5", "--no-secrets", "--", "sh", "-c", "exit $N").strip()
-        jobs("runs", "logs", "-f", old)
+        followed = jobs("runs", "logs", "-f", old, code=5)  # as the run did
+        assert f"run {old[:8]} failed: sh ended with exit code 5" in followed.stderr
         before = jobs.json("runs", "show", old, "--json")
 
         again = jobs("runs", "retry", old, "--json", code=5)
@@ -633,7 +642,7 @@ class TestTriedAgain:
         assert f"that is run {first[:8]}, submitted before" in second.stderr
         assert jobs.json("runs", "list", "-L", "1", "--json")[0]["id"] == first
         taken = jobs("run", "--idempotency-key", "nightly", "--", "true", code=2).stderr
-        assert f"belongs to run {first[:8]}, which has a different target" in taken
+        assert f"belongs to run {first[:8]}, which has another target: -- sh -c echo once; exit 4" in taken
 
 
 class TestRuns:

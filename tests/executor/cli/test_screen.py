@@ -2,13 +2,23 @@
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
-from executor.cli.shown import screen
+from executor.cli import runs
+from executor.cli.shown import screen, waiting
+from executor.models import Attempt, Run
+from executor.records import history
+from executor.schemas.workers import Attended, Serving
+from secretstore.database import Database
+from tests.executor.conftest import Bench
 
 NAME = "shop\x1b[2J\x1b]0;title\x07\r"
 SHOWN = r"shop\x1b[2J\x1b]0;title\x07\r"
+PERSON = "ada\x1b[32m\nstate  succeeded\u202e"
+SHOWN_PERSON = r"ada\x1b[32m\nstate  succeeded\u202e"
 
 
 def test_names_in_sentences_and_facts_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,10 +26,30 @@ def test_names_in_sentences_and_facts_are_escaped(capsys: pytest.CaptureFixture[
     screen.say(f"project {NAME}\nin two lines")
     screen.complain(f"no {NAME}", f"hint of {NAME}")
     screen.show(f"\x1b[32mok\x1b[0m  {NAME}")
-    screen.facts([("key", NAME), ("more", f"a\nb {NAME}")])
+    screen.facts([("key", NAME), ("more", ["a", f"b {NAME}"])])
     out, err = capsys.readouterr()
     assert err == f"project {SHOWN}\nin two lines\nsealrun: no {SHOWN}\nhint: hint of {SHOWN}\n"
     assert out == f"\x1b[32mok\x1b[0m  {SHOWN}\nkey   {SHOWN}\nmore  a\n      b {SHOWN}\n"
+
+
+def test_people_and_machines_are_escaped_wherever_a_run_shows_them(
+    sqlite_db: Database, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither our own colours nor a line of its own are theirs to choose; an actor is a claim, a row may be forged."""
+    lease = bench.running(sqlite_db)
+    with sqlite_db.writing() as session:
+        session.execute(update(Run).values(created_by=PERSON, retry_of=PERSON, lease_owner=PERSON))
+        session.execute(update(Attempt).values(worker=PERSON))
+    view = history.show(sqlite_db, lease.run_id)
+    runs._show(replace(view, waiting_for=f"no worker runs on {PERSON}", worker=PERSON, attempts=view.attempts * 2))
+    unseen = Serving(PERSON, "sealrun", (), None)
+    for attended in (Attended(False, PERSON, True, PERSON, unseen), Attended(False, PERSON, True, None, unseen)):
+        screen.say(waiting._sentence(attended, PERSON))
+    said = capsys.readouterr()
+    assert not {"\x1b", "\u202e"} & {*said.out, *said.err}
+    assert "\nstate  succeeded" not in said.out + said.err
+    assert said.out.count(SHOWN_PERSON) >= 5
+    assert len(said.err.splitlines()) == 2
 
 
 HEADINGS = ("environment", "fingerprint", "state", "made", "by")

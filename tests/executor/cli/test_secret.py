@@ -374,7 +374,7 @@ class TestExpiry:
 
     @pytest.mark.parametrize(
         "when",
-        [VALUE, "", "90", "90m", "2030-02-30", "1" * 30 + "d", "999999w"],
+        [VALUE, "", "90", "90y", "2030-02-30", "1" * 30 + "d", "999999w"],
         ids=["a value", "nothing", "no unit", "another unit", "no such day", "many digits", "too far"],
     )
     def test_one_that_cannot_be_read_is_not_repeated(self, shop: Cli, when: str) -> None:

@@ -143,7 +143,7 @@ class TestRefusals:
             (("--secret", "A", "--no-secrets", "names.py"), "exclude each other"),
             (("--env", "NOVALUE", "names.py"), "--env takes NAME=VALUE"),
             ((), "TARGET is missing"),
-            (("words.txt",), "words.txt is not a Python file"),
+            (("words.sh",), "words.sh is not a Python file"),
         ],
     )
     def test_what_is_typed_wrong_is_told_as_by_run(self, jobs: Cli, words: tuple[str, ...], why: str) -> None:

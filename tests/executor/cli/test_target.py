@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import typer
 
+from executor.cli.lazy import load
 from executor.cli.typed.env_file import read_env_file
+from executor.cli.typed.target import TAIL
 from executor.errors import FileInvalid, RequestUnclear
 from executor.schemas.runs import title
 from executor.schemas.target import Target
@@ -95,11 +98,11 @@ def test_anything_else_is_refused(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "mend"),
     [
-        ("shop/report.py", ": -m shop.report"),
-        ("./shop/report", ": -m shop.report"),
-        ("report.py", ": -m report"),
-        ("../shop/report.py", ""),
-        ("/srv/shop/report.py", ""),
+        ("shop/report.py", "-m shop.report"),
+        ("./shop/report", "-m shop.report"),
+        ("report.py", "-m report"),
+        ("../shop/report.py", "../shop/report.py"),
+        ("/srv/shop/report.py", "/srv/shop/report.py"),
     ],
 )
 def test_a_path_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mend: str) -> None:
@@ -109,7 +112,8 @@ def test_a_path_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
     (tmp_path / "report.py").touch()
     with pytest.raises(RequestUnclear) as refused:
         parse(["-m", name])
-    assert str(refused.value) == f"{name} is a path; name the module with dots{mend}"
+    assert str(refused.value) == f"{name} is a path; name the module with dots, or leave out -m"
+    assert refused.value.hint == f"sealrun run {mend}"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +141,51 @@ def test_the_lines_of_an_env_file(tmp_path: Path, line: str, found: dict[str, st
     """Names, quotes, comments; nothing is expanded."""
     (tmp_path / "x.env").write_text(line + "\n")
     assert read_env_file(str(tmp_path / "x.env")) == found
+
+
+def test_a_time_may_be_typed_with_its_units() -> None:
+    """For every option that takes one; a number alone is seconds."""
+    times = ["--timeout", "1m30s", "--queue-timeout", "0.5"]
+    typed = load("run").make_context("run", [*times, "a.py"]).params
+    assert (typed["timeout"], typed["queue_timeout"]) == (90, 0.5)
+    with pytest.raises(typer.TyperException, match="a length of time is needed, as 90, 5m, 1h30m or 90d"):
+        load("run").make_context("run", ["--timeout", "soon", "a.py"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["job.py", "--timeout", "5"],
+            "so --timeout went to job.py; if sealrun is meant: sealrun run --timeout … job.py",
+        ),
+        (["job.py", "--timeout=5", "x", "--json"], "--timeout, --json went to job.py"),
+        (["job.py", "--json"], "sealrun run --json job.py"),
+        (["-m", "job", "--detach"], "so --detach went to -m job;"),
+        (["job.py:main", "--env", "A=hunter2"], "so --env went to job.py:main;"),
+        (["takes.py", "--timeout", "5"], None),
+        (["takes.py", "--timeout", "5", "--json"], "so --json went to takes.py;"),
+        (["job.py", "-e", "x", "--", "--json"], None),
+        (["--json", "job.py", "x"], None),
+        (["--", "job.py", "--json"], None),
+    ],
+)
+def test_an_option_of_ours_behind_the_target_is_noted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str | None,
+) -> None:
+    """It is the target's, verbatim. Once, without its value, and not where the target's file names the option."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.py").write_text("print(1)\n")
+    (tmp_path / "takes.py").write_text('parser.add_argument("--timeout")\n')
+    context = load("run").make_context("sealrun run", list(words))
+    assert context.meta[TAIL] == words[words[0] == "--json" :]
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == (told is not None)
+    assert (told or "") in "".join(notes) and "hunter2" not in "".join(notes)
 
 
 @pytest.mark.parametrize("line", ["A", "=1", "A='open", 'A="open', 'A="a" b', "A='a'b", "A B=1"])

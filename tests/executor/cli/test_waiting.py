@@ -11,13 +11,17 @@ import pytest
 
 from executor.cli.here import Here
 from executor.cli.shown.waiting import Waiting, unseen
+from executor.errors import NeverServed
 from executor.operations import workers as operations
 from executor.operations.deployment import Deployment
+from executor.records import history
 from executor.runs import Offer, workers
 from executor.runs.needs import live_workers
 from executor.schemas.run_operations import ThatRun
 from executor.settings import QUEUE, Settings, read_settings
+from executor.submission import submit
 from executor.submission.standby import IDLE
+from executor.worker import janitor
 from secretstore.audit import Actor
 from secretstore.database import Database
 from tests.executor.conftest import Bench
@@ -107,14 +111,44 @@ def test_with_nothing_configured_a_worker_that_is_on_its_way_is_not_missed(
     sqlite_db: Database, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One that is there and cannot take the run is told of."""
-    run_id = bench.create(sqlite_db, host="mill", network="none")
+    run_id = bench.create(sqlite_db, host="mill", queue="gpu")
     waiting = Waiting(here(settings(tmp_path), sqlite_db), run_id)
     waiting.look()
     assert capsys.readouterr().err == ""
     appear(sqlite_db, os.getpid())
     waiting._looked_at = -1.0
     waiting.look()
-    assert capsys.readouterr().err == "waiting: no worker offers the network none (this run's project needs it)\n"
+    assert "and the queue gpu has been seen yet; the run waits (start one: sealrun worker -Q gpu)" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"python_version": "3.9"}, "no worker offers Python 3.9 (this run needs it); this machine has none"),
+        ({"network": "none"}, "no worker offers the network none (this run's project needs it); this machine has full"),
+    ],
+)
+def test_what_this_machine_never_offers_is_not_waited_for(
+    sqlite_db: Database, bench: Bench, tmp_path: Path, fields: dict[str, str], why: str
+) -> None:
+    """I7: with nothing configured all workers are here. A follower ends the run, and a janitor what nobody follows."""
+    waits = bench.create(sqlite_db, host="mill", rung_min="namespace")  # a worker that root starts may offer it
+    followed, left = (bench.create(sqlite_db, host="mill", **fields) for _ in range(2))
+    at = here(settings(tmp_path), sqlite_db)
+    appear(sqlite_db, os.getpid())
+
+    assert operations.attend(at.at, at.who, ThatRun(run=followed)) is None
+    assert janitor.end_in_vain(sqlite_db) == 1
+
+    for run_id in (followed, left):
+        view = history.show(sqlite_db, run_id)
+        assert (view.state, view.reason, view.message) == ("failed", "no_capable_worker", why)
+    assert history.show(sqlite_db, waits).state == "pending"
+    with pytest.raises(NeverServed, match="this run would wait in vain") as refused:
+        submit.accept(sqlite_db, at.at.settings, lambda: None, bench.spec(host="mill", **fields), "ada", None)
+    assert why in str(refused.value)
 
 
 def test_an_uploaded_run_is_told_how_to_start_a_worker(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from executor.environment.connections import Derived, derive
-from executor.explain.connections import foretell
+from executor.explain.connections import foretell, misfits
 from executor.supervisor.roles import Assumed
 from secretstore.run_connection import RunConnection
 
@@ -97,3 +97,28 @@ def test_origins() -> None:
     assert told.origins["PYICEBERG_CATALOG__ICE__TYPE"] == ("catalog ice",)
     assert told.perhaps == {"PYICEBERG_CATALOG__ICE__S3__SESSION_TOKEN"}
     assert told.notes == ()
+
+
+LAKES = "source lake: access_key_id is aws_access_key_id of secret KEYS"
+
+
+@pytest.mark.parametrize(
+    ("plan", "secret", "value", "told"),
+    [
+        ([LAKE], "KEYS", b"hunter2-alone", f"{LAKES}, which is not a JSON object; it takes JSON with aws_"),
+        ([ROLE], "KEYS", b'{"aws_access_key": "hunter2-alone"}', f"{LAKES}, which has no such field; it takes JSON"),
+        ([LEDGER], "DSN", b"host=db password=hunter2-alone", "source ledger: "),
+        ([UNITY], "TOKEN", b"hunter2 alone\xc3\xa9", "catalog main: "),
+        ([LAKE, GLUE], "KEYS", b"hunter2-alone", "source lake: "),
+        ([REST], "PAIR", b"hunter2-\xff", "catalog ice: credential is secret PAIR, which is not UTF-8 text; it takes "),
+    ],
+)
+def test_a_value_that_fits_no_connection_is_told(
+    plan: list[RunConnection], secret: str, value: bytes, told: str
+) -> None:
+    """I10: which one, and the form it takes; nothing of the value. What fits, or is another's, is told nothing."""
+    found = misfits(plan, {secret: value})
+    assert len(found) == len(plan) and found[0].startswith(told), found
+    assert "hunter2" not in str(found)
+    assert misfits(plan, {secret: SECRETS[secret]}) == misfits(plan, {"OTHER": value}) == []
+    assert misfits([replace(one, refused="no") for one in plan], {secret: value}) == []

@@ -2,24 +2,25 @@
 
 import pytest
 
-from executor.operations import connections, probing
+from executor.operations import connections, environments, probing
 from executor.schemas.connections import ConnectionDeletion, ConnectionNamed, Connections, NewConnection
+from executor.schemas.places import InEnvironments
 from secretstore.connections import Role
-from secretstore.errors import AlreadyExists, ConnectionRefused, InUse, UnknownConnection
+from secretstore.errors import AlreadyExists, ConnectionRefused, InUse, UnknownConnection, UnknownEnvironment
 from tests.executor.operations.conftest import WHO, Shop
 
 
 def source(name: str = "lake", **settings: object) -> NewConnection:
     given: dict[str, object] = {"bucket": "b", "credentials": {"$secret": "KEYS"}}
     return NewConnection(
-        project="shop", environment="default", role="source", name=name, kind="s3", settings=given | settings
+        project="shop", environments=("default",), role="source", name=name, kind="s3", settings=given | settings
     )
 
 
 def catalog(on: str) -> NewConnection:
     settings = {"endpoint": "http://127.0.0.1:9", "source": on}
     return NewConnection(
-        project="shop", environment="default", role="catalog", name="main", kind="iceberg-rest", settings=settings
+        project="shop", environments=("default",), role="catalog", name="main", kind="iceberg-rest", settings=settings
     )
 
 
@@ -86,3 +87,16 @@ def test_a_test_of_other_settings_is_not_kept(shop: Shop) -> None:
     connections.create(shop.at, WHO, source(bucket="other").model_copy(update={"replace": True}))
     assert probing.record(shop.at, WHO, probe, None).kept is False
     assert connections.get(shop.at, WHO, named("source", "lake")).test_outcome is None
+
+
+def test_one_is_made_in_each_of_several_environments_or_in_none(shop: Shop) -> None:
+    """As `-e staging -e default` asks; which one has it already is said."""
+    environments.ensure(shop.at, WHO, InEnvironments(project="shop", environments=("staging", "prod")))
+    asked = source().model_copy(update={"environments": ("staging", "default", "staging")})
+    assert [made.environment for made in connections.create(shop.at, WHO, asked)] == ["staging", "default"]
+    for names in (("prod", "default"), ("prod", "nowhere")):
+        with pytest.raises((AlreadyExists, UnknownEnvironment)) as refused:
+            connections.create(shop.at, WHO, asked.model_copy(update={"environments": names}))
+        assert names[1] in f"{refused.value} {refused.value.hint}"
+    found = connections.list_(shop.at, WHO, Connections(project="shop"))
+    assert sorted(view.environment for view in found) == ["default", "staging"]

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from executor.operations import connections, secrets, variables
+from executor.operations import connections, importing, secrets, variables
 from executor.schemas.connections import NewConnection
+from executor.schemas.importing import Import, Pair, Reading
 from executor.schemas.places import InProject, Named
 from executor.schemas.secrets import DueBefore, NewSecret, Rollback, SecretDeletion
 from executor.schemas.variables import NewVariable
@@ -92,7 +93,7 @@ def test_a_secret_that_is_named_stays(shop: Shop) -> None:
     shop.seal("API_KEY")
     asked = NewConnection(
         project="shop",
-        environment="default",
+        environments=("default",),
         role="source",
         name="db",
         kind="postgres",
@@ -118,3 +119,23 @@ def test_what_is_due_is_counted_whole(shop: Shop) -> None:
         secrets.set_(shop.at, WHO, new(f"IN_{days}", expires_at=now + timedelta(days=days)))
     found = secrets.due(shop.at, WHO, DueBefore(before=now + timedelta(days=14), limit=1))
     assert ([one.name for one in found.secrets], found.count) == (["IN_3"], 2)
+
+
+def test_a_value_of_another_form_than_a_source_takes_is_told_when_it_is_stored(shop: Shop) -> None:
+    """It is stored all the same: the source may be the one that is wrong. An import tells it, too (I10)."""
+    settings = {"bucket": "b", "credentials": {"$secret": "KEYS"}}
+    lake = NewConnection(
+        project="shop", environments=("default",), role="source", name="lake", kind="s3", settings=settings
+    )
+    connections.create(shop.at, WHO, lake)
+    wrong, right = b"hunter2-alone-4711", b'{"aws_access_key_id": "AKIA4711", "aws_secret_access_key": "hunter2-4711"}'
+
+    def told(value: bytes) -> str:
+        asked = NewSecret(project="shop", environments=("default",), name="KEYS", value=value)
+        return " ".join(secrets.set_(shop.at, WHO, asked).misfits)
+
+    assert "source lake: access_key_id is" in told(wrong) and "it takes JSON with" in told(wrong)
+    assert "hunter2" not in told(wrong) and told(right) == ""
+    reading = Reading(pairs=(Pair("KEYS", wrong.decode(), "line 1"),), problems=())
+    plan = importing.plan(shop.at, WHO, Import(project="shop", environment="default", reading=reading))
+    assert any("source lake: access_key_id is" in note for note in plan.shown.notes)

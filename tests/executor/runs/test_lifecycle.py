@@ -263,9 +263,18 @@ def test_the_same_key_is_the_same_run(mine: Mine) -> None:
     assert runs.accept(mine.db, altered(spec, project_id=uuid4().hex), "bob").new
     assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
     assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
-    for other in ({"target": {"kind": "command", "argv": ["false"]}}, {"environment_id": "e2"}):
-        with pytest.raises(KeyTaken, match=f'"nightly-2026-01-01" belongs to run {first.run_id[:8]}'):
+    target = {"target": {"kind": "command", "argv": ["false"]}}
+    place = {"environment_id": "e2", "environment": "staging"}
+    for other, differs in (
+        (target, "another target: -- true"),
+        (place, "another environment: default"),
+        ({"environment_id": "e2"}, "another environment: default (deleted since)"),
+        (target | place, "another target: -- true and another environment: default"),
+    ):
+        with pytest.raises(KeyTaken) as taken:
             runs.accept(mine.db, altered(spec, **other), "bob")
+        said = f'"nightly-2026-01-01" belongs to run {first.run_id[:8]}, which has {differs}'
+        assert str(taken.value).endswith(said)
 
 
 def test_of_many_at_once_one_makes_the_run(mine: Mine) -> None:
