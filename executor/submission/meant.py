@@ -24,16 +24,10 @@ def command(words: Sequence[str]) -> str:
 
 
 def program(path: str) -> list[str] | None:
-    """The words that start a file which is no Python: by its own first line, else by what its ending tells."""
-    start = _start(Path(path), 128)
-    shebang = start.startswith(b"#!")
-    if shebang and b"python" in start.partition(b"\n")[0]:
+    """The words that start a file which is no Python, by what its ending tells; its first line would tell by itself."""
+    if _start(Path(path), 2) == b"#!":
         return None
-    if (shebang or start.startswith(b"\x7fELF")) and os.access(path, os.X_OK):
-        return ["--", path if "/" in path else f"./{path}"]
     interpreter = _INTERPRETERS.get(Path(path).suffix)
-    if interpreter is None and shebang:
-        interpreter = start[2:].split(b"\n")[0].decode(errors="replace").split()[-1].rpartition("/")[2]
     return ["--", interpreter, path] if interpreter else None
 
 

@@ -2,10 +2,12 @@
 
 import base64
 import compileall
+import contextlib
 import re
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -206,7 +208,7 @@ class _Scene:
             tables = session.connection().exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
             for (table,) in tables.all():
                 rows = session.connection().execute(text(f'SELECT * FROM "{table}"')).all()
-                cells = [cell if isinstance(cell, bytes) else str(cell).encode() for row in rows for cell in row]
+                cells = [_bytes(cell) for row in rows for cell in row]
                 self._look(f"table {table}", [b"\n".join(cells)])
                 seen.marks[f"table {table}"] = bool(cells)
                 if table == "secretstore_audit_event":
@@ -248,6 +250,15 @@ class _Scene:
 
     def _look(self, place: str, chunks) -> None:  # type: ignore[no-untyped-def]  # Iterable[bytes]
         self.seen.findings |= self.search.within(place, chunks)
+
+
+def _bytes(cell: object) -> bytes:
+    """A cell of a table; where it is compressed, as output is, what it was made from."""
+    if not isinstance(cell, bytes):
+        return str(cell).encode()
+    with contextlib.suppress(zlib.error):
+        return zlib.decompress(cell)
+    return cell
 
 
 def _holds(mark: str, chunks) -> bool:  # type: ignore[no-untyped-def]  # Iterable[bytes]

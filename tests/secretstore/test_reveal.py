@@ -252,6 +252,7 @@ def test_the_way_out_is_light() -> None:
         "secretstore",
         "secretstore.aws_kms",
         "secretstore.bundle",
+        "secretstore.durations",
         "secretstore.errors",
         "secretstore.key_service",
         "secretstore.keyring",

@@ -1,5 +1,6 @@
 """A run's own Python environment: built by a real worker in a step of its own, kept, and given to the next run."""
 
+import contextlib
 import os
 import signal
 import stat
@@ -286,6 +287,16 @@ def test_a_run_cannot_change_its_environment(kitchen: Rig, index: Index) -> None
         assert run(made, needs("sr-cup"), TRIES).stdout == "done\n"
 
 
+def cached(kitchen: Rig) -> list[bytes]:
+    """The content of all files that are kept; what is removed meanwhile is not."""
+    found = []
+    for path in kitchen.settings.cache.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and not path.is_symlink():
+                found.append(path.read_bytes())
+    return found
+
+
 def test_a_setup_secret_has_a_receipt_and_reaches_nobody_else(kitchen: Rig, index: Index, tmp_path: Path) -> None:
     """I1, I4: the installer alone is given it, by a receipt of its own; nothing is kept, or opened for what is kept."""
     index.add(wheel("sr-own"))
@@ -307,8 +318,8 @@ def test_a_setup_secret_has_a_receipt_and_reaches_nobody_else(kitchen: Rig, inde
     again = run(kitchen, document, code, setup_secret_names=list(LOGIN), secret_names=["UV_INDEX_OWN_USERNAME"])
     assert again.stdout == "['UV_INDEX_OWN_USERNAME']\n" and packages(kitchen, again.view.id)["cached"]
     assert [receipt.phase for receipt in again.view.attempts[0].receipts] == ["run"]
-    kept = [path for path in kitchen.settings.cache.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert kept and not any(PASSWORD.encode() in path.read_bytes() for path in kept)
+    kept = cached(kitchen)
+    assert kept and not any(PASSWORD.encode() in content for content in kept)
     without = run(kitchen, document, code)
     assert without.how == ("failed", "setup_failed", None) and "401" in str(without.view.message)
 
@@ -331,8 +342,8 @@ def test_the_machines_own_index_password_reaches_the_installer_alone(
     assert "HOUSE" not in both[0].stdout and both[0].stdout.endswith(" []\n")
     assert "the password is ***" in setup_log(kitchen, both[1].view.id)
     assert password not in f"{setup_log(kitchen, both[1].view.id)} {both[1].view.message}"
-    kept = [path for path in kitchen.settings.cache.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert kept and not any(password.encode() in path.read_bytes() for path in kept)
+    kept = cached(kitchen)
+    assert kept and not any(password.encode() in content for content in kept)
 
 
 def test_what_building_code_can_see_and_say(kitchen: Rig, index: Index) -> None:

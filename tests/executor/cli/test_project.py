@@ -221,7 +221,7 @@ def test_settings_that_are_wrong_are_reported_together_and_not_quoted(cli: Cli) 
     refused = cli("project", "list", environ=wrong, code=2)
 
     assert "SEALRUN_DATABASE_URL is not a database URL" in refused.stderr
-    assert "SEALRUN_LEASE_SECONDS is not a whole number" in refused.stderr
+    assert "SEALRUN_LEASE_SECONDS is not a length of time" in refused.stderr
     assert "hunter2" not in refused.stderr
 
 
