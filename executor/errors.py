@@ -344,7 +344,7 @@ class NeverServed(SealrunError):
     code = "never_served"
     status = 422
     exit_code = 125
-    hint = "see what this machine offers: sealrun doctor; a worker looks for Pythons when it starts"
+    hint = "see what this machine offers: sealrun doctor; another one is named by its path: --python PATH"
 
 
 class WorkerUnsupported(SealrunError):

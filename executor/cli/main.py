@@ -10,6 +10,8 @@ from executor.cli import packages
 from executor.cli.lazy import Sealrun, load
 from executor.cli.shown import screen, streams
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+
 
 def main() -> None:
     """Run one command and exit as it says."""
@@ -45,7 +47,7 @@ def _act(name: str, command: Any) -> int:
 
 
 def _root() -> Any:
-    app = typer.Typer(cls=Sealrun, rich_markup_mode=_markup(), no_args_is_help=True)
+    app = typer.Typer(cls=Sealrun, rich_markup_mode=_markup(), no_args_is_help=True, context_settings=_HELP)
     app.callback()(_sealrun)
     return typer.main.get_command(app)
 

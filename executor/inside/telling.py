@@ -90,9 +90,10 @@ def described(error):
         return {"type": "Mistake", "message": short(message, MESSAGE_LIMIT)}, f"sealrun: {message}\n"
     told = {"type": kind_of(error), "message": short(message, MESSAGE_LIMIT)}
     if type(error) is Raised:
-        return {**told, "type": error.kind}, error.text
+        return {**told, "type": error.kind}, error.text + hint(error.kind, message)
     shown = pictured(error)
-    text = formatted(error, shown, chain=True) + hint(error, message)
+    kind = "ModuleNotFoundError" if isinstance(error, ImportError) else ""
+    text = formatted(error, shown, chain=True) + hint(kind, message)
     told["causes"] = found = []
     try:
         for cause in causes(error, shown):
@@ -102,9 +103,9 @@ def described(error):
     return told, text
 
 
-def hint(error, message):
+def hint(kind, message):
     """Say what may help."""
-    if isinstance(error, ImportError) and "No module named" in message:
+    if kind == "ModuleNotFoundError" and "No module named" in message:
         return (
             f"sealrun: it is not in {places()}; install its package "
             "with --with NAME or a requirements.txt in the source root, or choose a Python with --python\n"

@@ -15,6 +15,7 @@ from executor.broker.application import make_app
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
+from executor.python import interpreters
 from executor.sandbox import confinement, user
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
@@ -186,6 +187,16 @@ def _folders(settings: Settings) -> Iterator[Finding]:
                 yield Finding(right, "wrong", f"{folder.path}, to {whose}, is not there", "make or mount it")
 
 
+def _interpreters(settings: Settings, host: confinement.Host) -> Finding:
+    """The Pythons that a worker offers which is started from here."""
+    found = interpreters.offered(settings, host, os.environ.get("PATH", os.defpath)).found
+    if not found:
+        mend = "install python3, or name a Python's path where you run: --python PATH"
+        return Finding("pythons", "note", "a worker that is started here has no Python to offer to runs", mend)
+    text = ", ".join(f"{one.version} ({one.path})" for one in found)
+    return Finding("pythons", "ok", text, detail={one.version: str(one.path) for one in found})
+
+
 def _isolation(settings: Settings) -> Iterator[Finding]:
     if platform.system() != "Linux":
         yield Finding("worker", "note", f"runs need Linux, and this is {platform.system()}", "run the worker on Linux")
@@ -202,6 +213,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         text = "a run reaches the network and this machine's servers, and sees the list of processes"
         yield Finding("open", "note", text)
     yield _user(settings, host)
+    yield _interpreters(settings, host)
     try:
         with in_use(settings.workspaces, kept=not settings.is_default_folder(settings.workspaces)) as folder:
             yield Finding("workspaces", "ok", str(folder))

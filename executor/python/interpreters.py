@@ -16,7 +16,11 @@ import uv
 
 from executor.errors import PythonUnavailable
 from executor.python.choice import choose_interpreter, is_binary
+from executor.python.layout import interpreter_paths
 from executor.python.requirements import allows
+from executor.sandbox import confinement
+from executor.settings import Settings
+from secretstore.errors import SealrunError
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +89,11 @@ class Interpreters:
         return max(allowed, key=lambda one: one.order)
 
 
+def offered(settings: Settings, host: confinement.Host, search_path: str) -> Interpreters:
+    """Find those that a worker on this machine offers, which has this search path."""
+    return find(search_path, confinement.users_home(), _usable(settings, host))
+
+
 def find(search_path: str, home: Path, usable: Callable[[Path], bool]) -> Interpreters:
     """Ask uv for interpreters on a search path, in the system's folders, and among those that uv manages.
 
@@ -106,6 +115,23 @@ def find(search_path: str, home: Path, usable: Callable[[Path], bool]) -> Interp
         if real not in found and is_binary(one.path) and usable(one.path):
             found[real] = one
     return Interpreters(tuple(found.values()))
+
+
+def _usable(settings: Settings, host: confinement.Host) -> Callable[[Path], bool]:
+    """Whether a run may be started with an interpreter, which may lie where only this worker's user gets to."""
+
+    uid = settings.run_uids.start if os.geteuid() == 0 else None
+
+    def usable(path: Path) -> bool:
+        try:
+            parts = interpreter_paths(str(path))[1]
+            anywhere = Path("/")
+            confinement.view(host, source=anywhere, interpreter=parts, writable=[anywhere], uid=uid, forbidden=())
+        except (SealrunError, OSError):
+            return False
+        return True
+
+    return usable
 
 
 def _is_searched(folder: Path) -> bool:

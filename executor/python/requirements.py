@@ -16,6 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from executor.errors import FileUnreadable, RequirementsRefused
+from executor.python import poetry
 
 TEXT_LIMIT = 4 << 20
 """Bytes that may describe one environment; a lock of a thousand packages has a quarter of it."""
@@ -68,7 +69,8 @@ def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None
     """Read the requirements of a source root; None if it has none, or if `listed` says that none count.
 
     `listed` (`dependencies` of sealrun's own table), else the dependencies in `pyproject.toml`, with the versions of
-    `uv.lock` if there is one, else `requirements.txt`, else a `pyproject.toml` that says there are none.
+    `uv.lock` if there is one, else `requirements.txt`, else what Poetry's own table lists, else a `pyproject.toml` that
+    says there are none.
 
     Raises:
         RequirementsRefused: one of them cannot be used.
@@ -76,7 +78,7 @@ def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None
     """
     if listed is not None:
         return with_packages(None, listed, "dependencies of sealrun's project file") if listed else None
-    declared = None
+    declared, table = None, {}
     pyproject = root / "pyproject.toml"
     if pyproject.is_file():
         text = _read(pyproject)
@@ -88,7 +90,14 @@ def of_source(root: Path, listed: Sequence[str] | None) -> dict[str, Any] | None
         return _locked(root, declared)
     if (root / "requirements.txt").is_file():
         return from_file(root / "requirements.txt")
-    return declared
+    return declared or _of_poetry(table)
+
+
+def _of_poetry(table: dict[str, Any]) -> dict[str, Any] | None:
+    if (found := poetry.dependencies(table)) is None:
+        return None
+    lines, requires = found
+    return with_packages(_document("list", {}, requires_python=requires), lines, poetry.PLACE)
 
 
 def from_file(path: Path) -> dict[str, Any]:

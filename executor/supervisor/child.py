@@ -121,7 +121,7 @@ class Waiting:
             os.waitpid(self._child.pid, 0)
             close(self._child)
             if why.startswith(_NOT_STARTED):
-                raise StartFailed("the run {why}", why=why, hint=_hint(why))
+                raise StartFailed("the run {why}", why=why, hint=_hint(why, self._target))
             raise StartFailed(why=why)
         return self._child
 
@@ -229,13 +229,18 @@ def _become(
 
 def _reason(error: OSError, arguments: list[str]) -> str | None:
     """Return the kernel's word for it; of a script it means the program of the first line, not the script."""
-    if error.errno == errno.ENOENT and arguments and os.path.isfile(arguments[0]):
+    if not arguments or "/" not in arguments[0]:
+        return error.strerror
+    if error.errno == errno.ENOENT and os.path.isfile(arguments[0]):
         return f"{_NO_INTERPRETER} is not there"
-    return error.strerror
+    return "it is a folder" if os.path.isdir(arguments[0]) else error.strerror
 
 
-def _hint(why: str) -> str:
+def _hint(why: str, target: Mapping[str, Any]) -> str:
     """Return what to do about a program that could not be started."""
+    name = next(iter(target["argv"]), "") if target["kind"] == "command" else ""
+    if name.endswith((".py", ".pyw")):
+        return f"a file of Python runs without --: sealrun run {name}"
     if why.endswith(os.strerror(errno.EACCES)):
         return "chmod +x it, or name what runs it, as in -- sh job.sh; a run cannot read what lies in a home folder"
     if _NO_INTERPRETER in why:

@@ -18,13 +18,22 @@ _ABSENT = re.compile(r"no such file or directory|\bENOENT\b|: not found", re.I)
 _QUOTED = re.compile("['`\"\u2018]([^'\"\u2019]+)['\"\u2019]")
 _BARE = re.compile(r"(?:cannot (?:create|open)|line \d+:|\b(?:open|mkdir|remove|rename)) ([^\s:]+): ")
 _ABSOLUTE = re.compile(r"(?:^|[\s:(])(/[^\s:()'\"]+)")
+_NOT_FOUND = re.compile(r"(?:^|: )([\w.+-]+): (?:command )?not found$")
 _LOOKED_UP = re.compile("env: ['\u2018]?([\\w.+-]+)['\u2019]?: No such file")
 
 _PROGRAM = "the first line of a program asks for {0}, which the run does not find: sealrun run -- {0} PROGRAM"
+_NO_PROGRAM = (
+    "{0} is not on the run's PATH; have its package installed (--with PACKAGE), or start it by itself, so that it is"
+    " looked for on yours: sealrun run -- {0}"
+)
 _SOURCE = "a run cannot write to the source root; write files to keep to SEALRUN_OUTPUT_DIR, and others to TMPDIR"
 _UNREADABLE = "{0} is not readable for others, and this run has a user id of its own: chmod o+r"
 _READ_ONLY = "{0} is open to runs for reading alone; an operator opens folders to be changed: SEALRUN_WRITABLE"
 _TEMPORARY = "{0} is closed to runs; files to keep go to SEALRUN_OUTPUT_DIR, and others to TMPDIR"
+_ABOVE = (
+    "{0} holds the source root and is closed to runs; move the project to where nothing above it is, such as a folder"
+    " in /opt, or have an operator open {0}: SEALRUN_READABLE"
+)
 _HOME = "{0} is in a home folder, and those are closed to runs; put a copy into the source root"
 _CLOSED = "{0} is closed to runs; put a copy into the source root, or have an operator open it: SEALRUN_READABLE"
 
@@ -33,7 +42,7 @@ def hint(said: str, view: View, source: str, home: str) -> str | None:
     """Return what to do about the last refusal that comes of the sandbox; None where there is none.
 
     Args:
-        said: the end of the run's stderr, masked.
+        said: the end of what the run printed, masked, stderr last.
         view: what the run could reach.
         source: its source root and working directory.
         home: the home folder of the worker's user.
@@ -41,6 +50,8 @@ def hint(said: str, view: View, source: str, home: str) -> str | None:
     for line in reversed(said.splitlines()):
         if found := _LOOKED_UP.search(line):
             return _PROGRAM.format(found[1])
+        if found := _NOT_FOUND.search(line):
+            return _NO_PROGRAM.format(found[1])
         refused = _REFUSED.search(line)
         if refused or _ABSENT.search(line):
             for path in _paths(line, source):
@@ -70,6 +81,8 @@ def _told(path: str, view: View, source: str, home: str) -> str | None:
         return _READ_ONLY
     if _within(path, (*view.readable, *view.cached, "/dev")):
         return None
+    if Path(source).is_relative_to(path):
+        return _ABOVE
     if _within(path, (home, "/home", "/root")):
         return _HOME
     return _TEMPORARY if _within(path, ("/tmp", "/var/tmp")) else _CLOSED

@@ -16,7 +16,7 @@ from executor.supervisor.child import Child
 from executor.supervisor.metrics_file import Metric
 
 _READ = 1 << 16
-_LAST_WORDS = 4 << 10  # bytes of stderr
+_LAST_WORDS = 4 << 10  # bytes of a stream
 _SENT = 1 << 18
 _CONGESTED = 4 << 20  # bytes waiting for the worker at which the child's output stays in its pipes
 _PATIENCE = 60.0  # seconds for the worker to take the last frames of a run that did not begin
@@ -47,7 +47,7 @@ class Reporter:
         self._gone = False
         self._masker = Masker.build({})
         self._outputs: dict[Kind, _Output] = {}
-        self._last_words = b""
+        self._last_words = {Kind.STDOUT: b"", Kind.STDERR: b""}
         self._allowance: Allowance | None = None
         self._expected: Callable[[], bool] | None = None
         self._result = bytearray()
@@ -205,8 +205,8 @@ class Reporter:
 
     @property
     def last_words(self) -> str:
-        """The end of the run's stderr, masked, as far as it was kept."""
-        return self._last_words.decode(errors="replace")
+        """The end of what the run printed, masked, as far as it was kept: of stdout, then of stderr."""
+        return b"\n".join(self._last_words.values()).decode(errors="replace")
 
     @property
     def written(self) -> dict[str, int]:
@@ -257,8 +257,7 @@ class Reporter:
             del self._queue[:sent]
 
     def _pass_on(self, kind: Kind, data: bytes) -> None:
-        if kind is Kind.STDERR:
-            self._last_words = (self._last_words + data[-_LAST_WORDS:])[-_LAST_WORDS:]
+        self._last_words[kind] = (self._last_words[kind] + data[-_LAST_WORDS:])[-_LAST_WORDS:]
         self._log(kind, data)
 
     def _log(self, kind: Kind, data: bytes) -> None:

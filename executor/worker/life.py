@@ -25,7 +25,6 @@ from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
 from executor.python import interpreters, machine_setup
-from executor.python.layout import interpreter_paths
 from executor.runs import Offer, workers
 from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import in_use, prepare_root
@@ -175,9 +174,7 @@ class WorkerLife:
             self._ending.enter_context(broker(settings.store.home))
         db = open_database(settings)
         host = confinement.probe()
-        pythons = interpreters.find(
-            os.environ.get("PATH", os.defpath), confinement.users_home(), _usable(settings, host)
-        )
+        pythons = interpreters.offered(settings, host, os.environ.get("PATH", os.defpath))
         offer = Offer(
             worker=self._celery_worker.hostname,
             host=settings.host,
@@ -288,20 +285,3 @@ class WorkerLife:
         except (BlockingIOError, SealrunError):
             return True  # another has started a worker already, or there is no database to have runs in
         return False
-
-
-def _usable(settings: Settings, host: confinement.Host) -> Callable[[Path], bool]:
-    """Whether a run may be started with an interpreter, which may lie where only this worker's user gets to."""
-
-    uid = settings.run_uids.start if os.geteuid() == 0 else None
-
-    def usable(path: Path) -> bool:
-        try:
-            parts = interpreter_paths(str(path))[1]
-            anywhere = Path("/")
-            confinement.view(host, source=anywhere, interpreter=parts, writable=[anywhere], uid=uid, forbidden=())
-        except (SealrunError, OSError):
-            return False
-        return True
-
-    return usable

@@ -79,6 +79,8 @@ def check_place(args: list[str], nouns: Collection[str]) -> None:
     word, rest = args[0], args[1:]
     if word in nouns:
         return
+    if word == "help" and rest and rest[0] in nouns:
+        raise _misplaced(word, f"sealrun {rest[0]} --help")
     if rest and (noun := _noun(rest[0], nouns)) is not None:  # as in: sealrun list secrets
         raise _misplaced(word, f"the noun comes first: sealrun {noun} {word if word in _VERBS else '--help'}")
     if os.path.isfile(word) or os.path.isfile(word.rpartition(":")[0]):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,9 +48,11 @@ class RunCommand(TyperCommand):
         named, own = (tail[:2], tail[2:]) if tail[:1] == ["-m"] else (tail[:1], tail[1:])
         flags = self._flags()
         typed = dict.fromkeys(word.partition("=")[0] for word in _before_dashes(own))
-        behind = [word for word in typed if word.startswith("--") and word in flags.keys() - _OF_FUNCTIONS]
-        if behind and (text := _text_of(named[0])) is not None:
-            behind = [word for word in behind if word not in text]
+        behind = [word for word in typed if word in flags.keys() - _OF_FUNCTIONS]
+        if behind:
+            text = _text_of(named[0])
+            # A letter is likely to be the target's own option, too, where its file cannot be asked.
+            behind = [word for word in behind if not _names(text, word) and (text is not None or word[:2] == "--")]
         if behind:
             from executor.cli.shown import screen
 
@@ -66,6 +69,10 @@ class RunCommand(TyperCommand):
             for parameter in self.params
             for spelling in (*parameter.opts, *parameter.secondary_opts)
         }
+
+
+def _names(text: str | None, option: str) -> bool:
+    return text is not None and re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text) is not None
 
 
 def _before_dashes(words: list[str]) -> list[str]:

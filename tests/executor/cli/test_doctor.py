@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 
 import pytest
 from kombu.connection import Connection
@@ -30,6 +31,7 @@ def test_a_new_home_is_in_order(new_cli: Cli) -> None:
     assert "embedded" in str(found["broker"]["text"])
     expected = {"packages", "python", "versions", "home", "database", "isolation", "user", "workspaces", "workers"}
     assert expected <= found.keys()
+    assert sys.version.split()[0] in str(found["pythons"]["text"]), "the one that runs these tests is offered, too"
 
 
 def test_folders_that_are_opened_to_runs_are_listed(shop: Cli) -> None:

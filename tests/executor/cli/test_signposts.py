@@ -31,6 +31,7 @@ def told(*words: str) -> str:
         ("cancel 3f2a", "sealrun runs cancel 3f2a"),
         ("retry", "sealrun runs retry @last"),
         ("python job.py", "sealrun run job.py"),
+        ("help run", "sealrun run --help"),
         ("list secrets", "the noun comes first: sealrun secret list"),
         ("show run 3f2a", "the noun comes first: sealrun runs show"),
         ("create project", "the noun comes first: sealrun project create"),

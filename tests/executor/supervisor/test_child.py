@@ -60,7 +60,8 @@ def test_a_command_inherits_three_streams_and_a_clean_slate(execute: Execute, tm
     [
         (command("surely-not-there"), ".", "could not start surely-not-there: No such file or directory"),
         (command("./job.sh"), ".", "could not start ./job.sh: Permission denied"),
-        (command("/etc"), ".", "could not start /etc: Permission denied"),
+        (command("/etc"), ".", "could not start /etc: it is a folder"),
+        (command("job.py"), ".", "could not start job.py: No such file or directory"),
         (command("./text"), ".", "could not start ./text: Exec format error"),
         (command("./odd"), ".", "could not start ./odd: the program that its first line names is not there"),
         (command("true"), "gone", "could not enter the folder {folder}/gone: No such file or directory"),
@@ -84,6 +85,7 @@ def test_what_cannot_be_started_is_a_sentence(
         execute(target, python="/no/python", folder=tmp_path / folder, entries={"TOKEN": "hunter2"})
     assert said.format(folder=tmp_path) in str(caught.value)
     assert "hunter2" not in str(caught.value)
+    assert ("sealrun run job.py" in (caught.value.hint or "")) == (target == command("job.py"))
     assert len(os.listdir("/proc/self/fd")) == before, "descriptors were left open"
 
 

@@ -45,6 +45,9 @@ def told(line: str, source: str = SOURCE, view: View = VIEW) -> str:
         ("sh: 1: /root/bin/tool: not found", "/root/bin/tool is in a home folder"),
         ("touch: cannot touch '/tmp/x': Permission denied", "/tmp/x is closed to runs; files to keep go to"),
         ("cat: /mnt/big/file: Permission denied", "/mnt/big/file is closed to runs; put a copy"),
+        ("PermissionError: [Errno 13] Permission denied: '/srv'", "/srv holds the source root and is closed to runs"),
+        ("sh: 1: http: not found", "http is not on the run's PATH; have its package installed (--with PACKAGE), or"),
+        ("./t.sh: line 3: dbt: command not found", "dbt is not on the run's PATH"),
         ("touch: cannot touch '/data/models/x': Read-only file system", "/data/models/x is open to runs for reading"),
         ("env: \u2018node\u2019: No such file or directory", "the first line of a program asks for node, which"),
         # What is refused without a sandbox, too, or by somebody else.
