@@ -164,9 +164,9 @@ def _write(own: Path, files: Mapping[str, str]) -> None:
 
 def _remove(own: Path, files: list[str]) -> None:
     """Remove what was written; what else is found there is left to whoever clears the workspace."""
-    with contextlib.suppress(OSError):
-        for name in files:
-            (own / name).unlink(missing_ok=True)
-        for folder in {(own / name).parent for name in files}:
+    for name in files:
+        with contextlib.suppress(OSError):
+            (own / name).unlink()
+    for folder in (*{(own / name).parent for name in files}, own):
+        with contextlib.suppress(OSError):
             folder.rmdir()
-        own.rmdir()
