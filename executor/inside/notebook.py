@@ -7,10 +7,12 @@ was executed, and a page of it, go into the run's output folder, where the super
 
 import ast
 import asyncio
+import atexit
 import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import sys
@@ -39,7 +41,7 @@ def run(target, given):
     if unknown:
         print(f"sealrun: note: the cell tagged {PARAMETERS} does not set {', '.join(unknown)}", file=sys.stderr)
     place = os.path.join(os.environ["SEALRUN_OUTPUT_DIR"], os.path.basename(path))
-    manager = manager_class(target.get("import_from", ()))
+    manager = manager_class(target.get("import_from", ()), target["scoped"])
     client = client_class(book, manager, lambda: save(book, place), os.path.dirname(path))
     ended = None
     try:
@@ -80,21 +82,30 @@ def libraries(mistake):
             return KernelSpec(argv=argv, display_name="Python", language="python")
 
     class Manager(AsyncKernelManager):
-        """Reached through sockets in a folder that is the run's own: others could listen to a port."""
+        """Reached through unix sockets: whoever may connect hears what cells print, and anybody could use a port.
 
-        def __init__(self, folders):
+        Abstract ones where the sandbox keeps those to the run, else in a folder that is the run's own.
+        """
+
+        def __init__(self, folders, scoped):
             super().__init__(transport="ipc", kernel_spec_manager=OwnKernel())
-            self.connection_file = os.path.join(private_folder(), "k.json")
+            folder = tempfile.mkdtemp()
+            self.connection_file = os.path.join(folder, "k.json")  # its key is not for others
+            self.ip = f"@sealrun-{secrets.token_hex(16)}" if scoped else os.path.join(short(folder), "k")
             added = f"__import__('sys').path.extend({list(folders)!r})"
             self.arguments = ["--HistoryManager.enabled=False", f"--IPKernelApp.exec_lines={added}"]
 
     return nbformat, client_of(nbclient), Manager
 
 
-def private_folder():
-    """Make a folder for sockets, whose paths have to be short."""
-    temporary = tempfile.gettempdir()
-    return tempfile.mkdtemp(dir=temporary if len(temporary) < SOCKET_LIMIT - 20 else "/dev/shm")
+def short(folder):
+    """Return a path to a folder that sockets can have; what it leads to is as private as before."""
+    if len(folder) < SOCKET_LIMIT:
+        return folder
+    link = f"/dev/shm/{secrets.token_hex(16)}"
+    os.symlink(folder, link)
+    atexit.register(os.unlink, link)
+    return link
 
 
 def client_of(nbclient):

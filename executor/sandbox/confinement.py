@@ -180,6 +180,11 @@ def enter(view: View, parent: int, death_signal: int) -> None:
         rules.restrict_self()
 
 
+def scopes_sockets(view: View) -> bool:
+    """Tell whether abstract unix sockets of others are out of a run's reach, and its own out of theirs."""
+    return view.rung == "landlock" and kernel.landlock_abi() >= kernel.SCOPES
+
+
 def users_home() -> Path:
     """Return the home folder of the worker's user, from the user database and not from the environment."""
     try:

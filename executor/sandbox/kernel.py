@@ -43,6 +43,8 @@ _LANDLOCK_ADD_RULE = 445
 _LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
+SCOPES = 6
+"""The first Landlock ABI that keeps abstract unix sockets and signals inside."""
 _LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 1
 _LANDLOCK_SCOPE_SIGNAL = 2
 
@@ -138,7 +140,7 @@ class Ruleset:
         if abi >= 5:
             self._handled |= FS_IOCTL_DEV
         attributes = struct.pack("=QQ", self._handled, 0)
-        if abi >= 6:
+        if abi >= SCOPES:
             # Abstract unix sockets and signals stay inside: a run cannot stop the worker of its own user.
             scoped = _LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | _LANDLOCK_SCOPE_SIGNAL
             attributes += struct.pack("=Q", scoped)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ _PATIENCE = 3.0  # seconds; a submission does not wait longer for this
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 # Keeps a repository's configuration from running programs when we only look.
 _QUIET = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
+_FILTER_OFF = {"clean": "", "process": "", "required": "false"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class GitState:
 def git_state(root: Path, search_path: str) -> GitState:
     """Return a source root's state; empty if it is not in a checkout, or git refuses or is too slow.
 
-    Without git on `search_path` only the commit is found. Changes in submodules count, too.
+    Without git on `search_path` only the commit is found. Another commit of a submodule
+    counts, too; what is changed within one does not, since its own configuration would have to be trusted.
     """
     repository = next((place / ".git" for place in (root, *root.parents) if os.path.lexists(place / ".git")), None)
     if repository is None:
@@ -34,19 +37,15 @@ def git_state(root: Path, search_path: str) -> GitState:
 
 
 def _asked(git: str, root: Path, search_path: str) -> GitState:
+    """Ask git, which must not execute what a checkout brings: hooks, filters of its own configuration, submodules'."""
     # HOME holds what git trusts (safe.directory). No GIT_* variables: within a hook they point elsewhere.
     own = {name: os.environ[name] for name in ("HOME", "XDG_CONFIG_HOME") if name in os.environ}
     environ = {"PATH": search_path, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **own}
-    command = [git, *_QUIET, "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=normal"]
+    told = "--porcelain=v2", "--branch", "--untracked-files=normal", "--ignore-submodules=dirty", "-z"
+    here = [git, *_QUIET, "-C", str(root)]
     try:
-        said = subprocess.run(
-            [*command, "-z", "--", "."],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=environ,
-            timeout=_PATIENCE,
-            check=False,
-        )
+        settings = _run([*here, "config", "--includes", "--show-scope", "-z", "--get-regexp", r"^filter\."], environ)
+        said = _run([*here, "status", *told, "--", "."], environ | _without_filters(settings.stdout))
     except (OSError, subprocess.TimeoutExpired):
         return GitState()
     lines = said.stdout.split(b"\0")
@@ -54,6 +53,30 @@ def _asked(git: str, root: Path, search_path: str) -> GitState:
     if said.returncode != 0 or not heads or not _COMMIT.fullmatch(heads[0]):
         return GitState()  # "(initial)": there is no commit yet
     return GitState(heads[0], any(line and not line.startswith(b"# ") for line in lines))
+
+
+def _run(command: list[str], environ: Mapping[str, str]) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=environ, timeout=_PATIENCE, check=False
+    )
+
+
+def _without_filters(settings: bytes) -> dict[str, str]:
+    """Turn off the filters of a checkout's own configuration; those of the user's and of the system are theirs.
+
+    `settings` is a scope, then name and value, each ended by NUL, as `git config` prints them.
+    """
+    words = settings.split(b"\0")
+    names = {
+        name.partition(b"\n")[0].rpartition(b".")[0]
+        for scope, name in zip(words[::2], words[1::2], strict=False)
+        if scope not in (b"system", b"global")
+    }
+    off = [(f"{os.fsdecode(name)}.{key}", value) for name in sorted(names) for key, value in _FILTER_OFF.items()]
+    environ = {"GIT_CONFIG_COUNT": str(len(off))}
+    for number, (key, value) in enumerate(off):
+        environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return environ
 
 
 def _read(repository: Path) -> GitState:

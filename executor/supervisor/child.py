@@ -71,8 +71,11 @@ class Waiting:
     of a value that is not its own.
     """
 
-    def __init__(self, child: Child, target: Mapping[str, Any], source: int, environment: int, trouble: int) -> None:
+    def __init__(
+        self, child: Child, target: Mapping[str, Any], scoped: bool, source: int, environment: int, trouble: int
+    ) -> None:
         self._child = child
+        self._scoped = scoped
         self._target = dict(target)
         self._source = source
         self._environment = environment
@@ -105,7 +108,7 @@ class Waiting:
         # marshal is built in: a run need not import json.
         given: dict[str, Any] = {"target": self._target, "environment": dict(entries), "files": dict(files)}
         if self._target["kind"] == "notebook":
-            given["target"] = {**self._target, "runner": _NOTEBOOK}
+            given["target"] = {**self._target, "runner": _NOTEBOOK, "scoped": self._scoped}
         if objects:
             given |= {"objects": {name: dict(one) for name, one in objects.items()}, "handles": _HANDLES}
         document = marshal.dumps(given, _MARSHAL_VERSION)
@@ -173,7 +176,7 @@ def prepare(
             fcntl.fcntl(source_write, fcntl.F_SETPIPE_SZ, _PROGRAM_PIPE)
         with contextlib.suppress(BrokenPipeError):
             os.write(source_write, PROGRAM)
-    return Waiting(child, target, source_write, environment, trouble_read)
+    return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read)
 
 
 def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> list[str]:

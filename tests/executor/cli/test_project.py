@@ -150,7 +150,8 @@ class TestWhichProject:
     def test_one_that_stands_behind_the_target_is_told(self, cli: Cli) -> None:
         """There it is a word for the target: no hint to say what was said."""
         (cli.jobs / "behind.py").write_text("")
-        refused = cli("run", "behind.py", "-p", "shop", code=2).stderr
+        note, refused = cli("run", "behind.py", "-p", "shop", code=2).stderr.split("\n", 1)
+        assert note.startswith("note: what stands behind TARGET is its own, so -p went to behind.py")
         hint = "hint: -p stands behind TARGET, where all belongs to the target: sealrun run -p PROJECT … TARGET\n"
         assert refused == "sealrun: no project is named\n" + hint
 

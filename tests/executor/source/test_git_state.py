@@ -113,6 +113,25 @@ def test_nothing_of_the_surroundings_leads_git_elsewhere(
     assert (checkout / ".git/index").stat().st_mtime_ns == before.st_mtime_ns
 
 
+@pytest.mark.parametrize("where", ["the checkout", "a submodule"])
+@pytest.mark.parametrize("key", ["clean", "process"])
+def test_a_checkouts_filters_are_not_executed(tmp_path: Path, checkout: Path, where: str, key: str) -> None:
+    """I3: to look at somebody's repository is not to run what its configuration names."""
+    place = checkout
+    if where == "a submodule":
+        git(checkout, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(checkout), "part")
+        git(checkout, "commit", "-qm", "part")
+        place = checkout / "part"
+    write(place, ".gitattributes", "*.py filter=ev=il\n")
+    git(place, "add", ".")
+    git(place, "commit", "-qm", "attributes")
+    git(place, "config", f"filter.ev=il.{key}", f"touch {tmp_path}/executed; cat")
+    git(place, "config", "filter.ev=il.required", "true")
+    write(place, "jobs/job.py", (place / "jobs/job.py").read_text().replace("1", "2"))
+    assert git_state(checkout, PATH).dirty is True
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_git_that_does_not_answer_is_not_waited_for(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
