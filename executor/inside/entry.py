@@ -1,7 +1,7 @@
 """Take the run's environment from a descriptor, then call the target: runs in the run's own process and interpreter.
 
 Standard library only, any Python from 3.9, and before the environment is in place only modules that the interpreter has
-loaded anyway. It comes over descriptor 3, so the run needs no access to a file of sealrun.
+loaded anyway. It comes in memory, as descriptor 5, so the run needs no access to a file of sealrun.
 """
 
 import marshal
@@ -9,8 +9,10 @@ import os
 import sys
 
 ENVIRONMENT_FD = 5
-# What the bootstrap has put here, see `executor.supervisor.child`: the pipe it came by, and the module `telling`.
+# What the bootstrap has put here, see `executor.supervisor.child`: the pipe for the byte that says go, where in its
+# memory the environment begins, and the module `telling`.
 source = globals()["source"]
+begins = globals()["begins"]
 telling = globals()["telling"]
 Mistake = telling.Mistake
 
@@ -50,7 +52,7 @@ def main():
 
 def environment():
     """Read what the supervisor has written into memory; close it before anything else can see it."""
-    os.lseek(ENVIRONMENT_FD, 0, os.SEEK_SET)
+    os.lseek(ENVIRONMENT_FD, begins, os.SEEK_SET)
     with os.fdopen(ENVIRONMENT_FD, "rb") as memory:
         return marshal.load(memory)
 

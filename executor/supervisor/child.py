@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import marshal
 import os
 import signal
@@ -26,16 +25,16 @@ _SOURCE = marshal.dumps(_PARTS, _MARSHAL_VERSION)
 _COMPILED = marshal.dumps({name: compile(part, "<sealrun>", "exec") for name, part in _PARTS.items()})
 _TAG = sys.implementation.cache_tag
 PROGRAM = b"%s %d %d\n" % (_TAG.encode(), len(_COMPILED), len(_SOURCE)) + _COMPILED + _SOURCE
-"""What is written to the run's interpreter, before the byte that says go."""
-_PROGRAM_PIPE = 1 << 18  # bytes; the program fits in, so that writing it does not wait for its reader
-# The interpreter reads its program from a descriptor, so that the run needs no access to our files. An interpreter of
-# our own version takes the compiled form, which saves two milliseconds. Each part finds those before it as modules.
-_BOOTSTRAP = """
+"""What the run's interpreter reads first; its environment follows it in the same memory."""
+# The interpreter reads its program from memory, so that the run needs no access to our files, and nobody has to wait
+# until it reads. One of our own version takes the compiled form, which saves two milliseconds. Each part finds those
+# before it as modules.
+_BOOTSTRAP = f"""
 import os, sys, marshal
-source = os.fdopen(3, "rb")
-tag, *sizes = source.readline().split()
-forms = [source.read(int(size)) for size in sizes]
-known = {"source": source}
+tag, *sizes = (data := os.pread(5, {len(PROGRAM)}, 0)).partition(b"\\n")[0].split()
+first, second = map(int, sizes)
+forms = data[-first - second:-second], data[-second:]
+known = {{"source": os.fdopen(3, "rb"), "begins": len(data)}}
 for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_tag]).items():
     module = type(sys)(name)
     module.__dict__.update(known)
@@ -48,7 +47,7 @@ _START = "start "
 _NO_INTERPRETER = "the program that its first line names"
 _NOT_STARTED = f"could not {_START}"
 
-# In the run: its program, then the byte that says go; the result; the environment, valid after that byte.
+# In the run: the byte that says go; the result; its program and the environment, which is valid after that byte.
 _SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD = 3, 4, 5
 
 
@@ -156,6 +155,8 @@ def prepare(
     (trouble_read, trouble_write), (source_read, source_write) = rest
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory without a name in any file system
+    if target["kind"] != "command":
+        os.write(environment, PROGRAM)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -171,11 +172,6 @@ def prepare(
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
     child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
-    if target["kind"] != "command":
-        with contextlib.suppress(OSError):  # where this user has too many pipes it stays as large as it is
-            fcntl.fcntl(source_write, fcntl.F_SETPIPE_SZ, _PROGRAM_PIPE)
-        with contextlib.suppress(BrokenPipeError):
-            os.write(source_write, PROGRAM)
     return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read)
 
 

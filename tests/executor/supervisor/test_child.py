@@ -1,5 +1,6 @@
 """The run's own process: what it is started with, and what is said where it cannot be."""
 
+import fcntl
 import json
 import os
 import signal
@@ -98,6 +99,38 @@ def test_a_sandbox_that_cannot_be_entered_starts_nothing(execute: Execute, monke
     monkeypatch.setattr(confinement, "enter", refuse)
     with pytest.raises(StartFailed, match=r"could not enter its sandbox: Operation not permitted$"):
         execute(command("true"))
+
+
+def test_an_interpreter_that_reads_nothing_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7: a user who has used up all room for pipes, or a Python that sleeps, does not hold the supervisor up."""
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    made, control = os.pipe2, fcntl.fcntl
+
+    def small(flags: int) -> tuple[int, int]:
+        ends = made(flags)
+        control(ends[1], fcntl.F_SETPIPE_SZ, 4096)
+        return ends
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pipe2", small)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    waiting = children.prepare(
+        target={"kind": "file", "path": "job.py", "argv": []},
+        python=str(python),
+        folder=str(tmp_path),
+        view=plain_view(tmp_path),
+        bare=BARE,
+    )
+    child = waiting.start({b"PATH": b"/usr/bin:/bin", b"LONG": b"x" * 100_000})
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitpid(child.pid, 0)
+    children.close(child)
 
 
 def test_a_process_that_is_given_up_is_gone(tmp_path: Path) -> None:
