@@ -1,13 +1,15 @@
 """A notebook's parameters, and a Python that cannot execute one. The rest: tests/system/test_notebooks.py."""
 
+import atexit
 import datetime
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from executor.inside.notebook import arguments, exit_of, typed_as, with_parameters
+from executor.inside.notebook import SOCKET_LIMIT, arguments, exit_of, short, typed_as, with_parameters
 from tests.executor.run_process import Execute
 
 DEFAULTS = """
@@ -20,6 +22,19 @@ name = other = "x"
 left, right = 1, 2
 nothing = None
 """
+
+
+def test_a_folder_too_deep_for_a_socket_stays_where_it_is(tmp_path: Path) -> None:
+    """I3: the way to it is short, and whoever finds that comes no further than by the long one."""
+    assert short("/tmp/run") == "/tmp/run"
+    deep = tmp_path / ("d" * SOCKET_LIMIT)
+    deep.mkdir(mode=0o700)
+    link = Path(short(str(deep)))
+    try:
+        assert len(str(link)) < SOCKET_LIMIT and link.is_symlink() and link.resolve() == deep
+    finally:
+        link.unlink()
+        atexit.unregister(os.unlink)
 
 
 def code(source: str | list[str], *tags: str) -> dict[str, Any]:
