@@ -19,6 +19,7 @@ _PATH_SHOWN = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 18
 _SECRET = "it contains a secret"
+_UNSEARCHABLE = "it cannot be searched for secrets"
 
 
 def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked: Mapping[str, Masking] = {}) -> None:
@@ -91,7 +92,12 @@ def _send(name: str, shown: str, place: int, reporter: Reporter, masking: Maskin
 
 
 def _send_masked(shown: str, data: bytes, reporter: Reporter, masking: Masking) -> int:
-    anew = masking(data, reporter.masker)
+    try:
+        anew = masking(data, reporter.masker)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
+        # The run wrote it and may have meant it so: it must not end the supervisor, and what is not known is not sent.
+        reporter.withheld(shown, _UNSEARCHABLE)
+        return 0
     if anew is None:
         reporter.withheld(shown, _SECRET)
         return 0

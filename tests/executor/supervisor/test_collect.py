@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from executor.boundary.wire import Kind, Receiver
 from executor.masking.masker import Masker
 from executor.supervisor import outputs as module
 from executor.supervisor.allowance import LogLimits
+from executor.supervisor.masked_files import Masking, of_target
 from executor.supervisor.outputs import FILES_LIMIT, collect
 from executor.supervisor.report import Reporter
 from tests.executor.conftest import ROOT, OrdinaryUser
@@ -28,10 +29,12 @@ def collected() -> Iterator[Callable[..., Collected]]:
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
 
-    def run(folder: Path, limit: int = 1 << 20, uid: int | None = None) -> Collected:
+    def run(
+        folder: Path, limit: int = 1 << 20, uid: int | None = None, masked: Mapping[str, Masking] = {}
+    ) -> Collected:
         reporter = Reporter(ours)
         reporter.register(Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}), LogLimits(0), 0)
-        collect(str(folder), limit, uid, reporter)
+        collect(str(folder), limit, uid, reporter, masked)
         files: dict[str, bytes] = {}
         withheld: dict[str, str] = {}
         receiver, path = Receiver(theirs), ""
@@ -74,6 +77,21 @@ def test_a_secret_in_a_file_or_its_name_withholds_it(collected: Callable[..., Co
     files, withheld = collected(tmp_path)
     assert files == {"fine": SECRET[:-1]}
     assert withheld == dict.fromkeys(("edge", "encoded", "dump-***"), "it contains a secret")
+
+
+def test_what_cannot_be_searched_as_it_is_read_is_withheld(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """I5: whatever a run writes into its page, it does not end the supervisor, and the other files are sent."""
+    masked = dict(of_target({"kind": "notebook", "path": "report.ipynb"}))
+    (tmp_path / "report.html").write_text(f"<p>&#{'9' * 5_000};</p>")
+    (tmp_path / "z").write_bytes(b"fine")
+    withheld = {"report.html": "it cannot be searched for secrets"}
+    assert collected(tmp_path, masked=masked) == ({"z": b"fine"}, withheld)
+    for error in (RecursionError, OverflowError, MemoryError):
+
+        def refuse(*_: object, error: type[Exception] = error) -> bytes:
+            raise error
+
+        assert collected(tmp_path, masked={"report.html": refuse}) == ({"z": b"fine"}, withheld)
 
 
 def test_names_that_become_equal_stay_apart(collected: Callable[..., Collected], tmp_path: Path) -> None:
@@ -212,6 +230,7 @@ def test_what_cannot_be_read_is_named(as_ordinary_user: OrdinaryUser, open_folde
     code = """
 import os, sys, json
 sys.path[:0] = [sys.argv[2]]
+from executor.supervisor.masked_files import Masking, of_target
 from executor.supervisor.outputs import collect
 from executor.masking.masker import Masker
 folder = sys.argv[1] + "/output"
