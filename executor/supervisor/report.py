@@ -38,6 +38,10 @@ _BROKEN_OFF = "what it says is not known: the process ended, or failed, while it
 T = TypeVar("T")
 
 
+class NoLongerExpected(Exception):
+    """what is sent has nobody any more to keep it: the worker is gone, or the run is no longer its own"""
+
+
 class Reporter:
     """A queue of frames to the worker that never blocks, behind the masker."""
 
@@ -71,6 +75,15 @@ class Reporter:
     def wait_while(self, expected: Callable[[], bool]) -> None:
         """Wait for a worker that takes nothing as long as this says; it is asked again and again."""
         self._expected = expected
+
+    def check(self) -> None:
+        """Look, between two steps of long work, whether there is still somebody to do it for.
+
+        Raises:
+            NoLongerExpected: there is not.
+        """
+        if self._gone or (self._expected is not None and not self._expected()):
+            raise NoLongerExpected
 
     @property
     def over_limit(self) -> bool:

@@ -13,7 +13,7 @@ from executor.supervisor import outputs as module
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.masked_files import Masking, of_target
 from executor.supervisor.outputs import FILES_LIMIT, collect
-from executor.supervisor.report import Reporter
+from executor.supervisor.report import NoLongerExpected, Reporter
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.run_process import dig
 
@@ -92,6 +92,26 @@ def test_what_cannot_be_searched_as_it_is_read_is_withheld(collected: Callable[.
             raise error
 
         assert collected(tmp_path, masked={"report.html": refuse}) == ({"z": b"fine"}, withheld)
+
+
+def test_a_run_that_is_lost_is_not_collected_any_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between files and within one; what is not searched to its end is not sent, even if the worker is back by then."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"x" * (1 << 20))
+    for lost_at in range(1, 12):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            reporter = Reporter(ours)
+            reporter.register(Masker.build({"API_KEY": SECRET}), LogLimits(0), 0)
+            asked = iter([True] * lost_at + [False])
+            reporter.wait_while(lambda asked=asked: next(asked, True))  # type: ignore[misc]
+            sent: list[bytes | str] = []
+            monkeypatch.setattr(reporter, "file", lambda path, size, sent=sent: sent.append(path))
+            monkeypatch.setattr(reporter, "file_data", lambda data, sent=sent: sent.append(data))
+            with pytest.raises(NoLongerExpected):
+                collect(str(tmp_path), 1 << 30, None, reporter)
+            assert next(asked, None) is None
+            assert len(sent) < lost_at
 
 
 def test_names_that_become_equal_stay_apart(collected: Callable[..., Collected], tmp_path: Path) -> None:
@@ -244,6 +264,7 @@ class Reporter:
     def withheld(self, path, why): print(path, "-", why)
     def file(self, path, size): print(path)
     def file_data(self, data): print(data)
+    def check(self): pass
 collect(folder, 100, None, Reporter())
 """
     ended = as_ordinary_user(code, open_folder, ROOT)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from executor.masking.masker import Masker
-from executor.supervisor import masked_files
 from executor.supervisor.masked_files import MARKS_LIMIT, NOTEBOOK_LIMIT, notebook, of_target, page
 
 KEY = "hunter2-prod-key"
@@ -89,7 +88,7 @@ def test_a_notebook_that_would_take_too_much_is_not_parsed(monkeypatch: pytest.M
     def refuse(_: object) -> None:
         raise AssertionError("it was parsed")
 
-    monkeypatch.setattr(masked_files.json, "loads", refuse)
+    monkeypatch.setattr(json, "loads", refuse)
     assert notebook(b"[" + data + b"0]", MASKER) == b"[" + data + b"0]"
     assert notebook(b"[" + data + of_book(KEY) + b"]", MASKER) is None
 
@@ -102,6 +101,6 @@ def test_a_page_that_cannot_be_read_as_a_reader_does_is_refused(monkeypatch: pyt
     def refuse(_: object) -> None:
         raise AssertionError("it was resolved")
 
-    monkeypatch.setattr(masked_files.html, "unescape", refuse)
+    monkeypatch.setattr(html, "unescape", refuse)
     with pytest.raises(ValueError, match="tags and entities"):
         page(b"<p>&amp;" * (MARKS_LIMIT // 2 + 1), MASKER)
