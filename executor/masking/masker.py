@@ -114,8 +114,9 @@ class Masker:
             return [self.mask_json(item, depth - 1) for item in value]
         if isinstance(value, dict):
             anew: dict[str, object] = {}
+            numbers: dict[str, int] = {}
             for key, item in value.items():
-                anew[_unused(self.mask_text(key), anew)] = self.mask_json(item, depth - 1)
+                anew[_unused(self.mask_text(key), anew, numbers)] = self.mask_json(item, depth - 1)
             return anew
         raise TypeError(f"JSON has no {type(value).__name__}")
 
@@ -359,10 +360,16 @@ def _bytes_of(text: str) -> bytes:
         return "".join(kept).encode("utf-8", "surrogateescape")
 
 
-def _unused(key: str, taken: dict[str, object]) -> str:
+def _unused(key: str, taken: dict[str, object], numbers: dict[str, int]) -> str:
+    """Return a key that is not taken, numbered if need be.
+
+    The number to try next is kept by key: a run may return very many that become equal, and counting anew for each
+    would take its supervisor minutes, in which it hears nobody.
+    """
     if key not in taken:
         return key
-    number = 2
-    while f"{key} ({number})" in taken:
+    number = numbers.get(key, 2)
+    while (anew := f"{key} ({number})") in taken:
         number += 1
-    return f"{key} ({number})"
+    numbers[key] = number + 1
+    return anew

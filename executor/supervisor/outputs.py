@@ -19,6 +19,7 @@ _PATH_SHOWN = 100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 18
 _SECRET = "it contains a secret"
+_UNSEARCHABLE = "it cannot be searched for secrets"
 
 
 def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked: Mapping[str, Masking] = {}) -> None:
@@ -32,6 +33,9 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked
         uid: the run's own user id, if it has one: files of other owners are withheld.
         reporter: sends them.
         masked: by name, how a file with a secret in its content is masked, in the place of being withheld.
+
+    Raises:
+        NoLongerExpected: the run was lost meanwhile; files may be large and many, so it is looked at every step.
     """
     left, files = limit, 0
     names: set[str] = set()
@@ -40,7 +44,8 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked
     except OSError as error:
         reporter.withheld("…", f"the output folder cannot be read: {os.strerror(error.errno or 0)}")
         return
-    for name, place, closed in _walk(top, ""):
+    for name, place, closed in _walk(top, "", reporter):
+        reporter.check()
         shown = _shown(name, names, reporter)
         if (files := files + 1) > FILES_LIMIT:
             reporter.withheld("…", f"more than {FILES_LIMIT:,} files were left")
@@ -77,13 +82,13 @@ def _send(name: str, shown: str, place: int, reporter: Reporter, masking: Maskin
             reporter.withheld(shown, _SECRET)
             return 0
         if masking is not None and size <= MASKED_LIMIT:
-            return _send_masked(shown, b"".join(_chunks(fd, size)), reporter, masking)
-        if masker.finds(_chunks(fd)):
+            return _send_masked(shown, b"".join(_chunks(fd, reporter, size)), reporter, masking)
+        if masker.finds(_chunks(fd, reporter)):
             reporter.withheld(shown, _SECRET)
             return 0
         reporter.file(shown, size)
         os.lseek(fd, 0, os.SEEK_SET)
-        for data in _chunks(fd, size):
+        for data in _chunks(fd, reporter, size):
             reporter.file_data(data)
         return size
     finally:
@@ -91,7 +96,12 @@ def _send(name: str, shown: str, place: int, reporter: Reporter, masking: Maskin
 
 
 def _send_masked(shown: str, data: bytes, reporter: Reporter, masking: Masking) -> int:
-    anew = masking(data, reporter.masker)
+    try:
+        anew = masking(data, reporter.masker)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
+        # The run wrote it and may have meant it so: it must not end the supervisor, and what is not known is not sent.
+        reporter.withheld(shown, _UNSEARCHABLE)
+        return 0
     if anew is None:
         reporter.withheld(shown, _SECRET)
         return 0
@@ -103,9 +113,10 @@ def _send_masked(shown: str, data: bytes, reporter: Reporter, masking: Masking) 
     return len(anew)
 
 
-def _walk(place: int, prefix: str) -> Iterator[tuple[str, int, str | None]]:
+def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, int, str | None]]:
     """Yield each file with its folder's descriptor, and each entry that cannot be taken, with the reason."""
     try:
+        reporter.check()
         with os.scandir(place) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
         for entry in entries:
@@ -122,7 +133,7 @@ def _walk(place: int, prefix: str) -> Iterator[tuple[str, int, str | None]]:
                 except OSError as error:
                     yield name, place, f"it cannot be read: {os.strerror(error.errno or 0)}"
                 else:
-                    yield from _walk(inner, name)
+                    yield from _walk(inner, name, reporter)
     finally:
         os.close(place)
 
@@ -139,8 +150,10 @@ def _shown(name: str, taken: set[str], reporter: Reporter) -> str:
     return shown
 
 
-def _chunks(fd: int, size: int | None = None) -> Iterator[bytes]:
+def _chunks(fd: int, reporter: Reporter, size: int | None = None) -> Iterator[bytes]:
+    """Yield a file's bytes. Who is lost gets no end of them, which would make a file look searched that is not."""
     while data := os.read(fd, _CHUNK if size is None else min(_CHUNK, size)):
+        reporter.check()
         yield data
         if size is not None:
             size -= len(data)

@@ -5,6 +5,7 @@ tree, report. It trusts nothing the child sends. Everything that leaves goes thr
 path.
 """
 
+import contextlib
 import math
 import os
 import select
@@ -32,7 +33,7 @@ from executor.supervisor.child import Child, Waiting
 from executor.supervisor.ending import LOOK, Ending, signal_group
 from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
-from executor.supervisor.report import Reporter
+from executor.supervisor.report import NoLongerExpected, Reporter
 from executor.supervisor.roles import from_values
 from executor.supervisor.usage import Usage, kill_counter
 from secretstore.errors import SealrunError
@@ -204,7 +205,7 @@ class Attempt:
         children.close(child)
         self._over = True
         # What is kept is not lost because the database is slow; what ends the waiting is what would have ended the run.
-        reporter.wait_while(lambda: self._listen() and _boottime() < self._deadline)
+        reporter.wait_while(self._expected)
         if not self._lost:
             if self._metrics is not None:
                 reporter.metrics(self._metrics.new(reporter.masker, last=True))
@@ -215,13 +216,21 @@ class Attempt:
                 self._hint()
             reporter.result(awaited=ended_well and job["target"].get("kind") == "function")
             masked = masked_files.of_target(job["target"])
-            collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
+            with contextlib.suppress(NoLongerExpected):
+                collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
             remove(Path(folder))
         phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}
         self._report(status, phases, whole)
         return 0
+
+    def _expected(self) -> bool:
+        """Tell whether the worker is there and the run still its own; one that is not is lost, whatever it left."""
+        if self._listen() and _boottime() < self._deadline:
+            return True
+        self.ending.begin("lost")
+        return False
 
     def _hint(self) -> None:
         """Tell what to do about a refusal that came of the sandbox."""

@@ -38,6 +38,10 @@ _BROKEN_OFF = "what it says is not known: the process ended, or failed, while it
 T = TypeVar("T")
 
 
+class NoLongerExpected(Exception):
+    """what is sent has nobody any more to keep it: the worker is gone, or the run is no longer its own"""
+
+
 class Reporter:
     """A queue of frames to the worker that never blocks, behind the masker."""
 
@@ -71,6 +75,15 @@ class Reporter:
     def wait_while(self, expected: Callable[[], bool]) -> None:
         """Wait for a worker that takes nothing as long as this says; it is asked again and again."""
         self._expected = expected
+
+    def check(self) -> None:
+        """Look, between two steps of long work, whether there is still somebody to do it for.
+
+        Raises:
+            NoLongerExpected: there is not.
+        """
+        if self._gone or (self._expected is not None and not self._expected()):
+            raise NoLongerExpected
 
     @property
     def over_limit(self) -> bool:
@@ -141,14 +154,15 @@ class Reporter:
             self._untold()
             return
         if self._result_size > limit:
-            self._note(
-                f"the result was not stored: it has {self._result_size:,} bytes as JSON, and SEALRUN_RESULT_LIMIT_KIB "
-                f"allows {size_text(limit)}; write a file to SEALRUN_OUTPUT_DIR instead"
-            )
+            self._note_too_large()
             return
         try:
             document = json.loads(self._result)
             kind = Kind.PROBLEM if _of(document, dict).get("problem") is not None else Kind.RESULT
+            if kind is Kind.RESULT and self._result_size > self._result_limit:
+                # It began as a problem, which may be longer, and is none.
+                self._note_too_large()
+                return
             anew = {"problem": self._problem(document["problem"])} if kind is Kind.PROBLEM else self._returned(document)
             # NaN and infinities are not JSON: PostgreSQL would refuse the whole outcome.
             payload = json.dumps(anew, allow_nan=False, ensure_ascii=False).encode()
@@ -267,6 +281,12 @@ class Reporter:
     def _untold(self) -> None:
         """Send that there is a problem, whatever it is: a run that had one has not succeeded."""
         self.post(Kind.PROBLEM, {"problem": {"type": "an exception", "message": _BROKEN_OFF, "traceback": ""}})
+
+    def _note_too_large(self) -> None:
+        self._note(
+            f"the result was not stored: it has {self._result_size:,} bytes as JSON, and SEALRUN_RESULT_LIMIT_KIB "
+            f"allows {size_text(self._result_limit)}; write a file to SEALRUN_OUTPUT_DIR instead"
+        )
 
     def _note(self, text: str) -> None:
         self.post(Kind.RESULT, {"result": None, "note": text})

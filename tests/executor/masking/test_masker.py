@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import random
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,27 @@ def test_depth_is_limited() -> None:
     assert masker.mask_json(deep, depth=70) == deep
     with pytest.raises(NestedTooDeep):
         Masker.build({}).mask_json(deep)
+
+
+def test_numbering_many_equal_keys_takes_steps_in_proportion() -> None:
+    """A run chooses the keys of its result, and its supervisor hears nothing while it masks them."""
+    masker, keys = Masker.build({"A": b"hunter22"}), 1_000
+    document = {"hunter22" * number: 0 for number in range(1, keys + 1)}  # what touches becomes one mask
+    steps = 0
+
+    def count(frame: Any, event: str, _: Any) -> Any:
+        nonlocal steps
+        steps += event == "line" and frame.f_code.co_name == "_unused"
+        return count if frame.f_code.co_name in ("mask_json", "_unused") else None
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        masked = masker.mask_json(document)
+    finally:
+        sys.settrace(before)
+    assert masked == {"***": 0} | {f"*** ({number})": 0 for number in range(2, keys + 1)}
+    assert 0 < steps <= 10 * keys
 
 
 def test_what_json_does_not_have_is_refused_without_being_shown() -> None:

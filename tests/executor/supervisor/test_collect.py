@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ from executor.boundary.wire import Kind, Receiver
 from executor.masking.masker import Masker
 from executor.supervisor import outputs as module
 from executor.supervisor.allowance import LogLimits
+from executor.supervisor.masked_files import Masking, of_target
 from executor.supervisor.outputs import FILES_LIMIT, collect
-from executor.supervisor.report import Reporter
+from executor.supervisor.report import NoLongerExpected, Reporter
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.run_process import dig
 
@@ -28,10 +29,12 @@ def collected() -> Iterator[Callable[..., Collected]]:
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
 
-    def run(folder: Path, limit: int = 1 << 20, uid: int | None = None) -> Collected:
+    def run(
+        folder: Path, limit: int = 1 << 20, uid: int | None = None, masked: Mapping[str, Masking] = {}
+    ) -> Collected:
         reporter = Reporter(ours)
         reporter.register(Masker.build({"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}), LogLimits(0), 0)
-        collect(str(folder), limit, uid, reporter)
+        collect(str(folder), limit, uid, reporter, masked)
         files: dict[str, bytes] = {}
         withheld: dict[str, str] = {}
         receiver, path = Receiver(theirs), ""
@@ -74,6 +77,41 @@ def test_a_secret_in_a_file_or_its_name_withholds_it(collected: Callable[..., Co
     files, withheld = collected(tmp_path)
     assert files == {"fine": SECRET[:-1]}
     assert withheld == dict.fromkeys(("edge", "encoded", "dump-***"), "it contains a secret")
+
+
+def test_what_cannot_be_searched_as_it_is_read_is_withheld(collected: Callable[..., Collected], tmp_path: Path) -> None:
+    """I5: whatever a run writes into its page, it does not end the supervisor, and the other files are sent."""
+    masked = dict(of_target({"kind": "notebook", "path": "report.ipynb"}))
+    (tmp_path / "report.html").write_text(f"<p>&#{'9' * 5_000};</p>")
+    (tmp_path / "z").write_bytes(b"fine")
+    withheld = {"report.html": "it cannot be searched for secrets"}
+    assert collected(tmp_path, masked=masked) == ({"z": b"fine"}, withheld)
+    for error in (RecursionError, OverflowError, MemoryError):
+
+        def refuse(*_: object, error: type[Exception] = error) -> bytes:
+            raise error
+
+        assert collected(tmp_path, masked={"report.html": refuse}) == ({"z": b"fine"}, withheld)
+
+
+def test_a_run_that_is_lost_is_not_collected_any_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between files and within one; what is not searched to its end is not sent, even if the worker is back by then."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"x" * (1 << 20))
+    for lost_at in range(1, 12):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            reporter = Reporter(ours)
+            reporter.register(Masker.build({"API_KEY": SECRET}), LogLimits(0), 0)
+            asked = iter([True] * lost_at + [False])
+            reporter.wait_while(lambda asked=asked: next(asked, True))  # type: ignore[misc]
+            sent: list[bytes | str] = []
+            monkeypatch.setattr(reporter, "file", lambda path, size, sent=sent: sent.append(path))
+            monkeypatch.setattr(reporter, "file_data", lambda data, sent=sent: sent.append(data))
+            with pytest.raises(NoLongerExpected):
+                collect(str(tmp_path), 1 << 30, None, reporter)
+            assert next(asked, None) is None
+            assert len(sent) < lost_at
 
 
 def test_names_that_become_equal_stay_apart(collected: Callable[..., Collected], tmp_path: Path) -> None:
@@ -212,6 +250,7 @@ def test_what_cannot_be_read_is_named(as_ordinary_user: OrdinaryUser, open_folde
     code = """
 import os, sys, json
 sys.path[:0] = [sys.argv[2]]
+from executor.supervisor.masked_files import Masking, of_target
 from executor.supervisor.outputs import collect
 from executor.masking.masker import Masker
 folder = sys.argv[1] + "/output"
@@ -225,6 +264,7 @@ class Reporter:
     def withheld(self, path, why): print(path, "-", why)
     def file(self, path, size): print(path)
     def file_data(self, data): print(data)
+    def check(self): pass
 collect(folder, 100, None, Reporter())
 """
     ended = as_ordinary_user(code, open_folder, ROOT)

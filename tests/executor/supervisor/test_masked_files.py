@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from executor.masking.masker import Masker
-from executor.supervisor.masked_files import notebook, of_target, page
+from executor.supervisor.masked_files import MARKS_LIMIT, NOTEBOOK_LIMIT, notebook, of_target, page
 
 KEY = "hunter2-prod-key"
 ODD = 'p&ss<w>0rd"x-1234'
@@ -75,3 +75,32 @@ def test_a_page_is_masked_as_a_reader_sees_it(secret: str) -> None:
     assert page(f"<pre><span>{split}</span></pre>".encode(), MASKER) is None
     assert page(f"<pre>{''.join(f'&#{ord(letter)};' for letter in secret)}</pre>".encode(), MASKER) is None
     assert page(f"<pre>{written}</pre>\0".encode(), MASKER) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"a":[]},' * (MARKS_LIMIT // 4 + 1), b'"' + b"x" * NOTEBOOK_LIMIT + b'"'],
+    ids=["too many values", "too large"],
+)
+def test_a_notebook_that_would_take_too_much_is_not_parsed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """I5: a value takes a hundred times its text; the notebook is searched as it is, as any file that is not masked."""
+
+    def refuse(_: object) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(json, "loads", refuse)
+    assert notebook(b"[" + data + b"0]", MASKER) == b"[" + data + b"0]"
+    assert notebook(b"[" + data + of_book(KEY) + b"]", MASKER) is None
+
+
+def test_a_page_that_cannot_be_read_as_a_reader_does_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more digits than Python converts, or of more tags and entities than can be resolved: before they are."""
+    with pytest.raises(ValueError, match="digits"):
+        page(b"<p>&#" + b"9" * 5_000 + b";</p>", MASKER)
+
+    def refuse(_: object) -> None:
+        raise AssertionError("it was resolved")
+
+    monkeypatch.setattr(html, "unescape", refuse)
+    with pytest.raises(ValueError, match="tags and entities"):
+        page(b"<p>&amp;" * (MARKS_LIMIT // 2 + 1), MASKER)

@@ -41,17 +41,21 @@ def worker() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def outcome(ends: tuple[socket.socket, socket.socket], deadline: int, folder: Path) -> dict[str, Any]:
     """How an attempt ends whose run is not to be started any more."""
-    ours, theirs = ends
-    job = {"target": {}, "base": {}, "limits": LIMITS, "view": {"uid": None}, "private": str(folder), "folders": []}
-    go = {"deadline": deadline, "variables": {}, "secrets": False}
-    waiting: Any = NotToBeStarted()
-    attempt = Attempt(theirs, Receiver(theirs), Reporter(theirs), job, waiting, go, Usage(kill_counter()))
-    attempt.run({})
-    heard = Receiver(ours)
+    of_attempt(ends, deadline, folder).run({})
+    heard = Receiver(ends[0])
     while (frame := heard.receive(5)) is not None:
         if frame.kind is Kind.OUTCOME:
             return dict(frame.json())
     raise AssertionError("no outcome")
+
+
+def of_attempt(ends: tuple[socket.socket, socket.socket], deadline: int, folder: Path) -> Attempt:
+    """An attempt that has yet to start its run."""
+    theirs = ends[1]
+    job = {"target": {}, "base": {}, "limits": LIMITS, "view": {"uid": None}, "private": str(folder), "folders": []}
+    go = {"deadline": deadline, "variables": {}, "secrets": False}
+    waiting: Any = NotToBeStarted()
+    return Attempt(theirs, Receiver(theirs), Reporter(theirs), job, waiting, go, Usage(kill_counter()))
 
 
 def test_a_run_whose_lease_ran_out_meanwhile_is_not_started(
@@ -69,3 +73,19 @@ def test_a_run_that_was_cancelled_meanwhile_is_not_started(
     send(worker[0], Kind.CANCEL, {})
     later = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 60 * SECOND
     assert outcome(worker, later, tmp_path)["reason"] == "cancelled"
+
+
+@pytest.mark.parametrize("how", ["lease", "worker"])
+def test_a_run_that_is_lost_while_it_is_collected_has_not_succeeded(
+    worker: tuple[socket.socket, socket.socket], tmp_path: Path, how: str
+) -> None:
+    """I6: its files are not whole; a lease that is renewed in time is heard of."""
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    attempt = of_attempt(worker, now - SECOND, tmp_path)
+    send(worker[0], Kind.DEADLINE, {"deadline": now + 60 * SECOND})
+    assert attempt._expected() and attempt.ending.reason is None
+    if how == "lease":
+        send(worker[0], Kind.DEADLINE, {"deadline": now - SECOND})
+    else:
+        worker[0].close()
+    assert not attempt._expected() and attempt.ending.reason == "lost"

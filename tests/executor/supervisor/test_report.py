@@ -271,6 +271,20 @@ def test_the_result_limit_is_exact(
         assert fits or "SEALRUN_RESULT_LIMIT_KIB allows 100 bytes" in frame.json()["note"]
 
 
+def test_a_result_behind_a_problem_that_is_none_has_its_limit(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
+) -> None:
+    """It is a result however it begins: what a problem may have does not count for it."""
+    for size, fits in ((100, True), (101, False), (1 << 20, False)):
+        reporter = Reporter(ends[0])
+        reporter.register(Masker.build({}), LIMITS, 100)
+        begins = b'{"problem":null,"result":"'
+        frame = left(reporter, frames, begins + b"x" * (size - len(begins) - 2) + b'"}')
+        assert frame.kind is Kind.RESULT
+        assert (frame.json()["result"] is not None) == fits
+        assert fits or f"has {size:,} bytes as JSON" in frame.json()["note"]
+
+
 HOSTILE = {
     "text": b'"problem"',
     "a list": b'["problem"]',
