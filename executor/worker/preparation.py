@@ -13,7 +13,7 @@ from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, Tar
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
-from executor.sandbox.folders import given_to
+from executor.sandbox.folders import given_to, home_in
 from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
 from executor.settings import Settings
@@ -66,7 +66,7 @@ def _local(source: Path) -> Path:
             place=source.resolve(),
             hint="submit the run again",
         )
-    if confinement.users_home().is_relative_to(source):
+    if home_in(source) is not None or confinement.users_home().is_relative_to(source):
         raise SourceIsHome(root=source)
     return source
 
