@@ -143,6 +143,7 @@ class Rig:
         folder.chmod(0o755)
         self.jobs.mkdir()
         (folder / "user").mkdir(mode=0o700)
+        (folder / "stored").mkdir()
         self.environ = {
             "PATH": os.defpath,
             "HOME": str(folder / "user"),
@@ -150,7 +151,7 @@ class Rig:
             "PIP_CONFIG_FILE": os.devnull,  # packages come from a test's own index, and not from this machine's
             "SEALRUN_HOME": str(self.home),
             "SEALRUN_WORKSPACES": str(folder / "runs"),
-            "SEALRUN_CACHE": str(folder / "cache"),
+            "SEALRUN_CACHE": str(folder / "stored/cache"),
             "SEALRUN_TERM_GRACE_SECONDS": "1",
             **({"SEALRUN_BROKER_URL": broker} if broker else {}),
             **({"SEALRUN_DATABASE_URL": database} if database else {}),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from executor.errors import PythonUnavailable
 from executor.python.layout import is_program
+from executor.sandbox.reading import head_of
 
 
 def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) -> str:
@@ -50,8 +51,7 @@ def _is_ours(candidate: Path) -> bool:
 def is_binary(path: Path) -> bool:
     """Whether a program is no script."""
     try:
-        with open(path, "rb") as program:
-            return program.read(2) != b"#!"
+        return head_of(path, 2) != b"#!"
     except OSError:
         return True  # it may be executed without being readable; a script could not be
 

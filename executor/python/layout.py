@@ -6,6 +6,7 @@ from pathlib import Path
 
 from executor.errors import PythonUnavailable
 from executor.sandbox.folders import home_in
+from executor.sandbox.reading import head_of
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _ENVIRONMENT_MARK = "pyvenv.cfg"
@@ -13,6 +14,7 @@ _ENVIRONMENT_MARK = "pyvenv.cfg"
 _MARKS = (_ENVIRONMENT_MARK, "conda-meta/history", "lib*/python3*/os.py")
 _OTHER_MARKS = ("lib/node_modules", "lib/ruby/gems", "lib/modules", "lib/rustlib", "pkg/tool")
 _LINE = 256  # bytes of a script's first line that the kernel reads
+_MARK_LIMIT = 64 << 10  # bytes of a pyvenv.cfg, which has a few lines
 # The parts that are opened where a prefix as a whole is more than an interpreter's: somebody's home (`~/bin/python3`).
 _PREFIX_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT_MARK)
 _SHARED_BY_MANY = (".local", ".config", ".cache")  # of a home
@@ -62,9 +64,8 @@ def is_program(path: Path) -> bool:
 def shebang(path: Path) -> list[str]:
     """The words of a script's first line after `#!`; none for what is no script, or cannot be read."""
     try:
-        with open(path, "rb") as program:
-            line = program.read(_LINE)
-    except OSError:
+        line = head_of(path, _LINE)
+    except (OSError, ValueError):
         return []
     return os.fsdecode(line[2:].split(b"\n")[0]).split() if line.startswith(b"#!") else []
 
@@ -164,7 +165,7 @@ def belongs_to_more(prefix: Path) -> bool:
 def _home_of(python: Path) -> Path | None:
     """The interpreter that an environment was made from, as its pyvenv.cfg says; one of copies has no link to it."""
     try:
-        lines = (python.parent.parent / _ENVIRONMENT_MARK).read_text().splitlines()
+        lines = head_of(python.parent.parent / _ENVIRONMENT_MARK, _MARK_LIMIT).decode().splitlines()
     except (OSError, ValueError):
         return None
     said = dict(line.partition("=")[::2] for line in lines)

@@ -5,6 +5,7 @@ same, and only the named files). The receipt names the rung that was really in f
 """
 
 import contextlib
+import errno
 import os
 import pwd
 import resource
@@ -212,7 +213,8 @@ def _own_mounts(view: View) -> None:
     kernel.mount("tmpfs", str(stage), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     targets = {link: os.readlink(link) for link in view.links}
     for number, path in enumerate(view.mounted):
-        _bind(path, str(stage / str(number)), os.path.isdir(path))
+        with _held(path, straight=path not in view.cached) as held:
+            _bind(held, str(stage / str(number)), os.path.isdir(held))
     for folder in view.covered:
         kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     for link, target in targets.items():
@@ -223,6 +225,25 @@ def _own_mounts(view: View) -> None:
         _restrict(path, read_only=path not in view.shared)
     kernel.unmount(str(stage))
     stage.rmdir()
+
+
+@contextlib.contextmanager
+def _held(path: str, *, straight: bool) -> Iterator[str]:
+    """A handle on a file or folder, as a path; what is done by it is done to that, whatever is put in its place.
+
+    `straight`: it was decided on without links, and its owner may have put one there since, which root would follow.
+
+    Raises:
+        OSError: it is gone, or a link leads there by now.
+    """
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        held = f"/proc/self/fd/{handle}"
+        if straight and os.readlink(held) != path:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        yield held
+    finally:
+        os.close(handle)
 
 
 def _restrict(path: str, *, read_only: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox.confinement import users_home
+from executor.sandbox.folders import home_in
 from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
@@ -34,7 +35,7 @@ def source_root(folder: Path, path: str | None) -> Path:
 
     Raises:
         TargetUnusable: `path` is not a file.
-        SourceIsHome: the root would be or contain a user's home.
+        SourceIsHome: the root would be or contain a home, this user's or another's.
     """
     folder = folder.resolve()
     root = _marked(folder) or folder
@@ -46,7 +47,7 @@ def source_root(folder: Path, path: str | None) -> Path:
             raise TargetUnusable(path=path, root=root)
         if not target.is_relative_to(root):
             root = _marked(target.parent) or target.parent
-    if any(home.is_relative_to(root) for home in _homes()):
+    if home_in(root) is not None or any(home.is_relative_to(root) for home in _homes()):
         raise SourceIsHome(root=root)
     return root
 

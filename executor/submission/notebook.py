@@ -7,6 +7,7 @@ from typing import Any
 
 from executor.errors import RequirementsRefused, TargetUnusable
 from executor.python import requirements
+from executor.sandbox.reading import head_of
 from executor.schemas.target import Target
 from secretstore.errors import SealrunError
 
@@ -15,6 +16,7 @@ PACKAGES = ("nbclient>=0.10,<1", "ipykernel>=6.29,<8", "nbconvert>=7.16,<8")
 
 _NEEDED = ("nbclient", "ipykernel")
 _LARGEST = 256 << 20  # bytes
+_MARK_LIMIT = 64 << 10  # of a pyvenv.cfg
 
 
 def refusals(root: Path, target: Mapping[str, Any]) -> Iterator[SealrunError]:
@@ -79,7 +81,7 @@ def lacking(python: str | None) -> str | None:
 def _is_closed(python: str) -> bool:
     """Tell whether an interpreter is of an environment that has its own packages alone."""
     try:
-        lines = (Path(python).parent.parent / "pyvenv.cfg").read_text().lower().replace(" ", "").splitlines()
+        mark = head_of(Path(python).parent.parent / "pyvenv.cfg", _MARK_LIMIT).decode()
     except (OSError, ValueError):
         return False
-    return "include-system-site-packages=true" not in lines
+    return "include-system-site-packages=true" not in mark.lower().replace(" ", "").splitlines()

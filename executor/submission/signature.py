@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import ArgumentsRefused, TargetUnusable
+from executor.sandbox.reading import head_of
 from secretstore.errors import SealrunError
 
 Version = tuple[int, int]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 _FILE_LIMIT = 4 << 20  # bytes; longer files are left to the run
+_MARK_LIMIT = 64 << 10  # of a pyvenv.cfg
 _NEAR = 3
 # A module that uses one of these may bind names, or change a function's signature, as it runs.
 _DYNAMIC = frozenset(
@@ -63,7 +65,7 @@ def version_of(python: str | None, asked: str | None = None) -> Version | None:
     path, mark, name = Path(python), "", ""
     try:
         name = path.resolve().name
-        mark = (path.parent.parent / "pyvenv.cfg").read_text()
+        mark = head_of(path.parent.parent / "pyvenv.cfg", _MARK_LIMIT).decode()
     except (OSError, ValueError, RuntimeError):  # no such file, not text, or a loop of links
         pass
     found = re.search(r"(?m)^version(?:_info)?\s*=\s*(\d+)\.(\d+)", mark) or re.fullmatch(r"python(\d+)\.(\d+)", name)

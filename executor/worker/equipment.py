@@ -40,8 +40,9 @@ class Equipment:
 
     def reach(self, readable: Sequence[Path]) -> Reach:
         """What may be opened for the program of a command that is given these folders of the machine."""
-        return Reach((*readable, *self._parts), self.only_its_user, self.settings.closed)
+        return Reach((*readable, *self.offered), self.only_its_user, self.settings.closed)
 
     @cached_property
-    def _parts(self) -> tuple[Path, ...]:
+    def offered(self) -> tuple[Path, ...]:
+        """What the Pythons live from that this worker offers to every run."""
         return tuple(part for one in self.pythons.found for part in interpreter_paths(str(one.path))[1])

@@ -1,6 +1,7 @@
 """Before the gate, while no secret exists: where a run's code is, what it runs under, and what it may reach."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,14 @@ from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, Tar
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
-from executor.sandbox.folders import given_to
+from executor.sandbox.folders import given_to, home_in
 from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
 from executor.settings import Settings
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
 from executor.worker.package import NONE, OwnPackage
-from executor.worker.programs import Program, program_of
+from executor.worker.programs import Program, check_interpreter, program_of
 from executor.worker.source_cache import Upload, cached_source
 
 PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
@@ -66,7 +67,7 @@ def _local(source: Path) -> Path:
             place=source.resolve(),
             hint="submit the run again",
         )
-    if confinement.users_home().is_relative_to(source):
+    if home_in(source) is not None or confinement.users_home().is_relative_to(source):
         raise SourceIsHome(root=source)
     return source
 
@@ -92,13 +93,13 @@ def prepare(
         own: the package that its source root is.
 
     Raises:
-        SealrunError: its interpreter or its sandbox is not to be had.
+        SealrunError: its interpreter or its sandbox is not to be had, or it may not reach its interpreter.
     """
-    program, interpreter = interpreter_paths(python) if parts is None or python is None else (Path(python), parts)
     readable, writable = (
         list(given_to(run.project, folders, worker.settings.closed))
         for folders in (worker.settings.readable, worker.settings.writable)
     )
+    program, interpreter = _interpreter(worker, source, python, parts, readable)
     called = Program() if own.has(run.target) else _called(worker, run, python, readable)
     view = confinement.view(
         worker.host,
@@ -128,6 +129,20 @@ def prepare(
         "controls": controls_of(worker.host, view),
         "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop"),
     }
+
+
+def _interpreter(
+    worker: Equipment, source: RunsCode, python: str | None, parts: Sequence[Path] | None, readable: Sequence[Path]
+) -> tuple[Path, Sequence[Path]]:
+    """The run's interpreter and what it lives from, all of which it may be given."""
+    if python is None or parts is not None:  # none, or of an environment that this worker has built
+        return Path(python or ""), parts or []
+    program, found = interpreter_paths(python)
+    # Where nobody but this worker's user submits, a run reads no more than its submitter does anyway.
+    if not worker.only_its_user:
+        own = (Path(os.path.realpath(source.folder)), *worker.offered)
+        check_interpreter(python, found, own, worker.reach(readable))
+    return program, found
 
 
 def _called(worker: Equipment, run: Run, python: str | None, readable: Sequence[Path]) -> Program:

@@ -1,4 +1,4 @@
-"""A command's program outside the run's own PATH: whether a run may reach it, and what it lives from.
+"""A command's program outside the run's own PATH, or an interpreter: what it lives from, whether a run may reach it.
 
 A run's row names it, and a row proves nothing. So what it lives from is opened where this worker's operator opened it,
 or where only this worker's own user can have submitted the run: then a run reads what its submitter can read anyway.
@@ -76,6 +76,25 @@ def program_of(argv: Sequence[str], told: Iterable[str], python: str | None, rea
         parts |= dict.fromkeys(found)
         folders |= dict.fromkeys(before or [str(path.parent)] * _is_systems(path))
     return Program(str(here[0]) if here else None, tuple(parts), tuple(folders))
+
+
+def check_interpreter(python: str, parts: Iterable[Path], own: Sequence[Path], reach: Reach) -> None:
+    """Refuse an interpreter that lives from what is closed to runs: a row or a pyvenv.cfg of the source may name any.
+
+    Args:
+        python: its path.
+        parts: what it lives from; the links among it open nothing.
+        own: what the run has anyway, paths without links: its source, and the Pythons that this worker offers.
+        reach: what else may be opened.
+
+    Raises:
+        ProgramRefused: it may not be reached.
+    """
+    for part in parts:
+        if part.is_symlink() or any(part.is_relative_to(one) for one in own):
+            continue
+        if not reach.opens(part):
+            raise ProgramRefused(name="the run's Python", path=python, part=part)
 
 
 def only_its_user_submits(settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -293,9 +294,10 @@ class TestFiles:
         """I3: the path of it is no key to it, not even for a run whose source root is above the cache."""
         place.run(command("true"), **place.uploaded())
         kept = [str(path) for path in place.settings.cache.glob("*/sources/[!.]*")]
-        place.job(PROBE, "probe.py")
-        for root, path in ((place.jobs, "probe.py"), (place.folder, "jobs/probe.py")):
-            found = json.loads(place.run(file(path, *kept), source_root=str(root)).stdout)
+        above = place.settings.cache.parent
+        shutil.copy(place.jobs / place.job(PROBE, "probe.py"), above)
+        for root in (place.jobs, above):
+            found = json.loads(place.run(file("probe.py", *kept), source_root=str(root)).stdout)
             assert found and set(found.values()) == {"PermissionError"}
 
     def test_processes_of_others(self, place: Rig) -> None:

@@ -195,6 +195,26 @@ def test_nested_covers_and_paths_are_told_once(place: Path, root: None) -> None:
     assert (view.covered, view.mounted) == ((str(place / "a"),), (str(place / "a/b/source"),))
 
 
+@pytest.mark.parametrize("swapped", ["source", "above"])
+def test_i3_a_link_put_in_the_place_of_a_source_brings_nothing_in(place: Path, root: None, swapped: str) -> None:
+    """Its owner may swap it after it was looked at, and root would follow the link to what nobody else may read."""
+    if not confinement.probe().mounts:
+        pytest.skip("this root may not mount")
+    for folder in ("closed/above/source", "secret/source"):
+        (place / folder).mkdir(parents=True)
+        (place / folder / "file").write_bytes(b"of somebody else's")
+    (place / "closed").chmod(0o700)
+    source, away = place / "closed/above/source", place / "closed/away"
+    view = decided(place, Host(LANDLOCK, True), uid=UID, source=source)
+    assert view.mounted == (str(source),)
+    assert inside(view, lambda: read(source / "file").decode()) == "of somebody else's"
+    moved = source if swapped == "source" else source.parent
+    moved.rename(away)
+    moved.symlink_to(place / "secret/source" if swapped == "source" else place / "secret")
+    with pytest.raises(AssertionError, match=r"OSError.*Too many levels"):
+        inside(view, lambda: read(source / "file").decode())
+
+
 def test_the_probe_changes_nothing_here() -> None:
     """Mounts are tried in a process of its own; this one still sees its own /dev/shm."""
     before = os.stat("/dev/shm").st_dev

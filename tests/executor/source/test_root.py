@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
+from executor.sandbox import folders
 from executor.source import root
 from executor.source.root import ProjectFile, project_file, relative_target, source_root
 from secretstore.pins import Pin
@@ -87,6 +88,16 @@ def test_a_home_from_the_user_database_counts_too(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("HOME")
     with pytest.raises(SourceIsHome):
         source_root(real, None)
+
+
+def test_i3_a_home_of_another_account_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is root could read it; what lies beneath is fine."""
+    bobs = tree(tmp_path / "accounts/bob", "job.py", "jobs/job.py")
+    monkeypatch.setattr(folders, "_homes", lambda: frozenset({bobs}))
+    for folder in (bobs, bobs.parent):
+        with pytest.raises(SourceIsHome, match="a run must not read a whole home folder"):
+            source_root(folder, None)
+    assert source_root(bobs / "jobs", "job.py") == bobs / "jobs"
 
 
 def test_a_targets_path_is_relative_to_the_root(home: Path) -> None:
