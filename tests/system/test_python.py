@@ -290,10 +290,11 @@ def test_a_run_cannot_change_its_environment(kitchen: Rig, index: Index) -> None
 def cached(kitchen: Rig) -> list[bytes]:
     """The content of all files that are kept; what is removed meanwhile is not."""
     found = []
-    for path in kitchen.settings.cache.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file() and not path.is_symlink():
-                found.append(path.read_bytes())
+    for folder, _, names in os.walk(kitchen.settings.cache):
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink():
+                    found.append(path.read_bytes())
     return found
 
 
