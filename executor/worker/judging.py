@@ -11,6 +11,8 @@ from executor.runs import Outcome, storable
 from executor.worker.collecting import Collector
 from executor.worker.watch import UNKEPT, Ended
 
+_OUTLIVED = "a process of it could not be ended, and may still run"
+
 
 def judge(run: Run, ended: Ended, collector: Collector, phases: Mapping[str, float]) -> Outcome:
     """A run's outcome, with the end of its output; `phases` says how many seconds each took that was over before."""
@@ -61,6 +63,9 @@ def _outcome(
         message = not_opened  # the opener's own words say more than that none came
     message = message or sentence
     metrics = ended.said.get("metrics")
+    notes = [note for note in (collector.left.get("note"),) if note]
+    if ended.said.get("tree_ended") is False:
+        notes.append(_OUTLIVED)
     return Outcome(
         state={None: "succeeded", "cancelled": "cancelled", "lost": "lost"}.get(reason, "failed"),
         reason=reason,
@@ -68,7 +73,7 @@ def _outcome(
         exit_code=ended.said.get("exit_code"),
         signal=ended.said.get("signal"),
         result=collector.left.get("result"),
-        note=collector.left.get("note"),
+        note="; ".join(notes) or None,
         problem=collector.left.get("problem"),
         metrics=metrics and {**metrics, "phases": {**phases, **metrics["phases"]}},
         aliases=collector.aliases,

@@ -115,6 +115,17 @@ def test_the_opener_says_whether_secrets_were_opened() -> None:
     assert (broken.not_opened, broken.message) == (None, "pipe")
 
 
+def test_a_process_that_outlived_the_run_is_told() -> None:
+    """I8, I9: one that nobody could end may still hold what the run was given; beside what the run said itself."""
+    outlived = judge(run(), ended({"tree_ended": False}), left(note="NaN is no JSON"), {})
+    assert outlived.note == "NaN is no JSON; a process of it could not be ended, and may still run"
+    assert (
+        judge(run(), ended({"tree_ended": False}), left(), {}).note
+        == "a process of it could not be ended, and may still run"
+    )
+    assert judge(run(), ended({"tree_ended": True}), left(), {}).note is None
+
+
 def test_an_installer_is_no_program_of_the_run() -> None:
     """Its end is told in words of its own."""
     outcome = judge_setup(ended({"reason": "exit_code", "exit_code": 2}), left())
