@@ -286,6 +286,14 @@ def result(sealrun: Sealrun, rounds: int = 15) -> None:
         print(f"  {size:>9,} bytes {'p50':>20} {middle:>6.1f} ms {middle / base:>6.2f}")
 
 
+def _wait_for(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > until:
+            raise SystemExit("a run beside neither began nor ended within a minute")
+        time.sleep(0.05)
+
+
 def flood(sealrun: Sealrun, rounds: int = 6, starts: int = 25) -> None:
     """The other slot of the same worker is taken by what goes on without end; then it is free, in turns."""
     vault.set_project(sealrun.db, sealrun.project(10), output_limit=1 << 40, actor=ACTOR)
@@ -294,15 +302,15 @@ def flood(sealrun: Sealrun, rounds: int = 6, starts: int = 25) -> None:
     for _ in range(rounds):
         for name, series in times.items():
             beside = None if name == "alone" else sealrun.submit(name)
-            while beside and not logs.read(sealrun.db, beside, limit=1)[0]:
-                time.sleep(0.05)
+            if beside:
+                _wait_for(lambda run=beside: logs.read(sealrun.db, run, limit=1)[0])
             for _ in range(starts):
                 began = time.time()
                 series.append((sealrun.stamp(sealrun.submit("stamp.py")) - began) * 1000)
             if beside:
                 runs.cancel(sealrun.db, beside, "bench")
-                while (view := history.show(sealrun.db, beside)).state not in OVER:
-                    time.sleep(0.05)
+                _wait_for(lambda run=beside: history.show(sealrun.db, run).state in OVER)
+                view = history.show(sealrun.db, beside)
                 if name == "flood.py" and view.metrics:
                     printed += view.metrics["stdout_kept_bytes"] / (1 << 20) / view.metrics["wall_seconds"] / rounds
     base = times["alone"]

@@ -18,7 +18,8 @@ _ABSENT = re.compile(r"no such file or directory|\bENOENT\b|: not found", re.I)
 _QUOTED = re.compile("['`\"\u2018]([^'\"\u2019]+)['\"\u2019]")
 _BARE = re.compile(r"(?:cannot (?:create|open)|line \d+:|\b(?:open|mkdir|remove|rename)) ([^\s:]+): ")
 _ABSOLUTE = re.compile(r"(?:^|[\s:(])(/[^\s:()'\"]+)")
-_NOT_FOUND = re.compile(r"(?:^|: )([\w.+-]+): (?:command )?not found$")
+# As dash, bash and busybox say it: behind a line's number, or a shell's own name.
+_NOT_FOUND = re.compile(r"(?:(?:: |line )\d+: |^\S*sh: )([\w.+-]+): (?:command )?not found$")
 _LOOKED_UP = re.compile("env: ['\u2018]?([\\w.+-]+)['\u2019]?: No such file")
 
 _PROGRAM = "the first line of a program asks for {0}, which the run does not find: sealrun run -- {0} PROGRAM"

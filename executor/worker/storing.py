@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
+from executor.models import Output
 from executor.runs import Lease, StaleToken, output
 from executor.schemas.output import STREAMS, Piece
 from executor.worker.equipment import Equipment
@@ -126,8 +127,8 @@ class Storer:
             else:
                 assert isinstance(entry.thing, SQLModel)
                 rows.append(entry.thing)
-                if entry.kind == FILE:
-                    self._file = (getattr(entry.thing, "path"), 0)  # noqa: B009
+                if isinstance(entry.thing, Output):
+                    self._file = (entry.thing.path, 0)
         return pieces, rows
 
     def _insist(self, pieces: Sequence[Piece], rows: Sequence[SQLModel]) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,11 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
         pytest.skip("needs tests that run as root: a small disk is mounted")
     made = Rig.__init__
 
-    def small(self: Rig, folder: Path, **options: object) -> None:
+    def small(self: Rig, folder: Path, **options: Any) -> None:
         (folder / "home").mkdir()
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder / "home")]).returncode:
             pytest.skip("nothing may be mounted here")
-        made(self, folder, **options)  # type: ignore[arg-type]
+        made(self, folder, **options)
 
     monkeypatch.setattr(Rig, "__init__", small)
     with rig(settings={"SEALRUN_LEASE_SECONDS": "4"}) as found:

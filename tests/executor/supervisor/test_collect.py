@@ -1,5 +1,6 @@
 """What a run leaves behind: sent where nothing speaks against it, and named with the reason where something does."""
 
+import functools
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -104,7 +105,7 @@ def test_a_run_that_is_lost_is_not_collected_any_further(tmp_path: Path, monkeyp
             reporter = Reporter(ours)
             reporter.register(Masker.build({"API_KEY": SECRET}), LogLimits(0), 0)
             asked = iter([True] * lost_at + [False])
-            reporter.wait_while(lambda asked=asked: next(asked, True))  # type: ignore[misc]
+            reporter.wait_while(functools.partial(next, asked, True))
             sent: list[bytes | str] = []
             monkeypatch.setattr(reporter, "file", lambda path, size, sent=sent: sent.append(path))
             monkeypatch.setattr(reporter, "file_data", lambda data, sent=sent: sent.append(data))

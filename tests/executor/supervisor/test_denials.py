@@ -48,6 +48,9 @@ def told(line: str, source: str = SOURCE, view: View = VIEW) -> str:
         ("PermissionError: [Errno 13] Permission denied: '/srv'", "/srv holds the source root and is closed to runs"),
         ("sh: 1: http: not found", "http is not on the run's PATH; have its package installed (--with PACKAGE), or"),
         ("./t.sh: line 3: dbt: command not found", "dbt is not on the run's PATH"),
+        ("/bin/sh: dbt: not found", "dbt is not on the run's PATH"),
+        ("ERROR: user: not found", ""),
+        ("orders: not found", ""),
         ("touch: cannot touch '/data/models/x': Read-only file system", "/data/models/x is open to runs for reading"),
         ("env: \u2018node\u2019: No such file or directory", "the first line of a program asks for node, which"),
         # What is refused without a sandbox, too, or by somebody else.
