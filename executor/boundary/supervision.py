@@ -137,7 +137,8 @@ class Zygote:
         with self._lock:
             for last in (False, True):
                 try:
-                    if self._control is None:
+                    # A dead one's channel may be open still, in a fork of its own that has yet to close it.
+                    if self._control is None or self._process is None or self._process.poll() is not None:
                         self._start()
                     assert self._control is not None
                     socket.send_fds(self._control, [what], fds)

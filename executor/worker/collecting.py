@@ -12,8 +12,10 @@ from executor.schemas.receipts import SETUP
 from executor.worker.equipment import Equipment
 from executor.worker.installer_words import InstallerWords
 from executor.worker.spool import SPOOL, Spool
+from executor.worker.starts import GIVE_WAY
 from executor.worker.storing import FILE, FILE_DATA, NUMBER, Storer
 
+_SHARE = 1 << 16  # bytes that are taken before whatever is being started goes first
 _SLOWED = "it prints faster than its output can be stored, and is slowed for it; nothing is lost"
 
 
@@ -36,6 +38,8 @@ class Collector:
         """What a function left: `result`, `note`, `problem`."""
         self.aliases: dict[str, str] = {}
         self.connections: dict[str, dict[str, Any]] = {}
+        self._starts = worker.starts
+        self._since = 0  # bytes taken since others were let go first
         self._lease = lease
         self._spool = Spool(worker.settings.workspaces, spool)
         self._storer = Storer(worker, lease, self._spool, after, leave=self.leaves_the_last)
@@ -79,6 +83,12 @@ class Collector:
         with self._spool.changed:
             self._spool.changed.wait_for(lambda: not self._spool.full, timeout)
 
+    def give_way(self) -> None:
+        """After each share of output let what is being started beside it go first."""
+        if self._since >= _SHARE:
+            self._since = 0
+            self._starts.let_go_first(GIVE_WAY)
+
     def take(self, frame: Frame) -> None:
         """Take what has come."""
         match frame.kind:
@@ -90,6 +100,7 @@ class Collector:
                 for found in frame.json():
                     self._add_number(Metric, "metric", found)
             case Kind.STARTED:
+                self._starts.over(self._lease.run_id)
                 started = frame.json()
                 self.aliases, self.connections = started["aliases"], started["connections"]
             case Kind.RESULT | Kind.PROBLEM:
@@ -123,6 +134,7 @@ class Collector:
         return self._storer.rest()
 
     def _put(self, kind: str, data: bytes) -> None:
+        self._since += len(data)
         self._spool.put(kind, data)
         self._storer.begin()
 

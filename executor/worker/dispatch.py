@@ -46,6 +46,7 @@ def dispatch(worker: Equipment, run_id: str) -> str | None:
     """
     with contextlib.ExitStack() as ending:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
+        ending.enter_context(worker.starts.one(run_id))
         supervision = ending.enter_context(worker.zygote.pair())
         since = clock()
         try:

@@ -14,6 +14,7 @@ from executor.runs import Lease, Offer, Outcome
 from executor.sandbox import confinement
 from executor.settings import Settings
 from executor.worker.programs import Reach
+from executor.worker.starts import Starts
 from executor.worker.storage import Storage
 from secretstore.database import Database
 
@@ -34,6 +35,7 @@ class Equipment:
     machine: MachineSetup = field(default_factory=MachineSetup)
     cancelled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
+    starts: Starts = field(default_factory=Starts)
     uncommitted: dict[Lease, Outcome] = field(default_factory=dict)
     """How attempts ended whose outcome the database did not take."""
     stopping: threading.Event = field(default_factory=threading.Event)

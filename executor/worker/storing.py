@@ -12,6 +12,7 @@ from executor.runs import Lease, StaleToken, output
 from executor.schemas.output import STREAMS, Piece
 from executor.worker.equipment import Equipment
 from executor.worker.spool import Entry, Spool
+from executor.worker.starts import GIVE_WAY
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable
 
 FILE, FILE_DATA, NUMBER = "file", "file data", "number"
@@ -83,6 +84,8 @@ class Storer:
     def _work(self) -> None:
         try:
             while self._more():
+                if self._spool.waiting >= _BATCH:
+                    self._worker.starts.let_go_first(GIVE_WAY)
                 taken = self._spool.take(_BATCH)
                 began = time.monotonic()
                 pieces, rows = self._sorted(taken)

@@ -63,6 +63,7 @@ def _heard(supervision: Supervision, keeper: LeaseKeeper, collector: Collector) 
             # Nothing is read, and so the run waits at its pipe; the lease is kept as ever.
             collector.wait_for_room(_POLL)
         else:
+            collector.give_way()
             try:
                 frame = supervision.frames.receive(_POLL)
             except TimeoutError:

@@ -18,6 +18,7 @@ from executor.worker import storing
 from executor.worker.collecting import Collector
 from executor.worker.equipment import Equipment
 from executor.worker.judging import bare
+from executor.worker.starts import Starts
 from executor.worker.storage import Storage
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnwritable
@@ -36,7 +37,8 @@ def lease(sqlite_db: Database, bench: Bench) -> Lease:
 def worker(sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Equipment:
     monkeypatch.setattr(storing, "_AGAIN", 0.01)
     settings = SimpleNamespace(workspaces=tmp_path)
-    return cast(Equipment, SimpleNamespace(db=sqlite_db, settings=settings, storage=Storage(sqlite_db, tmp_path)))
+    storage = Storage(sqlite_db, tmp_path)
+    return cast(Equipment, SimpleNamespace(db=sqlite_db, settings=settings, storage=storage, starts=Starts()))
 
 
 @pytest.fixture
@@ -190,3 +192,21 @@ def test_whoever_is_in_a_hurry_writes_first(sqlite_db: Database) -> None:
     for thread in threads:
         thread.join()
     assert order[:2] == ["first", "claim"] and set(order[2:]) == {"output", "more output"}
+
+
+def test_after_each_share_what_is_being_started_goes_first(
+    worker: Equipment, made: Made, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less than a share waits for nobody; its own start is over with the supervisor's word that it began."""
+    held: list[set[str]] = []
+    monkeypatch.setattr(worker.starts, "let_go_first", lambda _: held.append(set(worker.starts._now)))
+    collector = made(lease)
+    with worker.starts.one("another"), worker.starts.one(lease.run_id):
+        collector.take(Frame(Kind.STARTED, b'{"aliases": {}, "connections": {}}'))
+        collector.take(out(b"x" * 1000))
+        collector.give_way()
+        assert held == []
+        collector.take(out(b"x" * (1 << 16)))
+        collector.give_way()
+        collector.give_way()
+        assert held == [{"another"}]

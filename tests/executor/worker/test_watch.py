@@ -57,7 +57,7 @@ class Collected:
 
     def check(self) -> None: ...
 
-    end = abandon = check
+    end = abandon = give_way = check
 
 
 @dataclass
