@@ -6,33 +6,37 @@ or any other cache that would keep a value alive.
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 LONG = 8 << 10  # bytes; longer values get the common forms only: ten of 64 KiB have to fit in 64 MB
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
-def encoded(value: bytes) -> Iterator[bytes]:
-    """Yield every form of `value`; some are equal, and the value itself may be missing."""
-    thorough = len(value) <= LONG
-    yield from _base64_forms(value)
+def encoded(value: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield every form of `value` with its name; some are equal, and the value itself may be missing."""
+    for name, forms in _forms(value, thorough=len(value) <= LONG):
+        for form in forms:
+            yield name, form
+
+
+def _forms(value: bytes, *, thorough: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
+    yield "base64", _base64_forms(value)
     if thorough:
-        yield from _wrapped_base64_forms(value)
-    yield value.hex().encode()
-    yield value.hex().upper().encode()
+        yield "base64 in lines", _wrapped_base64_forms(value)
+    yield "hex", (value.hex().encode(), value.hex().upper().encode())
     if is_long_binary(value):
-        yield repr(value)[2:-1].encode()
+        yield "repr", (repr(value)[2:-1].encode(),)
         return
-    yield from _percent_forms(value, thorough)
+    yield "percent-encoded", _percent_forms(value, thorough)
     if thorough:
-        yield from _client_forms(value)
-    yield from _shell_forms(value, thorough)
-    yield from _html_forms(value)
+        yield "base64 of percent-encoded", _client_forms(value)
+    yield "quoted for a shell", _shell_forms(value, thorough)
+    yield "HTML", _html_forms(value)
     if _is_plain(value):
         return  # JSON and repr have nothing to escape in it
-    yield from _json_forms(value, thorough)
-    yield from _repr_forms(value, thorough)
+    yield "JSON", _json_forms(value, thorough)
+    yield "repr", _repr_forms(value, thorough)
 
 
 def is_long_binary(value: bytes) -> bool:

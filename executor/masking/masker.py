@@ -34,6 +34,10 @@ _VECTORS = 4
 _SHORT_TEXT = 2_048  # bytes
 
 
+Origin = tuple[str, str]
+"""Whose needle it is, and the name of its form."""
+
+
 class NestedTooDeep(ValueError):
     """the value is nested more deeply than a result may be"""
 
@@ -41,11 +45,12 @@ class NestedTooDeep(ValueError):
 class Masker:
     """The needles, shared by all streams of a run. Immutable; its repr shows nothing."""
 
-    __slots__ = ("_engine", "_families", "_firsts", "_head", "_heads", "_pairs")
+    __slots__ = ("_engine", "_families", "_firsts", "_head", "_heads", "_origins", "_pairs")
 
-    def __init__(self, needles: Iterable[bytes]) -> None:
+    def __init__(self, needles: Mapping[bytes, Origin]) -> None:
         """Search for exactly these needles, each of `SHORTEST` bytes or more; see `build`."""
-        ordered = sorted(set(needles))
+        self._origins = needles
+        ordered = sorted(needles)
         if any(len(needle) < SHORTEST for needle in ordered):
             raise ValueError(f"a needle has fewer than {SHORTEST} bytes")
         head_size = self._head = SHORTEST if len(ordered) <= _MANY else _HEAD_OF_MANY
@@ -63,7 +68,12 @@ class Masker:
     @classmethod
     def build(cls, values: Mapping[str, bytes]) -> Self:
         """Build the masker for these secrets, by name; values too short to mask are left out, see `verdict`."""
-        return cls(needle for value in values.values() for needle in needles_for(value))
+        needles: dict[bytes, Origin] = {}
+        for name, value in values.items():
+            origins: dict[str, Origin] = {}  # one object for each form: there may be ten thousand needles
+            for needle, form in needles_for(value).items():
+                needles.setdefault(needle, origins.setdefault(form, (name, form)))
+        return cls(needles)
 
     def stream(self) -> "Stream":
         """Start masking one stream of output; stdout and stderr need one each."""
@@ -168,11 +178,12 @@ class Masker:
 class Stream:
     """The masker of one stream: feed it what arrives, send on what it returns, finish it once."""
 
-    __slots__ = ("_base", "_covered", "_held", "_masker", "_open", "_touching", "found")
+    __slots__ = ("_base", "_covered", "_held", "_masker", "_open", "_touching", "found", "hits")
 
     def __init__(self, masker: Masker) -> None:
         self._masker = masker
         self.found = False  # whether a needle was seen so far
+        self.hits: dict[Origin, int] = {}  # how often each was, by secret and form
         self._held = b""  # the tail that may still become a match
         self._base = 0  # where held begins, counted from the start of the stream
         self._open: list[tuple[int, int]] = []  # heads whose needles are undecided: (family, place in the stream)
@@ -245,6 +256,8 @@ class Stream:
             if end == start:
                 continue  # only the head matched
             self.found = True
+            origin = masker._origins[data[start:end]]
+            self.hits[origin] = self.hits.get(origin, 0) + 1
             # A needle that overlaps or touches the last mask becomes part of it.
             if start > at or not touching:
                 pieces += (data[at:start], MASK)

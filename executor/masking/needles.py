@@ -47,29 +47,37 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def needles_for(value: bytes) -> frozenset[bytes]:
+AS_IT_IS, PART = "as it is", "a part of it"
+"""Forms that are no encoding; a part is a line, a member or a password."""
+
+
+def needles_for(value: bytes) -> dict[bytes, str]:
     """Return everything that is masked because of one secret.
 
     Args:
         value: the secret, as the run gets it.
 
     Returns:
-        The value, also without outer white space and with each line ending; its lines, the string members of a JSON
-        text, the password of a URL; and the encoded forms of all these. No needle is shorter than `SHORTEST` bytes;
-        a value that is shorter has none.
+        Each needle with the name of its form. Needles are the value, also without outer white space and with each
+        line ending; its lines, the string members of a JSON text, the password of a URL; and the encoded forms of all
+        these. None is shorter than `SHORTEST` bytes; a value that is shorter has none.
     """
     if not _is_maskable(value):
-        return frozenset()
-    needles: set[bytes] = set()
-    for whole in _wholes(value):
-        needles.add(whole)
-        if len(whole) <= LONG or whole is value:
-            needles.update(encoded(whole))
+        return {}
+    wholes = _wholes(value)
     parts = _masked(_parts(value))
-    needles.update(parts)
+    needles = dict.fromkeys(parts, PART) | dict.fromkeys(wholes, AS_IT_IS)
+    for whole in wholes:
+        if len(whole) <= LONG or whole is value:
+            _add(needles, encoded(whole))
     for text in parts[: _encoded_count(parts)]:
-        needles.update(encoded(text))
-    return frozenset(needles)
+        _add(needles, encoded(text))
+    return needles
+
+
+def _add(needles: dict[bytes, str], forms: Iterable[tuple[str, bytes]]) -> None:
+    for name, form in forms:
+        needles.setdefault(form, name)
 
 
 def verdict(name: str, value: bytes) -> Verdict:

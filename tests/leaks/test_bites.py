@@ -74,7 +74,7 @@ def test_without_the_process_boundary() -> None:
     assert {finding.place.split(",")[0] for finding in seen.findings} == {"memory of the worker"}
 
 
-_WHOLE = "def needles_for(value):\n    return frozenset({value, *encoded(value)})"
+_WHOLE = "def needles_for(value):\n    return {form: name for name, form in encoded(value)} | {value: AS_IT_IS}"
 OF_CONNECTIONS = {("key of a source", "raw"), ("password", "raw")}
 
 

@@ -6,6 +6,7 @@ import math
 import random
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,14 @@ import pytest
 
 from executor.masking import masker as masking
 from executor.masking.masker import Masker, NestedTooDeep
+from executor.masking.needles import AS_IT_IS
 
 TOKEN = b"s3cr3t-Token/42+x"
+
+
+def exactly(needles: Iterable[bytes]) -> Masker:
+    """A masker of these needles alone."""
+    return Masker(dict.fromkeys(needles, ("TOKEN", AS_IT_IS)))
 
 
 def through(masker: Masker, text: bytes, size: int) -> bytes:
@@ -44,7 +51,7 @@ def test_overlapping_secrets_leave_no_tail(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 5, 100])
 def test_a_secret_inside_another_does_not_end_its_mask(size: int) -> None:
     """The longer secret stays masked behind the end of the one inside it."""
-    masker = Masker([b"outer-[inside01]-outer", b"[inside01]"])
+    masker = exactly([b"outer-[inside01]-outer", b"[inside01]"])
     assert through(masker, b"<outer-[inside01]-outer> <[inside01]>", size) == b"<***> <***>"
 
 
@@ -60,7 +67,7 @@ def test_a_secret_that_is_the_start_of_another_hides_neither(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_a_secret_that_overlaps_itself_becomes_one_mask(size: int) -> None:
     """Overlapping and touching matches become one mask, across chunks too."""
-    masker = Masker([b"aabaabaa"])
+    masker = exactly([b"aabaabaa"])
     assert through(masker, b"-aabaabaabaabaa-", size) == b"-***-"
     assert through(masker, b"-aabaabaaaabaabaa-aabaabaa", size) == b"-***-***"
 
@@ -68,7 +75,7 @@ def test_a_secret_that_overlaps_itself_becomes_one_mask(size: int) -> None:
 def test_many_needles_with_one_head_are_told_apart() -> None:
     """A thousand tokens of one vendor begin alike; each is found, at its full length, and nothing else is."""
     tokens = [b"sk-live-%d" % number for number in range(1000)]
-    masker = Masker(tokens)
+    masker = exactly(tokens)
     assert masker.mask(b"sk-live-7 sk-live-77, sk-live-777; sk-live-x") == b"*** ***, ***; sk-live-x"
 
 
@@ -85,7 +92,7 @@ def test_any_number_of_secrets_is_found_in_a_large_text(count: int) -> None:
         # The second one begins inside the first: the vectorised search does not report it.
         clear[place] = b"[" + needle + b"][" + needle[:5] + needle + b"]\n"
         hidden[place] = b"[***][" + needle[:5] + b"***]\n"
-    masker = Masker(needles)
+    masker = exactly(needles)
     assert masker.mask(b"".join(clear)) == b"".join(hidden)
     assert through(masker, b"".join(clear), 4096) == b"".join(hidden)
 
@@ -101,7 +108,7 @@ def test_a_prompt_without_a_newline_goes_through_at_once() -> None:
 
 def test_a_match_that_may_not_grow_is_sent_at_once() -> None:
     """A complete secret is not held back when no longer one begins with it."""
-    stream = Masker([b"hunter22", b"swordfish"]).stream()
+    stream = exactly([b"hunter22", b"swordfish"]).stream()
     assert stream.feed(b"hunter22") == b"***"
     assert stream.feed(b"hunter22") == b""  # it touches the mask before it: one mask stands for both
     assert stream.feed(b" ") == b" "
@@ -112,19 +119,19 @@ def test_a_match_that_may_not_grow_is_sent_at_once() -> None:
 )
 def test_a_held_tail_of_four_bytes_or_more_is_masked_at_the_end(tail: bytes, shown: bytes) -> None:
     """The start of a secret that breaks off with the stream is not printed."""
-    stream = Masker([TOKEN]).stream()
+    stream = exactly([TOKEN]).stream()
     assert stream.feed(b"last: " + tail) + stream.finish() == b"last: " + shown
 
 
 def test_a_tail_that_touches_a_mask_adds_none() -> None:
     """What is masked at the end joins the mask before it."""
-    stream = Masker([TOKEN]).stream()
+    stream = exactly([TOKEN]).stream()
     assert stream.feed(TOKEN + TOKEN[:6]) + stream.finish() == b"***"
 
 
 def test_a_whole_buffer_shows_its_tail() -> None:
     """A buffer is known to be whole, so the start of a secret at its end is no broken-off secret."""
-    masker = Masker([TOKEN, b"hunter22", b"hunter22-prod-key"])
+    masker = exactly([TOKEN, b"hunter22", b"hunter22-prod-key"])
     assert masker.mask(b"x " + TOKEN[:6]) == b"x " + TOKEN[:6]
     assert masker.mask(b"x hunter22-prod") == b"x ***-prod"
     assert masker.mask(b"x" * masking.BLOCK + b" hunter22-prod") == b"x" * masking.BLOCK + b" ***-prod"
@@ -132,7 +139,7 @@ def test_a_whole_buffer_shows_its_tail() -> None:
 
 def test_streams_do_not_share_what_they_hold() -> None:
     """The half of a secret on stdout does not meet the half on stderr."""
-    masker = Masker([b"hunter22-prod-key"])
+    masker = exactly([b"hunter22-prod-key"])
     out, err = masker.stream(), masker.stream()
     assert out.feed(b"hunter22") == b""
     assert err.feed(b"-prod-key\n") == b"-prod-key\n"
@@ -168,13 +175,13 @@ def test_a_value_of_64_kib_is_masked_wherever_it_is_split(cut: int) -> None:
 def test_a_value_of_64_kib_is_masked_byte_by_byte() -> None:
     """I5: the longest value in the smallest chunks."""
     value = long_value()
-    assert through(Masker([value]), b"<" + value + b">", 1) == b"<***>"
+    assert through(exactly([value]), b"<" + value + b">", 1) == b"<***>"
 
 
 def test_a_long_value_that_breaks_off_is_let_go_at_once() -> None:
     """A long start is shown as soon as it is no secret: what is held is what may still become one."""
     value = long_value()
-    stream = Masker([value]).stream()
+    stream = exactly([value]).stream()
     assert stream.feed(b"<" + value[:40_000]) == b"<"
     assert stream.feed(b"?") == value[:40_000] + b"?"
     assert stream.feed(value[:40_000]) == b""
@@ -186,7 +193,7 @@ def test_a_long_value_that_breaks_off_is_let_go_at_once() -> None:
 
 def test_a_long_value_of_one_repeated_byte_is_masked() -> None:
     """A match may begin at each of thousands of places; all of them together are one mask."""
-    masker = Masker([b"a" * 40_000])
+    masker = exactly([b"a" * 40_000])
     assert through(masker, b"<" + b"a" * 70_000 + b">", 4096) == b"<***>"
     assert through(masker, b"<" + b"a" * 39_999 + b">", 4096) == b"<" + b"a" * 39_999 + b">"
 
@@ -211,7 +218,7 @@ def test_the_automaton_reads_each_byte_a_few_times_at_most(monkeypatch: pytest.M
     monkeypatch.setattr(masking, "BytesAhoCorasick", CountingAutomaton)
     monkeypatch.setattr(CountingAutomaton, "read", 0)
     value = long_value()
-    assert through(Masker([value]), value, 1) == b"***"
+    assert through(exactly([value]), value, 1) == b"***"
     assert 0 < CountingAutomaton.read < 10 * len(value)
 
 
@@ -233,7 +240,7 @@ def test_dense_matches_in_a_large_buffer_are_searched_in_blocks(monkeypatch: pyt
 
     monkeypatch.setattr(masking, "BytesAhoCorasick", CountingAutomaton)
     monkeypatch.setattr(CountingAutomaton, "find_matches_as_indexes", noted)
-    masker = Masker([b"aaaaaaaa"])
+    masker = exactly([b"aaaaaaaa"])
     assert masker.mask(b"a" * 300_000) == b"***"
     assert masker.stream().feed(b"a" * 300_000) == b"***"
     assert max(sizes) <= masking.BLOCK + 8
@@ -252,13 +259,13 @@ def test_ordinary_text_comes_out_unchanged() -> None:
 def test_a_needle_under_eight_bytes_is_refused() -> None:
     """A short needle would be a hole in the automaton's assumptions and in the log."""
     with pytest.raises(ValueError, match="fewer than 8 bytes") as caught:
-        Masker([b"hunter2"])
+        exactly([b"hunter2"])
     assert "hunter2" not in str(caught.value)
 
 
 def test_nothing_of_a_masker_is_shown() -> None:
     """I10: neither a masker nor a stream that holds half a secret shows it when printed."""
-    masker = Masker([TOKEN])
+    masker = exactly([TOKEN])
     stream = masker.stream()
     stream.feed(TOKEN[:9])
     assert TOKEN[:5].decode() not in repr(masker) + str(masker) + repr(stream) + str(stream)
@@ -271,7 +278,7 @@ def test_nothing_of_a_masker_is_shown() -> None:
 @pytest.mark.parametrize("text", ["", "plain", "żółć — 12", "🔑 ok"])
 def test_text_without_secrets_is_unchanged(text: str) -> None:
     """Every character survives the way through bytes."""
-    assert Masker([TOKEN]).mask_text(text) == text
+    assert exactly([TOKEN]).mask_text(text) == text
 
 
 def test_text_with_surrogates_is_masked_too() -> None:
@@ -313,7 +320,7 @@ def test_strings_keys_and_numbers_are_masked_anew() -> None:
 
 def test_keys_that_become_equal_are_numbered() -> None:
     """Masking two keys loses neither member."""
-    masker = Masker([b"hunter22", b"swordfish"])
+    masker = exactly([b"hunter22", b"swordfish"])
     assert masker.mask_json({"hunter22": 1, "swordfish": 2, "*** (2)": 3}) == {
         "***": 1,
         "*** (2)": 2,
@@ -323,13 +330,13 @@ def test_keys_that_become_equal_are_numbered() -> None:
 
 def test_numbers_that_python_cannot_write_are_masked() -> None:
     """A number beyond Python's limit of digits is masked rather than an error; infinities pass."""
-    masker = Masker([TOKEN])
+    masker = exactly([TOKEN])
     assert masker.mask_json([10**5000, math.inf, 1e300]) == ["***", math.inf, 1e300]
 
 
 def test_depth_is_limited() -> None:
     """A result nested without end is refused before it exhausts the stack."""
-    masker = Masker([TOKEN])
+    masker = exactly([TOKEN])
     deep = json.loads("[" * 70 + "]" * 70)
     with pytest.raises(NestedTooDeep, match="nested more deeply"):
         masker.mask_json(deep)
@@ -362,7 +369,7 @@ def test_numbering_many_equal_keys_takes_steps_in_proportion() -> None:
 def test_what_json_does_not_have_is_refused_without_being_shown() -> None:
     """I10: the error names the type and not the object."""
     with pytest.raises(TypeError, match="JSON has no bytes") as caught:
-        Masker([TOKEN]).mask_json({"a": TOKEN})
+        exactly([TOKEN]).mask_json({"a": TOKEN})
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -383,5 +390,17 @@ def test_a_file_that_holds_a_secret_is_found_out(size: int) -> None:
 def test_a_search_stops_at_the_first_secret() -> None:
     """Nothing is read behind the first find."""
     chunks = iter([b"..." + TOKEN + b"...", b"never read"])
-    assert Masker([TOKEN]).finds(chunks)
+    assert exactly([TOKEN]).finds(chunks)
     assert next(chunks) == b"never read"
+
+
+def test_a_stream_tells_whose_needles_it_saw_and_in_which_form() -> None:
+    """Each as often as it was there, however the chunks were cut; nothing of a value is in it."""
+    masker = Masker.build({"TOKEN": TOKEN, "OTHER": b"another-secret"})
+    text = TOKEN + b" " + TOKEN.hex().encode() + b" " + TOKEN + b" " + base64.b64encode(TOKEN)
+    for size in (1, 7, 10_000):
+        stream = masker.stream()
+        for at in range(0, len(text), size):
+            stream.feed(text[at : at + size])
+        stream.finish()
+        assert stream.hits == {("TOKEN", AS_IT_IS): 2, ("TOKEN", "hex"): 1, ("TOKEN", "base64"): 1}

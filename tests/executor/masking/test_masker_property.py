@@ -112,7 +112,7 @@ def test_each_chunk_sends_all_that_is_decided_and_nothing_else(
 
 def check_engine(needles: list[bytes], text: bytes, sizes: list[int]) -> None:
     """Compare a stream, a whole buffer and a search with what brute force finds."""
-    masker = Masker(needles)
+    masker = Masker(dict.fromkeys(needles, ("", "")))
     stream = masker.stream()
     sent = b""
     seen = b""

@@ -142,7 +142,7 @@ def test_urls_without_a_password_add_nothing() -> None:
 @pytest.mark.parametrize("value", [b"", b"hunter2", b"   short7   ", b"\n" * 20, b" \t\r\n" * 5])
 def test_a_value_under_eight_bytes_has_no_needles(value: bytes) -> None:
     """I9: it cannot be masked, and the verdict says so."""
-    assert needles_for(value) == frozenset()
+    assert needles_for(value) == {}
     answer = verdict("SHORT", value)
     assert not answer.maskable
     assert answer.notes == ("SHORT has under 8 bytes (without outer white space): it is not masked",)
@@ -163,7 +163,7 @@ def test_a_value_under_eight_bytes_has_no_needles(value: bytes) -> None:
 )
 def test_no_needle_is_under_eight_bytes(value: bytes) -> None:
     """Shorter ones would mask words that stand everywhere."""
-    patterns = needles_for(value)
+    patterns = needles_for(value).keys()
     assert value in patterns
     assert min(map(len, patterns)) >= SHORTEST
 
@@ -172,7 +172,7 @@ def test_a_value_of_thousands_of_lines_gets_few_encoded_forms() -> None:
     """Every line is masked as it stands; encoded forms stop where memory would, and the owner is told."""
     lines = [b"line-number-%05d" % number for number in range(3000)]
     value = b"\n".join(lines)
-    patterns = needles_for(value)
+    patterns = needles_for(value).keys()
     assert set(lines) <= patterns
     assert lines[ENCODED_PARTS - 1].hex().encode() in patterns
     assert lines[ENCODED_PARTS].hex().encode() not in patterns
