@@ -23,6 +23,8 @@ class NewSecret(InEnvironments):
     as_file: bool | None = None
     create_environments: bool = False
     """Whether environments that are not there are made."""
+    confirmed: bool = False
+    """Whether whoever asks knows that installers act on the name, where they do."""
 
 
 class SetSecret(Output):

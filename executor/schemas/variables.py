@@ -11,6 +11,8 @@ class NewVariable(InEnvironments):
     value: str
     create_environments: bool = False
     """Whether environments that are not there are made."""
+    confirmed: bool = False
+    """Whether whoever asks knows that installers act on the name, where they do."""
 
 
 class SetVariable(Output):
