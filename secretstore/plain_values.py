@@ -20,7 +20,7 @@ _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}|[aeiouy]{4}", re.IGNORECASE
 _IN_SEGMENT = re.compile(r"[._~+-]+")
 _IN_SETTING = re.compile(r"[\s_./:@,+%()\[\]*&-]+")
 _IN_URL = re.compile(r"[\w.~:/?&=,;\s%*+\[\]-]+", re.ASCII)  # no @, and no sign that a password may have
-_LABEL = r"(?:[a-z]{1,24}\d{0,6}|\d{1,12}|[a-z0-9]{1,12})"
+_LABEL = r"(?>(?:[a-z]{1,24}\d{0,6}|\d{1,12}|[a-z0-9]{1,12})(?![a-z0-9]))"  # atomic, or many take for ever
 _HOST = re.compile(
     rf"(?:\*\.|\.)?(?P<name>{_LABEL}(?:[_-]+{_LABEL})*(?:\.{_LABEL}(?:[_-]+{_LABEL})*)*)\.?(?P<port>:\d{{1,5}})?"
     r"|\[[0-9a-f:.]+\](?::\d{1,5})?|\*",
@@ -51,8 +51,8 @@ _CONNECTION_STRING = re.compile(
     r"(?:password|passwd|pwd|secret|token|sig|signature|\w*key|credentials?)\s*[=:]", re.IGNORECASE
 )
 _BEFORE_AT = re.compile(r"[^\s@]*[:/][^\s@]*@")  # a user and a password, with a scheme or without
-_LOGIN = re.compile(r"://\S*@|\?\S*")
-_WITH_PASSWORD = re.compile(r"://[^\s/?#@]*:[^\s@]+@")
+_WITH_PASSWORD = re.compile(r"://[^\s/?#@:]*:[^\s@]+@")
+_LOOKED_AT = 4096  # characters of a value in which a password is looked for
 
 _PUBLIC = re.compile(r"(?:NEXT_PUBLIC|NUXT_PUBLIC|EXPO_PUBLIC|PUBLIC|VITE|REACT_APP|VUE_APP|GATSBY)_\w+")
 _IDENTIFIER = re.compile(
@@ -83,7 +83,7 @@ def why_plain(name: str, value: str) -> str | None:
     text = value.strip()
     if is_named_like_a_secret(name) or not text or len(text) > _LONGEST or not text.isprintable() or "${" in text:
         return None
-    if _TOKEN.match(text) or _CONNECTION_STRING.search(text) or _BEFORE_AT.search(text):
+    if _TOKEN.match(text) or _CONNECTION_STRING.search(text) or ("@" in text and _BEFORE_AT.search(text)):
         return None
     if (group := group_of(name)) is not None and group.harmless is not None and group.harmless.fullmatch(text):
         return "a setting by its name"
@@ -110,12 +110,21 @@ def why_plain(name: str, value: str) -> str | None:
 
 def has_login(value: str) -> bool:
     """Whether there is a URL with a password in it."""
-    return _WITH_PASSWORD.search(value) is not None
+    return _WITH_PASSWORD.search(value[:_LOOKED_AT]) is not None
 
 
 def without_login(value: str) -> str:
-    """Return a value without what stands before the @ of a URL in it, and without its parameters."""
-    return _LOGIN.sub(lambda found: "://***@" if found[0].startswith(":") else "?***", value)
+    """Return a value without what stands before the last @ of each URL in it, and without parameters."""
+    return " ".join(map(_bare, value.split()))
+
+
+def _bare(url: str) -> str:
+    before, scheme, rest = url.partition("://")
+    if not scheme:
+        return url
+    _, at, place = rest.rpartition("@")
+    place, mark, _ = place.partition("?")
+    return before + scheme + ("***@" if at else "") + place + ("?***" if mark else "")
 
 
 def _words(name: str) -> frozenset[str]:

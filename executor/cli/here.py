@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import typer
 
 from executor.errors import NeedsYes
-from executor.operations import confirming
 from executor.operations.deployment import Deployment
+from executor.schemas import confirming
 from executor.settings import read_here
 from executor.submission import context
 from secretstore.audit import Actor

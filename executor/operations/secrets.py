@@ -5,7 +5,6 @@ from typing import Any
 from executor.explain.fit import misfits
 from executor.masking.needles import verdict
 from executor.operations import environments
-from executor.operations.confirming import require_confirmed
 from executor.operations.deployment import Deployment
 from executor.records import secret_uses
 from executor.records.secret_uses import Uses
@@ -39,7 +38,7 @@ def set_(at: Deployment, who: Actor, asked: NewSecret) -> SetSecret:
         KeyChanged: an environment's key pair is not the one known to who asks.
     """
     check_secret_name(asked.name)
-    require_confirmed(asked.name, asked.confirmed)
+    asked.require_confirmed()
     judged = verdict(asked.name, asked.value)
     if asked.value.strip() and not judged.maskable and not asked.allow_short:
         hint = "take a longer one, or say --allow-short: it will stand in the run's output as it is"

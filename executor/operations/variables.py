@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from executor.operations import environments
-from executor.operations.confirming import require_confirmed
 from executor.operations.deployment import Deployment
 from executor.schemas.places import Deleted, InProject, Named
 from executor.schemas.variables import NewVariable, SetVariable
@@ -25,7 +24,7 @@ def set_(at: Deployment, who: Actor, asked: NewVariable) -> SetVariable:
     entries = [vault.NewVariable(name, asked.name, asked.value) for name in asked.environments]
     for entry in entries:
         vault.check(entry)  # before an environment is made for it
-    require_confirmed(asked.name, asked.confirmed)
+    asked.require_confirmed()
     made = environments.ensure(at, who, asked.places()) if asked.create_environments else ()
     stored = vault.store(at.db, asked.project, entries, actor=who, pins=at.pins)
     return SetVariable(

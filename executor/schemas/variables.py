@@ -1,18 +1,16 @@
 """Variables: plain configuration."""
 
-from executor.schemas.places import InEnvironments, Output
+from executor.schemas.confirming import Naming
+from executor.schemas.places import Output
 from secretstore.views import VariableView
 
 
-class NewVariable(InEnvironments):
+class NewVariable(Naming):
     """A variable to set, in one environment or in several at once."""
 
-    name: str
     value: str
     create_environments: bool = False
     """Whether environments that are not there are made."""
-    confirmed: bool = False
-    """Whether whoever asks knows that installers act on the name, where they do."""
 
 
 class SetVariable(Output):

@@ -27,6 +27,7 @@ STORED_THEY_ACT = """
     NPM_CONFIG_NODE_OPTIONS DASK_DISTRIBUTED__WORKER__PRELOAD PYICEBERG_CATALOG__LAKE__PY_CATALOG_IMPL
     GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES KUBECTL_EXTERNAL_DIFF TF_CLI_ARGS_plan CUDA_INJECTION64_PATH
     OMP_TOOL_LIBRARIES GUNICORN_CMD_ARGS PYSPARK_PYTHON DOTNET_STARTUP_HOOKS CORECLR_PROFILER_PATH
+    TAR_OPTIONS VIMINIT DBUS_SESSION_BUS_ADDRESS
 """.split()  # noqa: SIM905
 NOBODYS = """
     LD_PRELOAD LD_AUDIT LD_PRELOAD_64 DYLD_INSERT_LIBRARIES DYLD_ANYTHING_NEW GLIBC_TUNABLES OPENSSL_CONF BASH_ENV
@@ -100,6 +101,7 @@ def test_what_merely_looks_alike_is_fine(name: str) -> None:
         ("ENV", "production", "$HOME/x"),
         ("ENV", "", "../x"),
         ("MPLBACKEND", "Agg", "module://x"),
+        ("PYSPARK_PYTHON", "python3.11", "/x/python3"),
         ("PAGER", "cat", "cat x|sh"),
         ("AWS_PAGER", "", "sh"),
         ("NODE_OPTIONS", "--max-old-space-size=4096", "--max-old-space-size=4096 --require=/x"),
