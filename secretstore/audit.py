@@ -53,7 +53,7 @@ class Act:
     subject: str
     """By name, as `prod/DATABASE_URL`."""
     detail: Mapping[str, object] = field(default_factory=dict)
-    """Names, ids and numbers. Never a value, a part of one, or its length."""
+    """Names, ids and numbers. Never a secret's value, a part of one, or its length."""
     outcome: str = "done"
     """`done`, or how it failed."""
 

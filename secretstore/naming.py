@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Collection
 
+from secretstore.acting_names import Group, Rule, group_of
 from secretstore.errors import NameRefused
-from secretstore.refused_names import REFUSED_NAMES
 
 RESERVED_PREFIX = "SEALRUN_"
 
@@ -15,23 +15,50 @@ _ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NAMED_LIKE_A_SECRET = re.compile(
-    r"pass|pwd|secret|token|key|credential|private|(?:^|[_.-])(?:pin|auth)(?:$|[_.-])", re.IGNORECASE
+    r"pass|pwd|secret|token|key|credential|private|mnemonic|conn(?:ection)?_?str(?:ing)?"
+    r"|(?:^|[_.-])(?:pin|otp|pat|pw|auth|dsn|salt|creds?|bearer)(?:$|[_.-])",
+    re.IGNORECASE,
 )
+_INSTEAD = {
+    Rule.NEVER: "the job's own code can set it for what it starts",
+    Rule.SUBMITTER: "set it in the job's own code, or for one run with run --env: stored, it would act in everybody's",
+}
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def check_secret_name(name: str) -> None:
-    """Refuse a name that a secret cannot have.
+def check_secret_name(name: str, value: str | bytes | None = None) -> None:
+    """Refuse a name that a secret cannot have; with its value where that is known, since some do no harm.
 
     Raises:
-        NameRefused: it has characters other than letters, digits, `-`, `_` and `.`, is reserved for sealrun, or a
-            loader, an interpreter or a shell would act on it.
+        NameRefused: it has characters other than letters, digits, `-`, `_` and `.`, is reserved for sealrun, or
+            something would act on it, see `secretstore.acting_names`.
     """
-    if why := _refusal(name):
-        raise NameRefused(name=_shown(name), why=why)
+    group = group_of(name)
+    if group is not None and group.harmless is not None and (value is None or _is_harmless(group, value)):
+        return
+    _refuse(name, _refusal(name, group))
 
 
 check_variable_name = check_secret_name  # one rule for both: a run gets both in its environment
+
+
+def check_submitted_name(name: str) -> None:
+    """Refuse a name that whoever submits a run cannot give it by `--env`: the code that would run is theirs anyway.
+
+    Raises:
+        NameRefused: as `check_secret_name`, but for what acts on nothing before the run's own code.
+    """
+    group = group_of(name)
+    _refuse(name, _refusal(name, None if group is not None and group.rule is Rule.SUBMITTER else group))
+
+
+def why_asked(name: str) -> str | None:
+    """Return why storing under this name has to be confirmed, None where it has not; its alias counts, too."""
+    for given in filter(None, (name, alias_for(name))):
+        group = group_of(given)
+        if group is not None and group.rule is Rule.ASKED:
+            return group.reason if given == name else f"{group.reason}, as {given}"
+    return None
 
 
 def check_project_name(name: str) -> None:
@@ -76,7 +103,7 @@ def alias_for(name: str) -> str | None:
     alias = re.sub(r"[.-]", "_", name).upper()
     if alias[:1].isdigit():
         alias = f"_{alias}"
-    return None if _refusal(alias) else alias
+    return None if _refusal(alias, group_of(alias)) else alias  # whatever its value: aliases are found by name alone
 
 
 def aliases(names: Collection[str]) -> dict[str, str]:
@@ -96,7 +123,7 @@ def shell_note(name: str) -> str | None:
 
 
 def is_named_like_a_secret(name: str) -> bool:
-    """Whether a name suggests a secret: its value is then not shown unasked."""
+    """Whether a name suggests a secret: its value is then sealed, and not shown unasked."""
     return _NAMED_LIKE_A_SECRET.search(name) is not None
 
 
@@ -105,12 +132,26 @@ def _check(form: re.Pattern[str], name: str, why: str) -> None:
         raise NameRefused(name=_shown(name), why=why)
 
 
-def _refusal(name: str) -> str | None:
+def _refusal(name: str, group: Group | None) -> tuple[str, str | None] | None:
+    """Return why a name is refused, and what to do instead."""
     if not _KEY_NAME.fullmatch(name):
-        return "a name has 1 to 255 letters, digits, -, _ and ."
+        return "a name has 1 to 255 letters, digits, -, _ and .", None
     if name.startswith(RESERVED_PREFIX):
-        return f"names that begin with {RESERVED_PREFIX} are reserved for sealrun"
-    return REFUSED_NAMES.get(name)
+        return f"names that begin with {RESERVED_PREFIX} are reserved for sealrun", None
+    if group is None or group.rule is Rule.ASKED:
+        return None
+    why = f"{group.reason}, unless {group.unless}" if group.unless else group.reason
+    return why, _INSTEAD[group.rule]
+
+
+def _refuse(name: str, refusal: tuple[str, str | None] | None) -> None:
+    if refusal is not None:
+        raise NameRefused(name=_shown(name), why=refusal[0], hint=refusal[1])
+
+
+def _is_harmless(group: Group, value: str | bytes) -> bool:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return group.harmless is not None and group.harmless.fullmatch(text) is not None
 
 
 def _shown(name: str) -> str:

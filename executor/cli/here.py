@@ -7,6 +7,7 @@ import typer
 
 from executor.errors import NeedsYes
 from executor.operations.deployment import Deployment
+from executor.schemas import confirming
 from executor.settings import read_here
 from executor.submission import context
 from secretstore.audit import Actor
@@ -48,8 +49,18 @@ def here() -> Here:
     return Here(Deployment.open(settings, pins), Actor(settings.store.actor, "cli"))
 
 
+def confirm_name(name: str, yes: bool) -> None:
+    """Ask before something is stored under a name by which installers choose packages.
+
+    Raises:
+        NeedsYes, typer.Abort: as `confirm`.
+    """
+    if act := confirming.question(name):
+        confirm(act, yes)
+
+
 def confirm(act: str, yes: bool) -> None:
-    """Ask before something is destroyed.
+    """Ask before something is done that needs a second thought.
 
     Raises:
         NeedsYes: nobody can be asked.

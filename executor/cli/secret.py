@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from executor.cli.environments import environments_named
-from executor.cli.here import Here, confirm, here
+from executor.cli.here import Here, confirm, confirm_name, here
 from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
 from executor.cli.shown import screen
@@ -88,7 +88,7 @@ def set_(
     ] = None,
     create_env: options.CreateEnvironment = False,
     json: options.Json = False,
-    yes: options.NeverAsks = False,
+    yes: options.YesOfInstallers = False,
     values: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Seal a value and store it as the secret's next version.
@@ -103,6 +103,7 @@ def set_(
     project = place.project(project)
     expires_at = expiry(name, expires) if expires is not None else None
     environments = environments_named(place, project, environment, create_env)
+    confirm_name(name, yes)
     asked = NewSecret(
         project=project,
         environments=environments,
@@ -112,6 +113,7 @@ def set_(
         allow_short=allow_short,
         as_file=as_file,
         create_environments=create_env,
+        confirmed=True,
     )
     stored = seal(place, asked)
     if json:

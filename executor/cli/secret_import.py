@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from executor.schemas.importing import ImportPlan, PlannedEntry, Problem
 
 _LISTED = 100  # problems on a screen; --json has all
+_SKIP = "import the rest without the refused names: --skip-refused; what a job needs of them its own code can set"
 
 
 def import_(
@@ -38,6 +39,9 @@ def import_(
     allow_short: Annotated[
         bool, typer.Option("--allow-short", help="Seal values that are too short to be masked.")
     ] = False,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="Leave out names that no secret may have (PATH, …), and say which.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
     yes: options.Yes = False,
     json: options.Json = False,
@@ -45,7 +49,8 @@ def import_(
 ) -> None:
     """Import a .env or JSON file: show what would change, ask, and write all of it or nothing.
 
-    Values that are short or common are proposed as variables, everything else as secrets. Nothing is expanded.
+    Hosts, ports, flags, URLs without credentials and what is short or common are proposed as variables, everything
+    else as secrets. Nothing is expanded.
     """
     from executor.cli.here import confirm, here
     from executor.cli.shown import screen
@@ -71,6 +76,7 @@ def import_(
         variables=tuple(variable or ()),
         all_secret=all_secret,
         allow_short=allow_short,
+        skip_refused=skip_refused,
     )
     del content
     plan = importing.plan(place.at, place.who, asked)
@@ -78,9 +84,12 @@ def import_(
     if shown.problems:
         if json:
             screen.show_json(_document(source, kind, shown, dry_run, written=False))
-        raise ImportRefused(source=screen.printable(source), listing=_listing(shown.problems))
+        hint = _SKIP if any(problem.refused_name for problem in shown.problems) else None
+        raise ImportRefused(source=screen.printable(source), listing=_listing(shown.problems), hint=hint)
     if not json:
         _show(shown)
+    for left_out in shown.skipped:
+        screen.say(f"skipped: {left_out}", "yellow")
     for note in shown.notes:
         screen.say(f"note: {note}", "yellow")
     written = bool(plan.to_store) and not dry_run

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from executor.cli.environments import environments_named
-from executor.cli.here import confirm, here
+from executor.cli.here import confirm, confirm_name, here
 from executor.cli.shown import screen
 from executor.cli.typed import completion, options
 from executor.errors import Misuse
@@ -37,7 +37,7 @@ def set_(
     environment: options.Environments = None,
     create_env: options.CreateEnvironment = False,
     json: options.Json = False,
-    yes: options.NeverAsks = False,
+    yes: options.YesOfInstallers = False,
 ) -> None:
     """Set a variable. Anyone who may list sees its value: a password belongs into a secret."""
     if value is None and "=" in name:
@@ -49,12 +49,14 @@ def set_(
     place = here()
     project = place.project(project)
     environments = environments_named(place, project, environment, create_env)
+    confirm_name(name, yes)
     asked = NewVariable(
         project=project,
         environments=environments,
         name=name,
         value=_read(name) if value is None else value,
         create_environments=create_env,
+        confirmed=True,
     )
     stored = variables.set_(place.at, place.who, asked)
     for made in stored.created_environments:

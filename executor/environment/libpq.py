@@ -52,8 +52,10 @@ def parameters(url: str) -> dict[str, str]:
     authority, _, database = place.partition("/")
     hosts, ports = _hosts(authority)
     found = {"host": hosts, "port": ports, "dbname": database, "user": user, "password": password}
-    found = {keyword: _decoded(text) for keyword, text in found.items() if text}
-    return found | _query(query)
+    found = {keyword: _decoded(text) for keyword, text in found.items() if text} | _query(query)
+    if ":" in found.get("sslkey", ""):
+        raise Unusable("its url has an sslkey that names an engine, which is code: name a file")
+    return found
 
 
 def service(name: str, parameters: Mapping[str, str]) -> bytes:

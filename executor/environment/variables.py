@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from secretstore.errors import NameRefused, ValueRefused
-from secretstore.naming import aliases, check_secret_name, check_variable_name
+from secretstore.naming import aliases, check_secret_name, check_submitted_name, check_variable_name
 
 # execve(2) refuses a string over 32 pages, and argv and envp over a quarter of the stack limit (8 MiB by default)
 # together. The second limit leaves room for argv and the auxiliary vector.
@@ -37,6 +37,7 @@ def build(
     variables: Mapping[str, str],
     secrets: Mapping[str, bytes],
     *,
+    submitted: Collection[str] = (),
     as_files: Collection[str] = (),
     folder: str = "",
     brought: Mapping[str, str] = {},
@@ -47,16 +48,19 @@ def build(
         base: the allow-list, see `base_environment`.
         variables: plain configuration of the project and of the submission.
         secrets: name to value, as opened.
+        submitted: the names of the variables that whoever submitted the run gave it.
         as_files: the secrets among them that are files.
         folder: the folder of the run's files.
         brought: what data sources and catalogs bring; everything else overrides it.
 
     Raises:
-        NameRefused: a name is both secret and variable, or one that a loader, interpreter or shell acts on. Checked
-            again here: a database row does not prove that `set` checked it.
+        NameRefused: a name is both secret and variable, or one that something acts on, see
+            `secretstore.acting_names`. Checked again here: a database row does not prove that `set` checked it.
         ValueRefused: a secret with a NUL byte is not a file, or the kernel would refuse a size.
     """
-    for refusal in name_refusals(variables, secrets):
+    files = {name: f"{folder}/{file}" for name, file in file_names(as_files).items()}
+    found = {name: files[name].encode() if name in files else value for name, value in secrets.items()}
+    for refusal in name_refusals(variables, secrets, submitted, found):
         raise refusal
     for name, value in secrets.items():
         if b"\0" in value and name not in as_files:
@@ -70,9 +74,7 @@ def build(
     names = {"LOGNAME": variables["USER"]} if "USER" in variables else {}
     named = {**brought, **base, **names, **variables}
     entries = {name.encode(): value.encode() for name, value in named.items()}
-    files = {name: f"{folder}/{file}" for name, file in file_names(as_files).items()}
-    for name, value in secrets.items():
-        entry = files[name].encode() if name in files else value
+    for name, entry in found.items():
         entries[name.encode()] = entry
         if name in given_also:
             entries[given_also[name].encode()] = entry
@@ -85,16 +87,32 @@ def file_names(secrets: Collection[str]) -> dict[str, str]:
     return {name: f"secret-{number}" for number, name in enumerate(sorted(secrets), 1)}
 
 
-def name_refusals(variables: Collection[str], secrets: Collection[str]) -> Iterator[NameRefused]:
-    """Yield every reason to refuse these names; `build` raises the first."""
-    for check, names in ((check_variable_name, variables), (check_secret_name, secrets)):
-        for name in names:
-            try:
-                check(name)
-            except NameRefused as refused:
-                yield refused
-            if names is variables and name in secrets:
-                yield name_taken(name)
+def name_refusals(
+    variables: Mapping[str, str],
+    secrets: Collection[str],
+    submitted: Collection[str] = (),
+    found: Mapping[str, bytes] = {},
+) -> Iterator[NameRefused]:
+    """Yield every reason to refuse these names; `build` raises the first.
+
+    Args:
+        variables: plain configuration of the project and of the submission.
+        secrets: the names of the secrets.
+        submitted: the names among the variables that are the submission's.
+        found: what the run finds under the names of secrets, where that is known.
+    """
+    for name, value in variables.items():
+        try:
+            check_submitted_name(name) if name in submitted else check_variable_name(name, value)
+        except NameRefused as refused:
+            yield refused
+        if name in secrets:
+            yield name_taken(name)
+    for name in secrets:
+        try:
+            check_secret_name(name, found.get(name))
+        except NameRefused as refused:
+            yield refused
 
 
 def name_taken(name: str) -> NameRefused:

@@ -71,7 +71,8 @@ def preview(
     names += [Seen(name, "variable", origin, over) for name, (origin, over) in variables.items()]
     names += _of_secrets(environment, given, also, {*variables, *base})
     names += _of_connections(brought)
-    refusals: list[SealrunError] = list(name_refusals(variables, given))
+    typed = {name: value for _, pairs in layers for name, value in pairs.items()}
+    refusals: list[SealrunError] = list(name_refusals(own | typed, given, typed))
     refusals += [
         SealBroken(
             'secret "{name}" of {project}/{environment} has no value sealed under the current key pair',

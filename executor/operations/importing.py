@@ -14,7 +14,15 @@ from executor.schemas.importing import Change, Import, ImportPlan, Kind, Pair, P
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.errors import NameRefused, ValueRefused
-from secretstore.naming import alias_for, aliases, is_named_like_a_secret, shell_note
+from secretstore.naming import (
+    alias_for,
+    aliases,
+    check_secret_name,
+    is_named_like_a_secret,
+    shell_note,
+    why_asked,
+)
+from secretstore.plain_values import why_plain
 from secretstore.vault import NewSecret, NewVariable, SecretSummary
 
 
@@ -40,21 +48,26 @@ def plan(at: Deployment, who: Actor, asked: Import) -> Plan:
         {variable.name: variable.value for variable in vault.list_variables(at.db, project, environment)},
     )
     entries: list[_Planned] = []
-    problems = [*reading.problems, *_twice(reading.pairs), *_unheard(reading.pairs, asked)]
+    skipped = tuple(_refused(reading.pairs)) if asked.skip_refused else ()
+    left_out = {problem.name for problem in skipped}
+    pairs = [pair for pair in reading.pairs if pair.name not in left_out]
+    problems = [*reading.problems, *_twice(pairs), *_unheard(reading.pairs, asked)]
     if not (reading.pairs or problems):
         problems.append(Problem("", "there is no name in it"))
-    for pair in reading.pairs:
+    if not asked.skip_refused:
+        problems += _refused(pairs)
+    for pair in pairs:
         planned = _planned(pair, there, asked)
         problems.extend(_against(pair, planned, there, asked))
         entries.append(planned)
     problems.sort(key=_position)
     if problems:
         # A broken line may be the rest of the value above it, so nothing of such a file is told further.
-        return Plan(_shown(asked, (), tuple(problems), ()), ())
+        return Plan(_shown(asked, (), tuple(problems)), ())
     values = {planned.name: planned.entry.value for planned in entries if isinstance(planned.entry, NewSecret)}
     notes = (*_notes(entries, asked, there), *misfits(at.db, project, (environment,), values))
     to_store = tuple(planned.entry for planned in entries if planned.change != "unchanged")
-    return Plan(_shown(asked, entries, (), notes), to_store)
+    return Plan(_shown(asked, entries, (), notes, skipped), to_store)
 
 
 def carry_out(at: Deployment, who: Actor, planned: Plan) -> ImportPlan:
@@ -93,7 +106,11 @@ class _Planned:
 
 
 def _shown(
-    asked: Import, entries: Sequence[_Planned], problems: tuple[Problem, ...], notes: tuple[str, ...]
+    asked: Import,
+    entries: Sequence[_Planned],
+    problems: tuple[Problem, ...],
+    notes: tuple[str, ...] = (),
+    skipped: tuple[Problem, ...] = (),
 ) -> ImportPlan:
     return ImportPlan(
         project=asked.project,
@@ -101,6 +118,7 @@ def _shown(
         entries=tuple(planned.shown() for planned in entries),
         problems=problems,
         notes=notes,
+        skipped=skipped,
     )
 
 
@@ -129,7 +147,7 @@ def _planned(pair: Pair, there: _There, asked: Import) -> _Planned:
 
 
 def _sorted(pair: Pair, there: _There, asked: Import) -> tuple[Kind, str | None]:
-    """As asked, else as it is already, else by its name; what says nothing is a secret, if it can be masked."""
+    """As asked, else as it is already, else by name and value; what is not clearly plain is a secret."""
     if pair.name in asked.variables:
         return "variable", "as asked"
     if pair.name in asked.secrets or asked.all_secret or pair.name in there.secrets:
@@ -143,7 +161,7 @@ def _sorted(pair: Pair, there: _There, asked: Import) -> tuple[Kind, str | None]
     value = pair.value.encode("utf-8", "surrogatepass")
     if len(value.strip()) < SHORTEST:
         return "variable", "too short to be masked"
-    why = drawback(value)
+    why = drawback(value) or why_plain(pair.name, pair.value)
     return ("variable", why) if why else ("secret", None)
 
 
@@ -159,12 +177,20 @@ def _against(pair: Pair, planned: _Planned, there: _There, asked: Import) -> Ite
         yield Problem(pair.place, f"{name} is asked for as a secret and as a variable", name)
     try:
         vault.check(planned.entry)
-    except NameRefused as refused:
-        yield Problem(pair.place, str(refused), name)
+    except NameRefused:
+        return  # told with the other refused names
     except ValueRefused as refused:
         hint = f": {refused.hint}" if refused.hint else ""
         empty = f": say --variable {name}" if not pair.value else ""
         yield Problem(pair.place, f"{refused}{hint or empty}", name)
+
+
+def _refused(pairs: Sequence[Pair]) -> Iterator[Problem]:
+    for pair in pairs:
+        try:
+            check_secret_name(pair.name, pair.value)
+        except NameRefused as refused:
+            yield Problem(pair.place, str(refused), pair.name, refused_name=True)
 
 
 def _twice(pairs: Sequence[Pair]) -> Iterator[Problem]:
@@ -189,6 +215,8 @@ def _notes(entries: Sequence[_Planned], asked: Import, there: _There) -> Iterato
     if unexpanded := asked.reading.unexpanded():
         yield f"nothing is expanded: ${{…}} stands for itself in {', '.join(unexpanded)}"
     for planned in entries:
+        if why := why_asked(planned.name):
+            yield f"{planned.name}: {why}"
         if isinstance(planned.entry, NewVariable):
             continue
         yield from verdict(planned.name, planned.entry.value).notes

@@ -28,7 +28,7 @@ from executor.submission.specification import repeated, specify
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.errors import FolderUnusable
-from secretstore.naming import check_variable_name
+from secretstore.naming import check_submitted_name
 
 _ID = 32  # characters of an id in full
 
@@ -47,7 +47,7 @@ def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
         SealrunError: something is missing or named wrongly.
     """
     for name in asked.variables:
-        check_variable_name(name)
+        check_submitted_name(name)
     return Prepared(specify(at.db, at.settings, asked))
 
 

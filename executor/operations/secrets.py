@@ -33,10 +33,12 @@ def set_(at: Deployment, who: Actor, asked: NewSecret) -> SetSecret:
 
     Raises:
         NameRefused, ValueRefused: it cannot be a secret.
+        NeedsYes: installers act on its name, and nobody confirmed it.
         UnknownProject, UnknownEnvironment: there is no such place, and none was to be made.
         KeyChanged: an environment's key pair is not the one known to who asks.
     """
     check_secret_name(asked.name)
+    asked.require_confirmed()
     judged = verdict(asked.name, asked.value)
     if asked.value.strip() and not judged.maskable and not asked.allow_short:
         hint = "take a longer one, or say --allow-short: it will stand in the run's output as it is"

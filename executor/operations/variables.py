@@ -9,6 +9,7 @@ from executor.schemas.variables import NewVariable, SetVariable
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.naming import is_named_like_a_secret
+from secretstore.plain_values import has_login
 from secretstore.views import VariableView
 
 
@@ -17,11 +18,13 @@ def set_(at: Deployment, who: Actor, asked: NewVariable) -> SetVariable:
 
     Raises:
         NameRefused, ValueRefused: it cannot be a variable.
+        NeedsYes: installers act on its name, and nobody confirmed it.
         UnknownProject, UnknownEnvironment: there is no such place, and none was to be made.
     """
     entries = [vault.NewVariable(name, asked.name, asked.value) for name in asked.environments]
     for entry in entries:
         vault.check(entry)  # before an environment is made for it
+    asked.require_confirmed()
     made = environments.ensure(at, who, asked.places()) if asked.create_environments else ()
     stored = vault.store(at.db, asked.project, entries, actor=who, pins=at.pins)
     return SetVariable(
@@ -55,4 +58,6 @@ def _notes(asked: NewVariable) -> tuple[str, ...]:
         return (f"the value of {asked.name} is empty",)
     if is_named_like_a_secret(asked.name):
         return (f"{asked.name} is named like a secret, and anyone who may list sees its value",)
+    if has_login(asked.value):
+        return (f"{asked.name} has a URL with a password in it, and anyone who may list sees its value",)
     return ()

@@ -27,6 +27,8 @@ class Problem:
     place: str
     why: str
     name: str | None = None
+    refused_name: bool = False
+    """Whether it is that no secret or variable may have this name, and nothing else."""
 
     def __str__(self) -> str:
         named = f"{self.place}: " if self.place else ""
@@ -53,6 +55,8 @@ class Import(InEnvironment):
     variables: tuple[str, ...] = ()
     all_secret: bool = False
     allow_short: bool = False
+    skip_refused: bool = False
+    """Whether names that no secret may have are left out, and the rest imported."""
 
 
 class PlannedEntry(Output):
@@ -73,6 +77,7 @@ class ImportPlan(Output):
     """What an import would do to one environment. With a problem it does nothing at all.
 
     The entries of a plan with problems are left out: what looks like a name in a broken file may be part of a value.
+    `skipped` are the refused names that were to be left out, each with where it stands and why it is refused.
     """
 
     project: str
@@ -80,3 +85,4 @@ class ImportPlan(Output):
     entries: tuple[PlannedEntry, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    skipped: tuple[Problem, ...] = ()

@@ -5,18 +5,18 @@ from datetime import datetime
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from executor.schemas.places import InEnvironments, Input, Named, Output
+from executor.schemas.confirming import Naming
+from executor.schemas.places import Input, Named, Output
 from secretstore.views import DueView, SecretView
 
 
-class NewSecret(InEnvironments):
+class NewSecret(Naming):
     """A value to seal as a secret's next version, in one environment or in several at once.
 
     `as_file` says whether runs are given it as a private file, and the file's path as the variable; None leaves that
     as it was. `allow_short` takes a value that is too short to be masked.
     """
 
-    name: str
     value: bytes = Field(repr=False)
     expires_at: datetime | None = None
     allow_short: bool = False

@@ -1,13 +1,13 @@
 """Variables: plain configuration."""
 
-from executor.schemas.places import InEnvironments, Output
+from executor.schemas.confirming import Naming
+from executor.schemas.places import Output
 from secretstore.views import VariableView
 
 
-class NewVariable(InEnvironments):
+class NewVariable(Naming):
     """A variable to set, in one environment or in several at once."""
 
-    name: str
     value: str
     create_environments: bool = False
     """Whether environments that are not there are made."""

@@ -118,6 +118,7 @@ class Attempt:
         self._limits = Limits.from_json(job["limits"])
         self._deadline: int = go["deadline"]
         self._variables: dict[str, str] = go["variables"]
+        self._submitted: list[str] = go.get("submitted", [])
         self._channels: dict[str, str] | None = go.get("channels")
         self._plan = [RunConnection.from_json(one) for one in go.get("plan", ())]
         # What an installer is given of the machine's own, without an opener: it is the worker's, and no secret of ours.
@@ -174,6 +175,7 @@ class Attempt:
                 job["base"],
                 self._variables,
                 secrets,
+                submitted=self._submitted,
                 as_files=self._through("file") & secrets.keys(),
                 folder=job.get("private", ""),
                 brought={**self._machine["variables"], **derived.entries},

@@ -143,6 +143,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
             "deadline": keeper.deadline,
             "secrets": given.opens,
             "variables": variables,
+            "submitted": list(run.variables),
             "channels": dict(given.channels),
             "plan": [one.to_json() for one in given.plan],
         }

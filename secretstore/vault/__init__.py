@@ -12,6 +12,7 @@ from secretstore.vault.connections import (
     list_connections,
     record_test,
 )
+from secretstore.vault.entries import NewSecret, NewVariable, check
 from secretstore.vault.environments import (
     create_environment,
     delete_environment,
@@ -54,7 +55,7 @@ from secretstore.vault.secrets import (
     secrets_like,
     summarize_secrets,
 )
-from secretstore.vault.storing import NewSecret, NewVariable, check, put, set_variable, store
+from secretstore.vault.storing import put, set_variable, store
 from secretstore.vault.variables import delete_variable, list_variables, plain_variables
 from secretstore.views import (
     ConnectionView,

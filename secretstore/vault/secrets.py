@@ -13,9 +13,9 @@ from secretstore.database import Database
 from secretstore.errors import RollbackRefused, UnknownSecret
 from secretstore.models import Environment, Project, Secret, SecretVersion
 from secretstore.timestamps import utc_now
+from secretstore.vault.acts import act_on
 from secretstore.vault.lookup import COMPARED, did_you_mean, find_place, hold_place, within
 from secretstore.vault.references import refuse_named, secrets_there
-from secretstore.vault.storing import act_on
 from secretstore.views import DueView, SecretView, VersionView, view_of
 
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,46 +10,20 @@ from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
-from secretstore.errors import NameRefused, ValueRefused
+from secretstore.errors import NameRefused
 from secretstore.models import Environment, Project, Secret, SecretVersion, Variable, new_id
-from secretstore.naming import check_secret_name
 from secretstore.pins import Pins
-from secretstore.sealing import MAX_VALUE, Binding, PublicKey, seal
+from secretstore.sealing import Binding, PublicKey, seal
 from secretstore.timestamps import utc_now
+from secretstore.vault.acts import act_on, act_on_variable
+from secretstore.vault.entries import NewSecret, NewVariable, check, is_maskable
 from secretstore.vault.lookup import hold_environment, hold_project
 from secretstore.views import SecretView, VariableView, view_of
-
-SHORTEST_MASKABLE = 8
-"""Bytes: a shorter value would turn ordinary output into stars, so it is not masked at all."""
 
 VERSIONS_KEPT = 10
 """Of each secret: how far `secret rollback` reaches. Every kept version is ciphertext that a stolen key would open."""
 
 _AT_ONCE = 500  # names or ids in one statement: far below the limit of either database
-
-
-@dataclass(frozen=True)
-class NewSecret:
-    """A value to seal as the next version of a secret: any bytes, `NAME=value` at most 131,071 of them."""
-
-    environment: str
-    name: str
-    value: bytes = field(repr=False)
-    expires_at: datetime | None = None
-    allow_short: bool = False
-    """Accept a value under 8 bytes, which cannot be masked."""
-    as_file: bool | None = None
-    """Whether runs get a private file with the value, and its path as the variable; None leaves that as it was. Only a
-    file can hold NUL bytes."""
-
-
-@dataclass(frozen=True)
-class NewVariable:
-    """A variable to set; its value may be empty."""
-
-    environment: str
-    name: str
-    value: str
 
 
 def store(
@@ -105,9 +78,9 @@ def store(
                     destroyed = {"destroyed_up_to": gone} if gone > 0 else {}
                     acts.append(act_on(secret, where, "secret.set", **destroyed))
             if variables := [entry for entry in here if isinstance(entry, NewVariable)]:
-                for variable in _set(session, environment, variables, actor, now):
+                for variable, old in _set(session, environment, variables, actor, now):
                     views[where, variable.name] = view_of(VariableView, variable, environment=where)
-                    acts.append(Act("variable.set", f"{where}/{variable.name}"))
+                    acts.append(act_on_variable("variable.set", where, variable.name, old, variable.value))
         append(session, place, actor, *acts)
     return [views[entry.environment, entry.name] for entry in entries]
 
@@ -140,68 +113,10 @@ def set_variable(db: Database, project: str, environment: str, name: str, value:
     return view
 
 
-def act_on(secret: Secret, environment: str, action: str, **more: object) -> Act:
-    """Return the audit entry of an act on a secret: names, ids and numbers."""
-    detail = {"secret_id": secret.id, "version": secret.current_version, **more}
-    if secret.as_file:
-        detail["as_file"] = True
-    if secret.expires_at is not None:
-        detail["expires_at"] = secret.expires_at.isoformat()
-    return Act(action, f"{environment}/{secret.name}", detail)
-
-
 def parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield names or ids in lots that fit in one statement."""
     for start in range(0, len(names), _AT_ONCE):
         yield names[start : start + _AT_ONCE]
-
-
-def check(entry: NewSecret | NewVariable, now: datetime | None = None) -> None:
-    """Refuse what `store` would refuse whatever the database holds.
-
-    Raises:
-        NameRefused, ValueRefused: as `store`.
-    """
-    check_secret_name(entry.name)  # the rule for variables is the same
-    if isinstance(entry, NewVariable):
-        _check_text(entry)
-        return
-    _check_bytes(entry)
-    if entry.expires_at is not None and entry.expires_at <= (now or utc_now()):
-        raise ValueRefused('the expiry of "{name}" is refused: {why}', name=entry.name, why="it is in the past")
-
-
-def _check_bytes(entry: NewSecret) -> None:
-    why = hint = None
-    if not entry.value:
-        why = "it is empty"
-    elif b"\0" in entry.value and not entry.as_file:
-        why = "it contains a NUL byte, which no environment variable can hold"
-        hint = f"runs can get it as a file: sealrun secret set {entry.name} --as-file"
-    elif len(entry.name) + 1 + len(entry.value) > MAX_VALUE:
-        why = f"NAME=value is longer than {MAX_VALUE:,} bytes"
-    elif not _is_maskable(entry.value) and not entry.allow_short:
-        why = f"it has fewer than {SHORTEST_MASKABLE} bytes without outer white space, too few to mask"
-        hint = "use a longer one, or pass --allow-short"
-    if why:
-        raise ValueRefused(name=entry.name, why=why, hint=hint)
-
-
-def _check_text(entry: NewVariable) -> None:
-    why = None
-    if "\0" in entry.value:
-        why = "it contains a NUL, which no environment variable can hold"
-    elif len(entry.name) + 1 + len(entry.value.encode("utf-8", "surrogateescape")) > MAX_VALUE:
-        why = f"NAME=value is longer than {MAX_VALUE:,} bytes"
-    elif any("\ud800" <= character <= "\udfff" for character in entry.value):
-        why = "it is not text in UTF-8"
-    if why:
-        raise ValueRefused(name=entry.name, why=why)
-
-
-def _is_maskable(value: bytes) -> bool:
-    """Outer white space does not count: the masker looks for the value without it."""
-    return len(value.strip()) >= SHORTEST_MASKABLE
 
 
 def _seal(
@@ -224,7 +139,7 @@ def _seal(
     for entry in entries:
         secret = there.get(entry.name) or _new(environment, entry.name, actor, now)
         secret.current_version = secret.last_version = secret.last_version + 1
-        secret.maskable, secret.expires_at = _is_maskable(entry.value), entry.expires_at
+        secret.maskable, secret.expires_at = is_maskable(entry.value), entry.expires_at
         if entry.as_file is not None:
             secret.as_file = entry.as_file
         secret.updated_at, secret.updated_by = now, actor.name
@@ -297,12 +212,14 @@ def _destroy_old(session: Session, secrets: Iterable[Secret], keep: int) -> None
 
 def _set(
     session: Session, environment: Environment, entries: Sequence[NewVariable], actor: Actor, now: datetime
-) -> list[Variable]:
+) -> list[tuple[Variable, str | None]]:
+    """Set variables; return each with the value that it had."""
     names = [entry.name for entry in entries]
     _refuse_other_kind(session, environment, names, Secret)
     there = _there(session, environment, names, Variable)
-    variables = []
+    found: list[tuple[Variable, str | None]] = []
     for entry in entries:
+        old = there[entry.name].value if entry.name in there else None
         variable = there.get(entry.name) or Variable(
             environment_id=environment.id,
             name=entry.name,
@@ -312,6 +229,6 @@ def _set(
             updated_by=actor.name,
         )
         variable.value, variable.updated_at, variable.updated_by = entry.value, now, actor.name
-        variables.append(variable)
-    session.add_all(variables)
-    return variables
+        found.append((variable, old))
+    session.add_all([variable for variable, _ in found])
+    return found

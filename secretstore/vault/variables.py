@@ -2,10 +2,11 @@
 
 from sqlmodel import Session, col, select
 
-from secretstore.audit import Act, Actor, append
+from secretstore.audit import Actor, append
 from secretstore.database import Database
 from secretstore.errors import EnvironmentGone, UnknownVariable
 from secretstore.models import Environment, Variable
+from secretstore.vault.acts import act_on_variable
 from secretstore.vault.lookup import did_you_mean, hold_place, within
 from secretstore.views import VariableView, view_of
 
@@ -58,4 +59,4 @@ def delete_variable(db: Database, project: str, environment: str, name: str, *, 
             hint = did_you_mean(name, session.exec(select(Variable.name).where(Variable.environment_id == held.id)))
             raise UnknownVariable(name=name, project=project, environment=environment, hint=hint)
         session.delete(variable)
-        append(session, place, actor, Act("variable.delete", f"{environment}/{name}"))
+        append(session, place, actor, act_on_variable("variable.delete", environment, name, variable.value, None))

@@ -32,7 +32,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """A project with two secrets, in a folder of notebooks that were written with a kernel of another machine."""
     with made(**{name: os.environ[name] for name in NETWORK if name in os.environ}) as cli:
         cli.ok("project", "create", "shop")
-        cli.ok("variable", "set", "UV_SYSTEM_CERTS", "true", "-p", "shop")
+        cli.ok("variable", "set", "UV_SYSTEM_CERTS", "true", "-p", "shop", "--yes")
         cli("secret", "set", "API_KEY", "-p", "shop", stdin=KEY, code=0)
         cli("secret", "set", "PEM", "-p", "shop", stdin=PEM, code=0)
         cli.environ["SEALRUN_PROJECT"] = "shop"

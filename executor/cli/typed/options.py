@@ -62,3 +62,7 @@ CreateEnvironment = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 NeverAsks = Annotated[bool, typer.Option("--yes", "-y", help="No effect: this command never asks.")]
+YesOfInstallers = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Do not ask, as it does where installers act on NAME."),
+]

@@ -704,6 +704,10 @@ def test_a_secret_that_does_not_fit(value: bytes | None, said: str) -> None:
             "its url is not a reference to a secret",
         ),
         (postgres("lake", "TEXT"), "its url does not begin with postgresql://"),
+        (
+            postgres("lake", "ENGINE"),
+            "its url has an sslkey that names an engine, which is code: name a file",
+        ),
         (unity("lake", token=ref("SPACES")), "its token has characters other than visible ASCII"),
         (rest("lake", source="gone"), "this run does not have the source that it names"),
         (rest("lake", source=["gone"]), "this run does not have the source that it names"),
@@ -711,7 +715,8 @@ def test_a_secret_that_does_not_fit(value: bytes | None, said: str) -> None:
 )
 def test_a_connection_that_cannot_be(planned: RunConnection, said: str) -> None:
     """Each is left out with its reason; the others are there."""
-    found = derived(planned, s3("other"), secrets={**SECRETS, "SPACES": b"a token"})
+    odd = {"SPACES": b"a token", "ENGINE": b"postgresql://ada:pw@db.example/shop?sslkey=/tmp/x.so%3Akey"}
+    found = derived(planned, s3("other"), secrets={**SECRETS, **odd})
     assert found.left_out == {planned.key: f"{planned.label}: {said}"}
     assert "source/other" in found.objects
 

@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from executor.environment.variables import STRING_LIMIT, TOTAL_LIMIT, Environment, base_environment, build
+from secretstore.acting_names import Rule, group_of
 from secretstore.errors import NameRefused, ValueRefused
-from secretstore.refused_names import REFUSED_NAMES
 
 BASE = base_environment(
     home="/w/home",
@@ -111,10 +111,37 @@ def test_refused_names_are_refused_here_again(name: str) -> None:
         build(BASE, {}, {name: b"x"})
 
 
+@pytest.mark.parametrize(
+    ("name", "harmless"), [("GIT_SSH_COMMAND", None), ("ENV", "prod"), ("NODE_OPTIONS", "--max-old-space-size=64")]
+)
+def test_what_runs_code_is_for_the_submitter_alone(name: str, harmless: str | None) -> None:
+    """A row of a stored variable or secret is refused, unless its value does no harm; the submission's is given."""
+    code = "/dev/shm/x"
+    assert text(build(BASE, {name: code}, {}, submitted=[name]))[name] == code
+    with pytest.raises(NameRefused, match="is refused") as refused:
+        build(BASE, {name: code}, {}, submitted=["OTHER"])
+    assert "run --env" in str(refused.value.hint)
+    with pytest.raises(NameRefused):
+        build(BASE, {}, {name: code.encode()})
+    if harmless is not None:
+        assert text(build(BASE, {name: harmless}, {}))[name] == harmless
+        assert text(build(BASE, {}, {name: harmless.encode()}))[name] == harmless
+        with pytest.raises(NameRefused):  # what is found under the name is a path
+            build(BASE, {}, {name: harmless.encode()}, as_files={name}, folder="/p")
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "BASH_ENV", "PYTHONSTARTUP", "PATH", "SEALRUN_RUN_ID"])
+def test_what_acts_before_the_runs_code_is_for_nobody(name: str) -> None:
+    """A submission's, too."""
+    with pytest.raises(NameRefused):
+        build(BASE, {name: "x"}, {}, submitted=[name])
+
+
 def test_every_name_of_ours_is_refused_to_others() -> None:
     """Otherwise a secret could take the run's PATH or HOME."""
     for name in BASE.keys() - {"LANG", "PYTHONUNBUFFERED", "USER", "LOGNAME"}:
-        assert name.startswith("SEALRUN_") or name in REFUSED_NAMES
+        group = group_of(name)
+        assert name.startswith("SEALRUN_") or (group is not None and group.rule is Rule.NEVER)
 
 
 def test_a_run_may_be_told_another_user_name() -> None:
