@@ -1,11 +1,14 @@
 """The doorbell: the one task, whose message carries a run's id and nothing else."""
 
-from typing import TYPE_CHECKING, Protocol
+import re
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from celery import Celery
 
 TASK = "executor.execute"
+
+_RUN_ID = re.compile("[0-9a-f]{32}")
 
 
 class Life(Protocol):
@@ -23,8 +26,13 @@ def register(app: "Celery") -> None:
     def execute(run_id: str) -> None:
         """Claim and execute a run; a repeated, late or unknown id changes nothing."""
         life: Life | None = getattr(app, "sealrun_life", None)
-        if life is not None and isinstance(run_id, str):
+        if life is not None and is_run_id(run_id):
             life.execute(run_id)
+
+
+def is_run_id(value: Any) -> bool:
+    """Whether this could be the id of a run; whether there is one only the database knows."""
+    return isinstance(value, str) and _RUN_ID.fullmatch(value) is not None
 
 
 def ring(app: "Celery", run_id: str, queue: str) -> bool:
