@@ -79,18 +79,21 @@ def install(app: Celery, settings: Settings | None = None) -> Celery:
     such a worker.
     """
     found = settings or read_here()
-    _warn_of_open_doors(app)
+    told = _warn_of_open_doors(app, set())
     register(app)
     routes = app.conf.task_routes
     theirs = routes if isinstance(routes, list | tuple) else [] if routes is None else [routes]
     # The first: a route of theirs may be for every task.
     app.conf.task_routes = [{TASK: {"queue": QUEUE}}, *theirs]
-    _serve(app, found)
+    _serve(app, found, told)
     return app
 
 
-def _serve(app: Celery, settings: Settings) -> None:
-    """Start and end our part of a worker of this application, and of no other in the same process."""
+def _serve(app: Celery, settings: Settings, told: set[str]) -> None:
+    """Start and end our part of a worker of this application, and of no other in the same process.
+
+    `told` are the warnings of its settings that have been given.
+    """
 
     def on_init(sender: Any, **_: Any) -> None:
         if sender.app is not app or not _serves_us(sender):
@@ -98,7 +101,7 @@ def _serve(app: Celery, settings: Settings) -> None:
         with _fatal():
             from executor.worker.life import WorkerLife
 
-            _warn_of_open_doors(app)  # its settings may have come after `install`
+            _warn_of_open_doors(app, told)  # its settings may have come after `install`
             pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
             if "thread" not in pool:
                 refusal = WorkerUnsupported(
@@ -125,10 +128,12 @@ def _serve(app: Celery, settings: Settings) -> None:
     signals.worker_shutdown.connect(on_shutdown, weak=False)
 
 
-def _warn_of_open_doors(app: Celery) -> None:
-    """Say what in a team's settings gives those who reach the broker more than a bell."""
-    for one in _open_doors(app):
+def _warn_of_open_doors(app: Celery, told: set[str]) -> set[str]:
+    """Warn, once, of what in a team's settings gives those who reach the broker more than a bell; returns what is."""
+    found = set(_open_doors(app))
+    for one in sorted(found - told):
         warnings.warn(f"sealrun: {one}", SecurityWarning, stacklevel=3)
+    return found
 
 
 def _open_doors(app: Celery) -> Iterator[str]:

@@ -37,7 +37,7 @@ class Watch:
     def drop(self, queue: str | None, why: str, size: int | None) -> None:
         """Tell, once, that a message is no more; nothing of what its sender wrote is told."""
         self.dropped += 1
-        long = "of unknown size" if size is None else f"{size} bytes"
+        long = "of unknown size" if size is None else f"{size} byte{'s' * (size != 1)}"
         where = queue or "the broker"
         logger.warning("dropped a message from %.100s: %s, %s (%d so far)", where, why, long, self.dropped)
 

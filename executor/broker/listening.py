@@ -1,5 +1,6 @@
 """Celery's consumer, which no message ends: what is no bell is dropped before Celery takes it apart."""
 
+import functools
 import logging
 from collections.abc import Callable, Collection
 from typing import Any
@@ -22,6 +23,7 @@ class Listening(consumer.Consumer):  # type: ignore[misc]  # Celery ships no typ
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._watch = Watch(self.ours)
+        self._watched = functools.cache(functools.partial(_watched, self._watch))
         super().__init__(*args, **kwargs)
         self._of_the_broker = (*self.connection_errors, *self.channel_errors)
 
@@ -35,13 +37,15 @@ class Listening(consumer.Consumer):  # type: ignore[misc]  # Celery ships no typ
         try:
             (loops.asynloop if self.hub else loops.synloop)(*args)
         except self.channel_errors as error:
-            raise ConnectionError(f"the broker refused something ({type(error).__name__})") from error
+            code = str(error).partition(" ")[0]  # of Redis, as in MISCONF; what follows may quote what was sent
+            why = f"{type(error).__name__} {code}" if code.isalpha() and code.isupper() else type(error).__name__
+            raise ConnectionError(f"the broker refused something: {why}") from error
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """Celery calls it for each connection that messages come by."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         plain = connection.get_transport_cls
-        connection.get_transport_cls = lambda: _watched(plain(), self._watch)  # asked again for each of several brokers
+        connection.get_transport_cls = lambda: self._watched(plain())  # asked again for each of several brokers
         return self.ensure_connected(connection)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -72,7 +76,7 @@ def listening(kind: type, ours: Collection[str]) -> type:
     return kind if issubclass(kind, Listening) else type(kind.__name__, (Listening, kind), {"ours": ours})
 
 
-def _watched(transport: Any, watch: Watch) -> Any:
+def _watched(watch: Watch, transport: Any) -> Any:
     """A transport in the form that no message ends, where it is Redis or RabbitMQ."""
     module = {one.__module__ for one in transport.__mro__}
     if "kombu.transport.redis" in module:

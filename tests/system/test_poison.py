@@ -146,7 +146,7 @@ def test_no_message_ends_a_worker(line: Line) -> None:
     works(shop)
     lines = told(worker)
     assert len(lines) == len(broker.pushed)
-    assert all(f"from {shop.queue}: " in line and " bytes " in line and len(line) < 300 for line in lines)
+    assert all(f"from {shop.queue}: " in line and " byte" in line and len(line) < 300 for line in lines)
     assert lines[-1].endswith(f"({len(lines)} so far)")
     said = worker.said()
     assert CANARY not in said and "Traceback" not in said and "\x1b" not in said
