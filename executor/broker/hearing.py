@@ -25,8 +25,9 @@ _NEVER = ("eta", "expires", "compression")
 
 @dataclass
 class Watch:
-    """What a worker drops. In the queues `ours`, None for all, there are bells and nothing else."""
+    """The queues that a worker consumes, and what it drops. In those of `ours`, None for all, bells alone belong."""
 
+    consumed: Collection[str]
     ours: Collection[str] | None = None
     dropped: int = field(default=0, init=False)
 

@@ -21,10 +21,10 @@ class Listening(consumer.Consumer):  # type: ignore[misc]  # Celery ships no typ
 
     connection_errors: tuple[type[Exception], ...]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._watch = Watch(self.ours)
+    def __init__(self, *args: Any, app: Any = None, **kwargs: Any) -> None:
+        self._watch = Watch(app.amqp.queues.consume_from, self.ours)
         self._watched = functools.cache(functools.partial(_watched, self._watch))
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, app=app, **kwargs)
         self._of_the_broker = (*self.connection_errors, *self.channel_errors)
 
     def on_ready(self) -> None:

@@ -82,7 +82,7 @@ class QoS(theirs.QoS):
         try:
             super().restore_by_tag(tag, client=client, leftmost=leftmost)
         except Exception as error:
-            if self.channel.is_of_the_broker(error):
+            if self.channel.is_of_the_broker(error) and not self.channel.is_over_a_type(error):
                 raise
             self._remove_from_indices(tag).execute()
             self.channel.watch.drop(self.unacked_key, unforeseen(error), None)
@@ -97,13 +97,17 @@ class Channel(theirs.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._size_read: int | None = None
-        self._declared: set[str] = set()
         self._bound: set[str] = set()
         super().__init__(*args, **kwargs)
+        self._move_aside()  # before anything is given back to a queue
 
     def is_of_the_broker(self, error: Exception) -> bool:
         """Whether the connection or the server is at fault, not what is read; to kombu a KeyError is that, too."""
         return isinstance(error, (ResponseError, *self.connection_errors)) and not isinstance(error, KeyError)
+
+    def is_over_a_type(self, error: Exception) -> bool:
+        """Whether Redis refused something over a key of another type, which is moved aside if kombu needs its name."""
+        return isinstance(error, ResponseError) and (self._move_aside() or "WRONGTYPE" in str(error))
 
     def mended(self, act: Callable[[], T]) -> T:
         """Do something; where Redis refuses it over a key of a wrong type, that is moved aside and it is done again."""
@@ -166,7 +170,6 @@ class Channel(theirs.Channel):
             super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)
 
     def _size(self, queue: str) -> int:
-        self._declared.add(queue)
         return int(self.mended(lambda: super(Channel, self)._size(queue)))
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
@@ -199,6 +202,6 @@ class Channel(theirs.Channel):
         for exchange in self._bound:
             yield self.keyprefix_queue % exchange, "set"
             yield self.keyprefix_binding_permanent % exchange, "set"
-        for queue in {*self._declared, *self.active_queues}:
+        for queue in {*self.watch.consumed, *self.active_queues}:
             for step in self.priority_steps:
                 yield self._q_for_pri(queue, step), "list"
