@@ -11,19 +11,22 @@ import signal
 import socket
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, signals
-from celery.worker import consumer as celery_consumer
+from celery.exceptions import SecurityWarning
+from celery.utils.imports import symbol_by_name
 
 from executor.broker import application
 from executor.broker.doorbell import TASK, register
+from executor.broker.listening import Listening, listening
 from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, Settings, read_here
 
 
-class Consumer(celery_consumer.Consumer):  # type: ignore[misc]  # Celery ships no types
+class Consumer(Listening):
     """Celery's consumer without what speaks to other workers, however the worker was started."""
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -72,20 +75,25 @@ def install(app: Celery, settings: Settings | None = None) -> Celery:
     """Add sealrun to an application a team already has: the task, its queue, and the worker's zygote.
 
     Its other tasks, queues and settings stay as they are. Workers for the queue `sealrun` use the threads pool:
-    `celery -A yours worker -P threads -Q sealrun`.
+    `celery -A yours worker -P threads -Q sealrun`. Warns of settings by which whoever reaches the broker has a say in
+    such a worker.
     """
     found = settings or read_here()
+    told = _warn_of_open_doors(app, set())
     register(app)
     routes = app.conf.task_routes
     theirs = routes if isinstance(routes, list | tuple) else [] if routes is None else [routes]
     # The first: a route of theirs may be for every task.
     app.conf.task_routes = [{TASK: {"queue": QUEUE}}, *theirs]
-    _serve(app, found)
+    _serve(app, found, told)
     return app
 
 
-def _serve(app: Celery, settings: Settings) -> None:
-    """Start and end our part of a worker of this application, and of no other in the same process."""
+def _serve(app: Celery, settings: Settings, told: set[str]) -> None:
+    """Start and end our part of a worker of this application, and of no other in the same process.
+
+    `told` are the warnings of its settings that have been given.
+    """
 
     def on_init(sender: Any, **_: Any) -> None:
         if sender.app is not app or not _serves_us(sender):
@@ -93,6 +101,7 @@ def _serve(app: Celery, settings: Settings) -> None:
         with _fatal():
             from executor.worker.life import WorkerLife
 
+            _warn_of_open_doors(app, told)  # its settings may have come after `install`
             pool = getattr(sender.pool_cls, "__module__", str(sender.pool_cls))
             if "thread" not in pool:
                 refusal = WorkerUnsupported(
@@ -101,6 +110,7 @@ def _serve(app: Celery, settings: Settings) -> None:
                     hint="start a worker for it of its own: celery -A … worker -P threads -Q sealrun",
                 )
                 raise SystemExit(f"sealrun: {refusal}\nhint: {refusal.hint}")
+            sender.consumer_cls = listening(symbol_by_name(sender.consumer_cls), [QUEUE])
             app.sealrun_life = WorkerLife(app, settings, sender)
             app.sealrun_life.prepare()
 
@@ -116,6 +126,38 @@ def _serve(app: Celery, settings: Settings) -> None:
     signals.worker_init.connect(on_init, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutdown.connect(on_shutdown, weak=False)
+
+
+def _warn_of_open_doors(app: Celery, told: set[str]) -> set[str]:
+    """Warn, once, of what in a team's settings gives those who reach the broker more than a bell; returns what is."""
+    found = set(_open_doors(app))
+    for one in sorted(found - told):
+        warnings.warn(f"sealrun: {one}", SecurityWarning, stacklevel=3)
+    return found
+
+
+def _open_doors(app: Celery) -> Iterator[str]:
+    """Yield each such setting, why it matters, and what to set instead."""
+    for name in ("accept_content", "result_accept_content"):
+        if set(app.conf[name] or ()) & _PICKLE:
+            yield (
+                f"{name} has pickle, and a pickled message can execute any code in the worker, which may open secrets. "
+                f"Take it out: app.conf.{name} = ['json']"
+            )
+    for name in ("task_serializer", "result_serializer", "event_serializer"):
+        if app.conf[name] in _PICKLE:
+            yield (
+                f"{name} is pickle, which whoever reads it has to accept, and a pickled message can execute any code "
+                f"there. Set app.conf.{name} = 'json'"
+            )
+    if app.conf.worker_enable_remote_control:
+        yield (
+            "worker_enable_remote_control is on, so whoever reaches the broker can stop a worker that executes runs, "
+            "or have it take other queues. Set app.conf.worker_enable_remote_control = False"
+        )
+
+
+_PICKLE = {"pickle", "application/x-python-serialize"}
 
 
 @contextlib.contextmanager

@@ -283,6 +283,7 @@ class Run:
 
         Raises:
             WaitTimedOut: it is not over; also a TimeoutError. The run goes on.
+            WaitRefused: this is a Celery task in a slot of a worker that the run may need, and it is not over.
             StandbyFailed: the worker that was started for it has ended with an error; the run still waits.
             RunFailed, RunCancelled: see `result`; with `check` alone.
         """
@@ -373,11 +374,14 @@ class Run:
         self, place: Place, timeout: float | None, streams: Collection[str] | None
     ) -> Iterator[Sequence[StoredPiece]]:
         """New output until the run is over; meanwhile a run that waits is given a worker, where that is ours to do."""
-        mind_at, state = 0.0, "pending"
+        mind_at, state, may_wait = 0.0, "pending", False
         until = None if timeout is None else time.monotonic() + timeout
         for look in runs.follow(self._at, self._who, OutputOf(run=self._id, after=place, streams=streams), until=until):
             state = look.state
             yield look.pieces
+            if not may_wait and not look.away and state not in OVER:
+                workers.check_may_wait(self._at, self._who, self._that)
+                may_wait = True
             if state == "pending" and not look.away and time.monotonic() >= mind_at:
                 mind_at = time.monotonic() + _MIND
                 try:

@@ -125,6 +125,14 @@ class WaitTimedOut(SealrunError, TimeoutError):
     hint = "it continues; wait again, or cancel it"
 
 
+class WaitRefused(SealrunError):
+    """run {run} may need the slot that waits for it: this task's worker serves the run's queue, {queue}"""
+
+    code = "wait_refused"
+    status = 409
+    hint = "let the task look again later, without a slot; docs/how-to/celery-tasks.md says how"
+
+
 class RunOutputsMissing(SealrunError):
     """run {run} left no files"""
 

@@ -74,6 +74,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "variables.list_": Right("see", "project"),
         "variables.set_": Right("seal", "environment"),
         "workers.attend": Right("use", "environment"),
+        "workers.check_may_wait": Right("see", "project"),
         "workers.serving": Right("see", "installation"),
     }
 )

@@ -66,7 +66,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
     """Submit what was prepared: the run is accepted and workers are told; one is started where that is ours to do.
 
     Raises:
-        KeyTaken: its idempotency key belongs to a run of another target or environment.
+        KeyTaken: its idempotency key belongs to a run that is not the same.
         NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """

@@ -1,5 +1,7 @@
 """Workers: which serve this machine, and what is done for a run that waits for one."""
 
+from executor.broker.doorbell import queues_of_this_slot
+from executor.errors import WaitRefused
 from executor.models import Run
 from executor.operations.deployment import Deployment
 from executor.runs import needs, unserved, workers
@@ -18,6 +20,19 @@ def serving(at: Deployment, who: Actor, asked: OfQueue = _ANY) -> Serving:
         one for one in workers.list_workers(at.db) if one.host == at.settings.host and asked.queue in one.queues
     ]
     return Serving(at.settings.host, asked.queue, tuple(live), of_queue[0].seen_at if of_queue else None)
+
+
+def check_may_wait(at: Deployment, who: Actor, asked: ThatRun) -> None:
+    """Refuse to wait for a run in the slot that it may need: in a Celery task whose worker serves the run's queue.
+
+    Raises:
+        WaitRefused: this is such a task, whether another worker can take the run or not.
+    """
+    if queues := queues_of_this_slot():
+        with at.db.reading() as session:
+            run = session.get(Run, asked.run)
+        if run is not None and run.queue in queues:
+            raise WaitRefused(run=run.id[:8], queue=run.queue)
 
 
 def attend(at: Deployment, who: Actor, asked: ThatRun) -> Attended | None:

@@ -34,7 +34,7 @@ def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
     """Accept a run: one row, `pending`; or find the one that was accepted under its idempotency key before.
 
     Raises:
-        KeyTaken: the run that has the key has another target or environment.
+        KeyTaken: the run that has the key has another target or environment, or was given something else.
     """
     try:
         with db.writing() as session:
@@ -67,6 +67,14 @@ def _differing(earlier: Run, spec: RunSpec) -> Iterator[str]:
     if earlier.environment_id != spec.environment_id:
         again = " (deleted since)" if earlier.environment == spec.environment else ""
         yield f"another environment: {earlier.environment}{again}"
+    if earlier.variables != spec.variables:
+        yield "other variables"
+    if (_unordered(earlier.secret_names), earlier.connections) != (_unordered(spec.secret_names), spec.connections):
+        yield "other secrets or connections"
+
+
+def _unordered(names: list[str] | None) -> set[str] | None:
+    return None if names is None else set(names)
 
 
 def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run, Lease] | None:

@@ -24,7 +24,7 @@ def accept(
     """Accept a run and tell the workers; start one if no broker is configured and none is alive.
 
     Raises:
-        KeyTaken: its idempotency key belongs to a run of another target or environment.
+        KeyTaken: its idempotency key belongs to a run that is not the same.
         NeverServed: a worker of this machine lives, and none can ever take the run; it was not accepted.
         WorkerUnsupported: no worker can be started here; the run was not accepted.
         BrokerUnavailable: there is no broker to start; the run was not accepted.
@@ -49,7 +49,7 @@ def submit(db: Database, app: "Celery", spec: RunSpec, actor: str) -> Submitted:
     """Accept a run and tell the workers.
 
     Raises:
-        KeyTaken: its idempotency key belongs to a run of another target or environment.
+        KeyTaken: its idempotency key belongs to a run that is not the same.
     """
     run_id, new = runs.accept(db, spec, actor)
     # Also if it was submitted before: that submitter may have ended before it rang.

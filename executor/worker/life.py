@@ -130,6 +130,11 @@ class WorkerLife:
             hint = f"\nhint: {error.hint}" if error.hint else ""
             raise SystemExit(f"sealrun: {error}{hint}") from None
 
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that this worker serves; none before it is prepared."""
+        return () if self._worker is None else self._worker.offer.queues
+
     def execute(self, run_id: str) -> None:
         """A bell has rung."""
         worker = self._worker

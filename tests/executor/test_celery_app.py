@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 from kombu import Connection, Exchange, Queue
 
 from executor import celery_app
 from executor.broker.doorbell import TASK
+from executor.broker.listening import Listening
 from executor.celery_app import Consumer, install, make_app
 from executor.settings import QUEUE, Settings, read_settings
 from executor.submission import submit
@@ -144,7 +146,9 @@ def test_importing_the_module_reads_no_settings() -> None:
 
 def foreign(**conf: Any) -> Celery:
     app = Celery("team", broker="redis://127.0.0.1:1/5", set_as_current=False)
-    app.conf.update(task_default_queue="team", worker_pool="prefork", **conf)
+    app.conf.update(
+        {"task_default_queue": "team", "worker_pool": "prefork", "worker_enable_remote_control": False, **conf}
+    )
 
     @app.task(name="team.work", shared=False)
     def work() -> None: ...
@@ -154,10 +158,7 @@ def foreign(**conf: Any) -> Celery:
 
 def test_installing_leaves_a_teams_application_as_it_was(settings: Settings) -> None:
     """Its settings, queues and tasks, Celery's own among them; ours is one task and one route more."""
-    app, before = (
-        foreign(task_serializer="yaml", worker_enable_remote_control=True),
-        foreign(task_serializer="yaml", worker_enable_remote_control=True),
-    )
+    app, before = foreign(task_serializer="yaml"), foreign(task_serializer="yaml")
     assert install(app, settings) is app
     before.finalize()
     app.finalize()
@@ -195,11 +196,31 @@ def test_a_teams_routes_go_on_and_ours_comes_first(settings: Settings, routes: A
     assert app.amqp.router.route({}, "team.work")["queue"].name == theirs
 
 
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"accept_content": ["json", "pickle"]}, r"any code in the worker.* app.conf.accept_content = \['json'\]"),
+        ({"accept_content": {"application/x-python-serialize"}}, "accept_content has pickle"),
+        ({"result_accept_content": ["pickle"]}, "result_accept_content has pickle"),
+        ({"task_serializer": "pickle"}, "task_serializer is pickle"),
+        ({"result_serializer": "pickle"}, "result_serializer is pickle"),
+        ({"event_serializer": "pickle"}, "event_serializer is pickle"),
+        ({"worker_enable_remote_control": True}, "remote_control is on, .* stop a worker .*remote_control = False"),
+    ],
+)
+def test_what_gives_a_broker_more_than_a_bell_is_told(settings: Settings, conf: dict[str, Any], told: str) -> None:
+    """When it is installed, and again when its worker starts, as settings may come later; and not where it is off."""
+    with pytest.warns(SecurityWarning, match=told) as heard:
+        install(foreign(**conf), settings)
+    assert len(heard) == 1 and heard[0].filename == __file__
+    install(foreign(accept_content=["json", "yaml"], task_serializer="yaml"), settings)
+
+
 class Starting:
     """What of a worker is looked at when it starts."""
 
     def __init__(self, app: Celery, pool: Any) -> None:
-        self.app, self.pool_cls = app, pool
+        self.app, self.pool_cls, self.consumer_cls = app, pool, "celery.worker.consumer:Consumer"
 
 
 def test_a_worker_of_other_queues_is_none_of_ours(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,8 +241,12 @@ def test_a_worker_of_other_queues_is_none_of_ours(settings: Settings, monkeypatc
     with pytest.raises(SystemExit, match=r"needs Celery's threads pool.*solo"):
         start(sender=Starting(app, solo))
     assert made == []
-    start(sender=Starting(app, threads))
+    app.conf.worker_enable_remote_control = True
+    worker = Starting(app, threads)
+    with pytest.warns(SecurityWarning, match="remote_control is on"):
+        start(sender=worker)
     assert len(made) == 1
+    assert worker.consumer_cls.__mro__[1] is Listening and worker.consumer_cls.ours == ["sealrun"]
 
 
 def test_a_worker_with_another_pool_ends_with_a_sentence(tmp_path: Path, redis_url: str) -> None:
@@ -270,7 +295,8 @@ def test_a_message_carries_a_run_id_and_nothing_else(
     """I1: not the target, not a variable, not a name; in JSON whatever a team's application speaks."""
     app = ringing
     if whose == "a team's":
-        app = install(foreign(task_serializer="pickle", task_send_sent_event=True), settings)
+        with pytest.warns(SecurityWarning, match="task_serializer is pickle"):
+            app = install(foreign(task_serializer="pickle", task_send_sent_event=True), settings)
         app.conf.broker_url = redis_url
     spec = bench.spec(target={"kind": "command", "argv": ["argv-canary"]}, variables={"NAME": "variable-canary"})
     submitted = submit.submit(sqlite_db, app, spec, "ada@here")

@@ -254,12 +254,15 @@ def altered(spec: RunSpec, **fields: Any) -> RunSpec:
 
 
 def test_the_same_key_is_the_same_run(mine: Mine) -> None:
-    """Per project; another target or environment under the key is a mistake; without a key nothing is the same."""
+    """Per project; another run, or one given something else, is a mistake; without a key nothing is the same."""
     spec = mine.bench.spec(project_id=mine.project, idempotency_key="nightly-2026-01-01")
     first = runs.accept(mine.db, spec, "ada")
     assert first.new
     assert runs.accept(mine.db, spec, "bob") == (first.run_id, False)
     assert runs.accept(mine.db, altered(spec, timeout=3, retries=2), "bob") == (first.run_id, False)
+    given = mine.bench.spec(project_id=mine.project, idempotency_key="given", secret_names=["A", "B"])
+    assert runs.accept(mine.db, given, "ada").new
+    assert not runs.accept(mine.db, altered(given, secret_names=["B", "A"]), "ada").new
     assert runs.accept(mine.db, altered(spec, project_id=uuid4().hex), "bob").new
     assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
     assert runs.accept(mine.db, altered(spec, idempotency_key=None), "bob").new
@@ -270,6 +273,9 @@ def test_the_same_key_is_the_same_run(mine: Mine) -> None:
         (place, "another environment: default"),
         ({"environment_id": "e2"}, "another environment: default (deleted since)"),
         (target | place, "another target: -- true and another environment: default"),
+        ({"variables": {"DAY": "2"}}, "other variables"),
+        ({"secret_names": []}, "other secrets or connections"),
+        ({"connections": False}, "other secrets or connections"),
     ):
         with pytest.raises(KeyTaken) as taken:
             runs.accept(mine.db, altered(spec, **other), "bob")
