@@ -18,7 +18,7 @@ _BEYOND = frozenset(range(0x80, 0x100))
 _CONTROL = frozenset({*range(0x20), 0x7F} - _WHITE)
 _ESCAPED = _BEYOND | _CONTROL | _WHITE | frozenset(b"\"'\\")  # by JSON or repr
 _NOT_IN_MAIL = _BEYOND | _CONTROL | frozenset(b"=")
-_NOT_IN_COOKIES = _BEYOND | _CONTROL | frozenset(b",;")
+_NOT_IN_COOKIES = _BEYOND | _CONTROL | _WHITE | frozenset(b",;")
 _MORE_IN_JSON = frozenset(b"/<>&=+`")  # by some who write JSON
 
 
@@ -47,7 +47,8 @@ def _forms(value: bytes, *, thorough: bool) -> Iterator[tuple[str, Iterable[byte
 
 def _quoted_forms(value: bytes, odd: frozenset[int], thorough: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
     yield "quoted for a shell", shell_forms(value, thorough)
-    yield "HTML", markup.html_forms(value)
+    if not odd.isdisjoint(markup.SPECIAL + b"+"):
+        yield "HTML", markup.html_forms(value)
     escaped = not odd.isdisjoint(_ESCAPED)
     if escaped or not odd.isdisjoint(_MORE_IN_JSON):
         yield "JSON", literals.json_forms(value, thorough)
@@ -70,8 +71,8 @@ def _rare_forms(value: bytes, odd_bytes: bytes, odd: frozenset[int]) -> Iterator
     if not odd.isdisjoint(_NOT_IN_MAIL):
         yield "quoted-printable", (literals.quoted_printable(value),)
     if not odd.isdisjoint(_NOT_IN_COOKIES):
-        yield "cookie", (literals.cookie(value),)
-    if not odd.isdisjoint(b"&<>\"'"):
+        yield "cookie", literals.cookie_forms(value)
+    if not odd.isdisjoint(markup.SPECIAL):
         yield from _nested_forms(value, "HTML", markup.in_page(value))
     if odd.isdisjoint(_ESCAPED):
         return  # the rest is for values that JSON or repr changes
@@ -92,8 +93,10 @@ def _nested_forms(value: bytes, name: str, written: Iterable[bytes]) -> Iterator
     yield f"repr of {name}", _each(literals.repr_texts, forms)
     yield f"HTML of {name}", _each(markup.in_page, forms)
     if name == "JSON":
+        yield "CSV of JSON", [form.replace(b'"', b'""') for form in forms]
+        yield "SQL or YAML of JSON", [form.replace(b"'", b"''") for form in forms]
         yield "base64 of JSON", _each(_base64_forms, forms)
-        yield "percent-encoded JSON", _each(lambda form: percent.once(form, percent.odd_characters(form)), forms)
+        yield "percent-encoded of JSON", _each(lambda form: percent.once(form, percent.odd_characters(form)), forms)
 
 
 def _each(form: Callable[[bytes], Iterable[bytes]], values: Iterable[bytes]) -> Iterator[bytes]:

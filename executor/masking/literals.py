@@ -91,9 +91,10 @@ def quoted_printable(value: bytes) -> bytes:
     return b"".join(map(_QUOTED_PRINTABLE.__getitem__, value))
 
 
-def cookie(value: bytes) -> bytes:
-    """Return it as Python's cookies have it."""
-    return "".join([_COOKIE.get(char, char) for char in value.decode("utf-8", "replace")]).encode()
+def cookie_forms(value: bytes) -> Iterator[bytes]:
+    """Yield it as Python's and werkzeug's cookies have it."""
+    yield "".join([_COOKIE.get(char, char) for char in value.decode("utf-8", "replace")]).encode()
+    yield b"".join(map(_COOKIE_OF_BYTES.__getitem__, value))
 
 
 def program_forms(value: bytes) -> Iterator[bytes]:
@@ -155,4 +156,5 @@ _BYTEWISE = (
     _table(_BELL | _DOUBLE | {"\x1b": "\\e"}, b"\\x%02X", _PRINTED),  # Ruby's bytes
 )
 _QUOTED_PRINTABLE = _table({"\n": "\n", "\r": "\r", "\t": "\t"}, b"=%02X", _PRINTED.replace(b"=", b""))
+_COOKIE_OF_BYTES = _table(_DOUBLE, b"\\%03o", _PRINTED.translate(None, b",;"))
 _COOKIE = {chr(code): f"\\{code:03o}" for code in range(256) if code not in _PRINTED or code in b",;"} | _DOUBLE

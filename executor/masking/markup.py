@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-_SPECIAL = frozenset(b"&<>\"'")
-_WHITE = frozenset(b"\t\n\r")
+SPECIAL = b"&<>\"'"
 _QUOTES = (
     (b"&quot;", b"&#x27;"),  # html.escape, Django
     (b"&#34;", b"&#39;"),  # markupsafe, Go
@@ -21,8 +20,6 @@ _WHITE_FORMS = (
 
 def html_forms(value: bytes) -> Iterator[bytes]:
     """Yield it as text and as an attribute of a page."""
-    if _SPECIAL.isdisjoint(value):
-        return
     text = _text(value)
     yield text
     for quotes in _QUOTES:
@@ -33,7 +30,7 @@ def html_forms(value: bytes) -> Iterator[bytes]:
 
 def in_page(value: bytes) -> Iterator[bytes]:
     """Yield the commonest of these forms, for what has another form already."""
-    if _SPECIAL.isdisjoint(value):
+    if value.translate(None, SPECIAL) == value:
         return
     text = _text(value)
     yield text
@@ -43,7 +40,7 @@ def in_page(value: bytes) -> Iterator[bytes]:
 
 def xml_forms(value: bytes) -> Iterator[bytes]:
     """Yield it with references for tabs and line ends, which an attribute would lose."""
-    if _WHITE.isdisjoint(value):
+    if value.translate(None, b"\t\n\r") == value:
         return
     text = _text(value)
     if b"\r" in value:
