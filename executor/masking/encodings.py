@@ -1,16 +1,25 @@
-"""The forms in which ordinary tools print a value: base64, hex, percent, HTML, JSON, Python repr, shell quoting.
+"""The forms in which ordinary tools print a value: base64, hex, percent, markup, quoted, and some of one in another.
 
 Every form leaves out its quotes, so that the masker finds it inside something longer, too. No form goes through `re`
-or any other cache that would keep a value alive.
+or any other cache that would keep a value alive. Most secrets are letters and digits with a few odd characters: what
+a form would change is looked for first, and a form that changes nothing is not built.
 """
 
 import base64
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+from executor.masking import literals, markup, percent
+from executor.masking.shells import shell_forms
 
 LONG = 8 << 10  # bytes; longer values get the common forms only: ten of 64 KiB have to fit in 64 MB
 
-_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_WHITE = frozenset(b"\t\n\r")
+_BEYOND = frozenset(range(0x80, 0x100))
+_CONTROL = frozenset({*range(0x20), 0x7F} - _WHITE)
+_ESCAPED = _BEYOND | _CONTROL | _WHITE | frozenset(b"\"'\\")  # by JSON or repr
+_NOT_IN_MAIL = _BEYOND | _CONTROL | frozenset(b"=")
+_NOT_IN_COOKIES = _BEYOND | _CONTROL | _WHITE | frozenset(b",;")
+_MORE_IN_JSON = frozenset(b"/<>&=+`")  # by some who write JSON
 
 
 def encoded(value: bytes) -> Iterator[tuple[str, bytes]]:
@@ -28,15 +37,71 @@ def _forms(value: bytes, *, thorough: bool) -> Iterator[tuple[str, Iterable[byte
     if is_long_binary(value):
         yield "repr", (repr(value)[2:-1].encode(),)
         return
-    yield "percent-encoded", _percent_forms(value, thorough)
-    if thorough:
-        yield "base64 of percent-encoded", _client_forms(value)
-    yield "quoted for a shell", _shell_forms(value, thorough)
-    yield "HTML", _html_forms(value)
-    if _is_plain(value):
-        return  # JSON and repr have nothing to escape in it
-    yield "JSON", _json_forms(value, thorough)
-    yield "repr", _repr_forms(value, thorough)
+    odd = percent.odd_characters(value)
+    yield "percent-encoded", percent.percent_forms(value, odd, thorough)
+    if odd:
+        yield from _quoted_forms(value, frozenset(odd), thorough)
+        if thorough:
+            yield from _rare_forms(value, odd, frozenset(odd))
+
+
+def _quoted_forms(value: bytes, odd: frozenset[int], thorough: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
+    yield "quoted for a shell", shell_forms(value, thorough)
+    if not odd.isdisjoint(markup.SPECIAL + b"+"):
+        yield "HTML", markup.html_forms(value)
+    escaped = not odd.isdisjoint(_ESCAPED)
+    if escaped or not odd.isdisjoint(_MORE_IN_JSON):
+        yield "JSON", literals.json_forms(value, thorough)
+    if escaped:
+        yield "repr", literals.repr_forms(value, thorough)
+    if 0x22 in odd:
+        yield "CSV", (value.replace(b'"', b'""'),)
+    if not odd.isdisjoint(b"'\\"):
+        yield "SQL or YAML", literals.sql_forms(value)
+
+
+def _rare_forms(value: bytes, odd_bytes: bytes, odd: frozenset[int]) -> Iterator[tuple[str, Iterable[bytes]]]:
+    yield "base64 of percent-encoded", _each(_base64_forms, percent.as_client(value, odd_bytes))
+    if not odd.isdisjoint(_BEYOND) and not _is_text(value):
+        return  # the rest is of text, and bytes would have very many of these forms
+    yield "percent-encoded twice", percent.twice(value, odd_bytes)
+    yield "doubled % or $", literals.doubled_forms(value)
+    if not odd.isdisjoint(b"&'"):
+        yield "HTML of percent-encoded", _each(markup.in_page, percent.in_markup(value, odd_bytes))
+    if not odd.isdisjoint(_NOT_IN_MAIL):
+        yield "quoted-printable", (literals.quoted_printable(value),)
+    if not odd.isdisjoint(_NOT_IN_COOKIES):
+        yield "cookie", literals.cookie_forms(value)
+    if not odd.isdisjoint(markup.SPECIAL):
+        yield from _nested_forms(value, "HTML", markup.in_page(value))
+    if odd.isdisjoint(_ESCAPED):
+        return  # the rest is for values that JSON or repr changes
+    yield "XML", markup.xml_forms(value)
+    yield "character references", markup.reference_forms(value)
+    if not odd.isdisjoint(_BEYOND | _CONTROL):
+        yield "string literal", literals.program_forms(value)
+    yield from _nested_forms(value, "JSON", literals.json_texts(value))
+    yield from _nested_forms(value, "repr", literals.repr_texts(value))
+
+
+def _nested_forms(value: bytes, name: str, written: Iterable[bytes]) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Yield forms of a form that changed the value: what a log, a page or a URL makes of it."""
+    forms = [form for form in dict.fromkeys(written) if form != value]
+    if not forms:
+        return
+    yield f"JSON of {name}", _each(literals.json_texts, forms)
+    yield f"repr of {name}", _each(literals.repr_texts, forms)
+    yield f"HTML of {name}", _each(markup.in_page, forms)
+    if name == "JSON":
+        yield "CSV of JSON", [form.replace(b'"', b'""') for form in forms]
+        yield "SQL or YAML of JSON", [form.replace(b"'", b"''") for form in forms]
+        yield "base64 of JSON", _each(_base64_forms, forms)
+        yield "percent-encoded of JSON", _each(lambda form: percent.once(form, percent.odd_characters(form)), forms)
+
+
+def _each(form: Callable[[bytes], Iterable[bytes]], values: Iterable[bytes]) -> Iterator[bytes]:
+    for value in values:
+        yield from form(value)
 
 
 def is_long_binary(value: bytes) -> bool:
@@ -50,10 +115,6 @@ def _is_text(value: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _is_plain(value: bytes) -> bool:
-    return value.isascii() and not value.translate(None, _LETTERS + b" !#$%()*+,-.:;=?@[]^_`{|}~")
 
 
 def _base64_forms(value: bytes) -> Iterator[bytes]:
@@ -77,135 +138,3 @@ def _wrapped_base64_forms(value: bytes) -> Iterator[bytes]:
             lines = [text[at : at + columns] for at in range(0, len(text), columns)]
             yield b"\n".join(lines)
             yield b"\r\n".join(lines)
-
-
-# The bytes that are not escaped, and what a space becomes.
-_QUOTE = (_LETTERS + b"_.-~/", b"%20")  # Python's quote
-_QUOTE_ALL = (_LETTERS + b"_.-~", b"%20")  # RFC 3986; Python's quote(safe=""), jq's @uri, Go's PathEscape
-_QUOTE_PLUS = (_LETTERS + b"_.-~", b"+")  # Python's quote_plus and urlencode, Go's QueryEscape
-_COMPONENT = (_LETTERS + b"_.-~!*'()", b"%20")  # JavaScript's encodeURIComponent
-_URI = (_LETTERS + b"_.-~!*'();/?:@&=+$,#", b"%20")  # JavaScript's encodeURI
-_FORM = (_LETTERS + b"_.-*", b"+")  # browsers' forms, Java's URLEncoder
-_NOTHING_SAFE = (b"", b"%20")  # each byte escaped
-
-
-_HTML_SAFE = bytes(byte for byte in range(256) if byte not in b"&<>\"'")
-_HTML_QUOTES = (
-    (b"&quot;", b"&#x27;"),  # html.escape
-    (b"&#34;", b"&#39;"),  # markupsafe, Go
-    (b"&quot;", b"&#039;"),  # PHP
-    (b"&quot;", b"'"),  # an attribute as lxml and browsers write it
-)
-
-
-def _percent_tables(rules: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
-    tables = []
-    for safe, space in rules:
-        for digits in (b"%%%02X", b"%%%02x"):
-            table = [bytes([byte]) if byte in safe else digits % byte for byte in range(256)]
-            table[0x20] = space
-            tables.append((safe, tuple(table)))
-    return tuple(tables)
-
-
-_PERCENT_COMMON = _percent_tables((_QUOTE, _QUOTE_ALL, _QUOTE_PLUS))
-_PERCENT_CLIENTS = _percent_tables((_QUOTE_ALL, _QUOTE_PLUS, _COMPONENT, _FORM))[::2]  # upper-case digits
-_PERCENT_RARE = _percent_tables((_COMPONENT, _URI, _FORM, _NOTHING_SAFE))
-
-
-def _percent_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
-    for safe, table in _PERCENT_COMMON + _PERCENT_RARE if thorough else _PERCENT_COMMON:
-        if value.translate(None, safe):
-            yield b"".join(map(table.__getitem__, value))
-
-
-def _client_forms(value: bytes) -> Iterator[bytes]:
-    """Yield it in base64 as OAuth clients send id and secret: each percent-encoded first (RFC 6749, 2.3.1).
-
-    A value with a colon may be both of them.
-    """
-    parts = value.split(b":", 1)
-    written = set()
-    for _, table in _PERCENT_CLIENTS:
-        quoted = [b"".join(map(table.__getitem__, part)) for part in parts]
-        written |= {b":".join(quoted), b"%3A".join(quoted)}
-    for form in written - {value}:
-        yield from _base64_forms(form)
-
-
-def _html_forms(value: bytes) -> Iterator[bytes]:
-    """Yield it as text and as an attribute of a page: Python's html.escape, markupsafe, Go and PHP, and lxml."""
-    if not value.translate(None, _HTML_SAFE):
-        return
-    text = value.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
-    yield text
-    for double, single in _HTML_QUOTES:
-        yield text.replace(b'"', double).replace(b"'", single)
-
-
-def _json_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
-    """Yield it as `json.dumps` writes it, with and without `ensure_ascii`, and as PHP (`\\/`) and Go (`\\u0026`) do."""
-    text = value.decode("utf-8", "surrogateescape")  # as os.environ decodes what is not UTF-8
-    pure = json.dumps(text)[1:-1].encode()
-    wide = json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
-    for form in {pure, wide}:
-        yield form
-        yield form.replace(b"/", b"\\/")
-        if thorough:
-            yield form.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
-    if thorough and pure != wide:
-        yield b"\\u".join(  # Java's upper-case digits
-            part[:4].upper() + part[4:] if index else part for index, part in enumerate(pure.split(b"\\u"))
-        )
-
-
-def _repr_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
-    """Yield it as `repr` writes it, as text and as bytes.
-
-    A double quote before it makes `repr` escape single quotes, as it does when the value is part of a text with both.
-    """
-    text = value.decode("utf-8", "surrogateescape")
-    for written in (repr(text)[1:-1], repr('"' + text)[2:-1]):
-        yield written.encode("utf-8", "surrogateescape")
-    yield repr(value)[2:-1].encode()
-    yield repr(b'"' + value)[3:-1].encode()
-    if thorough:
-        yield ascii(text)[1:-1].encode()
-        yield ascii('"' + text)[2:-1].encode()
-
-
-# What bash's `printf %q` puts a backslash before; `#` and `~` only in some places, see _printf_q.
-_BACKSLASHED = frozenset(b" !\"$&'()*,;<>?[\\]^`{|}")
-_PRINTF_Q = tuple(b"\\" + bytes([byte]) if byte in _BACKSLASHED else bytes([byte]) for byte in range(256))
-_IN_DOUBLE_QUOTES = tuple(b"\\" + bytes([byte]) if byte in b'"$\\`' else bytes([byte]) for byte in range(256))
-_ANSI_C_NAMES = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 11: b"\\v", 12: b"\\f", 13: b"\\r", 27: b"\\E"}
-_ANSI_C_NAMES |= {0x27: b"\\'", 0x5C: b"\\\\"}
-_ANSI_C = tuple(_ANSI_C_NAMES.get(byte, bytes([byte]) if 32 <= byte < 127 else b"\\%03o" % byte) for byte in range(256))
-_ANSI_C_WIDE = _ANSI_C[:128] + tuple(bytes([byte]) for byte in range(128, 256))
-_SHELL_SAFE = _LETTERS + b"_-.+:@%/="
-
-
-def _shell_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
-    if not value.translate(None, _SHELL_SAFE):
-        return
-    yield value.replace(b"'", b"'\"'\"'")  # shlex.quote, dash
-    yield value.replace(b"'", b"'\\''")  # bash: set, set -x, ${NAME@Q}
-    yield b"".join(map(_PRINTF_Q.__getitem__, value))
-    if b"#" in value[:1] or b"~" in value:
-        yield _printf_q(value)
-    if not value.isascii() or min(value) < 0x20 or 0x7F in value:
-        yield b"".join(map(_ANSI_C.__getitem__, value))
-        yield b"".join(map(_ANSI_C_WIDE.__getitem__, value))
-    if thorough:
-        yield b"".join(map(_IN_DOUBLE_QUOTES.__getitem__, value))  # bash: export -p, declare -p
-
-
-def _printf_q(value: bytes) -> bytes:
-    """Write it as `printf %q`, which also escapes `#` at the start and `~` at the start or after `:` or `=`."""
-    parts = []
-    before = -1
-    for byte in value:
-        special = (byte == 0x23 and before == -1) or (byte == 0x7E and (before == -1 or before in b":="))
-        parts.append(b"\\" + bytes([byte]) if special else _PRINTF_Q[byte])
-        before = byte
-    return b"".join(parts)

@@ -7,7 +7,7 @@ occurs; the whole needle is compared there. Matches that overlap or touch become
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Self
 
@@ -31,6 +31,7 @@ _DETERMINISTIC_LIMIT = 48 << 20  # bytes
 # side tell where to search at all; for short texts that costs more than it saves.
 _VECTOR_PATTERNS = 64
 _VECTORS = 4
+_LOW_HALF = bytes(byte & 15 for byte in range(256))
 _SHORT_TEXT = 2_048  # bytes
 
 
@@ -291,8 +292,7 @@ class _Engine:
         self._automaton = BytesAhoCorasick(heads, implementation=kind)
         self._vectors: list[BytesAhoCorasick] = []
         if len(heads) <= _VECTORS * _VECTOR_PATTERNS:
-            for at in range(0, len(heads), _VECTOR_PATTERNS):
-                some = heads[at : at + _VECTOR_PATTERNS]
+            for some in _groups(heads):
                 vector = BytesAhoCorasick(some, MatchKind.LeftmostFirst, Implementation.ContiguousNFA)
                 self._vectors.append(vector)
 
@@ -321,6 +321,25 @@ class _Engine:
                 first = min(first, start + found[0][1])
                 last = max(last, start + found[-1][2])
         return first, max(first, min(last + self._length, len(data)))
+
+
+def _groups(heads: list[bytes]) -> Iterator[list[bytes]]:
+    """Yield the heads in as few groups as there must be, all of about the same size.
+
+    A vectorised search deals its patterns out to 8 buckets in turn, or to 16 if they are over 32. It looks closer at
+    each place that a bucket may match, by the lower halves of the first bytes: so heads with the same ones are put
+    where they come into the same bucket.
+    """
+    ordered = sorted(heads, key=lambda head: head[:4].translate(_LOW_HALF))
+    size = -(-len(heads) // -(-len(heads) // _VECTOR_PATTERNS))
+    for at in range(0, len(heads), size):
+        some = ordered[at : at + size]
+        buckets = 16 if len(some) > 32 else 8
+        full, more = divmod(len(some), buckets)
+        starts = [bucket * full + min(bucket, more) for bucket in range(buckets)]
+        yield [some[start + turn] for turn in range(full) for start in starts] + [
+            some[start + full] for start in starts[:more]
+        ]
 
 
 class _Family:

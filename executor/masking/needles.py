@@ -143,7 +143,7 @@ def _wholes(value: bytes) -> list[bytes]:
     lines = _lines(bare)
     if len(lines) > 1:
         wholes += [ending.join(lines) for ending in (b"\n", b"\r\n", b"\r")]
-    return wholes
+    return list(dict.fromkeys(wholes))
 
 
 def _masked(parts: Iterable["_Part"]) -> list[bytes]:

@@ -5,6 +5,7 @@ forgotten twice.
 """
 
 import base64
+import html
 import json
 import secrets
 import shlex
@@ -98,6 +99,12 @@ def forms(value: bytes) -> dict[str, bytes]:
         ("repr of bytes", repr(value)[2:-1]),
         ("shell", shlex.quote(text).strip("'")),
         ("shell, bash", text.replace("'", "'\\''")),
+        ("percent twice", urllib.parse.quote(urllib.parse.quote(text, safe=""), safe="")),
+        ("HTML", html.escape(text)),
+        ("XML", html.escape(text, quote=False).encode("ascii", "xmlcharrefreplace").decode()),
+        ("CSV", text.replace('"', '""')),
+        ("SQL", text.replace("'", "''")),
+        ("JSON of JSON", json.dumps(json.dumps(text)[1:-1])[1:-1]),
     ):
         found[name] = escaped.encode()
     return {form: needle for form, needle in found.items() if form == "raw" or needle != value}

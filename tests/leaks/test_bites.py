@@ -113,6 +113,7 @@ def test_without_encoded_forms() -> None:
     seen = observe(appended("executor/masking/needles.py", "def encoded(value):\n    return ()"))
     forms = {form for _, form in found(seen, "table executor_log_chunk")}
     assert {"hex", "HEX", "percent", "JSON", "repr", "repr of bytes", "shell"} <= forms
+    assert {"percent twice", "HTML", "XML", "CSV", "SQL", "JSON of JSON"} <= forms
     assert len([form for form in forms if form.startswith("base64")]) == 6
 
 

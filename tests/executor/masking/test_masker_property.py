@@ -6,6 +6,7 @@ characters that a secret fixes by trying its neighbours.
 """
 
 import base64
+import html
 import json
 import shlex
 import urllib.parse
@@ -171,7 +172,20 @@ def listed_forms(secret: bytes) -> set[bytes]:
     forms.add(repr(text)[1:-1].encode())
     quoted = shlex.quote(text)
     forms.add((quoted[1:-1] if quoted != text else quoted).encode())
+    forms |= {form.encode() for form in forms_in_two_steps(text)}
     return forms
+
+
+def forms_in_two_steps(text: str) -> set[str]:
+    """Markup, doubled quotes, and one form in another."""
+    found = {html.escape(text), html.escape(text, quote=False)}
+    found |= {form.encode("ascii", "xmlcharrefreplace").decode() for form in (*found, text)}
+    found |= {text.replace('"', '""'), text.replace("'", "''")}
+    for rule in (urllib.parse.quote, urllib.parse.quote_plus):
+        found |= {rule(rule(text, safe=""), safe=""), rule(json.dumps(text)[1:-1], safe="")}
+    for inner in (json.dumps(text)[1:-1], repr(text)[1:-1], html.escape(text)):
+        found |= {json.dumps(inner)[1:-1], repr(inner)[1:-1], html.escape(inner)}
+    return found
 
 
 def lower_percent(quoted: str) -> str:

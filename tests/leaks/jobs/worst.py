@@ -1,6 +1,7 @@
 """What jobs do with their secrets at their worst: print, return, raise, pass on, leave behind; each in every form."""
 
 import base64
+import html
 import json
 import os
 import pathlib
@@ -35,6 +36,9 @@ def forms(text):
     yield from (urllib.parse.quote(text), urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text))
     yield from (json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text), repr(raw), shlex.quote(text))
     yield text.replace("\n", "\r\n")
+    yield from (html.escape(text), html.escape(text, quote=False).encode("ascii", "xmlcharrefreplace").decode())
+    yield from (text.replace('"', '""'), text.replace("'", "''"), json.dumps(json.dumps(text)))
+    yield urllib.parse.quote(urllib.parse.quote(text, safe=""), safe="")
 
 
 def print_():
