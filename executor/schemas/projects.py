@@ -22,17 +22,24 @@ class ProjectNamed(Input):
     name: str
 
 
+class ProjectDeletion(ProjectNamed):
+    """A project to delete; `now` is to destroy it at once."""
+
+    now: bool = False
+
+
 class ProjectChange(Input):
     """What the runs of a project, or of one environment of it, ask for; what is None stays as it is.
 
     `max_running` 0 takes the limit away. `output_limit` is how many bytes of an attempt's stdout and stderr are kept.
-    `queue` is the environment's, and goes with it alone.
+    A `protected` project cannot be deleted. `queue` is the environment's, and goes with it alone.
     """
 
     name: str
     sandbox_min: Literal["process", "landlock"] | None = None
     max_running: int | None = Field(default=None, ge=0, le=100_000)
     output_limit: int | None = Field(default=None, ge=1 << 20, le=1 << 40)
+    protected: bool | None = None
     environment: str | None = None
     queue: str | None = None
 
