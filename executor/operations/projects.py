@@ -178,7 +178,7 @@ def _destroyed_now(at: Deployment, who: Actor, name: str) -> Deleted:
     deleted = vault.require_deletable(at.db, name, deleted_too=True).deleted_at is not None
     vault.destroy_project(at.db, name, actor=who, refuse_if=refuse_live(name, deleted=deleted))
     at.pins.forget(name)
-    for _ in retention.prune(at.db, retention.of_destroyed(who)):
+    for _ in retention.prune(at.db, retention.of_destroyed(at.db, by=who)):
         pass
     at.db.give_back()
     return Deleted(deleted="project", project=name, name=name)

@@ -17,8 +17,6 @@ from secretstore.errors import InUse
 Tell = Callable[[int], None]
 """Called with the number of runs that are done."""
 
-_AT_ONCE = 500  # ids in one condition
-
 
 def look(at: Deployment, who: Actor, asked: OldRuns) -> Prunable:
     """What `prune` would delete.
@@ -35,7 +33,7 @@ def prune(at: Deployment, who: Actor, asked: OldRuns, tell: Tell = lambda done: 
     Raises:
         UnknownProject: there is none of this name.
     """
-    return _pruned(at, [_old(at, who, asked)], tell)
+    return _pruned(at, _old(at, who, asked), tell)
 
 
 def require_over(at: Deployment, who: Actor, asked: NamedRuns) -> Sequence[RunView]:
@@ -70,8 +68,7 @@ def delete(at: Deployment, who: Actor, asked: NamedRuns, tell: Tell = lambda don
     found = require_over(at, who, asked)
     already = tuple(run.id for run in found if run.pruned_at is not None)
     ids = [run.id for run in found if run.pruned_at is None]
-    some = [retention.these(ids[place : place + _AT_ONCE], by=who) for place in range(0, len(ids), _AT_ONCE)]
-    return _pruned(at, some, tell).model_copy(update={"already": already})
+    return _pruned(at, retention.these(ids, by=who), tell).model_copy(update={"already": already})
 
 
 def _old(at: Deployment, who: Actor, asked: OldRuns) -> Pruning:
@@ -81,13 +78,12 @@ def _old(at: Deployment, who: Actor, asked: OldRuns) -> Pruning:
     )
 
 
-def _pruned(at: Deployment, what: Sequence[Pruning], tell: Tell) -> Pruned:
+def _pruned(at: Deployment, pruning: Pruning, tell: Tell) -> Pruned:
     done = 0
-    for pruning in what:
-        for step in retention.prune(at.db, pruning):
-            done += step
-            if step:
-                tell(done)
+    for step in retention.prune(at.db, pruning):
+        done += step
+        if step:
+            tell(done)
     gone = 0
     while some := bundles.delete_unused(at.db):
         gone += some

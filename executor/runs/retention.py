@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Row, delete, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Row, delete, false, func, tuple_, update
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
@@ -34,6 +34,7 @@ _ROWS = 64  # of up to 256 KiB each, which SQLite overwrites with zeros
 _HELD = 0.03  # seconds after which a transaction takes nothing more
 _PAUSE = 0.01  # seconds: SQLite has no queue, and those who wait for it look again after a few milliseconds
 _IN_PIECES: tuple[Any, ...] = (models.LogChunk, models.OutputChunk, models.Sample, models.Metric)
+_AT_ONCE = 500  # runs by their ids
 _WHOLE: tuple[Any, ...] = (models.Output, models.Result)
 
 # Nobody may do again what is not known any more; a key names what is kept of a run.
@@ -64,11 +65,11 @@ def older(
         until = session.exec(select(db.after(-seconds))).one()
     which = [col(Run.finished_at) < until]
     if keep_failed:
-        which.append(col(Run.state) != "failed")
+        which.append(_unindexed(Run.state) != "failed")
     if project_id is not None:
-        which.append(col(Run.project_id) == project_id)
+        which.append(_unindexed(Run.project_id) == project_id)
     if listed_only:
-        which.append(col(Run.project_id).not_in(vault.deleted_ids()))
+        which.append(_unindexed(Run.project_id).not_in(vault.deleted_ids()))
     return Pruning(by, f"over since before {until:%Y-%m-%d %H:%M} UTC", which)
 
 
@@ -77,20 +78,26 @@ def these(ids: Iterable[str], *, by: Actor) -> Pruning:
     return Pruning(by, "named", [col(Run.id).in_(list(ids))])
 
 
-def unfinished(by: Actor) -> Pruning:
-    """Runs of which somebody began to delete what they left, and was killed."""
-    return Pruning(by, "begun before", [col(Run.pruned_by).is_not(None)])
+def unfinished(db: Database, *, by: Actor) -> Pruning:
+    """Runs of which somebody began to delete what they left, and was killed: some of them."""
+    begun = select(Run.id).where(col(Run.pruned_by).is_not(None), col(Run.pruned_at).is_(None))
+    with db.reading() as session:
+        return these(session.exec(begun.limit(_AT_ONCE)).all(), by=by)
 
 
-def of_destroyed(by: Actor) -> Pruning:
+def of_destroyed(db: Database, *, by: Actor) -> Pruning:
     """Runs of projects that were destroyed."""
-    destroyed = select(Project.id).where(col(Project.destroyed_at).is_not(None))
-    return Pruning(by, "project destroyed", [col(Run.pruned_by).is_(None), col(Run.project_id).in_(destroyed)])
+    kept = select(Run.id).where(Run.project_id == Project.id, col(Run.pruned_by).is_(None)).correlate(Project)
+    with_some = select(Project.id).where(col(Project.destroyed_at).is_not(None), kept.exists())
+    with db.reading() as session:
+        ids = session.exec(with_some).all()
+    # Without any it must not look for them through all runs.
+    return Pruning(by, "project destroyed", [_unindexed(Run.project_id).in_(ids) if ids else false()])
 
 
 def due(pruning: Pruning) -> ColumnElement[bool]:
     """What is asked of the row of a run that it is about."""
-    condition: ColumnElement[bool] = col(Run.pruned_at).is_(None) & col(Run.state).in_(OVER)
+    condition: ColumnElement[bool] = col(Run.pruned_at).is_(None) & _unindexed(Run.state).in_(OVER)
     for one in pruning.which:
         condition &= one
     return condition
@@ -107,14 +114,22 @@ def refuse_pruned(run_id: str, pruned_at: datetime | None, pruned_by: str | None
         raise RunPruned(run=run_id[:8], at=at, by=pruned_by)
 
 
+def _unindexed(column: Any) -> Any:
+    """A column as nothing but a condition: the index of ends gives fifty runs, others all to be sorted."""
+    return func.coalesce(col(column), "")
+
+
 def prune(db: Database, pruning: Pruning) -> Iterator[int]:
     """Do it, a part at each step; yields how many runs are done with it. Safe by several at once, and if killed."""
-    place: datetime | None = None
+    with db.reading() as session:  # most janitors find nothing, and a writer would keep others waiting
+        place: datetime | None = None
+        if not session.execute(_next(pruning, place).limit(1)).all():
+            return
     while True:
         began, some, done = time.monotonic(), True, 0
         with db.writing(last=True) as session:
             while some and time.monotonic() - began < _HELD:
-                batch = _batch(session, pruning, place)
+                batch = session.execute(_next(pruning, place).limit(_RUNS).with_for_update(skip_locked=True)).all()
                 some = bool(batch)
                 if some and _delete_left(session, db, batch, pruning, began):
                     done, place = done + len(batch), batch[-1].finished_at
@@ -130,16 +145,14 @@ def forget_workers(db: Database, age: float) -> None:
         _delete(session, delete(Worker).where(col(Worker.seen_at) < db.after(-age)))
 
 
-def _batch(session: Session, pruning: Pruning, place: datetime | None) -> Sequence[Row[Any]]:
-    """The next runs, by their end. Those before the place were looked at, and are not ours."""
+def _next(pruning: Pruning, place: datetime | None) -> Any:
+    """Select the next runs, by their end. Those before the place were looked at, and are not ours."""
     begin = [col(Run.finished_at) >= place] if place is not None else []
-    return session.execute(
+    return (
         select_rows(col(Run.id), col(Run.project_id), col(Run.project), col(Run.finished_at))
         .where(due(pruning), col(Run.finished_at).is_not(None), *begin)
         .order_by(col(Run.finished_at))
-        .limit(_RUNS)
-        .with_for_update(skip_locked=True)
-    ).all()
+    )
 
 
 def _delete_left(session: Session, db: Database, batch: Sequence[Row[Any]], pruning: Pruning, began: float) -> bool:

@@ -69,7 +69,7 @@ def delete_old(db: Database, age: float, actor: Actor) -> int:
     So goes what is left of destroyed projects, and of runs that somebody began with who was killed.
     """
     until, deleted = time.monotonic() + _DELETING, 0
-    what = [retention.unfinished(actor), retention.of_destroyed(actor)]
+    what = [retention.unfinished(db, by=actor), retention.of_destroyed(db, by=actor)]
     if age:
         what.append(retention.older(db, age, by=actor))
         retention.forget_workers(db, age)
