@@ -10,11 +10,12 @@ from executor.operations import environments
 from executor.operations.deployment import Deployment
 from executor.records.live import refuse_live
 from executor.runs import retention
-from executor.schemas.places import Deleted, InEnvironment
+from executor.schemas.places import InEnvironment
 from executor.schemas.projects import (
     ChangedProject,
     CreatedEnvironment,
     CreatedProject,
+    DeletedProject,
     ListedProject,
     NewProject,
     ProjectChange,
@@ -130,7 +131,7 @@ def require_deletable(at: Deployment, who: Actor, asked: ProjectDeletion) -> Non
             refuse_live(asked.name, deleted=project.deleted_at is not None)(session, project.id, None)
 
 
-def delete(at: Deployment, who: Actor, asked: ProjectDeletion) -> Deleted:
+def delete(at: Deployment, who: Actor, asked: ProjectDeletion) -> DeletedProject:
     """Delete a project: its runs are cancelled, and nothing of it is listed, opened or submitted from then on.
 
     It can be brought back until it is destroyed: after some days, or `now`. What is sealed there opens nowhere then;
@@ -152,7 +153,7 @@ def delete(at: Deployment, who: Actor, asked: ProjectDeletion) -> Deleted:
     project = vault.delete_project(at.db, asked.name, actor=who, ending=ending)
     for run_id in to_end:
         notices.tell(at.db, at.settings, run_id)
-    return Deleted(deleted="project", project=asked.name, name=asked.name, destroy_at=project.destroy_at)
+    return DeletedProject(deleted="project", project=asked.name, name=asked.name, destroy_at=project.destroy_at)
 
 
 def restore(at: Deployment, who: Actor, asked: ProjectNamed) -> ProjectView:
@@ -174,14 +175,14 @@ def destroy_due(at: Deployment, who: Actor) -> tuple[ProjectView, ...]:
     return tuple(destroyed)
 
 
-def _destroyed_now(at: Deployment, who: Actor, name: str) -> Deleted:
+def _destroyed_now(at: Deployment, who: Actor, name: str) -> DeletedProject:
     deleted = vault.require_deletable(at.db, name, deleted_too=True).deleted_at is not None
     vault.destroy_project(at.db, name, actor=who, refuse_if=refuse_live(name, deleted=deleted))
     at.pins.forget(name)
     for _ in retention.prune(at.db, retention.of_destroyed(at.db, by=who)):
         pass
     at.db.give_back()
-    return Deleted(deleted="project", project=name, name=name)
+    return DeletedProject(deleted="project", project=name, name=name, destroy_at=None)
 
 
 def _make_key_file(at: Deployment) -> str | None:

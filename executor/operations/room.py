@@ -26,7 +26,9 @@ def _database(at: Deployment) -> Finding:
     parts = ", ".join(
         f"{kind} {size_text(of)}" for kind, of in sorted(held.items(), key=lambda one: -one[1]) if of and kind != "free"
     )
-    text = f"database {size_text(size)}: {parts}" + (f"; {size_text(free)} free inside" if free >= 1 << 20 else "")
+    text = f"the database has {size_text(size)}: {parts}"
+    if free >= 1 << 20:
+        text += f"; {size_text(free)} free inside"
     mend = None
     if size >= _WORTH_A_WORD:
         days = at.settings.keep_runs // 86_400
@@ -37,13 +39,13 @@ def _database(at: Deployment) -> Finding:
 
 def _cache(at: Deployment) -> Finding:
     size, limit = size_of(at.settings.cache), at.settings.cache_bytes
-    text = f"cache {size_text(size)} of {size_text(limit)} at most, in {at.settings.cache}"
+    text = f"{size_text(size)} of {size_text(limit)} at most, in {at.settings.cache}"
     mend = "set SEALRUN_CACHE_LIMIT_GIB lower for the worker, or remove the folder while none runs"
-    return Finding("room", "ok", text, mend if size >= _WORTH_A_WORD else None, {"bytes": size, "limit": limit})
+    return Finding("cache room", "ok", text, mend if size >= _WORTH_A_WORD else None, {"bytes": size, "limit": limit})
 
 
 def _workspaces(at: Deployment) -> Finding:
     size = size_of(at.settings.workspaces)
-    text = f"workspaces {size_text(size)}, in {at.settings.workspaces}"
+    text = f"{size_text(size)}, in {at.settings.workspaces}"
     mend = "runs at work have it; what a killed worker left is removed by the next one: sealrun worker"
-    return Finding("room", "ok", text, mend if size >= _WORTH_A_WORD else None, {"bytes": size})
+    return Finding("workspace room", "ok", text, mend if size >= _WORTH_A_WORD else None, {"bytes": size})

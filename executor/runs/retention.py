@@ -125,17 +125,19 @@ def prune(db: Database, pruning: Pruning) -> Iterator[int]:
         place: datetime | None = None
         if not session.execute(_next(pruning, place).limit(1)).all():
             return
-    while True:
-        began, some, done = time.monotonic(), True, 0
+    some = True
+    while some:
+        done = 0
         with db.writing(last=True) as session:
-            while some and time.monotonic() - began < _HELD:
+            until = time.monotonic() + _HELD  # from when it is ours: to wait for it is nobody's loss
+            while some:
                 batch = session.execute(_next(pruning, place).limit(_RUNS).with_for_update(skip_locked=True)).all()
                 some = bool(batch)
-                if some and _delete_left(session, db, batch, pruning, began):
+                if some and _delete_left(session, db, batch, pruning, until):
                     done, place = done + len(batch), batch[-1].finished_at
+                if time.monotonic() > until:
+                    break
         yield done
-        if not some:
-            return
         time.sleep(_PAUSE)
 
 
@@ -155,14 +157,14 @@ def _next(pruning: Pruning, place: datetime | None) -> Any:
     )
 
 
-def _delete_left(session: Session, db: Database, batch: Sequence[Row[Any]], pruning: Pruning, began: float) -> bool:
+def _delete_left(session: Session, db: Database, batch: Sequence[Row[Any]], pruning: Pruning, until: float) -> bool:
     """Whether all of it is deleted; else there is more, for which the time of this transaction is over."""
     ids = [run.id for run in batch]
     who = pruning.by.name if pruning.by.origin != WORKER else "a worker"
     _write(session, update(Run).where(col(Run.id).in_(ids), col(Run.pruned_by).is_(None)).values(pruned_by=who))
     for table in _IN_PIECES:
         while _delete_pieces(session, table, ids):
-            if time.monotonic() - began > _HELD:
+            if time.monotonic() > until:
                 return False
     for table in _WHOLE:
         _delete(session, delete(table).where(table.run_id.in_(ids)))

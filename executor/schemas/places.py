@@ -1,6 +1,5 @@
 """Which project or environment an operation is about, and what is said of what it has deleted."""
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -59,6 +58,4 @@ class Deleted(Output):
     project: str
     environment: str | None = None
     name: str
-    destroy_at: datetime | None = None
-    """Until when it can be brought back; None where it is gone."""
     notes: tuple[str, ...] = ()

@@ -1,11 +1,12 @@
 """Projects and their environments."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from executor.schemas.places import Input, Output
+from executor.schemas.places import Deleted, Input, Output
 from secretstore.views import EnvironmentView, ProjectView
 
 
@@ -26,6 +27,12 @@ class ProjectDeletion(ProjectNamed):
     """A project to delete; `now` is to destroy it at once."""
 
     now: bool = False
+
+
+class DeletedProject(Deleted):
+    """A project that was deleted; `destroy_at` is until when it can be brought back, None where it is gone."""
+
+    destroy_at: datetime | None
 
 
 class ProjectChange(Input):
