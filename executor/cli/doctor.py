@@ -105,7 +105,7 @@ def _deleted(at: Deployment, who: Actor) -> Iterator[Finding]:
         projects.destroy_due(at, who)
     waiting = [one for one in projects.list_deleted(at, who) if one.destroyed_at is None]
     if waiting:
-        named = [f"{one.name} (until {one.destroy_at:%Y-%m-%d %H:%M} UTC)" for one in waiting[:_DUE_NAMED]]
+        named = [f"{one.name} (until {screen.moment(one.destroy_at)})" for one in waiting[:_DUE_NAMED]]
         more = f", and {len(waiting) - _DUE_NAMED} more" if len(waiting) > _DUE_NAMED else ""
         text = f"deleted, and can be brought back: {', '.join(named)}{more}"
         mend = f"sealrun project restore {waiting[0].name}; all of them: sealrun project list --deleted"
