@@ -138,7 +138,8 @@ def prune(db: Database, pruning: Pruning) -> Iterator[int]:
                 if time.monotonic() > until:
                     break
         yield done
-        time.sleep(_PAUSE)
+        if some:
+            time.sleep(_PAUSE)
 
 
 def forget_workers(db: Database, age: float) -> None:

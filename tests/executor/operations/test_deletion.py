@@ -1,12 +1,15 @@
 """Deleted projects and their runs: cancelled, not listed, brought back, destroyed, and what they left with them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import col, update
 
 from executor import runs
 from executor.errors import UnknownRun
+from executor.models import Run, RunSpec
 from executor.operations import projects
 from executor.operations import runs as run_operations
 from executor.runs import GateShut, Offer, Outcome, output, retention
@@ -15,12 +18,14 @@ from executor.schemas.output import Piece
 from executor.schemas.projects import ProjectDeletion, ProjectNamed
 from executor.schemas.run_operations import OutputOf, ThatAttempt, ThatRun, ThoseRuns
 from executor.worker import janitor
-from secretstore import audit_reading
+from secretstore import audit_reading, vault
 from secretstore.audit import Actor
+from secretstore.database import utc_now
 from secretstore.errors import InUse, ProjectDeleted, UnknownProject
 from secretstore.models import Project
 from tests.executor.operations.conftest import WHO, Shop
 from tests.executor.operations.test_projects import live_run
+from tests.processes import eventually
 
 DELETE, NOW = ProjectDeletion(name="shop"), ProjectDeletion(name="shop", now=True)
 OFFER = Offer("w1", "elsewhere", ("sealrun",), "landlock")
@@ -36,7 +41,7 @@ def claimed(shop: Shop, run_id: str) -> runs.Lease:
 def pass_gate(shop: Shop, lease: runs.Lease) -> None:
     """As a worker does it, with what the run is given now."""
     with shop.at.db.reading() as session:
-        run = session.get_one(runs.claims.Run, lease.run_id)
+        run = session.get_one(Run, lease.run_id)
     runs.pass_gate(shop.at.db, lease, lambda session: read_given(session, run), rung="landlock", controls={})
 
 
@@ -62,9 +67,8 @@ def test_its_runs_end_and_no_other_begins(shop: Shop) -> None:
     with pytest.raises(GateShut):
         pass_gate(shop, at_gate)
     assert runs.give_back(shop.at.db, at_gate, Outcome("lost", "lost")) == "cancelled"
-    spec = run_operations.Prepared(runs.claims.RunSpec(**show_spec(shop, waits)))
     with pytest.raises(ProjectDeleted):
-        runs.accept(shop.at.db, spec.spec, WHO.name)
+        runs.accept(shop.at.db, spec_of(shop, waits), WHO.name)
     with pytest.raises(ProjectDeleted):
         run_operations.prepare_again(shop.at, WHO, ThatRun(run=waits))
     with pytest.raises(InUse, match="unfinished runs: 1") as refused:
@@ -75,10 +79,33 @@ def test_its_runs_end_and_no_other_begins(shop: Shop) -> None:
     assert '"runs_asked_to_end": 2, "runs_cancelled": 1' in detail[0]
 
 
-def show_spec(shop: Shop, run_id: str) -> dict[str, object]:
+def spec_of(shop: Shop, run_id: str) -> RunSpec:
+    """What a run asked for, to ask for it again."""
     with shop.at.db.reading() as session:
-        run = session.get_one(runs.claims.Run, run_id)
-    return {name: getattr(run, name) for name in runs.claims.RunSpec.model_fields}
+        run = session.get_one(Run, run_id)
+    return RunSpec(**{name: getattr(run, name) for name in RunSpec.model_fields})
+
+
+def test_a_run_that_is_accepted_meanwhile_is_ended_too(shop: Shop) -> None:
+    """I7: the deletion waits for it, and finds it. On SQLite there is one writer at a time."""
+    db, spec = shop.at.db, spec_of(shop, live_run(shop, "default"))
+    if db.dialect == "sqlite":
+        pytest.skip("one writer at a time")
+    with ThreadPoolExecutor(1) as others:
+        with db.writing() as session:
+            vault.require_living(session, spec.project_id)
+            deleting = others.submit(projects.delete, shop.at, WHO, DELETE)
+            eventually(lambda: waits_for_a_lock(shop), 20, "the deletion waits")
+            run = Run(**spec.model_dump(), created_at=utc_now(), created_by=WHO.name, rung_at=utc_now())
+            session.add(run)
+        deleting.result(20)
+    assert run_operations.state(shop.at, WHO, ThatRun(run=run.id)) == "cancelled"
+
+
+def waits_for_a_lock(shop: Shop) -> bool:
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with shop.at.db.reading() as session:
+        return bool(session.execute(text(mine)).scalar_one())
 
 
 def test_nothing_of_it_is_listed_until_it_is_back(shop: Shop) -> None:
@@ -97,7 +124,7 @@ def test_nothing_of_it_is_listed_until_it_is_back(shop: Shop) -> None:
     projects.restore(shop.at, WHO, ProjectNamed(name="shop"))
     assert [view.id for view in run_operations.list_(shop.at, WHO, ThoseRuns())] == [run_id]
     assert projects.list_deleted(shop.at, WHO) == ()
-    runs.accept(shop.at.db, runs.claims.RunSpec(**show_spec(shop, run_id)), WHO.name)
+    runs.accept(shop.at.db, spec_of(shop, run_id), WHO.name)
 
 
 def test_a_worker_destroys_it_and_what_its_runs_left(shop: Shop) -> None:
