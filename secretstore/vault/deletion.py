@@ -20,6 +20,7 @@ from secretstore.vault.lookup import (
     RefuseIf,
     find_project,
     held_name,
+    living,
     refuse_protected,
     take_environments,
     take_project,
@@ -108,7 +109,7 @@ def destroy_due(
         refuse_if: makes what `destroy_project` takes, from the project's name.
         skipped: called with the name of one that cannot be destroyed now, and why; the others are.
     """
-    due = (col(Project.destroy_at) <= db.now(), col(Project.destroyed_at).is_(None))
+    due = (~living(), col(Project.destroy_at) <= db.now(), col(Project.destroyed_at).is_(None))
     with db.reading() as session:
         ids = session.exec(select(Project.id, Project.name).where(*due)).all()
     destroyed = []

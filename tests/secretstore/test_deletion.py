@@ -104,9 +104,12 @@ def test_it_comes_back_as_it_was(stocked: Database, actor: Actor, keys: LocalKey
 def test_when_its_days_are_over_it_is_destroyed_once(stocked: Database, actor: Actor, birth: Birth) -> None:
     """I2: keys and values are gone, ids stay used; the record says when, and the chain is as it was written."""
     project_id = vault.get_project(stocked, "shop").id
+    janitor = Actor("worker", "worker")
+    with stocked.writing() as session:
+        session.exec(update(Project).values(destroy_at=stocked.after(-1)))
+    assert vault.destroy_due(stocked, actor=janitor) == [], "one that is not deleted, whatever its row says"
     vault.delete_project(stocked, "shop", actor=actor)
     over(stocked)
-    janitor = Actor("worker", "worker")
     (destroyed,) = vault.destroy_due(stocked, actor=janitor)
     assert destroyed.destroyed_at is not None and vault.destroy_due(stocked, actor=janitor) == []
     assert set(rows(stocked).values()) == {0} and not vault.keys_kept(stocked)
