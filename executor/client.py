@@ -267,8 +267,10 @@ class Run:
         Raises:
             RunFailed: it failed; RunTimedOut, RunOutOfMemory, RunLost and RunNeverStarted are kinds of that.
             RunCancelled: it was cancelled.
+            RunPruned: it was deleted since.
         """
-        return self.wait(check=True).show().result
+        self.wait(check=True)
+        return runs.kept(self._at, self._who, ThatAttempt(run=self._id)).result
 
     def show(self) -> RunView:
         """All there is to know of it now, receipts included."""

@@ -140,6 +140,14 @@ class RunOutputsMissing(SealrunError):
     status = 404
 
 
+class RunPruned(SealrunError):
+    """what run {run} left was deleted on {at} by {by}"""
+
+    code = "run_pruned"
+    status = 410
+    hint = "how it ended and its receipts are there: sealrun runs show {run}"
+
+
 @dataclass(frozen=True)
 class Raised:
     """An exception in a run, masked."""

@@ -88,7 +88,8 @@ class RunSpec(SQLModel):
 class Run(Table, RunSpec, table=True):
     """One accepted piece of work, and how far it is. `pending` with a lease means claimed: before the gate.
 
-    `held_up` is why its output waits at its worker, as long as it does.
+    `held_up` is why its output waits at its worker, as long as it does. Of one that is pruned what it left is deleted;
+    this row, its attempts and its receipts stay. `pruned_by` without `pruned_at`: that has begun.
     """
 
     __tablename__ = "executor_run"
@@ -100,7 +101,9 @@ class Run(Table, RunSpec, table=True):
         # Small indexes for what is asked every second: leases of a project, retries that are due.
         _partial("executor_run_leased", "project_id", where="lease_owner IS NOT NULL"),
         _partial("executor_run_delayed", "not_before", where="not_before IS NOT NULL"),
-        _partial("executor_run_finished", "finished_at", where="finished_at IS NOT NULL"),
+        _partial("executor_run_finished", "finished_at", where="finished_at IS NOT NULL AND pruned_at IS NULL"),
+        _partial("executor_run_kept", "project_id", where="pruned_by IS NULL"),
+        _partial("executor_run_pruning", "finished_at", where="pruned_by IS NOT NULL AND pruned_at IS NULL"),
     )
 
     id: str = Field(primary_key=True, default_factory=new_id)
@@ -123,6 +126,8 @@ class Run(Table, RunSpec, table=True):
     created_by: str
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    pruned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    pruned_by: str | None = None
 
 
 class Attempt(Table, table=True):

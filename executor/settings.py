@@ -103,7 +103,8 @@ KEEP_RUNS = Setting(
     "SEALRUN_KEEP_RUNS_DAYS",
     "30",
     "days",
-    "a finished run is deleted after this time, with its logs, results and files; its receipts stay. 0 keeps all runs",
+    "what a run left (output, results, files, metrics) is deleted this long after its end; how it ended and its "
+    "receipts stay. 0 keeps all of it",
 )
 SETUP_TIMEOUT = Setting(
     "SEALRUN_SETUP_TIMEOUT_SECONDS", "900", "seconds", "the time-out for building a run's Python environment"

@@ -125,7 +125,9 @@ def _youngest_first(session: Session, project: str) -> Iterator[str]:
 
     That one comes at once: finding the others takes a walk over all events.
     """
-    living = session.exec(select(Project.id).where(Project.name == project)).first()
+    # Deleted or not: the name is its own until it is destroyed.
+    its_own = (Project.name == project, col(Project.destroyed_at).is_(None))
+    living = session.exec(select(Project.id).where(*its_own)).first()
     if living:
         yield living
     began = func.min(AuditEvent.at)

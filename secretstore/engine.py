@@ -120,6 +120,8 @@ def _sqlite(address: URL) -> Engine:
             if not _is_wal(cursor):
                 # Changing the journal mode ignores the busy timeout, so processes take turns.
                 with _locked(file):
+                    # Before the first page is written, or not at all: pages that nothing uses can be given back then.
+                    cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
                     cursor.execute("PRAGMA journal_mode = WAL")
 
     @event.listens_for(engine, "begin")

@@ -95,6 +95,14 @@ class UnknownProject(SecretStoreError):
     hint = "create it: sealrun project create {project}"
 
 
+class ProjectDeleted(UnknownProject):
+    """project "{project}" was deleted on {deleted} by {by}; on {destroyed} its keys are destroyed"""
+
+    code = "project_deleted"
+    status = 410
+    hint = "bring it back: sealrun project restore {project}; or destroy it now: sealrun project delete {project} --now"
+
+
 class UnknownEnvironment(SecretStoreError):
     """no environment "{environment}" in project "{project}" """
 

@@ -3,7 +3,7 @@
 import secrets
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from secretstore.timestamps import UtcDateTime, utc_now
@@ -17,19 +17,41 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
+_NOT_DESTROYED = text("destroyed_at IS NULL")
+
+
 class Project(SQLModel, table=True):
-    """A project, to which runs and secrets belong."""
+    """A project, to which runs and secrets belong.
+
+    A deleted one can be brought back until `destroy_at`, and its name is taken. The row of one that was destroyed stays
+    for its runs, receipts and events; there may be several of one name.
+    """
 
     __tablename__ = "secretstore_project"
+    __table_args__ = (
+        Index(
+            "secretstore_project_name",
+            "name",
+            unique=True,
+            sqlite_where=_NOT_DESTROYED,
+            postgresql_where=_NOT_DESTROYED,
+        ),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
-    name: str = Field(max_length=63, unique=True)
+    name: str = Field(max_length=63)
     network: str = Field(max_length=16)
     sandbox_min: str = Field(max_length=16)
     max_running: int | None
     output_limit: int | None = Field(default=None, sa_type=BigInteger)
+    protected: bool = False
+    """Whether nobody may delete it."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_by: str = Field(max_length=255)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    deleted_by: str | None = Field(default=None, max_length=255)
+    destroy_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    destroyed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Environment(SQLModel, table=True):

@@ -21,7 +21,7 @@ def view_of(view: type[View], row: object, **others: Any) -> View:
 
 @dataclass(frozen=True)
 class ProjectView:
-    """A project."""
+    """A project. A deleted one can be brought back until its keys are destroyed, at `destroy_at` or soon after."""
 
     id: str
     name: str
@@ -29,8 +29,13 @@ class ProjectView:
     sandbox_min: str
     max_running: int | None
     output_limit: int | None
+    protected: bool
     created_at: datetime
     created_by: str
+    deleted_at: datetime | None
+    deleted_by: str | None
+    destroy_at: datetime | None
+    destroyed_at: datetime | None
 
 
 @dataclass(frozen=True)

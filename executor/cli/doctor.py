@@ -1,5 +1,6 @@
 """`sealrun doctor`: what is in force here, what is wrong, and the mend for each."""
 
+import contextlib
 import platform
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from executor.cli.shown.expiry import DUE_DAYS, time_left
 from executor.cli.shown.waiting import unseen
 from executor.cli.typed import options
 from executor.operations import doctor as operations
-from executor.operations import secrets, workers
+from executor.operations import projects, room, secrets, workers
 from executor.operations.deployment import Deployment
 from executor.schemas.doctor import Finding
 from executor.schemas.secrets import DueBefore
@@ -22,7 +23,7 @@ from executor.schemas.workers import WorkerView
 from executor.settings import read_here
 from secretstore import __version__
 from secretstore.audit import Actor
-from secretstore.errors import SealrunError
+from secretstore.errors import DatabaseUnwritable, SealrunError
 
 app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
@@ -62,6 +63,8 @@ def _examine() -> Iterator[Finding]:
     if any(finding.what in ("home", "database") and finding.status == "wrong" for finding in found):
         return
     at = Deployment.open(settings)
+    yield from room.findings(at, who)
+    yield from _deleted(at, who)
     yield _expiry(at, who)
     yield _connections(at, who)
     yield _workers(at, who)
@@ -94,6 +97,19 @@ def _expiry(at: Deployment, who: Actor) -> Finding:
     mend = "store a fresh value: sealrun secret set NAME -p PROJECT -e ENV"
     detail = {"count": count, "first": [screen.plain_data(one) for one in found]}
     return Finding("expiry", "note", ", ".join(named) + more, mend, detail)
+
+
+def _deleted(at: Deployment, who: Actor) -> Iterator[Finding]:
+    """Deleted projects that can be brought back; those whose time is over are destroyed on the way."""
+    with contextlib.suppress(DatabaseUnwritable):
+        projects.destroy_due(at, who)
+    waiting = [one for one in projects.list_deleted(at, who) if one.destroyed_at is None]
+    if waiting:
+        named = [f"{one.name} (until {screen.moment(one.destroy_at)})" for one in waiting[:_DUE_NAMED]]
+        more = f", and {len(waiting) - _DUE_NAMED} more" if len(waiting) > _DUE_NAMED else ""
+        text = f"deleted, and can be brought back: {', '.join(named)}{more}"
+        mend = f"sealrun project restore {waiting[0].name}; all of them: sealrun project list --deleted"
+        yield Finding("deleted", "note", text, mend)
 
 
 def _connections(at: Deployment, who: Actor) -> Finding:

@@ -1,29 +1,22 @@
-"""`sealrun project`: create, set, list, delete."""
+"""`sealrun project`: create, set, list; delete and restore are in `project_end`."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
 
-from executor.cli.here import Here, confirm, here
+from executor.cli.here import Here
+from executor.cli.project_end import Name, delete, manager, restore
 from executor.cli.shown import screen
-from executor.cli.typed import completion, options
+from executor.cli.typed import options
 from executor.errors import Misuse
-from executor.operations import environments, projects
-from executor.schemas.places import InEnvironment
-from executor.schemas.projects import CreatedProject, NewProject, ProjectChange, ProjectNamed
+from executor.operations import projects
+from executor.schemas.projects import CreatedProject, NewProject, ProjectChange
 from executor.settings import QUEUE
 
-app = typer.Typer(help="Create, change, list and delete projects.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Create, change, list, delete and restore projects.", no_args_is_help=True, add_completion=False)
 
 _UNITS = {"M": 1 << 20, "G": 1 << 30}
-
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME", help="The project's name: lower-case letters, digits and -.", autocompletion=completion.projects
-    ),
-]
 
 
 @app.command()
@@ -40,7 +33,7 @@ def create(
 
     What exists already stays as it is, so that it can be said again.
     """
-    created = create_project(here(), name, environment or [])
+    created = create_project(manager(), name, environment or [])
     if json:
         screen.show_json(created)
 
@@ -66,6 +59,10 @@ def set_(
             help="What is kept of the stdout and stderr of each attempt, as in 500M or 2G; 1G where nothing is set.",
         ),
     ] = None,
+    protected: Annotated[
+        bool | None,
+        typer.Option("--protected/--no-protected", help="Whether it, and its environments, cannot be deleted."),
+    ] = None,
     environment: Annotated[
         str | None, typer.Option("-e", "--environment", metavar="ENV", help="The environment that --queue is about.")
     ] = None,
@@ -86,9 +83,9 @@ def set_(
     """
     if (environment is None) != (queue is None):
         raise Misuse("--queue and -e go together", command="project set")
-    if sandbox_min is None and queue is None and max_running is None and output_limit is None:
+    if all(one is None for one in (sandbox_min, queue, max_running, output_limit, protected)):
         raise Misuse(
-            "nothing to set: say --sandbox-min, --max-running, --output-limit, or -e with --queue",
+            "nothing to set: say --sandbox-min, --max-running, --output-limit, --protected, or -e with --queue",
             command="project set",
         )
     most = _most_running(max_running) if max_running is not None else None
@@ -98,10 +95,11 @@ def set_(
         sandbox_min=sandbox_min,
         max_running=most,
         output_limit=kept,
+        protected=protected,
         environment=environment,
         queue=queue,
     )
-    place = here()
+    place = manager()
     changed = projects.set_(place.at, place.who, asked)
     if queue is not None:
         screen.say(
@@ -114,6 +112,8 @@ def set_(
         screen.say(limit if most else f"runs of {name} have no limit")
     if kept is not None:
         screen.say(f"runs of {name} keep {kept >> 20:,} MiB of their output")
+    if protected is not None:
+        screen.say(f"{name} {'cannot' if protected else 'can'} be deleted" + (" until --no-protected" * protected))
     if json:
         screen.show_json(changed)
 
@@ -138,9 +138,17 @@ def _most_running(text: str) -> int:
 
 
 @app.command("list")
-def list_(json: options.Json = False) -> None:
-    """List projects and their environments."""
-    place = here()
+def list_(
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Those that were deleted, and when each is destroyed, or was.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """List projects and their environments; or, with --deleted, those that can be brought back."""
+    place = manager()
+    if deleted:
+        _list_deleted(place, json)
+        return
     found = projects.list_(place.at, place.who)
     if json:
         screen.show_json(found)
@@ -152,39 +160,26 @@ def list_(json: options.Json = False) -> None:
     screen.table(("project", "environments", "created", "by"), rows, ("bold",))
 
 
-@app.command()
-def delete(
-    name: Name,
-    environment: Annotated[
-        str | None, typer.Option("-e", "--environment", metavar="ENV", help="Delete this environment alone.")
-    ] = None,
-    yes: options.Yes = False,
-    json: options.Json = False,
-) -> None:
-    """Delete a project, or one environment of it, with its keys, secrets, variables, sources and catalogs.
-
-    Its runs' logs stay.
-
-    Its wrapped keys are destroyed with it: what is sealed there can never be opened again. Backups of the database are
-    beyond it, as long as the key service can unwrap the keys in them.
-    """
-    place = here()
-    what = f'project "{name}"' if environment is None else f'environment "{environment}" of project "{name}"'
-    question = f"delete {what} and destroy its keys, so that nothing sealed there can ever be opened again"
-    # What refuses is said before the question; what decides is asked again under the locks.
-    if environment is None:
-        whole = ProjectNamed(name=name)
-        projects.require_deletable(place.at, place.who, whole)
-        confirm(question, yes)
-        deleted = projects.delete(place.at, place.who, whole)
-    else:
-        part = InEnvironment(project=name, environment=environment)
-        environments.require_deletable(place.at, place.who, part)
-        confirm(question, yes)
-        deleted = environments.delete(place.at, place.who, part)
-    screen.say(f"deleted {what}; its keys are destroyed")
+def _list_deleted(place: Here, json: bool) -> None:
+    gone = projects.list_deleted(place.at, place.who)
     if json:
-        screen.show_json(deleted)
+        screen.show_json(gone)
+        return
+    rows = [
+        (
+            project.name,
+            screen.moment(project.deleted_at),
+            project.deleted_by or "",
+            screen.moment(project.destroyed_at or project.destroy_at),
+            "destroyed" if project.destroyed_at else f"sealrun project restore {project.name}",
+        )
+        for project in gone
+    ]
+    screen.table(("project", "deleted", "by", "destroyed", ""), rows, ("bold",))
+
+
+app.command()(delete)
+app.command()(restore)
 
 
 def create_project(place: Here, name: str, further: Sequence[str]) -> CreatedProject:

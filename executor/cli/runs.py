@@ -1,4 +1,4 @@
-"""`sealrun runs`: list, show, logs, cancel, retry, download."""
+"""`sealrun runs`: list, show, logs, cancel, retry, download; prune and delete are in `runs_prune`."""
 
 import sys
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from executor.cli.here import Here, here
+from executor.cli.runs_prune import delete, prune
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, as_json, come_back, follow, to_streams
 from executor.cli.shown.waiting import Waiting
@@ -20,7 +21,7 @@ from executor.schemas.run_operations import Download, OutputOf, ThatAttempt, Tha
 from executor.schemas.runs import STATES, AttemptView, RunView
 
 app = typer.Typer(
-    help="List, show, follow, cancel and retry runs, and download what they left.",
+    help="List, show, follow, cancel and retry runs, download what they left, and delete that.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -57,7 +58,7 @@ def list_(
             view.title,
             screen.moment(view.created_at),
             view.delayed or lasted(view.started_at, view.finished_at),
-            f"waiting: {view.waiting_for}" if view.waiting_for else "",
+            f"waiting: {view.waiting_for}" if view.waiting_for else "pruned" if view.pruned_by else "",
         )
         for view in found
     ]
@@ -198,6 +199,10 @@ def download(
         raise RunOutputsMissing(run=view.id[:8])
 
 
+app.command()(prune)
+app.command()(delete)
+
+
 def lasted(began: datetime | None, ended: datetime | None) -> str:
     """How long, in seconds; empty where it did not begin or is not over."""
     return f"{(ended - began).total_seconds():.1f} s" if began and ended else ""
@@ -248,6 +253,8 @@ def _show(view: RunView) -> None:
     facts += verdict.metric_facts(view)
     if view.outputs:
         facts.append(("files", list(map(file_line, view.outputs))))
+    if view.pruned_by:
+        facts.append(("pruned", f"what it left was deleted: {screen.moment(view.pruned_at)} by {view.pruned_by}"))
     screen.facts(facts, {"state": screen.STATE_STYLES.get(view.state, "")})
     for attempt in view.attempts:
         if attempt.number == view.attempt:

@@ -113,7 +113,7 @@ def _key_file(settings: Settings, path: Path, db: Database | None) -> Finding:
         service = LocalKeys(path)
         return Finding("key file", "ok", f"{path} is {service.id}, readable by its owner alone")
     except KeyFileMissing as error:
-        if db is not None and not vault.list_projects(db):
+        if db is not None and not vault.keys_kept(db):
             made = "the first `sealrun project create` makes it" if _is_default(settings) else str(error.hint)
             return Finding("key file", "note", f"there is none yet at {error.names['path']}", made)
         return Finding("key file", "wrong", str(error), error.hint)

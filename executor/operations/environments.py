@@ -57,8 +57,9 @@ def require_deletable(at: Deployment, who: Actor, asked: InEnvironment) -> None:
 
     Raises:
         UnknownProject, UnknownEnvironment: there is none of this name.
-        InUse: runs of it are not over.
+        InUse: runs of it are not over, or its project is protected.
     """
+    vault.require_deletable(at.db, asked.project)
     place = vault.get_environment(at.db, asked.project, asked.environment)
     with at.db.reading() as session:
         refuse_live(asked.project, asked.environment)(session, place.project_id, place.id)
@@ -69,7 +70,7 @@ def delete(at: Deployment, who: Actor, asked: InEnvironment) -> Deleted:
 
     Raises:
         UnknownProject, UnknownEnvironment: there is none of this name.
-        InUse: runs of it are not over.
+        InUse: runs of it are not over, or its project is protected.
     """
     project, name = asked.project, asked.environment
     vault.delete_environment(at.db, project, name, actor=who, refuse_if=refuse_live(project, name))

@@ -1,18 +1,25 @@
-"""Projects: made with an environment and its key pair, changed, listed, deleted with all that is in them."""
+"""Projects: made with an environment and its key pair, changed, listed, deleted, brought back, destroyed."""
 
+from sqlmodel import Session
+
+from executor import runs
+from executor.broker import notices
 from executor.errors import RequestUnclear
 from executor.keys.creation import with_new_key
 from executor.operations import environments
 from executor.operations.deployment import Deployment
 from executor.records.live import refuse_live
-from executor.schemas.places import Deleted, InEnvironment
+from executor.runs import retention
+from executor.schemas.places import InEnvironment
 from executor.schemas.projects import (
     ChangedProject,
     CreatedEnvironment,
     CreatedProject,
+    DeletedProject,
     ListedProject,
     NewProject,
     ProjectChange,
+    ProjectDeletion,
     ProjectNamed,
 )
 from executor.settings import QUEUE
@@ -22,6 +29,7 @@ from secretstore.errors import AlreadyExists, KeyFileMissing
 from secretstore.local_keys import create_local_key
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.vault.environments import DEFAULT_ENVIRONMENT
+from secretstore.views import ProjectView
 
 
 def create(at: Deployment, who: Actor, asked: NewProject) -> CreatedProject:
@@ -29,6 +37,7 @@ def create(at: Deployment, who: Actor, asked: NewProject) -> CreatedProject:
 
     Raises:
         NameRefused: a name breaks its rule; nothing is made.
+        ProjectDeleted: the name is a deleted project's, which can be brought back.
         KeyFileMissing: there are projects, and the key file that wrapped their keys is gone.
         KeyOperationFailed: the key service makes no key pair.
     """
@@ -79,7 +88,7 @@ def set_(at: Deployment, who: Actor, asked: ProjectChange) -> ChangedProject:
     if asked.environment is not None:
         queue = None if asked.queue == QUEUE else asked.queue
         environment = vault.set_environment(at.db, asked.name, asked.environment, queue=queue, actor=who)
-    if asked.sandbox_min is None and asked.max_running is None and asked.output_limit is None:
+    if (asked.sandbox_min, asked.max_running, asked.output_limit, asked.protected) == (None, None, None, None):
         return ChangedProject(project=vault.get_project(at.db, asked.name), environment=environment)
     project = vault.set_project(
         at.db,
@@ -87,6 +96,7 @@ def set_(at: Deployment, who: Actor, asked: ProjectChange) -> ChangedProject:
         sandbox_min=asked.sandbox_min,
         max_running=asked.max_running,
         output_limit=asked.output_limit,
+        protected=asked.protected,
         actor=who,
     )
     return ChangedProject(project=project, environment=environment)
@@ -102,28 +112,77 @@ def list_(at: Deployment, who: Actor) -> tuple[ListedProject, ...]:
     )
 
 
-def require_deletable(at: Deployment, who: Actor, asked: ProjectNamed) -> None:
+def list_deleted(at: Deployment, who: Actor) -> tuple[ProjectView, ...]:
+    """Projects that are deleted, the latest first, with when they are destroyed, or were."""
+    return tuple(vault.list_projects(at.db, deleted=True))
+
+
+def require_deletable(at: Deployment, who: Actor, asked: ProjectDeletion) -> None:
     """Check that `delete` would not refuse, for a door that asks before it deletes.
 
     Raises:
         UnknownProject: there is none of this name.
-        InUse: runs of it are not over.
+        ProjectDeleted: it is deleted already.
+        InUse: it is protected; or it is to be destroyed now, and runs of it are not over.
     """
-    project = vault.get_project(at.db, asked.name)
-    with at.db.reading() as session:
-        refuse_live(asked.name)(session, project.id, None)
+    project = vault.require_deletable(at.db, asked.name, deleted_too=asked.now)
+    if asked.now:
+        with at.db.reading() as session:
+            refuse_live(asked.name, deleted=project.deleted_at is not None)(session, project.id, None)
 
 
-def delete(at: Deployment, who: Actor, asked: ProjectNamed) -> Deleted:
-    """Delete a project with all its environments: what is sealed there opens nowhere again. Its record stays.
+def delete(at: Deployment, who: Actor, asked: ProjectDeletion) -> DeletedProject:
+    """Delete a project: its runs are cancelled, and nothing of it is listed, opened or submitted from then on.
+
+    It can be brought back until it is destroyed: after some days, or `now`. What is sealed there opens nowhere then;
+    its receipts and its record stay.
 
     Raises:
-        UnknownProject: there is none of this name.
-        InUse: runs of it are not over.
+        UnknownProject, ProjectDeleted, InUse: as `require_deletable`.
     """
-    vault.delete_project(at.db, asked.name, actor=who, refuse_if=refuse_live(asked.name))
-    at.pins.forget(asked.name)
-    return Deleted(deleted="project", project=asked.name, name=asked.name)
+    if asked.now:
+        return _destroyed_now(at, who, asked.name)
+    to_end: list[str] = []
+
+    def ending(session: Session, project_id: str) -> dict[str, object]:
+        said = f"its project was deleted by {who.name}"
+        cancelled, held = runs.cancel_all(session, at.db, project_id, who.name, said)
+        to_end.extend(held)
+        return {"runs_cancelled": cancelled, "runs_asked_to_end": len(held)}
+
+    project = vault.delete_project(at.db, asked.name, actor=who, ending=ending)
+    for run_id in to_end:
+        notices.tell(at.db, at.settings, run_id)
+    return DeletedProject(deleted="project", project=asked.name, name=asked.name, destroy_at=project.destroy_at)
+
+
+def restore(at: Deployment, who: Actor, asked: ProjectNamed) -> ProjectView:
+    """Bring back a deleted project with everything in it. Runs that were cancelled with it stay so.
+
+    Raises:
+        UnknownProject: there was none of this name.
+        AlreadyExists: it is not deleted.
+        ProjectDeleted: it was destroyed.
+    """
+    return vault.restore_project(at.db, asked.name, actor=who)
+
+
+def destroy_due(at: Deployment, who: Actor) -> tuple[ProjectView, ...]:
+    """Destroy the deleted projects whose days are over. Workers do so, too: whoever comes first."""
+    destroyed = vault.destroy_due(at.db, actor=who, refuse_if=refuse_live)
+    for project in destroyed:
+        at.pins.forget(project.name)
+    return tuple(destroyed)
+
+
+def _destroyed_now(at: Deployment, who: Actor, name: str) -> DeletedProject:
+    deleted = vault.require_deletable(at.db, name, deleted_too=True).deleted_at is not None
+    vault.destroy_project(at.db, name, actor=who, refuse_if=refuse_live(name, deleted=deleted))
+    at.pins.forget(name)
+    for _ in retention.prune(at.db, retention.of_destroyed(at.db, by=who)):
+        pass
+    at.db.give_back()
+    return DeletedProject(deleted="project", project=name, name=name, destroy_at=None)
 
 
 def _make_key_file(at: Deployment) -> str | None:
@@ -131,7 +190,7 @@ def _make_key_file(at: Deployment) -> str | None:
     path = at.settings.store.home / "keys" / "local.key"
     if str(at.settings.store.key_specs[0]) != f"local:{path}" or path.exists():
         return None
-    if vault.list_projects(at.db):
+    if vault.keys_kept(at.db):
         # Their keys were wrapped under a key file that is gone: a new one would hide that, and open none of them.
         raise KeyFileMissing(path=path)
     create_local_key(path)

@@ -9,6 +9,7 @@ from executor.operations.deployment import Deployment
 from executor.records import files, following, history
 from executor.records import logs as output
 from executor.runs import cancelling
+from executor.runs.retention import refuse_pruned
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
     Cancelled,
@@ -22,7 +23,7 @@ from executor.schemas.run_operations import (
     ThoseRuns,
 )
 from executor.schemas.run_request import RunRequest
-from executor.schemas.runs import STATES, RunView
+from executor.schemas.runs import OVER, STATES, RunView
 from executor.submission import submit
 from executor.submission.specification import repeated, specify
 from secretstore import vault
@@ -57,6 +58,7 @@ def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> Prepared:
     Raises:
         UnknownRun: there is none.
         InUse: it may still do what the new one would do, too.
+        RunPruned: what it asked for is deleted.
         EnvironmentGone: its environment is deleted, whatever has its name now.
     """
     return Prepared(repeated(at.db, _id(at, asked)))
@@ -111,6 +113,18 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
     return history.show(at.db, view.id, asked.attempt)
 
 
+def kept(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
+    """The same, for what needs what the run left.
+
+    Raises:
+        UnknownRun, UnknownProject, RequestUnclear: as `show`.
+        RunPruned: that is deleted.
+    """
+    view = show(at, who, asked)
+    refuse_pruned(view.id, view.pruned_at, view.pruned_by)
+    return view
+
+
 def state(at: Deployment, who: Actor, asked: ThatRun) -> str:
     """A run's state alone.
 
@@ -126,9 +140,10 @@ def logs(at: Deployment, who: Actor, asked: OutputOf) -> Iterator[StoredPiece]:
     Raises:
         UnknownRun: none is meant, or several are.
         RequestUnclear: there is no such stream, or no such attempt.
+        RunPruned: its output is deleted.
     """
     _check_streams(asked)
-    run_id = show(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
+    run_id = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
     return _pieces(at, run_id, asked)
 
 
@@ -140,10 +155,11 @@ def follow(at: Deployment, who: Actor, asked: OutputOf, *, until: float | None =
     Raises:
         UnknownRun: none is meant, or several are.
         RequestUnclear: there is no such stream.
+        RunPruned: there is no output to follow any more.
         DatabaseUnavailable: the database was away for too long.
     """
     _check_streams(asked)
-    return following.looks(at.db, _id(at, asked), asked.after, streams=asked.streams, until=until)
+    return _followed(at, _id(at, asked), asked, until)
 
 
 def cancel(at: Deployment, who: Actor, asked: ThatRun) -> Cancelled:
@@ -163,9 +179,10 @@ def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
     Raises:
         UnknownRun: none is meant, or several are.
         RequestUnclear: it has no such attempt.
+        RunPruned: they are deleted.
         FolderUnusable: one could not be written; those before it are.
     """
-    view = show(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))
+    view = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))
     try:
         written = files.download(at.db, view.id, view.attempt, asked.folder)
     except OSError as error:
@@ -191,6 +208,15 @@ def _pieces(at: Deployment, run_id: str, asked: OutputOf) -> Iterator[StoredPiec
         if not pieces:
             return
         yield from pieces
+
+
+def _followed(at: Deployment, run_id: str, asked: OutputOf, until: float | None) -> Iterator[Look]:
+    looked = False
+    for look in following.looks(at.db, run_id, asked.after, streams=asked.streams, until=until):
+        if not looked and look.state in OVER and asked.streams != ():
+            history.require_kept(at.db, run_id)  # what is over may be pruned; what is not cannot be
+        looked = looked or not look.away
+        yield look
 
 
 def _check_streams(asked: OutputOf) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import defer
 from sqlmodel import col, select
 
@@ -15,7 +16,9 @@ from executor.models import Result, Run
 from executor.records import attempts
 from executor.records.files import list_files
 from executor.runs import needs, workers
+from executor.runs.retention import refuse_pruned
 from executor.schemas.runs import RunView
+from secretstore import vault
 from secretstore.database import Database
 
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
@@ -28,9 +31,7 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
         UnknownRun: none is meant.
         UnknownRun: several are.
     """
-    statement = select(Run.id).order_by(col(Run.created_at).desc())
-    if project_id is not None:
-        statement = statement.where(Run.project_id == project_id)
+    statement = select(Run.id).where(_listed(project_id)).order_by(col(Run.created_at).desc())
     with db.reading() as session:
         if reference == "@last":
             found = session.exec(statement.limit(1)).all()
@@ -109,19 +110,34 @@ def standing(db: Database, run_id: str) -> tuple[str, int, str | None]:
     return found
 
 
+def require_kept(db: Database, run_id: str) -> None:
+    """Check that what a run left is not deleted.
+
+    Raises:
+        RunPruned: it is.
+    """
+    with db.reading() as session:
+        run = session.exec(select(Run.id, Run.pruned_at, Run.pruned_by).where(Run.id == run_id)).first()
+    if run is not None:
+        refuse_pruned(*run)
+
+
 def list_runs(db: Database, project_id: str | None = None, limit: int = 20, state: str | None = None) -> list[RunView]:
     """The latest runs first, without results and receipts."""
     # What environments are built of may be long, and is nobody's to see in a list.
     light = defer(Run.requirements)  # type: ignore[arg-type]  # SQLModel gives a column the type of its value
-    statement = select(Run).options(light).order_by(col(Run.created_at).desc()).limit(limit)
-    if project_id is not None:
-        statement = statement.where(Run.project_id == project_id)
+    statement = select(Run).options(light).where(_listed(project_id)).order_by(col(Run.created_at).desc()).limit(limit)
     if state is not None:
         statement = statement.where(Run.state == state)
     with db.reading() as session:
         found = session.exec(statement).all()
     waiting = _waiting_for(db, found)
     return [_view(run, waiting_for=waiting.get(run.id)) for run in found]
+
+
+def _listed(project_id: str | None) -> ColumnElement[bool]:
+    """Runs of the project, else of all: nothing of deleted ones is listed, or found by a part of its id."""
+    return col(Run.project_id).not_in(vault.deleted_ids()) if project_id is None else col(Run.project_id) == project_id
 
 
 def _view(run: Run, **more: Any) -> RunView:

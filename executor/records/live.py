@@ -9,11 +9,15 @@ from secretstore.errors import InUse
 from secretstore.vault import RefuseIf
 
 
-def refuse_live(project: str, environment: str | None = None) -> RefuseIf:
+def refuse_live(project: str, environment: str | None = None, *, deleted: bool = False) -> RefuseIf:
     """What refuses to do without a project, or one environment of it, while runs of it are not over.
 
-    It is called with the ids, in the caller's transaction, and raises InUse.
+    It is called with the ids, in the caller's transaction, and raises InUse. Runs of a project that is `deleted` are
+    cancelled already.
     """
+    wait = f"cancel them or wait: sealrun runs list -p {project}"
+    if deleted:
+        wait = "they were cancelled with it, and their workers are ending them: say it again in a moment"
     what = f'project "{project}"' if environment is None else f'environment "{environment}" of project "{project}"'
 
     def refuse(session: Session, project_id: str, environment_id: str | None) -> None:
@@ -26,7 +30,7 @@ def refuse_live(project: str, environment: str | None = None) -> RefuseIf:
                 what=what,
                 project=project,
                 count=count,
-                hint=f"cancel them or wait: sealrun runs list -p {project}",
+                hint=wait,
             )
 
     return refuse

@@ -21,12 +21,12 @@ from executor.runs.gate import close_setup, open_setup, pass_gate
 from executor.runs.needs import suits
 from executor.runs.outcomes import finish, give_back
 from executor.runs.rows import guard
-from executor.runs.settling import cancel, end_lost, give_up
+from executor.runs.settling import cancel, cancel_all, end_lost, give_up
 from executor.runs.spec import LONGEST, RUNGS, GateShut, Lease, Offer, Outcome, StaleToken, storable
 
 __all__ = [
     "ATTEMPTS_LIMIT", "LONGEST", "RUNGS", "Accepted", "GateShut", "Lease", "Offer", "Outcome",
-    "Renewal", "StaleToken", "accept", "cancel", "claim", "claimable", "close_setup", "end_delays",
+    "Renewal", "StaleToken", "accept", "cancel", "cancel_all", "claim", "claimable", "close_setup", "end_delays",
     "end_lost", "expected", "finish", "give_back", "give_up", "guard", "next_of", "open_setup", "pass_gate", "renew",
     "storable", "suits", "unclaimed", "unheld",
 ]  # fmt: skip

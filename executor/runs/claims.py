@@ -16,6 +16,7 @@ from executor.runs.rows import lose_claimed, moment
 from executor.runs.settling import give_up
 from executor.runs.spec import Lease, Offer, mapped_by
 from executor.schemas.runs import title
+from secretstore import vault
 from secretstore.database import Database
 from secretstore.errors import RowUnreadable
 
@@ -35,9 +36,11 @@ def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
 
     Raises:
         KeyTaken: the run that has the key has another target or environment, or was given something else.
+        ProjectDeleted: its project is deleted, perhaps just now.
     """
     try:
         with db.writing() as session:
+            vault.require_living(session, spec.project_id)
             now = moment(session, db)
             mapped = mapped_by(spec.target)
             run = Run(**spec.model_dump(), mapped=mapped, created_at=now, created_by=actor, rung_at=now)

@@ -1,16 +1,16 @@
 """What ends a run without a worker's word: somebody cancels it, nobody can take it, or its worker was lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Update, and_, or_, update
 from sqlalchemy import select as select_rows
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from executor.broker import notices
 from executor.errors import RunOver, UnknownRun
-from executor.models import Run
+from executor.models import Attempt, Run
 from executor.runs.conditions import ATTEMPTS_LIMIT, claimable, hopeless, unheld
 from executor.runs.outcomes import finish
 from executor.runs.rows import lose_claimed, moment, write
@@ -52,6 +52,27 @@ def cancel(db: Database, run_id: str, actor: str) -> bool:
     if state in OVER:
         raise RunOver(run=run_id[:8], state=state)
     return False
+
+
+def cancel_all(session: Session, db: Database, project_id: str, actor: str, said: str) -> tuple[int, Sequence[str]]:
+    """Cancel what is not over of a project, in the caller's transaction: how many, and those that workers have to end.
+
+    Neither a claim nor a retry can overlook it, nor a gate: a run before its own is given nothing any more.
+    """
+    now = moment(session, db)
+    not_over = (col(Run.project_id) == project_id, col(Run.state).not_in(OVER))
+    request = {"cancel_requested_at": now, "cancel_requested_by": actor}
+    write(session, update(Run).where(*not_over, col(Run.cancel_requested_at).is_(None)).values(**request))
+    ended = {"state": "cancelled", "reason": "cancelled", "message": said, "finished_at": now}
+    freed = {"lease_owner": None, "lease_until": None, "not_before": None}
+    cancelled = write(session, update(Run).where(*not_over, unheld(db)).values(**ended, **freed))
+    these = select(Run.id).where(Run.project_id == project_id, Run.state == "cancelled", Run.finished_at == now)
+    claimed = update(Attempt).where(col(Attempt.state) == "claimed", col(Attempt.run_id).in_(these))
+    write(session, claimed.values(state="lost", reason="lost", finished_at=now))
+    held = session.exec(select(Run.id).where(*not_over)).all()
+    for run_id in held:
+        notices.tell_with(session, db, run_id)
+    return cancelled, held
 
 
 def give_up(db: Database, run_id: str, said: str, reason: str = "no_capable_worker") -> bool:

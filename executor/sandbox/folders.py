@@ -1,5 +1,6 @@
 """Folders of the machine: those that an operator opens to runs, and those that are never opened, homes above all."""
 
+import contextlib
 import os
 import pwd
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,3 +64,13 @@ def _homes() -> frozenset[Path]:
     named = {one.pw_dir for one in pwd.getpwall()} | {os.path.expanduser("~")}
     real = {Path(os.path.realpath(home)) for home in named}
     return frozenset(home for home in real if len(home.parts) > 1 and home.is_dir())
+
+
+def size_of(path: Path) -> int:
+    """Bytes on the disk."""
+    size = 0
+    for folder, _, files in os.walk(path):
+        for name in (".", *files):
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return size

@@ -1,11 +1,12 @@
 """Projects and their environments."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from executor.schemas.places import Input, Output
+from executor.schemas.places import Deleted, Input, Output
 from secretstore.views import EnvironmentView, ProjectView
 
 
@@ -22,17 +23,30 @@ class ProjectNamed(Input):
     name: str
 
 
+class ProjectDeletion(ProjectNamed):
+    """A project to delete; `now` is to destroy it at once."""
+
+    now: bool = False
+
+
+class DeletedProject(Deleted):
+    """A project that was deleted; `destroy_at` is until when it can be brought back, None where it is gone."""
+
+    destroy_at: datetime | None
+
+
 class ProjectChange(Input):
     """What the runs of a project, or of one environment of it, ask for; what is None stays as it is.
 
     `max_running` 0 takes the limit away. `output_limit` is how many bytes of an attempt's stdout and stderr are kept.
-    `queue` is the environment's, and goes with it alone.
+    A `protected` project cannot be deleted. `queue` is the environment's, and goes with it alone.
     """
 
     name: str
     sandbox_min: Literal["process", "landlock"] | None = None
     max_running: int | None = Field(default=None, ge=0, le=100_000)
     output_limit: int | None = Field(default=None, ge=1 << 20, le=1 << 40)
+    protected: bool | None = None
     environment: str | None = None
     queue: str | None = None
 

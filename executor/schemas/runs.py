@@ -72,6 +72,8 @@ class RunView:
     Its source is the folder `source_root`, or the `bundle` that was uploaded from there; `source_dirty` says that it
     differed from `source_commit`. None: not known.
 
+    What a run left may be deleted: `pruned_by` says by whom, `pruned_at` since when all of it is.
+
     `metrics` is what the attempt used: seconds, bytes, and the seconds of each phase. `reported` is what it reported
     itself. `samples` are every so many, so that there are not too many of them.
     """
@@ -118,6 +120,8 @@ class RunView:
     metrics: dict[str, Any] | None = None
     reported: tuple[MetricView, ...] = ()
     samples: tuple[SampleView, ...] = ()
+    pruned_at: datetime | None = None
+    pruned_by: str | None = None
 
     @property
     def over(self) -> bool:

@@ -88,13 +88,15 @@ def discard(db: Database, project_id: str, digest: str) -> None:
 
 
 def delete_unused(db: Database, limit: int = 20) -> int:
-    """Delete bundles, complete or not, that have no run and were last uploaded over a day ago.
+    """Delete bundles, complete or not, of which no run is left but pruned ones, last uploaded over a day ago.
 
     Returns:
         How many were deleted; at most `limit` in one call.
     """
     # An upload writes to the same row, so the database puts it either before or after the deletion.
-    referred = select(Run.id).where(Run.project_id == SourceBundle.project_id, Run.bundle == SourceBundle.digest)
+    referred = select(Run.id).where(
+        Run.project_id == SourceBundle.project_id, Run.bundle == SourceBundle.digest, col(Run.pruned_by).is_(None)
+    )
     unused = and_(col(SourceBundle.used_at) < db.after(-KEPT), ~referred.correlate(SourceBundle).exists())
     with db.reading() as session:
         due = session.exec(select(SourceBundle.project_id, SourceBundle.digest).where(unused).limit(limit)).all()

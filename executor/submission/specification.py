@@ -21,6 +21,7 @@ from executor.models import KEPT_BYTES, Run, RunSpec
 from executor.python import requirements
 from executor.python.choice import choose_interpreter, own_environment
 from executor.runs import LONGEST, retrying
+from executor.runs.retention import refuse_pruned
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import OVER
 from executor.schemas.target import Target
@@ -39,6 +40,7 @@ from secretstore.database import Database
 from secretstore.errors import (
     EnvironmentGone,
     InUse,
+    ProjectDeleted,
     SealrunError,
     UnknownConnection,
     UnknownEnvironment,
@@ -191,6 +193,8 @@ def repeated(db: Database, run_id: str) -> RunSpec:
     Raises:
         UnknownRun: there is no run with this id.
         InUse: it has not ended yet.
+        RunPruned: what it left is deleted, and with it what it asked for.
+        ProjectDeleted: its project is deleted, and not destroyed yet.
         EnvironmentGone: its environment was deleted, even if a new one has its name.
     """
     with db.reading() as session:
@@ -204,8 +208,11 @@ def repeated(db: Database, run_id: str) -> RunSpec:
             state=run.state,
             hint=f"wait for it, or cancel it first: sealrun runs cancel {run.id[:8]}",
         )
+    refuse_pruned(run.id, run.pruned_at, run.pruned_by)
     try:
         place = vault.get_environment(db, run.project, run.environment)
+    except ProjectDeleted:  # it can be brought back
+        raise
     except (UnknownProject, UnknownEnvironment):
         place = None
     if place is None or place.id != run.environment_id:

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from executor.sandbox.folders import size_of
 from executor.sandbox.removal import remove
 from executor.sandbox.workspace import prepare_root
 from executor.worker.lease import LeaseKeeper
@@ -229,16 +230,6 @@ def forget(path: Path, kind: Kind, used: float) -> bool:
     with contextlib.suppress(OSError), locked(path, fcntl.LOCK_EX) as ours:
         return ours and _away(path, kind)
     return False
-
-
-def size_of(path: Path) -> int:
-    """Bytes on the disk."""
-    size = 0
-    for folder, _, files in os.walk(path):
-        for name in (".", *files):
-            with contextlib.suppress(OSError):
-                size += os.lstat(os.path.join(folder, name)).st_blocks * 512
-    return size
 
 
 def write(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """What must happen though nobody asks.
 
 Lost runs, unheard bells, retries, runs that nobody can take, runs kept long enough, unlinked audit events, past keys,
-leftovers.
+deleted projects, leftovers.
 """
 
 import contextlib
@@ -16,11 +16,12 @@ from celery import Celery
 from executor import runs
 from executor.broker.doorbell import ring
 from executor.keys import rotation
+from executor.records.live import refuse_live
 from executor.runs import Offer, retention, unserved, workers
 from executor.sandbox import clearing, workspace
 from executor.source import bundles
 from executor.worker import python_cache
-from secretstore import audit
+from secretstore import audit, vault
 from secretstore.database import Database
 from secretstore.vault import Actor
 
@@ -62,14 +63,28 @@ def end_in_vain(db: Database) -> int:
     return len(unserved.end_in_vain(db, workers.list_workers(db, alive_only=True)))
 
 
-def delete_old(db: Database, age: float) -> int:
-    """Delete runs that have been over for so many seconds, a bounded part of them; returns how many. 0 keeps all."""
-    if not age:
-        return 0
+def delete_old(db: Database, age: float, actor: Actor) -> int:
+    """Delete what runs left that have been over for so many seconds, a bounded part; returns of how many. 0 keeps all.
+
+    So goes what is left of destroyed projects, and of runs that somebody began with who was killed.
+    """
     until, deleted = time.monotonic() + _DELETING, 0
-    while (step := retention.delete_some(db, age)) is not None and time.monotonic() < until:
-        deleted += step
+    what = [retention.unfinished(db, by=actor), retention.of_destroyed(db, by=actor)]
+    if age:
+        what.append(retention.older(db, age, by=actor))
+        retention.forget_workers(db, age)
+    for pruning in what:
+        for done in retention.prune(db, pruning):
+            deleted += done
+            if time.monotonic() > until:
+                return deleted
     return deleted
+
+
+def destroy_deleted(db: Database, actor: Actor) -> int:
+    """Destroy what is sealed in projects that were deleted, once their days are over; returns how many."""
+    skipped = _tell("project %s could not be destroyed yet: %s")
+    return len(vault.destroy_due(db, actor=actor, refuse_if=refuse_live, skipped=skipped))
 
 
 def destroy_unused_keys(db: Database, actor: Actor) -> int:

@@ -26,6 +26,7 @@ from executor.keys.access import empty_environment, key_access
 from executor.models import Run
 from executor.python import interpreters, machine_setup
 from executor.runs import Offer, workers
+from executor.runs.retention import WORKER
 from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import in_use, prepare_root
 from executor.settings import Settings
@@ -209,7 +210,7 @@ class WorkerLife:
 
     def _duties(self, worker: Equipment, worker_id: str) -> list["Duty"]:
         """What a worker does though nobody asks, in this order, and how often."""
-        db, actor = worker.db, Actor(self._settings.store.actor, "worker")
+        db, actor = worker.db, Actor(self._settings.store.actor, WORKER)
         return [
             Duty("look for cancellations", lambda: self._look_for_cancellations(worker), _LOOK),
             Duty("ring for retries", lambda: janitor.ring_due(db, self._app), _LOOK),
@@ -222,7 +223,8 @@ class WorkerLife:
             Duty("clear orphans", lambda: janitor.clear_orphans(self._settings.workspaces), _ORPHANS),
             Duty("prune the cache", self._start_pruning, _ORPHANS),
             Duty("destroy past keys", lambda: janitor.destroy_unused_keys(db, actor), _PAST),
-            Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs), _PAST),
+            Duty("destroy deleted projects", lambda: janitor.destroy_deleted(db, actor), _PAST),
+            Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs, actor), _PAST),
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
             Duty("see whether it can be written", worker.storage.look, _JANITOR),
         ]

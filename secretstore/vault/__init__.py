@@ -12,6 +12,14 @@ from secretstore.vault.connections import (
     list_connections,
     record_test,
 )
+from secretstore.vault.deletion import (
+    GRACE,
+    delete_project,
+    destroy_due,
+    destroy_project,
+    require_deletable,
+    restore_project,
+)
 from secretstore.vault.entries import NewSecret, NewVariable, check
 from secretstore.vault.environments import (
     create_environment,
@@ -29,8 +37,8 @@ from secretstore.vault.keys import (
     replace_wrapping,
     trust_key,
 )
-from secretstore.vault.lookup import Birth, RefuseIf
-from secretstore.vault.projects import create_project, delete_project, get_project, list_projects, set_project
+from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, require_living
+from secretstore.vault.projects import create_project, get_project, keys_kept, list_projects, set_project
 from secretstore.vault.references import connection_plan, dangling, require_unnamed
 from secretstore.vault.rotation import (
     Rotation,
@@ -71,6 +79,7 @@ from secretstore.views import (
 )
 
 __all__ = [
+    "GRACE",
     "Actor",
     "Birth",
     "ConnectionView",
@@ -104,6 +113,9 @@ __all__ = [
     "delete_project",
     "delete_secret",
     "delete_variable",
+    "deleted_ids",
+    "destroy_due",
+    "destroy_project",
     "destroy_unused_keys",
     "discard_successor",
     "due_secrets",
@@ -112,6 +124,7 @@ __all__ = [
     "get_environment",
     "get_project",
     "history",
+    "keys_kept",
     "keys_to_rewrap",
     "list_connections",
     "list_environments",
@@ -123,8 +136,11 @@ __all__ = [
     "put",
     "record_test",
     "replace_wrapping",
+    "require_deletable",
+    "require_living",
     "require_secrets",
     "require_unnamed",
+    "restore_project",
     "rollback",
     "sealed_bundle",
     "sealing_key",

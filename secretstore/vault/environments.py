@@ -15,6 +15,7 @@ from secretstore.vault.lookup import (
     find_project,
     hold_place,
     hold_project,
+    refuse_protected,
     take_environment,
     take_project,
     taken_names,
@@ -142,10 +143,12 @@ def delete_environment(
             of it; it raises the reason to keep the environment.
 
     Raises:
+        InUse: the project is protected.
         UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.writing() as session:
         place = take_project(session, project)
+        refuse_protected(place)
         environment = take_environment(session, place, name)
         if refuse_if is not None:
             refuse_if(session, place.id, environment.id)

@@ -7,6 +7,7 @@ deletion and a new key pair, keeps everybody else out.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 
@@ -15,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from secretstore.errors import AlreadyExists, UnknownEnvironment, UnknownProject
+from secretstore.errors import AlreadyExists, InUse, ProjectDeleted, UnknownEnvironment, UnknownProject
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, Project
 
@@ -34,6 +35,7 @@ def find_project(session: Session, name: str) -> Project:
 
     Raises:
         UnknownProject: it does not exist; the hint suggests a close name.
+        ProjectDeleted: it is deleted.
     """
     return _project(session, name, _project_query(name))
 
@@ -97,6 +99,64 @@ def within(session: Session, project: str, environment: str | None) -> ColumnEle
     return col(Environment.id) == find_environment(session, found, environment).id
 
 
+def living() -> ColumnElement[bool]:
+    """Return the condition that a row of `Project` is not deleted; of one that is, nothing is listed or opened.
+
+    What has a name is found by `find_project` and its like; this is for what goes over all projects, or by an id.
+    """
+    return col(Project.deleted_at).is_(None)
+
+
+def deleted_ids() -> SelectOfScalar[str]:
+    """Select the ids of deleted projects, also of those that were destroyed: what belongs to them is not listed."""
+    return select(Project.id).where(~living())
+
+
+def require_living(session: Session, project_id: str) -> None:
+    """Check that a project is not deleted, and keep it so until the transaction ends.
+
+    Raises:
+        ProjectDeleted: it is.
+    """
+    query = select(Project).where(Project.id == project_id)
+    project = session.exec(query.with_for_update(read=True, key_share=True)).first()
+    if project is not None and project.deleted_at is not None:
+        raise was_deleted(project)
+
+
+def held_name(name: str) -> SelectOfScalar[Project]:
+    """Select the project whose the name is, deleted or not; one that was destroyed has given it up."""
+    return select(Project).where(Project.name == name, col(Project.destroyed_at).is_(None))
+
+
+def refuse_protected(project: Project) -> None:
+    """Refuse to delete a project, or a part of it, that somebody protected.
+
+    Raises:
+        InUse: it is.
+    """
+    if project.protected:
+        raise InUse(
+            'project "{project}" is protected from deletion',
+            project=project.name,
+            hint=f"if that is meant: sealrun project set {project.name} --no-protected",
+        )
+
+
+def was_deleted(project: Project) -> ProjectDeleted:
+    """Return the error for a deleted project."""
+    return ProjectDeleted(
+        project=project.name,
+        deleted=_day(project.deleted_at),
+        by=project.deleted_by,
+        destroyed=_day(project.destroy_at),
+    )
+
+
+def _day(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at is not None else "an unknown day"
+
+
 @contextmanager
 def taken_names(what: str, name: str) -> Iterator[None]:
     """Report a second row of the same name as `AlreadyExists`: two may create it at once."""
@@ -113,13 +173,15 @@ def did_you_mean(name: str, names: Iterable[str]) -> str | None:
 
 
 def _project_query(name: str) -> SelectOfScalar[Project]:
-    return select(Project).where(Project.name == name)
+    return select(Project).where(Project.name == name, living())
 
 
 def _project(session: Session, name: str, query: SelectOfScalar[Project]) -> Project:
     if found := session.exec(query).first():
         return found
-    raise UnknownProject(project=name, hint=did_you_mean(name, session.exec(select(Project.name))))
+    if (deleted := session.exec(held_name(name)).first()) is not None:
+        raise was_deleted(deleted)
+    raise UnknownProject(project=name, hint=did_you_mean(name, session.exec(select(Project.name).where(living()))))
 
 
 def _environment_query(project: Project, name: str) -> SelectOfScalar[Environment]:

@@ -1,4 +1,4 @@
-"""Projects: created with an environment of their own, changed, listed, deleted with everything in them."""
+"""Projects: created with an environment of their own, changed, listed. How they end is `deletion`."""
 
 from sqlmodel import Session, col, select
 
@@ -6,10 +6,10 @@ from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
 from secretstore.errors import AlreadyExists
 from secretstore.key_service import KeyPlace
-from secretstore.models import Project, new_id
+from secretstore.models import KeyPair, Project, new_id
 from secretstore.naming import check_project_name
 from secretstore.vault.environments import DEFAULT_ENVIRONMENT, add_environment
-from secretstore.vault.lookup import Birth, RefuseIf, find_project, take_environments, take_project, taken_names
+from secretstore.vault.lookup import Birth, find_project, held_name, living, take_project, taken_names, was_deleted
 from secretstore.views import ProjectView, view_of
 
 
@@ -19,6 +19,7 @@ def create_project(db: Database, name: str, *, actor: Actor, birth: Birth) -> Pr
     Raises:
         NameRefused: the name breaks the rule for projects.
         AlreadyExists: the name is taken.
+        ProjectDeleted: it is taken by a project that is deleted, and not destroyed yet.
     """
     check_project_name(name)
     with db.reading() as session:
@@ -50,11 +51,13 @@ def set_project(
     sandbox_min: str | None = None,
     max_running: int | None = None,
     output_limit: int | None = None,
+    protected: bool | None = None,
     actor: Actor,
 ) -> ProjectView:
     """Change the settings that are given; the executor knows which values they may have.
 
-    `max_running` 0 removes the limit, `output_limit` 0 brings back the usual one; it is in bytes.
+    `max_running` 0 removes the limit, `output_limit` 0 brings back the usual one; it is in bytes. Of a `protected`
+    project neither the whole nor an environment can be deleted.
 
     Raises:
         UnknownProject: it does not exist.
@@ -64,12 +67,13 @@ def set_project(
         "sandbox_min": sandbox_min,
         "max_running": max_running,
         "output_limit": output_limit,
+        "protected": protected,
     }
     changes = {setting: value for setting, value in asked.items() if value is not None}
     with db.writing() as session:
         project = take_project(session, name)
         for setting, value in changes.items():
-            setattr(project, setting, value or None)
+            setattr(project, setting, value if isinstance(value, bool) else value or None)
         append(session, project, actor, Act("project.set", name, changes))
         return view_of(ProjectView, project)
 
@@ -84,32 +88,22 @@ def get_project(db: Database, name: str) -> ProjectView:
         return view_of(ProjectView, find_project(session, name))
 
 
-def list_projects(db: Database) -> list[ProjectView]:
-    """Return all projects by name."""
+def list_projects(db: Database, *, deleted: bool = False) -> list[ProjectView]:
+    """Return all projects by name; or those that are deleted, the latest first, also those that were destroyed."""
+    query = select(Project).where(living()).order_by(col(Project.name))
+    if deleted:
+        query = select(Project).where(~living()).order_by(col(Project.deleted_at).desc())
     with db.reading() as session:
-        return [view_of(ProjectView, project) for project in session.exec(select(Project).order_by(col(Project.name)))]
+        return [view_of(ProjectView, project) for project in session.exec(query)]
 
 
-def delete_project(db: Database, name: str, *, actor: Actor, refuse_if: RefuseIf | None = None) -> None:
-    """Delete a project with its environments, secrets, variables and wrapped keys; its audit events stay.
-
-    Args:
-        refuse_if: called with the session, the project's id and None while no run can be given anything of it; it
-            raises the reason to keep the project.
-
-    Raises:
-        UnknownProject: it does not exist.
-    """
-    with db.writing() as session:
-        project = take_project(session, name)
-        if refuse_if is not None:
-            take_environments(session, project)
-            refuse_if(session, project.id, None)
-        session.delete(project)
-        append(session, project, actor, Act("project.delete", name))
-    db.wipe()
+def keys_kept(db: Database) -> bool:
+    """Tell whether there is any wrapped key, be it of a deleted project."""
+    with db.reading() as session:
+        kept = select(KeyPair.generation).where(col(KeyPair.wrapped_private_key).is_not(None))
+        return session.exec(kept.limit(1)).first() is not None
 
 
 def _refuse_taken(session: Session, name: str) -> None:
-    if session.exec(select(Project.id).where(Project.name == name)).first():
-        raise AlreadyExists(what="project", name=name)
+    if (project := session.exec(held_name(name)).first()) is not None:
+        raise AlreadyExists(what="project", name=name) if project.deleted_at is None else was_deleted(project)

@@ -15,7 +15,7 @@ from secretstore.errors import InUse
 from secretstore.models import Connection, Environment, Project, Secret
 from secretstore.naming import has_form_of_name
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
-from secretstore.vault.lookup import find_place, find_project
+from secretstore.vault.lookup import find_place, find_project, living
 from secretstore.vault.storing import parts
 from secretstore.views import Dangling, Missing
 
@@ -86,7 +86,7 @@ def dangling(db: Database, project: str | None = None) -> list[Dangling]:
     with db.reading() as session:
         query = (
             select(Connection, Environment.name, Project.name)
-            .where(Connection.environment_id == Environment.id, Environment.project_id == Project.id)
+            .where(Connection.environment_id == Environment.id, Environment.project_id == Project.id, living())
             .order_by(col(Project.name), col(Environment.name), col(Connection.role).desc(), col(Connection.name))
         )
         if project is not None:

@@ -9,6 +9,7 @@ from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.errors import EnvironmentGone, SealBroken
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.sealing import LONGEST_SEALED
+from secretstore.vault.lookup import living
 from secretstore.vault.secrets import current_version, unknown_secret
 
 # A row may hold up to a gigabyte: a value too long to have been sealed here is not fetched, and does not open.
@@ -31,7 +32,7 @@ def sealed_bundle(
     Raises:
         UnknownSecret: one of `names` does not exist.
         SealBroken: a current version was never sealed under the current key pair.
-        EnvironmentGone: the environment does not exist.
+        EnvironmentGone: the environment does not exist, or its project is deleted.
     """
     # The lock lets runs in together, and keeps out a flip to the next key pair.
     query = (
@@ -41,6 +42,7 @@ def sealed_bundle(
             Project.id == Environment.project_id,
             KeyPair.environment_id == Environment.id,
             KeyPair.generation == Environment.generation,
+            living(),
         )
         .with_for_update(read=True, key_share=True, of=Environment)
     )

@@ -14,7 +14,7 @@ from secretstore.errors import RollbackRefused, UnknownSecret
 from secretstore.models import Environment, Project, Secret, SecretVersion
 from secretstore.timestamps import utc_now
 from secretstore.vault.acts import act_on
-from secretstore.vault.lookup import COMPARED, did_you_mean, find_place, hold_place, within
+from secretstore.vault.lookup import COMPARED, did_you_mean, find_place, hold_place, living, within
 from secretstore.vault.references import refuse_named, secrets_there
 from secretstore.views import DueView, SecretView, VersionView, view_of
 
@@ -219,10 +219,10 @@ def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueVie
     """
     due = col(Secret.expires_at) < before
     with db.reading() as session:
-        count = session.exec(select(func.count()).select_from(Secret).where(due)).one()
+        count = session.exec(select(func.count()).where(due, Secret.project_id == Project.id, living())).one()
         query = (
             select(Project.name, Environment.name, Secret.name, Secret.expires_at)
-            .where(due, Secret.environment_id == Environment.id, Secret.project_id == Project.id)
+            .where(due, Secret.environment_id == Environment.id, Secret.project_id == Project.id, living())
             .order_by(col(Secret.expires_at), col(Secret.name))
             .limit(limit)
         )

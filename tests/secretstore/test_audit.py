@@ -197,14 +197,16 @@ def test_an_act_that_is_undone_leaves_no_event(shop: Database, actor: Actor) -> 
 
 
 def test_the_trail_outlives_the_project(trail: Database, actor: Actor, birth: Birth) -> None:
-    """A deleted project is listed and verified by name; a new one of that name has a chain of its own."""
+    """A deleted project is listed and verified by name, a destroyed one too; the next has its own chain."""
     vault.delete_project(trail, "shop", actor=actor)
     assert audit_reading.verify(trail, "shop").checked == 11
+    vault.destroy_project(trail, "shop", actor=actor)
+    assert audit_reading.verify(trail, "shop").checked == 12
     vault.create_project(trail, "shop", actor=actor, birth=birth)
     actions = [event.action for event in audit_reading.list_events(trail, "shop")]
-    assert actions[-3:] == ["project.delete", "project.create", "environment.create"]
+    assert actions[-4:] == ["project.delete", "project.destroy", "project.create", "environment.create"]
     result = audit_reading.verify(trail, "shop")
-    assert (result.ok, result.checked) == (True, 13)
+    assert (result.ok, result.checked) == (True, 14)
     with trail.writing() as session:
         session.execute(text("UPDATE secretstore_audit_event SET actor = 'x' WHERE action = 'project.delete'"))
     assert audit_reading.verify(trail, "shop").first_bad == 11

@@ -412,7 +412,7 @@ class TestDestruction:
         assert not found(old) and found(new)
         vault.delete_environment(rotated, "shop", "staging", actor=actor)
         assert not found(staging) and found(new)
-        vault.delete_project(rotated, "shop", actor=actor)
+        vault.destroy_project(rotated, "shop", actor=actor)
         assert not found(new)
 
 
@@ -427,7 +427,7 @@ class TestDeletion:
 
         here = vault.get_environment(stocked, "shop", "default")
         with pytest.raises(RuntimeError):
-            vault.delete_project(stocked, "shop", actor=actor, refuse_if=refuse)
+            vault.destroy_project(stocked, "shop", actor=actor, refuse_if=refuse)
         with pytest.raises(RuntimeError):
             vault.delete_environment(stocked, "shop", "default", actor=actor, refuse_if=refuse)
         assert asked == [(here.project_id, None), (here.project_id, here.id)]

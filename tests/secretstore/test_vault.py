@@ -221,7 +221,7 @@ def test_projects_are_made_changed_listed_and_deleted(db: Database, actor: Actor
     assert [view.name for view in vault.list_projects(db)] == ["a", "web-2"]
     vault.put(db, "web-2", "default", "TOKEN", CANARY, actor=actor, pins=pins)
     vault.set_variable(db, "web-2", "default", "REGION", "eu", actor=actor)
-    vault.delete_project(db, "web-2", actor=actor)
+    vault.destroy_project(db, "web-2", actor=actor)
     assert vault.list_projects(db) == [vault.get_project(db, "a")]
     again = vault.create_project(db, "web-2", actor=actor, birth=birth)
     assert again.id != made.id

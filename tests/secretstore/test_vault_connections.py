@@ -351,7 +351,7 @@ def test_an_environment_takes_its_connections_with_it(shop: Database, catalog: C
     vault.create_connection(shop, "shop", "staging", "source", "other", "s3", {"bucket": "b"}, actor=actor)
     vault.delete_environment(shop, "shop", "default", actor=actor)
     assert [view.label for view in vault.list_connections(shop, "shop")] == ["source other"]
-    vault.delete_project(shop, "shop", actor=actor)
+    vault.destroy_project(shop, "shop", actor=actor)
     with shop.reading() as session:
         assert session.execute(text("SELECT count(*) FROM secretstore_connection")).scalar() == 0
 

@@ -53,6 +53,15 @@ def projects(place: "Here", ctx: typer.Context) -> Proposals:
 
 
 @_completer
+def deleted_projects(place: "Here", ctx: typer.Context) -> Proposals:
+    """Every project that can be brought back."""
+    from executor.operations import projects
+
+    found = projects.list_deleted(place.at, place.who)
+    return [(one.name, f"deleted by {one.deleted_by}") for one in found if one.destroyed_at is None]
+
+
+@_completer
 def environments(place: "Here", ctx: typer.Context) -> Proposals:
     """Those of the project that was typed, else of the one meant here."""
     from executor.operations import projects

@@ -37,10 +37,12 @@ _WITH_ITS_WORDS = {*_OF_RUNS, "runs list", "run"}
 _VERBS = {
     "create": ("new", "add", "make", "init"),
     "set": ("new", "add", "create", "put", "update", "edit", "change"),
+    "prune": ("clean", "clear", "gc", "expire", "purge"),
+    "restore": ("undelete", "recover", "undo", "revert"),
     "delete": ("rm", "remove", "del", "unset", "destroy", "drop"),
     "show": ("get", "status", "info", "inspect", "describe", "view"),
     "logs": ("log", "output", "tail", "follow", "watch"),
-    "cancel": ("stop", "kill", "abort", "terminate", "delete", "rm"),
+    "cancel": ("stop", "kill", "abort", "terminate"),
     "retry": ("rerun", "restart"),
     "download": ("fetch", "pull", "outputs", "artifacts"),
     "history": ("versions", "log"),

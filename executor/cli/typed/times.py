@@ -21,6 +21,17 @@ def length(text: str) -> float:
         raise typer.BadParameter(f"a length of time is needed, as {durations.FORM}") from None
 
 
+def age(text: str) -> float:
+    """The seconds of an option that says how old something is. It has a unit: 30 could be seconds or days.
+
+    Raises:
+        BadParameter: it is none, or has none.
+    """
+    if (length := _length(text)) is None:
+        raise typer.BadParameter("a length of time with its unit is needed, as 30d, 12h, 1h30m or 6w")
+    return length.total_seconds()
+
+
 def expiry(name: str, text: str) -> datetime:
     """The moment that `--expires` names.
 

@@ -69,6 +69,8 @@ def _runs() -> None:
         sa.Column("created_by", sa.String(), nullable=False),
         sa.Column("started_at", UtcDateTime()),
         sa.Column("finished_at", UtcDateTime()),
+        sa.Column("pruned_at", UtcDateTime()),
+        sa.Column("pruned_by", sa.String()),
     )
     op.create_index("executor_run_waiting", "executor_run", ["state", "queue"])
     op.create_index("executor_run_by_project", "executor_run", ["project_id", "created_at"])
@@ -76,7 +78,9 @@ def _runs() -> None:
     op.create_index("executor_run_by_bundle", "executor_run", ["project_id", "bundle"])
     _partial_index("executor_run_leased", "project_id", "lease_owner IS NOT NULL")
     _partial_index("executor_run_delayed", "not_before", "not_before IS NOT NULL")
-    _partial_index("executor_run_finished", "finished_at", "finished_at IS NOT NULL")
+    _partial_index("executor_run_finished", "finished_at", "finished_at IS NOT NULL AND pruned_at IS NULL")
+    _partial_index("executor_run_kept", "project_id", "pruned_by IS NULL")
+    _partial_index("executor_run_pruning", "finished_at", "pruned_by IS NOT NULL AND pruned_at IS NULL")
     op.create_table(
         "executor_attempt",
         sa.Column("run_id", sa.String(), primary_key=True),

@@ -20,12 +20,26 @@ def _places() -> None:
     op.create_table(
         "secretstore_project",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("name", sa.String(63), nullable=False, unique=True),
+        sa.Column("name", sa.String(63), nullable=False),
         sa.Column("network", sa.String(16), nullable=False),
         sa.Column("sandbox_min", sa.String(16), nullable=False),
         sa.Column("max_running", sa.Integer()),
         sa.Column("output_limit", sa.BigInteger()),
+        sa.Column("protected", sa.Boolean(), nullable=False),
         *_created(),
+        sa.Column("deleted_at", UtcDateTime()),
+        sa.Column("deleted_by", sa.String(255)),
+        sa.Column("destroy_at", UtcDateTime()),
+        sa.Column("destroyed_at", UtcDateTime()),
+    )
+    there = sa.text("destroyed_at IS NULL")
+    op.create_index(
+        "secretstore_project_name",
+        "secretstore_project",
+        ["name"],
+        unique=True,
+        sqlite_where=there,
+        postgresql_where=there,
     )
     op.create_table(
         "secretstore_environment",

@@ -106,16 +106,64 @@ class TestDelete:
         assert "cannot ask for confirmation without a terminal\nhint: add --yes\n" in refused.stderr
         assert "kept" in cli.ok("project", "list")
 
-    def test_with_yes_it_is_gone_and_the_record_of_it_stays(self, cli: Cli) -> None:
-        """The audit chain outlives the project."""
+    def test_with_yes_it_is_gone_and_comes_back(self, cli: Cli) -> None:
+        """Whoever names it is told how; the audit chain goes on, and is verified."""
         cli.ok("project", "create", "gone")
+        folder = cli.jobs / "of-gone"
+        folder.mkdir()
+        cli.ok("init", "gone", cwd=folder)
 
-        cli.ok("project", "delete", "gone", "--yes")
+        said = cli("project", "delete", "gone", "--yes", code=0).stderr
 
+        assert 'deleted project "gone"; its keys are destroyed on 20' in said
+        assert "until then: sealrun project restore gone" in said
         assert "gone" not in cli.ok("project", "list")
+        (line,) = [line for line in cli.ok("project", "list", "--deleted").splitlines() if line.startswith("gone\t")]
+        assert line.endswith("\tsealrun project restore gone")
+        for words in (("secret", "list", "-p", "gone"), ("project", "create", "gone"), ("variable", "list")):
+            refused = cli(*words, cwd=folder, code=2).stderr
+            assert 'sealrun: project "gone" was deleted on 20' in refused
+            assert "hint: bring it back: sealrun project restore gone; or destroy it now" in refused
+        assert "can be brought back: gone (until " in cli.ok("doctor")
+        assert cli("project", "restore", "gone", code=0).stderr == "project gone is back\n"
+        assert "gone" in cli.ok("project", "list")
         events = cli.json("audit", "list", "-p", "gone", "--json")
-        assert [event["action"] for event in events][-1] == "project.delete"
+        assert [event["action"] for event in events][-2:] == ["project.delete", "project.restore"]
         assert cli.json("audit", "verify", "-p", "gone", "--json")["ok"] is True
+
+    def test_to_destroy_it_now_its_name_is_asked_for(self, cli: Cli) -> None:
+        """--yes alone is not enough; on a terminal it is typed. Deleted already or not."""
+        cli.ok("project", "create", "doomed")
+        for words in ((), ("--yes",), ("--confirm", "doomed")):
+            refused = cli("project", "delete", "doomed", "--now", *words, code=2).stderr
+            assert "hint: add --yes --confirm doomed" in refused
+        wrong = cli("project", "delete", "doomed", "--now", "--yes", "--confirm", "domed", code=2).stderr
+        assert "that is not its name; nothing was destroyed" in wrong
+        assert "--confirm goes with --now" in cli("project", "delete", "doomed", "--confirm", "doomed", code=2).stderr
+        screen = cli.terminal("project", "delete", "doomed", "--now")
+        screen.until("[y/N]")
+        screen.type("y\n")
+        screen.until("type its name")
+        screen.type("domed\n")
+        assert screen.ended() == 2
+        cli.ok("project", "delete", "doomed", "--yes")
+        told = cli.json("project", "delete", "doomed", "--now", "--yes", "--confirm", "doomed", "--json")
+        assert (told["deleted"], told["destroy_at"]) == ("project", None)
+        assert "was destroyed on" in cli("project", "restore", "doomed", code=2).stderr
+        cli.ok("project", "create", "doomed")
+        assert cli.json("audit", "verify", "-p", "doomed", "--json")["ok"] is True
+
+    def test_a_protected_one_stays(self, cli: Cli) -> None:
+        """It says so before it asks, for an environment of it, too."""
+        cli.ok("project", "create", "guarded", "-e", "dev")
+        said = cli("project", "set", "guarded", "--protected", code=0).stderr
+        assert said == "guarded cannot be deleted until --no-protected\n"
+        for words in ((), ("-e", "dev"), ("--now",)):
+            refused = cli("project", "delete", "guarded", *words, code=1).stderr
+            assert 'project "guarded" is protected from deletion' in refused
+            assert "sealrun project set guarded --no-protected" in refused
+        assert cli("project", "set", "guarded", "--no-protected", code=0).stderr == "guarded can be deleted\n"
+        cli.ok("project", "delete", "guarded", "-e", "dev", "--yes")
 
     def test_on_a_terminal_it_asks(self, cli: Cli) -> None:
         """No is an answer, and yes another."""

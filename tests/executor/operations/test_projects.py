@@ -10,7 +10,7 @@ from executor.models import RunSpec
 from executor.operations import environments, projects
 from executor.operations.deployment import Deployment
 from executor.schemas.places import InEnvironment, InEnvironments
-from executor.schemas.projects import NewProject, ProjectChange, ProjectNamed
+from executor.schemas.projects import NewProject, ProjectChange, ProjectDeletion
 from secretstore import vault
 from secretstore.errors import InUse, KeyFileMissing, NameRefused, UnknownEnvironment
 from tests.executor.operations.conftest import WHO, Shop
@@ -63,7 +63,9 @@ def test_what_is_made_is_known_to_who_made_it(shop: Shop) -> None:
     environments.delete(shop.at, WHO, STAGING)
     assert shop.at.pins.known("shop", "staging") is None
     assert shop.at.pins.known("shop", "default") is not None
-    projects.delete(shop.at, WHO, ProjectNamed(name="shop"))
+    projects.delete(shop.at, WHO, ProjectDeletion(name="shop"))
+    assert shop.at.pins.known("shop", "default") is not None, "it may come back"
+    projects.delete(shop.at, WHO, ProjectDeletion(name="shop", now=True))
     assert shop.at.pins.known("shop", "default") is None
 
 
@@ -85,11 +87,11 @@ def test_the_key_file_is_made_for_the_first_project_alone(shop: Shop) -> None:
     assert [project.name for project in projects.list_(shop.at, WHO)] == ["shop"]
 
 
-def test_runs_that_are_not_over_keep_their_project_and_environment(shop: Shop) -> None:
-    """The check and the deletion refuse alike, and nothing is written."""
+def test_runs_that_are_not_over_keep_project_and_environment_from_destruction(shop: Shop) -> None:
+    """The check and the act refuse alike, and nothing is written."""
     run_id = live_run(shop, "staging")
     before = shop.events()
-    whole = ProjectNamed(name="shop")
+    whole = ProjectDeletion(name="shop", now=True)
     for refused in (projects.require_deletable, projects.delete):
         with pytest.raises(InUse, match='project "shop" has unfinished runs: 1'):
             refused(shop.at, WHO, whole)

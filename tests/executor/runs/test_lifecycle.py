@@ -1,7 +1,6 @@
 """What becomes of runs: tried again, cancelled, one for a key, limited, given up, deleted. On both databases."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,23 +11,21 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, func, text, update
+from sqlalchemy import event, func, update
 from sqlmodel import col, delete, select
 
 from executor import database, models, runs
-from executor.broker import notices
-from executor.errors import KeyTaken, Problem
+from executor.errors import KeyTaken, Problem, RunPruned
 from executor.models import Run, RunSpec, Worker
 from executor.records import history, logs, secret_uses
 from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, output, retention, unserved, workers
 from executor.schemas.output import Piece
-from executor.settings import read_settings
 from executor.worker import janitor
+from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.models import Project
 from tests.databases import sqlite_file
 from tests.executor.conftest import Bench
-from tests.processes import eventually
 
 DONE = Outcome("succeeded", exit_code=0)
 FAILED = Outcome("failed", "exit_code", "job.py ended with exit code 3", exit_code=3)
@@ -501,126 +498,59 @@ def rows_of(db: Database, run_id: str) -> dict[str, int]:
         return found | {"Run": len(session.exec(select(Run.id).where(Run.id == run_id)).all())}
 
 
-def test_old_runs_go_and_their_receipts_stay(mine: Mine) -> None:
+LEFT = {"LogChunk", "Output", "OutputChunk", "Result", "Sample", "Metric"}
+JANITOR = Actor("worker@here", retention.WORKER)
+
+
+def test_what_old_runs_left_goes_and_their_receipts_stay(mine: Mine) -> None:
     """Piece by piece; younger ones, and those that are not over, are not touched. 0 days keep all."""
     db = mine.db
     old, young = left_behind(mine, 31, chunks=100), left_behind(mine, 29)
     waiting, running = mine.create(), mine.running()
     for run_id in (waiting, running.run_id):
         mine.set(run_id, created_at=db.after(-99 * 86400), rung_at=db.after(-99 * 86400))
-    before = rows_of(db, young)
-    assert all(rows_of(db, old).values())
-    assert janitor.delete_old(db, 0) == 0
-    assert retention.delete_some(db, 30 * 86400) == 0, "a part of it"
-    assert janitor.delete_old(db, 30 * 86400) == 1
-    assert {name: count for name, count in rows_of(db, old).items() if count} == {"Receipt": 2, "ReceiptSecret": 2}
-    assert rows_of(db, young) == before and janitor.delete_old(db, 30 * 86400) == 0
+    before, all_of_it = rows_of(db, young), rows_of(db, old)
+    assert all(all_of_it.values())
+    assert janitor.delete_old(db, 0, JANITOR) == 0
+    assert janitor.delete_old(db, 30 * 86400, JANITOR) == 1
+    assert rows_of(db, old) == all_of_it | dict.fromkeys(LEFT, 0)
+    assert rows_of(db, young) == before and janitor.delete_old(db, 30 * 86400, JANITOR) == 0
     assert mine.row(waiting).state == "pending" and mine.row(running.run_id).state == "running"
     uses = {use.id: use for use in secret_uses.runs_given(db, "s-API_KEY", 1, limit=999)}
-    assert (uses[old].state, uses[old].created_by, uses[young].state) == (None, None, "succeeded")
+    assert (uses[old].state, uses[old].created_by, uses[young].state) == ("succeeded", "ada@here", "succeeded")
+    stub = history.show(db, old)
+    assert (stub.state, stub.pruned_by, stub.result, stub.metrics) == ("succeeded", "a worker", None, None)
+    assert stub.pruned_at is not None and stub.receipt is not None
     runs.finish(db, running, DONE)
 
 
-def test_a_sqlite_file_does_not_grow_for_ever(tmp_path: Path) -> None:
-    """The pages of what was deleted are used again."""
+def test_who_is_stopped_leaves_a_run_that_says_so_and_a_janitor_ends_it(
+    mine: Mine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody takes a part of its output for all of it; others can write after each part; 0 days keep none of that."""
+    db, run_id = mine.db, left_behind(mine, 31, chunks=200)
+    monkeypatch.setattr(retention, "_HELD", 0.0)
+    first = next(retention.prune(db, retention.these([run_id], by=Actor("bob", "cli"))))
+    assert first == 0 and 0 < rows_of(db, run_id)["LogChunk"] < 400, "a part of it"
+    assert mine.row(run_id).pruned_by == "bob" and mine.row(run_id).pruned_at is None
+    with pytest.raises(RunPruned):
+        history.require_kept(db, run_id)
+    assert janitor.delete_old(db, 0, JANITOR) == 1
+    assert not any(count for name, count in rows_of(db, run_id).items() if name in LEFT)
+    assert mine.row(run_id).pruned_by == "bob" and mine.row(run_id).pruned_at is not None
+
+
+def test_a_sqlite_file_gives_back_what_was_deleted(tmp_path: Path) -> None:
+    """Until somebody wants it back, the pages of what was deleted are used again."""
     db = Database(f"sqlite:///{sqlite_file(tmp_path / 'sealrun.db', database.migrate)}")
     mine, sizes = Mine(db, Bench(), "p1"), []
     for _ in range(4):
         left_behind(mine, 31, chunks=300)
-        while retention.delete_some(db, 30 * 86400) is not None:
+        for _ in retention.prune(db, retention.older(db, 30 * 86400, by=JANITOR)):
             pass
-        with db.reading() as session:
-            sizes.append(session.connection().execute(text("PRAGMA page_count")).scalar_one())
-    assert sizes[0] * 4096 > 1_000_000 and sizes[-1] < sizes[0] * 1.05
+        sizes.append(db.size()[0])
+    assert sizes[0] > 1_000_000 and sizes[-1] < sizes[0] * 1.05
+    given_back = db.give_back()
+    assert given_back > 1_000_000 and db.size() == (sizes[-1] - given_back, 0)
+    assert (tmp_path / "sealrun.db").stat().st_size == sizes[-1] - given_back
     db.close()
-
-
-# Told at once -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def telling(shared_postgres: tuple[Database, Bench]) -> Mine:
-    """A project in a database that can tell."""
-    return Mine(*shared_postgres, uuid4().hex)
-
-
-@pytest.fixture
-def told(telling: Mine, tmp_path: Path) -> Iterator[list[str]]:
-    """What a listener of it hears."""
-    heard: list[str] = []
-    settings = read_settings({"SEALRUN_HOME": str(tmp_path)})
-    with listening(telling.db, settings, heard, lambda: notify(telling.db, "ready")):
-        yield heard
-
-
-class listening:  # a context, as a function would be
-    """A listener, which has begun to hear."""
-
-    def __init__(self, db: Database, settings: Any, heard: list[str], call: Callable[[], object]) -> None:
-        self.stopping, self.heard, self.call = threading.Event(), heard, call
-        arguments = (db, settings, self.stopping, heard.append)
-        self.thread = threading.Thread(target=notices.listen, args=arguments, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-        eventually(lambda: self.call() or "ready" in self.heard, 20, "the listener hears")
-
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        self.thread.join(10)
-        assert not self.thread.is_alive()
-
-
-def notify(db: Database, word: str) -> None:
-    with db.writing() as session:
-        notices.tell_with(session, db, word)
-
-
-def test_asking_to_cancel_is_told_when_it_is_committed(telling: Mine, told: list[str]) -> None:
-    """The id and nothing else, and not for what was cancelled at once, nor for what was undone."""
-    first, second = telling.running(), telling.running()
-    with pytest.raises(ZeroDivisionError), telling.db.writing() as session:
-        notices.tell_with(session, telling.db, "undone")
-        raise ZeroDivisionError
-    runs.cancel(telling.db, telling.create(), "bob")
-    runs.cancel(telling.db, first.run_id, "bob")
-    runs.cancel(telling.db, second.run_id, "bob")
-    eventually(lambda: second.run_id in told, 20, "both are told")
-    assert [word for word in told if word != "ready"] == [first.run_id, second.run_id]
-
-
-def test_a_listener_that_lost_its_connection_listens_again(
-    telling: Mine, told: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Within seconds; until then workers look by themselves."""
-    monkeypatch.setattr(notices, "_AGAIN", 0.01)
-    ours = "datname = current_database() AND query LIKE 'LISTEN%'"
-    with telling.db.writing() as session:
-        killed = session.connection().execute(
-            text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
-        )
-        assert killed.all() == [(True,)]
-    eventually(lambda: notify(telling.db, "again") or "again" in told, 20, "it hears again")
-
-
-def test_beside_sqlite_the_broker_tells_it(redis_url: str, sqlite_db: Database, tmp_path: Path) -> None:
-    """On a channel of this database alone: homes that share a server do not hear each other."""
-    settings = read_settings({"SEALRUN_HOME": str(tmp_path), "SEALRUN_BROKER_URL": redis_url})
-    other = Database(f"sqlite:///{tmp_path}/other.db")
-    heard: list[str] = []
-    with listening(sqlite_db, settings, heard, lambda: notices.tell(sqlite_db, settings, "ready")):
-        notices.tell(other, settings, "of another home")
-        notices.tell(sqlite_db, settings, "r1")
-        eventually(lambda: "r1" in heard, 20, "it is told")
-    assert set(heard) == {"ready", "r1"}
-    other.close()
-
-
-@pytest.mark.parametrize("broker", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
-def test_a_broker_that_cannot_tell_it_fails_nothing(sqlite_db: Database, tmp_path: Path, broker: str) -> None:
-    """Workers look once a second."""
-    settings = read_settings({"SEALRUN_HOME": str(tmp_path), "SEALRUN_BROKER_URL": broker})
-    notices.tell(sqlite_db, settings, "r1")
-    stopping = threading.Event()
-    stopping.set()
-    notices.listen(sqlite_db, settings, stopping, lambda _: None)

@@ -19,10 +19,11 @@ from executor.errors import (
     SourceDamaged,
     SourceUnavailable,
 )
+from executor.sandbox.folders import size_of
 from executor.source import bundles, packing
 from executor.source.packing import Packed
 from executor.worker import cache, source_cache
-from executor.worker.cache import SOURCES, Kept, Shelf, note_of, prune, size_of
+from executor.worker.cache import SOURCES, Kept, Shelf, note_of, prune
 from executor.worker.source_cache import Upload, cached_source
 from secretstore.database import Database
 from secretstore.errors import FolderUnusable
@@ -393,7 +394,7 @@ def test_a_run_of_our_own_user_cannot_lock_us_out(as_ordinary_user: OrdinaryUser
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "from pathlib import Path\n"
-        "from executor.worker.cache import SOURCES, Kept, Shelf, note_of, prune, size_of\n"
+        "from executor.worker.cache import SOURCES, Kept, Shelf, note_of, prune\n"
         "root = Path(sys.argv[2])\n"
         "def build(folder): (folder / 'file').touch()\n"
         "for turn in range(2):\n"
