@@ -1,6 +1,9 @@
 """`sealrun demo`: from a sealed secret to a finished run, with the product's own commands and examples."""
 
+import errno
+import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -195,6 +198,9 @@ def _may_be_root(folder: Path) -> bool:
 def _copy(folder: Path) -> None:
     """Readable for everybody: a worker that is root lends a run a user id that owns nothing."""
     examples = folder / "examples"
+    for place in (folder, folder / PROJECT_FILE, *folder.glob("examples"), *examples.glob("*"), *examples.glob("*/*")):
+        if not (stat.S_ISREG(kind := _kind(place)) or stat.S_ISDIR(kind) or kind == 0):
+            raise OSError(errno.EEXIST, "a link or a pipe: it would have us write somewhere else", str(place))
     examples.mkdir(parents=True, exist_ok=True)
     (folder / PROJECT_FILE).write_text(f'project = "{PROJECT}"\n')
     for name, data in _shipped():
@@ -204,6 +210,14 @@ def _copy(folder: Path) -> None:
     (folder / PROJECT_FILE).chmod(0o644)
     for place in (folder, examples, *(path for path in examples.iterdir() if path.is_dir())):
         place.chmod(0o755)
+
+
+def _kind(path: Path) -> int:
+    """What kind of file is there, links unfollowed; 0 where there is none."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _shipped() -> Iterator[tuple[str, bytes]]:

@@ -10,10 +10,12 @@ from typing import Any
 from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox.confinement import users_home
 from executor.sandbox.folders import home_in
+from executor.sandbox.reading import all_of
 from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
 _MARKS = (PROJECT_FILE, "pyproject.toml")
+_SIZE_LIMIT = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,13 @@ def _homes() -> Iterator[Path]:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return tomllib.loads(all_of(path, _SIZE_LIMIT).decode())
+    except OSError as error:
+        raise FileInvalid(path=path, why=(error.strerror or "it cannot be read").lower()) from None
+    except ValueError as error:
         raise FileInvalid(path=path, why=str(error)) from None
+    except RecursionError:
+        raise FileInvalid(path=path, why="it is nested too deeply") from None
 
 
 def _parsed(path: Path, table: Any) -> ProjectFile:
