@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from executor.errors import BrokerUnavailable
 from executor.sandbox.asking import found_on
-from secretstore.settings import ensure_home
+from secretstore.home import ensure_home
 
 if TYPE_CHECKING:
     import redis

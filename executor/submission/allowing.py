@@ -15,7 +15,7 @@ from executor.errors import FolderNotAllowed
 from executor.sandbox.reading import all_of
 from executor.source.root import ProjectFile
 from secretstore.errors import FolderUnusable
-from secretstore.settings import ensure_home
+from secretstore.home import ensure_home
 
 _FILE = "allowed_folders"
 _SIZE_LIMIT = 16 << 20  # bytes

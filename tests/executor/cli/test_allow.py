@@ -55,7 +55,7 @@ def test_a_strangers_project_file_chooses_nothing_unasked(cli: Cli, checkout: Pa
 
 
 def test_it_counts_as_it_was_when_it_was_allowed(cli: Cli, checkout: Path) -> None:
-    """However it is written, and for folders below; not once it says something else, and again once it says the same."""
+    """However it is written, and for folders below; not once it says something else."""
     file = checkout.parent / ".sealrun.toml"
     assert "--yes" in cli("allow", cwd=checkout, code=2).stderr
     said = cli("allow", "--yes", cwd=checkout, code=0).stderr
@@ -132,7 +132,7 @@ def test_nothing_to_allow_is_said(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 def test_a_file_of_another_user_above_is_passed_over(cli: Cli, tmp_path: Path) -> None:
-    """In /tmp anybody can put one above everybody: it is neither the root of what a run reads nor the project's name."""
+    """In /tmp anybody can put one above everybody: it is no source root, and names no project."""
     mine = tmp_path / "mine"
     mine.mkdir()
     for name in (".sealrun.toml", "pyproject.toml"):
