@@ -29,7 +29,7 @@ def checkout(cli: Cli) -> Iterator[Path]:
 
 
 def test_a_strangers_project_file_chooses_nothing_unasked(cli: Cli, checkout: Path) -> None:
-    """I2: neither in a script, which gets a sentence and the mend, nor in any command that asks which is meant."""
+    """Neither in a script, which gets a sentence and the mend, nor in any command that asks which is meant."""
     root = checkout.parent
     refused = cli("secret", "list", cwd=checkout, code=2).stderr
     assert refused == (
