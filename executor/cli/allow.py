@@ -58,7 +58,7 @@ def allow(
         )  # fmt: skip
     new = not allowing.is_allowed(home, file)
     if new:
-        confirm(f"{file.path} chooses {allowing.says(file)}: follow it", yes)
+        confirm(f"follow {file.path}, which chooses {allowing.says(file)}", yes)
         allowing.allow(home, file)
     if json:
         told = {"file": str(file.path), "project": file.project, "environment": file.environment, "new": new}

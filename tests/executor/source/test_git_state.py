@@ -219,6 +219,19 @@ def test_i3_nothing_that_a_repository_names_is_executed(
     assert found.dirty is (True if seen else None)
 
 
+def test_i3_without_landlock_git_is_not_asked(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I3, I9: there is no weaker way of asking; the commit comes from the files."""
+    filtered(checkout)
+    git(checkout, "config", "filter.ev=il.clean", f"touch {tmp_path}/executed; cat")
+    write(checkout, "jobs/job.py", "print(2)")
+    (tmp_path / "executed").unlink(missing_ok=True)
+    none = "from executor.sandbox import kernel; kernel._LANDLOCK_CREATE_RULESET = 100_000; "  # no such system call
+    monkeypatch.setattr(asking, "_CODE", asking._CODE.replace("from executor", f"{none}from executor", 1))
+    assert git_state(checkout, PATH) == GitState(git(checkout, "rev-parse", "HEAD"), None)
+    assert asking.ask(Path("/usr/bin/git"), ["--version"], {}, 10) is None
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_git_that_lies_in_the_checkout_is_not_executed(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
