@@ -64,7 +64,8 @@ class Client:
     """Submits runs, and finds those that were submitted.
 
     Args:
-        project: the project where a call names none; else SEALRUN_PROJECT, else the project file's.
+        project: the project where a call names none; else SEALRUN_PROJECT, else the project file's, once that is
+            allowed (`sealrun allow`).
         environment: the environment where a call names none; else SEALRUN_ENV, else the project file's, else `default`.
         settings: the SEALRUN_… settings by name, in the place of all those in this process's environment.
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from executor.settings import Settings
 from secretstore import database as store
 from secretstore.database import Database
+from secretstore.home import check_home, ensure_home
 from secretstore.schema import current_revision, require_revision, upgrade
-from secretstore.settings import ensure_home
 
 HEAD = "0001"
 
@@ -22,7 +22,9 @@ def open_database(settings: Settings) -> Database:
     Raises:
         SchemaMismatch: a configured database is at another revision.
         DatabaseUnavailable: it cannot be reached.
+        FolderUnusable: SEALRUN_HOME is not this user's own.
     """
+    check_home(settings.store.home)
     if not settings.store.database_is_default:
         db = Database(settings.store.database_url)
         try:

@@ -21,6 +21,15 @@ class NoProjectNamed(SealrunError):
     hint = "give -p PROJECT, set SEALRUN_PROJECT, or run `sealrun init` to write .sealrun.toml in this folder"
 
 
+class FolderNotAllowed(SealrunError):
+    """{path} chooses {says}, and {changed}"""
+
+    code = "folder_not_allowed"
+    status = 403
+    exit_code = 2
+    hint = "look at it, then: sealrun allow {folder}; or choose yourself: -p PROJECT -e ENV"
+
+
 class RequestUnclear(SealrunError):
     """the request is not clear"""
 

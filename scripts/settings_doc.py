@@ -46,6 +46,13 @@ with `SEALRUN_` are refused for secrets and variables; of these a run finds `SEA
 The nearest one in the current folder or above it counts. `-p` and `-e` come first, then `SEALRUN_PROJECT` and
 `SEALRUN_ENV`, then the file. `sealrun init` writes one.
 
+The file comes with a checkout, whoever wrote it, so what it chooses has to be allowed once, by folder and by what it
+says: a command asks on a terminal, and is refused without one; `sealrun allow FOLDER` is for a look before. What
+`sealrun init` writes is allowed. A file that says something else since has to be allowed again. `-p`, `-e` and the two
+variables need no permission: in CI set `SEALRUN_PROJECT`, and `SEALRUN_ENV` where the file names an environment.
+`sealrun allow --list` and `--revoke` show and end what is allowed; it is kept in SEALRUN_HOME. A file of another user,
+who is neither root nor the owner of the current folder, is passed over, as in /tmp.
+
 ## Colour
 
 `NO_COLOR` turns colour off, as does `TERM=dumb`. Where output is no terminal there is none: listings have then one line

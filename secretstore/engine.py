@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from secretstore.errors import DatabaseUnavailable, LibraryMissing
+from secretstore.home import private_folder
 
 BUSY_SECONDS = 30
 """How long a writer waits for SQLite's one write lock before it gives up."""
@@ -100,7 +101,7 @@ def _sqlite(address: URL) -> Engine:
     def _make_file(*_: Any) -> None:
         # Created here, since SQLite would let the umask decide; its -wal and -shm files copy the mode.
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(file.parent)
             # Only if there is none: closing a descriptor of a database that this process has open would drop
             # SQLite's locks on it (POSIX has them per process), and another process's last close would then delete
             # the write-ahead log under us. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks

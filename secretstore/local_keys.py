@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secretstore.errors import AlreadyExists, KeyFileMissing, KeyFileUnusable, WrapBroken
+from secretstore.home import private_folder
 from secretstore.key_service import KeyService
 
 _COMMENT = (
@@ -86,7 +87,7 @@ def create_local_key(path: Path) -> None:
         KeyFileUnusable: others can write to its folder.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path.parent)
     except OSError as problem:
         why = f"its folder cannot be created: {(problem.strerror or 'no reason given').lower()}"
         raise KeyFileUnusable(path=path, why=why) from None

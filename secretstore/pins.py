@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from secretstore.errors import KeyChanged, KeyUnreadable, KnownKeysUnusable
+from secretstore.home import private_folder
 from secretstore.models import Environment, KeyPair, Project
 from secretstore.sealing import PublicKey, fingerprint, succession
 
@@ -180,7 +181,7 @@ class Pins:
     def _locked(self) -> Iterator[None]:
         """Let one writer in at a time. Nothing in here asks a database, so nobody waits for one here."""
         try:
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.file.parent)
             lock = os.open(f"{self.file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise KnownKeysUnusable(path=self.file, why=_reason(problem)) from None

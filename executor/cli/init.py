@@ -8,7 +8,9 @@ import typer
 
 from executor.cli.shown import screen
 from executor.cli.typed import options
-from executor.source.root import PROJECT_FILE
+from executor.settings import read_here
+from executor.source.root import PROJECT_FILE, project_file
+from executor.submission import allowing
 from executor.submission.context import current_folder
 from secretstore.errors import AlreadyExists, FolderUnusable
 from secretstore.naming import check_environment_name, check_project_name
@@ -45,6 +47,8 @@ def init(
         raise FolderUnusable(
             "nothing can be written to {path}: {why}", path=here, why=(error.strerror or "").lower()
         ) from None
+    # Its user has just said so: what is written is allowed as it is.
+    allowing.allow(read_here().store.home, project_file(here))
     if json:
         screen.show_json({"file": str(here / PROJECT_FILE), "project": chosen, "environment": environment})
     screen.say(f"wrote {here / PROJECT_FILE}: commands in this folder are about project {chosen}")

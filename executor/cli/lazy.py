@@ -14,6 +14,7 @@ from executor.cli.typed.signposts import Signposted, check_place
 COMMANDS = {
     "demo": "Go from a sealed secret to a finished run, on examples that ship with sealrun.",
     "init": "Write .sealrun.toml in this folder, so that commands here need no -p.",
+    "allow": "Let the project file of a folder choose the project of commands there.",
     "project": "Create, change, list, delete and restore projects.",
     "secret": "Store secrets, list their names, delete them. Nothing shows a value.",
     "key": "List, rotate, rewrap and trust key pairs; make a local key file.",

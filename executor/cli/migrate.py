@@ -7,7 +7,7 @@ from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.settings import read_here
 from secretstore.database import Database
-from secretstore.settings import ensure_home
+from secretstore.home import ensure_home
 
 app = typer.Typer(help="Bring the database's tables to this version.", add_completion=False)
 

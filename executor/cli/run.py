@@ -52,7 +52,8 @@ def run(
         request = options.request(context.meta[TAIL])
         try:
             at = here()
-            prepared = runs.prepare(at.at, at.who, request)
+            meant = {"project": at.project(request.project), "environment": at.environment(request.environment)}
+            prepared = runs.prepare(at.at, at.who, request.model_copy(update=meant))
             folder = _output_folder(output)
             submitted = Submission(at, prepared)
         except NoProjectNamed as error:

@@ -36,7 +36,9 @@ def explain(context: typer.Context, options: RunOptions, json: shared.Json = Fal
         layers = options.layers()
     request = options.request(context.meta[TAIL])
     at = here()
-    seen = explanation.explain(at.at, at.who, Explain(run=request, layers=layers))
+    meant = {"project": at.project(request.project), "environment": at.environment(request.environment)}
+    run = request.model_copy(update=meant)
+    seen = explanation.explain(at.at, at.who, Explain(run=run, layers=layers))
     told += seen.refusals
     if json:
         document = screen.plain_data(seen)

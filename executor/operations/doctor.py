@@ -9,7 +9,7 @@ from pathlib import Path
 from kombu.connection import Connection
 from sqlmodel import select
 
-from executor import database
+from executor import database, unguarded
 from executor.broker import embedded
 from executor.broker.application import make_app
 from executor.keys.access import key_access
@@ -24,11 +24,11 @@ from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.errors import KeyFileMissing, SealrunError
+from secretstore.home import ensure_home
 from secretstore.key_service import KeyAccess
 from secretstore.keyring import opens
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair
-from secretstore.settings import ensure_home
 
 
 def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
@@ -48,6 +48,7 @@ def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
         yield finding
     yield from _keys(settings, db)
     yield _broker(settings)
+    yield from _passwords(settings)
     yield from _isolation(settings)
     yield from _folders(settings)
 
@@ -168,6 +169,17 @@ def _configured_broker(settings: Settings) -> Finding:
             mend = "check SEALRUN_BROKER_URL and that the server runs"
             return Finding("broker", "wrong", f"{shown} does not answer: {type(error).__name__}", mend)
     return Finding("broker", "ok", f"{shown} answers")
+
+
+def _passwords(settings: Settings) -> Iterator[Finding]:
+    """Whether the servers ask for any; a warning where it is seen on this machine alone."""
+    if not unguarded.is_configured(settings):
+        return
+    found = list(unguarded.unguarded(settings))
+    for one in found:
+        yield Finding(f"{one.what} password", "note" if one.loopback else "wrong", one.text, one.mend)
+    if not found:
+        yield Finding("passwords", "ok", "no configured server takes a connection without one")
 
 
 def _without_password(connection: Connection) -> str:

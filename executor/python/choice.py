@@ -1,19 +1,21 @@
 """Which interpreter a run is started with: one of the submitter's, never sealrun's own."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from executor.errors import PythonUnavailable
-from executor.python.layout import is_program
+from executor.python import shims
+from executor.sandbox.asking import is_program, lies_in
 from executor.sandbox.reading import head_of
 
 
 def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) -> str:
     """The run's interpreter: `wanted`, else the source root's `.venv`, else `python3` on the submitter's PATH.
 
-    Never sealrun's own: its packages are no part of a run.
+    Never sealrun's own: its packages are no part of a run. A script that stands in the place of an interpreter, as the
+    shims of version managers do, is asked what it leads to; one of the source root's own, or of the current folder's,
+    is not executed to find out, and is no interpreter.
 
     Raises:
         PythonUnavailable: there is none, or `wanted` is not one.
@@ -30,7 +32,7 @@ def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) 
     for entry in search_path.split(os.pathsep):
         candidate = Path(entry).absolute() / "python3"
         if entry and is_program(candidate):
-            found = candidate if is_binary(candidate) else _behind(candidate)
+            found = candidate if is_binary(candidate) else _behind(candidate, root) if os.path.isabs(entry) else None
             if found is not None and not _is_ours(found):
                 return str(found)
     raise PythonUnavailable(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
@@ -39,7 +41,7 @@ def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) 
 def own_environment(root: Path) -> Path | None:
     """The interpreter of the source root's `.venv`, where it has one that is not sealrun's."""
     own = root / ".venv/bin/python"
-    return own if own.exists() and not _is_ours(own) else None
+    return own if os.path.exists(own) and not _is_ours(own) else None
 
 
 def _is_ours(candidate: Path) -> bool:
@@ -56,12 +58,9 @@ def is_binary(path: Path) -> bool:
         return True  # it may be executed without being readable; a script could not be
 
 
-def _behind(shim: Path) -> Path | None:
+def _behind(shim: Path, root: Path | None) -> Path | None:
     """The interpreter behind a shim such as pyenv's; it is the submitter's own program, on the submitter's own PATH."""
-    command = [str(shim), "-I", "-c", "import sys; print(sys.executable)"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+    if root is not None and lies_in(shim, root):
         return None
-    found = Path(asked.stdout.strip() or "/nonexistent")
-    return found if asked.returncode == 0 and is_program(found) and is_binary(found) else None
+    found = shims.ask([str(shim), "-I", "-c", "import sys; print(sys.executable)"], root)
+    return found if found is not None and is_binary(found) else None

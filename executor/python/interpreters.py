@@ -106,7 +106,7 @@ def find(search_path: str, home: Path, usable: Callable[[Path], bool]) -> Interp
     with contextlib.suppress(PythonUnavailable):
         first = Path(choose_interpreter(None, None, search_path))
     folders = [first.parent] if first else []
-    folders += [Path(entry) for entry in search_path.split(os.pathsep) if entry]
+    folders += [Path(entry) for entry in search_path.split(os.pathsep) if os.path.isabs(entry)]
     folders += [*map(Path, _SYSTEM), Path(sys.base_prefix) / "bin"]
     listed = _listed([folder for folder in dict.fromkeys(folders) if _is_searched(folder)], home)
     found: dict[Path, Interpreter] = {}

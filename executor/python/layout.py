@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from executor.errors import PythonUnavailable
+from executor.sandbox.asking import is_program
 from executor.sandbox.folders import home_in
 from executor.sandbox.reading import head_of
 
@@ -54,11 +55,6 @@ def search_path_of(python: Path | None, folders: Sequence[str] = ()) -> str:
     own = [] if python is None else [str(python.parent)]
     system = _SYSTEM_PATH.split(":")
     return ":".join(dict.fromkeys([*(one for one in (*own, *folders) if one not in system), *system]))
-
-
-def is_program(path: Path) -> bool:
-    """Whether it is a file that may be executed."""
-    return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
 def shebang(path: Path) -> list[str]:

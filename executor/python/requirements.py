@@ -17,10 +17,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from executor.errors import FileUnreadable, RequirementsRefused
 from executor.python import poetry
+from executor.sandbox.reading import head_of
 
 TEXT_LIMIT = 4 << 20
 """Bytes that may describe one environment; a lock of a thousand packages has a quarter of it."""
 
+_SCRIPT_READ = 256 << 20  # bytes of a target that are searched for its block; a notebook may be large
 _VERSION = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")
 # As in PEP 723, https://packaging.python.org/en/latest/specifications/inline-script-metadata/
 _BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -45,7 +47,7 @@ def of_script(script: Path) -> dict[str, Any] | None:
         RequirementsRefused: the block is not valid, or something in it cannot be used.
     """
     try:
-        text = script.read_bytes().decode()
+        text = head_of(script, _SCRIPT_READ).decode()
         text = _code_of(text) if script.suffix == ".ipynb" else text
     except (OSError, ValueError, RecursionError):
         return None  # running it fails, too, and says why
@@ -359,13 +361,15 @@ def _toml(name: str, text: str, before: int = 0) -> dict[str, Any]:
         if before and (at := re.search(r"at line (\d+)", why)):
             why = why.replace(at.group(), f"at line {before + int(at[1])}")
         raise RequirementsRefused(place=name, why=why[:1].lower() + why[1:]) from None
+    except RecursionError:
+        raise RequirementsRefused(place=name, why="it is nested too deeply") from None
 
 
 def _read(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = head_of(path, TEXT_LIMIT + 1)
         if len(data) > TEXT_LIMIT:
-            raise _too_large(path.name, len(data))
+            raise _too_large(path.name, os.stat(path).st_size)
         return data.decode("utf-8-sig")
     except OSError as error:
         raise FileUnreadable(path=path, why=(error.strerror or "").lower()) from None

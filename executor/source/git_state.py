@@ -2,17 +2,24 @@
 
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.sandbox import asking
+from executor.sandbox.reading import all_of, head_of
+
 _PATIENCE = 3.0  # seconds; a submission does not wait longer for this
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-# Keeps a repository's configuration from running programs when we only look.
-_QUIET = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
-_FILTER_OFF = {"clean": "", "process": "", "required": "false"}
+_LINE = 4096  # bytes
+_PACKED_LIMIT = 64 << 20
+_REFERENCES = 5  # that lead to one another, as in git
+# A repository's configuration is not ours: what of it would start a program is turned off where it can be, so that git
+# need not fail for it. That it starts none is not up to these, but to the kernel. Threads count as processes there.
+_SETTINGS = (
+    "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "core.preloadIndex=false",
+    "index.threads=1", "protocol.allow=never", "safe.bareRepository=explicit",
+)  # fmt: skip
+_STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--ignore-submodules=dirty", "-z")
 
 
 @dataclass(frozen=True)
@@ -24,86 +31,71 @@ class GitState:
 
 
 def git_state(root: Path, search_path: str) -> GitState:
-    """Return a source root's state; empty if it is not in a checkout, or git refuses or is too slow.
+    """Return a source root's state; empty if it is not in a checkout, or nothing there can be made sense of.
 
-    Without git on `search_path` only the commit is found. Another commit of a submodule
-    counts, too; what is changed within one does not, since its own configuration would have to be trusted.
+    git may execute nothing: neither what the checkout's configuration names nor, for a file that a filter would have to
+    be asked about, the filter of the user's own. `dirty` is unknown then, and where there is no git, or no means to
+    confine it, or where it refuses or is too slow; the commit is read from the files. Another commit of a submodule
+    counts as a change; what is changed within one does not, since its own configuration would have to be trusted.
     """
     repository = next((place / ".git" for place in (root, *root.parents) if os.path.lexists(place / ".git")), None)
     if repository is None:
         return GitState()
-    git = shutil.which("git", path=search_path)
-    return _read(repository) if git is None else _asked(git, root, search_path)
+    git = asking.found_on(search_path, "git", outside=repository.parent)
+    told = _asked(git, root) if git is not None else None
+    return told or GitState(_read(repository))
 
 
-def _asked(git: str, root: Path, search_path: str) -> GitState:
-    """Ask git, which must not execute what a checkout brings: hooks, filters of its own configuration, submodules'."""
+def _asked(git: Path, root: Path) -> GitState | None:
     # HOME holds what git trusts (safe.directory). No GIT_* variables: within a hook they point elsewhere.
     own = {name: os.environ[name] for name in ("HOME", "XDG_CONFIG_HOME") if name in os.environ}
-    environ = {"PATH": search_path, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **own}
-    told = "--porcelain=v2", "--branch", "--untracked-files=normal", "--ignore-submodules=dirty", "-z"
-    here = [git, *_QUIET, "-C", str(root)]
-    try:
-        settings = _run([*here, "config", "--includes", "--show-scope", "-z", "--get-regexp", r"^filter\."], environ)
-        said = _run([*here, "status", *told, "--", "."], environ | _without_filters(settings.stdout))
-    except (OSError, subprocess.TimeoutExpired):
-        return GitState()
-    lines = said.stdout.split(b"\0")
-    heads = [line.removeprefix(b"# branch.oid ").decode() for line in lines if line.startswith(b"# branch.oid ")]
-    if said.returncode != 0 or not heads or not _COMMIT.fullmatch(heads[0]):
-        return GitState()  # "(initial)": there is no commit yet
-    return GitState(heads[0], any(line and not line.startswith(b"# ") for line in lines))
+    environ = {"PATH": "/nonexistent", "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **own}
+    environ |= {"GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1"}
+    settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+    said = asking.ask(git, [*settings, "-C", str(root), *_STATUS, "--", "."], environ, _PATIENCE)
+    if said is None or (said.whole and said.status != 0):
+        return None
+    lines = said.out.split(b"\0")
+    heads = [line.removeprefix(b"# branch.oid ") for line in lines if line.startswith(b"# branch.oid ")]
+    if not heads or not _COMMIT.fullmatch(head := heads[0].decode(errors="replace")):
+        return None  # "(initial)": there is no commit yet
+    # What it complains of, such as a filter that it could not start, it did not look at.
+    dirty = any(line and not line.startswith(b"# ") for line in lines)
+    return GitState(head, None if said.err else dirty)
 
 
-def _run(command: list[str], environ: Mapping[str, str]) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, env=environ, timeout=_PATIENCE, check=False
-    )
-
-
-def _without_filters(settings: bytes) -> dict[str, str]:
-    """Turn off the filters of a checkout's own configuration; those of the user's and of the system are theirs.
-
-    `settings` is a scope, then name and value, each ended by NUL, as `git config` prints them.
-    """
-    words = settings.split(b"\0")
-    names = {
-        name.partition(b"\n")[0].rpartition(b".")[0]
-        for scope, name in zip(words[::2], words[1::2], strict=False)
-        if scope not in (b"system", b"global")
-    }
-    off = [(f"{os.fsdecode(name)}.{key}", value) for name in sorted(names) for key, value in _FILTER_OFF.items()]
-    environ = {"GIT_CONFIG_COUNT": str(len(off))}
-    for number, (key, value) in enumerate(off):
-        environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return environ
-
-
-def _read(repository: Path) -> GitState:
+def _read(repository: Path) -> str | None:
     """Read the commit from the files."""
     try:
         place = repository
-        if place.is_file():  # a worktree or a submodule: the repository is elsewhere
+        if os.path.isfile(place):  # a worktree or a submodule: the repository is elsewhere
             place = (repository.parent / _line(place).removeprefix("gitdir: ")).resolve()
-        head = _line(place / "HEAD")
         shared = place / "commondir"
-        common = (place / _line(shared)).resolve() if shared.is_file() else place
-        return GitState(_resolved(place, common, head))
-    except (OSError, ValueError):
-        return GitState()
+        common = (place / _line(shared)).resolve() if os.path.isfile(shared) else place
+        return _resolved(place, common, _line(place / "HEAD"))
+    except (OSError, ValueError, RuntimeError):  # the last is a loop of links
+        return None
 
 
 def _resolved(place: Path, common: Path, head: str) -> str | None:
-    name = head.removeprefix("ref: ")
-    if name == head:
-        return head if _COMMIT.fullmatch(head) else None
-    for folder in (place, common):
-        if name.startswith("refs/") and ".." not in name and (folder / name).is_file():
-            return _resolved(place, common, _line(folder / name))
-    packed = common / "packed-refs"
-    lines = packed.read_text().splitlines() if packed.is_file() else []
-    return next((line.split()[0] for line in lines if line.split()[1:] == [name]), None)
+    for _ in range(_REFERENCES):
+        name = head.removeprefix("ref: ")
+        if name == head:
+            return head if _COMMIT.fullmatch(head) else None
+        if not name.startswith("refs/") or ".." in name:
+            return None
+        loose = next((folder / name for folder in (place, common) if os.path.isfile(folder / name)), None)
+        if loose is None:
+            return _packed(common / "packed-refs", name)
+        head = _line(loose)
+    return None
+
+
+def _packed(file: Path, name: str) -> str | None:
+    lines = all_of(file, _PACKED_LIMIT).decode().splitlines() if os.path.isfile(file) else []
+    found = next((line.split()[0] for line in lines if line.split()[1:] == [name]), "")
+    return found if _COMMIT.fullmatch(found) else None
 
 
 def _line(file: Path) -> str:
-    return file.read_text()[:4096].strip()
+    return head_of(file, _LINE).decode().strip()

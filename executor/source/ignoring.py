@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor.errors import FileUnreadable
+from executor.sandbox.reading import all_of
 
 FILES = (".gitignore", ".sealrunignore")
 """In reading order: in the same folder, lines of the second override those of the first."""
 
+_SIZE_LIMIT = 1 << 20  # bytes
 _CLASSES: dict[bytes, Callable[[int], bool]] = {
     b"alnum": lambda byte: chr(byte).isalnum(),
     b"alpha": lambda byte: chr(byte).isalpha(),
@@ -86,12 +88,14 @@ class Ignoring:
 
 
 def _read(file: Path) -> Iterator[_Rule]:
+    if os.path.isdir(file):
+        return
     try:
-        text = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        text = all_of(file, _SIZE_LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise FileUnreadable(path=file, why=os.strerror(error.errno or 0).lower()) from None
+        raise FileUnreadable(path=file, why=(error.strerror or "").lower()) from None
     for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
         rule = _rule(line.removesuffix(b"\r"))
         if rule is not None:

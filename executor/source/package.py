@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from executor.sandbox.reading import head_of
+
 ROOT = "."
 COMMANDS = "console_scripts"
 UNKNOWN = "0+unknown"
@@ -180,7 +182,7 @@ def _setup_cfg(path: Path) -> dict[str, dict[str, str]]:
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(path.parent, path.name))
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return {}
 
 
@@ -190,8 +192,7 @@ def _text(root: Path, name: str) -> str:
         path = (root / name).resolve()
         if not path.is_relative_to(root.resolve()):
             return ""
-        with open(path, "rb") as file:
-            return file.read(_TEXT_LIMIT).decode(errors="replace")
+        return head_of(path, _TEXT_LIMIT).decode(errors="replace")
     except (OSError, ValueError, RuntimeError):
         return ""
 

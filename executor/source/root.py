@@ -1,5 +1,7 @@
 """Where a run's code is, and what the project file there says."""
 
+import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -10,10 +12,12 @@ from typing import Any
 from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox.confinement import users_home
 from executor.sandbox.folders import home_in
+from executor.sandbox.reading import all_of
 from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
 _MARKS = (PROJECT_FILE, "pyproject.toml")
+_SIZE_LIMIT = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,17 @@ class ProjectFile:
     """The key pairs of the project's environments: these, or successors of these."""
     dependencies: tuple[str, ...] | None = None
     """The requirements of a run's Python environment, instead of those in the folder's other files."""
+    path: Path | None = field(default=None, compare=False, repr=False)
+    """The file."""
+    digest: str = field(default="", compare=False, repr=False)
+    """Of what it says to sealrun, however it is written."""
 
 
 def source_root(folder: Path, path: str | None) -> Path:
     """Return the nearest folder from `folder` up with a `.sealrun.toml` or `pyproject.toml`, else `folder`.
 
-    For a target outside of it, the search starts at the target's folder.
+    One of another user's does not count, see `strangers`. For a target outside of it, the search starts at the target's
+    folder.
 
     Raises:
         TargetUnusable: `path` is not a file.
@@ -70,17 +79,18 @@ def relative_target(root: Path, folder: Path, path: str) -> str:
 
 
 def project_file(folder: Path) -> ProjectFile:
-    """Read the nearest project file from `folder` up; empty if there is none.
+    """Read the nearest project file from `folder` up, but for those of other users; empty if there is none.
 
     Raises:
         FileInvalid: it is not TOML, or a field has the wrong type.
     """
-    for place in (folder.resolve(), *folder.resolve().parents):
+    folder = folder.resolve()
+    for place in (folder, *folder.parents):
         own, general = place / PROJECT_FILE, place / "pyproject.toml"
         # os.path, here and below: in a folder that we may not search, it says False and raises nothing.
-        if os.path.isfile(own):
+        if os.path.isfile(own) and not _is_strangers(own, folder):
             return _parsed(own, _toml(own))
-        if os.path.isfile(general):
+        if os.path.isfile(general) and not _is_strangers(general, folder):
             tools = _toml(general).get("tool", {})
             table = tools.get("sealrun") if isinstance(tools, dict) else tools
             if table is not None:
@@ -88,11 +98,28 @@ def project_file(folder: Path) -> ProjectFile:
     return ProjectFile()
 
 
+def strangers(folder: Path) -> Path | None:
+    """The nearest `.sealrun.toml` that is passed over: that of a user who is neither us, nor root, nor the folder's.
+
+    As in /tmp, where everybody can put one above everybody's folders.
+    """
+    folder = folder.resolve()
+    found = (place / PROJECT_FILE for place in (folder, *folder.parents))
+    return next((file for file in found if os.path.isfile(file) and _is_strangers(file, folder)), None)
+
+
 def _marked(folder: Path) -> Path | None:
     for place in (folder, *folder.parents):
-        if any(os.path.isfile(place / mark) for mark in _MARKS):
+        if any(os.path.isfile(place / mark) and not _is_strangers(place / mark, folder) for mark in _MARKS):
             return place
     return None
+
+
+def _is_strangers(file: Path, folder: Path) -> bool:
+    try:
+        return os.stat(file).st_uid not in (0, os.geteuid(), os.stat(folder).st_uid)
+    except OSError:
+        return False
 
 
 def _homes() -> Iterator[Path]:
@@ -103,9 +130,13 @@ def _homes() -> Iterator[Path]:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return tomllib.loads(all_of(path, _SIZE_LIMIT).decode())
+    except OSError as error:
+        raise FileInvalid(path=path, why=(error.strerror or "it cannot be read").lower()) from None
+    except ValueError as error:
         raise FileInvalid(path=path, why=str(error)) from None
+    except RecursionError:
+        raise FileInvalid(path=path, why="it is nested too deeply") from None
 
 
 def _parsed(path: Path, table: Any) -> ProjectFile:
@@ -128,7 +159,8 @@ def _parsed(path: Path, table: Any) -> ProjectFile:
             fields[key] = value
     if "pins" in fields and "project" not in fields:
         raise FileInvalid(path=path, why='pins need a project: add project = "…"')
-    return ProjectFile(**fields)
+    said = json.dumps(table, sort_keys=True, default=str)
+    return ProjectFile(**fields, path=path, digest=hashlib.sha256(said.encode()).hexdigest())
 
 
 def _pins(path: Path, table: Any) -> dict[str, Pin]:

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from executor.sandbox.reading import head_of
+
 _INTERPRETERS = {
     ".sh": "sh", ".bash": "bash", ".zsh": "zsh", ".js": "node", ".mjs": "node", ".cjs": "node", ".rb": "ruby",
     ".pl": "perl", ".php": "php", ".lua": "lua", ".r": "Rscript", ".R": "Rscript", ".jl": "julia", ".pyz": "python3",
@@ -117,8 +119,7 @@ def _defining(here: Path, function: str) -> str | None:
 
 def _start(path: Path, size: int = _LOOKED_AT) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(size)
+        return head_of(path, size)
     except (OSError, ValueError):
         return b""
 

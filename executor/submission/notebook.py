@@ -7,7 +7,7 @@ from typing import Any
 
 from executor.errors import RequirementsRefused, TargetUnusable
 from executor.python import requirements
-from executor.sandbox.reading import head_of
+from executor.sandbox.reading import all_of, head_of
 from executor.schemas.target import Target
 from secretstore.errors import SealrunError
 
@@ -27,7 +27,7 @@ def refusals(root: Path, target: Mapping[str, Any]) -> Iterator[SealrunError]:
     try:
         if path.stat().st_size > _LARGEST:
             return  # the run finds out
-        book = json.loads(path.read_bytes())
+        book = json.loads(all_of(path, _LARGEST))
     except OSError:
         return
     except (ValueError, RecursionError):

@@ -2,10 +2,12 @@
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
-from executor.python.layout import is_program, shebang
+from executor.python import shims
+from executor.python.layout import shebang
+from executor.sandbox.asking import is_program, lies_in
+from executor.sandbox.reading import head_of
 
 _PYTHONS = ("python", "python3")
 # A run's own PATH has these, so nothing has to be said of what is there.
@@ -25,37 +27,38 @@ def programs_of(argv: tuple[str, ...], root: Path, search_path: str) -> list[str
     if "/" in name:
         found = Path(os.path.normpath(root / name))
         return [] if found.is_relative_to(root) or not is_program(found) else [str(found)]
-    if name in _PYTHONS or (program := _on_path(name, search_path)) is None:
+    if name in _PYTHONS or (program := _on_path(name, search_path, root)) is None:
         return []
     asked_for = _looked_up_by(program)
-    other = _on_path(asked_for, search_path) if asked_for is not None and asked_for not in _PYTHONS else None
+    other = _on_path(asked_for, search_path, root) if asked_for is not None and asked_for not in _PYTHONS else None
     return [str(one) for one in (program, other) if one is not None and str(one.parent) not in _ON_EVERY_PATH]
 
 
-def _on_path(name: str, search_path: str) -> Path | None:
+def _on_path(name: str, search_path: str, root: Path) -> Path | None:
     for entry in search_path.split(os.pathsep):
         found = Path(entry).absolute() / name
-        if entry and is_program(found) and (program := _behind(found)) is not None:
+        if not entry or not is_program(found):
+            continue
+        # The current folder's is told and not asked: it would have us execute it.
+        program = _behind(found, root) if os.path.isabs(entry) else found
+        if program is not None:
             return program
     return None
 
 
-def _behind(found: Path) -> Path | None:
-    """What a shim leads to: its owner is asked, a program of the submitter's own on the submitter's own PATH."""
+def _behind(found: Path, root: Path) -> Path | None:
+    """What a shim leads to: its owner is asked, a program of the submitter's own on the submitter's own PATH.
+
+    A script of the source root's names what it likes as its owner: it is no shim.
+    """
     try:
-        with open(found, "rb") as script:
-            shim = _SHIM.search(script.read(_SCRIPT_READ))
+        shim = None if lies_in(found, root) else _SHIM.search(head_of(found, _SCRIPT_READ))
     except OSError:
         return found
     if shim is None:
         return found
-    try:
-        command = [os.fsdecode(shim[1]), "which", found.name]
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    program = Path(asked.stdout.strip() or "/nonexistent")
-    return program if asked.returncode == 0 and is_program(program) else None
+    owner = Path(os.fsdecode(shim[1]))
+    return None if lies_in(owner, root) else shims.ask([str(owner), "which", found.name], root)
 
 
 def _looked_up_by(program: Path) -> str | None:

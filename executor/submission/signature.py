@@ -74,8 +74,7 @@ def version_of(python: str | None, asked: str | None = None) -> Version | None:
 
 def _text(path: Path) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            text = file.read(_FILE_LIMIT + 1)
+        text = head_of(path, _FILE_LIMIT + 1)
     except OSError:
         return None
     return text if len(text) <= _FILE_LIMIT else None

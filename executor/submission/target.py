@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from executor.errors import RequestUnclear
-from executor.python.layout import is_program, shebang
+from executor.python.layout import shebang
+from executor.sandbox.asking import is_program
+from executor.sandbox.reading import head_of
 from executor.schemas.target import Target
 from executor.submission import meant
 
@@ -58,8 +60,8 @@ def _is_program(path: str) -> bool:
     if Path(path).suffix in (".py", ".pyw") or not os.path.isfile(path):
         return False
     words = shebang(Path(path))
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        if not words and file.read(4) != b"\x7fELF":
+    with contextlib.suppress(OSError):
+        if not words and head_of(Path(path), 4) != b"\x7fELF":
             return False
     if _PYTHONS.search(" ".join(words)):
         return False

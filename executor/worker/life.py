@@ -16,7 +16,7 @@ from typing import Any
 from celery import Celery
 from sqlmodel import col, select
 
-from executor import runs
+from executor import runs, unguarded
 from executor.boundary.supervision import Zygote
 from executor.broker import notices
 from executor.broker.embedded import broker
@@ -78,6 +78,12 @@ def perform(duties: Sequence[Duty], unavailable: Callable[[DatabaseUnavailable],
         duty.due = time.monotonic() + duty.every
 
 
+def _warn_of_servers(settings: Settings) -> None:
+    """Said at every start, and no start waits for it."""
+    for one in unguarded.unguarded(settings):
+        logger.warning("%s; mend: %s", one.text, one.mend)
+
+
 class WorkerLife:
     """One worker process; made in its main thread before the pool exists."""
 
@@ -113,6 +119,7 @@ class WorkerLife:
         self._pulse.start()
         ear = (worker.db, self._settings, worker.stopping, self._hear)
         threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
+        threading.Thread(target=_warn_of_servers, args=[self._settings], name="sealrun-warns", daemon=True).start()
         logger.info(
             "ready: %s, rung %s, %d slot%s, queues %s",
             worker.offer.worker,

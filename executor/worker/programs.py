@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor.errors import ProgramRefused
-from executor.python.layout import belongs_to_more, is_program, program_paths, search_path_of, shebang
+from executor.python.layout import belongs_to_more, program_paths, search_path_of, shebang
+from executor.sandbox.asking import is_program
 from executor.sandbox.confinement import SYSTEM_FOLDERS
 from executor.settings import Settings
 

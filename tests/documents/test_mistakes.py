@@ -155,6 +155,17 @@ def _a_broken_project_file(reader: Reader, folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _a_strangers_project_file(reader: Reader, folder: Path) -> Iterator[None]:
+    file = folder / ".sealrun.toml"
+    file.write_text('project = "shop"\n')
+    try:
+        with _no_project(reader, folder):
+            yield
+    finally:
+        file.unlink()
+
+
+@contextlib.contextmanager
 def _a_nightly_run(reader: Reader, folder: Path) -> Iterator[None]:
     seen, code = reader("sealrun run --idempotency-key nightly jobs/load.py:load orders", folder)
     assert code == 0, seen
@@ -168,5 +179,6 @@ PREPARED: dict[str, Callable[[Reader, Path], contextlib.AbstractContextManager[N
     "a-key-file-that-is-gone": _no_key_file,
     "no-project": _no_project,
     "a-project-file-that-cannot-be-read": _a_broken_project_file,
+    "a-project-file-that-nobody-has-allowed": _a_strangers_project_file,
     "a-key-that-another-run-has": _a_nightly_run,
 }

@@ -35,6 +35,8 @@ from executor.errors import (
     WaitTimedOut,
 )
 from executor.settings import read_settings
+from executor.source.root import project_file
+from executor.submission import allowing
 from secretstore.errors import NameRefused, SettingsProblem, UnknownProject, UnknownSecret
 from tests.processes import alive, eventually
 from tests.rig import CHECKOUT, PATIENCE, Rig
@@ -410,6 +412,7 @@ def test_a_script_with_nothing_configured_starts_a_worker(tmp_path: Path) -> Non
         alone.job(JOBS, "jobs.py")
         (alone.jobs / ".sealrun.toml").write_text('project = "shop"\n')
         (alone.jobs / ".sealrun.toml").chmod(0o644)
+        allowing.allow(Path(alone.environ["SEALRUN_HOME"]), project_file(alone.jobs))
         path = f"{Path(alone.python).parent}:{os.defpath}"
         environ = {**alone.environ, "PATH": path, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-W", "error", "-c", SCRIPT]

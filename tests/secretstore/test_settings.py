@@ -10,7 +10,6 @@ from secretstore.settings import (
     KeySpec,
     Setting,
     SettingsReading,
-    ensure_home,
     parse_store_settings,
     read_store_settings,
     whole_number,
@@ -228,13 +227,6 @@ def test_the_url_is_not_in_the_repr() -> None:
     """I10: settings can be printed; the password in the URL cannot."""
     settings = read_store_settings({"SEALRUN_DATABASE_URL": "postgresql://ada:canary@db/shop"})
     assert "canary" not in repr(settings)
-
-
-def test_the_home_is_made_private(tmp_path: Path) -> None:
-    """It is 0700 when it is made, and making it again is no error."""
-    ensure_home(tmp_path / "a" / "sealrun")
-    ensure_home(tmp_path / "a" / "sealrun")
-    assert (tmp_path / "a" / "sealrun").stat().st_mode & 0o777 == 0o700
 
 
 def test_every_setting_is_documented() -> None:

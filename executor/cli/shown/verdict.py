@@ -65,7 +65,8 @@ def source(run: RunView) -> str:
     root = run.source_root
     text = root if run.bundle is None else f"bundle {run.bundle[:12]}, uploaded from {root}"
     if run.source_commit is not None:
-        text += f", commit {run.source_commit[:12]}" + (" with uncommitted changes" if run.source_dirty else "")
+        changes = {True: " with uncommitted changes", None: "; whether with uncommitted changes is unknown"}
+        text += f", commit {run.source_commit[:12]}{changes.get(run.source_dirty, '')}"
     return text
 
 

@@ -31,7 +31,7 @@ def _completer(find: "Callable[[Here, typer.Context], Proposals]") -> Callable[[
             store = read_here().store
             if store.database_is_default and not (store.home / "sealrun.db").exists():
                 return []  # opening it would make it
-            place = here()
+            place = here(asks=False)
             try:
                 return [one for one in find(place, ctx) if one[0].startswith(incomplete)]
             finally:

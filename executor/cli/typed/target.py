@@ -4,10 +4,13 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from typer import TyperException
 from typer.core import TyperCommand
+
+from executor.sandbox.reading import head_of
 
 TAIL = "sealrun.target"
 _OF_FUNCTIONS = {"--arg", "--json-arg"}  # for which there is a refusal
@@ -83,10 +86,10 @@ def _text_of(target: str) -> str | None:
     """A target's file as text, as far as that is short; None where it is none."""
     path, colon, _ = target.rpartition(":")
     try:
-        with open(path if colon and not os.path.exists(target) else target, encoding="utf-8", errors="replace") as file:
-            return file.read(_LOOKED_AT)
+        text = head_of(Path(path if colon and not os.path.exists(target) else target), _LOOKED_AT)
     except (OSError, ValueError):
         return None
+    return text.decode(errors="replace")
 
 
 @contextlib.contextmanager

@@ -347,7 +347,8 @@ class TestSource:
         run = jobs.json("runs", "show", "@last", "--json")
         assert (run["source_root"], run["source_commit"]) == (str(checkout), "0123456789" * 4)
         shown = jobs.ok("runs", "show", "@last")
-        assert f"bundle {run['bundle'][:12]}, uploaded from {checkout}, commit 012345678901\n" in shown
+        from_there = f"bundle {run['bundle'][:12]}, uploaded from {checkout}, commit 012345678901"
+        assert f"{from_there}; whether with uncommitted changes is unknown\n" in shown
 
     @pytest.mark.parametrize(
         ("words", "sentence", "mend"),

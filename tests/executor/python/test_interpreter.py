@@ -74,16 +74,16 @@ def test_sealruns_own_is_never_taken(tmp_path: Path) -> None:
         (tmp_path / ".venv").symlink_to(sys.prefix)
         assert choose_interpreter(tmp_path, None, f"{ours}:{other.parent}") == str(other)
     shim = program(tmp_path / "shims/python3", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    assert choose_interpreter(tmp_path, None, f"{shim.parent}:{other.parent}") == str(other)
+    assert choose_interpreter(tmp_path / "root", None, f"{shim.parent}:{other.parent}") == str(other)
     with pytest.raises(PythonUnavailable, match="sealrun's own"):
-        choose_interpreter(tmp_path, None, str(shim.parent))
+        choose_interpreter(tmp_path / "root", None, str(shim.parent))
 
 
 def test_a_shim_leads_to_the_interpreter_behind_it(tmp_path: Path) -> None:
     """As pyenv's: a script that decides which Python it is; the run gets that one, whatever its own PATH is."""
     if sys.prefix != sys.base_prefix and REAL.parent != Path(sys.prefix, "bin"):
         shim = program(tmp_path / "shims/python3", f'#!/bin/sh\nexec "{REAL}" "$@"\n')
-        assert Path(choose_interpreter(tmp_path, None, str(shim.parent))).resolve() == REAL
+        assert Path(choose_interpreter(tmp_path / "root", None, str(shim.parent))).resolve() == REAL
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,59 @@ def test_a_shim_without_anything_behind_it_is_passed_by(tmp_path: Path, script: 
     """pyenv with no version chosen: what comes later on PATH is taken; and alone it is an error that says so."""
     shim = program(tmp_path / "shims/python3", script)
     other = program(tmp_path / "other/python3")
-    assert choose_interpreter(tmp_path, None, f"{shim.parent}:{other.parent}") == str(other)
+    assert choose_interpreter(tmp_path / "root", None, f"{shim.parent}:{other.parent}") == str(other)
     with pytest.raises(PythonUnavailable):
-        choose_interpreter(tmp_path, None, str(shim.parent))
+        choose_interpreter(tmp_path / "root", None, str(shim.parent))
+
+
+@pytest.mark.parametrize("entry", [".", "bin", "{root}/bin", "{root}/../other"])
+def test_i3_a_script_of_the_source_root_is_not_asked_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    """I3: it would be executed outside of the sandbox; nor is one that lies elsewhere and leads into the root."""
+    root = tmp_path / "root"
+    script = f'#!/bin/sh\ntouch {tmp_path}/executed\nexec "{REAL}" "$@"\n'
+    program(root / "bin/python3", script)
+    program(root / "python3", script)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/python3").symlink_to(root / "python3")
+    monkeypatch.chdir(root)
+    later = program(tmp_path / "later/python3")
+    assert choose_interpreter(root, None, f"{entry.format(root=root)}:{later.parent}") == str(later)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        (".python-version", "3.12.4\n", "PYENV=3.12.4"),
+        (".python-version", "# ours\n3.12 3.11/envs/etl\n", "PYENV=3.12:3.11/envs/etl"),
+        (".tool-versions", "nodejs 22.1.0\npython 3.12.4 system # both\n", "ASDF=3.12.4 system"),
+        (".python-version", "../../../root/evil\n", "PYENV="),
+        (".python-version", "/root/evil\n", "PYENV="),
+        (".tool-versions", "python path:./evil\n", "ASDF="),
+        (".python-version", None, "PYENV="),
+    ],
+)
+def test_i3_a_version_manager_is_asked_outside_of_the_source_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str | None, said: str
+) -> None:
+    """I3: told the version that a file there has, and never where else to look for a program."""
+    root = tmp_path / "root/jobs"
+    root.mkdir(parents=True)
+    if text is None:
+        os.mkfifo(root.parent / file)
+    else:
+        (root.parent / file).write_text(text)
+    for name in ("PYENV_VERSION", "ASDF_PYTHON_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYENV_DIR", str(root))
+    monkeypatch.chdir(root)
+    tells = 'echo "PYENV=$PYENV_VERSION ASDF=$ASDF_PYTHON_VERSION in $PWD, ${PYENV_DIR:-no folder}"'
+    shim = program(tmp_path / "shims/python3", f'#!/bin/sh\n{tells} > {tmp_path}/asked\necho "{REAL}"\n')
+    choose_interpreter(root, None, str(shim.parent))
+    asked = (tmp_path / "asked").read_text()
+    assert f"{said} " in f"{asked.replace(' ASDF', '  ASDF')}" and asked.endswith(" in /, no folder\n")
 
 
 def test_a_program_that_may_be_executed_and_not_read_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
