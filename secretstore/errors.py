@@ -318,6 +318,15 @@ class KmsUnavailable(KmsError):
     hint = "check the network between this machine and {endpoint}"
 
 
+def of_key_service(code: str) -> bool:
+    """Whether a code is of a key service that this process has not, or is refused by: another process may open.
+
+    What was altered opens nowhere, and is not among them.
+    """
+    own: tuple[type[SecretStoreError], ...] = (LibraryMissing, KeyServiceMissing, KeyFileMissing, KeyFileUnusable)
+    return code in {kind.code for kind in (*own, KmsError, *KmsError.__subclasses__())}
+
+
 # -- database
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, and_, false, or_, true
+from sqlalchemy import ColumnElement, Row, and_, false, or_, true
+from sqlalchemy import select as select_rows
 from sqlmodel import col
 
 from executor.models import Run
 from executor.runs import workers
+from executor.runs.key_need import KeyNeed, key_service, left_to_others
 from executor.runs.spec import RUNGS, Offer
 from executor.schemas.workers import WorkerView
 from executor.settings import QUEUE, Settings
@@ -17,7 +19,10 @@ from secretstore.database import Database
 
 
 class Asking(Protocol):
-    """What has needs: a run's row, its specification, or a view of it."""
+    """What has needs: a run's row, its specification, or a view of it.
+
+    Which key service its secrets need is in none of them, as it changes while a run waits: see `asking`.
+    """
 
     @property
     def project(self) -> str: ...
@@ -97,7 +102,7 @@ def _up_to(rung: str) -> Sequence[str]:
 
 
 # In the order in which one would look for the mistake.
-NEEDS: tuple[Need | PlaceNeed, ...] = (
+NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
     Need(
         col(Run.host),
         lambda offer: (offer.host,),
@@ -137,12 +142,44 @@ NEEDS: tuple[Need | PlaceNeed, ...] = (
         optional=True,
         of_machine=True,
     ),
+    KeyNeed(
+        "the key service {0.key_service}",
+        "no worker has the key service {0.key_service}, which the secrets of {0.project}/{0.environment} need"
+        " (list it in the SEALRUN_KEYS of a worker)",
+    ),
 )
+
+# What says what a run needs.
+_ASKED = (
+    col(Run.id), col(Run.project), col(Run.environment), col(Run.environment_id), col(Run.queue), col(Run.host),
+    col(Run.rung_min), col(Run.network), col(Run.python_version),
+)  # fmt: skip
+
+
+def asking(db: Database, *conditions: ColumnElement[bool], most: int | None = None) -> Sequence[Row[Any]]:
+    """What these runs need, with the key service of the secrets that they may be given, None where they are given none.
+
+    It is what decides and nothing more: a row that cannot be read as a whole is no reason to let others wait.
+    """
+    with db.reading() as session:
+        return session.execute(select_rows(*_ASKED, key_service()).where(*conditions).limit(most)).all()
 
 
 def suits(offer: Offer) -> ColumnElement[bool]:
     """What the run asks for is what the worker can give: a claim takes nothing else."""
-    return and_(*(need.sql(offer) for need in NEEDS))
+    return and_(*(need.sql(offer) for need in NEEDS), *left_to_others(offer))
+
+
+def able(run: Asking, live: Sequence[WorkerView]) -> list[WorkerView]:
+    """Those of these workers that could take the run, as far as their key services do not refuse."""
+    offers = ((worker, workers.offer_of(worker)) for worker in live if not worker.closed)
+    return [worker for worker, offer in offers if all(need.met_by(run, offer) for need in NEEDS)]
+
+
+def refused_by(run: Asking, worker: WorkerView) -> str | None:
+    """What its key service said, where the worker leaves the run to others."""
+    found = worker.refused.get(getattr(run, "environment_id", ""))
+    return None if found is None or getattr(run, "key_service", None) is None else found.said
 
 
 def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
@@ -151,11 +188,13 @@ def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
         return ["no worker is running"]
     if all(worker.closed for worker in live):
         return [f"no worker takes a run: {live[0].closed}"]
+    if found := able(run, live):
+        said = {worker.name: refused_by(run, worker) for worker in found}
+        told = "; ".join(f"{name}: {why}" for name, why in said.items())
+        return [f"no worker's key service opens its secrets: {told}"] if all(said.values()) else []
     offers = [workers.offer_of(worker) for worker in live if not worker.closed]
     # Of each need, which workers meet it.
     met = {need: [need.met_by(run, offer) for offer in offers] for need in NEEDS}
-    if any(map(all, zip(*met.values(), strict=True))):
-        return []
     if alone := [need.sentence.format(run) for need in NEEDS if not any(met[need])]:
         return alone
     apart = [need.short.format(run) for need in NEEDS if not all(met[need])]
