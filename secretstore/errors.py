@@ -323,8 +323,8 @@ def of_key_service(code: str) -> bool:
 
     What was altered opens nowhere, and is not among them.
     """
-    own: tuple[type[SecretStoreError], ...] = (LibraryMissing, KeyServiceMissing, KeyFileMissing, KeyFileUnusable)
-    return code in {kind.code for kind in (*own, KmsError, *KmsError.__subclasses__())}
+    own = LibraryMissing.code, KeyServiceMissing.code, KeyFileMissing.code, KeyFileUnusable.code, KmsError.code
+    return code in own or any(code == kind.code for kind in KmsError.__subclasses__())
 
 
 # -- database
