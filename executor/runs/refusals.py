@@ -2,7 +2,8 @@
 
 Such a run is given back, and the worker leaves its environment to others for a while. It goes round once: where every
 worker that could take it has been refused, the last one ends it. That one leaves the environment to nobody, as there is
-nobody, so that the next run finds out whether somebody has mended it.
+nobody, so that the next run finds out whether somebody has mended it. Of two that are refused at the same moment each
+may leave it to the other: both see that soon (`left_to_nobody`), and the run remembers who has had it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,12 +29,8 @@ class Others:
     said: Mapping[str, str]
 
 
-def others(db: Database, lease: Lease, me: str, mine: Mapping[str, Refusal]) -> Others:
-    """Tell that the worker `me` leaves these environments to others, and look who is left for a run of one of them.
-
-    It is told first: of two that are refused at the same moment, the later sees the other.
-    """
-    workers.leave_to_others(db, me, mine)
+def others(db: Database, lease: Lease, me: str) -> Others:
+    """Look who is left for a run that the key service of the worker `me` refused to open."""
     live = [worker for worker in workers.list_workers(db, alive_only=True) if worker.name != me]
     tried = {name: said for name, said in _tried(db, lease) if name != me}
     for run in needs.asking(db, col(Run.id) == lease.run_id):

@@ -17,7 +17,7 @@ from executor.boundary.supervision import Supervision
 from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
-from executor.runs import GateShut, Lease, Outcome, StaleToken, refusals
+from executor.runs import GateShut, Lease, Outcome, StaleToken, refusals, workers
 from executor.runs.grant import Given, read_given
 from executor.sandbox.workspace import workspace
 from executor.schemas.workers import Refusal
@@ -164,13 +164,14 @@ def _left_to_others(worker: Equipment, run: Run, lease: Lease, outcome: Outcome,
     """Its key service refused before anything was opened: given back, None; the run's end where no other is left."""
     me, can, place = worker.fixed.worker, worker.openings, f"{run.project}/{run.environment}"
     said = outcome.message or code
-    seconds = can.leave(run.environment_id, Refusal(place, said), code)
-    found = _insist(worker, lambda: refusals.others(worker.db, lease, me, can.refused))
+    found = _insist(worker, lambda: refusals.others(worker.db, lease, me))
     if found is not None and found.left:
+        # First of all: the run is not to come back to this worker, nor to be left to it by the next.
+        seconds = can.leave(run.environment_id, Refusal(place, said), code)
+        _insist(worker, lambda: workers.leave_to_others(worker.db, me, can.refused))
         logger.warning("the secrets of %s are left to other workers for %g seconds: %s", place, seconds, said)
         _insist(worker, lambda: runs.give_back(worker.db, lease, replace(outcome, state="refused")))
         return None
-    can.try_again(run.environment_id)
     if found is None or not found.said:
         return outcome
     told = "; ".join(f"{name}: {why}" for name, why in [*found.said.items(), (me, said)])

@@ -34,8 +34,11 @@ def refused(
     """An attempt of this worker up to the question who is left."""
     lease = bench.claim(db, run_id, offer=offer)
     bench.through(db, lease, replace(bench.bundle("API_KEY"), project_id=whose["project_id"]))
-    mine = {whose["environment_id"]: Refusal("shop/default", f"{offer.worker} is denied")}
-    return lease, refusals.others(db, lease, offer.worker, mine)
+    found = refusals.others(db, lease, offer.worker)
+    if found.left:
+        mine = {whose["environment_id"]: Refusal("shop/default", f"{offer.worker} is denied")}
+        workers.leave_to_others(db, offer.worker, mine)
+    return lease, found
 
 
 def test_it_is_given_back_as_it_was(db: Database, bench: Bench) -> None:
