@@ -23,12 +23,16 @@ class KeyNeed:
     short: str
     sentence: str
 
-    def sql(self, offer: Offer) -> ColumnElement[bool]:
-        """Whether a worker that offers this meets it, asked of a run's row."""
+    def offered(self, offer: Offer) -> tuple[str, ...]:
+        """What a worker has of it."""
+        return offer.key_services
+
+    def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
+        """Whether a worker that offers this meets it, asked of a run's row; of `one` row, or of many."""
         if "*" in offer.key_services:
             return true()
         among = or_(false(), *(_fits(pattern, col(KeyPair.key_service)) for pattern in offer.key_services))
-        return ~exists().where(*_wrapped(), ~among).correlate(Run)
+        return _of_no(one, ~among)
 
     def met_by(self, run: object, offer: Offer) -> bool:
         """The same of a run that is at hand; of one whose key service was not looked up, true."""
@@ -36,30 +40,42 @@ class KeyNeed:
         return wanted is None or any(fits(pattern, wanted) for pattern in offer.key_services)
 
 
-def left_to_others(offer: Offer) -> tuple[ColumnElement[bool], ...]:
+def left_to_others(offer: Offer, one: bool = False) -> tuple[ColumnElement[bool], ...]:
     """The worker's key service has not refused a moment ago to open what the run may be given."""
-    if not offer.refused:
-        return ()
-    return (~exists().where(*_wrapped(), col(Environment.id).in_(offer.refused)).correlate(Run),)
+    return (_of_no(one, col(Environment.id).in_(offer.refused)),) if offer.refused else ()
 
 
 def key_service() -> Any:
     """The key service that a run's row needs, as a column of this name; empty where it is given no secret."""
-    return select(col(KeyPair.key_service)).where(*_wrapped()).correlate(Run).scalar_subquery().label("key_service")
+    its = (col(Environment.id) == Run.environment_id, _given())
+    return select(col(KeyPair.key_service)).where(*sealed(), *its).correlate(Run).scalar_subquery().label("key_service")
 
 
-def _wrapped() -> tuple[ColumnElement[bool], ...]:
-    """The key pair of a run's environment, if the run may be given any of its secrets."""
-    given = or_(
+def _of_no(one: bool, such: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The run is not given secrets of an environment with `such` a key pair.
+
+    Those environments are looked up once for all runs of a listing; for one run, its own is looked at.
+    """
+    found = select(col(Environment.id)).where(*sealed(), such)
+    if one:
+        found = found.where(col(Environment.id) == Run.environment_id).correlate(Run)
+    return or_(col(Run.environment_id).not_in(found), ~_given())
+
+
+def _given() -> ColumnElement[bool]:
+    """A run may be given secrets, if its environment has any."""
+    return or_(
         col(Run.setup_secret_names).is_not(None),
         # JSON compares as text alone in PostgreSQL.
         func.coalesce(cast(col(Run.secret_names), Text), "null") != "[]",
         # Its parameters are data sources and catalogs, which may be filled in from secrets.
         cast(col(Run.mapped), Text) != "{}",
     )
+
+
+def sealed() -> tuple[ColumnElement[bool], ...]:
+    """Environments that have secrets, each with its current key pair."""
     return (
-        given,
-        col(Environment.id) == Run.environment_id,
         col(KeyPair.environment_id) == Environment.id,
         col(KeyPair.generation) == Environment.generation,
         exists().where(col(Secret.environment_id) == Environment.id).correlate(Environment),

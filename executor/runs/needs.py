@@ -56,7 +56,7 @@ class Need:
     optional: bool = False
     of_machine: bool = False
 
-    def sql(self, offer: Offer) -> ColumnElement[bool]:
+    def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
         """Whether a worker that offers this meets it, asked of a run's row."""
         named: ColumnElement[bool] = self.column.in_(self.offered(offer))
         return or_(self.column.is_(None), named) if self.optional else named
@@ -74,7 +74,7 @@ class PlaceNeed:
     short: str
     sentence: str
 
-    def sql(self, offer: Offer) -> ColumnElement[bool]:
+    def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
         """Whether a worker that offers this meets it, asked of a run's row."""
         columns = (col(Run.project), col(Run.environment))
         served = (
@@ -100,6 +100,12 @@ def _up_to(rung: str) -> Sequence[str]:
     """A stronger sandbox serves who asks for a weaker one; one that nobody knows serves nobody."""
     return RUNGS[: RUNGS.index(rung) + 1] if rung in RUNGS else ()
 
+
+KEYS = KeyNeed(
+    "the key service {0.key_service}",
+    "no worker has the key service {0.key_service}, which the secrets of {0.project}/{0.environment} need"
+    " (list it in the SEALRUN_KEYS of a worker)",
+)
 
 # In the order in which one would look for the mistake.
 NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
@@ -142,11 +148,7 @@ NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
         optional=True,
         of_machine=True,
     ),
-    KeyNeed(
-        "the key service {0.key_service}",
-        "no worker has the key service {0.key_service}, which the secrets of {0.project}/{0.environment} need"
-        " (list it in the SEALRUN_KEYS of a worker)",
-    ),
+    KEYS,
 )
 
 # What says what a run needs.
@@ -165,9 +167,9 @@ def asking(db: Database, *conditions: ColumnElement[bool], most: int | None = No
         return session.execute(select_rows(*_ASKED, key_service()).where(*conditions).limit(most)).all()
 
 
-def suits(offer: Offer) -> ColumnElement[bool]:
-    """What the run asks for is what the worker can give: a claim takes nothing else."""
-    return and_(*(need.sql(offer) for need in NEEDS), *left_to_others(offer))
+def suits(offer: Offer, *, one: bool = False) -> ColumnElement[bool]:
+    """What the run asks for is what the worker can give: a claim takes nothing else. Asked of `one` run, or of many."""
+    return and_(*(need.sql(offer, one) for need in NEEDS), *left_to_others(offer, one))
 
 
 def able(run: Asking, live: Sequence[WorkerView]) -> list[WorkerView]:
@@ -201,15 +203,18 @@ def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
     return [f"no one worker offers all of {', '.join(apart)} (this run needs them together)"]
 
 
-def in_vain(run: Asking, live: Sequence[WorkerView]) -> str | None:
+def in_vain(run: Asking, live: Sequence[WorkerView], keys: bool = False) -> str | None:
     """What no worker of one machine can offer, if these are of it; None where another one might.
 
-    It is for where all workers are on one machine: there, such a run would wait for nothing.
+    It is for where all workers are on one machine: there, such a run would wait for nothing. `keys` is for who knows
+    that what these offer is of this moment: a key file that was put back is another than at the last heartbeat.
     """
     offers = [workers.offer_of(worker) for worker in live]
     said = []
     for need in NEEDS:
-        if isinstance(need, Need) and need.of_machine and offers and not any(need.met_by(run, one) for one in offers):
+        if isinstance(need, PlaceNeed) or not (keys if isinstance(need, KeyNeed) else need.of_machine):
+            continue
+        if offers and not any(need.met_by(run, one) for one in offers):
             has = dict.fromkeys(word for one in offers for word in need.offered(one))
             said.append(f"{need.sentence.format(run)}; this machine has {', '.join(has) or 'none'}")
     return "; ".join(said) or None

@@ -57,12 +57,13 @@ def end_unserved(
 def end_in_vain(db: Database, alive: list[WorkerView], run_id: str | None = None) -> list[tuple[str, str]]:
     """End runs that no worker can ever take, where all are on one machine, as these are. Id and sentence of each.
 
-    What depends on how a worker is started, as its queues, may come yet.
+    What depends on how a worker is started, as its queues, may come yet. All have one SEALRUN_KEYS there; only a worker
+    asks for it, and for all runs, since its own heartbeat is fresh.
     """
     one = [col(Run.id) == run_id] if run_id is not None else []
     nobodys = [claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
     waiting = needs.asking(db, *nobodys, most=_SOME)
-    found = ((run.id, needs.in_vain(run, alive)) for run in waiting)
+    found = ((run.id, needs.in_vain(run, alive, keys=run_id is None)) for run in waiting)
     return [(run, said) for run, said in found if said is not None and give_up(db, run, said)]
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import select, update
 from executor import runs
 from executor.models import Run
 from executor.records import history
-from executor.runs import Offer, needs, workers
+from executor.runs import Offer, needs, unserved, workers
+from executor.runs.unopened import unopened
 from executor.schemas.workers import Refusal
 from secretstore.database import Database
 from secretstore.keyring import fits
@@ -60,9 +61,12 @@ def place(db: Database, key_service: str, *, secrets: int = 1) -> dict[str, str]
 
 
 def claimable_by(db: Database, run_id: str, offer: Offer) -> bool:
+    """As a listing asks, and as a claim does."""
     with db.reading() as session:
-        found = session.connection().execute(select(Run.id).where(Run.id == run_id, runs.suits(offer)))
-        return found.first() is not None
+        asked = (select(Run.id).where(Run.id == run_id, runs.suits(offer, one=one)) for one in (False, True))
+        among, alone = (session.connection().execute(statement).first() is not None for statement in asked)
+    assert among is alone
+    return alone
 
 
 @settings(max_examples=share(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -109,6 +113,30 @@ def test_another_key_file_is_another_key_service(db: Database, bench: Bench) -> 
     with db.writing() as session:
         session.connection().execute(Secret.__table__.delete())  # type: ignore[attr-defined]
     assert runs.claim(db, bench.create(db, **whose), replace(bench.offer, key_services=()), 30) is not None
+
+
+def test_on_one_machine_such_a_run_is_not_kept(db: Database, bench: Bench) -> None:
+    """I7: all its workers have one SEALRUN_KEYS. A follower leaves it to them, who know what they have by now."""
+    run_id = bench.create(db, **place(db, FILE))
+    workers.appear(db, replace(bench.offer, key_services=(OTHER_FILE,)), 1, 1)
+    live = workers.list_workers(db, alive_only=True)
+    assert unserved.end_in_vain(db, live, run_id) == []
+    ((_, said),) = unserved.end_in_vain(db, live)
+    assert said.startswith(f"no worker has the key service {FILE}") and said.endswith(f"this machine has {OTHER_FILE}")
+    assert history.show(db, run_id).reason == "no_capable_worker"
+
+
+def test_who_asks_is_told_what_no_worker_opens(db: Database, bench: Bench) -> None:
+    """For doctor and explain: by place, with what is missing, or who leaves it to others and why."""
+    whose = place(db, KMS)
+    assert list(unopened(db)) == [], "no worker lives that could be asked"
+    workers.appear(db, replace(bench.offer, key_services=(FILE,)), 1, 1)
+    assert [said.partition(",")[0] for said in unopened(db)] == [f"no worker has the key service {KMS}"]
+    workers.appear(db, replace(bench.offer, worker="w2", key_services=("aws-kms:*",)), 1, 1)
+    assert list(unopened(db, whose["environment_id"])) == []
+    workers.leave_to_others(db, "w2", {whose["environment_id"]: Refusal("shop/default", "AWS denies it")})
+    told = "w2 leaves runs with secrets of shop/default to others: AWS denies it"
+    assert list(unopened(db, whose["environment_id"])) == [told] and list(unopened(db, "another")) == []
 
 
 def test_a_run_that_waits_follows_its_keys_to_another_service(db: Database, bench: Bench) -> None:
