@@ -18,6 +18,7 @@ from executor.worker.programs import Reach
 from executor.worker.starts import Starts
 from executor.worker.storage import Storage
 from secretstore.database import Database
+from secretstore.key_service import KeyAccess
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Equipment:
     @cached_property
     def openings(self) -> Openings:
         """What it can open."""
-        return Openings(self.settings.store.keys)
+        store = self.settings.store
+        return Openings(store, lambda: self.zygote.offered(KeyAccess(store.keys)))
 
     @property
     def offer(self) -> Offer:
