@@ -50,8 +50,9 @@ from executor.settings import read_here
 from executor.submission.specification import specify
 from executor.submission.submit import submit
 from executor.submission.target import parse
-from secretstore import local_keys, vault
+from secretstore import keyring, local_keys, vault
 from secretstore.database import Database
+from secretstore.key_service import KeyAccess
 from secretstore.pins import Pins
 from tests.documents.index import Index
 
@@ -327,16 +328,17 @@ def _p95(series: list[float]) -> float:
 
 
 def queue(sealrun: Sealrun) -> None:
-    """Runs of a queue that the worker does not serve; claimed here, and not executed."""
+    """Runs with secrets, of a queue that the worker does not serve; claimed here, and not executed."""
     request = RunRequest(
         target=parse(["stamp.py"]),
-        project=sealrun.project(0),
+        project=sealrun.project(10),
         folder=sealrun.jobs,
         bundle=False,
         search_path=os.defpath,
     )
     spec = RunSpec(**{**specify(sealrun.db, sealrun.settings, request).model_dump(), "queue": "bench-nobody"})
-    offer = Offer("bench", sealrun.settings.host, ("bench-nobody",), "landlock")
+    key_services = keyring.offered(KeyAccess(sealrun.settings.store.keys))
+    offer = Offer("bench", sealrun.settings.host, ("bench-nobody",), "landlock", key_services=key_services)
     asked: dict[str, Callable[[str], object]] = {
         "submit (row, commit)": lambda _: runs.accept(sealrun.db, spec, "bench").run_id,
         "claim": lambda run_id: runs.claim(sealrun.db, run_id, offer, 600),

@@ -88,8 +88,10 @@ class RunSpec(SQLModel):
 class Run(Table, RunSpec, table=True):
     """One accepted piece of work, and how far it is. `pending` with a lease means claimed: before the gate.
 
-    `held_up` is why its output waits at its worker, as long as it does. Of one that is pruned what it left is deleted;
-    this row, its attempts and its receipts stay. `pruned_by` without `pruned_at`: that has begun.
+    `held_up` is why its output waits at its worker, as long as it does. Of its attempts, `retried` were made because
+    one before had failed, and `refused` ended without one, since a worker's key service did not open its secrets. Of a
+    run that is pruned what it left is deleted; this row, its attempts and its receipts stay. `pruned_by` without
+    `pruned_at`: that has begun.
     """
 
     __tablename__ = "executor_run"
@@ -109,6 +111,7 @@ class Run(Table, RunSpec, table=True):
     id: str = Field(primary_key=True, default_factory=new_id)
     mapped: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     retried: int = 0
+    refused: int = 0
     not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
     state: str = Field(default="pending")
     reason: str | None = None
@@ -323,7 +326,10 @@ class OutputChunk(Table, table=True):
 
 
 class Worker(Table, table=True):
-    """A worker: its heartbeat, what it offers, and why it takes no run, as long as it does not."""
+    """A worker: its heartbeat, what it offers, and why it takes no run, as long as it does not.
+
+    `refused` are the environments that it leaves to others, by id: each one's place, and what its key service said.
+    """
 
     __tablename__ = "executor_worker"
 
@@ -336,6 +342,8 @@ class Worker(Table, table=True):
     networks: list[str] = Field(sa_column=Column(JSON, nullable=False))
     pythons: list[str] = Field(sa_column=Column(JSON, nullable=False))
     places: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    key_services: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    refused: dict[str, list[str]] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     slots: int
     closed: str | None = Field(default=None, sa_column=Column(Text))
     started_at: datetime = Field(sa_type=UtcDateTime)

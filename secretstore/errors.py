@@ -326,6 +326,15 @@ class KmsUnavailable(KmsError):
     hint = "check the network between this machine and {endpoint}"
 
 
+def of_key_service(code: str) -> bool:
+    """Whether a code is of a key service that this process has not, or is refused by: another process may open.
+
+    What was altered opens nowhere, and is not among them.
+    """
+    own = LibraryMissing.code, KeyServiceMissing.code, KeyFileMissing.code, KeyFileUnusable.code, KmsError.code
+    return code in own or any(code == kind.code for kind in KmsError.__subclasses__())
+
+
 # -- database
 
 

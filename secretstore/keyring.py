@@ -1,6 +1,7 @@
 """The key services of the settings: which one wraps or unwraps a private key, and moving keys between them."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,12 +32,44 @@ def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
 def opens(access: KeyAccess, recorded: str) -> bool:
     """Whether one of the services may unwrap what `recorded` wrapped, as far as we know without calling it."""
     try:
-        specs = _specs(access)
-        spec = _opening(specs, recorded)
-    except SecretStoreError:
+        return any(fits(pattern, recorded) for pattern in offered(access))
+    except KeyServiceMissing:
         return False
-    mark = recorded.partition(":")[2]
-    return _names(spec, recorded, mark) or (spec.kind == "aws-kms" and is_alias(spec.place))
+
+
+def offered(access: KeyAccess, unread: str | None = None) -> tuple[str, ...]:
+    """Return patterns of the recorded services that these may be, as far as we know without calling any.
+
+    A `*` stands for anything: the region and account of a KMS key, and which key an alias leads to.
+
+    Args:
+        access: the services.
+        unread: the pattern for a key file that cannot be read at this moment; without it there is none.
+
+    Raises:
+        KeyServiceMissing: the list is invalid.
+    """
+    return tuple(dict.fromkeys(pattern for spec in _specs(access) for pattern in _patterns(spec, unread)))
+
+
+def _patterns(spec: KeySpec, unread: str | None) -> Iterator[str]:
+    if spec.kind == "aws-kms":
+        key = key_id(spec.place)
+        yield from ("aws-kms:*",) if is_alias(spec.place) else (f"aws-kms:*:key/{key}", f"aws-kms:{key}")
+        return
+    try:
+        yield LocalKeys(Path(spec.place)).id
+    except SecretStoreError:
+        if unread is not None:
+            yield unread
+
+
+def fits(pattern: str, recorded: str) -> bool:
+    """Whether a recorded service is one of a pattern."""
+    head, star, tail = pattern.partition("*")
+    if not star:
+        return recorded == head
+    return len(recorded) >= len(head + tail) and recorded.startswith(head) and recorded.endswith(tail)
 
 
 def warm_up(access: KeyAccess) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from executor.boundary.wire import Kind, Receiver, read_all, readable, send
+from executor.boundary.wire import Kind, Receiver, WireBroken, read_all, readable, send
 from executor.errors import ZygoteFailed
 from secretstore.key_service import KeyAccess
 
@@ -132,6 +132,22 @@ class Zygote:
             with theirs:
                 self._request(b"reseal", [theirs.fileno()])
             yield ours
+
+    def offered(self, access: KeyAccess) -> tuple[str, ...] | None:
+        """Patterns of the key services of `access`, see `secretstore.keyring.offered`; None without an answer.
+
+        A key file that cannot be read stands for any: an opening says what is wrong with it.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with ours:
+                with theirs:
+                    self._request(b"marks", [theirs.fileno()])
+                send(ours, Kind.KEYS, {"access": access.to_json(), "unread": "local:*"})
+                answer = Receiver(ours).receive(_START_PATIENCE)
+        except (OSError, WireBroken, ZygoteFailed):  # OSError includes a time-out
+            return None
+        return tuple(answer.json()) if answer is not None and answer.kind is Kind.OFFERED else None
 
     def _request(self, what: bytes, fds: list[int]) -> None:
         with self._lock:

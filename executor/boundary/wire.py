@@ -30,6 +30,7 @@ class Kind(IntEnum):
     BUNDLE = 5  # sealed values and the wrapped key, to an opener
     ROTATE = 6  # a wrapped key pair that is to be followed by another, to a resealer
     RESEAL = 7  # values sealed to it
+    KEYS = 8  # which key services are asked after
 
     READY = 32
     STDOUT = 33
@@ -49,6 +50,7 @@ class Kind(IntEnum):
     RESEALED = 47  # the values, sealed to it
     SAMPLE = 48  # what the run's processes use now
     METRICS = 49  # what the run has reported itself
+    OFFERED = 50  # patterns of those key services
 
 
 @dataclass(frozen=True)

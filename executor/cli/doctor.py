@@ -29,6 +29,7 @@ app = typer.Typer(help="Say what is in force here, what is missing and how to me
 
 _DUE_NAMED = 10  # secrets that are told one by one
 _DANGLING_NAMED = 5
+_UNOPENED_NAMED = 5
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 _PACKAGES = ("celery", "kombu", "cryptography", "sqlalchemy", "sqlmodel", "ahocorasick-rs")
 
@@ -68,6 +69,7 @@ def _examine() -> Iterator[Finding]:
     yield _expiry(at, who)
     yield _connections(at, who)
     yield _workers(at, who)
+    yield from _unopened(at, who)
 
 
 def _versions() -> Iterator[Finding]:
@@ -129,6 +131,15 @@ def _workers(at: Deployment, who: Actor) -> Finding:
     if at.settings.embedded:
         return Finding("workers", "ok", "none runs; `sealrun run` starts one")
     return Finding("workers", "note", unseen(serving), "start one: sealrun worker")
+
+
+def _unopened(at: Deployment, who: Actor) -> Iterator[Finding]:
+    found = operations.unopened(at, who)
+    if found:
+        more = f"; and {len(found) - _UNOPENED_NAMED} more" if len(found) > _UNOPENED_NAMED else ""
+        mend = "give a worker that key service, or what the key service asks for, and start it again"
+        detail = {"count": len(found), "unopened": found}
+        yield Finding("secrets", "note", "; ".join(found[:_UNOPENED_NAMED]) + more, mend, detail)
 
 
 def _worker(found: WorkerView) -> str:

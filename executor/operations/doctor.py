@@ -16,6 +16,7 @@ from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
 from executor.python import interpreters
+from executor.runs.unopened import unopened as unopened_by_workers
 from executor.sandbox import confinement, user
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
@@ -56,6 +57,11 @@ def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
 def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
     """Sources and catalogs that runs are not given as they stand."""
     return vault.dangling(at.db)
+
+
+def unopened(at: Deployment, who: Actor) -> Sequence[str]:
+    """Environments whose secrets no live worker opens, or that one leaves to others: a sentence each."""
+    return list(unopened_by_workers(at.db))
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:

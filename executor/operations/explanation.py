@@ -4,6 +4,7 @@ from executor.explain.preview import preview
 from executor.operations.deployment import Deployment
 from executor.runs.grant import Asked
 from executor.runs.spec import mapped
+from executor.runs.unopened import unopened
 from executor.schemas.explanation import Explain, Explanation, Refused, Seen
 from executor.submission.specification import examine
 from secretstore.audit import Actor
@@ -20,7 +21,9 @@ def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
     place = examined.place
     given = Asked(mapped(run.sources, run.catalogs), run.secrets, connections=run.connections)
     seen = preview(at.db, place.project, place.name, layers=asked.layers, asked=given)
-    names = seen.names
+    names, notes = seen.names, seen.notes
+    if run.setup_secrets or seen.for_connections or seen.with_opener or any(one.kind == "secret" for one in names):
+        notes += tuple(unopened(at.db, place.id))
     if examined.spec is not None and examined.spec.package is not None:
         names += (Seen("PYTHONPATH", "sealrun", "sealrun, where the run's Python does not have the project installed"),)
     return Explanation(
@@ -29,5 +32,9 @@ def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
         source_root=None if examined.root is None else str(examined.root),
         python=examined.python,
         **vars(seen)
-        | {"names": names, "refusals": tuple(dict.fromkeys(map(Refused.by, (*examined.refusals, *seen.refusals))))},
+        | {
+            "names": names,
+            "notes": notes,
+            "refusals": tuple(dict.fromkeys(map(Refused.by, (*examined.refusals, *seen.refusals)))),
+        },
     )

@@ -1,5 +1,7 @@
 """Workers: which serve this machine, and what is done for a run that waits for one."""
 
+from sqlmodel import col
+
 from executor.broker.doorbell import queues_of_this_slot
 from executor.errors import WaitRefused
 from executor.models import Run
@@ -58,5 +60,6 @@ def attend(at: Deployment, who: Actor, asked: ThatRun) -> Attended | None:
     if live or not embedded:
         if not live:
             unserved.end_unserved(at.db, at.settings.queue_timeout, run_id=run.id)
-        missing = needs.waiting_for(run, live)
+        for needing in needs.asking(at.db, col(Run.id) == run.id):
+            missing = needs.waiting_for(needing, live)
     return Attended(started, missing, bool(live), run.host, serving(at, who, OfQueue(queue=run.queue)))

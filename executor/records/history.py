@@ -80,8 +80,11 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
 def _waiting_for(db: Database, found: Sequence[Run]) -> dict[str, str]:
     """What no live worker offers of what runs need that wait, by id; the workers are looked up once, if at all."""
     waiting = [run for run in found if run.state == "pending" and run.lease_owner is None]
-    live = workers.list_workers(db, alive_only=True) if waiting else []
-    return {run.id: missing for run in waiting if (missing := needs.waiting_for(run, live))}
+    if not waiting:
+        return {}
+    live = workers.list_workers(db, alive_only=True)
+    asked = needs.asking(db, col(Run.id).in_([run.id for run in waiting]))
+    return {run.id: missing for run in asked if (missing := needs.waiting_for(run, live))}
 
 
 def state_of(db: Database, run_id: str) -> str:

@@ -106,7 +106,7 @@ def runs_given(db: Database, secret_id: str, version: int, limit: int = 20) -> l
 def _opening(receipt: models.Receipt) -> str:
     if receipt.opened_at is not None:
         return "opened"
-    return "not_opened" if receipt.status == "closed" else "may_have_been_opened"
+    return "not_opened" if receipt.status in ("closed", "refused") else "may_have_been_opened"
 
 
 def _refused() -> ColumnElement[bool]:
@@ -118,7 +118,7 @@ def _refused() -> ColumnElement[bool]:
             of.run_id == ReceiptSecret.run_id,
             of.attempt == ReceiptSecret.attempt,
             of.phase == ReceiptSecret.phase,
-            of.status == "closed",
+            col(of.status).in_(("closed", "refused")),
             col(of.opened_at).is_(None),
         )
         .correlate(ReceiptSecret)

@@ -2,7 +2,7 @@
 
 A run is accepted and claimed (`claims`), let through the gate (`gate`), finished, perhaps to be tried again
 (`outcomes`); or cancelled, given up, or found lost (`settling`). What is asked of its row stands in `conditions`, what
-it needs of a worker in `needs`.
+it needs of a worker in `needs`, and who is left for one that a worker could not open in `refusals`.
 """
 
 from executor.runs.claims import (

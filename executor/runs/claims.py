@@ -97,7 +97,7 @@ def _claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run
     with db.writing() as session:
         taken = session.exec(
             update(Run)
-            .where(col(Run.id) == run_id, *free(db), suits(offer), room_for_it(db))
+            .where(col(Run.id) == run_id, *free(db), suits(offer, one=True), room_for_it(db))
             .values(
                 fencing_token=Run.fencing_token + 1,
                 attempt=Run.attempt + 1,

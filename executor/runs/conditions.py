@@ -15,7 +15,8 @@ from executor.schemas.runs import OVER
 from secretstore.database import Database
 from secretstore.models import Project
 
-# A run whose attempts die again and again before their gate would otherwise go round for ever. Retries do not count.
+# A run whose attempts die again and again before their gate would otherwise go round for ever. Retries do not count,
+# nor do attempts that a key service refused: these end by themselves, see `refusals`.
 ATTEMPTS_LIMIT = 10
 
 
@@ -51,7 +52,7 @@ def unheld(db: Database) -> ColumnElement[bool]:
 
 def hopeless() -> ColumnElement[bool]:
     """So many attempts were lost before their gate that there is no other."""
-    return col(Run.attempt) - col(Run.retried) >= ATTEMPTS_LIMIT
+    return col(Run.attempt) - col(Run.retried) - col(Run.refused) >= ATTEMPTS_LIMIT
 
 
 def room(db: Database) -> ColumnElement[bool]:

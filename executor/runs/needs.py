@@ -5,11 +5,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, and_, false, or_, true
+from sqlalchemy import ColumnElement, Row, and_, false, or_, true
+from sqlalchemy import select as select_rows
 from sqlmodel import col
 
 from executor.models import Run
 from executor.runs import workers
+from executor.runs.key_need import KeyNeed, key_service, left_to_others
 from executor.runs.spec import RUNGS, Offer
 from executor.schemas.workers import WorkerView
 from executor.settings import QUEUE, Settings
@@ -17,7 +19,10 @@ from secretstore.database import Database
 
 
 class Asking(Protocol):
-    """What has needs: a run's row, its specification, or a view of it."""
+    """What has needs: a run's row, its specification, or a view of it.
+
+    Which key service its secrets need is in none of them, as it changes while a run waits: see `asking`.
+    """
 
     @property
     def project(self) -> str: ...
@@ -51,7 +56,7 @@ class Need:
     optional: bool = False
     of_machine: bool = False
 
-    def sql(self, offer: Offer) -> ColumnElement[bool]:
+    def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
         """Whether a worker that offers this meets it, asked of a run's row."""
         named: ColumnElement[bool] = self.column.in_(self.offered(offer))
         return or_(self.column.is_(None), named) if self.optional else named
@@ -69,7 +74,7 @@ class PlaceNeed:
     short: str
     sentence: str
 
-    def sql(self, offer: Offer) -> ColumnElement[bool]:
+    def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
         """Whether a worker that offers this meets it, asked of a run's row."""
         columns = (col(Run.project), col(Run.environment))
         served = (
@@ -96,8 +101,14 @@ def _up_to(rung: str) -> Sequence[str]:
     return RUNGS[: RUNGS.index(rung) + 1] if rung in RUNGS else ()
 
 
+KEYS = KeyNeed(
+    "the key service {0.key_service}",
+    "no worker has the key service {0.key_service}, which the secrets of {0.project}/{0.environment} need"
+    " (list it in the SEALRUN_KEYS of a worker)",
+)
+
 # In the order in which one would look for the mistake.
-NEEDS: tuple[Need | PlaceNeed, ...] = (
+NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
     Need(
         col(Run.host),
         lambda offer: (offer.host,),
@@ -137,12 +148,40 @@ NEEDS: tuple[Need | PlaceNeed, ...] = (
         optional=True,
         of_machine=True,
     ),
+    KEYS,
 )
 
+# What says what a run needs.
+_ASKED = (
+    col(Run.id), col(Run.project), col(Run.environment), col(Run.environment_id), col(Run.queue), col(Run.host),
+    col(Run.rung_min), col(Run.network), col(Run.python_version),
+)  # fmt: skip
 
-def suits(offer: Offer) -> ColumnElement[bool]:
-    """What the run asks for is what the worker can give: a claim takes nothing else."""
-    return and_(*(need.sql(offer) for need in NEEDS))
+
+def asking(db: Database, *conditions: ColumnElement[bool], most: int | None = None) -> Sequence[Row[Any]]:
+    """What these runs need, with the key service of the secrets that they may be given, None where they are given none.
+
+    It is what decides and nothing more: a row that cannot be read as a whole is no reason to let others wait.
+    """
+    with db.reading() as session:
+        return session.execute(select_rows(*_ASKED, key_service()).where(*conditions).limit(most)).all()
+
+
+def suits(offer: Offer, *, one: bool = False) -> ColumnElement[bool]:
+    """What the run asks for is what the worker can give: a claim takes nothing else. Asked of `one` run, or of many."""
+    return and_(*(need.sql(offer, one) for need in NEEDS), *left_to_others(offer, one))
+
+
+def able(run: Asking, live: Sequence[WorkerView]) -> list[WorkerView]:
+    """Those of these workers that could take the run, as far as their key services do not refuse."""
+    offers = ((worker, workers.offer_of(worker)) for worker in live if not worker.closed)
+    return [worker for worker, offer in offers if all(need.met_by(run, offer) for need in NEEDS)]
+
+
+def refused_by(run: Asking, worker: WorkerView) -> str | None:
+    """What its key service said, where the worker leaves the run to others."""
+    found = worker.refused.get(getattr(run, "environment_id", ""))
+    return None if found is None or getattr(run, "key_service", None) is None else found.said
 
 
 def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
@@ -151,26 +190,31 @@ def unmet(run: Asking, live: Sequence[WorkerView]) -> list[str]:
         return ["no worker is running"]
     if all(worker.closed for worker in live):
         return [f"no worker takes a run: {live[0].closed}"]
+    if found := able(run, live):
+        said = {worker.name: refused_by(run, worker) for worker in found}
+        told = "; ".join(f"{name}: {why}" for name, why in said.items())
+        return [f"no worker's key service opens its secrets: {told}"] if all(said.values()) else []
     offers = [workers.offer_of(worker) for worker in live if not worker.closed]
     # Of each need, which workers meet it.
     met = {need: [need.met_by(run, offer) for offer in offers] for need in NEEDS}
-    if any(map(all, zip(*met.values(), strict=True))):
-        return []
     if alone := [need.sentence.format(run) for need in NEEDS if not any(met[need])]:
         return alone
     apart = [need.short.format(run) for need in NEEDS if not all(met[need])]
     return [f"no one worker offers all of {', '.join(apart)} (this run needs them together)"]
 
 
-def in_vain(run: Asking, live: Sequence[WorkerView]) -> str | None:
+def in_vain(run: Asking, live: Sequence[WorkerView], keys: bool = False) -> str | None:
     """What no worker of one machine can offer, if these are of it; None where another one might.
 
-    It is for where all workers are on one machine: there, such a run would wait for nothing.
+    It is for where all workers are on one machine: there, such a run would wait for nothing. `keys` is for who knows
+    that what these offer is of this moment: a key file that was put back is another than at the last heartbeat.
     """
     offers = [workers.offer_of(worker) for worker in live]
     said = []
     for need in NEEDS:
-        if isinstance(need, Need) and need.of_machine and offers and not any(need.met_by(run, one) for one in offers):
+        if isinstance(need, PlaceNeed) or not (keys if isinstance(need, KeyNeed) else need.of_machine):
+            continue
+        if offers and not any(need.met_by(run, one) for one in offers):
             has = dict.fromkeys(word for one in offers for word in need.offered(one))
             said.append(f"{need.sentence.format(run)}; this machine has {', '.join(has) or 'none'}")
     return "; ".join(said) or None

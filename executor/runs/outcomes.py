@@ -12,7 +12,7 @@ from sqlmodel import Session, SQLModel, col, select
 from executor.models import Result, Run
 from executor.runs import retrying
 from executor.runs.conditions import expired, held, writable
-from executor.runs.receipts import close_receipt
+from executor.runs.receipts import close_receipt, mark_refused
 from executor.runs.rows import WHOSE, end_attempt, moment
 from executor.runs.spec import Lease, Outcome
 from executor.schemas.receipts import PHASE
@@ -49,13 +49,14 @@ def finish(
 
 
 def give_back(db: Database, lease: Lease, outcome: Outcome) -> str | None:
-    """An attempt was lost before its gate: back to `pending`, free to be claimed, or cancelled if that was asked for.
+    """An attempt began nothing: back to `pending`, free to be claimed, or cancelled if that was asked for.
 
-    Returns and refuses as `finish` does.
+    It was lost before its gate; or, with the state `refused`, the key service refused behind it, and the supervisor is
+    gone without having started anything. Returns and refuses as `finish` does.
     """
 
     def ways(_: Session, now: datetime) -> Iterator[_Way]:
-        yield _again(now)
+        yield _again(now, **({"refused": Run.refused + 1, "started_at": None} if outcome.state == "refused" else {}))
         yield _cancelled(now, outcome)
 
     return _settle(db, lease, outcome, ways, if_expired=False)
@@ -95,6 +96,8 @@ def _settle(
                 closing = with_receipt
                 if closing:
                     close_receipt(session, lease, PHASE, outcome, run, worker, now)
+                    if outcome.state == "refused":
+                        mark_refused(session, lease)
                 return state
         except DBAPIError:
             # The run ends all the same; a receipt that cannot be closed goes on saying "may have been opened".

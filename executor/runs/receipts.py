@@ -111,6 +111,13 @@ def close_receipt(
         session.connection().execute(named.values(alias=bindparam("also")), rows)
 
 
+def mark_refused(session: Session, lease: Lease) -> None:
+    """The attempt is given back to other workers, as a key service opened nothing for it, in whichever phase."""
+    this = (col(Receipt.run_id) == lease.run_id, col(Receipt.attempt) == lease.attempt)
+    unopened = (col(Receipt.status) == "closed", col(Receipt.opened_at).is_(None))
+    write(session, update(Receipt).where(*this, *unopened).values(status="refused"))
+
+
 def _say_of_connections(session: Session, lease: Lease, outcome: Outcome) -> None:
     for key, said in outcome.connections.items():
         role, _, name = key.partition("/")

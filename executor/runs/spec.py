@@ -19,7 +19,9 @@ class Offer:
     """What a worker can give; a claim takes nothing beyond it.
 
     `pythons` are versions of interpreters that environments can be built with, as in `3.12`; `places` are patterns of
-    the projects and environments it serves, as in `shop/staging` or `shop/*`.
+    the projects and environments it serves, as in `shop/staging` or `shop/*`; `key_services` are patterns of what it
+    can unwrap (`secretstore.keyring.offered`). `refused` are the ids of environments whose secrets its key service has
+    refused to open a moment ago: it leaves them to others.
     """
 
     worker: str
@@ -29,6 +31,8 @@ class Offer:
     networks: tuple[str, ...] = ("full",)
     pythons: tuple[str, ...] = ()
     places: tuple[str, ...] = ("*/*",)
+    key_services: tuple[str, ...] = ("*",)
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class Outcome:
 
     Of its secrets: `opened_at` is when the opener had handed them over, `not_opened` why it did not, `dropped_at` when
     the supervisor that held them was gone. What is not known is None. `refused` is the kind of the error that shut the
-    gate. A `state` of `lost` is how an attempt ends; the run of it is tried again, or has failed.
+    gate; `unopened` the kind of the one by which this worker's key service refused before any value was opened, where
+    another worker's may not. A `state` of `lost` or `refused` is how an attempt ends; the run of it is tried again, or
+    has failed.
     """
 
     state: str
@@ -66,6 +72,7 @@ class Outcome:
     dropped_at: datetime | None = None
     not_opened: str | None = None
     refused: str | None = None
+    unopened: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Of data sources and catalogs by key, as in `source/lake`: why one was `left_out`, when one `expires_at`, and

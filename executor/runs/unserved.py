@@ -7,7 +7,6 @@ waiting.
 from dataclasses import replace
 
 from sqlalchemy import ColumnElement, false, func, or_
-from sqlalchemy import select as select_rows
 from sqlmodel import col, select
 
 from executor.models import Run
@@ -21,11 +20,6 @@ from secretstore.database import Database
 SETTLED = 60.0
 """Seconds after which a janitor may take it that every worker has come back that was stopped together with its own."""
 
-# What says what a run needs.
-_NEEDS = (
-    col(Run.id), col(Run.project), col(Run.environment), col(Run.queue), col(Run.host), col(Run.rung_min),
-    col(Run.network), col(Run.python_version),
-)  # fmt: skip
 _SOME = 200  # runs at a time
 
 
@@ -50,11 +44,7 @@ def end_unserved(
             continue
         mine = col(Run.queue_timeout).is_(None) if seconds is None else col(Run.queue_timeout) == seconds
         since = func.coalesce(Run.not_before, Run.rung_at)
-        with db.reading() as session:
-            # What decides and nothing more: a row that cannot be read as a whole is no reason to let others wait.
-            late = session.execute(
-                select_rows(*_NEEDS).where(*nobodys, mine, since <= db.after(-limit)).limit(_SOME)
-            ).all()
+        late = needs.asking(db, *nobodys, mine, since <= db.after(-limit), most=_SOME)
         seen = workers.list_workers(db, within=limit) if late else []
         for run in late:
             if needs.unmet(run, seen):
@@ -67,16 +57,13 @@ def end_unserved(
 def end_in_vain(db: Database, alive: list[WorkerView], run_id: str | None = None) -> list[tuple[str, str]]:
     """End runs that no worker can ever take, where all are on one machine, as these are. Id and sentence of each.
 
-    What depends on how a worker is started, as its queues, may come yet.
+    What depends on how a worker is started, as its queues, may come yet. All have one SEALRUN_KEYS there; only a worker
+    asks for it, and for all runs, since its own heartbeat is fresh.
     """
     one = [col(Run.id) == run_id] if run_id is not None else []
-    with db.reading() as session:
-        waiting = session.execute(
-            select_rows(*_NEEDS)
-            .where(claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one)
-            .limit(_SOME)
-        ).all()
-    found = ((run.id, needs.in_vain(run, alive)) for run in waiting)
+    nobodys = [claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
+    waiting = needs.asking(db, *nobodys, most=_SOME)
+    found = ((run.id, needs.in_vain(run, alive, keys=run_id is None)) for run in waiting)
     return [(run, said) for run, said in found if said is not None and give_up(db, run, said)]
 
 

@@ -1,12 +1,14 @@
 """Which workers live: a heartbeat row each, so that a submitter knows without asking the broker."""
 
+from collections.abc import Mapping, Sequence
+
 from sqlalchemy import select, update
 from sqlmodel import col
 from sqlmodel import select as select_one
 
 from executor.models import Worker, new_id
 from executor.runs.spec import Offer
-from executor.schemas.workers import WorkerView
+from executor.schemas.workers import Refusal, WorkerView
 from secretstore.database import Database
 
 BEAT = 2.0  # seconds between two heartbeats
@@ -16,14 +18,17 @@ _VIEWED = tuple(
     col(field)
     for field in (
         Worker.name, Worker.host, Worker.pid, Worker.queues, Worker.rung, Worker.networks, Worker.pythons,
-        Worker.places, Worker.slots, Worker.closed, Worker.seen_at,
+        Worker.places, Worker.key_services, Worker.refused, Worker.slots, Worker.closed, Worker.seen_at,
     )
 )  # fmt: skip
 
 
 def offer_of(worker: WorkerView) -> Offer:
     """What a worker can give."""
-    return Offer(worker.name, worker.host, worker.queues, worker.rung, worker.networks, worker.pythons, worker.places)
+    return Offer(
+        worker.name, worker.host, worker.queues, worker.rung, worker.networks, worker.pythons, worker.places,
+        worker.key_services, tuple(worker.refused),
+    )  # fmt: skip
 
 
 def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
@@ -40,6 +45,7 @@ def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
             networks=list(offer.networks),
             pythons=list(offer.pythons),
             places=list(offer.places),
+            key_services=list(offer.key_services),
             slots=slots,
             started_at=now,
             seen_at=now,
@@ -48,10 +54,28 @@ def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
         return row.id
 
 
-def beat(db: Database, worker_id: str, closed: str | None = None) -> None:
-    """Say that it lives; `closed` is why it takes no run."""
+def beat(
+    db: Database,
+    worker_id: str,
+    closed: str | None = None,
+    key_services: Sequence[str] = ("*",),
+    refused: Mapping[str, Refusal] = {},
+) -> None:
+    """Say that it lives; why it takes no run, what it can unwrap by now, and which environments it leaves to others."""
+    values = {"closed": closed, "key_services": list(key_services), "refused": _told(refused)}
     with db.writing() as session:
-        session.exec(update(Worker).where(col(Worker.id) == worker_id).values(seen_at=db.now(), closed=closed))
+        session.exec(update(Worker).where(col(Worker.id) == worker_id).values(seen_at=db.now(), **values))
+
+
+def leave_to_others(db: Database, name: str, refused: Mapping[str, Refusal]) -> None:
+    """Say which environments a worker leaves to others, by id."""
+    its = (col(Worker.name) == name, col(Worker.stopped_at).is_(None))
+    with db.writing() as session:
+        session.exec(update(Worker).where(*its).values(refused=_told(refused)))
+
+
+def _told(refused: Mapping[str, Refusal]) -> dict[str, list[str]]:
+    return {environment: [one.place, one.said] for environment, one in refused.items()}
 
 
 def leave(db: Database, worker_id: str) -> None:
@@ -84,6 +108,8 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
             networks=tuple(row.networks),
             pythons=tuple(row.pythons),
             places=tuple(row.places),
+            key_services=tuple(row.key_services),
+            refused={environment: Refusal(*told) for environment, told in row.refused.items()},
             slots=row.slots,
             closed=row.closed,
             seen_at=row.seen_at,

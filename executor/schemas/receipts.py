@@ -39,10 +39,11 @@ class ConnectionEntry:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a phase of an attempt was given, and under which isolation. `status`: none, opening or closed.
+    """What a phase of an attempt was given, and under which isolation. `status`: none, opening, closed or refused.
 
     One that stays `opening` after the run is over was cut off: its secrets may have been opened. A closed one without
-    `opened_at` has the `reason` why they were not. `opening_at`, and what names the key pair that was used, are None
+    `opened_at` has the `reason` why they were not; so has one that was `refused`: the run was given back then, as
+    another worker's key service may open them. `opening_at`, and what names the key pair that was used, are None
     where the status is none: no secret was asked for.
     """
 

@@ -1,5 +1,7 @@
 """Workers as they are shown, and what they mean for a run that waits."""
 
+from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime
 
 from pydantic.dataclasses import dataclass
@@ -8,8 +10,16 @@ from executor.schemas.places import Input
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """That a worker's key service refused to open the secrets of a place, as `shop/staging`, and what it said."""
+
+    place: str
+    said: str
+
+
+@dataclass(frozen=True)
 class WorkerView:
-    """A worker as its last heartbeat showed it."""
+    """A worker as its last heartbeat showed it; `refused` are the environments that it leaves to others, by id."""
 
     name: str
     host: str
@@ -24,6 +34,8 @@ class WorkerView:
     alive: bool
     closed: str | None = None
     """Why it takes no run, as long as it does not."""
+    key_services: tuple[str, ...] = ("*",)
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
 
 
 class OfQueue(Input):

@@ -47,18 +47,22 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
         return 0
     request = frame.json()
     started = time.monotonic()
+    opened = False
     try:
         bundle = SealedBundle.from_json(request["bundle"])
         with _while_wanted(supervisor):
             service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
-            values = {item.name: value for item, value in reveal(service, bundle)}
+            values = {}
+            for item, value in reveal(service, bundle):
+                opened = True
+                values[item.name] = value
             handed = _handed_over(values, request.get("roles"), request.get("withheld", []))
         frames = [_frame(name, value) for name, value in handed.items()]
         supervisor.sendall(b"".join(frames) + encode(Kind.VALUES_END))
     except _NotWanted:
         return _refuse(worker, "NotWanted", "the run was ended before its secrets were handed over")
     except SealrunError as error:
-        return _refuse(worker, error.code, str(error), error.hint)
+        return _refuse(worker, error.code, str(error), error.hint, unopened=not opened)
     except OSError as error:
         return _refuse(worker, "OSError", f"the values could not be handed over: {os.strerror(error.errno or 0)}")
     except Exception as error:  # noqa: BLE001  # it may quote a value; only its type leaves this process
@@ -140,9 +144,10 @@ def reseal(asker: socket.socket) -> int:
     return 0
 
 
-def _refuse(asker: socket.socket, kind: str, message: str, hint: str | None = None) -> int:
+def _refuse(asker: socket.socket, kind: str, message: str, hint: str | None = None, *, unopened: bool = False) -> int:
     with contextlib.suppress(OSError):  # the asker may have left while the key service was asked
-        send(asker, Kind.NOT_OPENED, {"error": kind, "message": message, "hint": hint})
+        said = {"error": kind, "message": message, "hint": hint, "unopened": unopened}
+        send(asker, Kind.NOT_OPENED, said)
     return 1
 
 

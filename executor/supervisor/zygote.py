@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +23,7 @@ from executor.masking.masker import Masker
 from executor.sandbox import kernel, tree
 from executor.sandbox.fork import fork
 from executor.supervisor.child import adopt
+from executor.supervisor.key_marks import tell_offered
 from executor.supervisor.opener import open_bundle, reseal
 from executor.supervisor.process import supervise
 from executor.supervisor.template import Template
@@ -41,7 +43,7 @@ def serve(control_fd: int) -> int:
 
     The first datagram says what else openers need: nothing if it is blank, else the access to AWS KMS as JSON, without
     credentials. Each further one is a request. `pair` comes with three descriptors: the supervisor's channel, the
-    opener's channel, and a pipe that receives the supervisor's wait status as JSON. `reseal` comes with one.
+    opener's channel, and a pipe that receives the supervisor's wait status as JSON. `reseal` and `marks` come with one.
     """
     os.setsid()
     os.chdir("/")
@@ -80,8 +82,10 @@ def serve(control_fd: int) -> int:
                 return _leave(children, template)
             # If a fork fails, the channels close, and the worker sees that there is no supervisor.
             with contextlib.suppress(OSError):
-                if data == b"reseal":
-                    _fork_resealer(fds, children)
+                if data == b"reseal":  # these are rare, so it loads what AWS KMS needs by itself
+                    _fork_one_shot(reseal, fds, children)
+                elif data == b"marks":
+                    _fork_one_shot(tell_offered, fds, children)
                 else:
                     _fork_pair(fds, children, template)
 
@@ -135,13 +139,12 @@ def _fork_pair(fds: list[int], children: _Children, template: Template | None) -
         children[opener] = None
 
 
-def _fork_resealer(fds: list[int], children: _Children) -> None:
-    """Fork the process of a rotation. These are rare, so it loads what AWS KMS needs by itself."""
+def _fork_one_shot(serve_one: Callable[[socket.socket], int], fds: list[int], children: _Children) -> None:
     with contextlib.ExitStack() as ending:
         for fd in fds:
             ending.callback(os.close, fd)
         if len(fds) == 1:
-            children[fork(lambda: reseal(adopt(fds[0])), {fds[0]})] = None
+            children[fork(lambda: serve_one(adopt(fds[0])), {fds[0]})] = None
 
 
 def _reap(children: _Children) -> None:

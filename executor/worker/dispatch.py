@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from sqlmodel import Session
@@ -16,9 +17,10 @@ from executor.boundary.supervision import Supervision
 from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost
 from executor.keys.access import key_access
 from executor.models import Run
-from executor.runs import GateShut, Lease, Outcome, StaleToken
+from executor.runs import GateShut, Lease, Outcome, StaleToken, refusals, workers
 from executor.runs.grant import Given, read_given
 from executor.sandbox.workspace import workspace
+from executor.schemas.workers import Refusal
 from executor.worker.collecting import Collector
 from executor.worker.equipment import Equipment
 from executor.worker.judging import bare, judge
@@ -88,7 +90,8 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
             # The statement had names and ids, so the database's words about it have no value in them.
             logger.warning("run %s: its receipt was refused: %s", run.id, getattr(error.__cause__, "orig", None))
         refused = error.code if no_secrets and run.secret_names != [] else None
-        outcome = Outcome("failed", reason, f"{error}{hint}", refused=refused)
+        unopened = error.names.get("unopened")  # of an installer's secrets; those of the run are opened behind its gate
+        outcome = Outcome("failed", reason, f"{error}{hint}", refused=refused, unopened=unopened)
     except Exception as error:
         if (cause := full(error)) is not None:
             worker.storage.failed(cause)
@@ -100,6 +103,8 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
     finally:
         worker.active.discard(run.id)
         worker.cancelled.discard(run.id)
+    if outcome is not None and outcome.reason == "secrets_unavailable" and outcome.unopened is not None:
+        outcome = _left_to_others(worker, run, lease, outcome, outcome.unopened)
     after = None
     if (ended := outcome) is not None:
         after = _finish(worker, lease, ended)
@@ -154,6 +159,24 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         collector = Collector(worker, keeper.lease, after=python.output)
         ended = follow(supervision, keeper, collector)
         return judge(run, ended, collector, phases)
+
+
+def _left_to_others(worker: Equipment, run: Run, lease: Lease, outcome: Outcome, code: str) -> Outcome | None:
+    """Its key service refused before anything was opened: given back, None; the run's end where no other is left."""
+    me, can, place = worker.fixed.worker, worker.openings, f"{run.project}/{run.environment}"
+    said = outcome.message or code
+    found = _insist(worker, lambda: refusals.others(worker.db, lease, me))
+    if found is not None and found.left:
+        # First of all: the run is not to come back to this worker, nor to be left to it by the next.
+        seconds = can.leave(run.environment_id, Refusal(place, said), code)
+        _insist(worker, lambda: workers.leave_to_others(worker.db, me, can.refused))
+        logger.warning("the secrets of %s are left to other workers for %g seconds: %s", place, seconds, said)
+        _insist(worker, lambda: runs.give_back(worker.db, lease, replace(outcome, state="refused")))
+        return None
+    if found is None or not found.said:
+        return outcome
+    told = "; ".join(f"{name}: {why}" for name, why in [*found.said.items(), (me, said)])
+    return replace(outcome, message=f"no worker's key service opens its secrets: {told}")
 
 
 def _finish(worker: Equipment, lease: Lease, outcome: Outcome) -> str | None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,10 +13,12 @@ from executor.python.machine_setup import MachineSetup
 from executor.runs import Lease, Offer, Outcome
 from executor.sandbox import confinement
 from executor.settings import Settings
+from executor.worker.openings import Openings
 from executor.worker.programs import Reach
 from executor.worker.starts import Starts
 from executor.worker.storage import Storage
 from secretstore.database import Database
+from secretstore.key_service import KeyAccess
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Equipment:
     db: Database
     zygote: Zygote
     host: confinement.Host
-    offer: Offer
+    fixed: Offer
+    """What it can give as long as it lives."""
     storage: Storage
     pythons: Interpreters = field(default_factory=Interpreters)
     only_its_user: bool = False
@@ -39,6 +42,17 @@ class Equipment:
     uncommitted: dict[Lease, Outcome] = field(default_factory=dict)
     """How attempts ended whose outcome the database did not take."""
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def openings(self) -> Openings:
+        """What it can open."""
+        store = self.settings.store
+        return Openings(store, lambda: self.zygote.offered(KeyAccess(store.keys)))
+
+    @property
+    def offer(self) -> Offer:
+        """What it can give at this moment."""
+        return replace(self.fixed, key_services=self.openings.key_services, refused=tuple(self.openings.refused))
 
     def reach(self, readable: Sequence[Path]) -> Reach:
         """What may be opened for the program of a command that is given these folders of the machine."""

@@ -309,7 +309,8 @@ def _insist_on_built(setup: Setup, outcome: Outcome, words: str) -> None:
         case "lost", _:
             raise SupervisorLost("the process that built the run's Python environment was lost")
         case _, "secrets_unavailable":
-            raise SecretsUnavailable("the installer's secrets could not be opened: {why}", why=outcome.message)
+            message = "the installer's secrets could not be opened: {why}"
+            raise SecretsUnavailable(message, why=outcome.message, unopened=outcome.unopened)
         case _, "timed_out":
             seconds = setup.worker.settings.setup_timeout
             raise EnvironmentNotBuilt(why=f"it took longer than {seconds} seconds (SEALRUN_SETUP_TIMEOUT_SECONDS)")

@@ -10,6 +10,7 @@ from executor.models import Run
 from executor.runs import Outcome, storable
 from executor.worker.collecting import Collector
 from executor.worker.watch import UNKEPT, Ended
+from secretstore.errors import of_key_service
 
 _OUTLIVED = "a process of it could not be ended, and may still run"
 
@@ -97,8 +98,15 @@ def _of_secrets(ended: Ended) -> tuple[dict[str, Any], str | None]:
         "dropped_at": ended.reaped_at,
         # Where handing over broke off some values may have arrived: nobody knows, and the receipt stays open.
         "not_opened": not_opened if document.get("error") != "OSError" else None,
+        "unopened": _unopened(document),
     }
     return of_secrets, not_opened
+
+
+def _unopened(answer: Mapping[str, Any]) -> str | None:
+    """The code of an error of this worker's key service, where the opener says that it had opened nothing before."""
+    code = answer.get("error")
+    return code if isinstance(code, str) and answer.get("unopened") is True and of_key_service(code) else None
 
 
 def _sentence(run: Run, reason: str | None, ended: Ended, left: Mapping[str, Any]) -> str | None:

@@ -25,7 +25,7 @@ from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
 from executor.python import interpreters, machine_setup
-from executor.runs import Offer, workers
+from executor.runs import Offer, refusals, workers
 from executor.runs.retention import WORKER
 from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import in_use, prepare_root
@@ -221,7 +221,8 @@ class WorkerLife:
         return [
             Duty("look for cancellations", lambda: self._look_for_cancellations(worker), _LOOK),
             Duty("ring for retries", lambda: janitor.ring_due(db, self._app), _LOOK),
-            Duty("beat", lambda: workers.beat(db, worker_id, worker.storage.closed), workers.BEAT),
+            Duty("beat", lambda: self._beat(worker, worker_id), workers.BEAT),
+            Duty("see who else opens", lambda: self._see_who_else_opens(worker), _JANITOR),
             Duty("commit outcomes", lambda: commit_late(worker), _JANITOR),
             Duty("settle lost runs", lambda: janitor.settle_lost(db), _JANITOR),
             Duty("link audit events", lambda: janitor.link_audit(db), _JANITOR),
@@ -235,6 +236,16 @@ class WorkerLife:
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
             Duty("see whether it can be written", worker.storage.look, _JANITOR),
         ]
+
+    def _beat(self, worker: Equipment, worker_id: str) -> None:
+        can = worker.openings
+        workers.beat(worker.db, worker_id, worker.storage.closed, can.key_services, can.refused)
+
+    def _see_who_else_opens(self, worker: Equipment) -> None:
+        """An environment that its key service refused is left to others as long as there are others."""
+        if refused := worker.openings.refused:
+            for environment in refusals.left_to_nobody(worker.db, worker.fixed.worker, refused):
+                worker.openings.try_again(environment)
 
     def _ring_again(self, worker: Equipment) -> None:
         if len(worker.active) < self._slots and worker.storage.closed is None:

@@ -17,7 +17,7 @@ from secretstore import errors
 from secretstore.aws_kms import AwsKms, Credentials
 from secretstore.errors import KeyServiceMissing, KmsError, KmsKeyUnusable, WrapBroken
 from secretstore.key_service import KeyAccess, KeyPlace
-from secretstore.keyring import generate_wrapped, key_service, opens, wrapping_context
+from secretstore.keyring import fits, generate_wrapped, key_service, offered, opens, wrapping_context
 from secretstore.local_keys import LocalKeys
 from tests import kms
 from tests.kms import ACCESS_KEY, ERRORS, REGION, SECRET_KEY, TOKEN, KmsProxy
@@ -189,6 +189,18 @@ def test_a_database_writer_cannot_bring_a_key(proxy: KmsProxy, moto: str, arn: s
         key_service(given, f"aws-kms:{theirs}").unwrap(wrapped, CONTEXT)
     assert [call.key for call in proxy.calls] == [arn]
     assert not opens(given, f"aws-kms:{theirs}")
+
+
+def test_what_is_offered_fits_what_is_recorded(moto: str, arn: str, keys: LocalKeys, key_file: Path) -> None:
+    """By id, whatever region or account; a key file by its fingerprint, and as something else while it is not there."""
+    name = arn.rpartition("/")[2]
+    given = access(kms.spec(arn, moto), kms.spec("alias/sealrun", moto), f"local:{key_file}")
+    assert offered(given) == (f"aws-kms:*:key/{name}", f"aws-kms:{name}", "aws-kms:*", keys.id)
+    assert fits(f"aws-kms:*:key/{name}", f"aws-kms:arn:aws:kms:us-east-1:1:key/{name}")
+    assert not fits(f"aws-kms:*:key/{name}", f"aws-kms:arn:aws:kms:us-east-1:1:key/other-{name}")
+    assert not fits("ab*bc", "abc")
+    nowhere = KeyAccess("local:/nowhere/local.key")
+    assert (offered(nowhere), offered(nowhere, unread="local:*")) == ((), ("local:*",))
 
 
 def test_a_kind_that_is_not_listed_is_said(key_file: Path) -> None:

@@ -157,6 +157,6 @@ def _opened(receipt: Receipt) -> str:
 
 
 def _dropped(receipt: Receipt) -> str:
-    if receipt.status == "closed" and receipt.opened_at is None:
+    if receipt.status in ("closed", "refused") and receipt.opened_at is None:
         return "nothing was handed over"
     return screen.moment(receipt.dropped_at) or "not recorded"

@@ -12,7 +12,7 @@ from executor import runs
 from executor.models import Run, RunSpec
 from executor.records import history
 from executor.runs import RUNGS, Offer, needs, workers
-from executor.schemas.workers import WorkerView
+from executor.schemas.workers import Refusal, WorkerView
 from secretstore.database import Database, utc_now
 from tests.effort import share
 from tests.executor.conftest import Bench
@@ -44,8 +44,9 @@ asked = st.fixed_dictionaries(
 def seen(offer: Offer) -> WorkerView:
     """A worker's row, as a submitter reads it."""
     now = utc_now()
-    facts = {name: value for name, value in vars(offer).items() if name != "worker"}
-    return WorkerView(name=offer.worker, pid=1, slots=1, seen_at=now, alive=True, **facts)
+    facts = {name: value for name, value in vars(offer).items() if name not in ("worker", "refused")}
+    refused = {environment: Refusal("shop/default", "AWS denies it") for environment in offer.refused}
+    return WorkerView(name=offer.worker, pid=1, slots=1, seen_at=now, alive=True, refused=refused, **facts)
 
 
 @settings(max_examples=share(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -170,6 +170,19 @@ def test_nobody_waits_for_sts_once_the_run_is_cancelled(request_for: Any) -> Non
     assert said.json()["message"] == "the run was ended before its secrets were handed over"
 
 
+def test_it_says_whether_anything_was_opened(request_for: Any, tmp_path: Path) -> None:
+    """I4: not where the key service refuses; where one value does not open, others may have been."""
+    request = request_for({"ONE": b"value of one", "TWO": b"value of two"})
+    bundle = json.loads(request["bundle"])
+    bundle["items"][1]["sealed"] = bundle["items"][0]["sealed"]
+    request["bundle"] = json.dumps(bundle)
+    said, _ = opened(request)
+    assert (said.json()["error"], said.json()["unopened"]) == ("seal_broken", False)
+    Path(tmp_path, "local.key").unlink()
+    said, _ = opened(request)
+    assert (said.json()["error"], said.json()["unopened"]) == ("key_file_missing", True)
+
+
 def test_what_is_no_plan_is_said_without_quoting(request_for: Any) -> None:
     """Nothing is handed over then."""
     request = request_for({"ONE": b"value of one"})

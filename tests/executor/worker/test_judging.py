@@ -115,6 +115,26 @@ def test_the_opener_says_whether_secrets_were_opened() -> None:
     assert (broken.not_opened, broken.message) == (None, "pipe")
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"error": "kms_access_denied", "unopened": True}, "kms_access_denied"),
+        ({"error": "kms_unavailable", "unopened": True}, "kms_unavailable"),
+        ({"error": "key_service_missing", "unopened": True}, "key_service_missing"),
+        ({"error": "key_file_missing", "unopened": True}, "key_file_missing"),
+        ({"error": "kms_access_denied", "unopened": False}, None),
+        ({"error": "kms_access_denied"}, None),
+        ({"error": "wrap_broken", "unopened": True}, None),
+        ({"error": "seal_broken", "unopened": True}, None),
+        ({"error": ["kms_access_denied"], "unopened": True}, None),
+    ],
+)
+def test_a_key_services_refusal_is_told_from_what_opens_nowhere(said: dict[str, Any], code: str | None) -> None:
+    """I4, I7: another worker may open what this one's key service refuses, if nothing was opened here."""
+    answer = frame(Kind.NOT_OPENED, message="no", **said)
+    assert judge(run(), ended({"reason": "secrets_unavailable"}, answer), left(), {}).unopened == code
+
+
 def test_a_process_that_outlived_the_run_is_told() -> None:
     """I8, I9: one that nobody could end may still hold what the run was given; beside what the run said itself."""
     outlived = judge(run(), ended({"tree_ended": False}), left(note="NaN is no JSON"), {})

@@ -1,0 +1,95 @@
+"""What a run's secrets need of a worker: the key service by which their private key is wrapped."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, and_, cast, exists, false, func, or_, select, true
+from sqlmodel import col
+
+from executor.models import Run
+from executor.runs.spec import Offer
+from secretstore.keyring import fits
+from secretstore.models import Environment, KeyPair, Secret
+
+
+@dataclass(frozen=True)
+class KeyNeed:
+    """That a worker's key services have what the private key of the run's environment is wrapped by.
+
+    A run that is given no secret needs none. It is asked of the environment as it is now: a rotation, or a move to
+    another key service, counts for runs that wait.
+    """
+
+    short: str
+    sentence: str
+
+    def offered(self, offer: Offer) -> tuple[str, ...]:
+        """What a worker has of it."""
+        return offer.key_services
+
+    def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
+        """Whether a worker that offers this meets it, asked of a run's row; of `one` row, or of many."""
+        if "*" in offer.key_services:
+            return true()
+        among = or_(false(), *(_fits(pattern, col(KeyPair.key_service)) for pattern in offer.key_services))
+        return _of_no(one, ~among)
+
+    def met_by(self, run: object, offer: Offer) -> bool:
+        """The same of a run that is at hand; of one whose key service was not looked up, true."""
+        wanted = getattr(run, "key_service", None)
+        return wanted is None or any(fits(pattern, wanted) for pattern in offer.key_services)
+
+
+def left_to_others(offer: Offer, one: bool = False) -> tuple[ColumnElement[bool], ...]:
+    """The worker's key service has not refused a moment ago to open what the run may be given."""
+    return (_of_no(one, col(Environment.id).in_(offer.refused)),) if offer.refused else ()
+
+
+def key_service() -> Any:
+    """The key service that a run's row needs, as a column of this name; empty where it is given no secret."""
+    its = (col(Environment.id) == Run.environment_id, _given())
+    return select(col(KeyPair.key_service)).where(*sealed(), *its).correlate(Run).scalar_subquery().label("key_service")
+
+
+def _of_no(one: bool, such: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The run is not given secrets of an environment with `such` a key pair.
+
+    Those environments are looked up once for all runs of a listing; for one run, its own is looked at.
+    """
+    found = select(col(Environment.id)).where(*sealed(), such)
+    if one:
+        found = found.where(col(Environment.id) == Run.environment_id).correlate(Run)
+    return or_(col(Run.environment_id).not_in(found), ~_given())
+
+
+def _given() -> ColumnElement[bool]:
+    """A run may be given secrets, if its environment has any."""
+    return or_(
+        col(Run.setup_secret_names).is_not(None),
+        # JSON compares as text alone in PostgreSQL.
+        func.coalesce(cast(col(Run.secret_names), Text), "null") != "[]",
+        # Its parameters are data sources and catalogs, which may be filled in from secrets.
+        cast(col(Run.mapped), Text) != "{}",
+    )
+
+
+def sealed() -> tuple[ColumnElement[bool], ...]:
+    """Environments that have secrets, each with its current key pair."""
+    return (
+        col(KeyPair.environment_id) == Environment.id,
+        col(KeyPair.generation) == Environment.generation,
+        exists().where(col(Secret.environment_id) == Environment.id).correlate(Environment),
+    )
+
+
+def _fits(pattern: str, column: Any) -> ColumnElement[bool]:
+    """`secretstore.keyring.fits` in SQL; LIKE would take small letters for capitals in SQLite."""
+    head, star, tail = pattern.partition("*")
+    if not star:
+        return and_(column == head)
+    size = func.length(column)
+    return and_(
+        size >= len(head + tail),
+        func.substr(column, 1, len(head)) == head,
+        func.substr(column, size - len(tail) + 1) == tail,
+    )
