@@ -331,6 +331,7 @@ class Worker(Table, table=True):
     networks: list[str] = Field(sa_column=Column(JSON, nullable=False))
     pythons: list[str] = Field(sa_column=Column(JSON, nullable=False))
     places: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    key_services: list[str] = Field(sa_column=Column(JSON, nullable=False))
     slots: int
     closed: str | None = Field(default=None, sa_column=Column(Text))
     started_at: datetime = Field(sa_type=UtcDateTime)

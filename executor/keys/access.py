@@ -1,12 +1,15 @@
 """What a one-shot process needs to reach the key service: it starts with an empty environment."""
 
 import os
+from pathlib import Path
 
 from executor.keys.aws_credentials import CREDENTIAL_VARIABLES, aws_credentials, network
 from executor.sandbox import kernel
 from executor.settings import BROKER_URL, Settings
+from secretstore.errors import SealrunError
 from secretstore.key_service import KeyAccess
-from secretstore.settings import DATABASE_URL
+from secretstore.local_keys import LocalKeys
+from secretstore.settings import DATABASE_URL, KeySpec
 
 
 def key_access(settings: Settings) -> KeyAccess:
@@ -23,6 +26,20 @@ def key_access(settings: Settings) -> KeyAccess:
         return KeyAccess(store.keys)
     credentials = aws_credentials(store.kms_timeout).current
     return KeyAccess(store.keys, store.kms_timeout, credentials, network())
+
+
+def key_services(settings: Settings) -> tuple[str, ...]:
+    """Return the key services of these settings as they may be shown: `local:FINGERPRINT`, `aws-kms:KEY`."""
+    return tuple(map(_shown, settings.store.key_specs))
+
+
+def _shown(spec: KeySpec) -> str:
+    if spec.kind != "local":
+        return f"{spec.kind}:{spec.place}"
+    try:
+        return LocalKeys(Path(spec.place)).id
+    except SealrunError:
+        return "local:?"  # runs with secrets say what is wrong with it
 
 
 def empty_environment(settings: Settings) -> None:

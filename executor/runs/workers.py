@@ -1,10 +1,12 @@
 """Which workers live: a heartbeat row each, so that a submitter knows without asking the broker."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select, update
 from sqlmodel import col
 from sqlmodel import select as select_one
 
-from executor.models import Worker, new_id
+from executor.models import Run, Worker, new_id
 from executor.runs.spec import Offer
 from executor.schemas.workers import WorkerView
 from secretstore.database import Database
@@ -16,7 +18,7 @@ _VIEWED = tuple(
     col(field)
     for field in (
         Worker.name, Worker.host, Worker.pid, Worker.queues, Worker.rung, Worker.networks, Worker.pythons,
-        Worker.places, Worker.slots, Worker.closed, Worker.seen_at,
+        Worker.places, Worker.key_services, Worker.slots, Worker.closed, Worker.seen_at,
     )
 )  # fmt: skip
 
@@ -26,7 +28,7 @@ def offer_of(worker: WorkerView) -> Offer:
     return Offer(worker.name, worker.host, worker.queues, worker.rung, worker.networks, worker.pythons, worker.places)
 
 
-def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
+def appear(db: Database, offer: Offer, pid: int, slots: int, key_services: Sequence[str] = ()) -> str:
     """Enter a worker; returns the id its heartbeats carry."""
     with db.writing() as session:
         now = session.exec(select_one(db.now())).one()
@@ -40,6 +42,7 @@ def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
             networks=list(offer.networks),
             pythons=list(offer.pythons),
             places=list(offer.places),
+            key_services=list(key_services),
             slots=slots,
             started_at=now,
             seen_at=now,
@@ -66,7 +69,8 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
         # The database's clock wrote it: what lies ahead of that is no heartbeat.
         lately = col(Worker.seen_at).between(db.after(-SILENCE), db.after(SILENCE))
         alive = (col(Worker.stopped_at).is_(None)) & lately
-        statement = select(*_VIEWED, alive.label("lives")).order_by(col(Worker.seen_at).desc())
+        ended = col(Worker.stopped_at).is_not(None)
+        statement = select(*_VIEWED, alive.label("lives"), ended.label("ended")).order_by(col(Worker.seen_at).desc())
         if alive_only:
             statement = statement.where(alive)
         elif within is not None:
@@ -88,6 +92,22 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
             closed=row.closed,
             seen_at=row.seen_at,
             alive=bool(row.lives),
+            key_services=tuple(row.key_services),
+            stopped=bool(row.ended),
         )
         for row in rows
     ]
+
+
+def leased(db: Database) -> dict[str, list[str]]:
+    """The runs of which somebody has a good lease, by the name of the worker, the longest first."""
+    with db.reading() as session:
+        rows = session.execute(
+            select(col(Run.lease_owner), col(Run.id))
+            .where(col(Run.lease_owner).is_not(None), col(Run.lease_until) >= db.now())
+            .order_by(col(Run.started_at).is_(None), col(Run.started_at), col(Run.id))
+        ).all()
+    found: dict[str, list[str]] = {}
+    for owner, run_id in rows:
+        found.setdefault(owner, []).append(run_id)
+    return found

@@ -13,6 +13,8 @@ from executor.python.machine_setup import MachineSetup
 from executor.runs import Lease, Offer, Outcome
 from executor.sandbox import confinement
 from executor.settings import Settings
+from executor.worker.health import Leaving
+from executor.worker.metrics import Unmeasured
 from executor.worker.programs import Reach
 from executor.worker.starts import Starts
 from executor.worker.storage import Storage
@@ -39,6 +41,8 @@ class Equipment:
     uncommitted: dict[Lease, Outcome] = field(default_factory=dict)
     """How attempts ended whose outcome the database did not take."""
     stopping: threading.Event = field(default_factory=threading.Event)
+    leaving: Leaving = field(default_factory=Leaving)
+    metrics: Unmeasured = field(default_factory=Unmeasured)
 
     def reach(self, readable: Sequence[Path]) -> Reach:
         """What may be opened for the program of a command that is given these folders of the machine."""

@@ -227,6 +227,7 @@ def _workers() -> None:
         sa.Column("networks", sa.JSON(), nullable=False),
         sa.Column("pythons", sa.JSON(), nullable=False),
         sa.Column("places", sa.JSON(), nullable=False),
+        sa.Column("key_services", sa.JSON(), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("closed", sa.Text()),
         sa.Column("started_at", UtcDateTime(), nullable=False),
