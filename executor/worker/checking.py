@@ -55,11 +55,11 @@ def _meant(found: Sequence[Seen], root: Path, name: str | None) -> list[Seen]:
 
 
 def _whole(name: str) -> str:
-    """The name that Celery makes of one: with this machine's at its end, and in the place of %h, %n and %d."""
+    """The name that Celery makes of one: a word alone is a host's, and this machine's is in place of %h, %n and %d."""
     host = socket.gethostname()
     short, _, domain = host.partition(".")
     if "@" not in name:
-        name = f"{name}@{host}"
+        name = f"celery@{name}"
     for mark, text in (("%h", host), ("%n", short), ("%d", domain)):
         name = name.replace(mark, text)
     return name

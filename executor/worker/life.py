@@ -8,7 +8,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class WorkerLife:
         self._ending = contextlib.ExitStack()
         self._worker: Equipment | None = None
         self._id: str | None = None
+        self._show: Callable[[], None] = lambda: None
         self._pulse: threading.Thread | None = None
         self._pruning = threading.Thread()
         self._idle_since = self._began = time.monotonic()
@@ -96,6 +97,7 @@ class WorkerLife:
         ear = (worker.db, self._settings, worker.stopping, self._hear)
         threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
         self._health.begun = True
+        self._show()
         self._manager.ready()
         logger.info(
             "ready: %s, rung %s, %d slot%s, queues %s",
@@ -169,7 +171,8 @@ class WorkerLife:
         for folder, make in ((settings.workspaces, prepare_root), (settings.cache, cache.prepare)):
             kept = not settings.is_default_folder(folder)
             self._ending.enter_context(in_use(folder, kept=kept, prepare=make))
-        self._ending.enter_context(present(settings.workspaces, self.name, self._health.why, self._manager.pulse))
+        seen = present(settings.workspaces, self.name, self._health.why, self._manager.pulse)
+        self._show = self._ending.enter_context(seen)
         zygote = Zygote(access if settings.store.uses_kms else None)
         zygote.start()
         self._ending.callback(zygote.stop)

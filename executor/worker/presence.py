@@ -43,8 +43,8 @@ class Seen:
 @contextlib.contextmanager
 def present(
     root: Path, name: str, why: Callable[[], str | None], told: Callable[[str | None], object]
-) -> Iterator[None]:
-    """Be seen while the context lasts.
+) -> Iterator[Callable[[], None]]:
+    """Be seen while the context lasts; what it gives is a pulse, for what is not to wait for the next one.
 
     Args:
         root: the folder of this worker's workspaces.
@@ -69,7 +69,7 @@ def present(
         thread = threading.Thread(target=turn, name="sealrun-presence", daemon=True)
         thread.start()
         try:
-            yield
+            yield pulse
         finally:
             over.set()
             thread.join(5)

@@ -228,3 +228,22 @@ def test_a_time_may_be_set_with_its_units() -> None:
         "SEALRUN_LEASE_SECONDS is not a length of time from 3 to 3600 seconds, as in 90, 5m, 1h30m or 90d"
     ]
     assert problems({**HOME, "SEALRUN_LEASE_SECONDS": "3.5"}) != []
+
+
+def test_what_is_counted_is_told_on_loopback_unless_more_is_said() -> None:
+    """Whoever reaches the address reads it: an open one has to be meant."""
+    name = "SEALRUN_METRICS_LISTEN"
+    assert read_settings(HOME).metrics_listen is None
+    for text, address in {
+        "127.0.0.1:9464": ("127.0.0.1", 9464),
+        "[::1]:9464": ("::1", 9464),
+        "open:0.0.0.0:9464": ("0.0.0.0", 9464),
+        "open:[::]:80": ("::", 80),
+    }.items():
+        assert read_settings({**HOME, name: text}).metrics_listen == address
+    for text in ("0.0.0.0:9464", "10.0.0.1:9464", "[::]:9464"):
+        (problem,) = problems({**HOME, name: text})
+        assert problem.startswith(f"{name} is not a loopback address") and "write open: before it" in problem
+    for text in ("9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:a", "::1"):
+        (problem,) = problems({**HOME, name: text})
+        assert problem.startswith((f"{name} is not an address with a port", f"{name} needs a port from 1 to 65535"))
