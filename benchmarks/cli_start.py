@@ -23,6 +23,7 @@ COMMANDS = {
     "import sqlalchemy": ["-c", "import sqlalchemy"],
     "sealrun --help": ["-m", "executor.cli", "--help"],
     "sealrun runs list": ["-m", "executor.cli", "runs", "list"],
+    "sealrun worker --help": ["-m", "executor.cli", "worker", "--help"],  # imports what a check does
     "what sealrun run imports": ["-c", "import executor.cli.run"],
 }
 

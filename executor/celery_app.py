@@ -15,7 +15,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
+from celery.concurrency import get_implementation
 from celery.exceptions import SecurityWarning
 from celery.utils.imports import symbol_by_name
 
@@ -24,6 +25,8 @@ from executor.broker.doorbell import TASK, register
 from executor.broker.listening import Listening, listening
 from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, Settings, read_here
+
+_TURN = 2.0  # seconds between two turns that are told
 
 
 class Consumer(Listening):
@@ -112,6 +115,7 @@ def _serve(app: Celery, settings: Settings, told: set[str]) -> None:
                 raise SystemExit(f"sealrun: {refusal}\nhint: {refusal.hint}")
             sender.consumer_cls = listening(symbol_by_name(sender.consumer_cls), [QUEUE])
             app.sealrun_life = WorkerLife(app, settings, sender)
+            sender.pool_cls = _ending_runs(sender.pool_cls, app.sealrun_life)
             app.sealrun_life.prepare()
 
     def on_ready(sender: Any, **_: Any) -> None:
@@ -123,6 +127,12 @@ def _serve(app: Celery, settings: Settings, told: set[str]) -> None:
         if sender.app is app and (life := getattr(app, "sealrun_life", None)):
             life.end()
 
+    def on_signal(sender: Any, **_: Any) -> None:
+        if (life := getattr(app, "sealrun_life", None)) and sender == life.name:
+            life.told_to_stop()
+
+    app.steps["consumer"].add(Turning)
+    signals.worker_shutting_down.connect(on_signal, weak=False)
     signals.worker_init.connect(on_init, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutdown.connect(on_shutdown, weak=False)
@@ -158,6 +168,29 @@ def _open_doors(app: Celery) -> Iterator[str]:
 
 
 _PICKLE = {"pickle", "application/x-python-serialize"}
+
+
+class Turning(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
+    """Tells a worker that Celery's loop turns."""
+
+    def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
+        """Celery calls it each time it has connected to the broker, and forgets it when the connection is lost."""
+        if (life := getattr(consumer.app, "sealrun_life", None)) is not None:
+            life.turn()
+            hub.call_repeatedly(_TURN, life.turn)
+
+
+def _ending_runs(pool: Any, life: Any) -> Any:
+    """The threads pool, which can end what it executes: our runs. Celery asks for that at a second signal."""
+
+    whole: Any = get_implementation(pool)  # it may be a name
+
+    class TaskPool(whole):  # type: ignore[misc]  # Celery ships no types
+        def terminate_job(self, pid: Any, signal: Any = None) -> None:
+            life.end_runs()
+
+    TaskPool.__module__ = whole.__module__
+    return TaskPool
 
 
 @contextlib.contextmanager

@@ -379,6 +379,21 @@ class WorkerUnsupported(SealrunError):
     hint = "run the worker on Linux, with the same database and broker; everything else works here"
 
 
+class WorkerUnwell(SealrunError):
+    """no worker is here: none has its workspaces in {root}"""
+
+    code = "worker_unwell"
+    status = 503
+    hint = "start one: sealrun worker; a check needs the worker's own SEALRUN_HOME and SEALRUN_WORKSPACES"
+
+
+class MetricsUnavailable(SealrunError):
+    """SEALRUN_METRICS_LISTEN needs prometheus-client, which is not installed"""
+
+    code = "metrics_unavailable"
+    hint = "pip install 'sealrun[metrics]', or unset SEALRUN_METRICS_LISTEN"
+
+
 class ZygoteFailed(SealrunError):
     """the process that starts runs ended: {why}"""
 

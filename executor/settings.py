@@ -1,6 +1,7 @@
 """The executor's settings, besides the store's; read once at the door into a frozen object."""
 
 import hashlib
+import ipaddress
 import os
 import socket
 import tempfile
@@ -58,6 +59,20 @@ TERM_GRACE = Setting(
     "seconds",
     "the time from TERM to KILL when a run is cancelled or times out; a cancelled run first gets INT and half of this "
     "time",
+)
+STOP_GRACE = Setting(
+    "SEALRUN_STOP_GRACE_SECONDS",
+    "as long as they take",
+    "seconds",
+    "how long a worker that is told to stop lets its runs go on; then it ends them, as a second signal makes it do at "
+    "once. Whatever stops it should wait for this time, SEALRUN_TERM_GRACE_SECONDS and 30 seconds more",
+)
+METRICS_LISTEN = Setting(
+    "SEALRUN_METRICS_LISTEN",
+    "none",
+    "address",
+    "where a worker tells Prometheus what it counts, as in `127.0.0.1:9464`; needs `sealrun[metrics]`. Whoever "
+    "reaches it may read it, so an address that is not loopback needs a word more: `open:0.0.0.0:9464`",
 )
 RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "the size of a function's result as JSON")
 OUTPUT_LIMIT = Setting("SEALRUN_OUTPUT_LIMIT_MIB", "64", "MiB", "the size of all files in SEALRUN_OUTPUT_DIR together")
@@ -139,9 +154,9 @@ WRITABLE = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
+    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
-    SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE,
+    SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
 _FROM_FILES = [one for one in ALL_SETTINGS if one.from_file]
@@ -159,6 +174,8 @@ class Settings:
     host_is_default: bool
     lease: int
     term_grace: int
+    stop_grace: int | None
+    """None for as long as the runs take."""
     result_bytes: int
     output_bytes: int
     source_bytes: int
@@ -173,6 +190,7 @@ class Settings:
     keep_runs: int
     readable: tuple[OpenFolder, ...]
     writable: tuple[OpenFolder, ...]
+    metrics_listen: tuple[str, int] | None
     closed: tuple[Path, ...]
     """What no run may reach, even beneath a folder that it may: sealrun's own, and files with passwords."""
 
@@ -217,6 +235,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         host_is_default=HOST.name not in environ,
         lease=reading.value(LEASE, length_of_time(3, 3600), 30),
         term_grace=reading.value(TERM_GRACE, length_of_time(0, 3600), 10),
+        stop_grace=reading.value(STOP_GRACE, length_of_time(0, 7 * 86400), None),
         result_bytes=reading.value(RESULT_LIMIT, number(1, 32768), 1024) << 10,
         output_bytes=reading.value(OUTPUT_LIMIT, number(0, 4096), 64) << 20,
         source_bytes=reading.value(SOURCE_LIMIT, number(1, 1024), 64) << 20,
@@ -231,6 +250,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         keep_runs=reading.value(KEEP_RUNS, length_of_time(0, 36500, "d"), 30 * 86400),
         readable=reading.value(READABLE, _open_folders, ()),
         writable=reading.value(WRITABLE, _open_folders, ()),
+        metrics_listen=reading.value(METRICS_LISTEN, _listening, None),
         closed=tuple(_closed(store, environ, workspaces, cache)),
     )
     reading.problems += _problems_of_folders(settings)
@@ -260,6 +280,22 @@ def _package_index(text: str) -> str:
     if "@" in rest.partition("/")[0]:
         raise Unacceptable("contains a user or a password: store it as a secret and pass --setup-secret")
     return text
+
+
+def _listening(text: str) -> tuple[str, int]:
+    bare = text.removeprefix("open:")
+    host, mark, port = bare.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]") if "[" in host else host)
+    except ValueError:
+        raise Unacceptable("is not an address with a port, as in 127.0.0.1:9464 or [::1]:9464") from None
+    if not (mark and port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):
+        raise Unacceptable("needs a port from 1 to 65535, as in 127.0.0.1:9464")
+    if not address.is_loopback and bare == text:
+        raise Unacceptable(
+            "is not a loopback address, and whoever reaches it may read; if that is meant, write open: before it"
+        )
+    return str(address), int(port)
 
 
 def _uids(text: str) -> range:

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Run a file, module, function, notebook or command with its project's secrets.",
     "runs": "List, show, follow and cancel runs, download what they left, and delete that.",
     "worker": "Execute runs on this machine until stopped.",
+    "workers": "List workers: what each offers, what it runs, when it was last seen.",
     "up": "Start an embedded broker and a worker, until Ctrl-C.",
     "doctor": "Say what is in force here, what is missing and how to mend it.",
     "migrate": "Bring the database's tables to this version.",

@@ -1,24 +1,15 @@
-"""`sealrun worker`: the worker of `celery -A executor.celery_app worker`, with our own words around it."""
+"""`sealrun worker`: execute runs on this machine, or say whether the worker of this machine does."""
 
 import logging
-import os
 import platform
-import signal
-import sys
-import warnings
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from celery import signals
-from celery.apps.worker import Worker as CeleryWorker
-from celery.exceptions import SecurityWarning
-from celery.utils.nodenames import default_nodename, host_format
 
-from executor.celery_app import make_app
 from executor.cli.shown import screen
 from executor.cli.typed import times
 from executor.errors import WorkerUnsupported
-from executor.settings import QUEUE, Settings, read_here
+from executor.settings import QUEUE, read_here
 
 app = typer.Typer(help="Execute runs on this machine until stopped.", add_completion=False)
 
@@ -35,67 +26,34 @@ def worker(
     level: Annotated[
         str, typer.Option("-l", "--loglevel", metavar="LEVEL", help="debug, info, warning or error.")
     ] = "info",
+    check: Annotated[
+        bool, typer.Option("--check", help="Start none: end with 0 if the one here takes runs, else say why not.")
+    ] = False,
+    live: Annotated[bool, typer.Option("--live", help="With --check: it is enough that its process lives.")] = False,
     idle_exit: Annotated[float | None, typer.Option("--idle-exit", parser=times.length, hidden=True)] = None,
     standby_lock: Annotated[int | None, typer.Option("--standby-lock", hidden=True)] = None,
 ) -> None:
     """Execute runs on this machine. Ctrl-C lets those that run end; a second one ends them."""
     if platform.system() != "Linux":
         raise WorkerUnsupported(system=platform.system())
+    if live and not check:
+        raise typer.BadParameter("it goes with --check", param_hint="--live")
+    if check:
+        from executor.worker.checking import check as checked
+
+        screen.show(checked(read_here().workspaces, name, live))
+        return
     if level.upper() not in _LEVELS:
         raise typer.BadParameter("one of debug, info, warning, error", param_hint="-l")
-    settings = read_here()
-    _log_to_stderr(level.upper())
-    celery = make_app(settings)
-    if idle_exit is not None:
-        celery.conf.sealrun_idle_exit = idle_exit
-    if standby_lock is not None:
-        os.set_inheritable(standby_lock, False)
-        celery.conf.sealrun_standby_lock = standby_lock
-    _greet(settings)
-    program = _Worker(
-        app=celery,
-        hostname=host_format(default_nodename(name)),
-        concurrency=concurrency,
-        queues=queue,
-        loglevel=getattr(logging, level.upper()),
-        quiet=True,
+    from executor.cli.worker_program import serve  # Celery, which a check every few seconds need not import
+
+    raise typer.Exit(
+        serve(
+            concurrency=concurrency,
+            queue=queue,
+            name=name,
+            level=getattr(logging, level.upper()),
+            idle_exit=idle_exit,
+            standby_lock=standby_lock,
+        )
     )
-    program.start()
-    raise typer.Exit(program.exitcode or 0)
-
-
-class _Worker(CeleryWorker):  # type: ignore[misc]  # Celery ships no types
-    """Celery's program without its banner and its warning about root, which is answered by a user id for each run."""
-
-    def on_before_init(self, **options: Any) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SecurityWarning)
-            super().on_before_init(**options)
-
-    def install_platform_tweaks(self, worker: Any) -> None:
-        super().install_platform_tweaks(worker)
-        # Celery would start itself again, with arguments it does not have; a hang-up is an end like TERM's.
-        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
-
-
-def _greet(settings: Settings) -> None:
-    broker = "the embedded broker" if settings.broker_url is None else "the configured broker"
-    screen.say(f"sealrun worker: {broker}, runs in {settings.workspaces}")
-    if os.geteuid() == 0:
-        first, last = settings.run_uids.start, settings.run_uids.stop - 1
-        screen.say(f"sealrun worker: started as root, so each run is lent a user id of its own, {first} to {last}")
-
-
-def _log_to_stderr(level: str) -> None:
-    """Plain lines; of Celery only what is wrong, as its own lines speak of tasks and not of runs."""
-    signals.setup_logging.connect(_nothing, weak=False)
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
-    )
-    if level != "DEBUG":
-        for theirs in ("celery", "kombu", "amqp", "alembic"):
-            logging.getLogger(theirs).setLevel(max(logging.WARNING, getattr(logging, level)))
-
-
-def _nothing(**_: Any) -> None:
-    """Connected so that Celery leaves logging alone."""

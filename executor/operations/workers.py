@@ -8,11 +8,19 @@ from executor.models import Run
 from executor.operations.deployment import Deployment
 from executor.runs import needs, unserved, workers
 from executor.schemas.run_operations import ThatRun
-from executor.schemas.workers import Attended, OfQueue, Serving
+from executor.schemas.workers import Attended, Listed, OfQueue, Serving, Those
 from executor.settings import QUEUE
 from secretstore.audit import Actor
 
 _ANY = OfQueue(queue=QUEUE)
+_LATELY = 3600.0  # seconds after which a worker that is gone is history
+
+
+def list_(at: Deployment, who: Actor, asked: Those) -> list[Listed]:
+    """Workers, the latest seen first, with the runs that each executes."""
+    found = workers.list_workers(at.db, within=None if asked.every else _LATELY)
+    leased = workers.leased(at.db)
+    return [Listed(one, tuple(leased.get(one.name, ())) if one.alive else ()) for one in found]
 
 
 def serving(at: Deployment, who: Actor, asked: OfQueue = _ANY) -> Serving:

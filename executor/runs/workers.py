@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlmodel import col
 from sqlmodel import select as select_one
 
-from executor.models import Worker, new_id
+from executor.models import Run, Worker, new_id
 from executor.runs.spec import Offer
 from executor.schemas.workers import Refusal, WorkerView
 from secretstore.database import Database
@@ -90,7 +90,8 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
         # The database's clock wrote it: what lies ahead of that is no heartbeat.
         lately = col(Worker.seen_at).between(db.after(-SILENCE), db.after(SILENCE))
         alive = (col(Worker.stopped_at).is_(None)) & lately
-        statement = select(*_VIEWED, alive.label("lives")).order_by(col(Worker.seen_at).desc())
+        ended = col(Worker.stopped_at).is_not(None)
+        statement = select(*_VIEWED, alive.label("lives"), ended.label("ended")).order_by(col(Worker.seen_at).desc())
         if alive_only:
             statement = statement.where(alive)
         elif within is not None:
@@ -114,6 +115,21 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
             closed=row.closed,
             seen_at=row.seen_at,
             alive=bool(row.lives),
+            stopped=bool(row.ended),
         )
         for row in rows
     ]
+
+
+def leased(db: Database) -> dict[str, list[str]]:
+    """The runs of which somebody has a good lease, by the name of the worker, the longest first."""
+    with db.reading() as session:
+        rows = session.execute(
+            select(col(Run.lease_owner), col(Run.id))
+            .where(col(Run.lease_owner).is_not(None), col(Run.lease_until) >= db.now())
+            .order_by(col(Run.started_at).is_(None), col(Run.started_at), col(Run.id))
+        ).all()
+    found: dict[str, list[str]] = {}
+    for owner, run_id in rows:
+        found.setdefault(owner, []).append(run_id)
+    return found

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from executor.errors import StartFailed
 from executor.sandbox.clearing import clear
@@ -72,7 +73,7 @@ def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
     with contextlib.ExitStack() as ending:
         uid = ending.enter_context(_lent_uid(uids)) if os.geteuid() == 0 else None
         place = Workspace(root / name, uid)
-        ending.enter_context(_locked(root / f"{_LOCK}{name}"))
+        ending.enter_context(locked(root / f"{_LOCK}{name}"))
         ending.callback(clear, place.path)
         # The run must not own the folder above: it could put a link where its supervisor looks.
         place.path.mkdir(mode=0o700 if uid is None else 0o711)
@@ -163,7 +164,12 @@ def reserved(uid: int) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[IO[bytes]]:
+    """Make a file and hold its lock while the context lasts; then remove it.
+
+    Raises:
+        BlockingIOError: somebody else holds it, and not just to look whether it is free.
+    """
     with contextlib.ExitStack() as holding:
         deadline = time.monotonic() + _LOCK_PATIENCE
         while True:
@@ -179,7 +185,7 @@ def _locked(path: Path) -> Iterator[None]:
                 time.sleep(0.001)
             holding.close()
         holding.callback(path.unlink, missing_ok=True)
-        yield
+        yield lock
 
 
 @contextlib.contextmanager

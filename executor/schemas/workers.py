@@ -35,7 +35,24 @@ class WorkerView:
     closed: str | None = None
     """Why it takes no run, as long as it does not."""
     key_services: tuple[str, ...] = ("*",)
+    """The key services that it has unwrap private keys, each with its key, as in `local:0123456789abcdef`."""
     refused: Mapping[str, Refusal] = field(default_factory=dict)
+    stopped: bool = False
+    """It has said that it ends."""
+
+
+class Those(Input):
+    """Workers: those that live or were seen lately; `every` for those that are gone for longer, too."""
+
+    every: bool = False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A worker in a list, and the runs that it has a good lease of."""
+
+    worker: WorkerView
+    running: tuple[str, ...]
 
 
 class OfQueue(Input):

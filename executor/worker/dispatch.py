@@ -23,7 +23,7 @@ from executor.sandbox.workspace import workspace
 from executor.schemas.workers import Refusal
 from executor.worker.collecting import Collector
 from executor.worker.equipment import Equipment
-from executor.worker.judging import bare, judge
+from executor.worker.judging import bare, judge, named
 from executor.worker.lease import LeaseKeeper, clock
 from executor.worker.package import own_package
 from executor.worker.preparation import prepare, ready, source_of
@@ -59,14 +59,17 @@ def dispatch(worker: Equipment, run_id: str) -> str | None:
         if claimed is None:
             return None
         run, lease = claimed
-        _execute(worker, run, LeaseKeeper(worker.db, lease, worker.cancelled, since), supervision)
+        keeper = LeaseKeeper(worker.db, lease, worker.cancelled, since, worker.leaving)
+        _execute(worker, run, keeper, supervision)
         return run.project_id if lease.limited else None
 
 
 def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> None:
     lease = keeper.lease
+    began = time.monotonic()
     worker.active.add(run.id)
-    logger.info("run %s: attempt %d", run.id, lease.attempt)
+    which = named(run)
+    logger.info("run %s: attempt %d %s", run.id, lease.attempt, which)
     outcome: Outcome | None
     try:
         outcome = _attempt(worker, run, keeper, supervision)
@@ -110,7 +113,10 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         after = _finish(worker, lease, ended)
     # The outcome's message may hold a name of the user's choice, its state and reason are words of ours.
     said = (outcome.reason or outcome.state) if outcome else "given back"
-    logger.info("run %s: %s", run.id, f"{said}, to be tried again" if after == "pending" else said)
+    said = f"{said}, to be tried again" if after == "pending" else said
+    logger.info("run %s: %s %s seconds=%.3f", run.id, said, which, time.monotonic() - began)
+    worker.metrics.ended(outcome)
+    worker.metrics.masked(getattr(outcome, "masked_count", 0))
 
 
 def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> Outcome:
@@ -158,6 +164,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}
         collector = Collector(worker, keeper.lease, after=python.output)
         ended = follow(supervision, keeper, collector)
+        worker.metrics.opening(given.bundle, ended.answer)
         return judge(run, ended, collector, phases)
 
 

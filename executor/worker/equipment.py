@@ -13,6 +13,8 @@ from executor.python.machine_setup import MachineSetup
 from executor.runs import Lease, Offer, Outcome
 from executor.sandbox import confinement
 from executor.settings import Settings
+from executor.worker.health import Leaving
+from executor.worker.metrics import Unmeasured
 from executor.worker.openings import Openings
 from executor.worker.programs import Reach
 from executor.worker.starts import Starts
@@ -42,6 +44,8 @@ class Equipment:
     uncommitted: dict[Lease, Outcome] = field(default_factory=dict)
     """How attempts ended whose outcome the database did not take."""
     stopping: threading.Event = field(default_factory=threading.Event)
+    leaving: Leaving = field(default_factory=Leaving)
+    metrics: Unmeasured = field(default_factory=Unmeasured)
 
     @cached_property
     def openings(self) -> Openings:

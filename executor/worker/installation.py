@@ -127,6 +127,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         supervision.hand_over(opening, go)
         collector = SetupCollector(worker, keeper.lease, setup.output)
         ended = follow(supervision, keeper, collector)
+        worker.metrics.opening(bundle, ended.answer)
         setup.output = collector.output
         outcome = judge_setup(ended, collector)
         if bundle is not None:

@@ -1,5 +1,6 @@
 """What the end of a supervision means: the supervisor's words as an outcome; without words, its wait status."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -9,9 +10,10 @@ from executor.boundary.wire import Kind
 from executor.models import Run
 from executor.runs import Outcome, storable
 from executor.worker.collecting import Collector
-from executor.worker.watch import UNKEPT, Ended
+from executor.worker.watch import STOPPED, UNKEPT, Ended
 from secretstore.errors import of_key_service
 
+_WORD = 200  # characters of a name in a log
 _OUTLIVED = "a process of it could not be ended, and may still run"
 
 
@@ -25,6 +27,19 @@ def judge(run: Run, ended: Ended, collector: Collector, phases: Mapping[str, flo
     if ended.said is not None and not ended.said.get("message"):
         sentence = _sentence(run, reason, ended, collector.left)
     return _outcome(ended, collector, reason, sentence, phases)
+
+
+def named(run: Run) -> str:
+    """A run for a line of the worker's log: whose it is, and what ran in a word; its arguments may be anything.
+
+    The names are of somebody's choice, so they are quoted: none of them begins a line or moves a cursor.
+    """
+    try:
+        word = _what(run.target)
+    except (LookupError, TypeError):  # a row that something else has written
+        word = "?"
+    texts = {"project": f"{run.project}/{run.environment}", "target": word}
+    return " ".join(f"{name}={json.dumps(text[:_WORD])}" for name, text in texts.items())
 
 
 def judge_setup(ended: Ended, collector: Collector) -> Outcome:
@@ -68,8 +83,8 @@ def _outcome(
     if ended.said.get("tree_ended") is False:
         notes.append(_OUTLIVED)
     return Outcome(
-        state={None: "succeeded", "cancelled": "cancelled", "lost": "lost"}.get(reason, "failed"),
-        reason=reason,
+        state={None: "succeeded", "cancelled": "cancelled", "lost": "lost", STOPPED: "lost"}.get(reason, "failed"),
+        reason="lost" if reason == STOPPED else reason,
         message=None if message is None else storable(message),
         exit_code=ended.said.get("exit_code"),
         signal=ended.said.get("signal"),
@@ -130,6 +145,8 @@ def _sentence(run: Run, reason: str | None, ended: Ended, left: Mapping[str, Any
         case "lost":
             why = f": {ended.unrenewed}" if ended.unrenewed else ""
             return f"the run was ended because its worker could not renew the lease{why}"
+        case "worker_stopped":
+            return "its worker was stopped, and the run with it"
         case "output_limit":
             limit = f"{run.kept_bytes >> 20:,} MiB"
             return f"{what} printed more than the {limit} that its project keeps (sealrun project set --output-limit)"

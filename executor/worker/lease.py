@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 
 from executor import runs
+from executor.errors import SupervisorLost
 from executor.runs import GateShut, Lease, StaleToken
+from executor.worker.health import Leaving
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable
 
@@ -24,7 +26,9 @@ def clock() -> int:
 class LeaseKeeper:
     """Renews a lease every third of its length, and says whether the attempt is stale, cancelled or fine."""
 
-    def __init__(self, db: Database, lease: Lease, cancelled: Collection[str], since: int) -> None:
+    def __init__(
+        self, db: Database, lease: Lease, cancelled: Collection[str], since: int, leaving: Leaving | None = None
+    ) -> None:
         """The lease was claimed a moment ago.
 
         Args:
@@ -32,6 +36,7 @@ class LeaseKeeper:
             lease: the lease.
             cancelled: the runs of this worker that somebody asked to cancel; it grows while the run goes on.
             since: what `clock` said before the claim was sent.
+            leaving: whether the worker stops.
         """
         self.lease = lease
         self.deadline = self._deadline(since)
@@ -43,6 +48,7 @@ class LeaseKeeper:
         self._told: str | None = None
         self._db = db
         self._cancelled = cancelled
+        self._leaving = leaving or Leaving()
         self._renew_at = time.monotonic() + lease.seconds / 3
 
     @property
@@ -50,22 +56,30 @@ class LeaseKeeper:
         """Whether somebody asked to cancel the run."""
         return self.lease.run_id in self._cancelled
 
+    @property
+    def left(self) -> bool:
+        """Whether the worker stops, and its runs are to end now."""
+        return self._leaving.now
+
     def check(self) -> None:
         """Before the gate: go on, with the lease renewed if that is due.
 
         Raises:
             GateShut: the run was cancelled.
             StaleToken: a later claim has taken it over.
+            SupervisorLost: the worker stops.
         """
         if self.cancelled:
             raise GateShut
+        if self.left:
+            raise SupervisorLost("its worker was stopped")
         self.tend()
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Before the gate: look again and again until something is done.
 
         Raises:
-            GateShut, StaleToken: as of `check`.
+            GateShut, StaleToken, SupervisorLost: as of `check`.
         """
         while not done():
             self.check()

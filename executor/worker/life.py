@@ -8,8 +8,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,22 @@ from executor.errors import WorkerUnsupported
 from executor.keys.access import empty_environment, key_access
 from executor.models import Run
 from executor.python import interpreters, machine_setup
-from executor.runs import Offer, refusals, workers
+from executor.runs import Offer, queues, refusals, workers
 from executor.runs.retention import WORKER
 from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import in_use, prepare_root
 from executor.settings import Settings
 from executor.worker import cache, janitor
 from executor.worker.dispatch import commit_late, dispatch
+from executor.worker.duties import Duty, perform
 from executor.worker.equipment import Equipment
+from executor.worker.health import Health, Leaving
+from executor.worker.metrics import COUNT, Measured
+from executor.worker.presence import present
 from executor.worker.programs import only_its_user_submits
+from executor.worker.service_manager import ServiceManager
 from executor.worker.storage import Storage
-from secretstore.errors import DatabaseUnavailable, SealrunError
+from secretstore.errors import SealrunError
 from secretstore.vault import Actor
 
 logger = logging.getLogger("sealrun")
@@ -45,37 +49,6 @@ _LOOK = 1.0  # seconds between two looks for cancellations and retries
 _JANITOR = 2.0
 _ORPHANS = 30.0
 _PAST = 60.0
-
-
-@dataclass
-class Duty:
-    """Something to be done every so many seconds; `due` is when, by the monotonic clock."""
-
-    name: str
-    do: Callable[[], object]
-    every: float
-    due: float = 0.0
-
-
-def perform(duties: Sequence[Duty], unavailable: Callable[[DatabaseUnavailable], object] = logger.warning) -> None:
-    """Do what is due. What fails, whatever for, keeps nothing else from being done, nor itself the next time.
-
-    A database that is away, or takes nothing, is the same for all of them: `unavailable` is told.
-    """
-    for duty in duties:
-        if time.monotonic() < duty.due:
-            continue
-        try:
-            duty.do()
-        except DatabaseUnavailable as error:
-            unavailable(error)
-            return  # it is the same for the others, and for this one at the next look
-        except SealrunError as error:
-            logger.warning("%s: %s", duty.name, error)
-        except Exception:
-            # Nothing in this process has seen a value, so its log may have the whole of it.
-            logger.exception("%s: unforeseen", duty.name)
-        duty.due = time.monotonic() + duty.every
 
 
 def _warn_of_servers(settings: Settings) -> None:
@@ -89,14 +62,23 @@ class WorkerLife:
 
     def __init__(self, app: Celery, settings: Settings, worker: Any) -> None:
         self._app = app
+        self._manager = ServiceManager()
+        self.leaving = Leaving()
+        self._health = Health(self.leaving)
         self._settings = settings
         self._celery_worker = worker
         self._ending = contextlib.ExitStack()
         self._worker: Equipment | None = None
         self._id: str | None = None
+        self._show: Callable[[], None] = lambda: None
         self._pulse: threading.Thread | None = None
         self._pruning = threading.Thread()
         self._idle_since = self._began = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        """The worker's."""
+        return str(self._celery_worker.hostname)
 
     def prepare(self) -> None:
         """Start what a run will need; a mistake ends the worker with a sentence."""
@@ -112,6 +94,7 @@ class WorkerLife:
         worker = self._worker
         assert worker is not None
         self._id = workers.appear(worker.db, worker.offer, os.getpid(), self._slots)
+        self._health.beaten = time.monotonic()
         janitor.clear_orphans(self._settings.workspaces)
         janitor.settle_lost(worker.db)
         janitor.ring_again(worker.db, self._app, worker.offer, self._slots, unheard=0)
@@ -120,6 +103,9 @@ class WorkerLife:
         ear = (worker.db, self._settings, worker.stopping, self._hear)
         threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
         threading.Thread(target=_warn_of_servers, args=[self._settings], name="sealrun-warns", daemon=True).start()
+        self._health.begun = True
+        self._show()
+        self._manager.ready()
         logger.info(
             "ready: %s, rung %s, %d slot%s, queues %s",
             worker.offer.worker,
@@ -147,12 +133,29 @@ class WorkerLife:
         """A bell has rung."""
         worker = self._worker
         # A run that is not taken now is rung for again, here or elsewhere.
-        if worker is not None and not worker.stopping.is_set() and worker.storage.closed is None:
+        if worker is not None and self._takes_runs(worker):
             logger.debug("bell for run %s", run_id)
             freed = dispatch(worker, run_id)
             if freed is not None:
                 janitor.ring_next(worker.db, self._app, freed, worker.offer)
             self._idle_since = time.monotonic()
+
+    def _takes_runs(self, worker: Equipment) -> bool:
+        return not worker.stopping.is_set() and self.leaving.since is None and worker.storage.closed is None
+
+    def turn(self) -> None:
+        """Celery's loop turns, which it does only while it hears the broker."""
+        self._health.turned = time.monotonic()
+
+    def told_to_stop(self) -> None:
+        """It takes no run any more; those that it has go on for as long as they may. A signal's handler calls this."""
+        if self.leaving.since is None:
+            self.leaving.since = time.monotonic()
+            self._manager.stopping()
+
+    def end_runs(self) -> None:
+        """The runs that it still has are to end now. A signal's handler calls this."""
+        self.leaving.now = True
 
     def end(self) -> None:
         """The worker stops: its runs are over, or are ended now."""
@@ -180,6 +183,8 @@ class WorkerLife:
         for folder, make in ((settings.workspaces, prepare_root), (settings.cache, cache.prepare)):
             kept = not settings.is_default_folder(folder)
             self._ending.enter_context(in_use(folder, kept=kept, prepare=make))
+        seen = present(settings.workspaces, self.name, self._health.why, self._manager.pulse)
+        self._show = self._ending.enter_context(seen)
         zygote = Zygote(access if settings.store.uses_kms else None)
         zygote.start()
         self._ending.callback(zygote.stop)
@@ -189,7 +194,7 @@ class WorkerLife:
         host = confinement.probe()
         pythons = interpreters.offered(settings, host, os.environ.get("PATH", os.defpath))
         offer = Offer(
-            worker=self._celery_worker.hostname,
+            worker=self.name,
             host=settings.host,
             queues=tuple(self._app.amqp.queues.consume_from),
             rung=host.rung,
@@ -199,8 +204,19 @@ class WorkerLife:
         home = Path(os.environ.get("HOME") or confinement.users_home())
         machine = machine_setup.read(os.environ, home, settings.package_index)
         alone = only_its_user_submits(settings)
-        storage = Storage(db, settings.workspaces)
-        self._worker = Equipment(settings, db, zygote, host, offer, storage, pythons, alone, machine)
+        storage = self._health.storage = Storage(db, settings.workspaces)
+        more = {"leaving": self.leaving, **self._measured()}
+        self._worker = Equipment(settings, db, zygote, host, offer, storage, pythons, alone, machine, **more)
+
+    def _measured(self) -> dict[str, Any]:
+        """What counts, and the runs that it counts, where somebody wants to know."""
+        address = self._settings.metrics_listen
+        if address is None:
+            return {}
+        active: set[str] = set()
+        measured = Measured(address, self._health, active, self._slots)
+        self._ending.callback(measured.close)
+        return {"active": active, "metrics": measured}
 
     @property
     def _slots(self) -> int:
@@ -212,10 +228,11 @@ class WorkerLife:
         self._began = time.monotonic()
         duties = self._duties(worker, self._id)
         while not worker.stopping.wait(_PULSE):
+            self._leave_in_time()
             perform(duties, worker.storage.failed)
             self._leave_when_idle(worker)
 
-    def _duties(self, worker: Equipment, worker_id: str) -> list["Duty"]:
+    def _duties(self, worker: Equipment, worker_id: str) -> list[Duty]:
         """What a worker does though nobody asks, in this order, and how often."""
         db, actor = worker.db, Actor(self._settings.store.actor, WORKER)
         return [
@@ -235,11 +252,13 @@ class WorkerLife:
             Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs, actor), _PAST),
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
             Duty("see whether it can be written", worker.storage.look, _JANITOR),
+            *([Duty("count what waits", lambda: self._count(worker), COUNT)] if worker.metrics.measures else []),
         ]
 
     def _beat(self, worker: Equipment, worker_id: str) -> None:
         can = worker.openings
         workers.beat(worker.db, worker_id, worker.storage.closed, can.key_services, can.refused)
+        self._health.beaten = time.monotonic()
 
     def _see_who_else_opens(self, worker: Equipment) -> None:
         """An environment that its key service refused is left to others as long as there are others."""
@@ -247,8 +266,17 @@ class WorkerLife:
             for environment in refusals.left_to_nobody(worker.db, worker.fixed.worker, refused):
                 worker.openings.try_again(environment)
 
+    def _count(self, worker: Equipment) -> None:
+        worker.metrics.waiting(queues.waiting(worker.db, worker.offer.queues))
+
+    def _leave_in_time(self) -> None:
+        """Its runs have gone on for as long as they may since it was told to stop."""
+        since, grace = self.leaving.since, self._settings.stop_grace
+        if since is not None and grace is not None and time.monotonic() - since >= grace:
+            self.end_runs()
+
     def _ring_again(self, worker: Equipment) -> None:
-        if len(worker.active) < self._slots and worker.storage.closed is None:
+        if len(worker.active) < self._slots and self._takes_runs(worker):
             janitor.ring_again(worker.db, self._app, worker.offer, self._slots - len(worker.active))
 
     def _end_unserved(self, worker: Equipment) -> None:

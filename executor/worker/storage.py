@@ -38,6 +38,11 @@ class Storage:
         """Why no run may be taken. A database that is away is found out by asking it."""
         return self._why if self._closed else None
 
+    @property
+    def trouble(self) -> str | None:
+        """What failed last, as long as it does."""
+        return self._why
+
     def failed(self, problem: DatabaseUnavailable | str) -> None:
         """Something could not be written, or not even be asked for."""
         closed = isinstance(problem, DatabaseUnwritable | str)

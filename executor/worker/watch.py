@@ -13,6 +13,8 @@ from executor.worker.lease import LeaseKeeper
 REAP = 15.0  # seconds for a supervisor that has said its last word to be gone
 UNKEPT = "storage_failed"
 """The reason of a run whose output cannot be kept."""
+STOPPED = "worker_stopped"
+"""What a supervisor is told of a run whose worker stops; the run is `lost`."""
 
 _POLL = 0.2  # seconds between two looks at whether the run was cancelled
 
@@ -79,9 +81,10 @@ def _heard(supervision: Supervision, keeper: LeaseKeeper, collector: Collector) 
                 collector.take(frame)
         if _tend(keeper, collector):
             _tell(supervision, Kind.DEADLINE, {"deadline": keeper.deadline})
-        if not end_sent and (keeper.cancelled or collector.unkept):
+        if not end_sent and (keeper.cancelled or collector.unkept or keeper.left):
             end_sent = True
-            _tell(supervision, Kind.CANCEL, {} if keeper.cancelled else {"reason": UNKEPT})
+            reason = None if keeper.cancelled else UNKEPT if collector.unkept else STOPPED
+            _tell(supervision, Kind.CANCEL, {"reason": reason} if reason else {})
 
 
 def _tend(keeper: LeaseKeeper, collector: Collector) -> bool:

@@ -75,10 +75,8 @@ def loose_ends(steps: Steps) -> Iterator[str]:
     if last.get("ENTRYPOINT") != '["sealrun"]':
         yield "ENTRYPOINT is not sealrun"
     yield from unparsable(shlex.split(re.sub(r'[\[\],"]', " ", last.get("CMD", ""))))
-    copied = {rest.split()[-1] for word, rest in steps if word == "COPY"}
-    program = re.findall(r"/opt/sealrun/[\w.]+\.py", last.get("HEALTHCHECK", ""))
-    if len(program) != 1 or program[0] not in copied:
-        yield "HEALTHCHECK is none of the files that are copied"
+    program, *words = re.findall(r'"([^"]+)"', last.get("HEALTHCHECK", '"none"'))
+    yield from unparsable(words) if program == "sealrun" else ["HEALTHCHECK is not sealrun"]
 
 
 def unnamed_builders(steps: Steps) -> Iterator[str]:

@@ -56,7 +56,8 @@ def test_nothing_is_wrong() -> None:
         ("python:3.11-slim-bookworm AS", "python:latest AS", "python:latest is no version"),
         ('CMD ["worker"]', 'CMD ["worker", "--pool"]', "worker --pool: No such option: --pool"),
         ('ENTRYPOINT ["sealrun"]', 'ENTRYPOINT ["celery"]', "ENTRYPOINT is not sealrun"),
-        ("/opt/sealrun/healthcheck.py\n\nENV", "/opt/sealrun/health.py\n\nENV", "HEALTHCHECK is none of the files"),
+        ('CMD ["sealrun", "worker", "--check"]', 'CMD ["true"]', "HEALTHCHECK is not sealrun"),
+        ('"worker", "--check"]', '"worker", "--health"]', "worker --health: No such option: --health"),
         ("ENV SEALRUN_HOME=", "ENV AWS_SECRET_ACCESS_KEY=x SEALRUN_HOME=", "no secret is in a layer"),
         ("hatchling|packaging|", "hatchling|", "the builder is hatchling, packaging"),
     ],
@@ -172,8 +173,7 @@ def test_what_goes_to_the_engine_builds_the_wheel(tmp_path: Path) -> None:
         target = place / path.relative_to(CHECKOUT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    for kept_out in ("requirements", "docker"):
-        shutil.rmtree(place / kept_out)
+    shutil.rmtree(place / "requirements")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(place)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")

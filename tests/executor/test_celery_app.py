@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, signals
+from celery.concurrency import get_implementation
 from celery.exceptions import SecurityWarning
 from kombu import Connection, Exchange, Queue
 
@@ -232,7 +233,7 @@ def test_a_worker_of_other_queues_is_none_of_ours(settings: Settings, monkeypatc
         executor.worker.life, "WorkerLife", lambda *given: made.append(given) or SimpleNamespace(prepare=lambda: None)
     )
     app, other = install(foreign(), settings), foreign()
-    threads, solo = (SimpleNamespace(__module__=f"celery.concurrency.{name}") for name in ("thread", "solo"))
+    threads, solo = (get_implementation(name) for name in ("threads", "solo"))
     start = signals.worker_init.send
     start(sender=Starting(other, solo))
     start(sender=Starting(app, solo))

@@ -212,6 +212,7 @@ def test_a_time_may_be_set_with_its_units() -> None:
     times = {
         "SEALRUN_LEASE_SECONDS": "1m30s",
         "SEALRUN_TERM_GRACE_SECONDS": "2m",
+        "SEALRUN_STOP_GRACE_SECONDS": "4h",
         "SEALRUN_SETUP_TIMEOUT_SECONDS": "1h",
         "SEALRUN_QUEUE_TIMEOUT_SECONDS": "2d",
         "SEALRUN_KEEP_RUNS_DAYS": "6w",
@@ -221,9 +222,28 @@ def test_a_time_may_be_set_with_its_units() -> None:
     settings = read_settings({**HOME, **times})
     assert (settings.lease, settings.term_grace, settings.setup_timeout) == (90, 120, 3600)
     assert (settings.queue_timeout, settings.keep_runs) == (2 * 86400, 42 * 86400)
-    assert settings.store.kms_timeout == 20
+    assert (settings.store.kms_timeout, settings.stop_grace) == (20, 4 * 3600)
     assert read_settings({**HOME, "SEALRUN_KEEP_RUNS_DAYS": "7"}).keep_runs == 7 * 86400
     assert problems({**HOME, "SEALRUN_LEASE_SECONDS": "2h"}) == [
         "SEALRUN_LEASE_SECONDS is not a length of time from 3 to 3600 seconds, as in 90, 5m, 1h30m or 90d"
     ]
     assert problems({**HOME, "SEALRUN_LEASE_SECONDS": "3.5"}) != []
+
+
+def test_what_is_counted_is_told_on_loopback_unless_more_is_said() -> None:
+    """Whoever reaches the address reads it: an open one has to be meant."""
+    name = "SEALRUN_METRICS_LISTEN"
+    assert read_settings(HOME).metrics_listen is None
+    for text, address in {
+        "127.0.0.1:9464": ("127.0.0.1", 9464),
+        "[::1]:9464": ("::1", 9464),
+        "open:0.0.0.0:9464": ("0.0.0.0", 9464),
+        "open:[::]:80": ("::", 80),
+    }.items():
+        assert read_settings({**HOME, name: text}).metrics_listen == address
+    for text in ("0.0.0.0:9464", "10.0.0.1:9464", "[::]:9464"):
+        (problem,) = problems({**HOME, name: text})
+        assert problem.startswith(f"{name} is not a loopback address") and "write open: before it" in problem
+    for text in ("9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:a", "::1"):
+        (problem,) = problems({**HOME, name: text})
+        assert problem.startswith((f"{name} is not an address with a port", f"{name} needs a port from 1 to 65535"))

@@ -10,7 +10,7 @@ from tests.executor.cli.conftest import Cli
 STAY = {"demo", "worker", "up"}
 """They show, or run until they are stopped: there is no answer to wait for."""
 
-READ = {"list", "show", "logs", "history", "explain", "verify", "doctor"}
+READ = {"list", "show", "logs", "history", "explain", "verify", "doctor", "workers"}
 
 
 def commands() -> Iterator[tuple[str, str, set[str]]]:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -153,8 +154,9 @@ def test_the_log_says_what_it_did(shop: Cli) -> None:
 
     log = (shop.home / "worker.log").read_text()
 
-    assert f"INFO run {run_id}: attempt 1\n" in log
-    assert f"INFO run {run_id}: succeeded\n" in log
+    which = 'project="shop/default" target="true"'
+    assert f"INFO run {run_id}: attempt 1 {which}\n" in log
+    assert re.search(rf"INFO run {run_id}: succeeded {which} seconds=\d+\.\d+\n", log)
     assert "superuser" not in log and "[tasks]" not in log
 
 

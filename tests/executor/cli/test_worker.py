@@ -1,12 +1,33 @@
-"""`sealrun worker` and `sealrun up`."""
+"""`sealrun worker`, `sealrun workers` and `sealrun up`."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import update
 
+from executor.database import open_database
+from executor.models import Worker
+from executor.runs import Offer, workers
+from executor.settings import read_settings
 from tests.executor.cli.conftest import PATIENCE, Cli
 from tests.processes import children, eventually, is_alive, name
+from tests.servers import free_port
+
+SAVES = """
+import os, signal, sys, time
+def save(number, frame):
+    print("saved", os.environ["API_KEY"], flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("begun", flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -35,6 +56,88 @@ def test_it_says_what_it_is_and_serves_under_its_name(shop: Cli, count: str, slo
     assert ("lent a user id of its own" in said) is (os.geteuid() == 0)
     assert "ready: mill@" in said and f", {slots}, queues sealrun" in said
     assert "superuser" not in said and "celery@" not in out + said and "[config]" not in out + said
+
+
+@pytest.fixture
+def mill(shop: Cli) -> Iterator["subprocess.Popen[str]"]:
+    """A worker that is counted and has a run that goes on, with a secret."""
+    shop.ok("secret", "set", "API_KEY", stdin="hunter2-prod-key")
+    shop.job("saves.py", SAVES)
+    shop.environ["SEALRUN_METRICS_LISTEN"] = f"127.0.0.1:{free_port()}"
+    worker = shop.start("worker", "-c", "2", "-n", "mill@%h", "-Q", "sealrun,night")
+    try:
+        eventually(lambda: shop("worker", "--check").returncode == 0 or worker.poll(), PATIENCE, "it is ready")
+        shop.run_id = shop.ok("run", "--detach", "saves.py", "an-argument").strip()  # type: ignore[attr-defined]
+        eventually(lambda: "begun" in shop.ok("runs", "logs", "@last"), PATIENCE, "its run has begun")
+        yield worker
+    finally:
+        worker.kill()
+
+
+def test_a_worker_can_be_listed_checked_counted_and_stopped(shop: Cli, mill: "subprocess.Popen[str]") -> None:
+    """By whoever runs it: no word of it is a secret, and the log names a run without its arguments.
+
+    A second signal ends what still runs, which has its grace, and nothing else of the worker's end is different.
+    """
+    run = shop.run_id  # type: ignore[attr-defined]
+    (listed,) = shop.json("workers", "--json")
+    shown = shop.ok("workers").rstrip("\n").split("\t")
+    assert (listed["pid"], listed["slots"], listed["running"], listed["alive"]) == (mill.pid, 2, [run], True)
+    assert [re.fullmatch(r"local:[0-9a-f]{16}", one) is not None for one in listed["key_services"]] == [True]
+    assert shown[:2] == [listed["name"], "lives"] and f"1 {run[:8]}" in shown and "sealrun,night" in shown
+
+    assert shop.ok("worker", "--check", "-n", "mill@%h") == f"worker {listed['name']} (process {mill.pid}) takes runs\n"
+    assert 'no worker "celery@weir" is here' in shop("worker", "--check", "-n", "weir", code=1).stderr
+
+    with urllib.request.urlopen(f"http://{shop.environ['SEALRUN_METRICS_LISTEN']}/metrics", timeout=10) as answer:
+        counted = answer.read().decode()
+    assert "sealrun_running 1.0" in counted and "sealrun_ready 1.0" in counted
+    assert not any(word in counted for word in ("hunter2", "API_KEY", "shop", "saves.py", run, str(shop.home)))
+
+    mill.send_signal(signal.SIGINT)
+    eventually(lambda: "told to stop" in shop("worker", "--check").stderr, PATIENCE, "it is told to stop")
+    shop.ok("worker", "--check", "--live")
+    mill.send_signal(signal.SIGINT)
+    _, log = mill.communicate(timeout=PATIENCE)
+
+    ended = shop.json("runs", "show", run, "--json")
+    assert (ended["state"], ended["reason"]) == ("failed", "lost") and "its worker was stopped" in ended["message"]
+    assert shop.ok("runs", "logs", run) == "begun\nsaved ***\n"
+    assert mill.returncode == 0 and "Traceback" not in log
+    which = 'project="shop/default" target="saves.py"'
+    assert f"INFO run {run}: attempt 1 {which}\n" in log
+    assert re.search(rf"INFO run {run}: lost {which} seconds=\d+\.\d+\n", log) and "an-argument" not in log
+    assert "no worker is here" in shop("worker", "--check", code=1).stderr
+    assert shop.ok("workers").split("\t")[:2] == [listed["name"], "stopped"]
+
+
+def test_a_worker_that_is_long_gone_is_listed_on_request(shop: Cli) -> None:
+    """And one that died without a word is `gone`."""
+    db = open_database(read_settings(shop.environ))
+    workers.appear(db, Offer("old@mill", "mill", ("sealrun",), "landlock"), 1, 1)
+    with db.writing() as session:
+        session.exec(update(Worker).values(seen_at=db.after(-7200)))
+    db.close()
+    assert shop.ok("workers") == "" and shop.json("workers", "--json") == []
+    assert shop.ok("workers", "--all").split("\t")[:2] == ["old@mill", "gone"]
+
+
+def test_a_check_imports_little(shop: Cli) -> None:
+    """It is called every few seconds: neither Celery nor the database's library is loaded for it."""
+    code = (
+        "import sys; from executor.cli.lazy import load\n"
+        "try: load('worker')(['--check'])\n"
+        "except BaseException as error: print(type(error).__name__)\n"
+        "print(sorted({'celery', 'sqlalchemy', 'sqlmodel', 'rich', 'prometheus_client'} & sys.modules.keys()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], env=shop.environ, capture_output=True, text=True)
+    assert ended.stdout == "WorkerUnwell\n[]\n", ended.stderr
+
+
+@pytest.mark.parametrize("words", [("--live",), ("--live", "-c", "2")])
+def test_live_is_for_a_check(shop: Cli, words: tuple[str, ...]) -> None:
+    """It would start a worker."""
+    assert "for --live: it goes with --check" in shop("worker", *words, code=2).stderr
 
 
 def test_a_level_it_does_not_know_is_refused(shop: Cli) -> None:

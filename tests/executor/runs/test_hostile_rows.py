@@ -9,7 +9,7 @@ from executor import runs
 from executor.errors import RunMisplaced
 from executor.runs import unserved, workers
 from executor.worker import janitor
-from executor.worker.life import Duty, perform
+from executor.worker.duties import Duty, perform
 from secretstore import audit, audit_reading
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle, SealedItem

@@ -17,6 +17,7 @@ from executor.runs import GateShut, Lease, Outcome
 from executor.worker import dispatch
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper, clock
+from executor.worker.metrics import Unmeasured
 from executor.worker.storage import Storage
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable
@@ -40,6 +41,7 @@ def execute(sqlite_db: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch) 
             active=set(),
             cancelled=set(),
             uncommitted={},
+            metrics=Unmeasured(),
             stopping=threading.Event(),
             storage=Storage(sqlite_db, Path()),
         )

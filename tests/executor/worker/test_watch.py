@@ -25,6 +25,7 @@ class Keeper:
     due: int = 0
     deadline: int = 100
     cancelled: bool = False
+    left: bool = False
     stale: bool = False
     trouble: str | None = None
     held_up: str | None = None
