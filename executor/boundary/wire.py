@@ -49,6 +49,7 @@ class Kind(IntEnum):
     RESEALED = 47  # the values, sealed to it
     SAMPLE = 48  # what the run's processes use now
     METRICS = 49  # what the run has reported itself
+    MASKED = 50  # what the masker has found, before the outcome and only if there is anything
 
 
 @dataclass(frozen=True)

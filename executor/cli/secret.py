@@ -23,6 +23,7 @@ from executor.schemas.secrets import (
     NewSecret,
     Rollback,
     SecretDeletion,
+    SeenIn,
     SetSecret,
     VersionNamed,
     VersionRuns,
@@ -145,10 +146,13 @@ def list_(
         screen.show_json(found)
         return
     screen.table(
-        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry"),
+        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry", "seen in output of"),
         map(_secret_row, found),
-        ("bold", "", "", "", "", "", "yellow", "yellow"),
+        ("bold", "", "", "", "", "", "yellow", "yellow", "yellow"),
     )
+    for secret in found:
+        if secret.rotate is not None:
+            screen.say(_advice(place.project(project), secret, secret.rotate), "yellow")
 
 
 def _secret_row(secret: ListedSecret) -> tuple[str, ...]:
@@ -161,6 +165,18 @@ def _secret_row(secret: ListedSecret) -> tuple[str, ...]:
         screen.moment(secret.last_used_at) or "never",
         ", ".join(["not masked"] * (not secret.maskable) + ["as a file"] * secret.as_file),
         time_left(secret.expires_at),
+        f"run {secret.seen.run[:8]}, {screen.moment(secret.seen.at)}" if secret.seen else "",
+    )
+
+
+def _advice(project: str, secret: ListedSecret, seen: SeenIn) -> str:
+    """Why a secret should get a new value: what else takes what the run gives out may not have masked it."""
+    place = f"-p {project} -e {secret.environment}"
+    forms = " and ".join(dict.fromkeys(f"{one.form} ({one.stream})" for one in seen.masked))
+    return (
+        f"rotate {secret.name} of {project}/{secret.environment}: run {seen.run[:8]} gave it out as {forms}; what is "
+        "masked here may be readable wherever else it went. When its owner has replaced it: "
+        f"sealrun secret set {secret.name} {place}"
     )
 
 

@@ -18,7 +18,7 @@ from secretstore.database import Database
 _RUNS = 50
 _ROWS = 64  # of up to 256 KiB each, which SQLite overwrites with zeros
 _IN_PIECES: tuple[Any, ...] = (models.LogChunk, models.OutputChunk, models.Sample, models.Metric)
-_WHOLE: tuple[Any, ...] = (models.Output, models.Result, models.Attempt)
+_WHOLE: tuple[Any, ...] = (models.Output, models.Result, models.Masked, models.Attempt)
 
 
 def delete_some(db: Database, age: float) -> int | None:

@@ -60,6 +60,25 @@ class MetricView:
     labels: dict[str, str] | None
 
 
+@dataclass(frozen=True)
+class MaskedView:
+    """A secret that was found in a stream of an attempt, in a form and so many times, and masked there.
+
+    `stream` is stdout, stderr, setup, result, problem, metric, output file, file name, or message: a sentence of ours.
+    `version` is the one that the run was given; None for what is no secret by itself, such as a password in a URL of a
+    data source, which `secret` then names in words.
+    """
+
+    secret: str
+    stream: str
+    form: str
+    count: int
+    version: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.secret} in {self.stream}, {self.form}, {self.count:,} time{'s' * (self.count != 1)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunView:
     """A run with one attempt, the one that counts or the one that was asked for, and all of them.
@@ -73,7 +92,7 @@ class RunView:
     differed from `source_commit`. None: not known.
 
     `metrics` is what the attempt used: seconds, bytes, and the seconds of each phase. `reported` is what it reported
-    itself. `samples` are every so many, so that there are not too many of them.
+    itself. `samples` are every so many, so that there are not too many of them. `masked` is what the masker has found.
     """
 
     id: str
@@ -118,6 +137,7 @@ class RunView:
     metrics: dict[str, Any] | None = None
     reported: tuple[MetricView, ...] = ()
     samples: tuple[SampleView, ...] = ()
+    masked: tuple[MaskedView, ...] = ()
 
     @property
     def over(self) -> bool:
