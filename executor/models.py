@@ -296,8 +296,8 @@ class SourceBundleChunk(Table, table=True):
 class Masked(Table, table=True):
     """How often a secret was found in what an attempt gave out, in a form, and masked there.
 
-    `secret` is a name, or words for what has none, such as a password made of a connection's URL; then neither
-    `secret_id` nor `version` is there. Nothing of the value is in it.
+    `secret` is a name, or words for what is made of one or several, such as a connection's URL without its driver.
+    `secret_id` and `version` say which it is, or was made of, if that is one and known. Nothing of the value is in it.
     """
 
     __tablename__ = "executor_masked"

@@ -146,7 +146,7 @@ def list_(
         screen.show_json(found)
         return
     screen.table(
-        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry", "seen in output of"),
+        ("secret", "environment", "version", "updated", "by", "last used", "", "seen in output of", "expiry"),
         map(_secret_row, found),
         ("bold", "", "", "", "", "", "yellow", "yellow", "yellow"),
     )
@@ -164,8 +164,8 @@ def _secret_row(secret: ListedSecret) -> tuple[str, ...]:
         secret.updated_by,
         screen.moment(secret.last_used_at) or "never",
         ", ".join(["not masked"] * (not secret.maskable) + ["as a file"] * secret.as_file),
-        time_left(secret.expires_at),
         f"run {secret.seen.run[:8]}, {screen.moment(secret.seen.at)}" if secret.seen else "",
+        time_left(secret.expires_at),
     )
 
 

@@ -89,7 +89,7 @@ def close_setup(db: Database, lease: Lease, outcome: Outcome) -> None:
         if run is None:
             raise StaleToken
         close_receipt(session, lease, SETUP, outcome, run, run[-1], now)
-        masked.store(session, lease, SETUP, outcome.masked, now)
+        masked.store(session, lease, SETUP, outcome, now)
 
 
 def _gate(

@@ -92,7 +92,7 @@ def _settle(
                 # Copies: a transaction that is undone empties the objects that were in it.
                 session.add_all(type(row)(**row.model_dump()) for row in (*outcome.rows, *_left(lease, outcome)))
                 session.flush()
-                masked.store(session, lease, PHASE, outcome.masked, now)
+                masked.store(session, lease, PHASE, outcome, now)
                 closing = with_receipt
                 if closing:
                     close_receipt(session, lease, PHASE, outcome, run, worker, now)

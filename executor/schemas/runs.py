@@ -65,8 +65,8 @@ class MaskedView:
     """A secret that was found in a stream of an attempt, in a form and so many times, and masked there.
 
     `stream` is stdout, stderr, setup, result, problem, metric, output file, file name, or message: a sentence of ours.
-    `version` is the one that the run was given; None for what is no secret by itself, such as a password in a URL of a
-    data source, which `secret` then names in words.
+    `secret` is a name, or words for what was made of a secret for a data source or catalog. `version` is the one that
+    the run was given; None where it is not one secret's, as of short-lived credentials.
     """
 
     secret: str
