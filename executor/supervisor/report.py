@@ -240,11 +240,14 @@ class Reporter:
 
     @property
     def written(self) -> dict[str, int]:
-        """Bytes of each stream: as written, and after masking as kept and left out."""
+        """Bytes of each stream after masking: altogether, kept and left out.
+
+        As they were written they are told nowhere: the difference would be the length of what was masked.
+        """
         written: dict[str, int] = {}
         for kind, output in self._outputs.items():
             name, portion = kind.name.lower(), output.portion
-            written[f"{name}_bytes"] = output.written
+            written[f"{name}_bytes"] = portion.kept + portion.left_out
             written[f"{name}_kept_bytes"] = portion.kept
             written[f"{name}_left_out_bytes"] = portion.left_out
         return written
@@ -340,11 +343,9 @@ class _Output:
     def __init__(self, stream: Stream, portion: Portion) -> None:
         self._stream = stream
         self.portion = portion
-        self.written = 0
 
     def take(self, data: bytes) -> bytes:
         """Return what is kept of this."""
-        self.written += len(data)
         if self.portion.full:
             # Nothing more of this stream goes out, so nothing more has to be searched.
             self.portion.skip(len(data))
