@@ -93,7 +93,7 @@ def _send(name: str, shown: "_Shown", place: int, reporter: Reporter, masking: M
             return _send_masked(shown, b"".join(_chunks(fd, reporter, size)), reporter, masking)
         if masker.finds(_chunks(fd, reporter)):
             os.lseek(fd, 0, os.SEEK_SET)
-            return _send_leaky(name, shown, fd, size, reporter)
+            return _send_leaky(shown, fd, size, reporter, masking or of_name(name))
         _announce(shown, size, reporter)
         os.lseek(fd, 0, os.SEEK_SET)
         for data in _chunks(fd, reporter, size):
@@ -103,9 +103,9 @@ def _send(name: str, shown: "_Shown", place: int, reporter: Reporter, masking: M
         os.close(fd)
 
 
-def _send_leaky(name: str, shown: "_Shown", fd: int, size: int, reporter: Reporter) -> int:
+def _send_leaky(shown: "_Shown", fd: int, size: int, reporter: Reporter, masking: Masking | None) -> int:
     """Send a file in which a secret was found, if it is text; its size is that of the masked one."""
-    if (masking := of_name(name)) is not None and size <= MASKED_LIMIT:
+    if masking is not None and size <= MASKED_LIMIT:
         return _send_masked(shown, b"".join(_chunks(fd, reporter, size)), reporter, masking)
     looked = masked_text.look(_chunks(fd, reporter, size), reporter.masker)
     reporter.seen.add(FILE, looked.hits)

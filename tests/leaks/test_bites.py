@@ -118,7 +118,7 @@ def test_without_encoded_forms() -> None:
 
 @pytest.mark.long
 def test_without_the_masking_of_files() -> None:
-    """I5: where a file that was searched is sent as it is, canaries stand in its rows, in every form that texts have."""
+    """I5: where a file that was searched is sent as it is, canaries stand in its rows, in every form of texts."""
     seen = observe(appended("executor/supervisor/masked_text.py", "def masked(chunks, masker):\n    return chunks"))
     assert {form for _, form in found(seen, "table executor_output_chunk")} >= {"raw", "hex", "percent", "JSON"}
     assert not found(seen, "table executor_log_chunk", "table executor_masked")

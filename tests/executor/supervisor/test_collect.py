@@ -183,6 +183,21 @@ def test_a_page_is_masked_as_a_reader_sees_it(collected: Collecting, tmp_path: P
     assert collected.told["plain.html"]["first"][0]["offset"] == 3
 
 
+def test_what_is_not_masked_byte_for_byte_and_too_large_is_withheld(
+    collected: Collecting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5: a page or a notebook that is too large to be looked at as a whole; other files have no such limit."""
+    monkeypatch.setattr(module, "MASKED_LIMIT", 100)
+    for name in ("report.ipynb", "page.html", "log.txt"):
+        (tmp_path / name).write_bytes(SECRET + b"\n" * 100)
+    masked = dict(of_target({"kind": "notebook", "path": "report.ipynb"}))
+    files, withheld = collected(tmp_path, masked=masked)
+    assert (list(files), withheld) == (
+        ["log.txt"],
+        dict.fromkeys(("report.ipynb", "page.html"), "it contains a secret"),
+    )
+
+
 def test_a_large_text_is_masked_in_little_memory(tmp_path: Path) -> None:
     """Larger than what a supervisor has in memory: it is read twice, and never as a whole."""
     line = b"2026-03-01 10:00:00 INFO loaded 12 rows of the table orders in 0.31 seconds\n"
