@@ -171,12 +171,11 @@ def _secret_row(secret: ListedSecret) -> tuple[str, ...]:
 
 def _advice(project: str, secret: ListedSecret, seen: SeenIn) -> str:
     """Why a secret should get a new value: what else takes what the run gives out may not have masked it."""
-    place = f"-p {project} -e {secret.environment}"
-    forms = " and ".join(dict.fromkeys(f"{one.form} ({one.stream})" for one in seen.masked))
+    forms = ", ".join(f"{one.form} in {one.stream}" for one in seen.masked)
     return (
-        f"rotate {secret.name} of {project}/{secret.environment}: run {seen.run[:8]} gave it out as {forms}; what is "
-        "masked here may be readable wherever else it went. When its owner has replaced it: "
-        f"sealrun secret set {secret.name} {place}"
+        f"rotate {secret.name} of {project}/{secret.environment}: run {seen.run[:8]} gave it out in a form that other "
+        f"maskers may not find ({forms}). When its owner has replaced it: "
+        f"sealrun secret set {secret.name} -p {project} -e {secret.environment}"
     )
 
 

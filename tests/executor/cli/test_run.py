@@ -467,7 +467,8 @@ class TestOutputs:
         listed = jobs("secret", "list", code=0)
         (row,) = [line for line in listed.stdout.splitlines() if line.startswith("LEAKY")]
         assert f"run {run['id'][:8]}, {run['finished_at'][:10]}" in row
-        assert f"rotate LEAKY of shop/default: run {run['id'][:8]} gave it out as base64 (stderr)" in listed.stderr
+        assert f"rotate LEAKY of shop/default: run {run['id'][:8]} gave it out in a form that" in listed.stderr
+        assert "(base64 in stderr)" in listed.stderr
         (told,) = [secret for secret in jobs.json("secret", "list", "--json") if secret["name"] == "LEAKY"]
         assert told["seen"]["run"] == told["rotate"]["run"] == run["id"] and len(told["seen"]["masked"]) == 2
 
