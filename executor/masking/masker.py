@@ -187,6 +187,9 @@ class Masker:
             return len(data) - start < len(members) and members.startswith(data[start:])
         return len(data) - start < members.reach and members.may_grow(data[start:])
 
+    def _whose(self, needle: bytes) -> tuple[Origin, ...]:
+        return (self._origins[needle], *self._shared.get(needle, ()))
+
     def _tail(self, data: bytes) -> int:
         """Return the length of the longest end of `data` that is a proper prefix of a head."""
         if data[-2:] in self._pairs:
@@ -203,7 +206,7 @@ class Stream:
     """The masker of one stream: feed it what arrives, send on what it returns, finish it once."""
 
     __slots__ = (
-        "_base", "_covered", "_held", "_masker", "_open", "_place", "_touching", "_whose", "_without",
+        "_around", "_base", "_covered", "_held", "_masker", "_open", "_place", "_touching", "_without",
         "first", "found", "hits",
     )  # fmt: skip
 
@@ -214,7 +217,7 @@ class Stream:
         self.first: Hits = {}  # where the mask of the first hit of each is in what comes out
         self._place = 0  # where the last mask is in what comes out
         self._without = 0  # by how many bytes what comes out is shorter so far
-        self._whose: tuple[Origin, ...] = ()  # whose needle reaches furthest so far
+        self._around = b""  # the needle that reaches furthest so far
         self._held = b""  # the tail that may still become a match
         self._base = 0  # where held begins, counted from the start of the stream
         self._open: list[tuple[int, int]] = []  # heads whose needles are undecided: (family, place in the stream)
@@ -292,10 +295,16 @@ class Stream:
                 self._place = base + start - self._without
                 self._without -= len(MASK)
                 touching = True
-            self._count(data[start:end], inside=end <= at)
+            self.found = True
+            needle = data[start:end]
+            origin = masker._origins[needle]
+            if end <= at or needle in masker._shared or origin not in self.first:
+                self._count(needle, inside=end <= at)
+            else:  # the common case in a flood of them
+                self.hits[origin] += 1
             if end > at:
                 self._without += end - max(start, at)
-                at = end
+                at, self._around = end, needle
         del self._open[:decided]
         if hold is None:
             # Every head is decided; the tail may still begin another one.
@@ -312,15 +321,12 @@ class Stream:
 
     def _count(self, needle: bytes, inside: bool) -> None:
         """Note a hit; a part of a value within that value, or within another form of it, is none of its own."""
-        self.found = True
         masker = self._masker
-        origins = (masker._origins[needle], *masker._shared.get(needle, ()))
-        for origin in origins:
-            if not (inside and any(origin[0] == name for name, _ in self._whose)):
-                self.hits[origin] = self.hits.get(origin, 0) + 1
-                self.first.setdefault(origin, self._place)
-        if not inside:
-            self._whose = origins
+        for origin in masker._whose(needle):
+            if inside and any(origin[0] == name for name, _ in masker._whose(self._around)):
+                continue
+            self.hits[origin] = self.hits.get(origin, 0) + 1
+            self.first.setdefault(origin, self._place)
 
 
 class _Engine:
