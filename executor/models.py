@@ -301,8 +301,29 @@ class SourceBundleChunk(Table, table=True):
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+class Masked(Table, table=True):
+    """How often a secret was found in what an attempt gave out, in a form, and masked there.
+
+    `secret` is a name, or words for what is made of one or several, such as a connection's URL without its driver.
+    `secret_id` and `version` say which it is, or was made of, if that is one and known. Nothing of the value is in it.
+    """
+
+    __tablename__ = "executor_masked"
+    __table_args__ = (Index("executor_masked_by_secret", "secret_id", "at"),)
+
+    run_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    secret: str = Field(primary_key=True)
+    stream: str = Field(primary_key=True)
+    form: str = Field(primary_key=True)
+    count: int = Field(sa_type=BigInteger)
+    secret_id: str | None = None
+    version: int | None = None
+    at: datetime = Field(sa_type=UtcDateTime)
+
+
 class Output(Table, table=True):
-    """A file that an attempt left, or why it was withheld."""
+    """A file that an attempt left, or why it was withheld; `masked` is what was masked in it, as of `OutputFile`."""
 
     __tablename__ = "executor_output"
 
@@ -311,6 +332,7 @@ class Output(Table, table=True):
     path: str = Field(primary_key=True)
     size: int | None = None
     withheld: str | None = None
+    masked: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class OutputChunk(Table, table=True):

@@ -51,6 +51,7 @@ class Kind(IntEnum):
     SAMPLE = 48  # what the run's processes use now
     METRICS = 49  # what the run has reported itself
     OFFERED = 50  # patterns of those key services
+    MASKED = 51  # what the masker has found, before the outcome and only if there is anything
 
 
 @dataclass(frozen=True)

@@ -187,9 +187,7 @@ def tell(view: RunView, json: bool) -> None:
         screen.show_json(view.result)
     if view.note:
         screen.say(f"note: {view.note}", "yellow")
-    for file in view.outputs:
-        if file.withheld is not None:
-            screen.say(f"withheld {screen.printable(file.path)}: {file.withheld}", "yellow")
+    verdict.tell_files(view.outputs)
     if view.state != "succeeded":
         screen.say(f"sealrun: {verdict.sentence(view)}", "red")
 

@@ -189,10 +189,11 @@ def download(
     found = runs.download(at.at, at.who, asked)
     if json:
         withheld = [{"path": file.path, "withheld": file.withheld} for file in found.withheld]
-        screen.show_json({"run": view.id, "written": [str(path) for path in found.written], "withheld": withheld})
+        masked = [{"path": file.path, "masked": file.masked, "masked_more": file.masked_more} for file in found.masked]
+        written = [str(path) for path in found.written]
+        screen.show_json({"run": view.id, "written": written, "masked": masked, "withheld": withheld})
     else:
-        for file in found.withheld:
-            screen.say(f"withheld {screen.printable(file.path)}: {file.withheld}", "yellow")
+        verdict.tell_files((*found.withheld, *found.masked))
         for path in found.written:
             screen.show(screen.printable(str(path)))
     if len(found.withheld) == len(view.outputs):
@@ -255,6 +256,8 @@ def _show(view: RunView) -> None:
         facts.append(("files", list(map(file_line, view.outputs))))
     if view.pruned_by:
         facts.append(("pruned", f"what it left was deleted: {screen.moment(view.pruned_at)} by {view.pruned_by}"))
+    if view.masked:
+        facts.append(("masked", list(map(str, view.masked))))
     screen.facts(facts, {"state": screen.STATE_STYLES.get(view.state, "")})
     for attempt in view.attempts:
         if attempt.number == view.attempt:
@@ -286,6 +289,8 @@ def _show_receipts(view: RunView, attempt: AttemptView) -> None:
 
 
 def file_line(file: OutputFile) -> str:
-    """A file that was left, with its size in bytes, or why it was withheld."""
+    """A file that was left, with its size in bytes and what was masked in it, or why it was withheld."""
     name = screen.printable(file.path)
-    return f"{name}  withheld: {file.withheld}" if file.withheld else f"{name}  {file.size:,} bytes"
+    if file.withheld:
+        return f"{name}  withheld: {file.withheld}"
+    return f"{name}  {file.size:,} bytes" + (f"  masked: {file.masked_text}" if file.masked else "")

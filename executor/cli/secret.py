@@ -23,6 +23,7 @@ from executor.schemas.secrets import (
     NewSecret,
     Rollback,
     SecretDeletion,
+    SeenIn,
     SetSecret,
     VersionNamed,
     VersionRuns,
@@ -147,10 +148,13 @@ def list_(
         screen.show_json(found)
         return
     screen.table(
-        ("secret", "environment", "version", "updated", "by", "last used", "", "expiry"),
+        ("secret", "environment", "version", "updated", "by", "last used", "", "seen in output of", "expiry"),
         map(_secret_row, found),
-        ("bold", "", "", "", "", "", "yellow", "yellow"),
+        ("bold", "", "", "", "", "", "yellow", "yellow", "yellow"),
     )
+    for secret in found:
+        if secret.rotate is not None:
+            screen.say(_advice(place.project(project), secret, secret.rotate), "yellow")
 
 
 def _secret_row(secret: ListedSecret) -> tuple[str, ...]:
@@ -162,7 +166,18 @@ def _secret_row(secret: ListedSecret) -> tuple[str, ...]:
         secret.updated_by,
         screen.moment(secret.last_used_at) or "never",
         ", ".join(["not masked"] * (not secret.maskable) + ["as a file"] * secret.as_file),
+        f"run {secret.seen.run[:8]}, {screen.moment(secret.seen.at)}" if secret.seen else "",
         time_left(secret.expires_at),
+    )
+
+
+def _advice(project: str, secret: ListedSecret, seen: SeenIn) -> str:
+    """Why a secret should get a new value: what else takes what the run gives out may not have masked it."""
+    forms = ", ".join(f"{one.form} in {one.stream}" for one in seen.masked)
+    return (
+        f"rotate {secret.name} of {project}/{secret.environment}: run {seen.run[:8]} gave it out in a form that other "
+        f"maskers may not find ({forms}). When its owner has replaced it: "
+        f"sealrun secret set {secret.name} -p {project} -e {secret.environment}"
     )
 
 

@@ -6,6 +6,7 @@ gigabytes. So the automaton knows only the head of each needle, its first few by
 occurs; the whole needle is compared there. Matches that overlap or touch become one `***`.
 """
 
+import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -38,6 +39,9 @@ _SHORT_TEXT = 2_048  # bytes
 Origin = tuple[str, str]
 """Whose needle it is, and the name of its form."""
 
+Hits = dict[Origin, int]
+"""How often the needles of a secret were seen in a form."""
+
 
 class NestedTooDeep(ValueError):
     """the value is nested more deeply than a result may be"""
@@ -46,11 +50,17 @@ class NestedTooDeep(ValueError):
 class Masker:
     """The needles, shared by all streams of a run. Immutable; its repr shows nothing."""
 
-    __slots__ = ("_engine", "_families", "_firsts", "_head", "_heads", "_origins", "_pairs")
+    __slots__ = ("_engine", "_families", "_firsts", "_head", "_heads", "_hits", "_origins", "_pairs", "_shared")
 
-    def __init__(self, needles: Mapping[bytes, Origin]) -> None:
-        """Search for exactly these needles, each of `SHORTEST` bytes or more; see `build`."""
-        self._origins = needles
+    def __init__(self, needles: Mapping[bytes, Origin], shared: Mapping[bytes, tuple[Origin, ...]] = {}) -> None:
+        """Search for exactly these needles, each of `SHORTEST` bytes or more; see `build`.
+
+        Args:
+            needles: each with whose it is.
+            shared: of those that are several secrets' the others.
+        """
+        self._origins, self._shared = needles, shared
+        self._hits: Hits | None = None
         ordered = sorted(needles)
         if any(len(needle) < SHORTEST for needle in ordered):
             raise ValueError(f"a needle has fewer than {SHORTEST} bytes")
@@ -67,14 +77,28 @@ class Masker:
         self._pairs = frozenset(head[at : at + 2] for head in self._heads for at in range(self._head - 2))
 
     @classmethod
-    def build(cls, values: Mapping[str, bytes]) -> Self:
-        """Build the masker for these secrets, by name; values too short to mask are left out, see `verdict`."""
+    def build(cls, values: Mapping[str, bytes], derived: Mapping[str, bytes] = {}) -> Self:
+        """Build the masker for these secrets, by name; values too short to mask are left out, see `verdict`.
+
+        Args:
+            values: the secrets. A needle that several of them have is each one's.
+            derived: what else is masked, by what it is; a needle that a secret has already is the secret's alone.
+        """
         needles: dict[bytes, Origin] = {}
-        for name, value in values.items():
+        shared: dict[bytes, tuple[Origin, ...]] = {}
+        for name, value in (*values.items(), *derived.items()):
             origins: dict[str, Origin] = {}  # one object for each form: there may be ten thousand needles
             for needle, form in needles_for(value).items():
-                needles.setdefault(needle, origins.setdefault(form, (name, form)))
-        return cls(needles)
+                origin = origins.setdefault(form, (name, form))
+                if needles.setdefault(needle, origin) is not origin and name in values:
+                    shared[needle] = (*shared.get(needle, ()), origin)
+        return cls(needles, shared)
+
+    def counting(self, hits: Hits) -> Self:
+        """Return the same masker, which adds to `hits` what it masks or finds; a stream of it has them as its own."""
+        twin = copy.copy(self)
+        twin._hits = hits
+        return twin
 
     def stream(self) -> "Stream":
         """Start masking one stream of output; stdout and stderr need one each."""
@@ -164,6 +188,9 @@ class Masker:
             return len(data) - start < len(members) and members.startswith(data[start:])
         return len(data) - start < members.reach and members.may_grow(data[start:])
 
+    def _whose(self, needle: bytes) -> tuple[Origin, ...]:
+        return (self._origins[needle], *self._shared.get(needle, ()))
+
     def _tail(self, data: bytes) -> int:
         """Return the length of the longest end of `data` that is a proper prefix of a head."""
         if data[-2:] in self._pairs:
@@ -179,12 +206,19 @@ class Masker:
 class Stream:
     """The masker of one stream: feed it what arrives, send on what it returns, finish it once."""
 
-    __slots__ = ("_base", "_covered", "_held", "_masker", "_open", "_touching", "found", "hits")
+    __slots__ = (
+        "_around", "_base", "_covered", "_held", "_masker", "_open", "_place", "_touching", "_without",
+        "first", "found", "hits",
+    )  # fmt: skip
 
     def __init__(self, masker: Masker) -> None:
         self._masker = masker
         self.found = False  # whether a needle was seen so far
-        self.hits: dict[Origin, int] = {}  # how often each was, by secret and form
+        self.hits: Hits = {} if masker._hits is None else masker._hits
+        self.first: Hits = {}  # where the mask of the first hit of each is in what comes out
+        self._place = 0  # where the last mask is in what comes out
+        self._without = 0  # by how many bytes what comes out is shorter so far
+        self._around = b""  # the needle that reaches furthest so far
         self._held = b""  # the tail that may still become a match
         self._base = 0  # where held begins, counted from the start of the stream
         self._open: list[tuple[int, int]] = []  # heads whose needles are undecided: (family, place in the stream)
@@ -256,14 +290,22 @@ class Stream:
             end = start + masker._longest(family, data, start)
             if end == start:
                 continue  # only the head matched
-            self.found = True
-            origin = masker._origins[data[start:end]]
-            self.hits[origin] = self.hits.get(origin, 0) + 1
             # A needle that overlaps or touches the last mask becomes part of it.
             if start > at or not touching:
                 pieces += (data[at:start], MASK)
+                self._place = base + start - self._without
+                self._without -= len(MASK)
                 touching = True
-            at = max(at, end)
+            self.found = True
+            needle = data[start:end]
+            origin = masker._origins[needle]
+            if end <= at or needle in masker._shared or origin not in self.first:
+                self._count(needle, inside=end <= at)
+            else:  # the common case in a flood of them
+                self.hits[origin] += 1
+            if end > at:
+                self._without += end - max(start, at)
+                at, self._around = end, needle
         del self._open[:decided]
         if hold is None:
             # Every head is decided; the tail may still begin another one.
@@ -277,6 +319,15 @@ class Stream:
         self._held = data[hold:]
         self._base = base + hold
         return b"".join(pieces)
+
+    def _count(self, needle: bytes, inside: bool) -> None:
+        """Note a hit; a part of a value within that value, or within another form of it, is none of its own."""
+        masker = self._masker
+        for origin in masker._whose(needle):
+            if inside and any(origin[0] == name for name, _ in masker._whose(self._around)):
+                continue
+            self.hits[origin] = self.hits.get(origin, 0) + 1
+            self.first.setdefault(origin, self._place)
 
 
 class _Engine:

@@ -190,7 +190,8 @@ def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
             "nothing can be written to {path}: {why}", path=asked.folder, why=(error.strerror or "").lower()
         ) from None
     withheld = tuple(file for file in view.outputs if file.withheld is not None)
-    return Downloaded(view.id, asked.folder, tuple(written), withheld)
+    masked = tuple(file for file in view.outputs if file.masked)
+    return Downloaded(view.id, asked.folder, tuple(written), withheld, masked)
 
 
 def _id(at: Deployment, asked: ThatRun) -> str:

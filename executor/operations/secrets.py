@@ -6,7 +6,8 @@ from executor.explain.fit import misfits
 from executor.masking.needles import verdict
 from executor.operations import environments
 from executor.operations.deployment import Deployment
-from executor.records import secret_uses
+from executor.records import secret_seen, secret_uses
+from executor.records.secret_seen import Seen
 from executor.records.secret_uses import Uses
 from executor.schemas.places import Deleted, InProject, Named
 from executor.schemas.secrets import (
@@ -62,14 +63,18 @@ def set_(at: Deployment, who: Actor, asked: NewSecret) -> SetSecret:
 
 
 def list_(at: Deployment, who: Actor, asked: InProject) -> tuple[ListedSecret, ...]:
-    """The secrets of an environment, or of all of a project's, and when each was last given to a run.
+    """The secrets of an environment, or of all of a project's, when each was last given to a run, or given out by one.
 
     Raises:
         UnknownProject, UnknownEnvironment: there is no such place.
     """
     found = vault.list_secrets(at.db, asked.project, asked.environment)
-    used = secret_uses.last_used(at.db, vault.get_project(at.db, asked.project).id)
-    return tuple(ListedSecret(**vars(secret), last_used_at=used.get(secret.id)) for secret in found)
+    project_id = vault.get_project(at.db, asked.project).id
+    used, seen = secret_uses.last_used(at.db, project_id), secret_seen.last_seen(at.db, project_id)
+    return tuple(
+        ListedSecret(**vars(secret), last_used_at=used.get(secret.id), **_given_out(seen.get(secret.id)))
+        for secret in found
+    )
 
 
 def history(at: Deployment, who: Actor, asked: Named) -> tuple[VersionUse, ...]:
@@ -140,6 +145,10 @@ def due(at: Deployment, who: Actor, asked: DueBefore) -> DueSecrets:
 
 def _used(uses: Uses | None) -> dict[str, Any]:
     return {} if uses is None else {"runs": uses.runs, "last_run": uses.last_run, "last_given_at": uses.last_given_at}
+
+
+def _given_out(seen: Seen | None) -> dict[str, Any]:
+    return {} if seen is None else {"seen": seen.last, "rotate": seen.rotate}
 
 
 def _note_on_name(at: Deployment, project: str, environment: str, name: str) -> str | None:

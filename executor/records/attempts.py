@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from executor import models
 from executor.models import Attempt, ReceiptSecret, Run
 from executor.schemas.receipts import PHASE, ConnectionEntry, Receipt, ReceiptEntry
-from executor.schemas.runs import AttemptView, MetricView, SampleView
+from executor.schemas.runs import AttemptView, MaskedView, MetricView, SampleView
 
 SAMPLES_SHOWN = 300
 
@@ -20,6 +20,13 @@ def reported(session: Session, run_id: str, attempt: int) -> tuple[MetricView, .
     of = models.Metric
     rows = select(of).where(of.run_id == run_id, of.attempt == attempt).order_by(col(of.sequence))
     return tuple(MetricView(row.at, row.name, row.value, row.unit, row.labels) for row in session.exec(rows))
+
+
+def masked(session: Session, run_id: str, attempt: int) -> tuple[MaskedView, ...]:
+    of = models.Masked
+    order = (col(of.secret), col(of.stream), col(of.form))
+    rows = select(of).where(of.run_id == run_id, of.attempt == attempt).order_by(*order)
+    return tuple(MaskedView(row.secret, row.stream, row.form, row.count, row.version) for row in session.exec(rows))
 
 
 def samples(session: Session, run_id: str, attempt: int) -> tuple[SampleView, ...]:

@@ -5,11 +5,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from sqlmodel import col, select
 
 from executor.models import Output, OutputChunk
-from executor.schemas.output import OutputFile
+from executor.schemas.output import MaskedIn, OutputFile
 from secretstore.database import Database
 from secretstore.errors import FolderUnusable
 
@@ -20,7 +21,13 @@ def list_files(db: Database, run_id: str, attempt: int) -> list[OutputFile]:
         rows = session.exec(
             select(Output).where(Output.run_id == run_id, Output.attempt == attempt).order_by(col(Output.path))
         ).all()
-    return [OutputFile(row.path, row.size, row.withheld) for row in rows]
+    return [OutputFile(row.path, row.size, row.withheld, *_masked(row.masked)) for row in rows]
+
+
+def _masked(told: dict[str, Any] | None) -> tuple[tuple[MaskedIn, ...], int]:
+    if told is None:
+        return (), 0
+    return tuple(MaskedIn(**one) for one in told["first"]), told["more"]
 
 
 def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path]:

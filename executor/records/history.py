@@ -64,8 +64,10 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
         number = run.attempt if attempt is None else attempt
         left = session.get(Result, (run_id, number)) or Result(run_id=run_id, attempt=number)
         made = attempts.of_run(session, run)
+        masked = attempts.masked(session, run_id, number)
         reported, samples = attempts.reported(session, run_id, number), attempts.samples(session, run_id, number)
     known: dict[str, Any] = {"attempt": number, "attempts": made, "reported": reported, "samples": samples}
+    known |= {"masked": masked}
     known |= {"result": left.result, "note": left.note}
     known |= {"problem": None if left.problem is None else Problem.from_json(left.problem)}
     known |= {"outputs": tuple(list_files(db, run_id, number)), "waiting_for": _waiting_for(db, [run]).get(run.id)}

@@ -10,6 +10,7 @@ from sqlmodel import Session, col
 
 from executor.errors import ReceiptRefused, RunMisplaced
 from executor.models import Attempt, Run
+from executor.runs import masked
 from executor.runs.conditions import held, writable
 from executor.runs.grant import Given
 from executor.runs.receipts import close_receipt, open_receipt
@@ -71,7 +72,7 @@ def open_setup(
 
 
 def close_setup(db: Database, lease: Lease, outcome: Outcome) -> None:
-    """Close the receipt of a setup step whose installer is gone, and renew the lease.
+    """Close the receipt of a setup step whose installer is gone, store what was masked in it, and renew the lease.
 
     Raises:
         StaleToken: the attempt is no longer the run's; the receipt stays as it is.
@@ -88,6 +89,7 @@ def close_setup(db: Database, lease: Lease, outcome: Outcome) -> None:
         if run is None:
             raise StaleToken
         close_receipt(session, lease, SETUP, outcome, run, run[-1], now)
+        masked.store(session, lease, SETUP, outcome, now)
 
 
 def _gate(

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel, col, select
 
 from executor.models import Result, Run
-from executor.runs import retrying
+from executor.runs import masked, retrying
 from executor.runs.conditions import expired, held, writable
 from executor.runs.receipts import close_receipt, mark_refused
 from executor.runs.rows import WHOSE, end_attempt, moment
@@ -93,6 +93,7 @@ def _settle(
                 # Copies: a transaction that is undone empties the objects that were in it.
                 session.add_all(type(row)(**row.model_dump()) for row in (*outcome.rows, *_left(lease, outcome)))
                 session.flush()
+                masked.store(session, lease, PHASE, outcome, now)
                 closing = with_receipt
                 if closing:
                     close_receipt(session, lease, PHASE, outcome, run, worker, now)

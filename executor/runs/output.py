@@ -38,9 +38,11 @@ def rows(lease: Lease, pieces: Sequence[Piece]) -> list[LogChunk]:
     return [LogChunk(**_columns(lease, piece)) for piece in pieces]
 
 
-def file(lease: Lease, path: str, size: int | None, withheld: str | None = None) -> Output:
-    """A file that the run left, or the name of one that is withheld."""
-    return Output(run_id=lease.run_id, attempt=lease.attempt, path=path, size=size, withheld=withheld)
+def file(
+    lease: Lease, path: str, size: int | None, withheld: str | None = None, masked: dict[str, Any] | None = None
+) -> Output:
+    """A file that the run left, with what was masked in it, or the name of one that is withheld."""
+    return Output(run_id=lease.run_id, attempt=lease.attempt, path=path, size=size, withheld=withheld, masked=masked)
 
 
 def file_piece(lease: Lease, path: str, sequence: int, data: bytes) -> OutputChunk:

@@ -35,7 +35,7 @@ _HELD = 0.03  # seconds after which a transaction takes nothing more
 _PAUSE = 0.03  # seconds: SQLite has no queue, and those who wait for it only look again now and then
 _IN_PIECES: tuple[Any, ...] = (models.LogChunk, models.OutputChunk, models.Sample, models.Metric)
 _AT_ONCE = 500  # runs by their ids
-_WHOLE: tuple[Any, ...] = (models.Output, models.Result)
+_WHOLE: tuple[Any, ...] = (models.Output, models.Result, models.Masked)
 
 # Nobody may do again what is not known any more; a key names what is kept of a run.
 _STUB: dict[str, Any] = {"requirements": None, "package": None, "variables": {}, "idempotency_key": None}

@@ -50,6 +50,19 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Hit:
+    """How often a secret was found, and masked, in a stream of an attempt and in a form.
+
+    `secret` is its name, or words for what has none; nothing of its value.
+    """
+
+    secret: str
+    stream: str
+    form: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How an attempt ended. `result`, `note` and `problem` came through the masker.
 
@@ -78,7 +91,14 @@ class Outcome:
     """Of data sources and catalogs by key, as in `source/lake`: why one was `left_out`, when one `expires_at`, and
     which optional settings are `absent`."""
     metrics: Mapping[str, Any] | None = None
+    masked: Sequence[Hit] = ()
+    """What the masker has found in what it gave out."""
     rows: Sequence[SQLModel] = ()  # the end of its output, committed with the outcome
+
+    @property
+    def masked_count(self) -> int:
+        """How often anything was masked."""
+        return sum(hit.count for hit in self.masked)
 
 
 def storable(text: str) -> str:

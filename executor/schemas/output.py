@@ -65,9 +65,41 @@ class StoredPiece(Piece):
 
 
 @dataclass(frozen=True)
+class MaskedIn:
+    """A secret that was found in a file, in a form and so many times, and masked there.
+
+    `part` is `content`, or `name`: the file's own. `offset` is the byte of the file, as it is given, where the first of
+    these is masked; None in a name, and where the file was not masked byte for byte.
+    """
+
+    secret: str
+    form: str
+    count: int
+    part: str = "content"
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        place = ", in its name" if self.part == "name" else ""
+        place += f", at byte {self.offset:,}" if self.offset is not None else ""
+        return f"{self.secret}, {self.form}{place}" + (f", {self.count:,} times" if self.count > 1 else "")
+
+
+@dataclass(frozen=True)
 class OutputFile:
-    """A file that was left, or the reason why one was withheld. `size` in bytes."""
+    """A file that was left, or the reason why one was withheld. `size` in bytes.
+
+    Of a file that was masked `masked` says what was, the first ones first, and `masked_more` how many more hits.
+    """
 
     path: str
     size: int | None
     withheld: str | None
+    masked: tuple[MaskedIn, ...] = ()
+    masked_more: int = 0
+
+    @property
+    def masked_text(self) -> str | None:
+        """What was masked in it, as a text; None where nothing was."""
+        if not self.masked:
+            return None
+        return "; ".join(map(str, self.masked)) + (f"; and {self.masked_more:,} more" if self.masked_more else "")

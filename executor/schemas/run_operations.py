@@ -85,9 +85,10 @@ class Cancelled:
 
 @dataclass(frozen=True)
 class Downloaded:
-    """The files that were written, and those that were withheld."""
+    """The files that were written, those that were withheld, and those of the written that were masked."""
 
     run_id: str
     folder: Path
     written: tuple[Path, ...]
     withheld: tuple[OutputFile, ...]
+    masked: tuple[OutputFile, ...] = ()

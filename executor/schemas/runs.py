@@ -60,6 +60,25 @@ class MetricView:
     labels: dict[str, str] | None
 
 
+@dataclass(frozen=True)
+class MaskedView:
+    """A secret that was found in a stream of an attempt, in a form and so many times, and masked there.
+
+    `stream` is stdout, stderr, setup, result, problem, metric, output file, file name, or message: a sentence of ours.
+    `secret` is a name, or words for what was made of a secret for a data source or catalog. `version` is the one that
+    the run was given; None where it is not one secret's, as of short-lived credentials.
+    """
+
+    secret: str
+    stream: str
+    form: str
+    count: int
+    version: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.secret} in {self.stream}, {self.form}, {self.count:,} time{'s' * (self.count != 1)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunView:
     """A run with one attempt, the one that counts or the one that was asked for, and all of them.
@@ -75,7 +94,7 @@ class RunView:
     What a run left may be deleted: `pruned_by` says by whom, `pruned_at` since when all of it is.
 
     `metrics` is what the attempt used: seconds, bytes, and the seconds of each phase. `reported` is what it reported
-    itself. `samples` are every so many, so that there are not too many of them.
+    itself. `samples` are every so many, so that there are not too many of them. `masked` is what the masker has found.
     """
 
     id: str
@@ -122,6 +141,7 @@ class RunView:
     samples: tuple[SampleView, ...] = ()
     pruned_at: datetime | None = None
     pruned_by: str | None = None
+    masked: tuple[MaskedView, ...] = ()
 
     @property
     def over(self) -> bool:

@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from executor.schemas.confirming import Naming
 from executor.schemas.places import Input, Named, Output
+from executor.schemas.runs import MaskedView
 from secretstore.views import DueView, SecretView
 
 
@@ -40,10 +41,26 @@ class SetSecret(Output):
 
 
 @dataclass(frozen=True)
+class SeenIn:
+    """An attempt of a run in whose output a secret was found and masked: where, in which forms, how often."""
+
+    run: str
+    attempt: int
+    at: datetime
+    version: int | None
+    masked: tuple[MaskedView, ...]
+
+
+@dataclass(frozen=True)
 class ListedSecret(SecretView):
-    """A secret, and when a run was last given it."""
+    """A secret, when a run was last given it, and the last run that gave it out.
+
+    `rotate` is the last run that gave the current version out in a form that other maskers do not find: set a new one.
+    """
 
     last_used_at: datetime | None = None
+    seen: SeenIn | None = None
+    rotate: SeenIn | None = None
 
 
 class SecretDeletion(Named):

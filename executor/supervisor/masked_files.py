@@ -1,4 +1,4 @@
-"""Files of a run that are masked where they hold a secret, and not withheld: an executed notebook and the page of it.
+"""Files of a run that are not masked byte for byte: an executed notebook, and pages, which a reader sees without tags.
 
 What is masked is searched once more, in every form; a file in which a secret is left is not given at all.
 """
@@ -28,6 +28,7 @@ Raises ValueError, or what else hostile content makes Python raise, if it cannot
 
 _DEPTH = 64
 _TAG = re.compile(r"<[^<>]*>")
+_PAGES = (".html", ".htm", ".xhtml", ".svg")
 
 
 def of_target(target: Mapping[str, Any]) -> dict[str, Masking]:
@@ -36,6 +37,11 @@ def of_target(target: Mapping[str, Any]) -> dict[str, Masking]:
         return {}
     name = os.path.basename(target["path"])
     return {name: notebook, f"{os.path.splitext(name)[0]}.html": page}
+
+
+def of_name(name: str) -> Masking | None:
+    """How to mask a file in which a secret was found, by its name; None: byte for byte."""
+    return page if name.lower().endswith(_PAGES) else None
 
 
 def notebook(data: bytes, masker: Masker) -> bytes | None:

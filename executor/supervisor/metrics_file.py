@@ -178,7 +178,8 @@ def _are_labels(labels: Any) -> bool:
 
 def _masked(metric: Metric, masker: Masker) -> Metric:
     value = float(metric.value)
-    document: Any = masker.mask_json({"value": [metric.value, value], "labels": metric.labels, "unit": metric.unit})
+    numbers = dict.fromkeys((value, metric.value))  # a large integer may be another number than the float of it
+    document: Any = masker.mask_json({"value": [*numbers], "labels": metric.labels, "unit": metric.unit})
     if any(isinstance(number, str) for number in document["value"]):
         raise NotAMetric("has a value that contains a secret")
     labels = document["labels"]

@@ -1,16 +1,20 @@
 """Search what a run left in SEALRUN_OUTPUT_DIR for secrets, and send it to the worker file by file.
 
-The tree is dead when this starts, so nothing changes underneath. A file with a secret in its name or content is
-withheld and named, unless it is of a kind that can be masked; compressed or encrypted content cannot be searched, as
-the documentation says.
+The tree is dead when this starts, so nothing changes underneath. A text in which a secret is found is masked, and so
+are names; where that is not enough the file is withheld and named. Compressed or encrypted content cannot be searched,
+as the documentation says.
 """
 
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from executor.supervisor.masked_files import MASKED_LIMIT, Masking
+from executor.masking.masker import Hits
+from executor.supervisor import masked_text
+from executor.supervisor.masked_files import MASKED_LIMIT, Masking, of_name
 from executor.supervisor.report import Reporter
+from executor.supervisor.seen import FILE, FILE_NAME
 
 FILES_LIMIT = 1000
 PATH_LIMIT = 1024  # bytes; PostgreSQL's index takes no more than 2,700
@@ -20,6 +24,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 18
 _SECRET = "it contains a secret"
 _UNSEARCHABLE = "it cannot be searched for secrets"
+_TAKEN = "its name, once it is masked, is another's"
 
 
 def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked: Mapping[str, Masking] = {}) -> None:
@@ -32,13 +37,13 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked
         limit: bytes of all files together.
         uid: the run's own user id, if it has one: files of other owners are withheld.
         reporter: sends them.
-        masked: by name, how a file with a secret in its content is masked, in the place of being withheld.
+        masked: by name, how a file is masked that is not masked byte for byte.
 
     Raises:
         NoLongerExpected: the run was lost meanwhile; files may be large and many, so it is looked at every step.
     """
     left, files = limit, 0
-    names: set[str] = set()
+    names = _Names(reporter)
     try:
         top = os.open(folder, _FOLDER)
     except OSError as error:
@@ -46,7 +51,7 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked
         return
     for name, place, closed in _walk(top, "", reporter):
         reporter.check()
-        shown = _shown(name, names, reporter)
+        shown = names.shown(name)
         if (files := files + 1) > FILES_LIMIT:
             reporter.withheld("…", f"more than {FILES_LIMIT:,} files were left")
             return
@@ -57,7 +62,7 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked
         except OSError as error:
             why = f"it cannot be read: {os.strerror(error.errno or 0)}"
         if why is not None:
-            reporter.withheld(shown, why)
+            reporter.withheld(shown.text, why)
 
 
 def _why_withheld(name: str, place: int, uid: int | None, left: int, limit: int) -> str | None:
@@ -72,21 +77,24 @@ def _why_withheld(name: str, place: int, uid: int | None, left: int, limit: int)
     return None
 
 
-def _send(name: str, shown: str, place: int, reporter: Reporter, masking: Masking | None) -> int:
+def _send(name: str, shown: "_Shown", place: int, reporter: Reporter, masking: Masking | None) -> int:
     """Search a file, and send it if it has no secret, or once that is masked; return the number of bytes sent."""
     masker = reporter.masker
     fd = os.open(os.path.basename(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
     try:
         size = os.fstat(fd).st_size
-        if masker.finds([os.fsencode(name)]):
-            reporter.withheld(shown, _SECRET)
+        if masker.finds([shown.text.encode()]):
+            reporter.withheld(shown.text, _SECRET)
+            return 0
+        if shown.taken:
+            reporter.withheld(shown.text, _TAKEN)
             return 0
         if masking is not None and size <= MASKED_LIMIT:
             return _send_masked(shown, b"".join(_chunks(fd, reporter, size)), reporter, masking)
         if masker.finds(_chunks(fd, reporter)):
-            reporter.withheld(shown, _SECRET)
-            return 0
-        reporter.file(shown, size)
+            os.lseek(fd, 0, os.SEEK_SET)
+            return _send_leaky(shown, fd, size, reporter, masking or of_name(name))
+        _announce(shown, size, reporter)
         os.lseek(fd, 0, os.SEEK_SET)
         for data in _chunks(fd, reporter, size):
             reporter.file_data(data)
@@ -95,22 +103,47 @@ def _send(name: str, shown: str, place: int, reporter: Reporter, masking: Maskin
         os.close(fd)
 
 
-def _send_masked(shown: str, data: bytes, reporter: Reporter, masking: Masking) -> int:
+def _send_leaky(shown: "_Shown", fd: int, size: int, reporter: Reporter, masking: Masking | None) -> int:
+    """Send a file in which a secret was found, if it is text; its size is that of the masked one."""
+    if masking is not None and size <= MASKED_LIMIT:
+        return _send_masked(shown, b"".join(_chunks(fd, reporter, size)), reporter, masking)
+    looked = masked_text.look(_chunks(fd, reporter, size), reporter.masker)
+    reporter.seen.add(FILE, looked.hits)
+    if masking is not None or not looked.given:
+        reporter.withheld(shown.text, _SECRET)
+        return 0
+    _announce(shown, looked.size, reporter, looked.hits, looked.first)
+    os.lseek(fd, 0, os.SEEK_SET)
+    for data in masked_text.masked(_chunks(fd, reporter, size), reporter.masker):
+        reporter.file_data(data)
+    return looked.size
+
+
+def _send_masked(shown: "_Shown", data: bytes, reporter: Reporter, masking: Masking) -> int:
+    hits: Hits = {}
     try:
-        anew = masking(data, reporter.masker)
+        anew = masking(data, reporter.masker.counting(hits))
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
         # The run wrote it and may have meant it so: it must not end the supervisor, and what is not known is not sent.
-        reporter.withheld(shown, _UNSEARCHABLE)
-        return 0
+        anew, why = None, _UNSEARCHABLE
+    else:
+        why = _SECRET
+    reporter.seen.add(FILE, hits)
     if anew is None:
-        reporter.withheld(shown, _SECRET)
+        reporter.withheld(shown.text, why)
         return 0
-    if anew != data:
-        reporter.say(f"what is secret in {shown} is masked")
-    reporter.file(shown, len(anew))
+    stream = reporter.masker.stream()
+    byte_for_byte = anew == stream.feed(data) + stream.rest()
+    _announce(shown, len(anew), reporter, hits, stream.first if byte_for_byte else {})
     for start in range(0, len(anew), _CHUNK):
         reporter.file_data(anew[start : start + _CHUNK])
     return len(anew)
+
+
+def _announce(
+    shown: "_Shown", size: int, reporter: Reporter, hits: Hits | None = None, first: Hits | None = None
+) -> None:
+    reporter.file(shown.text, size, *masked_text.entries(hits or {}, first or {}, shown.hits))
 
 
 def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, int, str | None]]:
@@ -138,16 +171,39 @@ def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, in
         os.close(place)
 
 
-def _shown(name: str, taken: set[str], reporter: Reporter) -> str:
-    """Return a file's name as text, masked and still unique."""
-    text = reporter.masker.mask(os.fsencode(name)).decode(errors="replace")
-    text = text if len(text) <= PATH_LIMIT else f"{text[:_PATH_SHOWN]}…"
-    number, shown = 1, text
-    while shown in taken:
-        number += 1
-        shown = f"{text} ({number})"
-    taken.add(shown)
-    return shown
+@dataclass(frozen=True)
+class _Shown:
+    """A file's name as text, masked; `taken` where a folder has it, or a file has the name of one of its folders."""
+
+    text: str
+    hits: Hits
+    taken: bool
+
+
+class _Names:
+    """The names that files are shown under: masked, and still unique."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+
+    def shown(self, name: str) -> _Shown:
+        """Return the name to show for a file."""
+        hits: Hits = {}
+        text = self._reporter.masker.counting(hits).mask(os.fsencode(name)).decode(errors="replace")
+        self._reporter.seen.add(FILE_NAME, hits)
+        text = text if len(text) <= PATH_LIMIT else f"{text[:_PATH_SHOWN]}…"
+        number, shown = 1, text
+        while shown in self._files:
+            number += 1
+            shown = f"{text} ({number})"
+        # Of two names that masking makes one, one may be a folder's: both cannot be written anywhere.
+        folders = {shown[:place] for place, letter in enumerate(shown) if letter == "/"}
+        taken = shown in self._folders or not self._files.isdisjoint(folders)
+        self._files.add(shown)
+        self._folders |= folders
+        return _Shown(shown, hits, taken)
 
 
 def _chunks(fd: int, reporter: Reporter, size: int | None = None) -> Iterator[bytes]:

@@ -35,6 +35,7 @@ from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
 from executor.supervisor.report import NoLongerExpected, Reporter
 from executor.supervisor.roles import from_values
+from executor.supervisor.seen import MESSAGE
 from executor.supervisor.usage import Usage, kill_counter
 from secretstore.errors import SealrunError
 from secretstore.run_connection import RunConnection
@@ -166,8 +167,9 @@ class Attempt:
             secrets = {name: value for name, value in values.items() if name not in of_connections}
             derived = self._derive(values, assumed, secrets)
             # The masker knows every value before anything else can leave, whether a variable has it or not.
-            machine = {f"machine {number}": word.encode() for number, word in enumerate(self._machine["masked"])}
-            masker = Masker.build(values | derived.needles | machine)
+            words = enumerate(self._machine["masked"], 1)
+            machine = {f"password {number} of this machine's indexes": word.encode() for number, word in words}
+            masker = Masker.build(values, derived.needles | machine)
             reporter.register(masker, self._limits.logs, self._limits.result_bytes)
             if (path := job["base"].get("SEALRUN_METRICS")) is not None:
                 self._metrics = MetricsFile(path, job["view"]["uid"])
@@ -210,7 +212,7 @@ class Attempt:
         reporter.wait_while(self._expected)
         if not self._lost:
             if self._metrics is not None:
-                reporter.metrics(self._metrics.new(reporter.masker, last=True))
+                reporter.metrics(self._metrics.new(reporter.metric_masker, last=True))
                 if left_out := self._metrics.close():
                     reporter.say(left_out)
             ended_well = status == 0 and self.ending.reason is None
@@ -267,7 +269,7 @@ class Attempt:
 
     def _connections(self, derived: Derived) -> dict[str, dict[str, Any]]:
         """Tell the run's output what is left out and why; return that, expiry and absent fields for the receipt."""
-        mask = self._reporter.masker.mask_text
+        mask = self._reporter.seen.at(MESSAGE).mask_text
         told: dict[str, dict[str, Any]] = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
         for one in told.values():
             self._reporter.say(f"left out of this run: {one['left_out']}")
@@ -348,7 +350,7 @@ class Attempt:
         tree.reap([child.pid])
         self._reporter.post(Kind.SAMPLE, asdict(self._usage.sample()))
         if self._metrics is not None:
-            self._reporter.metrics(self._metrics.new(self._reporter.masker))
+            self._reporter.metrics(self._metrics.new(self._reporter.metric_masker))
 
     def _listen(self) -> bool:
         """Act on the worker's frames; False if the worker is gone."""

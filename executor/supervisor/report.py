@@ -14,6 +14,7 @@ from executor.masking.masker import Masker, NestedTooDeep, Stream
 from executor.supervisor.allowance import Allowance, LogLimits, Portion, size_text
 from executor.supervisor.child import Child
 from executor.supervisor.metrics_file import Metric
+from executor.supervisor.seen import MESSAGE, METRIC, PROBLEM, RESULT, STDERR, STDOUT, Seen
 
 _READ = 1 << 16
 _LAST_WORDS = 4 << 10  # bytes of a stream
@@ -50,6 +51,8 @@ class Reporter:
         self._queue = bytearray()
         self._gone = False
         self._masker = Masker.build({})
+        self.seen = Seen(self._masker)
+        """What the masker has found so far. What is only searched, and does not go out so, counts nowhere else."""
         self._outputs: dict[Kind, _Output] = {}
         self._last_words = {Kind.STDOUT: b"", Kind.STDERR: b""}
         self._allowance: Allowance | None = None
@@ -67,9 +70,10 @@ class Reporter:
             result_bytes: the limit of the result as JSON.
         """
         self._masker = masker
+        self.seen = Seen(masker)
         self._allowance = Allowance(log_limits)
-        for kind in (Kind.STDOUT, Kind.STDERR):
-            self._outputs[kind] = _Output(masker.stream(), self._allowance.stream())
+        for kind, place in ((Kind.STDOUT, STDOUT), (Kind.STDERR, STDERR)):
+            self._outputs[kind] = _Output(self.seen.at(place).stream(), self._allowance.stream())
         self._result_limit = result_bytes
 
     def wait_while(self, expected: Callable[[], bool]) -> None:
@@ -105,11 +109,15 @@ class Reporter:
 
         Other fields are not masked: a secret that equals one of our words must not change what the worker understands.
         """
+        self._enqueue(self._structured(kind, document or {}))
+
+    def _structured(self, kind: Kind, document: dict[str, Any]) -> bytes:
+        mask = self.seen.at(MESSAGE).mask_text
         masked = {
-            key: self._masker.mask_text(value) if key in _FREE_TEXT and isinstance(value, str) else value
-            for key, value in (document or {}).items()
+            key: mask(value) if key in _FREE_TEXT and isinstance(value, str) else value
+            for key, value in document.items()
         }
-        self._enqueue(encode(kind, masked))
+        return encode(kind, masked)
 
     def carry(self, kind: Kind, fd: int) -> bool:
         """Read from a pipe of the child and pass it on; False at its end."""
@@ -181,8 +189,8 @@ class Reporter:
         """Mask the values, not our keys: a secret that equals one of these words must not hide the result."""
         note = document.get("note")
         return {
-            "result": self._masker.mask_json(document.get("result"), _DEPTH_LIMIT),
-            "note": None if note is None else self._text(note, _NOTE),
+            "result": self.seen.at(RESULT).mask_json(document.get("result"), _DEPTH_LIMIT),
+            "note": None if note is None else self._text(note, _NOTE, RESULT),
         }
 
     def _problem(self, found: Any) -> dict[str, Any]:
@@ -196,26 +204,34 @@ class Reporter:
         return {**problem, "causes": causes} if causes else problem
 
     def _texts(self, found: Any) -> dict[str, str]:
-        return {name: self._text(found[name], limit) for name, limit in _TEXTS.items() if name in _of(found, dict)}
+        return {
+            name: self._text(found[name], limit, PROBLEM) for name, limit in _TEXTS.items() if name in _of(found, dict)
+        }
 
-    def _text(self, found: Any, limit: int) -> str:
+    def _text(self, found: Any, limit: int, place: str) -> str:
         """Mask a text, then cut it. Of a very long one the run sends only the beginning."""
         left_out = 0
         if isinstance(found, dict):
             found, left_out = found.get("text"), _of(found.get("left_out"), int)
         text = _of(found, str).replace("\0", "\N{SYMBOL FOR NULL}")  # PostgreSQL's text has no NUL
-        text = self._masker.mask_beginning(text) if left_out else self._masker.mask_text(text)
+        masker = self.seen.at(place)
+        text = masker.mask_beginning(text) if left_out else masker.mask_text(text)
         left_out += max(len(text) - limit, 0)
         return f"{text[:limit]}… ({left_out:,} characters were left out)" if left_out else text
 
     def metrics(self, metrics: Sequence[Metric]) -> None:
-        """Send the run's own metrics; `metrics_file` has masked their texts and numbers."""
+        """Send the run's own metrics; `metrics_file` has masked their texts and numbers with `metric_masker`."""
         if metrics:
             self._enqueue(encode(Kind.METRICS, [asdict(metric) for metric in metrics]))
 
+    @property
+    def metric_masker(self) -> Masker:
+        """What masks the run's own metrics."""
+        return self.seen.at(METRIC)
+
     def say(self, text: str) -> None:
         """Add a line of ours to the run's stderr."""
-        self._log(Kind.STDERR, self._outputs[Kind.STDERR].portion.note(self._masker.mask_text(text)))
+        self._log(Kind.STDERR, self._outputs[Kind.STDERR].portion.note(self.seen.at(MESSAGE).mask_text(text)))
 
     @property
     def last_words(self) -> str:
@@ -224,18 +240,29 @@ class Reporter:
 
     @property
     def written(self) -> dict[str, int]:
-        """Bytes of each stream: as written, and after masking as kept and left out."""
+        """Bytes of each stream after masking: altogether, kept and left out.
+
+        As they were written they are told nowhere: the difference would be the length of what was masked.
+        """
         written: dict[str, int] = {}
         for kind, output in self._outputs.items():
             name, portion = kind.name.lower(), output.portion
-            written[f"{name}_bytes"] = output.written
+            written[f"{name}_bytes"] = portion.kept + portion.left_out
             written[f"{name}_kept_bytes"] = portion.kept
             written[f"{name}_left_out_bytes"] = portion.left_out
         return written
 
-    def file(self, path: str, size: int) -> None:
-        """Announce an output file; `file_data` sends its bytes. The masker has searched both already."""
-        self.post(Kind.OUTPUT, {"path": path, "size": size})
+    def file(self, path: str, size: int, masked: Sequence[dict[str, Any]] = (), more: int = 0) -> None:
+        """Announce an output file; `file_data` sends its bytes. The masker has searched both already.
+
+        Args:
+            path: its name, masked.
+            size: its bytes as they are sent.
+            masked: what was masked in it first.
+            more: so much more was.
+        """
+        told = {"masked": {"first": list(masked), "more": more}} if masked else {}
+        self.post(Kind.OUTPUT, {"path": path, "size": size, **told})
 
     def file_data(self, data: bytes) -> None:
         """Send bytes of the file announced last."""
@@ -249,12 +276,15 @@ class Reporter:
 
     @property
     def masker(self) -> Masker:
-        """The run's masker."""
+        """The run's masker, which counts nothing."""
         return self._masker
 
     def outcome(self, **facts: Any) -> None:
-        """Send the last frame; wait (bounded) until the worker has taken everything."""
-        self.post(Kind.OUTCOME, facts)
+        """Send what the masker has found, then the last frame; wait (bounded) until the worker has taken everything."""
+        frame = self._structured(Kind.OUTCOME, facts)
+        if found := self.seen.told():
+            self._enqueue(encode(Kind.MASKED, list(found)))
+        self._enqueue(frame)
         self._flush_all()
 
     def flush(self) -> None:
@@ -313,11 +343,9 @@ class _Output:
     def __init__(self, stream: Stream, portion: Portion) -> None:
         self._stream = stream
         self.portion = portion
-        self.written = 0
 
     def take(self, data: bytes) -> bytes:
         """Return what is kept of this."""
-        self.written += len(data)
         if self.portion.full:
             # Nothing more of this stream goes out, so nothing more has to be searched.
             self.portion.skip(len(data))

@@ -1,5 +1,6 @@
 """What a supervisor sends from the gate to the outcome: collected, and stored in the order in which it came."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,8 @@ from sqlmodel import SQLModel
 from executor.boundary.wire import Frame, Kind
 from executor.models import Metric, Sample
 from executor.runs import Lease, output
+from executor.runs.masked import summed
+from executor.runs.spec import Hit
 from executor.schemas.receipts import SETUP
 from executor.worker.equipment import Equipment
 from executor.worker.installer_words import InstallerWords
@@ -38,6 +41,8 @@ class Collector:
         """What a function left: `result`, `note`, `problem`."""
         self.aliases: dict[str, str] = {}
         self.connections: dict[str, dict[str, Any]] = {}
+        self.masked: tuple[Hit, ...] = ()
+        """What the masker has found, told before the outcome."""
         self._starts = worker.starts
         self._since = 0  # bytes taken since others were let go first
         self._lease = lease
@@ -107,9 +112,12 @@ class Collector:
                 self.left |= frame.json()
             case Kind.OUTPUT | Kind.OUTPUT_WITHHELD:
                 found = frame.json()
-                self._add(FILE, output.file(self._lease, found["path"], found.get("size"), found.get("why")))
+                told = (found.get(name) for name in ("size", "why", "masked"))
+                self._add(FILE, output.file(self._lease, found["path"], *told))
             case Kind.OUTPUT_DATA:
                 self._put(FILE_DATA, frame.payload)
+            case Kind.MASKED:
+                self.masked = tuple(Hit(**found) for found in frame.json())
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -168,6 +176,9 @@ class SetupCollector(Collector):
             self._show(self.words.take(frame.payload))
         elif frame.kind is Kind.STARTED:
             super().take(frame)
+        elif frame.kind is Kind.MASKED:
+            super().take(frame)
+            self.masked = summed(replace(hit, stream=SETUP) for hit in self.masked)
 
     def end(self) -> None:
         """It says no more."""

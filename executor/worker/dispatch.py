@@ -116,7 +116,7 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
     said = f"{said}, to be tried again" if after == "pending" else said
     logger.info("run %s: %s %s seconds=%.3f", run.id, said, which, time.monotonic() - began)
     worker.metrics.ended(outcome)
-    worker.metrics.masked(getattr(outcome, "masked_count", 0))
+    worker.metrics.masked(outcome.masked_count if outcome else 0)
 
 
 def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> Outcome:

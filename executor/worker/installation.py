@@ -130,7 +130,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         worker.metrics.opening(bundle, ended.answer)
         setup.output = collector.output
         outcome = judge_setup(ended, collector)
-        if bundle is not None:
+        if bundle is not None or outcome.masked:
             with keeper.renewing():
                 runs.close_setup(worker.db, keeper.lease, outcome)
         _insist_on_built(setup, outcome, collector.words.last(_WORDS))

@@ -51,7 +51,7 @@ def judge_setup(ended: Ended, collector: Collector) -> Outcome:
 def bare(outcome: Outcome, why: str) -> Outcome:
     """The same without what takes room; a run whose output or result is lost by that has not succeeded."""
     left = outcome.rows or any(one is not None for one in (outcome.result, outcome.note, outcome.problem))
-    small = replace(outcome, rows=(), result=None, note=None, problem=None, metrics=None)
+    small = replace(outcome, rows=(), result=None, note=None, problem=None, metrics=None, masked=())
     if left and outcome.state in ("succeeded", "failed") and outcome.reason != UNKEPT:
         message = f"what it left could not be kept: {why}; it had ended as {outcome.reason or outcome.state}"
         return replace(small, state="failed", reason=UNKEPT, message=storable(message))
@@ -73,7 +73,8 @@ def _outcome(
     rows = collector.rest()
     if ended.said is None:
         how = "it was killed" if ended.status and ended.status & 0x7F else "it ended without a word"
-        return Outcome("lost", "lost", f"the supervisor was lost: {how}", rows=rows, **of_secrets)
+        said = f"the supervisor was lost: {how}"
+        return Outcome("lost", "lost", said, masked=collector.masked, rows=rows, **of_secrets)
     message = ended.said.get("message")
     if reason == "secrets_unavailable" and not_opened is not None:
         message = not_opened  # the opener's own words say more than that none came
@@ -94,6 +95,7 @@ def _outcome(
         metrics=metrics and {**metrics, "phases": {**phases, **metrics["phases"]}},
         aliases=collector.aliases,
         connections=collector.connections,
+        masked=collector.masked,
         rows=rows,
         **of_secrets,
     )

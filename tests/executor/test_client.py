@@ -96,6 +96,10 @@ class TestARun:
         assert run.result == {"sum": 3, "key": "***"}
         assert (run.state, run.reason, run.exit_code, run.problem, run.done) == ("succeeded", None, 0, None, True)
         assert run.show().title == "jobs.py:add"
+        assert [(one.secret, one.stream, one.count) for one in run.show().masked] == [
+            ("API_KEY", "result", 1),
+            ("API_KEY", "stdout", 1),
+        ]
         assert run.wait() is run
 
     def test_its_output_comes_in_typed_pieces_and_from_a_place_on(self, submit: Any) -> None:

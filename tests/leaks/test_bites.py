@@ -32,7 +32,7 @@ def found(seen: Seen, *beginnings: str) -> set[tuple[str, str]]:
 
 def test_without_the_masker() -> None:
     """I5: with no needle registered, canaries stand in logs, results, problems, outputs, and the worker's memory."""
-    seen = observe(appended("executor/masking/masker.py", "Masker.build = classmethod(lambda cls, values: cls(()))"))
+    seen = observe(appended("executor/masking/masker.py", "Masker.build = classmethod(lambda cls, *values: cls(()))"))
     everything = {("whole PLAIN", "raw"), ("member", "hex"), ("password", "raw"), ("line 1", "raw")}
     assert found(seen, "table executor_log_chunk") >= everything
     assert found(seen, "table executor_output_chunk") >= everything
@@ -115,6 +115,14 @@ def test_without_encoded_forms() -> None:
     assert {"hex", "HEX", "percent", "JSON", "repr", "repr of bytes", "shell"} <= forms
     assert {"percent twice", "HTML", "XML", "CSV", "SQL", "JSON of JSON"} <= forms
     assert len([form for form in forms if form.startswith("base64")]) == 6
+
+
+@pytest.mark.long
+def test_without_the_masking_of_files() -> None:
+    """I5: where a file that was searched is sent as it is, canaries stand in its rows, in every form of texts."""
+    seen = observe(appended("executor/supervisor/masked_text.py", "def masked(chunks, masker):\n    return chunks"))
+    assert {form for _, form in found(seen, "table executor_output_chunk")} >= {"raw", "hex", "percent", "JSON"}
+    assert not found(seen, "table executor_log_chunk", "table executor_masked")
 
 
 def test_sees_a_canary_planted_in_each_process() -> None:

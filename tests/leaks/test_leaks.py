@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the memory of hardene
 
 READ = (
     *(f"memory of the {name}" for name in ("worker", "zygote", "broker", "supervisor of another run", "other run")),
-    *(f"table executor_{name}" for name in ("log_chunk", "result", "output_chunk")),
+    *(f"table executor_{name}" for name in ("log_chunk", "result", "output", "output_chunk", "masked")),
     *("canaries in the supervisor that holds them", "no opener stays", "sealrun.db-wal", "worker log", "files"),
     *("broker, queued", "what the broker was told", "Celery's events"),
 )

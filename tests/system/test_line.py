@@ -245,15 +245,90 @@ class TestOutputs:
         assert (tmp_path / "empty").read_bytes() == b""
         eventually(lambda: not line.place(ended.view.id).exists(), PATIENCE, "the workspace is removed")
 
-    def test_withheld(self, line: Rig, tmp_path: Path) -> None:
-        """I5: a file with a secret in it stays behind and is named; its neighbour does not."""
+    def test_masked_and_withheld(self, line: Rig, tmp_path: Path) -> None:
+        """I5: a text with a secret in it comes masked, and says so; what is no text stays behind and is named."""
         code = "import os, pathlib, base64\nroot = pathlib.Path(os.environ['SEALRUN_OUTPUT_DIR'])\n"
         code += "key = os.environ['API_KEY'].encode()\n(root / 'raw').write_bytes(b'x' * 262140 + key)\n"
         code += "(root / 'b64').write_bytes(base64.b64encode(b'k=' + key))\n(root / 'fine').write_bytes(b'fine')\n"
+        code += "(root / 'zip').write_bytes(b'PK\\0' + key)\n"
         ended = line.python_run(code)
-        found = {one.path: one.withheld for one in ended.view.outputs}
-        assert found == {"fine": None, "raw": "it contains a secret", "b64": "it contains a secret"}
-        assert files.download(line.db, ended.view.id, 1, tmp_path) == [tmp_path / "fine"]
+        found = {one.path: one for one in ended.view.outputs}
+        assert {path: one.withheld for path, one in found.items() if one.withheld} == {"zip": "it contains a secret"}
+        assert (found["raw"].size, found["raw"].masked_text) == (262143, "API_KEY, as it is, at byte 262,140")
+        assert found["b64"].masked_text == "API_KEY, base64, at byte 3" and found["fine"].masked == ()
+        files.download(line.db, ended.view.id, 1, tmp_path)
+        assert (tmp_path / "raw").read_bytes() == b"x" * 262140 + b"***"
+        assert (tmp_path / "b64").read_bytes() == b"az1***c=" and (tmp_path / "fine").read_bytes() == b"fine"
+        assert list(map(str, ended.view.masked)) == [
+            "API_KEY in output file, as it is, 2 times",
+            "API_KEY in output file, base64, 1 time",
+        ]
+
+
+LEAKS = """
+import base64, json, os, sys
+key, url = os.environ["API_KEY"], os.environ["PGURL"]
+def leak():
+    print(key, key)
+    print(base64.b64encode(key.encode()).decode(), file=sys.stderr)
+    print("the password:", url.split(":")[2].split("@")[0])
+    with open(os.environ["SEALRUN_METRICS"], "a") as metrics:
+        print(json.dumps({"name": key, "value": int(os.environ["PIN"])}), file=metrics)
+        print(json.dumps({"name": "rows", "value": 1, "labels": {"of": key}}), file=metrics)
+    with open(os.path.join(os.environ["SEALRUN_OUTPUT_DIR"], key.encode().hex()), "w") as file:
+        file.write(key)
+    return {key: [key, 1]}
+def fail():
+    raise ValueError(key)
+"""
+
+
+class TestMasked:
+    def test_what_was_masked_is_known_by_secret_stream_and_form(self, line: Rig) -> None:
+        """I5, I10: every way out counts, each under its own name; nothing of a value is kept for it."""
+        secrets = {"API_KEY": KEY, "PIN": b"4711471147114711", "SPARE": b"not printed by anybody"}
+        url = b"postgresql+psycopg://app:the-password-of-app@db.internal/shop"
+        line.project("leaky", {**secrets, "PGURL": url})
+        settings = {"url": {"$secret": "PGURL"}}
+        vault.create_connection(line.db, "leaky", "default", "source", "ledger", "postgres", settings, actor=ACTOR)
+        path = line.job(LEAKS, "leaks.py")
+
+        ended = line.run(function(path, "leak"), project="leaky")
+
+        assert ended.how == ("succeeded", None, 0), ended.stderr
+        assert set(map(str, ended.view.masked)) == {
+            "API_KEY in stdout, as it is, 2 times",
+            "API_KEY in stderr, base64, 1 time",
+            "PGURL in stdout, a part of it, 1 time",
+            "API_KEY in metric, as it is, 1 time",
+            "PIN in metric, as it is, 1 time",
+            "API_KEY in file name, hex, 1 time",
+            "API_KEY in output file, as it is, 1 time",
+            "API_KEY in result, as it is, 2 times",
+        }
+        assert {one.version for one in ended.view.masked} == {1}
+        failed = line.run(function(path, "fail"), project="leaky", connections=False)
+        # Message and traceback; and what Python itself prints of it.
+        assert {(one.secret, one.stream) for one in failed.view.masked} == {
+            ("API_KEY", "problem"),
+            ("API_KEY", "stderr"),
+        }
+        quiet = line.run(command("true"), project="leaky", connections=False)
+        assert quiet.view.masked == ()
+
+    def test_what_is_made_of_a_secret_is_named_in_words(self, line: Rig) -> None:
+        """A URL without its driver is in no secret; the password in it is the secret's own."""
+        line.project("ledger", {"PGURL": b"postgresql+psycopg://app:the-password-of-app@db.internal/shop"})
+        settings = {"url": {"$secret": "PGURL"}}
+        vault.create_connection(line.db, "ledger", "default", "source", "ledger", "postgres", settings, actor=ACTOR)
+        path = line.job("def show(data):\n    print(data.url)\n", "ledger.py")
+        target = {**function(path, "show"), "sources": {"data": "ledger"}}
+        ended = line.run(target, project="ledger")
+        assert ended.stdout == "***\n", ended.stderr
+        assert {(one.secret, one.form, one.version) for one in ended.view.masked} == {
+            ("source ledger url without its driver", "as it is", 1),
+            ("PGURL", "a part of it", 1),
+        }
 
 
 class TestMessages:

@@ -75,7 +75,7 @@ def test_a_report_with_parameters(books: Cli, tmp_path: Path) -> None:
     told = books("run", *options, "reports/report.ipynb", code=0)
 
     assert "share 0.25 y\n***\n" in told.stdout and "{'key': '***'}" in told.stdout
-    assert "note\n" in told.stderr and "what is secret in report.html is masked" in told.stderr
+    assert "note\n" in told.stderr and "masked report.html: " in told.stderr
     assert sorted(os.listdir(tmp_path)) == ["report.html", "report.ipynb"]
     page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.ipynb").read_text()
     for secret in ("p&ss", "p&amp;ss", "abcdefgh", "ijklmnop"):

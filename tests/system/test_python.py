@@ -343,6 +343,8 @@ def test_the_machines_own_index_password_reaches_the_installer_alone(
     assert "HOUSE" not in both[0].stdout and both[0].stdout.endswith(" []\n")
     assert "the password is ***" in setup_log(kitchen, both[1].view.id)
     assert password not in f"{setup_log(kitchen, both[1].view.id)} {both[1].view.message}"
+    (told, *_) = {one.secret for one in both[1].view.masked}
+    assert told.startswith("password ") and told.endswith(" of this machine's indexes")
     kept = cached(kitchen)
     assert kept and not any(password.encode() in content for content in kept)
 
@@ -361,6 +363,8 @@ def test_what_building_code_can_see_and_say(kitchen: Rig, index: Index) -> None:
     log = setup_log(kitchen, ended.view.id)
     assert ended.how == ("failed", "setup_failed", None)
     assert "the password is ***" in log and "built by no means with ***" in str(ended.view.message), log
+    assert {("UV_INDEX_OWN_PASSWORD", "setup")} == {(one.secret, one.stream) for one in ended.view.masked}
+    assert all(one.version == 1 for one in ended.view.masked)
     assert PASSWORD not in f"{log} {ended.view.message}" and "could read" not in log
     (given,) = (line for line in log.splitlines() if "given [" in line)
     for name in ("SEALRUN_BROKER_URL", "SEALRUN_HOME", "PYTHONDONTWRITEBYTECODE", "API_KEY", "PLAIN"):

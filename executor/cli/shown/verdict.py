@@ -1,11 +1,12 @@
 """A run as it is told: as one JSON object, as an exit code, as a sentence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from executor.cli.shown import screen
 from executor.errors import Problem, Raised
+from executor.schemas.output import OutputFile
 from executor.schemas.receipts import ConnectionEntry, Receipt, ReceiptEntry
 from executor.schemas.runs import MetricView, RunView
 
@@ -28,7 +29,7 @@ def document(run: RunView) -> dict[str, Any]:
 def brief(run: RunView) -> dict[str, Any]:
     """A run in a list, which has no room for results and receipts."""
     left_out = {"result", "note", "problem", "receipt", "attempts", "outputs", "signal", "worker"}
-    left_out |= {"metrics", "reported", "samples"}
+    left_out |= {"metrics", "reported", "samples", "masked"}
     return {key: value for key, value in document(run).items() if key not in left_out}
 
 
@@ -58,6 +59,16 @@ def sentence(run: RunView) -> str:
     """How a run that did not succeed ended."""
     how = run.message or run.reason or run.state
     return f"run {run.id[:8]} {run.state}" + ("" if how == run.state else f": {how}")
+
+
+def tell_files(files: Iterable[OutputFile]) -> None:
+    """Say which files of a run were withheld, and in which something was masked."""
+    for file in files:
+        name = screen.printable(file.path)
+        if file.withheld is not None:
+            screen.say(f"withheld {name}: {file.withheld}", "yellow")
+        elif file.masked:
+            screen.say(f"masked {name}: {file.masked_text}", "yellow")
 
 
 def source(run: RunView) -> str:

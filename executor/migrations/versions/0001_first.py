@@ -185,11 +185,24 @@ def _what_runs_leave() -> None:
         sa.Column("labels", sa.JSON()),
     )
     op.create_table(
+        "executor_masked",
+        *_of_attempt(),
+        sa.Column("secret", sa.String(), primary_key=True),
+        sa.Column("stream", sa.String(), primary_key=True),
+        sa.Column("form", sa.String(), primary_key=True),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("secret_id", sa.String()),
+        sa.Column("version", sa.Integer()),
+        sa.Column("at", UtcDateTime(), nullable=False),
+    )
+    op.create_index("executor_masked_by_secret", "executor_masked", ["secret_id", "at"])
+    op.create_table(
         "executor_output",
         *_of_attempt(),
         sa.Column("path", sa.String(), primary_key=True),
         sa.Column("size", sa.Integer()),
         sa.Column("withheld", sa.String()),
+        sa.Column("masked", sa.JSON()),
     )
     op.create_table(
         "executor_output_chunk",

@@ -417,8 +417,8 @@ class TestPackage:
 
 class TestOutputs:
     def test_files_that_are_left_are_fetched_and_a_leaky_one_is_withheld(self, jobs: Cli, tmp_path: Path) -> None:
-        """--output writes them; a file that holds a secret is named instead."""
-        script = 'cd "$SEALRUN_OUTPUT_DIR"; mkdir d; echo fine > d/a.txt; echo "$API_KEY" > b.txt'
+        """--output writes them; a file that holds a secret and is no text is named instead."""
+        script = 'cd "$SEALRUN_OUTPUT_DIR"; mkdir d; echo fine > d/a.txt; printf "%s\\0" "$API_KEY" > b.txt'
 
         said = jobs("run", "--output", str(tmp_path / "out"), "--", "sh", "-c", script, code=0).stderr
 
@@ -432,6 +432,51 @@ class TestOutputs:
         told = jobs.json("runs", "download", "@last", "--yes", "--json", "--output", str(tmp_path / "again"))
         assert told["written"] == [f"{tmp_path}/again/d/a.txt"]
         assert [file["path"] for file in told["withheld"]] == ["b.txt"]
+
+    def test_a_text_with_a_secret_comes_masked_and_that_is_said(self, jobs: Cli, tmp_path: Path) -> None:
+        """Wherever it is given or listed: which secret, in which form, where in the file; never how long it is."""
+        script = 'cd "$SEALRUN_OUTPUT_DIR"; echo "key,$API_KEY" > b.csv; echo "$API_KEY" | base64 > "$API_KEY.txt"'
+        line = "masked b.csv: API_KEY, as it is, at byte 4\n"
+        name = "masked ***.txt: API_KEY, as it is, in its name; API_KEY, base64, at byte 0\n"
+
+        said = jobs("run", "--output", str(tmp_path), "--", "sh", "-c", script, code=0).stderr
+
+        assert line in said and name in said
+        assert (tmp_path / "b.csv").read_text() == "key,***\n"
+        shown = jobs.ok("runs", "show", "@last")
+        assert "b.csv  8 bytes  masked: API_KEY, as it is, at byte 4\n" in shown
+        assert "API_KEY in output file, base64, 1 time" in shown and "API_KEY in file name, as it is, 1 time" in shown
+        listed = jobs("runs", "download", "@last", "--output", str(tmp_path), code=0)
+        assert line in listed.stderr and listed.stdout == f"{tmp_path}/***.txt\n{tmp_path}/b.csv\n"
+        told = jobs.json("runs", "download", "@last", "--json", "--output", str(tmp_path))
+        hit = {"secret": "API_KEY", "form": "as it is", "count": 1, "part": "content", "offset": 4}
+        assert told["masked"][1] == {"path": "b.csv", "masked": [hit], "masked_more": 0}
+        assert [file["masked"] for file in jobs.json("runs", "show", "@last", "--json")["outputs"]][1] == [hit]
+
+    def test_what_was_masked_is_shown_and_a_new_value_advised(self, jobs: Cli) -> None:
+        """A near-leak is told with the run and with the secret, until the secret has a new value."""
+        jobs.ok("secret", "set", "LEAKY", stdin="leaky-value-number-1")
+        jobs.ok("run", "--secret", "LEAKY", "--", "sh", "-c", 'echo "$LEAKY $LEAKY"; echo "$LEAKY" | base64 >&2')
+
+        shown = jobs.ok("runs", "show", "@last")
+        assert "masked     LEAKY in stderr, base64, 1 time\n" in shown
+        assert "           LEAKY in stdout, as it is, 2 times\n" in shown
+        run = jobs.json("runs", "show", "@last", "--json")
+        assert run["masked"][1] == {
+            "secret": "LEAKY", "stream": "stdout", "form": "as it is", "count": 2, "version": 1
+        }  # fmt: skip
+        listed = jobs("secret", "list", code=0)
+        (row,) = [line for line in listed.stdout.splitlines() if line.startswith("LEAKY")]
+        assert f"run {run['id'][:8]}, {run['finished_at'][:10]}" in row
+        assert f"rotate LEAKY of shop/default: run {run['id'][:8]} gave it out in a form that" in listed.stderr
+        assert "(base64 in stderr)" in listed.stderr
+        (told,) = [secret for secret in jobs.json("secret", "list", "--json") if secret["name"] == "LEAKY"]
+        assert told["seen"]["run"] == told["rotate"]["run"] == run["id"] and len(told["seen"]["masked"]) == 2
+
+        jobs.ok("secret", "set", "LEAKY", stdin="leaky-value-number-2")
+        listed = jobs("secret", "list", code=0)
+        assert "rotate LEAKY" not in listed.stderr and f"run {run['id'][:8]}" in listed.stdout
+        jobs.ok("secret", "delete", "LEAKY", "--yes")
 
     def test_a_folder_that_cannot_be_written_is_told_before_the_run(self, jobs: Cli) -> None:
         """Nothing is submitted."""

@@ -271,7 +271,7 @@ class TestListing:
         (listed,) = [one for one in json.loads(answered) if one["name"] == "LISTED"]
         assert listed.keys() == {
             "id", "name", "environment", "version", "maskable", "created_at", "created_by", "updated_at", "updated_by",
-            "expires_at", "as_file", "last_used_at",
+            "expires_at", "as_file", "last_used_at", "seen", "rotate",
         }  # fmt: skip
         assert (listed["environment"], listed["version"]) == ("default", 2)
         assert (listed["created_by"], listed["updated_by"]) == ("ada@example", "bob@example")

@@ -15,7 +15,7 @@ import pytest
 
 from executor.masking import masker as masking
 from executor.masking.masker import Masker, NestedTooDeep
-from executor.masking.needles import AS_IT_IS
+from executor.masking.needles import AS_IT_IS, PART
 
 TOKEN = b"s3cr3t-Token/42+x"
 
@@ -404,3 +404,56 @@ def test_a_stream_tells_whose_needles_it_saw_and_in_which_form() -> None:
             stream.feed(text[at : at + size])
         stream.finish()
         assert stream.hits == {("TOKEN", AS_IT_IS): 2, ("TOKEN", "hex"): 1, ("TOKEN", "base64"): 1}
+
+
+def test_a_part_within_its_own_secret_is_no_hit_of_its_own() -> None:
+    """A key that is printed whole was printed once, and not once more for each line; a part that stands alone counts.
+
+    Another secret that lies within one is seen with it, and one value under two names is both.
+    """
+    url = b"postgres://app:pass-of-the-app@db/shop"
+    masker = Masker.build({"URL": url, "PASSWORD": b"pass-of-the-app", "COPY": url})
+    text = url + b" pass-of-the-app " + base64.b64encode(url)
+    for size in (1, 9, 10_000):
+        stream = masker.stream()
+        masked = b"".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size)) + stream.rest()
+        assert masked == b"*** *** ***A="
+        assert {origin: stream.hits[origin] for origin in stream.hits if origin[0] != "PASSWORD"} == {
+            **dict.fromkeys((("URL", AS_IT_IS), ("COPY", AS_IT_IS)), 1),
+            **dict.fromkeys((("URL", PART), ("COPY", PART)), 1),
+            **dict.fromkeys((("URL", "base64"), ("COPY", "base64")), 1),
+        }
+        assert stream.hits["PASSWORD", AS_IT_IS] == 2
+
+
+def test_the_first_hits_have_their_place_in_what_comes_out() -> None:
+    """Where the mask is, and not where the secret was: the two together would tell how long it is."""
+    masker = Masker.build({"TOKEN": TOKEN, "OTHER": b"another-secret"})
+    text = b"ab " + TOKEN + TOKEN + b" c " + TOKEN.hex().encode() + b"\n" * 70_000 + b"another-secret" + TOKEN
+    for size in (1, 9, 1 << 20):
+        stream = masker.stream()
+        masked = b"".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size)) + stream.rest()
+        assert stream.first == {
+            ("TOKEN", AS_IT_IS): 3,
+            ("TOKEN", "hex"): 9,
+            ("OTHER", AS_IT_IS): len(masked) - 3,
+        }
+        assert all(masked.startswith(b"***", place) for place in stream.first.values())
+
+
+def test_what_is_masked_in_between_is_counted_where_it_is_wanted() -> None:
+    """Texts, keys and numbers of a result, each of which has a stream of its own inside; the masker itself keeps none.
+
+    What is derived of a secret is named only where the secret has no such needle.
+    """
+    values = {"TOKEN": TOKEN, "PIN": b"1234567890123"}
+    masker = Masker.build(values, {"source lake key": TOKEN, "source lake session": b"short-lived-1"})
+    hits: dict[tuple[str, str], int] = {}
+    counting = masker.counting(hits)
+    shown = TOKEN.decode()
+    counting.mask_json({shown: [f"{shown} {shown}", 1234567890123, "short-lived-1"]})
+    counting.mask_text(shown)
+    counting.mask_beginning(shown + "...")
+    assert hits == {("TOKEN", AS_IT_IS): 5, ("PIN", AS_IT_IS): 1, ("source lake session", AS_IT_IS): 1}
+    masker.mask_text(shown)
+    assert masker.finds([TOKEN]) and hits["TOKEN", AS_IT_IS] == 5

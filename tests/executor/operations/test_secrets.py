@@ -4,15 +4,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
+from sqlmodel import Session
 
+from executor import runs
 from executor.operations import connections, importing, secrets, variables
+from executor.runs import Outcome
+from executor.runs.grant import Given
+from executor.runs.spec import Hit
 from executor.schemas.connections import NewConnection
 from executor.schemas.importing import Import, Pair, Reading
 from executor.schemas.places import InProject, Named
-from executor.schemas.secrets import DueBefore, NewSecret, Rollback, SecretDeletion
+from executor.schemas.secrets import DueBefore, ListedSecret, NewSecret, Rollback, SecretDeletion
 from executor.schemas.variables import NewVariable
+from executor.worker import janitor
 from secretstore import vault
 from secretstore.errors import InUse, NameRefused, SecretStoreError, UnknownEnvironment, UnknownSecret, ValueRefused
+from tests.executor.conftest import Bench
 from tests.executor.operations.conftest import WHO, Shop
 
 VALUE = b"correct-horse-battery"
@@ -139,3 +146,78 @@ def test_a_value_of_another_form_than_a_source_takes_is_told_when_it_is_stored(s
     reading = Reading(pairs=(Pair("KEYS", wrong.decode(), "line 1"),), problems=())
     plan = importing.plan(shop.at, WHO, Import(project="shop", environment="default", reading=reading))
     assert any("source lake: access_key_id is" in note for note in plan.shown.notes)
+
+
+class TestSeen:
+    """What runs gave out of a secret."""
+
+    @staticmethod
+    def listed(shop: Shop, name: str = "API_KEY") -> ListedSecret:
+        (found,) = [one for one in secrets.list_(shop.at, WHO, InProject(project="shop")) if one.name == name]
+        return found
+
+    @staticmethod
+    def gives_out(shop: Shop, bench: Bench, *found: Hit) -> str:
+        """A run that was given the project's secrets as they are now; its id."""
+        place = vault.get_environment(shop.at.db, "shop", "default")
+        of = {"project_id": place.project_id, "environment_id": place.id}
+        lease = bench.claim(shop.at.db, bench.create(shop.at.db, **of))
+
+        def read(session: Session) -> Given:
+            return Given.as_variables(vault.sealed_bundle(session, place.id, None))
+
+        runs.pass_gate(shop.at.db, lease, read, rung="landlock", controls={})
+        runs.finish(shop.at.db, lease, Outcome("succeeded", masked=found))
+        return lease.run_id
+
+    def test_the_last_run_that_gave_it_out_is_told(self, shop: Shop, bench: Bench) -> None:
+        """With all that was seen then; a value that only ever came as it is needs no other."""
+        shop.seal("API_KEY")
+        shop.seal("OTHER")
+        assert self.listed(shop).seen is None
+        self.gives_out(shop, bench, Hit("API_KEY", "stdout", "as it is", 3))
+        last = self.gives_out(
+            shop, bench, Hit("API_KEY", "stderr", "as it is", 1), Hit("API_KEY", "result", "as it is", 2)
+        )
+        self.gives_out(shop, bench, Hit("source lake key", "stdout", "base64", 1))
+        found = self.listed(shop)
+        assert found.seen is not None and (found.seen.run, found.seen.attempt, found.seen.version) == (last, 1, 1)
+        assert [(one.stream, one.count) for one in found.seen.masked] == [("result", 2), ("stderr", 1)]
+        assert found.rotate is None
+        assert (self.listed(shop, "OTHER").seen, self.listed(shop, "OTHER").rotate) == (None, None)
+
+    def test_a_form_that_others_do_not_find_asks_for_a_new_value(self, shop: Shop, bench: Bench) -> None:
+        """Until there is one: a later run as it is does not take it back, and a rollback to the old value does not."""
+        shop.seal("API_KEY")
+        risky = self.gives_out(
+            shop, bench, Hit("API_KEY", "stdout", "base64", 1), Hit("API_KEY", "stdout", "as it is", 1)
+        )
+        last = self.gives_out(shop, bench, Hit("API_KEY", "stdout", "as it is", 1))
+        found = self.listed(shop)
+        assert found.seen is not None and found.seen.run == last
+        assert found.rotate is not None and found.rotate.run == risky
+        assert [one.form for one in found.rotate.masked] == ["base64"]
+        shop.seal("API_KEY", b"another-horse-battery")
+        found = self.listed(shop)
+        assert (found.rotate, found.seen and found.seen.version) == (None, 1)
+        secrets.rollback(shop.at, WHO, Rollback(project="shop", environment="default", name="API_KEY"))
+        assert self.listed(shop).rotate is not None
+
+    def test_a_form_without_a_rule_counts_as_one_that_others_do_not_find(self, shop: Shop, bench: Bench) -> None:
+        """I9: a form that is new here is none that anybody is known to find; a part of a value is one, too."""
+        for name, form in (("ONE", "a part of it"), ("TWO", "written backwards")):
+            shop.seal(name)
+            self.gives_out(shop, bench, Hit(name, "problem", form, 1))
+            assert self.listed(shop, name).rotate is not None
+
+    def test_it_goes_with_the_secret_and_with_the_run(self, shop: Shop, bench: Bench) -> None:
+        """A secret that is made anew under the name was never seen, and a run that is no longer kept says nothing."""
+        shop.seal("API_KEY")
+        shop.seal("OTHER")
+        self.gives_out(shop, bench, Hit("API_KEY", "stdout", "hex", 1), Hit("OTHER", "stdout", "hex", 1))
+        secrets.delete(shop.at, WHO, SecretDeletion(project="shop", environment="default", name="API_KEY"))
+        shop.seal("API_KEY")
+        assert (self.listed(shop).seen, self.listed(shop).rotate) == (None, None)
+        assert self.listed(shop, "OTHER").rotate is not None
+        assert janitor.delete_old(shop.at.db, -60) == 1
+        assert self.listed(shop, "OTHER").seen is None

@@ -19,6 +19,7 @@ from executor.errors import KeyTaken, Problem, RunPruned
 from executor.models import Run, RunSpec, Worker
 from executor.records import history, logs, secret_uses
 from executor.runs import ATTEMPTS_LIMIT, Lease, Offer, Outcome, output, retention, unserved, workers
+from executor.runs.spec import Hit
 from executor.schemas.output import Piece
 from executor.worker import janitor
 from secretstore.audit import Actor
@@ -480,7 +481,8 @@ def left_behind(mine: Mine, days: float, chunks: int = 3) -> str:
         with db.writing() as session:
             session.add(models.Sample(**of, cpu_seconds=1, memory_bytes=1))
             session.add(models.Metric(**of, name="rows", value=1))
-        runs.finish(db, lease, FAILED if number == 1 else replace(DONE, result=[1]))
+        masked = (Hit("API_KEY", "stdout", "hex", 1),)
+        runs.finish(db, lease, replace(FAILED if number == 1 else replace(DONE, result=[1]), masked=masked))
     mine.set(run_id, finished_at=db.after(-days * 86400))
     return run_id
 
@@ -488,7 +490,7 @@ def left_behind(mine: Mine, days: float, chunks: int = 3) -> str:
 def rows_of(db: Database, run_id: str) -> dict[str, int]:
     tables: tuple[Any, ...] = (
         models.Attempt, models.LogChunk, models.Output, models.OutputChunk, models.Result, models.Sample,
-        models.Metric, models.Receipt, models.ReceiptSecret,
+        models.Metric, models.Masked, models.Receipt, models.ReceiptSecret,
     )  # fmt: skip
     with db.reading() as session:
         found = {

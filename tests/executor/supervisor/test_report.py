@@ -16,6 +16,7 @@ from executor.supervisor import report
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child
 from executor.supervisor.report import Reporter
+from executor.supervisor.seen import LIMIT
 
 SECRET = b"hunter2-prod-key"
 LIMITS = LogLimits(total=1 << 20)
@@ -76,9 +77,10 @@ def test_everything_structured_is_masked(reporter: Reporter, frames: Callable[[]
     reporter.withheld(f"dump-{text}", "it contains a secret")
     reporter.file(text, 3)
     reporter.outcome(reason="setup_failed", message=f"could not start {text}")
-    reporter_said = frames()
-    assert len(reporter_said) == 3
-    assert all(SECRET not in frame.payload and b"***" in frame.payload for frame in reporter_said)
+    *said, found, outcome = frames()
+    assert len(said) == 2
+    assert all(SECRET not in frame.payload and b"***" in frame.payload for frame in (*said, outcome))
+    assert found.json() == [{"secret": "API_KEY", "stream": "message", "form": "as it is", "count": 3}]
 
 
 def test_a_secret_over_two_reads_is_masked(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
@@ -221,7 +223,7 @@ def test_a_secret_that_is_a_word_of_ours_changes_no_outcome(
     assert said[word.encode()] == said[b"none of our words"] == [{"aliases": {"A": "B"}}, {"problem": problem}, facts]
     if reporter.masker.finds([word.encode()]):  # a word of fewer than eight letters is never masked
         reporter.outcome(reason="setup_failed", message=f"could not start {word}")
-        (outcome,) = frames()
+        _, outcome = frames()
         assert outcome.json()["message"] == "could not start ***"
 
 
@@ -423,3 +425,50 @@ def test_a_worker_that_is_gone_stops_nothing(ends: tuple[socket.socket, socket.s
     started = time.monotonic()
     reporter.outcome(reason=None)
     assert time.monotonic() - started < 5 and not reporter.pending
+
+
+def test_nothing_that_is_counted_tells_how_long_a_secret_is(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]]
+) -> None:
+    """I10: all that leaves is the same for a short value and a long one: output, sizes, numbers, what was found."""
+    told = []
+    for value in (b"hunter22", b"hunter22" * 200):
+        reporter = Reporter(ends[0])
+        reporter.register(Masker.build({"API_KEY": value}), LIMITS, 1 << 20)
+        carried(reporter, Kind.STDOUT, b"key: " + value + b"\n")
+        carried(reporter, Kind.STDERR, b"key: " + value.hex().encode() + b"\n")
+        drained(reporter, b"")
+        reporter.say(f"a word on {value.decode()}")
+        carried(reporter, Kind.RESULT, json.dumps({"result": {value.decode(): [value.decode()]}}).encode())
+        reporter.result()
+        reporter.outcome(metrics=reporter.written)
+        told.append([(frame.kind, frame.payload) for frame in frames()])
+    assert told[0] == told[1]
+    found = {(one["stream"], one["form"], one["count"]) for one in json.loads(dict(told[0])[Kind.MASKED])}
+    assert found == {
+        ("stdout", "as it is", 1), ("stderr", "hex", 1), ("message", "as it is", 1), ("result", "as it is", 2)
+    }  # fmt: skip
+    assert json.loads(dict(told[0])[Kind.OUTCOME])["metrics"]["stdout_bytes"] == len("key: ***\n")
+
+
+def test_what_was_found_is_told_in_a_bounded_number_of_entries(
+    reporter: Reporter, frames: Callable[[], list[Frame]]
+) -> None:
+    """Of a project with very many secrets the rest is a number for each stream, so that the sum is right."""
+    values = {f"KEY_{number:04}": f"value-of-key-{number:04}".encode() for number in range(LIMIT + 100)}
+    reporter.register(Masker.build(values), LIMITS, 1 << 20)
+    carried(reporter, Kind.STDOUT, b"\n".join(values.values()))
+    carried(reporter, Kind.STDERR, b"value-of-key-0007 value-of-key-0007\n")
+    drained(reporter, b"")
+    reporter.outcome()
+    found = next(frame.json() for frame in frames() if frame.kind is Kind.MASKED)
+    assert len(found) == LIMIT + 1 and sum(one["count"] for one in found) == LIMIT + 102
+    assert found[0] == {"secret": "KEY_0007", "stream": "stderr", "form": "as it is", "count": 2}
+    assert (found[-1]["secret"], found[-1]["count"]) == ("other secrets", 101)
+
+
+def test_a_run_that_shows_nothing_has_nothing_told(reporter: Reporter, frames: Callable[[], list[Frame]]) -> None:
+    """No frame of it at all: most runs give out no secret."""
+    carried(reporter, Kind.STDOUT, b"fine\n")
+    reporter.outcome(reason=None)
+    assert [frame.kind for frame in frames()] == [Kind.STDOUT, Kind.OUTCOME]

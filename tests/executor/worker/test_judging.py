@@ -9,6 +9,7 @@ import pytest
 
 from executor.boundary.wire import Frame, Kind
 from executor.models import Run
+from executor.runs.spec import Hit
 from executor.worker.collecting import Collector
 from executor.worker.judging import judge, judge_setup
 from executor.worker.watch import Ended
@@ -22,9 +23,12 @@ def run(target: dict[str, Any] | None = None) -> Run:
     return Run(target=target or {"kind": "command", "argv": ["make", "it"]}, timeout=5)
 
 
+MASKED = (Hit("API_KEY", "stdout", "hex", 2), Hit("API_KEY", "stderr", "as it is", 1))
+
+
 def left(**found: Any) -> Collector:
     """What was collected: no output, and what a function left."""
-    return cast(Collector, SimpleNamespace(left=found, aliases={}, connections={}, rest=lambda: ["row"]))
+    return cast(Collector, SimpleNamespace(left=found, aliases={}, connections={}, masked=MASKED, rest=lambda: ["row"]))
 
 
 def ended(said: dict[str, Any] | None = None, answer: Frame | None = None, status: int | None = 0) -> Ended:
@@ -89,6 +93,7 @@ def test_each_reason_has_a_state_and_a_sentence(
     outcome = judge(run(target), ended(said), left(problem=problem) if problem else left(), {"setup": 0.5})
     assert (outcome.state, outcome.reason, outcome.message) == how
     assert outcome.rows == ["row"] and outcome.dropped_at == GONE
+    assert outcome.masked == MASKED and outcome.masked_count == 3
     if said.get("metrics"):
         assert outcome.metrics is not None and outcome.metrics["phases"] == {"setup": 0.5, "run": 1.0}
 
@@ -100,7 +105,7 @@ def test_without_a_word_the_attempt_is_lost(status: int | None, how: str) -> Non
     """I7: and where nobody knows that the supervisor is gone, its secrets are not said to be."""
     outcome = judge(run(), ended(None, status=status), left(result=1), {})
     assert (outcome.state, outcome.message) == ("lost", f"the supervisor was lost: {how}")
-    assert outcome.result is None and outcome.rows == ["row"]
+    assert outcome.result is None and outcome.rows == ["row"] and outcome.masked == MASKED
     assert outcome.dropped_at == (GONE if status is not None else None)
 
 
