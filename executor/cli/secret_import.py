@@ -98,9 +98,7 @@ def import_(
         importing.carry_out(place.at, place.who, plan)
     if json:
         screen.show_json(_document(source, kind, shown, dry_run, written))
-    _say_what_came_of_it(shown, dry_run=dry_run, written=written)
-    if not dry_run and pairs.stays(file):
-        screen.say(f"note: {screen.printable(file)} still holds the values in the clear; delete it", "yellow")
+    _say_what_came_of_it(shown, file, dry_run=dry_run, written=written)
 
 
 def _check_words(file: str, more: list[str] | None, *, asks: bool, json: bool) -> None:
@@ -121,8 +119,9 @@ def _check_words(file: str, more: list[str] | None, *, asks: bool, json: bool) -
         raise Misuse("--json does not ask: add --yes or --dry-run", command="secret import")
 
 
-def _say_what_came_of_it(shown: "ImportPlan", *, dry_run: bool, written: bool) -> None:
+def _say_what_came_of_it(shown: "ImportPlan", file: str, *, dry_run: bool, written: bool) -> None:
     from executor.cli.shown import screen
+    from executor.cli.typed import pairs
 
     where = f"{shown.project}/{shown.environment}"
     if dry_run:
@@ -131,6 +130,8 @@ def _say_what_came_of_it(shown: "ImportPlan", *, dry_run: bool, written: bool) -
         screen.say(f"nothing to change in {where}")
     else:
         screen.say(f"imported {_counted(shown)} into {where}")
+    if not dry_run and pairs.stays(file):
+        screen.say(f"note: {screen.printable(file)} still holds the values in the clear; delete it", "yellow")
 
 
 def _content(file: str) -> bytes:

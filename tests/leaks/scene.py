@@ -240,7 +240,7 @@ class _Scene:
                     self._look(f"file {path}", [content])
                 if path == planted:  # another test's lies beside it
                     seen.marks["files"] = self.mark.encode() in content
-        left = sorted(path.name for path in made.workspaces.iterdir() if path != planted)
+        left = sorted(path.name for path in made.workspaces.glob("[!.]*") if path != planted)
         seen.texts["left in the workspaces"] = ", ".join(left)
 
     def _is_anothers(self, path: str) -> bool:

@@ -11,6 +11,7 @@ down_revision = None
 
 def upgrade() -> None:
     _runs()
+    _attempts()
     _receipts()
     _what_runs_leave()
     _uploads()
@@ -82,6 +83,9 @@ def _runs() -> None:
     _partial_index("executor_run_finished", "finished_at", "finished_at IS NOT NULL AND pruned_at IS NULL")
     _partial_index("executor_run_kept", "project_id", "pruned_by IS NULL")
     _partial_index("executor_run_pruning", "finished_at", "pruned_by IS NOT NULL AND pruned_at IS NULL")
+
+
+def _attempts() -> None:
     op.create_table(
         "executor_attempt",
         sa.Column("run_id", sa.String(), primary_key=True),
