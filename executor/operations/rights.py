@@ -32,6 +32,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "connections.require_deletable": Right("manage", "environment"),
         "doctor.dangling": Right("see", "installation"),
         "doctor.examine": Right("manage", "installation"),
+        "doctor.unopened": Right("manage", "installation"),
         "environments.create": Right("manage", "project"),
         "environments.delete": Right("manage", "environment"),
         "environments.ensure": Right("manage", "project"),
@@ -84,6 +85,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "variables.set_": Right("seal", "environment"),
         "workers.attend": Right("use", "environment"),
         "workers.check_may_wait": Right("see", "project"),
+        "workers.list_": Right("see", "installation"),
         "workers.serving": Right("see", "installation"),
     }
 )

@@ -255,6 +255,7 @@ def test_the_way_out_is_light() -> None:
         "secretstore.bundle",
         "secretstore.durations",
         "secretstore.errors",
+        "secretstore.home",
         "secretstore.key_service",
         "secretstore.keyring",
         "secretstore.kms_failures",

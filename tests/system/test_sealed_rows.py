@@ -54,9 +54,9 @@ def try_it(place: Rig, project: str) -> Ended:
     return place.python_run("import os\nprint('ran with', len(os.environ['FIRST']))", project=project)
 
 
-def refused(place: Rig, ended: Ended, *words: str) -> None:
+def refused(place: Rig, ended: Ended, *words: str, reason: str = "secrets_unavailable") -> None:
     """The run never began, the message has all the words and no value, and secrets can still be listed."""
-    assert (ended.how, ended.stdout) == (("failed", "secrets_unavailable", None), "")
+    assert (ended.how, ended.stdout) == (("failed", reason, None), "")
     message = str(ended.view.message)
     for word in words:
         assert word in message, message
@@ -141,12 +141,13 @@ class TestKeyFile:
         assert try_it(place, project).how == ("succeeded", None, 0)
 
     def test_wrong(self, place: Rig, project: str) -> None:
-        """Another key file in its place is told from the right one, before anything is tried with it."""
+        """Another key file in its place is told from the right one: no worker takes what it cannot open."""
         away = place.key_file.with_name("away")
         place.key_file.rename(away)
         try:
             create_local_key(place.key_file)
-            refused(place, try_it(place, project), str(place.key_file), "was wrapped under key")
+            words = "no worker has the key service local:", "this machine has local:"
+            refused(place, try_it(place, project), *words, reason="no_capable_worker")
         finally:
             away.replace(place.key_file)
 

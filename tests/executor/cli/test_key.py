@@ -54,7 +54,7 @@ def test_what_is_created_is_known_at_once_and_forgotten_when_it_is_deleted(cli: 
     assert "hint: ask whoever rotated or recreated it" in refused.stderr and "hunter2" not in refused.stderr
     cli.ok("project", "delete", "born", "-e", "dev", "--yes")
     assert [line[1] for line in known(cli) if line[0] == "born"] == ["default"]
-    cli.ok("project", "delete", "born", "--yes")
+    cli.ok("project", "delete", "born", "--yes", "--now", "--confirm", "born")
     assert not [line for line in known(cli) if line[0] == "born"]
 
 

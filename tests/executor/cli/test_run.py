@@ -758,10 +758,10 @@ class TestRuns:
         assert re.search("^waiting +no worker is running$", jobs.ok("runs", "show", run_id, environ=configured), re.M)
         assert "is cancelled" in jobs("runs", "cancel", run_id, environ=configured, code=0).stderr
 
-    def test_a_project_with_a_running_one_is_not_deleted(self, jobs: Cli) -> None:
+    def test_a_project_with_a_running_one_is_not_destroyed(self, jobs: Cli) -> None:
         """It says how many, and where to see them."""
         run_id = jobs.ok("run", "--detach", "--", "sleep", "60").strip()
-        refused = jobs("project", "delete", "shop", "--yes", code=1)
+        refused = jobs("project", "delete", "shop", "--now", "--yes", "--confirm", "shop", code=1)
         assert 'project "shop" has unfinished runs: 1\nhint: cancel them or wait' in refused.stderr
         jobs.ok("runs", "cancel", run_id)
 

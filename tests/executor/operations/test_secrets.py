@@ -219,5 +219,5 @@ class TestSeen:
         shop.seal("API_KEY")
         assert (self.listed(shop).seen, self.listed(shop).rotate) == (None, None)
         assert self.listed(shop, "OTHER").rotate is not None
-        assert janitor.delete_old(shop.at.db, -60) == 1
+        assert janitor.delete_old(shop.at.db, -60, WHO) == 1
         assert self.listed(shop, "OTHER").seen is None

@@ -500,7 +500,7 @@ def rows_of(db: Database, run_id: str) -> dict[str, int]:
         return found | {"Run": len(session.exec(select(Run.id).where(Run.id == run_id)).all())}
 
 
-LEFT = {"LogChunk", "Output", "OutputChunk", "Result", "Sample", "Metric"}
+LEFT = {"LogChunk", "Masked", "Output", "OutputChunk", "Result", "Sample", "Metric"}
 JANITOR = Actor("worker@here", retention.WORKER)
 
 
