@@ -3,11 +3,13 @@
 import hashlib
 import ipaddress
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from executor.sandbox.folders import OpenFolder, why_not
 from secretstore.errors import NameRefused
@@ -34,7 +36,8 @@ BROKER_URL = Setting(
     "SEALRUN_BROKER_URL",
     "an embedded broker in $SEALRUN_HOME",
     "URL",
-    "redis, rediss or amqp; the doorbell between submitters and workers, which carries only run ids",
+    "redis, rediss or amqp; the doorbell between submitters and workers, which carries only run ids. Special "
+    "characters of a password are percent-encoded: `/` is `%2F`, `@` is `%40`",
     from_file=True,
 )
 PROJECT = Setting("SEALRUN_PROJECT", "none", "name", "the project if -p is not given")
@@ -267,10 +270,32 @@ def read_here() -> Settings:
 
 
 def _broker_url(text: str) -> str:
-    scheme, mark, _ = text.partition("://")
-    if not mark or scheme not in ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp"):
-        raise Unacceptable("is not the URL of a supported broker: redis://…, rediss://…, amqp://…")
+    for one in text.split(";"):  # kombu takes several, and tries one after the other
+        scheme, mark, _ = one.partition("://")
+        if not mark or scheme not in ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp"):
+            at = "is" if one == text else "has, between its semicolons, what is"
+            more = f". {_ENCODED}" if one != text else ""
+            raise Unacceptable(f"{at} not the URL of a supported broker: redis://…, rediss://…, amqp://…{more}")
+        if scheme != "redis+socket" and (why := _why_no_address(one)):
+            raise Unacceptable(f"{why}. {_ENCODED}")
     return text
+
+
+_ENCODED = "Special characters of a password are percent-encoded: / is %2F, # is %23, ? is %3F, @ is %40"
+
+
+def _why_no_address(url: str) -> str | None:
+    """Why a broker's URL leads nowhere; None where it may lead somewhere."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "cannot be read: its host or port is none"
+    if parts.fragment or "@" in parts.path + parts.query:
+        return "cannot be read: what stands before its @ has a character that ends a host"
+    if parts.scheme.startswith("redis") and not re.fullmatch("/*[0-9]*", parts.path):
+        return "does not end with the number of a database, as in redis://HOST:6379/0"
+    return None
 
 
 def _package_index(text: str) -> str:

@@ -18,6 +18,9 @@ from executor.settings import Settings
 PATIENCE = 3.0
 """Seconds for a connection, and for each answer."""
 
+_NOWHERE = "/proc/self/no-password-file"
+"""A path where nothing can be made: libpq says nothing of a password file that is not there."""
+
 
 @dataclass(frozen=True)
 class Unguarded:
@@ -133,7 +136,7 @@ def _postgresql_takes(server: SplitResult) -> bool:
         return False
     given: dict[str, Any] = {
         "host": server.hostname, "port": server.port or 5432, "user": unquote(server.username or "") or None,
-        "dbname": unquote(server.path[1:]) or None, "passfile": "/dev/null", "connect_timeout": int(PATIENCE) or 1,
+        "dbname": unquote(server.path[1:]) or None, "passfile": _NOWHERE, "connect_timeout": int(PATIENCE) or 1,
     }  # fmt: skip
     if psycopg.pq.version() >= 160000:
         given["require_auth"] = "none"  # it fails where it is asked for anything

@@ -11,6 +11,11 @@ FORM = "90, 5m, 1h30m or 90d"
 """How one is written, for a refusal; the units are w, d, h, m and s."""
 
 
+def forms(unit: str) -> str:
+    """Some that suit a setting in this unit: a number alone is in it."""
+    return "90, 12w or 1.5d" if unit == "d" else FORM
+
+
 def seconds(text: str, unit: str = "s") -> float:
     """The seconds of a length of time; a number alone is in `unit`.
 

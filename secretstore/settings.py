@@ -216,7 +216,7 @@ def length_of_time(least: int, most: int, unit: str = "s") -> Callable[[str], in
         except ValueError:
             seconds = -1
         if not (least * of_unit <= seconds <= most * of_unit and seconds.is_integer()):
-            raise Unacceptable(f"is not a length of time from {least} to {most} {named}, as in {durations.FORM}")
+            raise Unacceptable(f"is not a length of time from {least} to {most} {named}, as in {durations.forms(unit)}")
         return int(seconds)
 
     return parse

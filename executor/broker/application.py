@@ -11,10 +11,15 @@ from kombu.entity import Queue
 
 from executor.broker.embedded import broker_address
 from executor.settings import QUEUE, Settings
+from secretstore.errors import SettingsProblem
 
 
 def make_app(settings: Settings) -> Celery:
-    """Make a Celery application that can ring; its workers know only the tasks that `register` adds."""
+    """Make a Celery application that can ring; its workers know only the tasks that `register` adds.
+
+    Raises:
+        SettingsProblem: the broker's URL is not one to kombu.
+    """
     app = Celery("sealrun", set_as_current=False)
     app.conf.update(
         broker_url=settings.broker_url or broker_address(settings.store.home),
@@ -38,9 +43,11 @@ def make_app(settings: Settings) -> Celery:
         worker_pool="threads",
         worker_prefetch_multiplier=1,
         worker_consumer="executor.celery_app:Consumer",
-        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Of tasks that are acknowledged late, and ours is not: without it Celery warns of its next version's way.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
     )
     app.on_after_finalize.connect(_without_builtins, sender=app, weak=False)
+    _check_address(app)
     return app
 
 
@@ -58,6 +65,16 @@ def transport_options() -> dict[str, Any]:
         "interval_start": 0,
         "interval_step": 0.1,
     }
+
+
+def _check_address(app: Celery) -> None:
+    """Now, and not when a run is accepted that is to be rung for; nothing is connected to."""
+    try:
+        app.connection_for_write()
+    except Exception as error:  # noqa: BLE001  # kombu raises whatever a URL of an odd form leads it to
+        why = f"SEALRUN_BROKER_URL cannot be read: {type(error).__name__}. Write it as"
+        problem = f"{why} redis://user:password@host:6379/0, with nothing secret behind a ?"
+        raise SettingsProblem([problem]) from None
 
 
 def _without_builtins(sender: Celery, **_: Any) -> None:

@@ -1,5 +1,6 @@
 """The doorbell: the one task, whose message carries a run's id and nothing else."""
 
+import logging
 import re
 import sys
 from collections.abc import Collection
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from celery import Celery
+
+logger = logging.getLogger("sealrun")
 
 TASK = "executor.execute"
 
@@ -50,11 +53,10 @@ def queues_of_this_slot() -> Collection[str]:
 
 
 def ring(app: "Celery", run_id: str, queue: str) -> bool:
-    """Tell the workers that a run waits; False if the broker does not take the message."""
-    from kombu.exceptions import OperationalError  # a door that only reads runs need not wait for it
-
+    """Tell the workers that a run waits; False if the broker does not take the message, whatever for."""
     try:
         app.send_task(TASK, [run_id], queue=queue, ignore_result=True, retry=False, serializer="json")
-    except (OperationalError, OSError):
+    except Exception as error:  # noqa: BLE001  # each transport has errors of its own, and the run is accepted
+        logger.debug("no bell for run %s: %s", run_id, type(error).__name__)
         return False
     return True

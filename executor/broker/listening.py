@@ -1,16 +1,21 @@
 """Celery's consumer, which no message ends: what is no bell is dropped before Celery takes it apart."""
 
 import functools
+import itertools
 import logging
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from celery.worker import consumer, loops
+from celery.worker import consumer, loops, state
 
 from executor.broker.doorbell import TASK
 from executor.broker.hearing import Watch, fault_of, reduce_to_bell, unforeseen
+from executor.broker.refusing import refusal
 
 logger = logging.getLogger("sealrun")
+
+_LONGEST_PAUSE = 30  # seconds before a broker that refuses is asked again
 
 
 class Listening(consumer.Consumer):  # type: ignore[misc]  # Celery ships no types
@@ -46,7 +51,22 @@ class Listening(consumer.Consumer):  # type: ignore[misc]  # Celery ships no typ
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         plain = connection.get_transport_cls
         connection.get_transport_cls = lambda: self._watched(plain())  # asked again for each of several brokers
-        return self.ensure_connected(connection)
+        return self._connected(connection)
+
+    def _connected(self, connection: Any) -> Any:
+        """Celery waits longer and longer for a broker that does not answer; here for one, too, that refuses."""
+        for pause in itertools.chain(range(2, _LONGEST_PAUSE, 2), itertools.repeat(_LONGEST_PAUSE)):
+            try:
+                return self.ensure_connected(connection)
+            except self._of_the_broker as error:
+                why = refusal(error)
+                if why is None or not self.app.conf[self._get_connection_retry_type(self.first_connection_attempt)]:
+                    raise
+                logger.error("the broker %s %s; asked again in %d seconds", connection.as_uri(), why, pause)
+            for _ in range(pause):
+                state.maybe_shutdown()
+                time.sleep(1)
+        raise AssertionError
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Celery calls it each time it has connected, for what takes a message."""

@@ -12,6 +12,7 @@ from sqlmodel import select
 from executor import database, unguarded
 from executor.broker import embedded
 from executor.broker.application import make_app
+from executor.broker.refusing import refusal
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
@@ -24,7 +25,7 @@ from executor.settings import Settings
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database
-from secretstore.errors import KeyFileMissing, SealrunError
+from secretstore.errors import KeyFileMissing, SealrunError, SettingsProblem
 from secretstore.home import ensure_home
 from secretstore.key_service import KeyAccess
 from secretstore.keyring import opens
@@ -164,14 +165,16 @@ def _broker(settings: Settings) -> Finding:
 def _configured_broker(settings: Settings) -> Finding:
     try:
         made = make_app(settings).connection_for_write()
-    except Exception as error:  # noqa: BLE001  # kombu raises whatever a URL of an odd form leads it to
-        mend = "write it as redis://user:password@host:6379/0, with nothing secret behind a ?"
-        return Finding("broker", "wrong", f"SEALRUN_BROKER_URL cannot be read: {type(error).__name__}", mend)
+    except SettingsProblem as error:
+        return Finding("broker", "wrong", "; ".join(error.problems), error.hint)
     with made as connection:
         shown = _without_password(connection)
         try:
             connection.ensure_connection(max_retries=1, timeout=5)
         except Exception as error:  # noqa: BLE001  # every transport has errors of its own, whose text may quote the URL
+            if refused := refusal(error):
+                mend = "check SEALRUN_BROKER_URL; special characters of a password are percent-encoded in it"
+                return Finding("broker", "wrong", f"{shown} {refused}", mend)
             mend = "check SEALRUN_BROKER_URL and that the server runs"
             return Finding("broker", "wrong", f"{shown} does not answer: {type(error).__name__}", mend)
     return Finding("broker", "ok", f"{shown} answers")

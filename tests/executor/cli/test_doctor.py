@@ -4,6 +4,8 @@ import os
 import re
 import stat
 import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from kombu.connection import Connection
@@ -11,6 +13,7 @@ from kombu.connection import Connection
 from executor.operations import doctor
 from secretstore.local_keys import create_local_key
 from tests.executor.cli.conftest import Cli
+from tests.executor.test_unguarded import redis_server
 
 
 def findings(cli: Cli, code: int, **environ: str) -> dict[str, dict[str, object]]:
@@ -180,5 +183,25 @@ def test_a_home_that_cannot_be_used_is_a_sentence(new_cli: Cli) -> None:
 def test_a_broker_url_that_cannot_be_read_is_wrong(shop: Cli) -> None:
     """What stands behind a ? may be a password, and is not shown."""
     found = findings(shop, 1, SEALRUN_BROKER_URL="rediss://mill:1/0?password=hunter2")
-    assert found["broker"]["text"] == "SEALRUN_BROKER_URL cannot be read: TypeError"
+    assert str(found["broker"]["text"]).startswith("SEALRUN_BROKER_URL cannot be read: TypeError")
     assert "hunter2" not in str(found)
+    shop.job("report.py", "")
+    refused = shop("run", "report.py", environ={"SEALRUN_BROKER_URL": "rediss://mill:1/0?password=hunter2"}, code=2)
+    assert "the settings cannot be used" in refused.stderr and "hunter2" not in refused.stderr
+
+
+def test_a_broker_that_refuses_the_login_is_said_to(shop: Cli, amqp_url: str, tmp_path: Path) -> None:
+    """It answers, so nobody looks whether it runs; a virtual host that is not there alike."""
+    parts = urlsplit(amqp_url)
+    place = f"{parts.hostname}:{parts.port or 5672}"
+    found = findings(shop, 1, SEALRUN_BROKER_URL=f"amqp://guest:hunter2@{place}//")["broker"]
+    assert "refuses the login" in str(found["text"]) and "percent-encoded" in str(found["mend"])
+    found = findings(shop, 1, SEALRUN_BROKER_URL=f"amqp://guest:{parts.password}@{place}/nowhere")["broker"]
+    assert "refuses the virtual host" in str(found["text"])
+    with redis_server(tmp_path, "requirepass hunter2-pass") as url:
+        found = findings(shop, 1, SEALRUN_BROKER_URL=url.replace("hunter2", "hunter3"))["broker"]
+        assert "refuses the login" in str(found["text"]) and "hunter" not in str(found)
+        assert "refuses the login" in str(
+            findings(shop, 1, SEALRUN_BROKER_URL=url.replace(":hunter2-pass@", ""))["broker"]
+        )
+        assert "refuses the database" in str(findings(shop, 1, SEALRUN_BROKER_URL=url[:-1] + "999999")["broker"])
