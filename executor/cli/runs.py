@@ -58,7 +58,7 @@ def list_(
             view.title,
             screen.moment(view.created_at),
             view.delayed or lasted(view.started_at, view.finished_at),
-            f"waiting: {view.waiting_for}" if view.waiting_for else "pruned" if view.pruned_by else "",
+            _aside(view),
         )
         for view in found
     ]
@@ -209,6 +209,13 @@ def lasted(began: datetime | None, ended: datetime | None) -> str:
     return f"{(ended - began).total_seconds():.1f} s" if began and ended else ""
 
 
+def _aside(view: RunView) -> str:
+    """What stands behind a run in a list."""
+    if view.lost_to:
+        return f"lost: {view.lost_to}"
+    return f"waiting: {view.waiting_for}" if view.waiting_for else "pruned" if view.pruned_by else ""
+
+
 def _within(at: Here, reference: str, project: str | None) -> str | None:
     """@last is of the project that is named, where one is; an id is an id wherever one stands."""
     return at.maybe_project(project) if reference == "@last" or project is not None else None
@@ -226,6 +233,8 @@ def _show(view: RunView) -> None:
         facts.append(("waiting", view.waiting_for))
     if view.held_up:
         facts.append(("held up", view.held_up))
+    if view.lost_to:
+        facts.append(("lost", view.lost_to))
     if view.message:
         facts.append(("message", view.message))
     if view.exit_code is not None:

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import re
 from typing import Annotated
 
 import typer
@@ -10,9 +11,11 @@ from executor.cli.shown import screen
 from executor.cli.typed import times
 from executor.errors import WorkerUnsupported
 from executor.settings import QUEUE, read_here
+from secretstore.naming import check_queue_name
 
 app = typer.Typer(help="Execute runs on this machine until stopped.", add_completion=False)
 
+_NAME = re.compile(r"(?=.{1,200}\Z)[\w.%-]+(@[\w.%-]+)?", re.ASCII)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -45,12 +48,18 @@ def worker(
         return
     if level.upper() not in _LEVELS:
         raise typer.BadParameter("one of debug, info, warning, error", param_hint="-l")
+    queues = [one.strip() for one in queue.split(",")]
+    for one in queues:
+        check_queue_name(one)
+    if name is not None and not _NAME.fullmatch(name):
+        why = "a worker's name has at most 200 letters, digits, ., -, _ and %, and one @ at most, as in mill@%h"
+        raise typer.BadParameter(why, param_hint="-n")
     from executor.cli.worker_program import serve  # Celery, which a check every few seconds need not import
 
     raise typer.Exit(
         serve(
             concurrency=concurrency,
-            queue=queue,
+            queue=",".join(dict.fromkeys(queues)),
             name=name,
             level=getattr(logging, level.upper()),
             idle_exit=idle_exit,

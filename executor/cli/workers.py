@@ -8,7 +8,7 @@ from executor.cli.here import here
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.operations import workers as operations
-from executor.schemas.workers import Listed, Those
+from executor.schemas.workers import TOLD_TO_STOP, Listed, Those
 
 app = typer.Typer(help="List workers: what each offers, what it runs, when it was last seen.", add_completion=False)
 
@@ -50,6 +50,8 @@ def workers(
 
 def _state(one: Listed) -> str:
     if one.worker.alive:
+        if one.worker.closed == TOLD_TO_STOP:
+            return "ending"
         return "closed" if one.worker.closed else "lives"
     return "stopped" if one.worker.stopped else "gone"
 

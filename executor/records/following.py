@@ -36,11 +36,13 @@ def looks(
         DatabaseUnavailable: the database was away for longer than `PATIENCE`.
     """
     place, pause, seen, retried, away_since = after, _SHORTEST, "", 0, None
+    lost_to: str | None = None
     while True:
         now = time.monotonic()
         try:
             # The state first: what is logged before an outcome is committed is then in what is read next.
-            state, retried, held_up = history.standing(db, run_id)
+            state, retried, held_up, lost = history.standing(db, run_id)
+            lost_to = (lost_to or history.lost_to(db, run_id).get(run_id)) if lost else None
             pieces, place = logs.read(db, run_id, place, streams=streams) if streams != () else ([], place)
         except DatabaseUnavailable:
             away_since = away_since or now
@@ -49,7 +51,11 @@ def looks(
             look, pause = Look(seen, (), place, away=True, retried=retried), _AWAY_PAUSE
         else:
             pause = _SHORTEST if pieces or state != seen or away_since else min(pause * _SLOWING, _LONGEST)
-            look, seen, away_since = Look(state, pieces, place, retried=retried, held_up=held_up), state, None
+            look, seen, away_since = (
+                Look(state, pieces, place, retried=retried, held_up=held_up, lost_to=lost_to),
+                state,
+                None,
+            )
         yield look
         if not look.away and look.state in OVER and len(look.pieces) < logs.AT_A_TIME:
             return

@@ -5,19 +5,20 @@ Writes nothing.
 
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, and_, func
 from sqlalchemy.orm import defer
 from sqlmodel import col, select
 
 from executor.errors import Problem, UnknownRun
-from executor.models import Result, Run
+from executor.models import Result, Run, Worker
 from executor.records import attempts
 from executor.records.files import list_files
 from executor.runs import needs, workers
 from executor.runs.retention import refuse_pruned
-from executor.schemas.runs import RunView
+from executor.schemas.runs import OVER, RunView
 from secretstore import vault
 from secretstore.database import Database
 
@@ -71,6 +72,7 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
     known |= {"result": left.result, "note": left.note}
     known |= {"problem": None if left.problem is None else Problem.from_json(left.problem)}
     known |= {"outputs": tuple(list_files(db, run_id, number)), "waiting_for": _waiting_for(db, [run]).get(run.id)}
+    known |= {"lost_to": lost_to(db, run.id).get(run.id)}
     shown = next((one for one in made if one.number == number), None)
     if shown is not None:
         known |= {"signal": shown.signal, "worker": shown.worker, "receipt": shown.receipt, "metrics": shown.metrics}
@@ -102,17 +104,46 @@ def state_of(db: Database, run_id: str) -> str:
     return state
 
 
-def standing(db: Database, run_id: str) -> tuple[str, int, str | None]:
-    """A run's state, how often it has been tried again, and why its output waits, if it does.
+def standing(db: Database, run_id: str) -> tuple[str, int, str | None, bool]:
+    """A run's state, how often it has been tried again, why its output waits, if it does, and whether it is `lost_to`.
 
     Raises:
         UnknownRun: there is none of this id, or not any more.
     """
     with db.reading() as session:
-        found = session.exec(select(Run.state, Run.retried, Run.held_up).where(Run.id == run_id)).first()
+        asked = select(Run.state, Run.retried, Run.held_up, _lost(db)).where(Run.id == run_id)
+        found = session.exec(asked).first()
     if found is None:
         raise UnknownRun(reference=run_id)
-    return found
+    state, retried, held_up, lost = found
+    return state, retried, held_up, bool(lost)
+
+
+def lost_to(db: Database, *run_ids: str) -> dict[str, str]:
+    """What to say of runs whose worker has let its lease run out, by id; nothing of those whose worker has not."""
+    with db.reading() as session:
+        asked = select(Run.id, Run.lease_owner, Run.lease_until).where(col(Run.id).in_(run_ids), _lost(db))
+        lost = session.exec(asked).all()
+        owners = {owner for _, owner, _ in lost}
+        beats = select(Worker.name, func.max(Worker.seen_at)).where(col(Worker.name).in_(owners)).group_by(Worker.name)
+        seen: dict[str | None, datetime] = dict(session.exec(beats).all()) if lost else {}
+    if not lost:
+        return {}
+    lives = bool(workers.list_workers(db, alive_only=True))
+    then = "a worker will settle it" if lives else "another worker will settle it (start one: sealrun worker)"
+    told = {}
+    for run_id, owner, until in lost:
+        last = f"was last seen at {_moment(seen[owner])}" if seen.get(owner) else "is not known any more"
+        told[run_id] = f"its worker {owner} {last}, and its lease ran out at {_moment(until)}; {then}"
+    return told
+
+
+def _lost(db: Database) -> ColumnElement[bool]:
+    return and_(col(Run.state).not_in(OVER), col(Run.lease_owner).is_not(None), col(Run.lease_until) < db.now())
+
+
+def _moment(at: datetime | None) -> str:
+    return at.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z") if at else "?"
 
 
 def require_kept(db: Database, run_id: str) -> None:
@@ -137,7 +168,8 @@ def list_runs(db: Database, project_id: str | None = None, limit: int = 20, stat
     with db.reading() as session:
         found = session.exec(statement).all()
     waiting = _waiting_for(db, found)
-    return [_view(run, waiting_for=waiting.get(run.id)) for run in found]
+    lost = lost_to(db, *(run.id for run in found if run.lease_owner is not None))
+    return [_view(run, waiting_for=waiting.get(run.id), lost_to=lost.get(run.id)) for run in found]
 
 
 def _listed(project_id: str | None) -> ColumnElement[bool]:

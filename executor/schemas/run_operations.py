@@ -64,7 +64,8 @@ class Submitted:
 class Look:
     """A run's state, its new output, and where to go on from; `away` where the database could not be asked.
 
-    `retried` is how often it has been tried again, `held_up` why its output waits at its worker, if it does.
+    `retried` is how often it has been tried again, `held_up` why its output waits at its worker, if it does, `lost_to`
+    that its worker is gone, and what comes of it.
     """
 
     state: str
@@ -73,6 +74,7 @@ class Look:
     away: bool = False
     retried: int = 0
     held_up: str | None = None
+    lost_to: str | None = None
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,8 @@ class RunView:
     `retried` of at most `retries` times it was tried again, not yet before `not_before`.
 
     `host`, `rung_min`, `network` and `python_version` are what it needs of a worker beside its queue; `waiting_for`
-    says what no live worker offers of it, as long as nobody has taken it; `held_up` why its output waits at its worker.
+    says what no live worker offers of it, as long as nobody has taken it; `held_up` why its output waits at its worker;
+    `lost_to` that its worker has let its lease run out, and that another one is to settle it.
 
     Its source is the folder `source_root`, or the `bundle` that was uploaded from there; `source_dirty` says that it
     differed from `source_commit`. None: not known.
@@ -130,6 +131,7 @@ class RunView:
     python_version: str | None = None
     waiting_for: str | None = None
     held_up: str | None = None
+    lost_to: str | None = None
     kept_bytes: int = 0
     output_limit: str = "end"
     source_root: str = ""

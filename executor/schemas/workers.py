@@ -8,6 +8,9 @@ from pydantic.dataclasses import dataclass
 
 from executor.schemas.places import Input
 
+TOLD_TO_STOP = "it was told to stop"
+"""Why a worker takes no run that lets those that it has go on, and ends then."""
+
 
 @dataclass(frozen=True)
 class Refusal:

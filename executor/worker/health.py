@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from executor.runs.workers import SILENCE
+from executor.schemas.workers import TOLD_TO_STOP
 from executor.worker.storage import Storage
 
 DEAF = 15.0
@@ -36,7 +37,7 @@ class Health:
         """Why no run can be taken now; None where nothing is wrong."""
         now = time.monotonic()
         if self.leaving.since is not None:
-            return "it was told to stop"
+            return TOLD_TO_STOP
         if not self.begun or self.storage is None:
             return "it is starting, or waits for its broker"
         if self.storage.closed is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from executor.runs import Offer, queues, refusals, workers
 from executor.runs.retention import WORKER
 from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import in_use, prepare_root
+from executor.schemas.workers import TOLD_TO_STOP
 from executor.settings import Settings
 from executor.worker import cache, janitor
 from executor.worker.dispatch import commit_late, dispatch
@@ -57,6 +59,16 @@ def _warn_of_servers(settings: Settings) -> None:
         logger.warning("%s; mend: %s", one.text, one.mend)
 
 
+def _warn_of_namesakes(worker: Equipment) -> None:
+    """Said of another worker of this name; not of one that was here and is dead by now."""
+    for other in workers.list_workers(worker.db, alive_only=True):
+        here = other.name.endswith(f"@{socket.gethostname()}")
+        dead = here and (other.pid == os.getpid() or not os.path.exists(f"/proc/{other.pid}"))
+        if other.name == worker.offer.worker and not dead:
+            sentence = "another worker lives that is called %s (process %d, host %s): give one another name, with -n"
+            logger.warning(sentence, other.name, other.pid, other.host)
+
+
 class WorkerLife:
     """One worker process; made in its main thread before the pool exists."""
 
@@ -73,6 +85,7 @@ class WorkerLife:
         self._show: Callable[[], None] = lambda: None
         self._pulse: threading.Thread | None = None
         self._pruning = threading.Thread()
+        self._told_what_for = False
         self._idle_since = self._began = time.monotonic()
 
     @property
@@ -93,6 +106,7 @@ class WorkerLife:
     def _begin(self) -> None:
         worker = self._worker
         assert worker is not None
+        _warn_of_namesakes(worker)
         self._id = workers.appear(worker.db, worker.offer, os.getpid(), self._slots)
         self._health.beaten = time.monotonic()
         janitor.clear_orphans(self._settings.workspaces)
@@ -257,7 +271,8 @@ class WorkerLife:
 
     def _beat(self, worker: Equipment, worker_id: str) -> None:
         can = worker.openings
-        workers.beat(worker.db, worker_id, worker.storage.closed, can.key_services, can.refused)
+        closed = TOLD_TO_STOP if self.leaving.since is not None else worker.storage.closed
+        workers.beat(worker.db, worker_id, closed, can.key_services, can.refused)
         self._health.beaten = time.monotonic()
 
     def _see_who_else_opens(self, worker: Equipment) -> None:
@@ -272,8 +287,17 @@ class WorkerLife:
     def _leave_in_time(self) -> None:
         """Its runs have gone on for as long as they may since it was told to stop."""
         since, grace = self.leaving.since, self._settings.stop_grace
+        if since is not None and not self._told_what_for:
+            self._told_what_for = True
+            self._tell_what_for(grace)
         if since is not None and grace is not None and time.monotonic() - since >= grace:
             self.end_runs()
+
+    def _tell_what_for(self, grace: int | None) -> None:
+        """Here and not in the handler of a signal, which takes no lock."""
+        if self._worker is not None and (active := sorted(self._worker.active)):
+            which, most = ", ".join(run_id[:8] for run_id in active), f" for {grace} s at most" if grace else ""
+            logger.info("told to stop: waits for what it runs%s (%s); a second signal ends that", most, which)
 
     def _ring_again(self, worker: Equipment) -> None:
         if len(worker.active) < self._slots and self._takes_runs(worker):

@@ -54,7 +54,7 @@ def follow(
     Raises:
         Detached: Ctrl-C was pressed; the run goes on, and so can reading, from the place it carries.
     """
-    away, retried, held_up = False, 0, None
+    away, retried, held_up, lost_to = False, 0, None, None
     with interrupts() as pressed:
         try:
             for look in runs.follow(at.at, at.who, OutputOf(run=run_id, after=after, streams=streams)):
@@ -68,6 +68,10 @@ def follow(
                 if look.held_up not in (None, held_up):
                     held_up = look.held_up
                     screen.say(screen.printable(held_up), "yellow")
+                if look.lost_to != lost_to:
+                    lost_to = look.lost_to
+                    if lost_to is not None:
+                        screen.say(screen.printable(lost_to), "yellow")
                 if look.retried != retried and look.state not in OVER:
                     with contextlib.suppress(DatabaseUnavailable):  # the next look tells
                         screen.say(runs.show(at.at, at.who, ThatAttempt(run=run_id)).tried_again, "yellow")

@@ -1,8 +1,10 @@
 """`sealrun worker`, `sealrun workers` and `sealrun up`."""
 
+import itertools
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -97,6 +99,7 @@ def test_a_worker_can_be_listed_checked_counted_and_stopped(shop: Cli, mill: "su
     mill.send_signal(signal.SIGINT)
     eventually(lambda: "told to stop" in shop("worker", "--check").stderr, PATIENCE, "it is told to stop")
     shop.ok("worker", "--check", "--live")
+    eventually(lambda: shop.ok("workers").split("\t")[1] == "ending", PATIENCE, "its row says that it ends")
     mill.send_signal(signal.SIGINT)
     _, log = mill.communicate(timeout=PATIENCE)
 
@@ -104,6 +107,7 @@ def test_a_worker_can_be_listed_checked_counted_and_stopped(shop: Cli, mill: "su
     assert (ended["state"], ended["reason"]) == ("failed", "lost") and "its worker was stopped" in ended["message"]
     assert shop.ok("runs", "logs", run) == "begun\nsaved ***\n"
     assert mill.returncode == 0 and "Traceback" not in log
+    assert f"told to stop: waits for what it runs ({run[:8]}); a second signal ends that" in log
     which = 'project="shop/default" target="saves.py"'
     assert f"INFO run {run}: attempt 1 {which}\n" in log
     assert re.search(rf"INFO run {run}: lost {which} seconds=\d+\.\d+\n", log) and "an-argument" not in log
@@ -138,6 +142,56 @@ def test_a_check_imports_little(shop: Cli) -> None:
 def test_live_is_for_a_check(shop: Cli, words: tuple[str, ...]) -> None:
     """It would start a worker."""
     assert "for --live: it goes with --check" in shop("worker", *words, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-Q", ""), ("-Q", "a b"), ("-Q", "a,,b"), ("-n", "bad name"), ("-n", ""), ("-n", "a@b@c"), ("-n", "x" * 201)],
+)
+def test_names_that_lead_nowhere_are_refused(shop: Cli, words: tuple[str, ...]) -> None:
+    """A queue that no run can be submitted to, and what is no name of a worker."""
+    said = shop("worker", *words, code=2).stderr
+    assert "a queue name has" in said if words[0] == "-Q" else "a worker's name has" in said
+
+
+@pytest.mark.long
+def test_a_broker_that_refuses_is_asked_again(shop: Cli, amqp_url: str) -> None:
+    """Ever later, with a line each time; the process lives meanwhile, and takes no run."""
+    nowhere = amqp_url.rpartition("//")[0] + "/nowhere"
+    worker = shop.start("worker", "-c", "1", environ={"SEALRUN_BROKER_URL": nowhere})
+    try:
+        assert worker.stderr is not None
+        said = [line for line, _ in zip((line for line in worker.stderr if " ERROR " in line), range(2), strict=False)]
+        assert [line.rstrip("\n").partition("asked again in ")[2] for line in said] == ["2 seconds", "4 seconds"]
+        assert all("refuses the virtual host" in line for line in said)
+        shop.ok("worker", "--check", "--live")
+        assert "waits for its broker" in shop("worker", "--check", code=1).stderr
+    finally:
+        worker.terminate()
+        _, left = worker.communicate(timeout=PATIENCE)
+    assert "Traceback" not in left and worker.returncode == 0
+
+
+def test_a_second_worker_of_a_name_warns(shop: Cli) -> None:
+    """Unless the other one is dead by now."""
+    name = f"celery@{socket.gethostname()}"
+    db = open_database(read_settings(shop.environ))
+    offer = Offer(name, socket.gethostname(), ("sealrun",), "landlock")
+    other = subprocess.Popen(["sleep", "600"])
+    for pid in (other.pid, 2**22 + 1):
+        workers.appear(db, offer, pid, 1)
+    worker = shop.start("worker", "-c", "1")
+    try:
+        assert worker.stderr is not None
+        said = list(itertools.takewhile(lambda line: "ready:" not in line, worker.stderr))
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=PATIENCE)
+        other.kill()
+        other.wait()
+        db.close()
+    told = [line for line in said if "another worker lives" in line]
+    assert len(told) == 1 and f"(process {other.pid}, " in told[0], said
 
 
 def test_a_level_it_does_not_know_is_refused(shop: Cli) -> None:

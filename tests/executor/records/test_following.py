@@ -8,16 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from sqlmodel import col
 
 from executor import runs
 from executor.cli.here import Here
+from executor.cli.runs import _show
 from executor.cli.shown import follow as cli_follow
+from executor.cli.shown import screen
 from executor.client import _Told
 from executor.errors import UnknownRun
+from executor.models import Run, Worker
 from executor.operations.deployment import Deployment
-from executor.records import following
+from executor.records import following, history
 from executor.records.following import looks
-from executor.runs import Outcome, output
+from executor.runs import Outcome, output, workers
 from executor.schemas.output import Piece, Place, StoredPiece
 from executor.schemas.run_operations import Look
 from executor.settings import read_settings
@@ -200,6 +205,41 @@ def test_a_retry_is_told_once(sqlite_db: Database, bench: Bench, capsys: pytest.
     assert re.fullmatch(r"attempt 1 failed; retry 1 of 1 in \d s\n", capsys.readouterr().err)
     cli_follow.follow(here(sqlite_db), run_id, lambda _: None)
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_whose_worker_is_gone_is_told_apart(
+    db: Database, bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease has run out and nobody settles it: lists, `runs show` and who follows say so, these once."""
+    held, lost = bench.running(db), bench.running(db)
+    workers.appear(db, bench.offer, 1, 1)
+    with db.writing() as session:
+        session.exec(update(Worker).values(seen_at=db.after(-60)))
+        session.exec(update(Run).where(col(Run.id) == lost.run_id).values(lease_until=db.after(-30)))
+
+    said = history.show(db, lost.run_id).lost_to
+    assert said is not None and f"its worker {bench.offer.worker} was last seen at 20" in said
+    assert said.endswith("; another worker will settle it (start one: sealrun worker)")
+    assert history.show(db, held.run_id).lost_to is None
+    assert {one.id: one.lost_to for one in history.list_runs(db)} == {held.run_id: None, lost.run_id: said}
+    _show(history.show(db, lost.run_id))
+    assert said in capsys.readouterr().out
+
+    look, before = following.looks(db, lost.run_id), capsys.readouterr()
+    assert [next(look).lost_to for _ in range(3)] == [said] * 3 and before.err == ""
+    appear = workers.appear(db, bench.offer, 1, 1)
+    assert str(history.show(db, lost.run_id).lost_to).endswith("; a worker will settle it")
+    workers.leave(db, appear)
+
+    real = screen.say
+
+    def say_and_settle(text: str, *styles: str) -> None:
+        real(text, *styles)
+        threading.Timer(0.5, lambda: runs.end_lost(db)).start()  # a few looks later
+
+    monkeypatch.setattr(cli_follow.screen, "say", say_and_settle)
+    cli_follow.follow(here(db), lost.run_id, lambda _: None)
+    assert capsys.readouterr().err.count("its lease ran out at") == 1
 
 
 def test_who_follows_is_told_why_output_waits(db: Database, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
