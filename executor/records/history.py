@@ -129,10 +129,12 @@ def lost_to(db: Database, *run_ids: str) -> dict[str, str]:
         seen: dict[str | None, datetime] = dict(session.exec(beats).all()) if lost else {}
     if not lost:
         return {}
-    lives = bool(workers.list_workers(db, alive_only=True))
-    then = "a worker will settle it" if lives else "another worker will settle it (start one: sealrun worker)"
+    live = workers.list_workers(db, alive_only=True)
     told = {}
     for run_id, owner, until in lost:
+        # The heartbeat of the one that has just died is still fresh; one of its name may have come after it.
+        lives = any(one.name != owner or (until and one.seen_at > until) for one in live)
+        then = "a worker will settle it" if lives else "another worker will settle it (start one: sealrun worker)"
         last = f"was last seen at {_moment(seen[owner])}" if seen.get(owner) else "is not known any more"
         told[run_id] = f"its worker {owner} {last}, and its lease ran out at {_moment(until)}; {then}"
     return told

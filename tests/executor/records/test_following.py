@@ -210,12 +210,15 @@ def test_a_retry_is_told_once(sqlite_db: Database, bench: Bench, capsys: pytest.
 def test_a_run_whose_worker_is_gone_is_told_apart(
     db: Database, bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lease has run out and nobody settles it: lists, `runs show` and who follows say so, these once."""
+    """Its lease has run out and nobody settles it: lists, `runs show` and who follows say so, these once.
+
+    Its heartbeat may be fresh enough to count for one of a worker that lives.
+    """
     held, lost = bench.running(db), bench.running(db)
     workers.appear(db, bench.offer, 1, 1)
     with db.writing() as session:
-        session.exec(update(Worker).values(seen_at=db.after(-60)))
-        session.exec(update(Run).where(col(Run.id) == lost.run_id).values(lease_until=db.after(-30)))
+        session.exec(update(Worker).values(seen_at=db.after(-5)))
+        session.exec(update(Run).where(col(Run.id) == lost.run_id).values(lease_until=db.after(-1)))
 
     said = history.show(db, lost.run_id).lost_to
     assert said is not None and f"its worker {bench.offer.worker} was last seen at 20" in said
