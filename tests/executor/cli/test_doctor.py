@@ -11,6 +11,8 @@ import pytest
 from kombu.connection import Connection
 
 from executor.operations import doctor
+from executor.schemas.doctor import Finding
+from executor.settings import read_settings
 from secretstore.local_keys import create_local_key
 from tests.executor.cli.conftest import Cli
 from tests.executor.test_unguarded import redis_server
@@ -190,18 +192,18 @@ def test_a_broker_url_that_cannot_be_read_is_wrong(shop: Cli) -> None:
     assert "the settings cannot be used" in refused.stderr and "hunter2" not in refused.stderr
 
 
-def test_a_broker_that_refuses_the_login_is_said_to(shop: Cli, amqp_url: str, tmp_path: Path) -> None:
-    """It answers, so nobody looks whether it runs; a virtual host that is not there alike."""
+def test_a_broker_that_refuses_the_login_is_said_to(amqp_url: str, tmp_path: Path) -> None:
+    """It answers, so nobody looks whether it runs; a virtual host that is not there alike. No password is told (I10)."""
+
+    def told(url: str) -> Finding:
+        return doctor._configured_broker(read_settings({"HOME": "/nonexistent", "SEALRUN_BROKER_URL": url}))
+
     parts = urlsplit(amqp_url)
     place = f"{parts.hostname}:{parts.port or 5672}"
-    found = findings(shop, 1, SEALRUN_BROKER_URL=f"amqp://guest:hunter2@{place}//")["broker"]
-    assert "refuses the login" in str(found["text"]) and "percent-encoded" in str(found["mend"])
-    found = findings(shop, 1, SEALRUN_BROKER_URL=f"amqp://guest:{parts.password}@{place}/nowhere")["broker"]
-    assert "refuses the virtual host" in str(found["text"])
+    found = told(f"amqp://guest:hunter2@{place}//")
+    assert found.status == "wrong" and "refuses the login" in found.text and "percent-encoded" in str(found.mend)
+    assert "refuses the virtual host" in told(f"amqp://guest:{parts.password}@{place}/nowhere").text
     with redis_server(tmp_path, "requirepass hunter2-pass") as url:
-        found = findings(shop, 1, SEALRUN_BROKER_URL=url.replace("hunter2", "hunter3"))["broker"]
-        assert "refuses the login" in str(found["text"]) and "hunter" not in str(found)
-        assert "refuses the login" in str(
-            findings(shop, 1, SEALRUN_BROKER_URL=url.replace(":hunter2-pass@", ""))["broker"]
-        )
-        assert "refuses the database" in str(findings(shop, 1, SEALRUN_BROKER_URL=url[:-1] + "999999")["broker"])
+        found = told(url.replace("hunter2", "hunter3"))
+        assert "refuses the login" in found.text and "hunter" not in str(found)
+        assert "refuses the login" in told(url.replace(":hunter2-pass@", "")).text
