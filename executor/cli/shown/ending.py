@@ -94,9 +94,7 @@ def misuse(error: typer.TyperException) -> tuple[str, str]:
     for theirs, ours in _PLAINER:
         text = re.sub(theirs, ours, text)
     sentence = text[:1].lower() + text[1:]
-    if type(error).__name__ == "NoSuchOption" and any(one.name == "value" for one in ctx.command.params):
-        return (
-            sentence,
-            f"options come first, and a value that begins with - behind --: {path} -p PROJECT NAME -- VALUE",
-        )
+    takes = [one.name for one in ctx.command.params] if ctx is not None else []
+    if type(error).__name__ == "NoSuchOption" and "value" in takes:
+        return sentence, f"options first, and a value that begins with - behind --: {path} -p PROJECT NAME -- VALUE"
     return sentence, f"see: {path} --help"
