@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from secretstore.errors import SealrunError
+from secretstore.errors import SealrunError, installing
 
 # -- asking for a run
 
@@ -391,7 +391,7 @@ class MetricsUnavailable(SealrunError):
     """SEALRUN_METRICS_LISTEN needs prometheus-client, which is not installed"""
 
     code = "metrics_unavailable"
-    hint = "pip install 'sealrun[metrics]', or unset SEALRUN_METRICS_LISTEN"
+    hint = f"{installing('metrics')}; or unset SEALRUN_METRICS_LISTEN"
 
 
 class ZygoteFailed(SealrunError):

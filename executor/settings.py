@@ -74,7 +74,7 @@ METRICS_LISTEN = Setting(
     "SEALRUN_METRICS_LISTEN",
     "none",
     "address",
-    "where a worker tells Prometheus what it counts, as in `127.0.0.1:9464`; needs `sealrun[metrics]`. Whoever "
+    "where a worker tells Prometheus what it counts, as in `127.0.0.1:9464`; needs the extra `metrics`. Whoever "
     "reaches it may read it, so an address that is not loopback needs a word more: `open:0.0.0.0:9464`",
 )
 RESULT_LIMIT = Setting("SEALRUN_RESULT_LIMIT_KIB", "1024", "KiB", "the size of a function's result as JSON")

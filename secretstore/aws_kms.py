@@ -228,9 +228,7 @@ class _Client:
             from botocore.awsrequest import AWSResponse
             from botocore.config import Config
         except ImportError:
-            raise LibraryMissing(
-                "AWS KMS needs botocore, which is not installed", hint="pip install 'sealrun[aws]'"
-            ) from None
+            raise LibraryMissing(what="AWS KMS", library="botocore", extra="aws") from None
         session = botocore.session.Session()
         # Only what this process was given counts, not files in somebody's home.
         for variable in ("config_file", "credentials_file"):

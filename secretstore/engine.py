@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from secretstore.errors import DatabaseUnavailable, LibraryMissing
+from secretstore.errors import DatabaseUnavailable, LibraryMissing, installing
 from secretstore.home import private_folder
 
 BUSY_SECONDS = 30
@@ -79,7 +79,7 @@ def open_engine(url: str) -> Engine:
         raise LibraryMissing(
             "the driver for {dialect} is not installed",
             dialect=address.get_backend_name(),
-            hint="pip install 'sealrun[postgres]'",
+            hint=installing("postgres"),
         ) from None
 
 

@@ -57,6 +57,14 @@ class FolderUnusable(SealrunError):
     code = "folder_unusable"
 
 
+_INSTALL = "in the checkout of sealrun: uv pip install -e '.[{extra}]'"
+
+
+def installing(extra: str) -> str:
+    """How to install what sealrun needs for something: from its checkout, as its name in a registry is anybody's."""
+    return _INSTALL.format(extra=extra)
+
+
 # -- the secret store
 
 
@@ -81,6 +89,7 @@ class LibraryMissing(SecretStoreError):
     """{what} needs {library}, which is not installed"""
 
     code = "library_missing"
+    hint = _INSTALL
 
 
 # -- projects, environments, names

@@ -14,11 +14,15 @@ _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_NAMED_LIKE_A_SECRET = re.compile(
-    r"pass|pwd|secret|token|key|credential|private|mnemonic|conn(?:ection)?_?str(?:ing)?"
-    r"|(?:^|[_.-])(?:pin|otp|pat|pw|auth|dsn|salt|creds?|bearer)(?:$|[_.-])",
-    re.IGNORECASE,
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SAYS_SECRET = re.compile(
+    r".*(?:password|passwd|passphrase|passcode|credential|mnemonic|secret(?!ar)|conn(?:ection)?str(?:ing)?).*"
+    r"|.*(?<!by)(?<!com)(?:pass|pwd)|.*(?:token|(?<!mon)(?<!don)(?<!tur)(?<!hoc)(?<!joc)(?<!hot)(?<!whis)key)s?"
+    r"|pin|otp|pat|pw|dsn|salt|creds?|bearer|private"
 )
+"""Of a word in lower case. What is run together counts, as in PGPASSWORD and APIKEY; a MONKEY or KEYCLOAK does not."""
+_CONNECTION_STRING = re.compile(r"conn(?:ection)?_str(?:ing)?", re.IGNORECASE)
+_SAYS_LOGIN = "auth"
 _INSTEAD = {
     Rule.NEVER: "the job's own code can set it for what it starts",
     Rule.SUBMITTER: "set it in the job's own code, or for one run with run --env: stored, it would act in everybody's",
@@ -124,7 +128,17 @@ def shell_note(name: str) -> str | None:
 
 def is_named_like_a_secret(name: str) -> bool:
     """Whether a name suggests a secret: its value is then sealed, and not shown unasked."""
-    return _NAMED_LIKE_A_SECRET.search(name) is not None
+    return says_secret(name) or _SAYS_LOGIN in words_of(name)
+
+
+def says_secret(name: str) -> bool:
+    """Whether a word of a name says password, token, secret, key or the like; AUTH alone may be somebody's address."""
+    return any(map(_SAYS_SECRET.fullmatch, words_of(name))) or _CONNECTION_STRING.search(name) is not None
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in lower case: `DB_HOST` and `dbHost` have two, `HOST_1` has one."""
+    return [word.lower() for word in _WORD.findall(name)]
 
 
 def _check(form: re.Pattern[str], name: str, why: str) -> None:

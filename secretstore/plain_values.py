@@ -9,7 +9,7 @@ tokens of well-known services do is plain under no name. The reasons quote nothi
 import re
 
 from secretstore.acting_names import group_of
-from secretstore.naming import is_named_like_a_secret
+from secretstore.naming import is_named_like_a_secret, says_secret, words_of
 
 _LONGEST = 300  # characters; and what is longer is no setting that somebody types
 _ITEMS = re.compile(r"[,;\s]+")
@@ -76,18 +76,43 @@ _CALLED = {
     "no number": "code codes license licence serial",
 }
 _CALLS = {what: frozenset(words.split()) for what, words in _CALLED.items()}
+_LIMIT_NAMES = """
+    age attempts bits count days disabled enabled expiration expire expires expiry hours interval iterations len length
+    lifetime limit max min minutes ms required retries rounds seconds size timeout ttl
+"""
+_LIMITS = frozenset(_LIMIT_NAMES.split())
+_FLAG = re.compile(r"true|false|yes|no|on|off", re.IGNORECASE)
+_NO_VALUE = frozenset(("", "null", "none", "(null)"))
+
+
+def has_no_value(name: str, value: str) -> bool:
+    """Whether nothing is there of what is named like a secret: it is empty, or `null`, as Laravel writes it."""
+    return is_named_like_a_secret(name) and value.strip().lower() in _NO_VALUE
 
 
 def why_plain(name: str, value: str) -> str | None:
     """Return why a name and its value are plain configuration, in a few words; None if they may be a secret."""
     text = value.strip()
-    if is_named_like_a_secret(name) or not text or len(text) > _LONGEST or not text.isprintable() or "${" in text:
+    if is_named_like_a_secret(name):
+        return _why_only_named_so(name, text)
+    return _why(name, text)
+
+
+def _why_only_named_so(name: str, text: str) -> str | None:
+    """What is about a password and is none: `PASSWORD_MIN_LENGTH=12`, `AUTH_URL=https://login.example.com`."""
+    if words_of(name)[-1] in _LIMITS:
+        return "a number" if _NUMBER.fullmatch(text) else "a flag" if _FLAG.fullmatch(text) else None
+    return _why(name, text) if "://" in text and not says_secret(name) else None
+
+
+def _why(name: str, text: str) -> str | None:
+    if not text or len(text) > _LONGEST or not text.isprintable() or "${" in text:
         return None
     if _TOKEN.match(text) or _CONNECTION_STRING.search(text) or ("@" in text and _BEFORE_AT.search(text)):
         return None
     if (group := group_of(name)) is not None and group.harmless is not None and group.harmless.fullmatch(text):
         return "a setting by its name"
-    words = _words(name)
+    words = frozenset(words_of(name)[-1:])
     items = [item for item in _ITEMS.split(text) if item]
     if "://" in text:
         plain = _IN_URL.fullmatch(text) and not _HOOK.search(name + text) and all(map(_is_plain_url, items))
@@ -125,12 +150,6 @@ def _bare(url: str) -> str:
     _, at, place = rest.rpartition("@")
     place, mark, _ = place.partition("?")
     return before + scheme + ("***@" if at else "") + place + ("?***" if mark else "")
-
-
-def _words(name: str) -> frozenset[str]:
-    """The last word of a name, and what stands before a last number: `DB_HOST`, `dbHost`, `HOST_1`."""
-    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    return frozenset(part.lower() for part in parts[-1:])
 
 
 def _is_word(text: str) -> bool:

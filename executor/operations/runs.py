@@ -39,6 +39,7 @@ class Prepared:
     """A run that is looked up, with its source uploaded, and not submitted yet."""
 
     spec: RunSpec
+    notes: tuple[str, ...] = ()
 
 
 def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
@@ -49,7 +50,8 @@ def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
     """
     for name in asked.variables:
         check_submitted_name(name)
-    return Prepared(specify(at.db, at.settings, asked))
+    found = specify(at.db, at.settings, asked)
+    return Prepared(found.spec, found.notes)
 
 
 def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> Prepared:

@@ -9,7 +9,7 @@ from executor.schemas.variables import NewVariable, SetVariable
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.naming import is_named_like_a_secret
-from secretstore.plain_values import has_login
+from secretstore.plain_values import has_login, why_plain
 from secretstore.views import VariableView
 
 
@@ -56,7 +56,7 @@ def delete(at: Deployment, who: Actor, asked: Named) -> Deleted:
 def _notes(asked: NewVariable) -> tuple[str, ...]:
     if not asked.value:
         return (f"the value of {asked.name} is empty",)
-    if is_named_like_a_secret(asked.name):
+    if is_named_like_a_secret(asked.name) and why_plain(asked.name, asked.value) is None:
         return (f"{asked.name} is named like a secret, and anyone who may list sees its value",)
     if has_login(asked.value):
         return (f"{asked.name} has a URL with a password in it, and anyone who may list sees its value",)

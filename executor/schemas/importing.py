@@ -62,7 +62,7 @@ class Import(InEnvironment):
 class PlannedEntry(Output):
     """What becomes of one name. `version` is the secret's new one; `reason` says why it is a variable.
 
-    `value` is a variable's; None for secrets, and for what is named like one.
+    `value` is a variable's; None for secrets, and for what is named like one and may be one.
     """
 
     name: str
@@ -77,7 +77,8 @@ class ImportPlan(Output):
     """What an import would do to one environment. With a problem it does nothing at all.
 
     The entries of a plan with problems are left out: what looks like a name in a broken file may be part of a value.
-    `skipped` are the refused names that were to be left out, each with where it stands and why it is refused.
+    `skipped` are the refused names that were to be left out, and secrets that have no value yet, each with where it
+    stands and why.
     """
 
     project: str

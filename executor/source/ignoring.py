@@ -7,7 +7,7 @@ be included again. https://git-scm.com/docs/gitignore
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from executor.errors import FileUnreadable
@@ -15,6 +15,18 @@ from executor.sandbox.reading import all_of
 
 FILES = (".gitignore", ".sealrunignore")
 """In reading order: in the same folder, lines of the second override those of the first."""
+
+USUAL = b""".env
+.env.*
+.envrc
+!.env.example
+!.env.sample
+!.env.template
+!.env.dist
+celerybeat-schedule*
+celerybeat.pid
+"""
+"""What is left out unless a file says otherwise: values in the clear, and what a running beat writes to."""
 
 _SIZE_LIMIT = 1 << 20  # bytes
 _CLASSES: dict[bytes, Callable[[int], bool]] = {
@@ -43,6 +55,8 @@ class _Rule:
     folders_only: bool
     by_name: bool
     matches: Callable[[bytes], object]
+    usual: bool = False
+    """Whether no file says so."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,8 @@ class Ignoring:
         """
         above = [root, *root.parents]
         top = next((place for place in above if os.path.lexists(place / ".git")), root)
-        found = cls()
+        usual = tuple(replace(rule, usual=True) for rule in _rules(USUAL))
+        found = cls(((usual[::-1], b""),))
         for place in reversed(above[: above.index(top)]):
             found = found.within(place.parent).beneath(os.fsencode(place.name))
         return found.within(root)
@@ -80,11 +95,20 @@ class Ignoring:
 
     def ignores(self, name: bytes, is_folder: bool) -> bool:
         """Tell whether something of this name in this folder is left out."""
+        rule = self._decisive(name, is_folder)
+        return rule is not None and not rule.takes_in
+
+    def ignores_unasked(self, name: bytes, is_folder: bool) -> bool:
+        """Tell whether it is left out although no file says so."""
+        rule = self._decisive(name, is_folder)
+        return rule is not None and not rule.takes_in and rule.usual
+
+    def _decisive(self, name: bytes, is_folder: bool) -> _Rule | None:
         for rules, way in reversed(self.levels):
             for rule in rules:
                 if (is_folder or not rule.folders_only) and rule.matches(name if rule.by_name else way + name):
-                    return not rule.takes_in
-        return False
+                    return rule
+        return None
 
 
 def _read(file: Path) -> Iterator[_Rule]:
@@ -96,7 +120,11 @@ def _read(file: Path) -> Iterator[_Rule]:
         return
     except OSError as error:
         raise FileUnreadable(path=file, why=(error.strerror or "").lower()) from None
-    for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+    yield from _rules(text.removeprefix(b"\xef\xbb\xbf"))
+
+
+def _rules(text: bytes) -> Iterator[_Rule]:
+    for line in text.split(b"\n"):
         rule = _rule(line.removesuffix(b"\r"))
         if rule is not None:
             yield rule

@@ -42,11 +42,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """The contents of a source root, each folder before its members. `size` is of the files, in bytes."""
+    """The contents of a source root, each folder before its members. `size` is of the files, in bytes.
+
+    `unasked` are files of values, such as `.env`, that are left out although no ignore file says so.
+    """
 
     root: Path
     entries: tuple[Entry, ...]
     size: int
+    unasked: tuple[str, ...] = ()
 
     def has(self, path: str) -> bool:
         """Tell whether it has something at this path."""
@@ -83,8 +87,9 @@ def listing(root: Path, limit: int) -> Listing:
         SourceRefused: it is too large, or something in it cannot be uploaded.
         FileUnreadable: an ignore file cannot be read.
     """
-    entries = []
-    for entry in _found(root):
+    entries: list[Entry] = []
+    unasked: list[str] = []
+    for entry in _found(root, unasked):
         entries.append(entry)
         if len(entries) > _COUNTED_LIMIT:
             break
@@ -112,7 +117,7 @@ def listing(root: Path, limit: int) -> Listing:
         )
     for entry in entries:
         _check(entry)
-    return Listing(root, tuple(sorted(entries, key=lambda entry: entry.path.encode())), size)
+    return Listing(root, tuple(sorted(entries, key=lambda entry: entry.path.encode())), size, tuple(sorted(unasked)))
 
 
 def pack(found: Listing) -> Packed:
@@ -156,7 +161,7 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def _found(root: Path) -> Iterator[Entry]:
+def _found(root: Path, unasked: list[str]) -> Iterator[Entry]:
     waiting: list[tuple[str, Ignoring]] = [("", Ignoring.at(root))]
     while waiting:
         folder, ignoring = waiting.pop()
@@ -165,12 +170,16 @@ def _found(root: Path) -> Iterator[Entry]:
                 present = list(members)
             for member in present:
                 is_folder = member.is_dir(follow_symlinks=False)
-                if _never(member, is_folder) or ignoring.ignores(os.fsencode(member.name), is_folder):
+                name, path = os.fsencode(member.name), folder + member.name
+                if _never(member, is_folder):
                     continue
-                path = folder + member.name
+                if ignoring.ignores(name, is_folder):
+                    if name.startswith(b".env") and ignoring.ignores_unasked(name, is_folder):
+                        unasked.append(_shown(path))
+                    continue
                 yield _entry(path, member)
                 if is_folder:
-                    below = ignoring.beneath(os.fsencode(member.name)).within(Path(member.path))
+                    below = ignoring.beneath(name).within(Path(member.path))
                     waiting.append((path + "/", below))
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)

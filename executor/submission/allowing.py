@@ -9,11 +9,12 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from executor.errors import FolderNotAllowed
+from executor.errors import FileInvalid, FolderNotAllowed
 from executor.sandbox.reading import all_of
-from executor.source.root import ProjectFile
+from executor.source.root import ProjectFile, project_file
 from secretstore.errors import FolderUnusable
 from secretstore.home import ensure_home
 
@@ -68,19 +69,38 @@ def revoke(home: Path, folder: Path) -> bool:
         return allowed.pop(_key(folder), None) is not None
 
 
-def allowed_folders(home: Path) -> list[str]:
-    """The folders of which something is allowed.
+@dataclass(frozen=True)
+class AllowedFolder:
+    """A folder of which something is allowed, and its project file as it is now; `changed`: that one is not allowed."""
+
+    folder: str
+    file: ProjectFile
+    changed: bool
+
+
+def allowed_folders(home: Path) -> list[AllowedFolder]:
+    """The folders of which something is allowed, with what their project files say now.
 
     Raises:
         FolderUnusable: the record cannot be read.
     """
-    return sorted(_read(home))
+    return [_looked_at(folder, digests) for folder, digests in sorted(_read(home).items())]
 
 
 def says(file: ProjectFile) -> str:
     """What a project file chooses, in words; names are quoted, as anybody may have written them."""
     chosen = {"project": file.project, "environment": file.environment}
     return " and ".join(f"the {what} {name!r}" for what, name in chosen.items() if name) or "nothing"
+
+
+def _looked_at(folder: str, digests: list[str]) -> AllowedFolder:
+    try:
+        file = project_file(Path(folder))
+    except (FileInvalid, OSError):
+        file = ProjectFile()
+    if file.path is None or file.path.parent != Path(folder):  # one further up is that folder's
+        file = ProjectFile()
+    return AllowedFolder(folder, file, changed=file.digest not in digests)
 
 
 def _changed(home: Path, folder: Path) -> str:

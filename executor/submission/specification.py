@@ -50,6 +50,7 @@ from secretstore.errors import (
 from secretstore.vault import EnvironmentView
 
 _LONGEST_KEY = 200  # characters
+_NAMED = 3  # files in a note
 _WORKED_OUT = {"target", "project", "environment", "python", "bundle", "queue_timeout"}
 _AS_ASKED = RunRequest.model_fields.keys() & RunSpec.model_fields.keys() - _WORKED_OUT
 """What is kept of a request as it is: connections, variables, the time-out, retries, …"""
@@ -81,7 +82,15 @@ class Python:
     requirements: dict[str, Any] | None = None
 
 
-def specify(db: Database, settings: Settings, request: RunRequest) -> RunSpec:
+@dataclass(frozen=True)
+class Specified:
+    """A run that can be submitted, and what its submitter may want to know of it."""
+
+    spec: RunSpec
+    notes: tuple[str, ...] = ()
+
+
+def specify(db: Database, settings: Settings, request: RunRequest) -> Specified:
     """Look up everything that a run needs, so that mistakes show before it is submitted; then upload its source.
 
     Raises:
@@ -95,9 +104,9 @@ def specify(db: Database, settings: Settings, request: RunRequest) -> RunSpec:
     commit = {"source_commit": state.commit, "source_dirty": state.dirty}
     spec = examined.spec.model_copy(update=commit)
     if examined.upload is None:
-        return spec
+        return Specified(spec)
     bundle = bundles.upload(db, spec.project_id, packing.pack(examined.upload))
-    return spec.model_copy(update={"bundle": bundle})
+    return Specified(spec.model_copy(update={"bundle": bundle}), tuple(_notes(examined.upload)))
 
 
 def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
@@ -325,6 +334,16 @@ def _to_upload(root: Path, target: str | None, limit: int) -> Listing:
             hint=f"include it with a line in .sealrunignore (!{target}), or run from the folder itself: --no-bundle",
         )
     return found
+
+
+def _notes(uploaded: Listing) -> Iterator[str]:
+    if uploaded.unasked:
+        more = len(uploaded.unasked) - _NAMED
+        names = ", ".join(uploaded.unasked[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        yield (
+            f"not uploaded, as it may hold values in the clear: {names}; store them as secrets (sealrun secret import)"
+            ", or take it in with a line in .sealrunignore, as in !.env"
+        )
 
 
 def _search_path(request: RunRequest) -> str:

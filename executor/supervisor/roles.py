@@ -17,6 +17,7 @@ from typing import Any
 from executor.environment.assumed import Assumed
 from executor.environment.references import filled
 from executor.environment.values import Unusable
+from secretstore.errors import installing
 from secretstore.run_connection import RunConnection
 
 MARK = "/source/"  # prefix of a source's name among the names of secrets, which have no slash
@@ -181,7 +182,8 @@ def _assumed(request: _Request, until: float) -> Assumed:
     try:
         import botocore.session  # noqa: F401  # here, so that the thread's time limit does not include it
     except ImportError:
-        raise Unusable("its role needs botocore, which this worker does not have: pip install 'sealrun[aws]'") from None
+        why = f"its role needs botocore, which this worker does not have; {installing('aws')}"
+        raise Unusable(why) from None
     seconds = min(_ONE, until - time.monotonic())
     answer: list[Assumed | str] = []
     # A thread, as neither a name look-up nor an answer that comes byte by byte has a time limit.

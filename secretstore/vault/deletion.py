@@ -14,10 +14,11 @@ from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
-from secretstore.errors import AlreadyExists, InUse, ProjectDeleted, RowUnreadable
+from secretstore.errors import AlreadyExists, InUse, ProjectDeleted, RowUnreadable, UnknownProject
 from secretstore.models import Environment, KeyPair, Project, Secret
 from secretstore.vault.lookup import (
     RefuseIf,
+    did_you_mean,
     find_project,
     held_name,
     living,
@@ -29,6 +30,8 @@ from secretstore.views import ProjectView, view_of
 
 GRACE = timedelta(days=7)
 """For how long a deleted project can be brought back."""
+
+_THERE = "what there is: sealrun project list"
 
 Ending = Callable[[Session, str], Mapping[str, object]]
 """Ends what goes on in a project, in the transaction that deletes it; returns what the audit event says of that."""
@@ -45,7 +48,7 @@ def delete_project(
         ProjectDeleted: it is deleted already.
     """
     with db.writing() as session:
-        project = take_project(session, name)
+        project = take_project(session, name, _THERE)
         refuse_protected(project)
         now = session.exec(select(db.now())).one()
         ended = ending(session, project.id)
@@ -67,7 +70,9 @@ def restore_project(db: Database, name: str, *, actor: Actor) -> ProjectView:
         project = session.exec(held_name(name).with_for_update()).first()
         if project is None:
             _refuse_destroyed(session, name)
-            return view_of(ProjectView, find_project(session, name))  # which says what is close to the name
+            there = select(Project.name).where(~living(), col(Project.destroyed_at).is_(None))
+            close = did_you_mean(name, session.exec(there))
+            raise UnknownProject(project=name, hint=close or "what is deleted: sealrun project list --deleted")
         if project.deleted_at is None:
             raise AlreadyExists(
                 "project {name} is not deleted", name=name, hint="what is deleted: sealrun project list --deleted"
@@ -89,7 +94,7 @@ def destroy_project(db: Database, name: str, *, actor: Actor, refuse_if: RefuseI
         UnknownProject: it does not exist.
     """
     with db.writing() as session:
-        project = session.exec(held_name(name).with_for_update()).first() or take_project(session, name)
+        project = session.exec(held_name(name).with_for_update()).first() or take_project(session, name, _THERE)
         refuse_protected(project)
         found = _destroy(session, db, project, actor, refuse_if)
     db.wipe()
@@ -138,7 +143,7 @@ def require_deletable(db: Database, name: str, *, deleted_too: bool = False) -> 
     """
     with db.reading() as session:
         deleted = session.exec(held_name(name)).first() if deleted_too else None
-        project = deleted or find_project(session, name)
+        project = deleted or find_project(session, name, _THERE)
         refuse_protected(project)
         return view_of(ProjectView, project)
 

@@ -30,14 +30,17 @@ COMPARED = 1000
 """Names that a mistyped one is compared with: some 50 ms."""
 
 
-def find_project(session: Session, name: str) -> Project:
+def find_project(session: Session, name: str, otherwise: str | None = None) -> Project:
     """Return the project of this name.
+
+    Args:
+        otherwise: the hint where there is none, nor a close name, instead of how to create it.
 
     Raises:
         UnknownProject: it does not exist; the hint suggests a close name.
         ProjectDeleted: it is deleted.
     """
-    return _project(session, name, _project_query(name))
+    return _project(session, name, _project_query(name), otherwise)
 
 
 def hold_project(session: Session, name: str) -> Project:
@@ -45,9 +48,9 @@ def hold_project(session: Session, name: str) -> Project:
     return _project(session, name, _project_query(name).with_for_update(read=True, key_share=True))
 
 
-def take_project(session: Session, name: str) -> Project:
+def take_project(session: Session, name: str, otherwise: str | None = None) -> Project:
     """Return the project, and keep every other writer out of it until the transaction ends."""
-    return _project(session, name, _project_query(name).with_for_update())
+    return _project(session, name, _project_query(name).with_for_update(), otherwise)
 
 
 def find_environment(session: Session, project: Project, name: str) -> Environment:
@@ -176,12 +179,13 @@ def _project_query(name: str) -> SelectOfScalar[Project]:
     return select(Project).where(Project.name == name, living())
 
 
-def _project(session: Session, name: str, query: SelectOfScalar[Project]) -> Project:
+def _project(session: Session, name: str, query: SelectOfScalar[Project], otherwise: str | None = None) -> Project:
     if found := session.exec(query).first():
         return found
     if (deleted := session.exec(held_name(name)).first()) is not None:
         raise was_deleted(deleted)
-    raise UnknownProject(project=name, hint=did_you_mean(name, session.exec(select(Project.name).where(living()))))
+    close = did_you_mean(name, session.exec(select(Project.name).where(living())))
+    raise UnknownProject(project=name, hint=close or otherwise)
 
 
 def _environment_query(project: Project, name: str) -> SelectOfScalar[Environment]:

@@ -189,7 +189,12 @@ def _refuse_other_kind(
         query = select(other.name).where(other.environment_id == environment.id, col(other.name).in_(part))
         if taken := session.exec(query).first():
             kind = "secret" if other is Secret else "variable"
-            raise NameRefused(name=taken, why=f"a {kind} of {environment.name} has it, and a run could not have both")
+            project = session.exec(select(Project.name).where(Project.id == environment.project_id)).one()
+            raise NameRefused(
+                name=taken,
+                why=f"a {kind} of {environment.name} has it, and a run could not have both",
+                hint=f"delete it first: sealrun {kind} delete {taken} -p {project} -e {environment.name}",
+            )
 
 
 def _there(session: Session, environment: Environment, names: Sequence[str], kind: type[Any]) -> dict[str, Any]:

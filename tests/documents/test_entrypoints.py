@@ -110,7 +110,9 @@ def test_every_combination_runs(reader: Reader, index: Index, name: str) -> None
                         timeout=PATIENCE,
                         **asked,
                     )
-                    accepted[kind, source] = submit.submit(db, app, specify(db, settings, request), "tester").run_id
+                    accepted[kind, source] = submit.submit(
+                        db, app, specify(db, settings, request).spec, "tester"
+                    ).run_id
         for which, run_id in accepted.items():
             eventually(lambda run_id=run_id: history.show(db, run_id).over, PATIENCE, str(which))
             view = history.show(db, run_id)

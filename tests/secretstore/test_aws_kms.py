@@ -471,7 +471,10 @@ except LibraryMissing as error:
 """
     bare = [sys.executable, "-I", "-S", "-c", code, str(ROOT), str(tmp_path)]
     ended = subprocess.run(bare, capture_output=True, text=True)
-    assert ended.stdout == "AWS KMS needs botocore, which is not installed; pip install 'sealrun[aws]'\n", ended.stderr
+    assert (
+        ended.stdout
+        == "AWS KMS needs botocore, which is not installed; in the checkout of sealrun: uv pip install -e '.[aws]'\n"
+    ), ended.stderr
 
 
 def test_nobodys_configuration_is_read(proxy: KmsProxy, arn: str, wrapped: bytes, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from secretstore.naming import (
     check_project_name,
     check_secret_name,
     check_variable_name,
+    is_named_like_a_secret,
     shell_note,
 )
 
@@ -135,6 +136,37 @@ def test_aliases_never_collide(names: set[str]) -> None:
     for alias in given_out.values():
         check_secret_name(alias)
         assert shell_note(alias) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PASSWORD", "DB_PASSWORD", "dbPassword", "PGPASSWORD", "MYSQLPASSWORD", "PASSWORD_SALT", "db_pass", "DBPASS",
+        "dbPass", "PWD2", "REDSHIFT_PWD", "API_KEY", "apiKey", "APIKEY", "ACCESSKEYS", "api.key",
+        "AWS_ACCESS_KEY_ID", "VAPID_PUBLIC_KEY", "api-key-2", "MyAPIKey", "TOKEN", "accessToken", "ACCESSTOKEN",
+        "TOKENS", "X-Token", "SECRET", "clientSecret", "SECRETKEYBASE", "CREDENTIALS",
+        "GOOGLE_APPLICATION_CREDENTIALS", "LOGIN_PIN", "OTP_CODE", "github_pat", "LDAP_PW", "SENTRY_DSN",
+        "BASIC_AUTH", "BEARER", "PRIVATE_PEM", "WALLET_MNEMONIC", "SQL_CONNECTION_STRING", "DB_CONNSTR",
+        "PASSWORD_MIN_LENGTH", "AUTH_URL",
+    ],
+)  # fmt: skip
+def test_names_that_say_secret(name: str) -> None:
+    """As a word of the name, or at the end of words that are run together."""
+    assert is_named_like_a_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KEYCLOAK_URL", "KEYCLOAK", "MONKEY", "MONKEYS", "TURKEY", "HOTKEYS", "KEYBOARD_LAYOUT",
+        "CASSANDRA_KEYSPACE", "KEYWORDS", "KEYVAULT_URL", "TOKENIZERS_PARALLELISM", "SECRETARY_NAME", "BYPASS",
+        "COMPASS_URL", "PASSENGER_APP_ENV", "PASSPORT_HOST", "PATH_PREFIX", "PATTERN", "AUTHOR", "OAUTHLIB_RELAX",
+        "PINNED", "SALTSTACK", "PRIVATELINK", "DSNAME", "DB_CONNECTION", "HOST", "PORT",
+    ],
+)  # fmt: skip
+def test_names_that_only_have_the_letters_of_one(name: str) -> None:
+    """Within another word they say nothing."""
+    assert not is_named_like_a_secret(name)
 
 
 def test_the_note_names_shell_and_alias() -> None:

@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from secretstore.plain_values import has_login, why_plain, without_login
+from secretstore.plain_values import has_login, has_no_value, why_plain, without_login
 
 URL = "a URL without credentials"
 
@@ -33,6 +33,22 @@ URL = "a URL without credentials"
         ("LOG_FORMAT", "%(levelname)s %(message)s", "a setting by its name"),
         ("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor", "a setting by its name"),
         ("NODE_OPTIONS", "--max-old-space-size=4096", "a setting by its name"),
+        ("PASSWORD_MIN_LENGTH", "12", "a number"),
+        ("passwordMinLength", "12", "a number"),
+        ("TOKEN_TTL", "3600", "a number"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "11520", "a number"),
+        ("REFRESH_TOKEN_LIFETIME", "30d", "a number"),
+        ("PASSWORD_RESET_ENABLED", "True", "a flag"),
+        ("TOKEN_TTL", "hunter2", None),
+        ("PASSWORD_LENGTH_KEY", "12", None),
+        ("LOGIN_PIN", "1234", None),
+        ("MIN_PASSWORD", "12345", None),
+        ("KEYCLOAK_URL", "https://login.example.com/realms/shop", URL),
+        ("AUTH_URL", "https://login.example.com", URL),
+        ("AUTH_URL", "https://user:pw@login.example.com", None),
+        ("AUTH_URL", "https://login.example.com/?key=a", None),
+        ("AUTH_TOKEN_URL", "https://login.example.com", None),
+        ("BASIC_AUTH", "admin", None),
     ],
 )
 def test_plain_configuration_has_a_reason(name: str, value: str, why: str | None) -> None:
@@ -65,6 +81,19 @@ def test_no_credential_is_plain_under_any_name(value: str) -> None:
     """A URL with a login or a token, a webhook, a DSN with a key, a connection string."""
     names = ("URL", "API_URL", "DB_HOST", "X_ENDPOINT", "APP_NAME", "LOG_LEVEL", "NEXT_PUBLIC_URL", "APP_ID", "A_PATH")
     assert [name for name in names if why_plain(name, value)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "none"),
+    [
+        ("REDIS_PASSWORD", "null", True), ("REDIS_PASSWORD", "", True), ("REDIS_PASSWORD", " ", True),
+        ("MAIL_PASSWORD", "None", True), ("API_TOKEN", "(null)", True), ("API_TOKEN", "nullify", False),
+        ("API_TOKEN", "0", False), ("MAIL_USERNAME", "null", False), ("EMPTY", "", False),
+    ],
+)  # fmt: skip
+def test_a_secret_that_is_not_there(name: str, value: str, none: bool) -> None:
+    """As a template has it; of what is not named like a secret nothing is meant."""
+    assert has_no_value(name, value) is none
 
 
 def test_a_hook_by_its_name_is_none_either() -> None:

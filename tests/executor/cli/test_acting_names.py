@@ -34,6 +34,8 @@ def test_nothing_stores_them(shop: Cli) -> None:
     said = shop("secret", "import", "-", "--yes", stdin="NODE_OPTIONS=--require=/x.js\n", code=1).stderr
     assert 'line 1: the name "NODE_OPTIONS" is refused: Node.js acts on it, unless it says sizes of memory' in said
     assert shop.ok("secret", "list") == shop.ok("variable", "list") == ""
+    refused = shop("variable", "set", "NODE_OPTIONS", "--max-old-space-size=64", code=2).stderr
+    assert "a value that begins with - behind --: sealrun variable set -p PROJECT NAME -- VALUE" in refused
     shop.ok("variable", "set", "NODE_OPTIONS", "--", "--max-old-space-size=64")
     shop.ok("variable", "delete", "NODE_OPTIONS", "--yes")
 

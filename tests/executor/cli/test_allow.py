@@ -60,18 +60,46 @@ def test_it_counts_as_it_was_when_it_was_allowed(cli: Cli, checkout: Path) -> No
     assert "--yes" in cli("allow", cwd=checkout, code=2).stderr
     said = cli("allow", "--yes", cwd=checkout, code=0).stderr
     assert said == f"{file} is allowed to choose the project 'shop'\n"
-    assert str(file.parent) in cli.ok("allow", "--list").splitlines()
+    assert f"{file.parent}\tthe project 'shop'\t\n" in cli.ok("allow", "--list")
     cli.ok("secret", "list", cwd=checkout)
     file.write_text("# ours\n\"project\" = 'shop'\n")
     cli.ok("secret", "list", cwd=checkout)
     file.write_text(CHOOSES + 'environment = "prod"\n')
     refused = cli("secret", "list", cwd=checkout, code=2).stderr
     assert "chooses the project 'shop' and the environment 'prod', and it says something else than" in refused
+    listed = cli.ok("allow", "--list")
+    assert f"{file.parent}\tthe project 'shop' and the environment 'prod'\tchanged since: not allowed\n" in listed
+    shown = [one for one in cli.json("allow", "--list", "--json") if one["folder"] == str(file.parent)]
+    assert shown == [{"folder": str(file.parent), "project": "shop", "environment": "prod", "changed": True}]
     file.write_text(CHOOSES)
     cli.ok("secret", "list", cwd=checkout)
     cli.ok("allow", "--revoke", cwd=checkout)
     cli("secret", "list", cwd=checkout, code=2)
     assert os.stat(cli.home / "allowed_folders").st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_is_not_there_stands_for_none_above_it(cli: Cli, checkout: Path) -> None:
+    """Neither allowed nor revoked is its parent; what was allowed of a folder that is gone can be revoked."""
+    root = checkout.parent
+    for what in ("nowhere", "no/such/dir"):
+        refused = cli("allow", str(root / what), "--yes", code=2).stderr
+        assert refused.startswith(f"sealrun: no such folder: {root / what}\n")
+    assert "is a file" in cli("allow", str(root / ".sealrun.toml"), "--yes", code=2).stderr
+    assert str(root) not in cli.ok("allow", "--list")
+
+    cli.ok("allow", str(checkout), "--yes")
+    assert "no such folder" in cli("allow", "--revoke", str(root / "nowhere"), code=2).stderr
+    cli.ok("secret", "list", cwd=checkout)
+
+    gone = cli.jobs / "gone"
+    gone.mkdir()
+    (gone / ".sealrun.toml").write_text(CHOOSES)
+    cli.ok("allow", str(gone), "--yes")
+    (gone / ".sealrun.toml").unlink()
+    gone.rmdir()
+    assert f"{gone}\tnothing\tchanged since" in cli.ok("allow", "--list")
+    assert "nothing of" in cli("allow", "--revoke", str(gone), code=0).stderr
+    assert str(gone) not in cli.ok("allow", "--list")
 
 
 def test_an_environment_is_a_choice_too(cli: Cli, checkout: Path) -> None:

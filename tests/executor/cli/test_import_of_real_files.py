@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from executor.cli.typed import pairs
+from secretstore.plain_values import has_no_value
 from tests.executor.cli.conftest import CHECKOUT, Cli
 
 REAL = CHECKOUT / "tests" / "executor" / "operations" / "import_corpus" / "real"
@@ -22,15 +23,19 @@ def shop(cli: Cli) -> Iterator[Cli]:
     yield cli
 
 
-def kind_of(value: str) -> str:
+def kind_of(name: str, value: str) -> str:
     """What the corpus says of a value, see its README."""
+    if has_no_value(name, value):
+        return "skipped"
     return "skipped" if "refused" in value else "secret" if "canary" in value.lower() else "variable"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_all_that_may_be_is_imported_and_nothing_secret_is_shown(shop: Cli, name: str) -> None:
     """I10: each name is what it should be, the plan has a reason for each variable, and the rest is one line each."""
-    wanted = {pair.name: kind_of(pair.value) for pair in pairs.parse((REAL / name).read_bytes(), "env").pairs}
+    wanted = {
+        pair.name: kind_of(pair.name, pair.value) for pair in pairs.parse((REAL / name).read_bytes(), "env").pairs
+    }
     ended = shop("secret", "import", str(REAL / name), "--skip-refused", "--dry-run", "--json", code=0)
     plan = json.loads(ended.stdout)
 
@@ -61,7 +66,7 @@ def test_a_refused_name_is_told_with_the_way_on_and_the_rest_is_there_for_a_run(
     refused = shop("secret", "import", str(file), "--yes", code=1)
     _, *problems, hint = refused.stderr.splitlines()
     assert len(problems) == 4 and hint.startswith(HINT)
-    assert problems[2] == "  line 5: EDITOR stands in line 4 already"
+    assert problems[2] == "  line 5: EDITOR stands in line 4 already: remove one of the two"
     assert problems[3].startswith('  line 5: the name "EDITOR" is refused: programs run it as an editor')
     assert shop.ok("secret", "list") == shop.ok("variable", "list") == ""
 
@@ -78,6 +83,16 @@ def test_a_refused_name_is_told_with_the_way_on_and_the_rest_is_there_for_a_run(
     ]
     script = 'test "$DB_HOST:$DB_PASS:$PORT:${EDITOR-none}" = db.internal:canary:5432:none'
     shop.ok("run", "--", "sh", "-c", script)
+
+
+def test_what_else_is_wrong_comes_before_the_way_on(shop: Cli) -> None:
+    """With --skip-refused alone it would be refused again."""
+    given = "PATH=/bin\nA_TOKEN=canary-1st\nA_TOKEN=canary-2nd\n"
+    said = shop("secret", "import", "-", "-e", "staging", "--yes", stdin=given, code=1).stderr
+    assert "line 3: A_TOKEN stands in line 2 already: remove one of the two\n" in said
+    assert said.splitlines()[-1].startswith(
+        "hint: mend the other lines first; then import the rest without the refused"
+    )
 
 
 def test_only_refused_names_are_nothing_to_change(shop: Cli) -> None:

@@ -158,6 +158,8 @@ class TestDelete:
         cli.ok("project", "create", "guarded", "-e", "dev")
         said = cli("project", "set", "guarded", "--protected", code=0).stderr
         assert said == "guarded cannot be deleted until --no-protected\n"
+        (line,) = [line for line in cli.ok("project", "list").splitlines() if line.startswith("guarded\t")]
+        assert line.endswith("\tprotected")
         for words in ((), ("-e", "dev"), ("--now",)):
             refused = cli("project", "delete", "guarded", *words, code=1).stderr
             assert 'project "guarded" is protected from deletion' in refused
@@ -187,7 +189,17 @@ class TestDelete:
 
     def test_an_unknown_one_is_named(self, cli: Cli) -> None:
         """Before anything is asked."""
-        assert 'no project "nowhere"' in cli("project", "delete", "nowhere", code=2).stderr
+        for words in (("delete", "nowhere"), ("delete", "nowhere", "--now"), ("delete", "nowhere", "--yes")):
+            refused = cli("project", *words, code=2).stderr
+            assert refused == 'sealrun: no project "nowhere"\nhint: what there is: sealrun project list\n'
+
+    def test_what_was_never_deleted_cannot_be_restored(self, cli: Cli) -> None:
+        """The hint leads to what can be, and to no new project."""
+        refused = cli("project", "restore", "nowhere", code=2).stderr
+        assert refused == 'sealrun: no project "nowhere"\nhint: what is deleted: sealrun project list --deleted\n'
+        cli.ok("project", "create", "wanderer")
+        cli.ok("project", "delete", "wanderer", "--yes")
+        assert 'did you mean "wanderer"?' in cli("project", "restore", "wandere", code=2).stderr
 
 
 class TestWhichProject:

@@ -350,6 +350,20 @@ class TestSource:
         from_there = f"bundle {run['bundle'][:12]}, uploaded from {checkout}, commit 012345678901"
         assert f"{from_there}; whether with uncommitted changes is unknown\n" in shown
 
+    def test_a_file_of_values_is_uploaded_where_that_is_said(self, jobs: Cli) -> None:
+        """What an upload would put into the database in the clear stays here, and a note names it."""
+        folder = jobs.jobs / "valued"
+        jobs.job("valued/.sealrun.toml", "")
+        jobs.job("valued/ls.py", "import os; print(*sorted(os.listdir('.')))")
+        for name in (".env", ".env.example", "celerybeat-schedule"):
+            jobs.job(f"valued/{name}", "TOKEN=hunter2-in-the-clear\n")
+        told = jobs("run", "--bundle", "ls.py", cwd=folder, code=0)
+        assert told.stdout == ".env.example .sealrun.toml ls.py\n"
+        assert "note: not uploaded, as it may hold values in the clear: .env; store them as secrets" in told.stderr
+        jobs.job("valued/.sealrunignore", "!.env\n")
+        told = jobs("run", "--bundle", "ls.py", cwd=folder, code=0)
+        assert told.stdout == ".env .env.example .sealrun.toml .sealrunignore ls.py\n" and "note" not in told.stderr
+
     @pytest.mark.parametrize(
         ("words", "sentence", "mend"),
         [

@@ -68,13 +68,14 @@ MALFORMED = {
     "spaced_name.env": ["line 1: it is no NAME=VALUE"],
     "surrogate.json": ["$.TOKEN: half a surrogate pair is not text in UTF-8"],
     "taken.env": [
-        "line 1: REGION is a variable of default, and this would be a secret: say --variable REGION, or delete it first"
+        "line 1: REGION is a variable of default, and this would be a secret: say --variable REGION, or delete it "
+        "first: sealrun variable delete REGION -p shop -e default"
     ],
     "text.json": [ONE_OBJECT],
     # From 3.13 on Python points to the comma, before that to what stands behind it.
     "trailing_comma.json": [f"line 1, column {19 if sys.version_info >= (3, 13) else 20}: {NO_JSON}"],
-    "twice.env": ["line 3: TOKEN stands in line 1 already"],
-    "twice.json": ["$.TOKEN: TOKEN stands before already"],
+    "twice.env": ["line 3: TOKEN stands in line 1 already: remove one of the two"],
+    "twice.json": ["$.TOKEN: TOKEN stands before already: remove one of the two"],
     "two.json": [f"line 1, column 21: {NO_JSON}"],
     "unquoted_key.env": [f"line 2: {NO_EQUALS}", f"line 3: {NO_EQUALS}", f"line 4: {NO_EQUALS}"],
     "url_alone.env": [f"line 1: {NO_NAME}"],
@@ -263,6 +264,34 @@ class TestSorting:
         assert f"note: {name} has under 8 bytes" in ended.stderr and CANARY not in ended.stdout + ended.stderr
         shop.ok("secret", "import", "-", "-e", "staging", "--yes", stdin=f"{name}=canary\n")
 
+    def test_a_secret_without_a_value_is_left_out(self, shop: Cli) -> None:
+        """As in a template: stored as an empty variable it would refuse the later value; --variable stores it so."""
+        given = {"stdin": "OLD_TOKEN=\nREDIS_PASSWORD=null\nNEXT_LEVEL=\n"}
+        ended = shop("secret", "import", "-", "-e", "staging", "--yes", **given, code=0)
+        assert ended.stdout == "NEXT_LEVEL\tvariable new\t\tempty\n"
+        assert ended.stderr.splitlines()[:2] == [
+            "skipped: line 1: OLD_TOKEN is empty: left out; --variable OLD_TOKEN stores it so",
+            "skipped: line 2: REDIS_PASSWORD is no value but null: left out; --variable REDIS_PASSWORD stores it so",
+        ]
+        later = shop.ok("secret", "import", "-", "-e", "staging", "--dry-run", stdin="OLD_TOKEN=canary-later\n")
+        assert later == "OLD_TOKEN\tnew secret\t\t\n"
+        kept = shop.ok("secret", "import", "-", "-e", "staging", "--yes", "--variable", "OLD_TOKEN", **given)
+        assert "OLD_TOKEN\tvariable new\t(not shown)\tas asked\n" in kept
+        twice = shop("secret", "import", "-", "--yes", stdin="A_TOKEN=\nA_TOKEN=canary-second\n", code=1).stderr
+        assert "line 2: A_TOKEN stands in line 1 already: remove one of the two" in twice
+        refused = shop("secret", "set", "OLD_TOKEN", "-e", "staging", stdin="canary-later", code=2).stderr
+        assert "hint: delete it first: sealrun variable delete OLD_TOKEN -p shop -e staging\n" in refused
+
+    def test_what_is_about_a_password_is_shown(self, shop: Cli) -> None:
+        """A limit is no secret, and neither is the address of a login."""
+        given = "PASSWORD_MIN_LENGTH=12\nTOKEN_TTL=3600\nAUTH_URL=https://login.example.com\nTOKEN_TTL_KEY=canary\n"
+        assert shop.ok("secret", "import", "-", "--dry-run", stdin=given).splitlines() == [
+            "PASSWORD_MIN_LENGTH\tvariable new\t12\ta number",
+            "TOKEN_TTL\tvariable new\t3600\ta number",
+            "AUTH_URL\tvariable new\thttps://login.example.com\ta URL without credentials",
+            "TOKEN_TTL_KEY\tnew secret\t\t",
+        ]
+
     def test_a_variable_named_like_a_secret_is_not_shown(self, shop: Cli) -> None:
         """It is one because that was asked for."""
         ended = shop("secret", "import", "-", "--variable", "A_KEY", "--dry-run", stdin="A_KEY=canary\n", code=0)
@@ -335,7 +364,10 @@ class TestWriting:
         said = shop("secret", "import", "-", "--yes", stdin="ROTATED=short\n", code=1).stderr
         assert 'the value of "ROTATED" is refused: it has fewer than 8 bytes' in said
         asked = shop("secret", "import", "-", "--yes", "--variable", "ROTATED", stdin="ROTATED=short\n", code=1).stderr
-        assert "ROTATED is a secret of default, and cannot become a variable: delete it first" in asked
+        assert (
+            "ROTATED is a secret of default, and cannot become a variable: delete it first: sealrun secret delete"
+            in asked
+        )
 
     def test_without_a_terminal_it_asks_for_yes(self, shop: Cli, env: Path) -> None:
         """The plan is shown all the same; stdin and --json cannot ask at all."""

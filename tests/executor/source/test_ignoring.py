@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import FileUnreadable
-from executor.source.ignoring import Ignoring
+from executor.source.ignoring import USUAL, Ignoring
 
 NAMES = (
     "a", "b", "ab", "foo", "bar", "a.log", "b.log", "x y", "a[b", "-", "!x", "#y", "]", "a b ", "A", "é", "foo.d",
@@ -38,13 +38,15 @@ def ignored(root: Path) -> set[str]:
 
 
 def ignored_by_git(root: Path) -> set[str]:
-    """The same, as `git check-ignore` says."""
+    """The same, as `git check-ignore` says, with what is usual as a list of its own."""
+    usual = root / ".git" / "usual"
+    usual.write_bytes(USUAL)
     paths = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name != ".git"]
         paths += [os.path.relpath(os.path.join(folder, name), root) for name in folders + files]
     said = subprocess.run(
-        ["git", "-C", root, "-c", "core.excludesFile=/dev/null", "check-ignore", "--no-index", "-z", "--stdin"],
+        ["git", "-C", root, "-c", f"core.excludesFile={usual}", "check-ignore", "--no-index", "-z", "--stdin"],
         input=b"".join(os.fsencode(path) + b"\0" for path in paths),
         capture_output=True,
         env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"},

@@ -33,6 +33,21 @@ def names(root: Path) -> set[str]:
     return {entry.path for entry in listing(root, MIB).entries}
 
 
+def test_files_of_values_are_left_out_unless_a_line_takes_them_in(tmp_path: Path) -> None:
+    """Nobody has to think of it; a template is none. What an ignore file names itself is not told."""
+    for path in (".env", "deep/.env.prod", ".envrc", ".env.example", "prod.env", "celerybeat-schedule-wal", "job.py"):
+        write(tmp_path, path)
+    found = listing(tmp_path, MIB)
+    assert {entry.path for entry in found.entries} == {"deep", ".env.example", "prod.env", "job.py"}
+    assert found.unasked == (".env", ".envrc", "deep/.env.prod")
+
+    write(tmp_path, ".gitignore", ".env\n")
+    write(tmp_path, "deep/.sealrunignore", "!.env.*\n")
+    found = listing(tmp_path, MIB)
+    assert found.has("deep/.env.prod") and not found.has(".env")
+    assert found.unasked == (".envrc",)
+
+
 def test_an_archive_has_files_folders_and_links(tmp_path: Path) -> None:
     """As any tar has them, without times and owners; modes say whether a file may be executed, and no more."""
     packed = pack(listing(shop(tmp_path), MIB))

@@ -50,15 +50,15 @@ def test_it_is_a_target_with_parameters() -> None:
 
 def test_a_python_without_what_it_takes_is_given_it(place: Place) -> None:
     """In an environment that is built for the run: from nothing, or beside what is asked for."""
-    spec = specify(place.db, place.settings(), request(place))
+    spec = specify(place.db, place.settings(), request(place)).spec
     assert spec.python is None and spec.requirements is not None and spec.requirements["with"] == [*PACKAGES]
-    spec = specify(place.db, place.settings(), request(place, bundle=True))
+    spec = specify(place.db, place.settings(), request(place, bundle=True)).spec
     assert spec.requirements is not None and spec.requirements["with"] == [*PACKAGES]
-    spec = specify(place.db, place.settings(), request(place, packages=["pandas"]))
+    spec = specify(place.db, place.settings(), request(place, packages=["pandas"])).spec
     assert spec.requirements is not None and spec.requirements["with"] == ["pandas", *PACKAGES]
     hashed = f"six==1.17.0 --hash=sha256:{'0' * 64}\n"
     write(place.jobs, "requirements.txt", hashed)
-    spec = specify(place.db, place.settings(), request(place))
+    spec = specify(place.db, place.settings(), request(place)).spec
     assert spec.requirements is not None and spec.requirements["with"] == []
 
 
@@ -70,7 +70,7 @@ def test_an_environment_that_has_it_is_used_and_one_that_lacks_it_refused(place:
             specify(place.db, place.settings(), request(place, **{**asked, **_at(place, asked)}))
         assert "--with nbclient" in (refused.value.hint or "")
     write(place.jobs, ".venv/lib/python3.12/site-packages/nbclient/__init__.py", "")
-    assert specify(place.db, place.settings(), request(place)).python == str(place.jobs / ".venv/bin/python")
+    assert specify(place.db, place.settings(), request(place)).spec.python == str(place.jobs / ".venv/bin/python")
 
 
 def _at(place: Place, asked: dict[str, str]) -> dict[str, str]:

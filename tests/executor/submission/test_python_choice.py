@@ -57,7 +57,7 @@ def asked(desk: Rig, root: Path, target: Target | None = None, **fields: Any) ->
         search_path=str(root.parent / "bin"),
         **fields,
     )
-    return specify(desk.db, desk.settings, request)
+    return specify(desk.db, desk.settings, request).spec
 
 
 def built_of(spec: RunSpec) -> str:

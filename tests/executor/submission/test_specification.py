@@ -72,10 +72,10 @@ def place(sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_source_is_uploaded_where_workers_do_not_see_it(place: Place, environ: dict[str, str], uploads: bool) -> None:
     """And --bundle or --no-bundle stand over that."""
     settings = place.settings(environ)
-    spec = specify(place.db, settings, place.request())
+    spec = specify(place.db, settings, place.request()).spec
     assert (spec.bundle is not None, spec.host) == (uploads, None if uploads else settings.host)
     for asked in (True, False):
-        spec = specify(place.db, settings, place.request(bundle=asked))
+        spec = specify(place.db, settings, place.request(bundle=asked)).spec
         assert (spec.bundle is not None, spec.host) == (asked, None if asked else settings.host)
     assert spec.source_root == str(place.jobs)
 
@@ -84,8 +84,8 @@ def test_an_uploaded_source_has_no_interpreter_of_this_machine(place: Place) -> 
     """The worker chooses; a `.venv` in the folder is neither uploaded nor named, and a path is refused."""
     os.makedirs(place.jobs / ".venv/bin")
     (place.jobs / ".venv/bin/python").symlink_to(job_python())
-    assert specify(place.db, place.settings(), place.request()).python == str(place.jobs / ".venv/bin/python")
-    assert specify(place.db, place.settings(), place.request(bundle=True)).python is None
+    assert specify(place.db, place.settings(), place.request()).spec.python == str(place.jobs / ".venv/bin/python")
+    assert specify(place.db, place.settings(), place.request(bundle=True)).spec.python is None
     with pytest.raises(PythonUnavailable, match="is an interpreter on this machine") as caught:
         specify(place.db, place.settings(), place.request(bundle=True, python=job_python()))
     assert caught.value.hint == "name a version (--python 3.12), or run from the folder itself: --no-bundle"
@@ -135,7 +135,7 @@ def test_a_path_is_kept_as_it_was_typed(
     root = str(place.jobs)
     request = place.request(typed.replace("ROOT", root)).model_copy(update={"folder": place.jobs / here})
     for bundle, kept in ((False, from_folder), (True, uploaded)):
-        spec = specify(place.db, place.settings(), request.model_copy(update={"bundle": bundle}))
+        spec = specify(place.db, place.settings(), request.model_copy(update={"bundle": bundle})).spec
         assert (spec.target["path"], spec.target.get("typed")) == ("job.py", kept and kept.replace("ROOT", root))
 
 
@@ -149,7 +149,7 @@ def test_a_commands_program_is_told_where_workers_see_it(place: Place, tmp_path:
 
     def document(target: Target, bundle: bool) -> dict[str, Any]:
         asked = {"target": target, "bundle": bundle, "search_path": search_path}
-        return specify(place.db, place.settings(), place.request().model_copy(update=asked)).target
+        return specify(place.db, place.settings(), place.request().model_copy(update=asked)).spec.target
 
     command, script = Target("command", argv=("dbt", "run")), Target("command", "deep/dump.sh", argv=("x",))
     told = {"kind": "command", "argv": ["dbt", "run"]}
@@ -166,5 +166,5 @@ def test_the_commit_is_recorded(place: Place) -> None:
     (place.folder / "bin/python3").symlink_to(job_python())
     for bundle in (True, False):
         request = place.request(bundle=bundle).model_copy(update={"search_path": str(place.folder / "bin")})
-        spec = specify(place.db, place.settings(), request)
+        spec = specify(place.db, place.settings(), request).spec
         assert (spec.source_commit, spec.source_dirty) == ("0123456789" * 4, None)

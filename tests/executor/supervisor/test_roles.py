@@ -312,7 +312,7 @@ def test_without_botocore(ada: Account, monkeypatch: pytest.MonkeyPatch) -> None
     for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "botocore", None)
-    assert "sealrun[aws]" in problem(source("http://127.0.0.1:1"), of(ada))
+    assert "uv pip install -e '.[aws]'" in problem(source("http://127.0.0.1:1"), of(ada))
 
 
 @pytest.mark.parametrize(
