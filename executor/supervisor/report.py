@@ -252,12 +252,16 @@ class Reporter:
             written[f"{name}_left_out_bytes"] = portion.left_out
         return written
 
+    def file_begins(self, path: str) -> None:
+        """Say whose bytes are next; the masker has searched the name already."""
+        self.post(Kind.OUTPUT_BEGINS, {"path": path})
+
     def file(self, path: str, size: int, masked: Sequence[dict[str, Any]] = (), more: int = 0) -> None:
-        """Announce an output file; `file_data` sends its bytes. The masker has searched both already.
+        """Give the file whose bytes were sent last; before this it is none, and `withheld` drops what was sent of it.
 
         Args:
             path: its name, masked.
-            size: its bytes as they are sent.
+            size: its bytes as they were sent.
             masked: what was masked in it first.
             more: so much more was.
         """
@@ -265,13 +269,13 @@ class Reporter:
         self.post(Kind.OUTPUT, {"path": path, "size": size, **told})
 
     def file_data(self, data: bytes) -> None:
-        """Send bytes of the file announced last."""
+        """Send bytes, masked, of the file that began last."""
         self._enqueue(encode(Kind.OUTPUT_DATA, data))
         while self.congested and not self._gone:
             self._flush_all()
 
     def withheld(self, path: str, why: str) -> None:
-        """Report a file that is not sent."""
+        """Report a file that is not given."""
         self.post(Kind.OUTPUT_WITHHELD, {"path": path, "why": why})
 
     @property
