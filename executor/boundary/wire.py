@@ -37,9 +37,9 @@ class Kind(IntEnum):
     STDERR = 34
     RESULT = 35
     PROBLEM = 36
-    OUTPUT = 37  # a file a run leaves: its name, its size
+    OUTPUT = 37  # a file a run leaves, once all of it was sent: its name, its size
     OUTPUT_DATA = 38
-    OUTPUT_WITHHELD = 39
+    OUTPUT_WITHHELD = 39  # a file that is not given: its name, why; what was sent of it is dropped
     STARTED = 40
     OUTCOME = 41
     OPENED = 42
@@ -52,6 +52,7 @@ class Kind(IntEnum):
     METRICS = 49  # what the run has reported itself
     OFFERED = 50  # patterns of those key services
     MASKED = 51  # what the masker has found, before the outcome and only if there is anything
+    OUTPUT_BEGINS = 52  # the bytes of a file are next: its name
 
 
 @dataclass(frozen=True)

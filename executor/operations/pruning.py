@@ -41,6 +41,7 @@ def require_over(at: Deployment, who: Actor, asked: NamedRuns) -> Sequence[RunVi
 
     Raises:
         UnknownRun: one of them is none, or the beginning of several.
+        ProjectDeleted: the project of one is deleted: what it left goes with it, or comes back.
         InUse: one is not over.
     """
     if not asked.runs:
@@ -63,7 +64,7 @@ def delete(at: Deployment, who: Actor, asked: NamedRuns, tell: Tell = lambda don
     """Delete what these runs left.
 
     Raises:
-        UnknownRun, InUse: as `require_over`; nothing is deleted.
+        UnknownRun, ProjectDeleted, InUse: as `require_over`; nothing is deleted.
     """
     found = require_over(at, who, asked)
     already = tuple(run.id for run in found if run.pruned_at is not None)

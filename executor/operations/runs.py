@@ -9,7 +9,6 @@ from executor.operations.deployment import Deployment
 from executor.records import files, following, history
 from executor.records import logs as output
 from executor.runs import cancelling
-from executor.runs.retention import refuse_pruned
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
     Cancelled,
@@ -23,7 +22,7 @@ from executor.schemas.run_operations import (
     ThoseRuns,
 )
 from executor.schemas.run_request import RunRequest
-from executor.schemas.runs import OVER, STATES, RunView
+from executor.schemas.runs import STATES, RunView
 from executor.submission import submit
 from executor.submission.specification import repeated, specify
 from secretstore import vault
@@ -121,9 +120,10 @@ def kept(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
     Raises:
         UnknownRun, UnknownProject, RequestUnclear: as `show`.
         RunPruned: that is deleted.
+        ProjectDeleted: its project is.
     """
     view = show(at, who, asked)
-    refuse_pruned(view.id, view.pruned_at, view.pruned_by)
+    history.require_kept(at.db, view.id)
     return view
 
 
@@ -142,7 +142,7 @@ def logs(at: Deployment, who: Actor, asked: OutputOf) -> Iterator[StoredPiece]:
     Raises:
         UnknownRun: none is meant, or several are.
         RequestUnclear: there is no such stream, or no such attempt.
-        RunPruned: its output is deleted.
+        RunPruned, ProjectDeleted: its output is deleted, or its project.
     """
     _check_streams(asked)
     run_id = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
@@ -157,7 +157,7 @@ def follow(at: Deployment, who: Actor, asked: OutputOf, *, until: float | None =
     Raises:
         UnknownRun: none is meant, or several are.
         RequestUnclear: there is no such stream.
-        RunPruned: there is no output to follow any more.
+        RunPruned, ProjectDeleted: there is no output to follow any more.
         DatabaseUnavailable: the database was away for too long.
     """
     _check_streams(asked)
@@ -181,7 +181,7 @@ def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
     Raises:
         UnknownRun: none is meant, or several are.
         RequestUnclear: it has no such attempt.
-        RunPruned: they are deleted.
+        RunPruned, ProjectDeleted: they are deleted, or its project.
         FolderUnusable: one could not be written; those before it are.
     """
     view = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))
@@ -216,8 +216,8 @@ def _pieces(at: Deployment, run_id: str, asked: OutputOf) -> Iterator[StoredPiec
 def _followed(at: Deployment, run_id: str, asked: OutputOf, until: float | None) -> Iterator[Look]:
     looked = False
     for look in following.looks(at.db, run_id, asked.after, streams=asked.streams, until=until):
-        if not looked and look.state in OVER and asked.streams != ():
-            history.require_kept(at.db, run_id)  # what is over may be pruned; what is not cannot be
+        if not looked and not look.away and asked.streams != ():
+            history.require_kept(at.db, run_id)
         looked = looked or not look.away
         yield look
 

@@ -21,6 +21,7 @@ from executor.runs.retention import refuse_pruned
 from executor.schemas.runs import OVER, RunView
 from secretstore import vault
 from secretstore.database import Database
+from secretstore.errors import ProjectDeleted
 
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
 
@@ -31,6 +32,7 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
     Raises:
         UnknownRun: none is meant.
         UnknownRun: several are.
+        ProjectDeleted: it is named by its whole id, and its project is deleted.
     """
     statement = select(Run.id).where(_listed(project_id)).order_by(col(Run.created_at).desc())
     with db.reading() as session:
@@ -40,6 +42,9 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
             found = []
         else:
             found = session.exec(statement.where(col(Run.id).startswith(reference)).limit(100)).all()
+        run = session.get(Run, reference) if not found and project_id is None else None
+        if run is not None and (gone := vault.deletion_of(session, run.project_id)) is not None:
+            raise gone
     if not found:
         raise UnknownRun(reference=reference)
     if len(found) > 1:
@@ -55,6 +60,8 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
 def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
     """One run in full, with what an attempt left; the latest unless one is named, which began and ended when it did.
 
+    Of a run whose project is deleted it is how it ended and its receipts, and nothing of what it left.
+
     Raises:
         UnknownRun: there is none of this id.
     """
@@ -63,16 +70,19 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
         if run is None:
             raise UnknownRun(reference=run_id)
         number = run.attempt if attempt is None else attempt
-        left = session.get(Result, (run_id, number)) or Result(run_id=run_id, attempt=number)
+        gone = vault.deletion_of(session, run.project_id)
+        left = session.get(Result, (run_id, number)) if gone is None else None
+        left = left or Result(run_id=run_id, attempt=number, note=_of_deleted(run, gone))
         made = attempts.of_run(session, run)
-        masked = attempts.masked(session, run_id, number)
-        reported, samples = attempts.reported(session, run_id, number), attempts.samples(session, run_id, number)
-    known: dict[str, Any] = {"attempt": number, "attempts": made, "reported": reported, "samples": samples}
-    known |= {"masked": masked}
+        known: dict[str, Any] = {"attempt": number, "attempts": made}
+        if gone is None:
+            known |= {"masked": attempts.masked(session, run_id, number)}
+            known |= {"reported": attempts.reported(session, run_id, number)}
+            known |= {"samples": attempts.samples(session, run_id, number)}
+            known |= {"outputs": tuple(list_files(db, run_id, number))}
     known |= {"result": left.result, "note": left.note}
     known |= {"problem": None if left.problem is None else Problem.from_json(left.problem)}
-    known |= {"outputs": tuple(list_files(db, run_id, number)), "waiting_for": _waiting_for(db, [run]).get(run.id)}
-    known |= {"lost_to": lost_to(db, run.id).get(run.id)}
+    known |= {"waiting_for": _waiting_for(db, [run]).get(run.id), "lost_to": lost_to(db, run.id).get(run.id)}
     shown = next((one for one in made if one.number == number), None)
     if shown is not None:
         known |= {"signal": shown.signal, "worker": shown.worker, "receipt": shown.receipt, "metrics": shown.metrics}
@@ -149,15 +159,19 @@ def _moment(at: datetime | None) -> str:
 
 
 def require_kept(db: Database, run_id: str) -> None:
-    """Check that what a run left is not deleted.
+    """Check that what a run left is not deleted, nor its project.
 
     Raises:
         RunPruned: it is.
+        ProjectDeleted: its project is.
     """
     with db.reading() as session:
-        run = session.exec(select(Run.id, Run.pruned_at, Run.pruned_by).where(Run.id == run_id)).first()
+        run = session.get(Run, run_id)
+        gone = vault.deletion_of(session, run.project_id) if run is not None else None
     if run is not None:
-        refuse_pruned(*run)
+        refuse_pruned(run.id, run.pruned_at, run.pruned_by)
+    if gone is not None:
+        raise gone
 
 
 def list_runs(db: Database, project_id: str | None = None, limit: int = 20, state: str | None = None) -> list[RunView]:
@@ -172,6 +186,10 @@ def list_runs(db: Database, project_id: str | None = None, limit: int = 20, stat
     waiting = _waiting_for(db, found)
     lost = lost_to(db, *(run.id for run in found if run.lease_owner is not None))
     return [_view(run, waiting_for=waiting.get(run.id), lost_to=lost.get(run.id)) for run in found]
+
+
+def _of_deleted(run: Run, gone: ProjectDeleted | None) -> str | None:
+    return None if gone is None or run.pruned_by is not None else "what it left is not shown: its project is deleted"
 
 
 def _listed(project_id: str | None) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, col, delete
 
 from executor.models import LogChunk, Output, OutputChunk
 from executor.runs.rows import guard
@@ -21,6 +21,8 @@ _UNREADABLE = b"sealrun: a piece of this output cannot be read: it is not as it 
 def append(db: Database, lease: Lease, pieces: Sequence[Piece], more: Sequence[SQLModel] = ()) -> None:
     """Store pieces of an attempt's output, and what else came with them; whoever else wants to write goes first.
 
+    Of a file that is withheld, after all, nothing stays.
+
     Raises:
         StaleToken: the attempt is no longer the run's; nothing was written.
     """
@@ -31,6 +33,15 @@ def append(db: Database, lease: Lease, pieces: Sequence[Piece], more: Sequence[S
             session.connection().execute(insert(LogChunk), these)
         # Copies: a transaction that is undone empties the objects that were in it.
         session.add_all(type(row)(**row.model_dump()) for row in more)
+        for row in more:
+            if isinstance(row, Output) and row.withheld is not None:
+                session.exec(
+                    delete(OutputChunk).where(
+                        col(OutputChunk.run_id) == row.run_id,
+                        col(OutputChunk.attempt) == row.attempt,
+                        col(OutputChunk.path) == row.path,
+                    )
+                )
 
 
 def rows(lease: Lease, pieces: Sequence[Piece]) -> list[LogChunk]:

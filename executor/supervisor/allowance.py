@@ -46,7 +46,8 @@ class Allowance:
 class Portion:
     """One stream: give it what comes out of the masker, and send on what it returns.
 
-    `kept` counts the bytes that were sent on, without marks; `left_out` those that were not.
+    `kept` counts the bytes that were sent on, without marks; `left_out` those that were not: masked ones, since their
+    number would tell the length of what was masked.
     """
 
     def __init__(self, allowance: Allowance) -> None:
@@ -54,7 +55,7 @@ class Portion:
         self._inside = False  # the last bytes sent do not end a line
         self.kept = 0
         self.left_out = 0
-        self.full = False  # nothing more is kept, so nothing more has to be masked
+        self.full = False  # nothing more is kept
 
     def take(self, data: bytes) -> bytes:
         """Return what is kept of this, with a mark where it is cut."""
@@ -73,10 +74,6 @@ class Portion:
         limits = self._allowance.limits
         what = "the rest of this stream is not kept" if limits.drop else "the run is ended"
         return data[:size] + self.note(f"the output limit of {size_text(limits.total)} is reached: {what}")
-
-    def skip(self, size: int) -> None:
-        """Count bytes as left out."""
-        self.left_out += size
 
     def finish(self) -> bytes:
         """End the stream: return a mark if something was left out at the end."""

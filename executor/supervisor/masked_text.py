@@ -1,7 +1,8 @@
-"""A text file of a run that holds a secret: masked byte for byte, and searched once more before any of it is sent.
+"""A file of a run, masked byte for byte: a text that holds a secret, searched once more, or one that holds none.
 
 It is read twice, once to decide and once to send, so that a file of any size takes no memory and no plaintext is
-written anywhere.
+written anywhere. What is read the second time may be something else, so it is masked and searched like the first:
+whatever is decided, only what comes out of a masker is sent.
 """
 
 import codecs
@@ -36,24 +37,40 @@ def look(chunks: Iterable[bytes], masker: Masker) -> Looked:
         chunks: all of it.
         masker: the run's.
     """
-    hits: Hits = {}
-    stream, again = masker.counting(hits).stream(), masker.stream()
+    looked = Looked(False)
+    for _ in masked(chunks, masker, looked):
+        pass
+    return looked
+
+
+def masked(chunks: Iterable[bytes], masker: Masker, looked: Looked) -> Iterator[bytes]:
+    """Mask such a file piece by piece, twice; `looked` says in the end what it is, once all of it was taken."""
+    stream, again = masker.counting(looked.hits).stream(), masker.stream()
     decoder = codecs.getincrementaldecoder("utf-8")()
-    size, fit = 0, True
-    for masked in _masked(chunks, stream):
-        size += len(masked)
-        fit = fit and _is_text(masked, decoder)
-        again.feed(masked)
+    fit = True
+    for once in _masked(chunks, stream):
+        fit = fit and _is_text(once, decoder)
+        twice = again.feed(once)
         if stream.found and (again.found or not fit):
-            return Looked(False, hits=hits)
-    again.rest()
-    fit = fit and _is_text(b"", decoder, last=True) and not again.found
-    return Looked(fit, size, hits, dict(stream.first))
+            return
+        looked.size += len(twice)
+        yield twice
+    rest = again.rest()
+    looked.given = fit and _is_text(b"", decoder, last=True) and not again.found
+    looked.size += len(rest)
+    looked.first = dict(stream.first)
+    yield rest
 
 
-def masked(chunks: Iterable[bytes], masker: Masker) -> Iterator[bytes]:
-    """Mask a file piece by piece."""
-    return _masked(chunks, masker.stream())
+def clean(chunks: Iterable[bytes], masker: Masker, looked: Looked) -> Iterator[bytes]:
+    """Do the same to a file in which no secret was found: it goes out as it is, whatever it is, and ends at one."""
+    stream = masker.stream()
+    for data in _masked(chunks, stream):
+        if stream.found:
+            return
+        looked.size += len(data)
+        yield data
+    looked.given = True
 
 
 def entries(hits: Hits, first: Hits, in_name: Hits) -> tuple[list[dict[str, object]], int]:

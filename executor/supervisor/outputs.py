@@ -1,18 +1,21 @@
 """Search what a run left in SEALRUN_OUTPUT_DIR for secrets, and send it to the worker file by file.
 
-The tree is dead when this starts, so nothing changes underneath. A text in which a secret is found is masked, and so
-are names; where that is not enough the file is withheld and named. Compressed or encrypted content cannot be searched,
-as the documentation says.
+The tree is dead when this starts, but a process outside it may have a file open, and write while it is read here: what
+is sent was masked on its way out, whatever was found before, and a file that changed is withheld. A text in which a
+secret is found is masked, and so are names; where that is not enough the file is withheld and named. Compressed or
+encrypted content cannot be searched, as the documentation says.
 """
 
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from executor.masking.masker import Hits
 from executor.supervisor import masked_text
 from executor.supervisor.masked_files import MASKED_LIMIT, Masking, of_name
+from executor.supervisor.masked_text import Looked
 from executor.supervisor.report import Reporter
 from executor.supervisor.seen import FILE, FILE_NAME
 
@@ -20,11 +23,13 @@ FILES_LIMIT = 1000
 PATH_LIMIT = 1024  # bytes; PostgreSQL's index takes no more than 2,700
 DEPTH_LIMIT = 100  # folders, each of which stays open while its contents are read
 _PATH_SHOWN = 100
+_REST = "…"  # stands for files that are not named
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 18
 _SECRET = "it contains a secret"
 _UNSEARCHABLE = "it cannot be searched for secrets"
 _TAKEN = "its name, once it is masked, is another's"
+_CHANGED = "it changed while it was read"
 
 
 def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked: Mapping[str, Masking] = {}) -> None:
@@ -47,27 +52,34 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked
     try:
         top = os.open(folder, _FOLDER)
     except OSError as error:
-        reporter.withheld("…", f"the output folder cannot be read: {os.strerror(error.errno or 0)}")
+        reporter.withheld(_REST, f"the output folder cannot be read: {os.strerror(error.errno or 0)}")
         return
     for name, place, closed in _walk(top, "", reporter):
         reporter.check()
         shown = names.shown(name)
         if (files := files + 1) > FILES_LIMIT:
-            reporter.withheld("…", f"more than {FILES_LIMIT:,} files were left")
+            reporter.withheld(_REST, f"more than {FILES_LIMIT:,} files were left")
             return
         try:
-            why = closed or _why_withheld(name, place, uid, left, limit)
+            why = closed or _why_withheld(_found(name, place), uid, left, limit)
             if why is None:
-                left -= _send(name, shown, place, reporter, masked.get(name))
+                with _File(name, place, reporter) as file:
+                    # What was looked at by its name may be another by now.
+                    why = _why_withheld(file.found, uid, left, limit)
+                    if why is None:
+                        left -= _send(shown, file, reporter, masked.get(name), of_name(name))
         except OSError as error:
             why = f"it cannot be read: {os.strerror(error.errno or 0)}"
         if why is not None:
             reporter.withheld(shown.text, why)
 
 
-def _why_withheld(name: str, place: int, uid: int | None, left: int, limit: int) -> str | None:
-    """Return why a file is withheld unopened; None if it is to be searched."""
-    found = os.stat(os.path.basename(name), dir_fd=place, follow_symlinks=False)
+def _found(name: str, place: int) -> os.stat_result:
+    return os.stat(os.path.basename(name), dir_fd=place, follow_symlinks=False)
+
+
+def _why_withheld(found: os.stat_result, uid: int | None, left: int, limit: int) -> str | None:
+    """Return why a file is withheld unread; None if it is to be searched."""
     if not stat.S_ISREG(found.st_mode):
         return "it is not a regular file"
     if uid is not None and found.st_uid != uid:
@@ -77,49 +89,93 @@ def _why_withheld(name: str, place: int, uid: int | None, left: int, limit: int)
     return None
 
 
-def _send(name: str, shown: "_Shown", place: int, reporter: Reporter, masking: Masking | None) -> int:
+class _File:
+    """A file that is open, to be read more than once; whoever else has it open may write to it meanwhile."""
+
+    def __init__(self, name: str, place: int, reporter: Reporter) -> None:
+        self._reporter = reporter
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._fd = os.open(os.path.basename(name), flags, dir_fd=place)
+        self.found = os.fstat(self._fd)
+        """What it was before it was read."""
+        self.size = self.found.st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its bytes, of no more than the size that it had.
+
+        Who is lost gets no end of them, which would make a file look searched that is not.
+        """
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        left = self.size
+        while data := os.read(self._fd, min(_CHUNK, left)):
+            self._reporter.check()
+            yield data
+            left -= len(data)
+
+    def changed(self) -> bool:
+        """Tell whether somebody wrote to it, as far as the kernel says: what is mapped into memory it does not see."""
+        now = os.fstat(self._fd)
+        return any(
+            getattr(now, name) != getattr(self.found, name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns")
+        )
+
+
+def _send(shown: "_Shown", file: _File, reporter: Reporter, masking: Masking | None, if_leaky: Masking | None) -> int:
     """Search a file, and send it if it has no secret, or once that is masked; return the number of bytes sent."""
     masker = reporter.masker
-    fd = os.open(os.path.basename(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
-    try:
-        size = os.fstat(fd).st_size
-        if masker.finds([shown.text.encode()]):
-            reporter.withheld(shown.text, _SECRET)
-            return 0
-        if shown.taken:
-            reporter.withheld(shown.text, _TAKEN)
-            return 0
-        if masking is not None and size <= MASKED_LIMIT:
-            return _send_masked(shown, b"".join(_chunks(fd, reporter, size)), reporter, masking)
-        if masker.finds(_chunks(fd, reporter)):
-            os.lseek(fd, 0, os.SEEK_SET)
-            return _send_leaky(shown, fd, size, reporter, masking or of_name(name))
-        _announce(shown, size, reporter)
-        os.lseek(fd, 0, os.SEEK_SET)
-        for data in _chunks(fd, reporter, size):
-            reporter.file_data(data)
-        return size
-    finally:
-        os.close(fd)
+    if masker.finds([shown.text.encode()]):
+        reporter.withheld(shown.text, _SECRET)
+        return 0
+    if shown.taken:
+        reporter.withheld(shown.text, _TAKEN)
+        return 0
+    if masking is not None and file.size <= MASKED_LIMIT:
+        return _send_masked(shown, file, reporter, masking)
+    if masker.finds(file.chunks()):
+        return _send_leaky(shown, file, reporter, masking or if_leaky)
+    now = Looked(False)
+    return _give(shown, file, reporter, masked_text.clean(file.chunks(), masker, now), Looked(True, file.size), now)
 
 
-def _send_leaky(shown: "_Shown", fd: int, size: int, reporter: Reporter, masking: Masking | None) -> int:
+def _send_leaky(shown: "_Shown", file: _File, reporter: Reporter, masking: Masking | None) -> int:
     """Send a file in which a secret was found, if it is text; its size is that of the masked one."""
-    if masking is not None and size <= MASKED_LIMIT:
-        return _send_masked(shown, b"".join(_chunks(fd, reporter, size)), reporter, masking)
-    looked = masked_text.look(_chunks(fd, reporter, size), reporter.masker)
+    if masking is not None and file.size <= MASKED_LIMIT:
+        return _send_masked(shown, file, reporter, masking)
+    looked = masked_text.look(file.chunks(), reporter.masker)
     reporter.seen.add(FILE, looked.hits)
     if masking is not None or not looked.given:
         reporter.withheld(shown.text, _SECRET)
         return 0
-    _announce(shown, looked.size, reporter, looked.hits, looked.first)
-    os.lseek(fd, 0, os.SEEK_SET)
-    for data in masked_text.masked(_chunks(fd, reporter, size), reporter.masker):
+    now = Looked(False)
+    return _give(shown, file, reporter, masked_text.masked(file.chunks(), reporter.masker, now), looked, now)
+
+
+def _give(
+    shown: "_Shown", file: _File, reporter: Reporter, pieces: Iterator[bytes], looked: Looked, now: Looked
+) -> int:
+    """Send a file's pieces, and then what it is: nothing, if `now`, which they fill in, is not as it looked."""
+    reporter.file_begins(shown.text)
+    for data in pieces:
         reporter.file_data(data)
-    return looked.size
+    if now != looked or file.changed():
+        reporter.withheld(shown.text, _CHANGED)
+    else:
+        _tell(shown, now.size, reporter, now.hits, now.first)
+    return now.size
 
 
-def _send_masked(shown: "_Shown", data: bytes, reporter: Reporter, masking: Masking) -> int:
+def _send_masked(shown: "_Shown", file: _File, reporter: Reporter, masking: Masking) -> int:
+    """Send a file that is masked as a whole: it is read once, so that what is sent is what was searched."""
+    data = b"".join(file.chunks())
+    if file.changed():
+        reporter.withheld(shown.text, _CHANGED)
+        return 0
     hits: Hits = {}
     try:
         anew = masking(data, reporter.masker.counting(hits))
@@ -134,16 +190,15 @@ def _send_masked(shown: "_Shown", data: bytes, reporter: Reporter, masking: Mask
         return 0
     stream = reporter.masker.stream()
     byte_for_byte = anew == stream.feed(data) + stream.rest()
-    _announce(shown, len(anew), reporter, hits, stream.first if byte_for_byte else {})
+    reporter.file_begins(shown.text)
     for start in range(0, len(anew), _CHUNK):
         reporter.file_data(anew[start : start + _CHUNK])
+    _tell(shown, len(anew), reporter, hits, stream.first if byte_for_byte else {})
     return len(anew)
 
 
-def _announce(
-    shown: "_Shown", size: int, reporter: Reporter, hits: Hits | None = None, first: Hits | None = None
-) -> None:
-    reporter.file(shown.text, size, *masked_text.entries(hits or {}, first or {}, shown.hits))
+def _tell(shown: "_Shown", size: int, reporter: Reporter, hits: Hits, first: Hits) -> None:
+    reporter.file(shown.text, size, *masked_text.entries(hits, first, shown.hits))
 
 
 def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, int, str | None]]:
@@ -185,7 +240,7 @@ class _Names:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
-        self._files: set[str] = set()
+        self._files = {_REST}
         self._folders: set[str] = set()
 
     def shown(self, name: str) -> _Shown:
@@ -204,12 +259,3 @@ class _Names:
         self._files.add(shown)
         self._folders |= folders
         return _Shown(shown, hits, taken)
-
-
-def _chunks(fd: int, reporter: Reporter, size: int | None = None) -> Iterator[bytes]:
-    """Yield a file's bytes. Who is lost gets no end of them, which would make a file look searched that is not."""
-    while data := os.read(fd, _CHUNK if size is None else min(_CHUNK, size)):
-        reporter.check()
-        yield data
-        if size is not None:
-            size -= len(data)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from executor.boundary.wire import FRAME_LIMIT, Kind, encode
-from executor.masking.masker import Masker, NestedTooDeep, Stream
+from executor.masking.masker import MASK, Masker, NestedTooDeep, Stream
 from executor.supervisor.allowance import Allowance, LogLimits, Portion, size_text
 from executor.supervisor.child import Child
 from executor.supervisor.metrics_file import Metric
@@ -209,15 +209,20 @@ class Reporter:
         }
 
     def _text(self, found: Any, limit: int, place: str) -> str:
-        """Mask a text, then cut it. Of a very long one the run sends only the beginning."""
+        """Mask a text, then cut it. Of a very long one the run sends only the beginning, and how much that leaves out.
+
+        It cut before anything was masked: what it left out is not told, nor what comes after the first mask, since a
+        number or an end would tell how long that is which was masked.
+        """
         left_out = 0
         if isinstance(found, dict):
             found, left_out = found.get("text"), _of(found.get("left_out"), int)
         text = _of(found, str).replace("\0", "\N{SYMBOL FOR NULL}")  # PostgreSQL's text has no NUL
         masker = self.seen.at(place)
-        text = masker.mask_beginning(text) if left_out else masker.mask_text(text)
-        left_out += max(len(text) - limit, 0)
-        return f"{text[:limit]}… ({left_out:,} characters were left out)" if left_out else text
+        masked = masker.mask_beginning(text) if left_out else masker.mask_text(text)
+        if left_out and masked != text:
+            masked = "".join(masked.partition(MASK.decode())[:2])
+        return f"{masked[:limit]}… (the rest was left out)" if left_out or len(masked) > limit else masked
 
     def metrics(self, metrics: Sequence[Metric]) -> None:
         """Send the run's own metrics; `metrics_file` has masked their texts and numbers with `metric_masker`."""
@@ -252,12 +257,16 @@ class Reporter:
             written[f"{name}_left_out_bytes"] = portion.left_out
         return written
 
+    def file_begins(self, path: str) -> None:
+        """Say whose bytes are next; the masker has searched the name already."""
+        self.post(Kind.OUTPUT_BEGINS, {"path": path})
+
     def file(self, path: str, size: int, masked: Sequence[dict[str, Any]] = (), more: int = 0) -> None:
-        """Announce an output file; `file_data` sends its bytes. The masker has searched both already.
+        """Give the file whose bytes were sent last; before this it is none, and `withheld` drops what was sent of it.
 
         Args:
             path: its name, masked.
-            size: its bytes as they are sent.
+            size: its bytes as they were sent.
             masked: what was masked in it first.
             more: so much more was.
         """
@@ -265,13 +274,13 @@ class Reporter:
         self.post(Kind.OUTPUT, {"path": path, "size": size, **told})
 
     def file_data(self, data: bytes) -> None:
-        """Send bytes of the file announced last."""
+        """Send bytes, masked, of the file that began last."""
         self._enqueue(encode(Kind.OUTPUT_DATA, data))
         while self.congested and not self._gone:
             self._flush_all()
 
     def withheld(self, path: str, why: str) -> None:
-        """Report a file that is not sent."""
+        """Report a file that is not given."""
         self.post(Kind.OUTPUT_WITHHELD, {"path": path, "why": why})
 
     @property
@@ -313,9 +322,10 @@ class Reporter:
         self.post(Kind.PROBLEM, {"problem": {"type": "an exception", "message": _BROKEN_OFF, "traceback": ""}})
 
     def _note_too_large(self) -> None:
+        # By how much is not told: it is not masked yet.
         self._note(
-            f"the result was not stored: it has {self._result_size:,} bytes as JSON, and SEALRUN_RESULT_LIMIT_KIB "
-            f"allows {size_text(self._result_limit)}; write a file to SEALRUN_OUTPUT_DIR instead"
+            "the result was not stored: as JSON it is larger than SEALRUN_RESULT_LIMIT_KIB allows "
+            f"({size_text(self._result_limit)}); write a file to SEALRUN_OUTPUT_DIR instead"
         )
 
     def _note(self, text: str) -> None:
@@ -342,20 +352,20 @@ class _Output:
 
     def __init__(self, stream: Stream, portion: Portion) -> None:
         self._stream = stream
+        self._full = False
         self.portion = portion
 
     def take(self, data: bytes) -> bytes:
-        """Return what is kept of this."""
-        if self.portion.full:
-            # Nothing more of this stream goes out, so nothing more has to be searched.
-            self.portion.skip(len(data))
-            return b""
-        return self.portion.take(self._stream.feed(data))
+        """Return what is kept of this. What is not is masked, too: it is counted, and counts as it would have been."""
+        kept = self.portion.take(self._stream.feed(data))
+        if self.portion.full and not self._full:
+            self._full = True
+            self._stream.hits = dict(self._stream.hits)  # what is found from now on goes out nowhere
+        return kept
 
     def finish(self) -> bytes:
         """End the stream; return what is kept of the rest."""
-        rest = b"" if self.portion.full else self.portion.take(self._stream.finish())
-        return rest + self.portion.finish()
+        return self.portion.take(self._stream.finish()) + self.portion.finish()
 
 
 def _of(value: Any, kind: type[T]) -> T:

@@ -16,7 +16,7 @@ from executor.worker.equipment import Equipment
 from executor.worker.installer_words import InstallerWords
 from executor.worker.spool import SPOOL, Spool
 from executor.worker.starts import GIVE_WAY
-from executor.worker.storing import FILE, FILE_DATA, NUMBER, Storer
+from executor.worker.storing import FILE, FILE_BEGINS, FILE_DATA, NUMBER, Storer
 
 _SHARE = 1 << 16  # bytes that are taken before whatever is being started goes first
 _SLOWED = "it prints faster than its output can be stored, and is slowed for it; nothing is lost"
@@ -114,6 +114,8 @@ class Collector:
                 found = frame.json()
                 told = (found.get(name) for name in ("size", "why", "masked"))
                 self._add(FILE, output.file(self._lease, found["path"], *told))
+            case Kind.OUTPUT_BEGINS:
+                self._add(FILE_BEGINS, frame.json()["path"])
             case Kind.OUTPUT_DATA:
                 self._put(FILE_DATA, frame.payload)
             case Kind.MASKED:
@@ -146,8 +148,8 @@ class Collector:
         self._spool.put(kind, data)
         self._storer.begin()
 
-    def _add(self, kind: str, row: SQLModel) -> None:
-        self._spool.add(kind, row)
+    def _add(self, kind: str, thing: SQLModel | str) -> None:
+        self._spool.add(kind, thing)
         self._storer.begin()
 
     def _add_number(self, table: type[Sample] | type[Metric], of: str, found: dict[str, Any]) -> None:

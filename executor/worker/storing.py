@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
-from executor.models import Output
 from executor.runs import Lease, StaleToken, output
 from executor.schemas.output import STREAMS, Piece
 from executor.worker.equipment import Equipment
@@ -15,7 +14,7 @@ from executor.worker.spool import Entry, Spool
 from executor.worker.starts import GIVE_WAY
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable
 
-FILE, FILE_DATA, NUMBER = "file", "file data", "number"
+FILE, FILE_BEGINS, FILE_DATA, NUMBER = "file", "file begins", "file data", "number"
 """Kinds of entries, beside the streams."""
 
 _BATCH = 1 << 20  # bytes that are stored together: some milliseconds for whoever waits for the database meanwhile
@@ -127,11 +126,11 @@ class Storer:
                 path, sequence = self._file
                 self._file = (path, sequence + 1)
                 rows.append(output.file_piece(self._lease, path, sequence, entry.data))
+            elif entry.kind == FILE_BEGINS:
+                self._file = (str(entry.thing), 0)
             else:
                 assert isinstance(entry.thing, SQLModel)
                 rows.append(entry.thing)
-                if isinstance(entry.thing, Output):
-                    self._file = (entry.thing.path, 0)
         return pieces, rows
 
     def _insist(self, pieces: Sequence[Piece], rows: Sequence[SQLModel]) -> None:

@@ -37,7 +37,7 @@ from secretstore.vault.keys import (
     replace_wrapping,
     trust_key,
 )
-from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, require_living
+from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, deletion_of, require_living
 from secretstore.vault.projects import create_project, get_project, keys_kept, list_projects, set_project
 from secretstore.vault.references import connection_plan, dangling, require_unnamed
 from secretstore.vault.rotation import (
@@ -114,6 +114,7 @@ __all__ = [
     "delete_secret",
     "delete_variable",
     "deleted_ids",
+    "deletion_of",
     "destroy_due",
     "destroy_project",
     "destroy_unused_keys",

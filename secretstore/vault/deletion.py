@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
-from secretstore.errors import AlreadyExists, InUse, ProjectDeleted, RowUnreadable, UnknownProject
+from secretstore.errors import AlreadyExists, InUse, RowUnreadable, UnknownProject
 from secretstore.models import Environment, KeyPair, Project, Secret
 from secretstore.vault.lookup import (
     RefuseIf,
@@ -25,6 +25,7 @@ from secretstore.vault.lookup import (
     refuse_protected,
     take_environments,
     take_project,
+    was_destroyed,
 )
 from secretstore.views import ProjectView, view_of
 
@@ -179,9 +180,4 @@ def _destroy(session: Session, db: Database, project: Project, actor: Actor, ref
 def _refuse_destroyed(session: Session, name: str) -> None:
     gone = select(Project).where(Project.name == name).order_by(col(Project.destroyed_at).desc())
     if (project := session.exec(gone.limit(1)).first()) is not None:
-        raise ProjectDeleted(
-            'project "{project}" was destroyed on {destroyed}: what was sealed there opens nowhere any more',
-            project=name,
-            destroyed=f"{project.destroyed_at:%Y-%m-%d %H:%M} UTC",
-            hint=f"its record is there: sealrun audit list -p {name}",
-        )
+        raise was_destroyed(project)

@@ -127,6 +127,14 @@ def require_living(session: Session, project_id: str) -> None:
         raise was_deleted(project)
 
 
+def deletion_of(session: Session, project_id: str) -> ProjectDeleted | None:
+    """Return the error for what belongs to a project, if that is deleted or destroyed."""
+    project = session.get(Project, project_id)
+    if project is None or project.deleted_at is None:
+        return None
+    return was_deleted(project) if project.destroyed_at is None else was_destroyed(project)
+
+
 def held_name(name: str) -> SelectOfScalar[Project]:
     """Select the project whose the name is, deleted or not; one that was destroyed has given it up."""
     return select(Project).where(Project.name == name, col(Project.destroyed_at).is_(None))
@@ -153,6 +161,16 @@ def was_deleted(project: Project) -> ProjectDeleted:
         deleted=_day(project.deleted_at),
         by=project.deleted_by,
         destroyed=_day(project.destroy_at),
+    )
+
+
+def was_destroyed(project: Project) -> ProjectDeleted:
+    """Return the error for a project that nobody brings back."""
+    return ProjectDeleted(
+        'project "{project}" was destroyed on {destroyed}: what was sealed there opens nowhere any more',
+        project=project.name,
+        destroyed=_day(project.destroyed_at),
+        hint=f"its record is there: sealrun audit list -p {project.name}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -10,13 +11,14 @@ from sqlmodel import col, update
 from executor import runs
 from executor.errors import UnknownRun
 from executor.models import Run, RunSpec
-from executor.operations import projects
+from executor.operations import projects, pruning
 from executor.operations import runs as run_operations
 from executor.runs import GateShut, Offer, Outcome, output, retention
 from executor.runs.grant import read_given
 from executor.schemas.output import Piece
 from executor.schemas.projects import ProjectDeletion, ProjectNamed
-from executor.schemas.run_operations import OutputOf, ThatAttempt, ThatRun, ThoseRuns
+from executor.schemas.pruning import NamedRuns
+from executor.schemas.run_operations import Download, OutputOf, ThatAttempt, ThatRun, ThoseRuns
 from executor.worker import janitor
 from secretstore import audit_reading, vault
 from secretstore.audit import Actor
@@ -137,7 +139,6 @@ def test_a_worker_destroys_it_and_what_its_runs_left(shop: Shop) -> None:
     runs.finish(db, lease, Outcome("succeeded", exit_code=0, result=[1]))
     projects.delete(shop.at, WHO, DELETE)
     assert (janitor.destroy_deleted(db, JANITOR), janitor.delete_old(db, 0, JANITOR)) == (0, 0)
-    assert next(run_operations.logs(shop.at, WHO, OutputOf(run=lease.run_id))).data == b"hello\n"
     over(shop)
     assert (janitor.destroy_deleted(db, JANITOR), janitor.delete_old(db, 0, JANITOR)) == (1, 1)
     assert projects.destroy_due(shop.at, WHO) == ()
@@ -149,6 +150,40 @@ def test_a_worker_destroys_it_and_what_its_runs_left(shop: Shop) -> None:
     assert {"project.destroy", "runs.prune"} <= {event.action for event in shop.events()}
     with pytest.raises(UnknownProject):
         run_operations.list_(shop.at, WHO, ThoseRuns(project="shop"))
+
+
+def test_what_its_runs_left_is_given_to_nobody_until_it_is_back(shop: Shop, tmp_path: Path) -> None:
+    """Who knows a run's whole id sees how it ended and its receipts, and is told for the rest how to get it back."""
+    db, at = shop.at.db, shop.at
+    shop.seal("API_KEY")
+    lease = claimed(shop, live_run(shop, "default"))
+    pass_gate(shop, lease)
+    file = [output.file_piece(lease, "a", 0, b"abc"), output.file(lease, "a", 3)]
+    output.append(db, lease, [Piece(1, "stdout", datetime.now(UTC), b"hello\n")], file)
+    runs.finish(db, lease, Outcome("succeeded", exit_code=0, result=[1]))
+    that, pieces = ThatAttempt(run=lease.run_id), OutputOf(run=lease.run_id)
+    download, delete = Download(run=lease.run_id, folder=tmp_path / "out"), NamedRuns(runs=(lease.run_id,))
+    projects.delete(at, WHO, DELETE)
+    for refused in (
+        lambda: run_operations.kept(at, WHO, that),
+        lambda: list(run_operations.logs(at, WHO, pieces)),
+        lambda: list(run_operations.follow(at, WHO, pieces)),
+        lambda: run_operations.download(at, WHO, download),
+        lambda: pruning.delete(at, WHO, delete),
+    ):
+        with pytest.raises(ProjectDeleted) as told:
+            refused()
+        assert "sealrun project restore shop" in str(told.value.hint)
+    assert not (tmp_path / "out").exists()
+    view = run_operations.show(at, WHO, that)
+    assert (view.state, view.exit_code, view.result, view.outputs) == ("succeeded", 0, None, ())
+    assert view.note == "what it left is not shown: its project is deleted"
+    assert view.receipt is not None and [entry.name for entry in view.receipt.secrets] == ["API_KEY"]
+    projects.restore(at, WHO, ProjectNamed(name="shop"))
+    assert next(run_operations.logs(at, WHO, pieces)).data == b"hello\n"
+    assert len(run_operations.download(at, WHO, download).written) == 1
+    view = run_operations.show(at, WHO, that)
+    assert (view.result, view.note, len(view.outputs)) == ([1], None, 1)
 
 
 def test_the_next_act_of_an_operator_destroys_it_too(shop: Shop) -> None:

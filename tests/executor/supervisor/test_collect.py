@@ -2,11 +2,12 @@
 
 import base64
 import functools
+import mmap
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ class Collecting:
     def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
         self.secrets = {"API_KEY": SECRET, "OTHER": b"correct horse", "RAW": RAW}
         self.told: dict[str, Any] = {}
+        self.sent = b""
+        """Bytes of files that were sent, those that were dropped again among them."""
+        self.meanwhile: Callable[[], bool] | None = None
+        """What happens wherever a run is looked at."""
         self._ours, self._theirs = ours, theirs
 
     def seen(self) -> dict[tuple[object, ...], object]:
@@ -46,6 +51,8 @@ class Collecting:
     ) -> Collected:
         reporter = self.reporter = Reporter(self._ours)
         reporter.register(Masker.build(self.secrets), LogLimits(0), 0)
+        if self.meanwhile is not None:
+            reporter.wait_while(self.meanwhile)
         collect(str(folder), limit, uid, reporter, masked)
         files: dict[str, bytes] = {}
         sizes: dict[str, int] = {}
@@ -54,16 +61,18 @@ class Collecting:
         while frames := receiver.available() or reporter.pending:
             reporter.flush()
             for frame in frames if isinstance(frames, list) else ():
-                if frame.kind is Kind.OUTPUT:
-                    path = frame.json()["path"]
-                    assert path not in files and path not in withheld, "two of one name cannot be stored"
-                    files[path] = b""
-                    sizes[path], self.told[path] = frame.json()["size"], frame.json().get("masked")
-                elif frame.kind is Kind.OUTPUT_DATA:
+                if frame.kind is Kind.OUTPUT_DATA:
+                    self.sent += frame.payload
                     files[path] += frame.payload
+                    continue
+                path = frame.json()["path"]
+                assert path not in sizes and path not in withheld, "two of one name cannot be stored"
+                if frame.kind is Kind.OUTPUT_BEGINS:
+                    files[path] = b""
+                elif frame.kind is Kind.OUTPUT:
+                    sizes[path], self.told[path] = frame.json()["size"], frame.json().get("masked")
                 else:
-                    path = frame.json()["path"]
-                    assert path not in files and path not in withheld, "two of one name cannot be stored"
+                    files.pop(path, None)
                     withheld[path] = frame.json()["why"]
         assert sizes == {path: len(data) for path, data in files.items()}
         return files, withheld
@@ -215,6 +224,7 @@ class Reporter:
     masker = Masker.build({"API_KEY": b"hunter2-prod-key"})
     seen, sent, peak = Seen(masker), 0, 0
     def withheld(self, path, why): print(path, why)
+    def file_begins(self, path): pass
     def file(self, path, size, masked=(), more=0): print(path, size, masked[0]["count"])
     def file_data(self, data): self.sent += len(data)
     def check(self): pass
@@ -244,6 +254,55 @@ def test_what_cannot_be_searched_as_it_is_read_is_withheld(collected: Collecting
             raise error
 
         assert collected(tmp_path, masked={"report.html": refuse}) == ({"z": b"fine"}, withheld)
+
+
+class Writer:
+    """A process outside the run's tree, which has its file open and writes to it at one of the looks at the run."""
+
+    def __init__(self, file: Path, how: str) -> None:
+        self._how = how
+        self._open = open(file, "r+b")  # noqa: SIM115  # `end` closes it
+        self._mapped = mmap.mmap(self._open.fileno(), 0)
+        self._mapped[1 << 18] = ord("x")  # from now on the kernel tells nobody that this page is written to
+        self.left = 0
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        if self.left == 0:
+            match self._how:
+                case "write":
+                    os.pwrite(self._open.fileno(), b" " + SECRET + b" ", 1 << 18)
+                case "map":
+                    self._mapped[1 << 18 : (1 << 18) + len(SECRET)] = SECRET
+                case "cut":
+                    os.ftruncate(self._open.fileno(), 10)
+                case "append":
+                    os.pwrite(self._open.fileno(), SECRET, os.fstat(self._open.fileno()).st_size)
+        return True
+
+    def end(self) -> None:
+        self._mapped.close()
+        self._open.close()
+
+
+@pytest.mark.parametrize("how", ["write", "map", "cut", "append"])
+@pytest.mark.parametrize("before", [b"", b"\0", SECRET], ids=["text", "no text", "masked"])
+def test_a_file_that_is_written_to_meanwhile(collected: Collecting, tmp_path: Path, how: str, before: bytes) -> None:
+    """I5: at whatever moment, no secret is sent, and what is given has the size that is told; else it is withheld."""
+    whys = []
+    for at in range(1, 16):
+        (tmp_path / "file").write_bytes(before + b"x" * (3 << 18))
+        (tmp_path / "z").write_bytes(b"fine")
+        collected.meanwhile = writer = Writer(tmp_path / "file", how)
+        writer.left, collected.sent = at, b""
+        files, withheld = collected(tmp_path)
+        writer.end()
+        assert SECRET not in collected.sent
+        assert files.pop("z") == b"fine"
+        assert len(files) + len(withheld) == 1
+        whys += withheld.values()
+    assert whys.count("it changed while it was read") >= 3
+    assert set(whys) <= {"it changed while it was read", "it contains a secret"}
 
 
 def test_a_run_that_is_lost_is_not_collected_any_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +423,22 @@ def test_a_file_that_becomes_a_link_is_not_followed(
     monkeypatch.setattr(module, "_why_withheld", swapped)
     files, withheld = collected(folder)
     assert files == {} and withheld["file"].startswith("it cannot be read: ")
+
+
+def test_a_file_that_becomes_a_pipe_is_not_given(
+    collected: Collecting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3: what was opened is looked at again: it is not what had the name before."""
+    (tmp_path / "file").write_bytes(b"own")
+    found = os.stat(tmp_path / "file")
+
+    def swapped(*_: object) -> os.stat_result:
+        (tmp_path / "file").unlink()
+        os.mkfifo(tmp_path / "file")
+        return found
+
+    monkeypatch.setattr(module, "_found", swapped)
+    assert collected(tmp_path) == ({}, {"file": "it is not a regular file"})
 
 
 def test_the_limit_is_of_all_files_together(collected: Collecting, tmp_path: Path) -> None:

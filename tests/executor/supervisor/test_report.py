@@ -242,7 +242,7 @@ def test_every_text_of_a_problem_is_masked(reporter: Reporter, frames: Callable[
     began = {"text": f"long {text[:10]}", "left_out": 1000}
     problem = {"type": text, "message": began, "traceback": began, "causes": [cause]}
     frame = left(reporter, frames, json.dumps({"problem": problem}).encode())
-    said = "long ***… (1,000 characters were left out)"
+    said = "long ***… (the rest was left out)"
     assert frame.json()["problem"] == {
         "type": "***",
         "message": said,
@@ -255,7 +255,31 @@ def test_every_text_of_a_problem_is_masked(reporter: Reporter, frames: Callable[
 def test_a_note_is_masked_before_it_is_cut(reporter: Reporter, frames: Callable[[], list[Frame]], before: int) -> None:
     """I5: it names places in what the function returned, and keys are the run's words."""
     frame = left(reporter, frames, json.dumps({"note": "x" * before + SECRET.decode() + "y" * 100}).encode())
-    assert b"hunt" not in frame.payload and b"characters were left out" in frame.payload
+    assert b"hunt" not in frame.payload and "… (the rest was left out)".encode() in frame.payload
+
+
+@pytest.mark.parametrize("secret", [b"hunter2-prod-key", b"hunter2-prod-key, which is much longer"])
+def test_no_length_of_a_secret_shows_where_something_is_left_out(
+    ends: tuple[socket.socket, socket.socket], frames: Callable[[], list[Frame]], secret: bytes
+) -> None:
+    """I5: of output beyond the limit, of a text that the run has cut and of a result too large: all is as for any."""
+    reporter = Reporter(ends[0])
+    reporter.register(Masker.build({"KEY": secret}), LogLimits(total=64, drop=True), 100)
+    for data in (b"x\n" * 10, b"y" * 100, secret * 3 + b"\n", b"z" + secret):
+        carried(reporter, Kind.STDOUT, data)
+    drained(reporter, b"")
+    said = b"".join(frame.payload for frame in frames())
+    assert said.endswith(b"sealrun: 72 bytes were left out at the end of this stream\n")
+    assert reporter.written["stdout_bytes"] == 128
+    assert reporter.seen.told() == []
+    text = secret.decode()
+    cut = {"text": f"a {text} b {text} {'c' * 1000}"[:500], "left_out": 500 + len(text)}
+    frame = left(reporter, frames, json.dumps({"problem": {"type": "E", "message": cut, "traceback": ""}}).encode())
+    assert frame.json()["problem"]["message"] == "a ***… (the rest was left out)"
+    reporter._result.clear()
+    reporter._result_size = 0
+    frame = left(reporter, frames, json.dumps({"result": [text] * 100}).encode())
+    assert not set("0123456789") & set(frame.json()["note"].replace("(100 bytes)", ""))
 
 
 def test_the_result_limit_is_exact(
@@ -269,8 +293,7 @@ def test_the_result_limit_is_exact(
         assert len(data) == size
         frame = left(reporter, frames, data)
         assert (frame.json()["result"] is not None) == fits
-        assert fits or f"has {size:,} bytes as JSON" in frame.json()["note"]
-        assert fits or "SEALRUN_RESULT_LIMIT_KIB allows 100 bytes" in frame.json()["note"]
+        assert fits or "larger than SEALRUN_RESULT_LIMIT_KIB allows (100 bytes)" in frame.json()["note"]
 
 
 def test_a_result_behind_a_problem_that_is_none_has_its_limit(
@@ -284,7 +307,7 @@ def test_a_result_behind_a_problem_that_is_none_has_its_limit(
         frame = left(reporter, frames, begins + b"x" * (size - len(begins) - 2) + b'"}')
         assert frame.kind is Kind.RESULT
         assert (frame.json()["result"] is not None) == fits
-        assert fits or f"has {size:,} bytes as JSON" in frame.json()["note"]
+        assert fits or "larger than SEALRUN_RESULT_LIMIT_KIB allows (100 bytes)" in frame.json()["note"]
 
 
 HOSTILE = {

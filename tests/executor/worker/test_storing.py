@@ -1,5 +1,6 @@
 """From what a supervisor sends to the database: whole and in order, whatever the database takes and when."""
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -67,6 +68,13 @@ def printed(db: Database, lease: Lease) -> bytes:
     return data
 
 
+def chunks(db: Database) -> dict[str, int]:
+    """Bytes that are stored of each file."""
+    with db.reading() as session:
+        query = "SELECT path, sum(length(data)) FROM executor_output_chunk GROUP BY path"
+        return {row[0]: row[1] for row in session.connection().exec_driver_sql(query)}
+
+
 def end(collector: Collector) -> None:
     collector.end()
     eventually(lambda: collector.ended(0.01), 20, "all is stored")
@@ -106,8 +114,9 @@ def test_output_is_stored_packed(sqlite_db: Database, lease: Lease, made: Made) 
     """A run that says much the same takes little room, and is read as it was."""
     collector = made(lease)
     collector.take(out(b"the same line\n" * 50_000))
-    collector.take(Frame(Kind.OUTPUT, b'{"path": "report", "size": 3}'))  # so that nothing is left for the outcome
-    collector.take(Frame(Kind.OUTPUT_DATA, b"abc"))
+    collector.take(Frame(Kind.OUTPUT_BEGINS, b'{"path": "report"}'))
+    collector.take(Frame(Kind.OUTPUT_DATA, b"abc"))  # so that nothing is left for the outcome
+    collector.take(Frame(Kind.OUTPUT, b'{"path": "report", "size": 3}'))
     end(collector)
     with sqlite_db.reading() as session:
         query = "SELECT sum(length(data)), min(packed) FROM executor_log_chunk"
@@ -115,6 +124,39 @@ def test_output_is_stored_packed(sqlite_db: Database, lease: Lease, made: Made) 
     assert size < 10_000 and packed
     assert printed(sqlite_db, lease) == b"the same line\n" * 50_000
     assert [(one.path, one.size) for one in files.list_files(sqlite_db, lease.run_id, 1)] == [("report", 3)]
+
+
+def test_of_a_file_that_is_withheld_after_all_nothing_stays(sqlite_db: Database, lease: Lease, made: Made) -> None:
+    """I5: not what came of it in an earlier batch, either; the files beside it are whole."""
+    collector = made(lease)
+    for name, end_of_it in (("a", "size"), ("file", "why"), ("z", "size")):
+        collector.take(Frame(Kind.OUTPUT_BEGINS, json.dumps({"path": name}).encode()))
+        for _ in range(12):
+            collector.take(Frame(Kind.OUTPUT_DATA, b"x" * (1 << 18)))
+        if end_of_it == "why":
+            eventually(lambda: chunks(sqlite_db).get("file"), 20, "a part of it is stored")
+            collector.take(Frame(Kind.OUTPUT_WITHHELD, b'{"path": "file", "why": "it changed while it was read"}'))
+        else:
+            collector.take(Frame(Kind.OUTPUT, json.dumps({"path": name, "size": 3 << 20}).encode()))
+    end(collector)
+    assert chunks(sqlite_db) == {"a": 3 << 20, "z": 3 << 20}
+    listed = files.list_files(sqlite_db, lease.run_id, 1)
+    why = "it changed while it was read"
+    assert [(one.path, one.size, one.withheld) for one in listed] == [
+        ("a", 3 << 20, None),
+        ("file", None, why),
+        ("z", 3 << 20, None),
+    ]
+
+
+def test_of_a_file_that_did_not_come_to_its_end_nothing_is_given(sqlite_db: Database, lease: Lease, made: Made) -> None:
+    """I5: as where its supervisor is killed meanwhile: nobody has said that it may be given."""
+    collector = made(lease)
+    collector.take(Frame(Kind.OUTPUT_BEGINS, b'{"path": "file"}'))
+    collector.take(Frame(Kind.OUTPUT_DATA, b"abc"))
+    end(collector)
+    finish(sqlite_db, lease, Outcome("failed", "killed", rows=collector.rest()))
+    assert files.list_files(sqlite_db, lease.run_id, 1) == []
 
 
 def test_a_full_database_is_waited_for(
