@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from executor.runs.workers import SILENCE
+from executor.worker import descriptors
 from executor.worker.storage import Storage
 
 DEAF = 15.0
@@ -41,6 +42,8 @@ class Health:
             return "it is starting, or waits for its broker"
         if self.storage.closed is not None:
             return self.storage.closed
+        if (lack := descriptors.short()) is not None:
+            return lack
         if now - self.beaten > SILENCE:
             trouble = f": {self.storage.trouble}" if self.storage.trouble else ""
             return f"no heartbeat has reached its database for {now - self.beaten:.0f} s{trouble}"
