@@ -70,6 +70,7 @@ class WorkerLife:
         self._ending = contextlib.ExitStack()
         self._worker: Equipment | None = None
         self._id: str | None = None
+        self._lacking = False  # of file descriptors
         self._show: Callable[[], None] = lambda: None
         self._pulse: threading.Thread | None = None
         self._pruning = threading.Thread()
@@ -258,8 +259,11 @@ class WorkerLife:
 
     def _beat(self, worker: Equipment, worker_id: str) -> None:
         can = worker.openings
-        closed = worker.storage.closed or descriptors.short()
-        workers.beat(worker.db, worker_id, closed, can.key_services, can.refused)
+        lack = descriptors.short()
+        if (lack is None) is self._lacking:
+            self._lacking = lack is not None
+            logger.warning("%s", f"{lack}; no run is taken until it has" if lack else "it has file descriptors again")
+        workers.beat(worker.db, worker_id, worker.storage.closed or lack, can.key_services, can.refused)
         self._health.beaten = time.monotonic()
 
     def _see_who_else_opens(self, worker: Equipment) -> None:
