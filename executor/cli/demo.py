@@ -161,7 +161,7 @@ def _goodbye(at: Here, folder: Path) -> None:
         screen.say("Keep a copy of it somewhere safe: losing it loses the secrets.")
     _heading("The same by hand")
     if folder != current_folder():
-        screen.show(f"cd {_shown(folder)}")
+        screen.show(f"cd {screen.printable(_shown(folder))}")
     screen.show(f"sealrun project create {PROJECT}")
     screen.show(f"printf %s {DATABASE} | sealrun secret set DATABASE_URL -p {PROJECT}")
     screen.show(f"sealrun run -p {PROJECT} examples/report.py --since 2026-01-01")
@@ -237,7 +237,8 @@ def _shown(folder: Path) -> str:
 
 
 def _heading(text: str) -> None:
-    screen.say(f"\n{text}", "bold")
+    screen.say("")
+    screen.say(text, "bold")
 
 
 class _Heard:

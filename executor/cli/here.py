@@ -95,4 +95,4 @@ def confirm(act: str, yes: bool) -> None:
         return
     if not has_terminal():
         raise NeedsYes(act=act)
-    typer.confirm(f"{act}?", abort=True, err=True)
+    typer.confirm(f"{screen.printable(act)}?", abort=True, err=True)

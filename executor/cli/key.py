@@ -64,7 +64,7 @@ def create(
     if json:
         screen.show_json(made)
     else:
-        screen.show(f"made {made.id}; to use it: SEALRUN_KEYS=local:{made.path}")
+        screen.show(f"made {made.id}; to use it: SEALRUN_KEYS=local:{screen.printable(str(made.path))}")
 
 
 @app.command()

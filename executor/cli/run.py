@@ -135,8 +135,9 @@ class Submission:
 
     def _second_thoughts(self, place: Place) -> None:
         with interrupts() as pressed:
+            screen.say("")
             screen.say(
-                f"\ndetached; the run goes on. Come back: {come_back(self.id, place)}"
+                f"detached; the run goes on. Come back: {come_back(self.id, place)}"
                 f" (Ctrl-C again within {_SECOND_THOUGHTS:g} s cancels it)"
             )
             again = False

@@ -124,7 +124,8 @@ def logs_(
     try:
         follow(at, view.id, write, waiting, after=begin, streams=stream)
     except Detached as left:
-        screen.say(f"\ncome back: {come_back(view.id, left.place)}")
+        screen.say("")
+        screen.say(f"come back: {come_back(view.id, left.place)}")
         raise typer.Exit(verdict.CANCELLED) from None
     view = runs.show(at.at, at.who, ThatAttempt(run=view.id))
     if view.state != "succeeded":
@@ -291,10 +292,12 @@ def _show_receipts(view: RunView, attempt: AttemptView) -> None:
     of_attempt = f" of attempt {attempt.number}, {attempt.state}, on {worker}" if len(view.attempts) > 1 else ""
     for receipt in attempt.receipts:
         of_phase = f" of phase {receipt.phase}" if len(attempt.receipts) > 1 else ""
-        screen.show(f"\nreceipt{of_phase}{of_attempt}")
+        screen.show("")
+        screen.show(f"receipt{of_phase}{of_attempt}")
         screen.facts((f"  {name}", text) for name, text in verdict.receipt_facts(receipt))
     if not attempt.receipts:
-        screen.show(f"\nno receipt{of_attempt}: it did not reach its gate, and was given nothing")
+        screen.show("")
+        screen.show(f"no receipt{of_attempt}: it did not reach its gate, and was given nothing")
 
 
 def file_line(file: OutputFile) -> str:

@@ -109,6 +109,6 @@ def delete(
 
 def _read(name: str) -> str:
     if sys.stdin.isatty():
-        return str(typer.prompt(f"value of {name}", err=True))
+        return str(typer.prompt(f"value of {screen.printable(name)}", err=True))
     text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     return text.removesuffix("\n")

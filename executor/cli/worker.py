@@ -44,7 +44,7 @@ def worker(
     if check:
         from executor.worker.checking import check as checked
 
-        screen.show(checked(read_here().workspaces, name, live))
+        screen.show(screen.printable(checked(read_here().workspaces, name, live)))
         return
     if level.upper() not in _LEVELS:
         raise typer.BadParameter("one of debug, info, warning, error", param_hint="-l")

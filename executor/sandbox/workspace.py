@@ -205,11 +205,15 @@ def _lent_uid(uids: range) -> Iterator[int]:
     )
 
 
+def is_own_folder(found: os.stat_result) -> bool:
+    """Whether it is a folder of this user, in which nobody else may write."""
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
 def _own_folder(path: Path, mode: int) -> Path:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=mode, parents=True)
-    found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    if not is_own_folder(os.lstat(path)):
         raise FolderUnusable(
             "{path} is not a private folder of this user, so no workspace is made in it",
             path=path,

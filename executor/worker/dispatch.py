@@ -6,7 +6,7 @@ The worker holds no plaintext at any step. It moves ciphertext one way and maske
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from executor import runs
 from executor.boundary.supervision import Supervision
-from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost
+from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost, ZygoteFailed
 from executor.keys.access import key_access
 from executor.models import Run
 from executor.runs import GateShut, Lease, Outcome, StaleToken, refusals, workers
@@ -22,6 +22,7 @@ from executor.runs.grant import Given, read_given
 from executor.sandbox.workspace import workspace
 from executor.schemas.workers import Refusal
 from executor.worker.collecting import Collector
+from executor.worker.descriptors import lacking
 from executor.worker.equipment import Equipment
 from executor.worker.judging import bare, judge, named
 from executor.worker.lease import LeaseKeeper, clock
@@ -37,6 +38,7 @@ logger = logging.getLogger("sealrun")
 
 _PATIENCE = 60.0  # seconds for a database that is away at the end of an attempt
 _AGAIN = 0.5  # seconds between two tries at it
+_STARVED = "the worker has no file descriptors left"
 
 T = TypeVar("T")
 
@@ -49,7 +51,12 @@ def dispatch(worker: Equipment, run_id: str) -> str | None:
     with contextlib.ExitStack() as ending:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
         ending.enter_context(worker.starts.one(run_id))
-        supervision = ending.enter_context(worker.zygote.pair())
+        try:
+            supervision = ending.enter_context(worker.zygote.pair())
+        except (OSError, ZygoteFailed) as problem:
+            why = _STARVED if lacking(problem) else str(problem)
+            logger.warning("run %s is not taken now, and waits: %s", run_id, why)
+            return None
         since = clock()
         try:
             claimed = runs.claim(worker.db, run_id, worker.offer, worker.settings.lease)
@@ -124,17 +131,18 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
     claimed = time.monotonic()
     with contextlib.ExitStack() as ending:
         # Prepare: no secret exists yet, and the lease is kept however long it takes.
-        try:
-            source = ending.enter_context(source_of(worker, run, keeper))
-        except DatabaseUnavailable:
-            raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
-        python = ending.enter_context(python_of(worker, run, keeper))
-        place = ending.enter_context(workspace(worker.settings.workspaces, name, worker.settings.run_uids))
-        own = ending.enter_context(own_package(run.package, place, source.folder, python.path))
-        # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
-        ending.callback(supervision.cut, REAP)
-        job = prepare(worker, run, place, source, python.path, python.parts, own)
-        ready(supervision, job)
+        with _starved_is_lost():
+            try:
+                source = ending.enter_context(source_of(worker, run, keeper))
+            except DatabaseUnavailable:
+                raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
+            python = ending.enter_context(python_of(worker, run, keeper))
+            place = ending.enter_context(workspace(worker.settings.workspaces, name, worker.settings.run_uids))
+            own = ending.enter_context(own_package(run.package, place, source.folder, python.path))
+            # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
+            ending.callback(supervision.cut, REAP)
+            job = prepare(worker, run, place, source, python.path, python.parts, own)
+            ready(supervision, job)
         waiting = time.monotonic()
         # The gate. No commit, no secrets: what is read here is sealed, and its receipt is written beside it.
         variables: dict[str, str] = {}
@@ -166,6 +174,17 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         ended = follow(supervision, keeper, collector)
         worker.metrics.opening(given.bundle, ended.answer)
         return judge(run, ended, collector, phases)
+
+
+@contextlib.contextmanager
+def _starved_is_lost() -> Iterator[None]:
+    """Before the gate: what fails for want of file descriptors is no fault of the run, and is tried again."""
+    try:
+        yield
+    except OSError as problem:
+        if not lacking(problem):
+            raise
+        raise SupervisorLost(_STARVED) from None
 
 
 def _left_to_others(worker: Equipment, run: Run, lease: Lease, outcome: Outcome, code: str) -> Outcome | None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from executor.worker.descriptors import lacking
 from secretstore.errors import DatabaseUnavailable, SealrunError
 
 logger = logging.getLogger("sealrun")
@@ -35,7 +36,10 @@ def perform(duties: Sequence[Duty], unavailable: Callable[[DatabaseUnavailable],
             return  # it is the same for the others, and for this one at the next look
         except SealrunError as error:
             logger.warning("%s: %s", duty.name, error)
-        except Exception:
-            # Nothing in this process has seen a value, so its log may have the whole of it.
-            logger.exception("%s: unforeseen", duty.name)
+        except Exception as error:
+            if lacking(error):
+                logger.warning("%s: the worker has no file descriptors left", duty.name)
+            else:
+                # Nothing in this process has seen a value, so its log may have the whole of it.
+                logger.exception("%s: unforeseen", duty.name)
         duty.due = time.monotonic() + duty.every

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from executor.runs.workers import SILENCE
 from executor.schemas.workers import TOLD_TO_STOP
+from executor.worker import descriptors
 from executor.worker.storage import Storage
 
 DEAF = 15.0
@@ -42,6 +43,8 @@ class Health:
             return "it is starting, or waits for its broker"
         if self.storage.closed is not None:
             return self.storage.closed
+        if (lack := descriptors.short()) is not None:
+            return lack
         if now - self.beaten > SILENCE:
             trouble = f": {self.storage.trouble}" if self.storage.trouble else ""
             return f"no heartbeat has reached its database for {now - self.beaten:.0f} s{trouble}"

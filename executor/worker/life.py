@@ -31,7 +31,7 @@ from executor.sandbox import confinement, kernel
 from executor.sandbox.workspace import in_use, prepare_root
 from executor.schemas.workers import TOLD_TO_STOP
 from executor.settings import Settings
-from executor.worker import cache, janitor
+from executor.worker import cache, descriptors, janitor
 from executor.worker.dispatch import commit_late, dispatch
 from executor.worker.duties import Duty, perform
 from executor.worker.equipment import Equipment
@@ -82,6 +82,7 @@ class WorkerLife:
         self._ending = contextlib.ExitStack()
         self._worker: Equipment | None = None
         self._id: str | None = None
+        self._lacking = False  # of file descriptors
         self._show: Callable[[], None] = lambda: None
         self._pulse: threading.Thread | None = None
         self._pruning = threading.Thread()
@@ -155,7 +156,8 @@ class WorkerLife:
             self._idle_since = time.monotonic()
 
     def _takes_runs(self, worker: Equipment) -> bool:
-        return not worker.stopping.is_set() and self.leaving.since is None and worker.storage.closed is None
+        stays = not worker.stopping.is_set() and self.leaving.since is None
+        return stays and worker.storage.closed is None and descriptors.short() is None
 
     def turn(self) -> None:
         """Celery's loop turns, which it does only while it hears the broker."""
@@ -271,7 +273,11 @@ class WorkerLife:
 
     def _beat(self, worker: Equipment, worker_id: str) -> None:
         can = worker.openings
-        closed = TOLD_TO_STOP if self.leaving.since is not None else worker.storage.closed
+        lack = descriptors.short()
+        if (lack is None) is self._lacking:
+            self._lacking = lack is not None
+            logger.warning("%s", f"{lack}; no run is taken until it has" if lack else "it has file descriptors again")
+        closed = TOLD_TO_STOP if self.leaving.since is not None else worker.storage.closed or lack
         workers.beat(worker.db, worker_id, closed, can.key_services, can.refused)
         self._health.beaten = time.monotonic()
 
@@ -311,8 +317,9 @@ class WorkerLife:
     def _start_pruning(self) -> None:
         """In a thread of its own: to remove thousands of files takes longer than a cancellation may wait."""
         if not self._pruning.is_alive():
-            task = (self._settings.cache, self._settings.cache_bytes)
-            self._pruning = threading.Thread(target=janitor.prune_cache, args=task, name="sealrun-prune", daemon=True)
+            root, limit = self._settings.cache, self._settings.cache_bytes
+            duty = Duty("prune the cache", lambda: janitor.prune_cache(root, limit), 0.0)
+            self._pruning = threading.Thread(target=perform, args=([duty],), name="sealrun-prune", daemon=True)
             self._pruning.start()
 
     def _hear(self, run_id: str) -> None:

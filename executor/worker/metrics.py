@@ -12,6 +12,7 @@ from executor.errors import MetricsUnavailable
 from executor.runs import Outcome
 from executor.runs.retrying import POLICIES
 from executor.worker.health import Health
+from executor.worker.metrics_server import Brief, Server
 from secretstore import __version__, errors
 from secretstore.bundle import SealedBundle
 
@@ -59,8 +60,8 @@ class Measured(Unmeasured):
                 CollectorRegistry,
                 Counter,
                 Histogram,
+                MetricsHandler,
                 disable_created_metrics,
-                start_http_server,
             )
         except ImportError:
             raise MetricsUnavailable from None
@@ -78,7 +79,8 @@ class Measured(Unmeasured):
             self._phases.labels(phase)
         registry.register(self)  # what is so at the moment it is asked
         try:
-            self._server, _ = start_http_server(address[1], address[0], registry)
+            handler = type("Handler", (Brief, MetricsHandler), {"registry": registry})
+            self._server = Server(address, handler)
         except OSError as error:
             message = "SEALRUN_METRICS_LISTEN: nothing can be told at {host}, port {port}: {why}"
             why = (error.strerror or type(error).__name__).lower()
@@ -88,7 +90,7 @@ class Measured(Unmeasured):
     @property
     def port(self) -> int:
         """Where it listens."""
-        return int(self._server.server_port)
+        return int(self._server.server_address[1])
 
     def close(self) -> None:
         """Listen no more."""

@@ -6,9 +6,11 @@ that no process id has to be believed, which another process may have by now.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,8 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from executor.sandbox.workspace import locked
+from executor.sandbox.workspace import is_own_folder, locked
+from secretstore.errors import FolderUnusable
 
 PULSE = 1.0  # seconds between two pulses
 STILL = 20.0
@@ -80,13 +83,42 @@ def seen(root: Path) -> list[Seen]:
 
     Raises:
         OSError: one may not look.
+        FolderUnusable: it is not a folder of this user alone: anybody may have put there what it shows.
     """
-    found = []
-    for name in os.listdir(root):
-        if name.startswith(_PREFIX):
-            with contextlib.suppress(FileNotFoundError), open(root / name, "rb") as file:
-                found.append(_read(file))
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not is_own_folder(os.fstat(folder)):
+            hint = "ask as the worker's user; or remove it, or set SEALRUN_WORKSPACES to a folder of your own"
+            message = "{path} is not a private folder of this user, so no worker in it is believed"
+            raise FolderUnusable(message, path=root, hint=hint)
+        found = []
+        for name in os.listdir(folder):
+            if name.startswith(_PREFIX):
+                with _opened(name, folder) as file:
+                    found.append(_read(file) if file is not None else None)
+    finally:
+        os.close(folder)
     return [one for one in found if one is not None]
+
+
+@contextlib.contextmanager
+def _opened(name: str, folder: int | None = None) -> Iterator[IO[bytes] | None]:
+    """A worker's file; None for what cannot be one: a link, a pipe, somebody else's."""
+    try:
+        # A pipe would wait for whoever writes.
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES):
+            raise
+        yield None
+        return
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(handle)
+        yield None
+        return
+    with open(handle, "rb") as file:
+        yield file
 
 
 def _write(file: IO[bytes], name: str, why: str | None) -> None:
@@ -102,7 +134,7 @@ def _read(file: IO[bytes]) -> Seen | None:
             record = json.loads(os.pread(file.fileno(), _SIZE, 0))
             still = max(time.monotonic() - record["at"], 0.0)
             return Seen(record["name"], record["pid"], alive, still, record["why"])
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             time.sleep(0.01)
     return None
 
@@ -117,6 +149,7 @@ def _is_locked(file: IO[bytes]) -> bool:
 
 def _forget_the_dead(root: Path) -> None:
     for path in root.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(BlockingIOError, FileNotFoundError), open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), _opened(str(path)) as file:
+            if file is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()

@@ -24,7 +24,8 @@ STATE_STYLES = {
 
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
-_OURS = re.compile(r"(\x1b\[(?:31|32|33|36|2|1|0)m|\n)")
+_OURS = re.compile(r"(\x1b\[(?:31|32|33|36|2|1|0)m)")
+_MORE = re.compile(r"\n(?=  )")  # a line of a list; what is named in a sentence can begin no line that looks like ours
 _FOLDED = 200  # rows of a table whose cells are folded; that takes a second for two thousand
 _WHOLE = 16  # characters of a word that is never folded; a fingerprint is shown with as many
 _MOMENT = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d{3}Z")  # as `moment` writes it
@@ -43,13 +44,16 @@ def left_open(output: bytes) -> None:
 
 
 def say(text: str, style: str = "") -> None:
-    """A line of our own, to stderr. Nobody may hear it: what is done goes on, and the exit code tells."""
+    """A line of our own, and indented ones below it, to stderr.
+
+    Nobody may hear it: what is done goes on, and the exit code tells.
+    """
     global _line_is_open
     try:
         if _line_is_open:
             sys.stderr.write("\n")
             _line_is_open = False
-        _line(sys.stderr, "\n".join(map(printable, text.split("\n"))), style)
+        _line(sys.stderr, "\n".join(map(printable, _MORE.split(text))), style)
     except OSError as deaf:
         streams.silence(2)
         if deaf.errno == errno.EIO and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
@@ -189,7 +193,7 @@ def _line(stream: Any, text: str, style: str) -> None:
 
 
 def _tame(text: str) -> str:
-    """Several lines in our colours, as `printable` shows them: what is named in them was chosen by somebody else."""
+    """A line in our colours, as `printable` shows them: what is named in them was chosen by somebody else."""
     return "".join(part if _OURS.fullmatch(part) else printable(part) for part in _OURS.split(text))
 
 

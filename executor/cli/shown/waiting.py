@@ -98,7 +98,7 @@ class ProgressLine:
         """Write it over the one before."""
         if self._on_terminal and text != self._text:
             self._text = text
-            sys.stderr.write(f"\r\x1b[2K{text}")
+            sys.stderr.write(f"\r\x1b[2K{screen.printable(text)}")
             sys.stderr.flush()
 
     def clear(self) -> None:

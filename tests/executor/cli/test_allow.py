@@ -150,6 +150,24 @@ def test_what_init_writes_is_allowed(cli: Cli, checkout: Path) -> None:
     cli("secret", "list", cwd=copy, code=2)
 
 
+def test_a_folders_name_does_not_change_what_is_asked(cli: Cli, tmp_path: Path) -> None:
+    """Whoever packed a checkout has named its folders: a name begins no line, and moves no cursor."""
+    folder = tmp_path / "a\r\x1b[2Kb\nfollow nothing"
+    folder.mkdir()
+    (folder / ".sealrun.toml").write_text(CHOOSES)
+    terminal = cli.terminal("allow", str(folder))
+    terminal.until("[y/N]")
+    terminal.type("y\n")
+    assert terminal.ended() == 0
+    assert r"a\r\x1b[2Kb\nfollow nothing/.sealrun.toml, which chooses" in terminal.shown
+    assert r"nothing/.sealrun.toml is allowed" in terminal.shown
+    assert "\x1b[2K" not in terminal.shown and "\nfollow nothing" not in terminal.shown
+    said = cli("allow", "--revoke", str(folder), code=0).stderr
+    assert len(said.splitlines()) == 1
+    refused = cli("secret", "list", cwd=folder, code=2).stderr
+    assert [line.split(":")[0] for line in refused.splitlines()] == ["sealrun", "hint"]
+
+
 def test_nothing_to_allow_is_said(cli: Cli, tmp_path: Path) -> None:
     """And a name from a file does not reach the terminal as it is."""
     assert "nothing chooses a project" in cli("allow", "--yes", str(tmp_path), code=1).stderr

@@ -22,14 +22,17 @@ SHOWN_PERSON = r"ada\x1b[32m\nstate  succeeded\u202e"
 
 
 def test_names_in_sentences_and_facts_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    """A row of the database may hold any name: our lines and colours stay, and what a terminal acts on does not."""
-    screen.say(f"project {NAME}\nin two lines")
+    """A row of the database may hold any name: our colours stay, what a terminal acts on and lines do not."""
+    screen.say(f"project {NAME}\n  in two lines")
+    screen.say("/jobs/a\nsealrun: all is well")
     screen.complain(f"no {NAME}", f"hint of {NAME}")
-    screen.show(f"\x1b[32mok\x1b[0m  {NAME}")
+    screen.show(f"\x1b[32mok\x1b[0m  {NAME}\nall is well")
     screen.facts([("key", NAME), ("more", ["a", f"b {NAME}"])])
     out, err = capsys.readouterr()
-    assert err == f"project {SHOWN}\nin two lines\nsealrun: no {SHOWN}\nhint: hint of {SHOWN}\n"
-    assert out == f"\x1b[32mok\x1b[0m  {SHOWN}\nkey   {SHOWN}\nmore  a\n      b {SHOWN}\n"
+    assert err == (
+        f"project {SHOWN}\n  in two lines\n/jobs/a\\nsealrun: all is well\nsealrun: no {SHOWN}\nhint: hint of {SHOWN}\n"
+    )
+    assert out == f"\x1b[32mok\x1b[0m  {SHOWN}\\nall is well\nkey   {SHOWN}\nmore  a\n      b {SHOWN}\n"
 
 
 def test_people_and_machines_are_escaped_wherever_a_run_shows_them(

@@ -2,7 +2,8 @@
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,9 +16,11 @@ from executor.models import Run
 from executor.records import history
 from executor.runs import GateShut, Lease, Outcome
 from executor.worker import dispatch
+from executor.worker.duties import Duty, perform
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper, clock
 from executor.worker.metrics import Unmeasured
+from executor.worker.starts import Starts
 from executor.worker.storage import Storage
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable
@@ -100,6 +103,47 @@ def test_a_full_disk_is_no_fault_of_sealruns(
     (run,) = history.list_runs(sqlite_db)
     assert (run.reason, run.message) == ("setup_failed", "the worker's disk is full: /var/tmp/runs")
     assert "the worker's disk is full: /var/tmp/runs; no run is taken" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+STARVED = OSError(errno.EMFILE, "Too many open files")
+
+
+@contextmanager
+def starved() -> Iterator[Any]:
+    raise STARVED
+    yield
+
+
+def test_i7_a_bell_without_file_descriptors_leaves_the_run_waiting(
+    sqlite_db: Database, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is rung for again, here or elsewhere; the log has a line, and Celery no error."""
+    run_id = bench.create(sqlite_db)
+    worker = SimpleNamespace(db=sqlite_db, starts=Starts(), zygote=SimpleNamespace(pair=starved))
+    assert dispatch.dispatch(cast("Equipment", worker), run_id) is None
+    assert history.state_of(sqlite_db, run_id) == "pending"
+    assert caplog.messages == [f"run {run_id} is not taken now, and waits: the worker has no file descriptors left"]
+    assert "Traceback" not in caplog.text
+
+
+def test_i7_a_run_that_finds_no_file_descriptors_before_its_gate_is_lost_not_failed(
+    sqlite_db: Database, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has begun nothing, so it is given back."""
+    lease = bench.claim(sqlite_db, bench.create(sqlite_db))
+    monkeypatch.setattr(dispatch, "source_of", lambda *_: starved())
+    keeper = LeaseKeeper(sqlite_db, lease, set(), clock())
+    with pytest.raises(SupervisorLost, match="no file descriptors left"):
+        dispatch._attempt(
+            cast("Equipment", None), cast("Any", SimpleNamespace(id=lease.run_id)), keeper, cast("Any", None)
+        )
+
+
+def test_i7_a_duty_without_file_descriptors_is_told_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """And is done again when its time comes."""
+    perform([Duty("clear orphans", fails(STARVED), 0.0)])
+    assert caplog.messages == ["clear orphans: the worker has no file descriptors left"]
     assert "Traceback" not in caplog.text
 
 

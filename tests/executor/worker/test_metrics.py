@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import urllib.request
 from collections.abc import Iterator
 
@@ -10,12 +11,15 @@ import pytest
 from executor.boundary.wire import Frame, Kind
 from executor.errors import MetricsUnavailable
 from executor.runs import Outcome, queues
+from executor.worker import metrics_server
 from executor.worker.health import Health, Leaving
 from executor.worker.metrics import Measured
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database
 from tests.executor.conftest import Bench
 from tests.executor.runs.test_hostile_rows import NO_MOMENT, execute
+from tests.processes import eventually
+from tests.rig import PATIENCE
 from tests.servers import free_port
 
 SECRET = "hunter2-prod-key"
@@ -110,3 +114,50 @@ def test_an_address_that_is_taken_is_told(measured: Measured) -> None:
     """Two workers of a machine with one setting."""
     with pytest.raises(MetricsUnavailable, match=f"port {measured.port}: address already in use"):
         Measured(("127.0.0.1", measured.port), Health(Leaving()), set(), 1)
+
+
+def half_asked(measured: Measured, words: bytes) -> socket.socket:
+    """A connection that has sent something, and is closed by nobody here."""
+    made = socket.create_connection(("127.0.0.1", measured.port), timeout=PATIENCE)
+    made.sendall(words)
+    made.setblocking(False)
+    return made
+
+
+def is_closed(connection: socket.socket, more: bytes = b"") -> bool:
+    """Whether the other end is gone, without an answer."""
+    try:
+        if more:
+            connection.send(more)
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_i7_connections_that_ask_nothing_are_few_and_short(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7: a run can reach the port. What it holds open takes no descriptors from other runs, and numbers are told."""
+    monkeypatch.setattr(metrics_server, "PATIENCE", PATIENCE * 10)
+    idle = [half_asked(measured, b"GET /met") for _ in range(metrics_server.AT_ONCE * 3)]
+    beyond = metrics_server.AT_ONCE * 2
+    eventually(lambda: sum(map(is_closed, idle)) == beyond, PATIENCE, "those beyond the limit are closed")
+    for one in idle:
+        one.close()
+    monkeypatch.setattr(metrics_server, "PATIENCE", 0.3)
+
+    def is_told() -> bool:
+        try:
+            return bool(told(measured))
+        except OSError:
+            return False
+
+    eventually(is_told, PATIENCE, "there is room again")
+    drips = half_asked(measured, b"GET /")
+    eventually(lambda: is_closed(drips, b"x"), PATIENCE, "a request that comes byte by byte is ended")
+    monkeypatch.setattr(metrics_server, "PATIENCE", PATIENCE * 10)
+    large = half_asked(measured, b"GET /" + b"x" * 20_000)
+    eventually(lambda: is_closed(large), PATIENCE, "a large one is not read to its end")
+    assert is_told()
+    drips.close()
+    large.close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,12 +16,13 @@ from typing import Any
 import pytest
 
 from executor.errors import WorkerUnwell
-from executor.worker import checking
+from executor.worker import checking, descriptors
 from executor.worker.checking import check
 from executor.worker.health import DEAF, Health, Leaving
 from executor.worker.presence import present, seen
 from executor.worker.storage import Storage
 from secretstore.database import Database
+from secretstore.errors import FolderUnusable
 from tests.executor.conftest import ROOT
 from tests.processes import eventually
 from tests.rig import PATIENCE
@@ -125,3 +127,55 @@ def test_it_takes_no_run_for_each_thing_that_it_lacks(sqlite_db: Database, tmp_p
     assert why(leaving=Leaving(since=now)) == "it was told to stop"
     storage.failed("the worker's disk is full")
     assert why() == "the worker's disk is full"
+
+
+def test_a_folder_in_which_others_may_write_is_not_believed(tmp_path: Path) -> None:
+    """The usual one has a name that anybody can foresee, below a folder where anybody can make it."""
+    with present(tmp_path, "mill@here", lambda: None, lambda _: None):
+        assert check(tmp_path, None, live=True)
+        tmp_path.chmod(0o777)
+        with pytest.raises(FolderUnusable, match="is not a private folder of this user"):
+            check(tmp_path, None, live=True)
+        tmp_path.chmod(0o700)
+        link = tmp_path / "link"
+        link.symlink_to(tmp_path)
+        with pytest.raises(WorkerUnwell, match="cannot be looked at: not a directory"):
+            check(link, None, live=True)
+        if os.geteuid() == 0:
+            os.chown(tmp_path, 60600, 60600)
+            with pytest.raises(FolderUnusable, match="is not a private folder of this user"):
+                check(tmp_path, None, live=True)
+            os.chown(tmp_path, 0, 0)
+
+
+def test_what_is_no_workers_file_is_passed_over(tmp_path: Path) -> None:
+    """A pipe, which would be waited for, a link, a folder, what says something else, and somebody else's file."""
+    os.mkfifo(tmp_path / ".worker-a")
+    (tmp_path / ".worker-b").symlink_to("/etc/passwd")
+    (tmp_path / ".worker-c").mkdir()
+    (tmp_path / ".worker-d").write_text('{"name": 5, "at": "now"}')
+    if os.geteuid() == 0:
+        record = {"name": "theirs", "pid": 1, "at": time.monotonic(), "why": None}
+        (tmp_path / ".worker-e").write_text(json.dumps(record))
+        os.chown(tmp_path / ".worker-e", 60600, 60600)
+    assert seen(tmp_path) == []
+    with present(tmp_path, "mill@here", lambda: None, lambda _: None):
+        assert [one.name for one in seen(tmp_path)] == ["mill@here"]
+
+
+def test_i7_a_worker_without_spare_file_descriptors_takes_no_run(sqlite_db: Database, tmp_path: Path) -> None:
+    """I7: its runs would fail, or wait for it in vain; another worker may have some."""
+    well = Health(Leaving(), Storage(sqlite_db, tmp_path), begun=True, beaten=time.monotonic())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    assert well.why() is None
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + descriptors.SPARE // 2, before[1]))
+        some = well.why()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        none = well.why()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert f"too few file descriptors left: {used} of " in str(some)
+    assert none == "it has no file descriptors left"
+    assert well.why() is None
