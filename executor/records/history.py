@@ -79,8 +79,8 @@ def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:
             known |= {"masked": attempts.masked(session, run_id, number)}
             known |= {"reported": attempts.reported(session, run_id, number)}
             known |= {"samples": attempts.samples(session, run_id, number)}
-            known |= {"outputs": tuple(list_files(db, run_id, number))}
     known |= {"result": left.result, "note": left.note}
+    known |= {"outputs": tuple(list_files(db, run_id, number)) if gone is None else ()}
     known |= {"problem": None if left.problem is None else Problem.from_json(left.problem)}
     known |= {"waiting_for": _waiting_for(db, [run]).get(run.id), "lost_to": lost_to(db, run.id).get(run.id)}
     shown = next((one for one in made if one.number == number), None)

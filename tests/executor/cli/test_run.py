@@ -663,15 +663,16 @@ class TestTriedAgain:
         assert jobs.json("runs", "cancel", waiting, "--yes", "--json")["run"] == waiting
 
     def test_deleting_its_project_ends_it(self, jobs: Cli) -> None:
-        """Its worker ends it, who follows it is told, and another cannot be submitted until the project is back."""
+        """Its worker ends it; what it left is given to nobody, and none is submitted, until the project is back."""
         jobs.ok("project", "create", "brief")
         run = jobs.ok("run", "-p", "brief", "--detach", "--", "sh", "-c", "echo begun; sleep 60").strip()
         eventually(lambda: jobs.ok("runs", "logs", run), PATIENCE, "it has begun")
         jobs.ok("project", "delete", "brief", "--yes")
-        assert "cancelled" in jobs("runs", "logs", "-f", run, code=130).stderr
+        assert 'project "brief" was deleted' in jobs("runs", "logs", "-f", run, code=2).stderr
         assert 'project "brief" was deleted' in jobs("run", "-p", "brief", "--", "true", code=2).stderr
         assert 'project "brief" was deleted' in jobs("runs", "retry", run, code=2).stderr
         jobs.ok("project", "restore", "brief")
+        assert "cancelled" in jobs("runs", "logs", "-f", run, code=130).stderr
         assert jobs.json("runs", "list", "-p", "brief", "--json")[0]["state"] == "cancelled"
 
     def test_not_where_its_environment_is_gone(self, jobs: Cli) -> None:
