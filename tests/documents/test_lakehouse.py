@@ -71,7 +71,7 @@ def newcomer() -> Iterator[Newcomer]:
         shutil.copy(CHECKOUT / "pyproject.toml", cli.jobs)
         cli.ok("project", "create", "lakehouse")
         for name, value in network.items():
-            cli.ok("variable", "set", name, value, "-p", "lakehouse")
+            cli.ok("variable", "set", name, value, "-p", "lakehouse", "--yes")
         one = Newcomer(cli)
         try:
             yield one

@@ -117,10 +117,19 @@ def test_without_encoded_forms() -> None:
     assert len([form for form in forms if form.startswith("base64")]) == 6
 
 
+_SENT = """
+def masked(chunks, masker, looked):
+    looked.given = True
+    for data in chunks:
+        looked.size += len(data)
+        yield data
+"""
+
+
 @pytest.mark.long
 def test_without_the_masking_of_files() -> None:
     """I5: where a file that was searched is sent as it is, canaries stand in its rows, in every form of texts."""
-    seen = observe(appended("executor/supervisor/masked_text.py", "def masked(chunks, masker):\n    return chunks"))
+    seen = observe(appended("executor/supervisor/masked_text.py", _SENT))
     assert {form for _, form in found(seen, "table executor_output_chunk")} >= {"raw", "hex", "percent", "JSON"}
     assert not found(seen, "table executor_log_chunk", "table executor_masked")
 

@@ -25,7 +25,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
     def small(self: Rig, folder: Path, **options: Any) -> None:
         (folder / "home").mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder / "home")]).returncode:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(folder / "home")]).returncode:
             pytest.skip("nothing may be mounted here")
         made(self, folder, **options)
 

@@ -46,7 +46,8 @@ class Host(Machine):
 
     def check(self, *words: str, code: int | None = 0) -> str:
         environ = {"SEALRUN_WORKSPACES": "/var/lib/sealrun-runs"}
-        return self.run("/opt/sealrun/bin/sealrun", "worker", "--check", *words, code=code, **environ)
+        asked = ("runuser", "-u", "sealrun", "--", "/opt/sealrun/bin/sealrun", "worker", "--check", *words)
+        return self.run(*asked, code=code, **environ)
 
     def of_unit(self, name: str) -> str:
         return self.run("systemctl", "show", "-P", name, UNIT).strip()
