@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from executor.errors import StartFailed
 from executor.sandbox import confinement, kernel
+from executor.sandbox.working import copy
 
 # Read once, in the zygote: runs need no file access, and an upgrade on disk cannot mix versions.
 _INSIDE = Path(__file__).parents[1] / "inside"
@@ -71,7 +72,14 @@ class Waiting:
     """
 
     def __init__(
-        self, child: Child, target: Mapping[str, Any], scoped: bool, source: int, environment: int, trouble: int
+        self,
+        child: Child,
+        target: Mapping[str, Any],
+        scoped: bool,
+        source: int,
+        environment: int,
+        trouble: int,
+        copied: int,
     ) -> None:
         self._child = child
         self._scoped = scoped
@@ -79,13 +87,15 @@ class Waiting:
         self._source = source
         self._environment = environment
         self._trouble = trouble
+        self.copied = copied
+        """Memory that holds the marks of what was copied for the run, see `working.copy`; valid once it has started."""
 
     def abandon(self) -> None:
         """End the process; it has not touched its target."""
         os.kill(self._child.pid, signal.SIGKILL)
         os.waitpid(self._child.pid, 0)
         close(self._child)
-        for fd in (self._source, self._environment, self._trouble):
+        for fd in (self._source, self._environment, self._trouble, self.copied):
             os.close(fd)
 
     def start(
@@ -136,6 +146,7 @@ def prepare(
     view: confinement.View,
     bare: Mapping[str, str],
     program: str | None = None,
+    copied_from: str | None = None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -149,12 +160,14 @@ def prepare(
         view: what it may reach.
         bare: environment without secrets.
         program: of a command, where its first word is not found on the run's PATH.
+        copied_from: the source of which the working directory is to be a copy, if it is one.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
     (trouble_read, trouble_write), (source_read, source_write) = rest
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory without a name in any file system
+    copied = os.memfd_create("sealrun", os.MFD_CLOEXEC)
     if target["kind"] != "command":
         os.write(environment, PROGRAM)
     parent = os.getpid()
@@ -166,13 +179,15 @@ def prepare(
             arguments=_arguments(target, python, program),
             bare={name.encode(): value.encode() for name, value in bare.items()},
             folder=folder,
+            copied_from=copied_from,
+            copied=copied,
             streams=(null, out_write, err_write, source_read, result_write, environment),
             trouble=trouble_write,
         )
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
     child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
-    return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read)
+    return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read, copied)
 
 
 def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> list[str]:
@@ -189,6 +204,8 @@ def _become(
     arguments: list[str],
     bare: dict[bytes, bytes],
     folder: str,
+    copied_from: str | None,
+    copied: int,
     streams: tuple[int, ...],
     trouble: int,
 ) -> NoReturn:
@@ -203,12 +220,15 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # In two steps, so that no descriptor is overwritten before it is copied.
         high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(streams)]
-        trouble = os.dup2(trouble, 220, inheritable=False)
+        trouble, copied = (os.dup2(fd, 220 + place, inheritable=False) for place, fd in enumerate((trouble, copied)))
         for position, fd in enumerate(high):
             os.dup2(fd, position, inheritable=True)
-        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble])
+        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble, copied])
         step = "enter its sandbox"
         bind()
+        if copied_from is not None:
+            step = "copy its source"
+            os.write(copied, marshal.dumps(copy.make(copied_from, folder).marks, _MARSHAL_VERSION))
         step = f"enter the folder {folder}"
         os.chdir(folder)
         step = "write its files"
