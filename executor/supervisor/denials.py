@@ -12,6 +12,7 @@ from typing import Any
 
 from executor.sandbox.confinement import View
 from executor.sandbox.working import COPY, READ_ONLY
+from executor.sandbox.working.owners import COPIED
 
 # Not of servers: `permission denied for table orders`, `Permission denied (publickey)`.
 _REFUSED = re.compile(r"permission denied(?!\s*\(| for | to )|read-only file system|\bEACCES\b|\bEROFS\b", re.I)
@@ -30,6 +31,10 @@ _NO_PROGRAM = (
     " looked for on yours: sealrun run -- {0}"
 )
 _SOURCE = "a run cannot write to its source here{why}; write files to keep to SEALRUN_OUTPUT_DIR, and others to TMPDIR"
+_NOT_ITS_OWN = (
+    "{0} is in a source that belongs to somebody else: a run can change no more of it than others can read, and than is"
+    " copied for it, 2,000 files and 64 MiB; have the worker's user own it, or write to SEALRUN_OUTPUT_DIR"
+)
 _ORIGINAL = (
     "{0} is the source itself, which no run writes to; its working folder is a copy: name the file relative to that"
 )
@@ -88,8 +93,10 @@ def _of_the_source(path: str, working: Mapping[str, Any]) -> str:
 def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str | None:
     source = working["source"]
     if _within(path, (working["folder"],)) and working["how"] != READ_ONLY:
-        return _UNREADABLE if view.uid is not None and _is_closed(path) else None
-    if _within(path, (*view.writable, *view.shared)):
+        if view.uid is not None and _is_closed(path):
+            return _UNREADABLE
+        return _NOT_ITS_OWN if working.get("owners") == COPIED else None
+    if _within(path, (*view.writable, *view.shared, *(("/tmp",) if view.rung == "namespace" else ()))):
         return None
     if _within(path, (source,)):
         found = _of_source(path, view)

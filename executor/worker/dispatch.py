@@ -139,7 +139,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
                 raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
             python = ending.enter_context(python_of(worker, run, keeper))
             place = ending.enter_context(workspace(worker.settings.workspaces, name, worker.settings.run_uids))
-            working = working_folder(run, place, source.folder)
+            working = working_folder(worker, run, place, source.folder, uploaded=source.cached)
             own = ending.enter_context(own_package(run.package, place, working.folder, python.path))
             # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
             ending.callback(supervision.cut, REAP)

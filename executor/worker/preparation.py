@@ -15,6 +15,7 @@ from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
 from executor.sandbox.folders import given_to, home_in
+from executor.sandbox.host import Host
 from executor.sandbox.user import user_name
 from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace
@@ -103,6 +104,7 @@ def prepare(
         list(given_to(run.project, folders, worker.settings.closed))
         for folders in (worker.settings.readable, worker.settings.writable)
     )
+    working = working or WorkingFolder(source.folder, source.folder, READ_ONLY)
     program, interpreter = _interpreter(worker, source, python, parts, readable)
     called = Program() if own.has(run.target) else _called(worker, run, python, readable)
     view = confinement.view(
@@ -114,10 +116,13 @@ def prepare(
         forbidden=worker.settings.closed,
         machine=readable,
         shared=writable,
+        network=run.network,
+        temporary=place.temporary,
+        written=working.written,
+        owners=working.owners,
         cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
     )
     search_path = search_path_of(None if python is None else program, called.folders)
-    working = working or WorkingFolder(source.folder, source.folder, READ_ONLY)
     return {
         "run": run.id,
         "target": own.given(working.target(run.target)),
@@ -127,11 +132,11 @@ def prepare(
         "folder": str(working.folder),
         "working": working.to_json(),
         "view": view.to_json(),
-        "base": base_of(run, place, search_path) | own.variables(search_path),
+        "base": base_of(worker.host, run, place, search_path) | own.variables(search_path),
         "output": str(place.output),
-        "folders": [str(folder) for folder in place.folders],
+        "folders": [str(folder) for folder in (*place.folders, *([working.written] if working.written else []))],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
-        "private": PRIVATE_MEMORY if worker.host.mounts else str(place.private),
+        "private": PRIVATE_MEMORY if worker.host.own_memory else str(place.private),
         "controls": {**controls_of(worker.host, view), "working_folder": working.told},
         "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop"),
     }
@@ -165,11 +170,12 @@ def _of_the_cache(worker: Equipment, source: RunsCode, parts: Sequence[Path]) ->
     return [source.folder, *built] if source.cached else built
 
 
-def base_of(run: Run, place: Workspace, search_path: str) -> dict[str, str]:
+def base_of(host: Host, run: Run, place: Workspace, search_path: str) -> dict[str, str]:
     """What a process of a run finds in its environment, whatever else it is given; `search_path` is its PATH."""
     return base_environment(
         home=str(place.home),
-        temporary=str(place.temporary),
+        temporary="/tmp" if host.rung == "namespace" else str(place.temporary),
+        metrics=str(place.temporary),
         output=str(place.output),
         run_id=run.id,
         project=run.project,
@@ -213,15 +219,17 @@ def ready(supervision: Supervision, job: dict[str, Any]) -> None:
         raise SupervisorLost
 
 
-def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any]:
+def controls_of(host: Host, view: confinement.View) -> dict[str, Any]:
     """What is really in force, for the receipt."""
     own_user = view.uid is not None
     return {
         "landlock_abi": host.landlock_abi,
         "own_user": own_user,
-        "own_mounts": host.mounts,
+        "own_mounts": host.own_memory,
         "no_new_privileges": True,
-        "tree": "subreaper",
+        "tree": "pid namespace" if view.rung == "namespace" else "subreaper",
+        "network": view.network,
+        **({"parts": {name: why for name, why in host.parts.items() if name != "box"}} if host.parts else {}),
         "key_file_readable": not own_user and view.rung == "process",
         # Folders of the machine that its operator opened to this run.
         **({"readable": list(view.machine)} if view.machine else {}),

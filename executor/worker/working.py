@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from executor.models import Run
-from executor.sandbox.working import COPY, READ_ONLY
+from executor.sandbox.working import COPY, OVERLAY, READ_ONLY, UPPER, owners, trying
 from executor.sandbox.working.copy import too_much
+from executor.sandbox.working.layers import prepare_written
 from executor.sandbox.workspace import Workspace
+from executor.worker.equipment import Equipment
 
 _NAME_LIMIT = 255  # bytes
 
@@ -22,6 +24,9 @@ class WorkingFolder:
     folder: Path
     how: str
     why: str | None = None
+    written: Path | None = None
+    """The folder of the layer over it, if it has one."""
+    owners: str = ""
 
     @property
     def told(self) -> str:
@@ -30,7 +35,8 @@ class WorkingFolder:
 
     def to_json(self) -> dict[str, Any]:
         """As the supervisor gets it."""
-        return {"how": self.how, "source": str(self.source), "folder": str(self.folder), "why": self.why}
+        upper = {} if self.written is None else {"upper": str(self.written / UPPER), "owners": self.owners}
+        return {"how": self.how, "source": str(self.source), "folder": str(self.folder), "why": self.why, **upper}
 
     def target(self, target: Mapping[str, Any]) -> dict[str, Any]:
         """A run's target, where a path that was typed in full leads to this folder as well."""
@@ -47,14 +53,24 @@ class WorkingFolder:
         return str(self.folder / Path(os.path.normpath(path)).relative_to(self.source)) if inside else path
 
 
-def working_folder(run: Run, place: Workspace, source: Path) -> WorkingFolder:
-    """Decide how a run has its working folder.
+def working_folder(worker: Equipment, run: Run, place: Workspace, source: Path, *, uploaded: bool) -> WorkingFolder:
+    """Decide how a run has its working folder, and make what it takes.
 
     Args:
+        worker: what the worker brings.
         run: whose it is.
         place: its private place.
         source: where its code is.
+        uploaded: the worker has unpacked it.
     """
+    refusal = "this machine has no namespaces for it"
+    if worker.host.rung == "namespace":
+        refusal = trying.refused(source, worker.settings.workspaces) or ""
+    if not refusal:
+        prepare_written(place.written, place.uid)
+        owner = os.stat(source).st_uid
+        how = owners.plan(owner, place.uid, readable_anyway=uploaded or worker.only_its_user)
+        return WorkingFolder(source, source, OVERLAY, written=place.written, owners=how)
     if (why := too_much(source)) is not None:
         return WorkingFolder(source, source, READ_ONLY, why)
     return WorkingFolder(source, place.copies / _name(run.source_root), COPY)

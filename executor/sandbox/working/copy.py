@@ -94,7 +94,9 @@ def make(source: str, target: str) -> Copied:
     return copied
 
 
-def fill(source: int, target: int, *, room: Room | None = None, links: str | None = None, uid: int = -1) -> Copied:
+def fill(
+    source: int, target: int, *, room: Room | None = None, links: str | None = None, missed: bool = True
+) -> Copied:
     """Copy what lies in one folder into another, until there is no more room.
 
     Args:
@@ -102,14 +104,14 @@ def fill(source: int, target: int, *, room: Room | None = None, links: str | Non
         target: a descriptor of the folder to write in, which is empty.
         room: what may be copied at most.
         links: the path of the source; some of its folders are linked to instead.
-        uid: files of this owner are not copied, their folders are.
+        missed: what is closed to this process has a closed one of its kind in its place, so that it is not missed.
     """
-    return _Filling(room or Room(), links, uid).run(source, target)
+    return _Filling(room or Room(), links, missed).run(source, target)
 
 
 class _Filling:
-    def __init__(self, room: Room, links: str | None, uid: int) -> None:
-        self._room, self._links, self._uid = room, links, uid
+    def __init__(self, room: Room, links: str | None, missed: bool) -> None:
+        self._room, self._links, self._missed = room, links, missed
         self._copied = Copied()
 
     def run(self, source: int, target: int) -> Copied:
@@ -140,19 +142,17 @@ class _Filling:
             return None
         if not (folder or stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
             return None
-        if not folder and found.st_uid == self._uid:
-            return None
         if depth > DEEP or not self._room.takes(_size(found)):
             self._copied.whole = False
             return None
         if folder:
-            return _inner(level, name, path, found)
+            return _inner(level, name, path, found, self._missed)
         if stat.S_ISLNK(found.st_mode):
             with contextlib.suppress(FileNotFoundError):
                 os.symlink(os.readlink(name, dir_fd=level.source), name, dir_fd=level.target)
                 os.utime(name, ns=_times(found), dir_fd=level.target, follow_symlinks=False)
         else:
-            _file(level, name)
+            _file(level, name, self._missed)
         with contextlib.suppress(FileNotFoundError):
             self._copied.marks[path] = mark(os.lstat(name, dir_fd=level.target))
         return None
@@ -179,23 +179,28 @@ class _Level:
         os.close(self.target)
 
 
-def _inner(level: _Level, name: bytes, path: bytes, found: os.stat_result) -> _Level | None:
-    os.mkdir(name, 0o700, dir_fd=level.target)
+def _inner(level: _Level, name: bytes, path: bytes, found: os.stat_result, missed: bool) -> _Level | None:
     try:
         source = os.open(name, _FOLDER, dir_fd=level.source)
+        try:
+            os.stat(".", dir_fd=source)  # one that can be listed may still be closed to those who pass through
+        except OSError:
+            os.close(source)
+            raise
     except OSError as refused:
-        if refused.errno in _DENIED:
-            os.chmod(name, 0, dir_fd=level.target)  # as closed as it is there
+        if missed and refused.errno in _DENIED:
+            os.mkdir(name, 0, dir_fd=level.target)
         return None
+    os.mkdir(name, 0o700, dir_fd=level.target)
     return _Level(source, os.open(name, _FOLDER, dir_fd=level.target), path + b"/", found)
 
 
-def _file(level: _Level, name: bytes) -> None:
+def _file(level: _Level, name: bytes, missed: bool) -> None:
     try:
         source = os.open(name, _READ, dir_fd=level.source)
     except OSError as refused:
-        if refused.errno in _DENIED:
-            os.close(os.open(name, _NEW, 0, dir_fd=level.target))  # there, and closed, so that it is not missed
+        if missed and refused.errno in _DENIED:
+            os.close(os.open(name, _NEW, 0, dir_fd=level.target))
         return
     with _opened(source):
         found = os.fstat(source)
