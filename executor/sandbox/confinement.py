@@ -17,6 +17,7 @@ from typing import Any
 
 from executor.errors import PathRefused
 from executor.sandbox import kernel, user
+from executor.sandbox.box import sockets
 from executor.sandbox.host import Host
 from executor.sandbox.working.owners import MAPPED
 
@@ -40,8 +41,9 @@ class View:
 
     In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
     over it that takes what the run writes there (none: the source is read-only), `owners` what is done about files
-    there that are somebody else's, see `working.owners`, `temporary` what the run sees as /tmp,
-    and `named` the user id that the machine has no name for.
+    there that are somebody else's, see `working.owners`, `temporary` what the run sees as /tmp, `named` the user id
+    that the machine has no name for, and `sockets` those of the machine's that are covered, since they lie in what the
+    run is given.
     """
 
     rung: str
@@ -62,6 +64,7 @@ class View:
     owners: str = ""
     temporary: str = ""
     named: int | None = None
+    sockets: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -148,6 +151,7 @@ def view(
                     raise _out_of_reach(path, uid)
                 covered.add(str(blocker))
                 (linked if path in links else mounted).add(str(path))
+    bound = [str(path) for path in needed if path != source or written is None]
     return View(
         rung=host.rung,
         readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached and path not in shared)),
@@ -167,6 +171,7 @@ def view(
         owners=owners,
         temporary=str(temporary or ""),
         named=uid if uid is not None else _nameless(),
+        sockets=tuple(sockets.inside([*bound, *SYSTEM_FOLDERS])) if boxed else (),
     )
 
 
