@@ -96,11 +96,11 @@ def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str |
         if view.uid is not None and _is_closed(path):
             return _UNREADABLE
         return _NOT_ITS_OWN if working.get("owners") == COPIED else None
-    if _within(path, (*view.writable, *view.shared, *(("/tmp",) if view.rung == "namespace" else ()))):
-        return None
     if _within(path, (source,)):
         found = _of_source(path, view)
         return _ORIGINAL if found == _SOURCE and working["how"] == COPY else found
+    if _within(path, (*view.writable, *view.shared, *(("/tmp",) if view.rung == "namespace" else ()))):
+        return None
     if _within(path, view.machine):
         return _READ_ONLY
     if _within(path, (*view.readable, *view.cached, "/dev")):

@@ -35,8 +35,8 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "it is a device"),
     (stat.S_ISBLK, "it is a device"),
 )
-_OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque")
-_OF_THE_KERNEL = ("user.overlay.", "trusted.overlay.", "security.", "system.")
+_OPAQUE = "user.overlay.opaque"
+_OF_THE_KERNEL = ("user.overlay.", "security.", "system.")
 
 
 @dataclass
@@ -193,7 +193,7 @@ class _Search:
         if os.fstat(handle).st_dev != self._device:
             os.close(handle)
             return None
-        if any(_attribute(handle, one) for one in _OPAQUE) and self._below is not None and self._is_below(path):
+        if self._below is not None and _is_opaque(handle) and self._is_below(path):
             self.told.removed.append(f"{path}/")
         return self._level(handle, f"{path}/")
 
@@ -251,9 +251,10 @@ class _Search:
             os.close(handle)
 
 
-def _attribute(handle: int, name: str) -> bool:
+def _is_opaque(handle: int) -> bool:
+    """Whether a folder stands in the place of the one below, and not for the two together."""
     try:
-        return os.getxattr(handle, name) in (b"y", b"x")
+        return os.getxattr(handle, _OPAQUE) == b"y"
     except OSError:
         return False
 

@@ -17,6 +17,7 @@ from executor.masking.masker import Masker
 from executor.sandbox import kernel
 from executor.sandbox.removal import remove
 from executor.sandbox.working.copy import make
+from executor.supervisor import outputs
 from executor.supervisor import written as module
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.chosen import Chosen
@@ -242,12 +243,13 @@ def test_only_so_many_entries_are_looked_at(place: Place, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("how", ["files", "bytes"])
-def test_what_is_over_the_limits_is_told_in_one_line(place: Place, how: str) -> None:
+def test_what_is_over_the_limits_is_told_in_one_line(place: Place, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what mends it."""
-    for number in range(1_005 if how == "files" else 5):
+    monkeypatch.setattr(outputs, "FILES_LIMIT", 10)
+    for number in range(15 if how == "files" else 5):
         (place.folder / f"f{number:04}").write_text("0123456789")
     files, withheld, said = place(1 << 20 if how == "files" else 30)
-    assert len(files) == (1_000 if how == "files" else 3) and withheld == {}
+    assert len(files) == (10 if how == "files" else 3) and withheld == {}
     assert said.count("\n") == 2
     assert f"{5 if how == 'files' else 2} more that were written beside the source are not kept" in said
 

@@ -1,4 +1,4 @@
-"""A layer of a run's own over a source, as root that lends user ids and as an ordinary user, whoever owns the source."""
+"""A layer of a run's own over a source, whoever owns that: as root, which lends user ids, and as a user."""
 
 import json
 import os
@@ -244,19 +244,20 @@ attempt("left", lambda: os.listdir())
     assert stat.S_ISCHR(whiteout.st_mode) and whiteout.st_rdev == 0 and (made / "old").exists()
 
 
-def test_a_replaced_folder_is_seen_to_be_one(place: Path, layered: Layered) -> None:
+@pytest.mark.parametrize("user", [None, USER], ids=["root", "user"])
+def test_a_replaced_folder_is_seen_to_be_one(place: Path, layered: Layered, user: int | None) -> None:
     """By an attribute that whoever collects may read."""
     made = place / "source"
     (made / "data").mkdir(parents=True)
     (made / "data/old").touch()
-    if os.geteuid() == 0:
-        for path in (made, *made.rglob("*")):
-            os.chown(path, USER, USER)
+    owner = LENT if user is None else user
+    for path in (made, *made.rglob("*")):
+        os.chown(path, owner, owner)
     act = """
 import shutil
 attempt("replace", lambda: (shutil.rmtree("data"), os.mkdir("data"), write("data/new"))[2])
 attempt("left", lambda: os.listdir("data"))
 """
-    user = USER if os.geteuid() == 0 else os.geteuid()
     assert layered(made, act, user) == {"replace": "done", "left": ["new"]}
-    assert os.getxattr(place / "own/written/upper/data", "user.overlay.opaque") == b"y"
+    upper = place / ("written/upper" if user is None else "own/written/upper")
+    assert os.getxattr(upper / "data", "user.overlay.opaque") == b"y"
