@@ -47,6 +47,7 @@ for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_t
 # All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _START = "start "
+_NO_MARKS = marshal.dumps({}, _MARSHAL_VERSION)
 _NO_INTERPRETER = "the program that its first line names"
 _NOT_STARTED = f"could not {_START}"
 
@@ -112,15 +113,16 @@ class Waiting:
         self._source = source
         self._environment = environment
         self._trouble = trouble
-        self.copied = copied
-        """Memory that holds the marks of what was copied for the run, see `working.copy`; valid once it has started."""
+        self._copied = copied
+        self.marks: dict[bytes, copy.Mark] = {}
+        """Of what was copied for the run, see `working.copy`, once it has started."""
 
     def abandon(self) -> None:
         """End the process; it has not touched its target."""
         os.kill(self._child.pid, signal.SIGKILL)
         os.waitpid(self._child.pid, 0)
         close(self._child)
-        for fd in (self._source, self._environment, self._trouble, self.copied):
+        for fd in (self._source, self._environment, self._trouble, self._copied):
             os.close(fd)
 
     def start(
@@ -154,6 +156,9 @@ class Waiting:
         # Ends at exec, or with a sentence on what went wrong before it.
         with os.fdopen(self._trouble, "rb") as trouble:
             why = trouble.read(4096).decode(errors="replace")
+        with os.fdopen(self._copied, "rb") as memory:
+            memory.seek(0)
+            self.marks = marshal.loads(memory.read() or _NO_MARKS)
         if why:
             os.waitpid(self._child.pid, 0)
             close(self._child)

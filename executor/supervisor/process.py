@@ -225,7 +225,7 @@ class Attempt:
             masked = masked_files.of_target(job["target"])
             with contextlib.suppress(NoLongerExpected):
                 given = collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
-                written.collect(job, self._waiting.copied, given, reporter)
+                written.collect(job, self._waiting.marks, given, reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
             remove(Path(folder))

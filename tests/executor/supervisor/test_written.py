@@ -16,7 +16,7 @@ from executor.boundary.wire import Kind, Receiver
 from executor.masking.masker import Masker
 from executor.sandbox import kernel
 from executor.sandbox.removal import remove
-from executor.sandbox.working.copy import make
+from executor.sandbox.working.copy import Mark, make
 from executor.supervisor import outputs
 from executor.supervisor import written as module
 from executor.supervisor.allowance import LogLimits
@@ -40,15 +40,14 @@ class Place:
         for name in ("old.txt", "data/old.txt", "kept.txt"):
             (self.source / name).write_text("old")
             os.utime(self.source / name, (1_000_000, 1_000_000))
-        self.marks = os.memfd_create("marks")
+        self.marks: dict[bytes, Mark] = {}
         if how == "overlay":
             (self.folder / "data").mkdir(parents=True)
         else:
-            import marshal
-
-            os.write(self.marks, marshal.dumps(make(str(self.source), str(self.folder)).marks, 2))
+            self.marks = make(str(self.source), str(self.folder)).marks
         self.collect: list[str] = []
         self.uid: int | None = None
+        self.programs: list[str] = []
 
     def __call__(self, limit: int = 1 << 20) -> tuple[dict[str, bytes], dict[str, str], str]:
         """The files that are given, those withheld with the reasons, and what is told at the end."""
@@ -82,6 +81,8 @@ class Place:
                     said += frame.payload
                 elif frame.kind is Kind.OUTPUT_DATA:
                     files[path] += frame.payload
+                elif frame.kind is Kind.OUTPUT:
+                    self.programs += [path] * frame.json().get("executable", False)
                 elif frame.kind is Kind.OUTPUT_BEGINS:
                     path = frame.json()["path"]
                     files[path] = b""
@@ -336,3 +337,12 @@ def test_beneath_means_beneath(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r"."):
             kernel.open_beneath(name, os.O_RDONLY, handle)
     os.close(handle)
+
+
+@pytest.mark.parametrize("patterns", [[], ["tool"]], ids=repr)
+def test_a_program_stays_one_only_where_it_was_asked_for(place: Place, patterns: list[str]) -> None:
+    """What somebody downloads is not to be started by mistake."""
+    (place.folder / "tool").write_text("#!/bin/sh\n")
+    (place.folder / "tool").chmod(0o755)
+    place.collect = patterns
+    assert set(place()[0]) == {"tool"} and place.programs == patterns
