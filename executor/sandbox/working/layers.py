@@ -7,6 +7,7 @@ something: a folder called `a:/home/x` would have added that home as a layer.
 import contextlib
 import errno
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -48,7 +49,10 @@ def mount_over(source: int, written: int, target: str, uid: int | None, proc: st
         OSError: the kernel refuses it.
     """
     with contextlib.ExitStack() as held:
-        upper, work = (held.enter_context(_opened(name, written)) for name in (UPPER, WORK))
+        # The kernel takes none that another mount has used, such as that of a box which was given up before its start.
+        fresh = f"{WORK}/{secrets.token_hex(8)}"
+        os.mkdir(fresh, 0o700, dir_fd=written)
+        upper, work = (held.enter_context(_opened(name, written)) for name in (UPPER, fresh))
         lower = source
         if how == owners.MAPPED and uid is not None and owners.mount_mapped(source, target, uid, proc):
             lower = held.enter_context(_opened(target, None))
