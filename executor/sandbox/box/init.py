@@ -166,15 +166,50 @@ def _collect(main: int, status: int) -> NoReturn:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
+    wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    poll = select.poll()
+    poll.register(wake, select.POLLIN)
+    over = os.pidfd_open(main)
+    poll.register(over, select.POLLIN)
+    waits = True
     while True:
-        try:
-            pid, ended = os.wait()
-        except ChildProcessError:
-            os._exit(0)
-        if pid == main:
+        ready = [fd for fd, _ in poll.poll()]
+        with contextlib.suppress(BlockingIOError):
+            os.read(wake, 4096)
+        if waits and over in ready:
+            # Of a process that another one traces the end is seen, and cannot be collected as long as that one lives.
+            ended = _collected(main)
+            waits = False
+            poll.unregister(over)
             with contextlib.suppress(OSError):
                 os.write(status, _STATUS.pack(ended))
             os.close(status)
+        if not _others_collected(main if waits else 0):
+            os._exit(0)
+
+
+def _collected(main: int) -> int:
+    """The wait status of a process that is over, whoever traces it."""
+    while True:
+        pid, status = os.waitpid(main, os.WNOHANG)
+        if pid:
+            return status
+        with contextlib.suppress(OSError):
+            os.kill(-1, signal.SIGKILL)  # all but this process; they would have been killed now anyway
+
+
+def _others_collected(spare: int) -> bool:
+    """Collect who has died but `spare`, which somebody else collects; False where nobody is left."""
+    try:
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if found.si_pid == spare:
+                return True  # it is over, which is seen next
+            os.waitpid(found.si_pid, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _close_all_but(kept: int) -> None:
