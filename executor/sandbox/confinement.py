@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import PathRefused
+from executor.sandbox import filter as calls
 from executor.sandbox import kernel, user
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
@@ -34,7 +35,7 @@ class View:
 
     An empty folder hides each `covered` one; the `mounted` paths and the `links` are made in it anew. `cached` folders
     are readable although they lie beneath a forbidden one. `machine` and `shared` are folders of the machine that its
-    operator opened, to be read and to be changed.
+    operator opened, to be read and to be changed. `unix_sockets`: see `filter.entering`.
     """
 
     rung: str
@@ -48,6 +49,8 @@ class View:
     machine: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     uid: int | None = None
+    network: str = "full"
+    unix_sockets: str = "open"
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -68,6 +71,7 @@ class Host:
 
     landlock_abi: int
     mounts: bool
+    unix_sockets: str = "open"
 
     @property
     def rung(self) -> str:
@@ -87,7 +91,7 @@ def probe() -> Host:
                 os._exit(0)
             os._exit(1)
         mounts = os.waitpid(pid, 0)[1] == 0
-    return Host(kernel.landlock_abi(), mounts)
+    return Host(kernel.landlock_abi(), mounts, calls.probe())
 
 
 def view(
@@ -158,11 +162,19 @@ def view(
         mounted=tuple(sorted(path for path in mounted if not any(_beneath(path, other) for other in mounted))),
         links=tuple(sorted(path for path in linked if not any(_beneath(path, other) for other in mounted))),
         uid=uid,
+        unix_sockets=host.unix_sockets,
     )
 
 
-def enter(view: View, parent: int, death_signal: int) -> None:
-    """Confine the calling process for good: mounts, limits, user id, Landlock. Called in the run's own process."""
+def enter(view: View, parent: int, death_signal: int, judge: int | None = None) -> None:
+    """Confine the calling process for good: mounts, limits, user id, Landlock, calls. Called in the run's own process.
+
+    Args:
+        view: what it may reach.
+        parent: the process with which it dies, by the death signal.
+        death_signal: how.
+        judge: the descriptor over which its connections are handed to who judges them; see `judged`.
+    """
     if os.geteuid() == 0:
         _own_mounts(view)
     # Written as root, which can open every path; put in force last.
@@ -179,6 +191,12 @@ def enter(view: View, parent: int, death_signal: int) -> None:
     kernel.forbid_new_privileges()
     if rules is not None:
         rules.restrict_self()
+        calls.enter(view.network, view.unix_sockets, judge)
+
+
+def judged(view: View) -> bool:
+    """Tell whether `enter` needs a judge of its connections, from `filter.judge.start`."""
+    return view.rung == "landlock" and view.unix_sockets == "judged"
 
 
 def scopes_sockets(view: View) -> bool:
@@ -261,7 +279,7 @@ def _bind(source: str, target: str, folder: bool) -> None:
 
 
 def _rules(view: View) -> kernel.Ruleset:
-    rules = kernel.Ruleset()
+    rules = kernel.Ruleset(view.network)
     for folder in view.readable:
         for part in _without(folder, view.forbidden):
             rules.allow(part, kernel.FS_READ, straight=folder not in SYSTEM_FOLDERS)

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from executor.errors import StartFailed
 from executor.sandbox import confinement, kernel
+from executor.sandbox.filter import judge as judges
 
 # Read once, in the zygote: runs need no file access, and an upgrade on disk cannot mix versions.
 _INSIDE = Path(__file__).parents[1] / "inside"
@@ -60,6 +61,7 @@ class Child:
     stdout: int
     stderr: int
     result: int
+    judge: int | None = None  # of its connections: a process beside it, which ends by itself when the run has
 
 
 class Waiting:
@@ -82,8 +84,10 @@ class Waiting:
 
     def abandon(self) -> None:
         """End the process; it has not touched its target."""
-        os.kill(self._child.pid, signal.SIGKILL)
-        os.waitpid(self._child.pid, 0)
+        for pid in (self._child.pid, self._child.judge):
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
         close(self._child)
         for fd in (self._source, self._environment, self._trouble):
             os.close(fd)
@@ -158,20 +162,24 @@ def prepare(
     if target["kind"] != "command":
         os.write(environment, PROGRAM)
     parent = os.getpid()
+    judge = judges.start([*view.writable], view.uid) if confinement.judged(view) else None
     pid = os.fork()
     if pid == 0:
         _become(
-            lambda: confinement.enter(view, parent, signal.SIGKILL),
+            lambda channel: confinement.enter(view, parent, signal.SIGKILL, channel),
             command=target["kind"] == "command",
             arguments=_arguments(target, python, program),
             bare={name.encode(): value.encode() for name, value in bare.items()},
             folder=folder,
             streams=(null, out_write, err_write, source_read, result_write, environment),
             trouble=trouble_write,
+            judge=None if judge is None else judge.channel,
         )
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
-    child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
+    if judge is not None:
+        os.close(judge.channel)
+    child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read, None if judge is None else judge.pid)
     return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read)
 
 
@@ -183,7 +191,7 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
 
 
 def _become(
-    bind: Callable[[], None],
+    bind: Callable[[int | None], None],
     *,
     command: bool,
     arguments: list[str],
@@ -191,6 +199,7 @@ def _become(
     folder: str,
     streams: tuple[int, ...],
     trouble: int,
+    judge: int | None,
 ) -> NoReturn:
     """Become the run, in the forked process: never returns, and reports a failure through `trouble`."""
     step = "prepare the process"
@@ -204,11 +213,13 @@ def _become(
         # In two steps, so that no descriptor is overwritten before it is copied.
         high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(streams)]
         trouble = os.dup2(trouble, 220, inheritable=False)
+        judge = None if judge is None else os.dup2(judge, 221, inheritable=False)
         for position, fd in enumerate(high):
             os.dup2(fd, position, inheritable=True)
-        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble])
+        kept = [_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble]
+        kernel.close_descriptors(kept if judge is None else [*kept, judge])
         step = "enter its sandbox"
-        bind()
+        bind(judge)
         step = f"enter the folder {folder}"
         os.chdir(folder)
         step = "write its files"

@@ -348,7 +348,7 @@ class Attempt:
     def _look(self, child: Child) -> None:
         """Report what the run uses, and its new metrics."""
         tree.reap([child.pid])
-        self._reporter.post(Kind.SAMPLE, asdict(self._usage.sample()))
+        self._reporter.post(Kind.SAMPLE, asdict(self._usage.sample([child.judge or 0])))
         if self._metrics is not None:
             self._reporter.metrics(self._metrics.new(self._reporter.metric_masker))
 
@@ -425,7 +425,7 @@ def _expect(receiver: Receiver, kind: Kind) -> Frame:
 def _has_others(child: Child) -> bool:
     """Tell whether anything of the tree is left but its first process, which is over."""
     tree.reap([child.pid])
-    return next(tree.descendants([child.pid]), None) is not None
+    return next(tree.descendants([child.pid, child.judge or 0]), None) is not None
 
 
 def _collected(child: Child) -> int | None:

@@ -13,7 +13,7 @@ from executor.environment.variables import base_environment
 from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, TargetUnusable
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
-from executor.sandbox import confinement
+from executor.sandbox import confinement, kernel
 from executor.sandbox.folders import given_to, home_in
 from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
@@ -212,6 +212,9 @@ def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any
     own_user = view.uid is not None
     return {
         "landlock_abi": host.landlock_abi,
+        "landlock_errata": kernel.landlock_errata(),
+        # Calls are filtered unless this says `open`.
+        "unix_sockets": view.unix_sockets if view.rung == "landlock" else "open",
         "own_user": own_user,
         "own_mounts": host.mounts,
         "no_new_privileges": True,

@@ -20,6 +20,7 @@ import pytest
 from executor.errors import PathRefused
 from executor.sandbox import confinement, kernel, user
 from executor.sandbox.confinement import Host, View
+from executor.sandbox.filter import judge
 from tests.executor.conftest import ROOT, OrdinaryUser
 
 LANDLOCK = kernel.landlock_abi()
@@ -31,11 +32,12 @@ def inside(view: View, look: Callable[[], Any]) -> Any:
     """What `look` returns in a forked process that has entered the view."""
     reading, writing = os.pipe()
     parent = os.getpid()
+    judged = judge.start(view.writable, view.uid) if confinement.judged(view) else None
     pid = os.fork()
     if pid == 0:
         try:
             os.close(reading)
-            confinement.enter(view, parent, signal.SIGKILL)
+            confinement.enter(view, parent, signal.SIGKILL, judged and judged.channel)
             said = {"said": look()}
         except BaseException as error:  # noqa: BLE001  # told to the test, which fails with it
             said = {"failed": f"{type(error).__name__}: {error}"}
@@ -45,6 +47,9 @@ def inside(view: View, look: Callable[[], Any]) -> Any:
     with os.fdopen(reading, "rb") as answer:
         text = answer.read()
     os.waitpid(pid, 0)
+    if judged is not None:
+        os.close(judged.channel)
+        os.waitpid(judged.pid, 0)
     assert text, "the process ended in its sandbox without a word"
     document = json.loads(text)
     assert "failed" not in document, document
@@ -668,6 +673,7 @@ import os, sys, json, signal
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
 from executor.sandbox import kernel, confinement as sandbox
+from executor.sandbox.filter import judge
 place = Path(sys.argv[2])
 host = sandbox.probe()
 view = sandbox.view(host, source=place / "source", interpreter=[], uid=None, forbidden=[place / "home"],
@@ -677,8 +683,9 @@ def can(act, *arguments):
     except OSError as error: return error.strerror
     return "yes"
 parent = os.getpid()
+channel = judge.start(view.writable, None).channel if sandbox.judged(view) else None
 if os.fork() == 0:
-    sandbox.enter(view, parent, signal.SIGKILL)
+    sandbox.enter(view, parent, signal.SIGKILL, channel)
     print(json.dumps([
         view.rung, host.mounts, can(os.listdir, place / "source"), can(os.listdir, place / "home"),
         can(os.mkdir, place / "workspace/tmp/new"), can(open, f"/proc/{parent}/environ"),
