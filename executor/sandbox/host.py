@@ -12,7 +12,7 @@ class Host:
     """What this machine offers, probed once per worker.
 
     `parts` has an entry for each part of a box; `box` stands for the whole, without those that may be missing.
-    `unix_sockets`: what becomes of them at rung `landlock`, see `filter.entering`; `open` if no filter can be had there.
+    `unix_sockets`: what becomes of them at rung `landlock`, see `filter.entering`; `open` if no filter can be had.
     """
 
     landlock_abi: int

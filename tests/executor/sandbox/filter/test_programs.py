@@ -259,3 +259,64 @@ def test_tmux_of_the_same_user_takes_no_command(home: Path) -> None:
         assert subprocess.run(command, timeout=60).returncode == 0 and told.exists()
     finally:
         subprocess.run(["tmux", "-S", server, "kill-server"], check=False)
+
+
+LIBRARIES = os.environ.get("SEALRUN_TEST_LIBRARIES", "")
+"""A Python with numpy, pandas, Polars, DuckDB and torch."""
+
+
+def library(name: str) -> str:
+    for interpreter in (LIBRARIES, sys.executable):
+        if interpreter and subprocess.run([interpreter, "-c", f"import {name}"], capture_output=True).returncode == 0:
+            return interpreter
+    pytest.skip(f"no Python with {name}: SEALRUN_TEST_LIBRARIES")
+
+
+COMPUTED = {
+    "numpy": "import numpy; a = numpy.ones((300, 300)); print(int((a @ a).sum()))",
+    "pandas": "import pandas; print(pandas.DataFrame({'a': range(9)}).groupby(lambda i: i % 2).sum()['a'].tolist())",
+    "polars": "import polars as p; print(p.DataFrame({'a': range(10**6)}).lazy().select(p.col('a').sum()).collect().item())",
+    "duckdb": "import duckdb; c = duckdb.connect('a.db'); print(c.execute('select sum(range) from range(10)').fetchall())",
+}
+
+
+@pytest.mark.ecosystem
+@pytest.mark.parametrize("name", COMPUTED)
+def test_libraries_for_data(rung: str, home: Path, name: str) -> None:
+    """They start threads of their own, and some pin them."""
+    results = {"numpy": "27000000", "pandas": "[20, 16]", "polars": "499999500000", "duckdb": "[(45,)]"}
+    assert python(rung, home, COMPUTED[name], interpreter=library(name)) == results[name]
+
+
+@pytest.mark.ecosystem
+@pytest.mark.parametrize("sharing", ["file_descriptor", "file_system"])
+def test_torchs_loader(rung: str, home: Path, sharing: str) -> None:
+    """Its workers hand tensors over: descriptors by a unix socket, or names of shared memory by its own manager."""
+    if rung == "landlock without a judge":
+        pytest.skip("its sockets are refused there, which the receipt says")
+    code = f"""
+        import torch, torch.multiprocessing as m
+        from torch.utils.data import DataLoader, TensorDataset
+        if __name__ == "__main__":
+            m.set_sharing_strategy({sharing!r})
+            for context in ("fork", "spawn", "forkserver"):
+                loader = DataLoader(TensorDataset(torch.arange(64)), batch_size=8, num_workers=2,
+                                    multiprocessing_context=context)
+                print(int(sum(batch[0].sum() for batch in loader)))
+            print(int(torch.ones(200, 200).mm(torch.ones(200, 200)).sum()))
+    """
+    assert python(rung, home, code, interpreter=library("torch")) == "2016\n2016\n2016\n8000000"
+
+
+@long
+def test_uv(rung: str, home: Path) -> None:
+    """It makes an environment and runs in it, offline."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or needs("uv")
+    made = run(
+        rung, home, uv, "venv", "--offline", "--python", sys.executable, "made", UV_CACHE_DIR=str(home / "cache")
+    )
+    assert made.returncode == 0, made.stderr
+    ended = run(
+        rung, home, uv, "pip", "list", "--offline", "--python", "made/bin/python", UV_CACHE_DIR=str(home / "cache")
+    )
+    assert ended.returncode == 0, ended.stderr
