@@ -320,3 +320,18 @@ def test_uv(rung: str, home: Path) -> None:
         rung, home, uv, "pip", "list", "--offline", "--python", "made/bin/python", UV_CACHE_DIR=str(home / "cache")
     )
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.ecosystem
+def test_a_browser(rung: str, home: Path) -> None:
+    """With --no-sandbox, as its own needs namespaces, and with its shared memory in the run's own temporary folder."""
+    if rung == "landlock without a judge":
+        pytest.skip("its sockets are refused there, which the receipt says")
+    names = ("chromium-headless-shell", "chromium", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    (home / "a.html").write_text("<p id=p>x</p><script>p.textContent = 6 * 7</script>")
+    options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", f"--user-data-dir={home}/profile"]
+    ended = run(rung, home, browser, "--headless", *options, "--dump-dom", f"file://{home}/a.html")
+    assert '<p id="p">42</p>' in ended.stdout, ended.stderr[-3000:]
