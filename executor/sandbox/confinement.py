@@ -198,7 +198,7 @@ def enter(view: View, parent: int, death_signal: int, judge: int | None = None) 
 
 
 def judged(view: View) -> bool:
-    """Tell whether `enter` needs a judge of its connections, from `filter.judge.start`."""
+    """Tell whether a run needs a judge of its connections, `filter.judge`, from which it is forked."""
     return view.rung == "landlock" and view.unix_sockets == "judged"
 
 

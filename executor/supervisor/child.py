@@ -67,7 +67,6 @@ class Child:
     stderr: int
     result: int
     boxed: bool = False
-    judge: int | None = None  # of its connections: a process beside it, which ends by itself when the run has
 
     def collected(self) -> int | None:
         """Once it is over: end what else its group or its box has, and return its wait status.
@@ -86,9 +85,7 @@ class Child:
     def has_others(self) -> bool:
         """Tell whether anything of the tree is left but its first process, which is over."""
         tree.reap([self.pid])
-        if self.boxed:
-            return bool(tree.children(self.pid))
-        return next(tree.descendants([self.pid, self.judge or 0]), None) is not None
+        return bool(tree.children(self.pid)) if self.boxed else next(tree.descendants([self.pid]), None) is not None
 
 
 class Waiting:
@@ -111,10 +108,8 @@ class Waiting:
 
     def abandon(self) -> None:
         """End the process; it has not touched its target."""
-        for pid in (self._child.pid, self._child.judge):
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+        os.kill(self._child.pid, signal.SIGKILL)
+        os.waitpid(self._child.pid, 0)
         close(self._child)
         for fd in (self._source, self._environment, self._trouble):
             os.close(fd)
@@ -208,16 +203,23 @@ def prepare(
 def _confined(
     view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int], pipes: tuple[int, int, int]
 ) -> Child:
-    """Fork a process that confines itself, and before it the one that judges its connections."""
-    judge = judges.start(view.writable, view.uid) if confinement.judged(view) else None
-    channel = None if judge is None else judge.channel
+    """Fork a process that confines itself; where its connections are judged, from the one that judges them."""
     parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _become(document, descriptors, lambda kept: confinement.enter(view, parent, signal.SIGKILL, kept), channel)
-    if channel is not None:
-        os.close(channel)
-    return Child(pid, os.pidfd_open(pid), *pipes, judge=None if judge is None else judge.pid)
+    if not confinement.judged(view):
+        pid = os.fork()
+        if pid == 0:
+            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL))
+        return Child(pid, os.pidfd_open(pid), *pipes)
+
+    def work(channel: int, judge: int) -> NoReturn:
+        _become(document, descriptors, lambda kept: confinement.enter(view, judge, signal.SIGKILL, kept), channel)
+
+    over, over_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = judges.start(view.writable, view.uid, over_write, descriptors, work)
+    finally:
+        os.close(over_write)
+    return Child(pid, over, *pipes, boxed=True)
 
 
 def _boxed(

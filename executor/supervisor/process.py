@@ -350,7 +350,7 @@ class Attempt:
     def _look(self, child: Child) -> None:
         """Report what the run uses, and its new metrics."""
         tree.reap([child.pid])
-        self._reporter.post(Kind.SAMPLE, asdict(self._usage.sample([child.judge or 0])))
+        self._reporter.post(Kind.SAMPLE, asdict(self._usage.sample()))
         if self._metrics is not None:
             self._reporter.metrics(self._metrics.new(self._reporter.metric_masker))
 

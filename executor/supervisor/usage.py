@@ -6,7 +6,7 @@ The caller is a subreaper, so everything the run starts is below it in the proce
 import os
 import resource
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -57,14 +57,10 @@ class Usage:
         self._counter = counter
         self._kills = _kills(counter)
 
-    def sample(self, spare: Collection[int] = ()) -> Sample:
-        """Measure the tree and set `next_at`: a second later within the first hour, then less often.
-
-        Args:
-            spare: children of ours that are not the run's.
-        """
+    def sample(self) -> Sample:
+        """Measure the tree and set `next_at`: a second later within the first hour, then less often."""
         ticks = pages = 0
-        for pid in islice(tree.descendants(spare), _PROCESSES):
+        for pid in islice(tree.descendants(), _PROCESSES):
             try:
                 with open(f"/proc/{pid}/stat", "rb") as stat:
                     fields = stat.read().rpartition(b")")[2].split()

@@ -217,8 +217,9 @@ def controls_of(host: Host, view: confinement.View) -> dict[str, Any]:
     return {
         "landlock_abi": host.landlock_abi,
         "landlock_errata": kernel.landlock_errata(),
-        # Calls are filtered unless this says `open`.
-        "unix_sockets": view.unix_sockets if view.rung == "landlock" else "open",
+        "calls_filtered": view.rung == "namespace" or (view.rung == "landlock" and view.unix_sockets != "open"),
+        # In a box those of others are not seen; below, see `filter.entering`.
+        "unix_sockets": {"namespace": "hidden", "landlock": view.unix_sockets}.get(view.rung, "open"),
         "own_user": own_user,
         "own_mounts": host.own_memory,
         "no_new_privileges": True,

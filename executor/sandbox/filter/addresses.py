@@ -43,7 +43,7 @@ def own_folders(paths: Sequence[str]) -> list[Folder]:
     return found
 
 
-def connect(descriptor: int, address: bytes, folders: Sequence[Folder], thread: int, root: int) -> int:
+def connect(descriptor: int, address: bytes, folders: Sequence[Folder], thread: int) -> int:
     """Connect a unix socket, if the address is one of the run's own; return an error number, 0 for success.
 
     Args:
@@ -51,7 +51,6 @@ def connect(descriptor: int, address: bytes, folders: Sequence[Folder], thread: 
         address: a struct sockaddr_un, as the run gave it.
         folders: those in which its sockets may lie.
         thread: who asks, for a name relative to its folder.
-        root: the process below which all of the run's are.
     """
     name = address[2:]
     if not name or len(address) > _LONGEST or address[:2] != struct.pack("=H", 1):
@@ -59,10 +58,10 @@ def connect(descriptor: int, address: bytes, folders: Sequence[Folder], thread: 
     if name[0]:
         return _to_file(descriptor, name.split(b"\0")[0], folders, thread)
     # What was looked at could be closed and its name taken by somebody else before it is connected to: look again.
-    if not (before := _own_listeners(name[1:], root)):
+    if not (before := _own_listeners(name[1:])):
         return errno.EPERM
     error = call_connect(descriptor, address)
-    if error == 0 and not before & _own_listeners(name[1:], root):
+    if error == 0 and not before & _own_listeners(name[1:]):
         _libc.shutdown(descriptor, 2)
         return errno.EPERM
     return error
@@ -97,7 +96,7 @@ def _beneath(descriptor: int, folder: int, path: bytes) -> int:
         os.close(held)
 
 
-def _own_listeners(name: bytes, root: int) -> set[int]:
+def _own_listeners(name: bytes) -> set[int]:
     """Return the sockets that listen under an abstract name, if all of them belong to the run.
 
     The kernel's list shows a zero in a name as `@`, and a line's end as it is: a run could write a line of its own into
@@ -110,14 +109,14 @@ def _own_listeners(name: bytes, root: int) -> set[int]:
         lines = listing.read().split(b"\n")
     found = [match for line in lines if (match := _SOCKET.fullmatch(line)) and match[3] == shown]
     listening = {int(match[2]) for match in found if int(match[1], 16) & _LISTENS}
-    return listening if listening and _held(listening, root) else set()
+    return listening if listening and _held(listening) else set()
 
 
-def _held(sockets: Collection[int], root: int) -> bool:
-    """Tell whether processes of the run hold all of these sockets."""
+def _held(sockets: Collection[int]) -> bool:
+    """Tell whether processes of the run, all of which are below this one, hold all of these sockets."""
     missing = {b"socket:[%d]" % number for number in sockets}
     looks = _DESCRIPTORS_LIMIT
-    for pid in tree.descendants([os.getpid()], root):
+    for pid in tree.descendants():
         with contextlib.suppress(OSError):
             for descriptor in os.listdir(b"/proc/%d/fd" % pid):
                 with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import NoReturn
 
 from executor.sandbox import kernel
 from executor.sandbox.filter import judge
@@ -54,17 +55,16 @@ def _refused() -> bool:
 
 def _judged() -> bool:
     """Have a connection judged that nobody answers: the judge has to take the socket and to read its address."""
-    judging = judge.start(["/"], None)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            kernel.forbid_new_privileges()
-            enter("full", "judged", judging.channel)
-            os._exit(_error_of_connecting() != errno.ENOENT)
-        finally:
-            os._exit(1)
-    os.close(judging.channel)
-    return os.waitpid(pid, 0)[1] == 0
+
+    def work(channel: int, _: int) -> NoReturn:
+        kernel.forbid_new_privileges()
+        enter("full", "judged", channel)
+        os._exit(_error_of_connecting() != errno.ENOENT)
+
+    reading, writing = os.pipe()
+    judge.start(["/"], None, writing, (), work)
+    os.close(writing)
+    return os.read(reading, 4) == bytes(4)
 
 
 def _error_of_connecting() -> int:

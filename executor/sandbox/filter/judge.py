@@ -1,4 +1,4 @@
-"""The process that decides on a run's connections at rung `landlock`: one per run, without secrets.
+"""The process that decides on a run's connections at rung `landlock`: one per run and above it, without secrets.
 
 A run's filter lets the kernel ask here for each connect(2). The judge takes the very socket, reads the address once,
 judges by what was taken, and connects that socket itself: nothing that the run changes meanwhile has a say. It never
@@ -16,8 +16,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from typing import NoReturn
 
 from executor.sandbox import kernel
 from executor.sandbox.filter import addresses, notices
@@ -37,26 +37,25 @@ _CAP_SYS_PTRACE = 1 << 19
 _CAPABILITY_VERSION = 0x20080522
 
 
-@dataclass(frozen=True)
-class Judge:
-    """The supervisor's end: the judge's process, and the descriptor over which the run's process hands it its calls."""
-
-    pid: int
-    channel: int
+Work = Callable[[int, int], NoReturn]
+"""What the run's first process does, with the descriptor for `hand_over` and the judge's process id."""
 
 
-def start(folders: Sequence[str], uid: int | None) -> Judge:
-    """Fork the judge of one run; it ends with this process, or when nothing of the run is left.
+def start(folders: Sequence[str], uid: int | None, status: int, keep: Collection[int], work: Work) -> int:
+    """Fork the judge of one run, and from it the run's first process; return the judge's process id.
+
+    The run is below the judge, as many kernels let only those above a process look into it. The judge collects who
+    dies there, and ends when nobody is left, or with the process that has called this.
 
     Args:
         folders: the run's own, in which its sockets may lie.
         uid: the user id lent to the run.
+        status: a pipe that receives the wait status of the run's first process, a C `int`; for the judge to close.
+        keep: descriptors for the work.
+        work: what the run's first process does.
     """
-    ours, theirs = socket.socketpair()
     parent = os.getpid()
-    with ours, theirs:
-        pid = fork(lambda: _serve(theirs, folders, uid, parent), {theirs.fileno()})
-        return Judge(pid, ours.detach())
+    return fork(lambda: _serve(folders, uid, status, work, parent), {status, *keep})
 
 
 def hand_over(channel: int, listener: int) -> None:
@@ -67,25 +66,40 @@ def hand_over(channel: int, listener: int) -> None:
     """
     with socket.socket(fileno=channel) as judge:
         try:
-            socket.send_fds(judge, [b"l"], [listener])
+            socket.send_fds(judge, [b"l"], [listener], socket.MSG_NOSIGNAL)
         finally:
             os.close(listener)
 
 
-def _serve(channel: socket.socket, folders: Sequence[str], uid: int | None, parent: int) -> int:
+def _serve(folders: Sequence[str], uid: int | None, status: int, work: Work, parent: int) -> int:
+    os.setsid()
+    kernel.become_subreaper()
+    wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    ours, theirs = socket.socketpair()
+    judge = os.getpid()
+    main = os.fork()
+    if main == 0:
+        try:
+            work(theirs.detach(), judge)
+        finally:
+            os._exit(70)
+    kernel.close_descriptors([ours.fileno(), status, wake, wake_write])
+    theirs.detach()
     kernel.name_process("sealrun-judge")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if uid is not None:
         _become(uid)
-    kernel.harden()  # anew, as exec and a change of user id undo it
+    kernel.harden()  # anew, as a change of user id undoes it
     kernel.forbid_new_privileges()
     kernel.die_with_parent(signal.SIGKILL, parent)
-    with channel:
-        _, given, _, _ = socket.recv_fds(channel, 1, 1)
-    if given:
-        threading.stack_size(_STACK)
-        _Judging(given[0], addresses.own_folders(folders), parent).go_on()
+    with ours:
+        _, given, _, _ = socket.recv_fds(ours, 1, 1)
+    threading.stack_size(_STACK)
+    listener = given[0] if given else None
+    _Judging(listener, addresses.own_folders(folders)).go_on(wake, main, status)
     return 0
 
 
@@ -104,23 +118,27 @@ def _become(uid: int) -> None:
 class _Judging:
     """The judge's loop, and what it knows of the connections that are on their way."""
 
-    def __init__(self, listener: int, folders: Sequence[addresses.Folder], root: int) -> None:
+    def __init__(self, listener: int | None, folders: Sequence[addresses.Folder]) -> None:
         self._listener = listener
         self._folders = folders
-        self._root = root
         self._waiting: dict[int, tuple[Notice, float]] = {}
         # Sockets connected for a call that a signal has interrupted: it is made again, and then has succeeded.
         self._untold: dict[bytes, None] = {}
 
-    def go_on(self) -> None:
-        """Answer until the last process under the filter is gone."""
+    def go_on(self, wake: int, main: int, status: int) -> None:
+        """Answer and collect until nobody is left below."""
         poll = select.poll()
-        poll.register(self._listener, select.POLLIN)
-        while True:
-            for _, events in poll.poll(_SLOW * 1000 if self._waiting else None):
-                if not events & select.POLLIN:
-                    return
-                if (notice := notices.receive(self._listener)) is not None:
+        poll.register(wake, select.POLLIN)
+        if self._listener is not None:
+            poll.register(self._listener, select.POLLIN)
+        while _collect(main, status):
+            for fd, events in poll.poll(_SLOW * 1000 if self._waiting else None):
+                if fd == wake:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(wake, 4096)
+                elif not events & select.POLLIN:
+                    poll.unregister(fd)  # the last process under the filter is gone
+                elif (notice := notices.receive(fd)) is not None:
                     self._take(notice)
             self._give_way()
 
@@ -175,7 +193,7 @@ class _Judging:
             cookie = same.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
             family = same.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
         if family == socket.AF_UNIX:
-            return cookie, addresses.connect(taken, address, self._folders, notice.thread, self._root)
+            return cookie, addresses.connect(taken, address, self._folders, notice.thread)
         return cookie, addresses.call_connect(taken, address)
 
     def _give_way(self) -> None:
@@ -184,6 +202,21 @@ class _Judging:
         for notice, since in list(self._waiting.values()):
             if now >= since and notice.has_signal():
                 notice.answer(errno.EINTR)
+
+
+def _collect(main: int, status: int) -> bool:
+    """Collect who has died, and tell how the run's first process has; False if nobody is left."""
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+        if pid == main:
+            with contextlib.suppress(OSError):
+                os.write(status, struct.pack("=i", ended))
+            os.close(status)
 
 
 def _as_int(argument: int) -> int:

@@ -13,7 +13,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -32,25 +32,30 @@ PRIVATE = ("workspace/home", "workspace/tmp", "workspace/output")
 def inside(view: View, look: Callable[[], Any]) -> Any:
     """What `look` returns in a forked process that has entered the view."""
     reading, writing = os.pipe()
-    parent = os.getpid()
-    judged = judge.start(view.writable, view.uid) if confinement.judged(view) else None
-    pid = os.fork()
-    if pid == 0:
+    over, over_write = os.pipe()
+
+    def work(channel: int | None, parent: int) -> NoReturn:
         try:
             os.close(reading)
-            confinement.enter(view, parent, signal.SIGKILL, judged and judged.channel)
+            confinement.enter(view, parent, signal.SIGKILL, channel)
             said = {"said": look()}
         except BaseException as error:  # noqa: BLE001  # told to the test, which fails with it
             said = {"failed": f"{type(error).__name__}: {error}"}
         os.write(writing, json.dumps(said).encode())
         os._exit(0)
-    os.close(writing)
+
+    parent = os.getpid()
+    if confinement.judged(view):
+        pid = judge.start(view.writable, view.uid, over_write, {*map(int, os.listdir("/proc/self/fd"))}, work)
+    else:
+        pid = os.fork()
+        if pid == 0:
+            work(None, parent)
+    for fd in (writing, over, over_write):
+        os.close(fd)
     with os.fdopen(reading, "rb") as answer:
         text = answer.read()
     os.waitpid(pid, 0)
-    if judged is not None:
-        os.close(judged.channel)
-        os.waitpid(judged.pid, 0)
     assert text, "the process ended in its sandbox without a word"
     document = json.loads(text)
     assert "failed" not in document, document
@@ -684,14 +689,17 @@ def can(act, *arguments):
     except OSError as error: return error.strerror
     return "yes"
 parent = os.getpid()
-channel = judge.start(view.writable, None).channel if sandbox.judged(view) else None
-if os.fork() == 0:
-    sandbox.enter(view, parent, signal.SIGKILL, channel)
+def work(channel, above):
+    sandbox.enter(view, above, signal.SIGKILL, channel)
     print(json.dumps([
         view.rung, host.mounts, can(os.listdir, place / "source"), can(os.listdir, place / "home"),
         can(os.mkdir, place / "workspace/tmp/new"), can(open, f"/proc/{parent}/environ"),
         can(os.kill, parent, 0)]), flush=True)
     os._exit(0)
+if sandbox.judged(view):
+    judge.start(view.writable, None, os.pipe()[1], (), work)
+elif os.fork() == 0:
+    work(None, parent)
 os.wait()
 """
 

@@ -44,7 +44,7 @@ def test_a_process_that_no_sample_met_counts(tmp_path: Path) -> None:
 def test_a_tree_of_many_processes_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that starts thousands does not keep its supervisor busy with counting them."""
     opened: list[object] = []
-    monkeypatch.setattr("executor.supervisor.usage.tree.descendants", lambda spare: iter(range(1 << 30, 1 << 31)))
+    monkeypatch.setattr("executor.supervisor.usage.tree.descendants", lambda: iter(range(1 << 30, 1 << 31)))
     monkeypatch.setattr("builtins.open", lambda path, *_: opened.append(path) or open_nothing())
     Usage(tmp_path / "none").sample()
     assert len(opened) == 512
@@ -56,7 +56,7 @@ def open_nothing() -> None:
 
 def test_samples_become_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One a second in the first hour; a day has some fifteen thousand."""
-    monkeypatch.setattr("executor.supervisor.usage.tree.descendants", lambda spare: iter(()))
+    monkeypatch.setattr("executor.supervisor.usage.tree.descendants", lambda: iter(()))
     now = 0.0
     usage = Usage(tmp_path / "none", clock=lambda: now)
     moments: list[float] = []

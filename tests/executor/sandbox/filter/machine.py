@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from executor.sandbox import filter as calls
 from executor.sandbox import kernel
@@ -65,20 +65,56 @@ def forked(look: Callable[[], Any], before: Callable[[], None] = lambda: None) -
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        try:
-            os.close(reading)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(60)
-            before()
-            said = {"said": look()}
-        except BaseException as error:  # noqa: BLE001  # told to the test, which fails with it
-            said = {"failed": f"{type(error).__name__}: {error}"}
-        os.write(writing, json.dumps(said).encode())
-        os._exit(0)
+        os.close(reading)
+        _tell(writing, look, before)
     os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        text = told.read()
-    status = os.waitpid(pid, 0)[1]
+    text = _read(reading)
+    return _said(text, os.waitpid(pid, 0)[1])
+
+
+def judged(look: Callable[[], Any], *folders: str, uid: int | None = None) -> Any:
+    """The same in a process whose connections are judged, with these folders of its own."""
+    reading, writing = os.pipe()
+    over, over_write = os.pipe()
+
+    def work(channel: int, _: int) -> NoReturn:
+        def enter() -> None:
+            _close_listening()
+            if uid is not None:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
+            kernel.forbid_new_privileges()
+            entering.enter("full", "judged", channel)
+
+        _tell(writing, look, enter)
+
+    judge_pid = judge.start(folders, uid, over_write, {writing, *map(int, os.listdir("/proc/self/fd"))}, work)
+    os.close(writing)
+    os.close(over_write)
+    text, status = _read(reading), _read(over)
+    assert os.waitpid(judge_pid, 0)[1] == 0, "the judge failed"
+    return _said(text, struct.unpack("=i", status)[0])
+
+
+def _tell(writing: int, look: Callable[[], Any], before: Callable[[], None]) -> NoReturn:
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        before()
+        said = {"said": look()}
+    except BaseException as error:  # noqa: BLE001  # told to the test, which fails with it
+        said = {"failed": f"{type(error).__name__}: {error}"}
+    os.write(writing, json.dumps(said).encode())
+    os._exit(0)
+
+
+def _read(pipe: int) -> bytes:
+    with os.fdopen(pipe, "rb") as file:
+        return file.read()
+
+
+def _said(text: bytes, status: int) -> Any:
     if not text:
         return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
     document = json.loads(text)
@@ -94,27 +130,6 @@ def filtered(rung: str, network: str = "full", unix: str = "refused") -> Callabl
         calls.install(calls.program(rung, network, unix))
 
     return enter
-
-
-@contextlib.contextmanager
-def judging(*folders: str, uid: int | None = None) -> Iterator[Callable[[], None]]:
-    """A judge for one process, and what that does to come under it."""
-    judged = judge.start(folders, uid)
-
-    def enter() -> None:
-        _close_listening()
-        if uid is not None:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-        kernel.forbid_new_privileges()
-        entering.enter("full", "judged", judged.channel)
-
-    try:
-        yield enter
-    finally:
-        os.close(judged.channel)
-        assert os.waitpid(judged.pid, 0)[1] == 0, "the judge failed, or outlived its run"
 
 
 def _close_listening() -> None:

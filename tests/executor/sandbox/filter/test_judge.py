@@ -1,5 +1,6 @@
 """Connections at rung `landlock`: judged outside, by the socket that was taken and an address that was read once."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from executor.sandbox import filter as filters
-from tests.executor.sandbox.filter.machine import filtered, forked, judging, libc
+from tests.executor.sandbox.filter.machine import filtered, forked, judged, libc
 
 UID = 60621
 
@@ -98,8 +99,7 @@ def test_i3_unix_sockets_of_others_are_out_of_reach(place: Path, others: str) ->
         del kept
         return said
 
-    with judging(str(own)) as enter:
-        said = forked(look, enter)
+    said = judged(look, str(own))
     passes = {"own", "own, relative", "own, abstract", "own, in sequence"}
     assert {name for name in said if said[name] == "yes"} == passes, said
     assert {said[name] for name in said if name.startswith("other")} == {"EACCES", "EPERM"}
@@ -122,8 +122,7 @@ def test_i3_an_abstract_name_is_not_taken_by_a_forged_line(others: str) -> None:
         forged.close()
         return answered
 
-    with judging() as enter:
-        assert forked(look, enter) == "EPERM"
+    assert judged(look) == "EPERM"
 
 
 def test_datagrams_have_no_way_out(place: Path) -> None:
@@ -139,8 +138,7 @@ def test_datagrams_have_no_way_out(place: Path) -> None:
                 said.append(named(error.errno or 0))
         return said
 
-    with judging(str(place / "own")) as enter:
-        assert forked(look, enter) == ["EACCES", "EACCES"]
+    assert judged(look, str(place / "own")) == ["EACCES", "EACCES"]
 
 
 def test_i3_an_address_or_a_socket_changed_meanwhile_changes_nothing(place: Path, others: str) -> None:
@@ -175,8 +173,7 @@ def test_i3_an_address_or_a_socket_changed_meanwhile_changes_nothing(place: Path
         swapping.join()
         return inside
 
-    with judging(str(place / "own")) as enter:
-        reached = forked(look, enter)
+    reached = judged(look, str(place / "own"))
     assert reached > 0, "either only the other's address was seen, or the other was reached"
 
 
@@ -201,8 +198,7 @@ def test_i3_what_is_judged_is_the_socket_that_was_taken(place: Path, others: str
         swapping.join()
         return sorted(said)
 
-    with judging(str(place / "own")) as enter:
-        said = forked(look, enter)
+    said = judged(look, str(place / "own"))
     assert set(said) <= {"EACCES", "EAFNOSUPPORT", "EINVAL"} and len(said) > 1, said
 
 
@@ -242,8 +238,8 @@ def test_internet_connections_go_on_as_asked(place: Path) -> None:
             }
             return said | errors
 
-        with judging(str(place / "own")) as enter:
-            said = forked(look, enter)
+        said = judged(look, str(place / "own"))
+
         free = forked(look)
         assert said == free
         assert (said["begun"], said["blocking"], said["nobody"]) == ("EINPROGRESS", "yes", "ECONNREFUSED")
@@ -298,8 +294,7 @@ def test_one_connection_that_waits_holds_up_no_other(place: Path, full: Callable
         other.close()
         return said
 
-    with judging(str(place / "own")) as enter:
-        said = forked(look, enter)
+    said = judged(look, str(place / "own"))
     assert said[:3] == ["meanwhile yes"] * 3 and said[3:] == ["yes"] * 20
 
 
@@ -321,8 +316,7 @@ def test_a_signal_interrupts_a_connection_that_waits(place: Path, full: Callable
                 return "interrupted"
         return "connected"
 
-    with judging(str(place / "own")) as enter:
-        assert forked(look, enter) == "interrupted"
+    assert judged(look, str(place / "own")) == "interrupted"
 
 
 def test_calls_made_again_after_a_signal_succeed_once(place: Path) -> None:
@@ -341,8 +335,7 @@ def test_calls_made_again_after_a_signal_succeed_once(place: Path) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             return sorted(set(said))
 
-        with judging(str(place / "own")) as enter:
-            assert forked(look, enter) == ["yes"]
+        assert judged(look, str(place / "own")) == ["yes"]
 
 
 def test_a_run_that_is_killed_ends_its_judge(place: Path, full: Callable[[], str]) -> None:
@@ -358,8 +351,7 @@ def test_a_run_that_is_killed_ends_its_judge(place: Path, full: Callable[[], str
         os.kill(child, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with judging(str(place / "own")) as enter:
-        assert forked(look, enter) == "killed by SIGKILL"
+    assert judged(look, str(place / "own")) == "killed by SIGKILL"
 
 
 def test_a_judge_dies_with_its_supervisor_and_calls_fail(place: Path) -> None:
@@ -368,20 +360,18 @@ def test_a_judge_dies_with_its_supervisor_and_calls_fail(place: Path) -> None:
     reading, writing = os.pipe()
     supervisor = os.fork()
     if supervisor == 0:
-        with judging(own) as enter:
-            run = os.fork()
-            if run == 0:
-                enter()
-                one = listening(f"{own}/sock")
-                os.write(writing, tried(f"{own}/sock").encode() + b"\n")
-                deadline = time.monotonic() + 10
-                while (answered := tried(f"{own}/sock")) == "yes" and time.monotonic() < deadline:
-                    time.sleep(0.005)
-                os.write(writing, answered.encode())
-                one.close()
-                os._exit(0)
-            signal.pause()
-        os._exit(0)
+
+        def look() -> None:
+            one = listening(f"{own}/sock")
+            os.write(writing, tried(f"{own}/sock").encode() + b"\n")
+            deadline = time.monotonic() + 10
+            while (answered := tried(f"{own}/sock")) == "yes" and time.monotonic() < deadline:
+                one.accept()[0].close()
+            os.write(writing, answered.encode())
+
+        with contextlib.suppress(BaseException):
+            judged(look, own)
+        os._exit(1)
     os.close(writing)
     assert os.read(reading, 64) == b"yes\n"
     os.kill(supervisor, signal.SIGKILL)
@@ -410,8 +400,7 @@ def test_the_judge_has_the_runs_user_id_and_little_else(place: Path, root: None)
             pass
         return {"uids": [uid, gid], "caps": status["CapEff"], "new": status["NoNewPrivs"], "environ": environ}
 
-    with judging(str(own), uid=UID) as enter:
-        said = forked(look, enter)
+    said = judged(look, str(own), uid=UID)
     assert said["uids"] == [UID, UID] and said["new"] == "1" and said["environ"] == "closed"
     assert int(said["caps"], 16) in (0, 1 << 19)
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from executor.sandbox import filter as filters
-from tests.executor.sandbox.filter.machine import filtered, judging
+from tests.executor.sandbox.filter.machine import filtered, forked, judged
 
 FILTERS = ["landlock", "landlock without a judge", "namespace"]
 JUDGED = filters.probe() == "judged"
@@ -38,18 +38,19 @@ def run(
     rung: str, home: Path, *command: str, timeout: int = 120, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Start a program under a filter."""
-    with ExitStack() as ending:
-        if rung == "landlock":
-            enter = ending.enter_context(judging(str(home)))
-        elif rung == "namespace":
-            enter = filtered(rung)
-        else:
-            enter = filtered("landlock", unix="refused")
-        variables = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), **environment}
-        return subprocess.run(
-            command, cwd=home, env=variables, preexec_fn=enter, close_fds=False, capture_output=True, text=True,
-            timeout=timeout, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), **environment}
+
+    def look() -> list[Any]:
+        ended = subprocess.run(
+            command, cwd=home, env=variables, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+        )
+        return [ended.returncode, ended.stdout, ended.stderr]
+
+    if rung == "landlock":
+        ended = judged(look, str(home))
+    else:
+        ended = forked(look, filtered(rung) if rung == "namespace" else filtered("landlock", unix="refused"))
+    return subprocess.CompletedProcess(command, *ended)
 
 
 def python(rung: str, home: Path, code: str, *, interpreter: str = sys.executable) -> str:
