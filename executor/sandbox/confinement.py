@@ -20,6 +20,7 @@ from executor.sandbox import filter as calls
 from executor.sandbox import kernel, user
 from executor.sandbox.box import sockets
 from executor.sandbox.host import Host
+from executor.sandbox.working.owners import MAPPED
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
 SYSTEM_FOLDERS = (
@@ -40,9 +41,10 @@ class View:
     operator opened, to be read and to be changed. `unix_sockets`: what becomes of them at `landlock`, see `filter`.
 
     In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
-    over it that takes what the run writes there (none: the source is read-only), `temporary` what the run sees as /tmp,
-    `named` the user id that the machine has no name for, and `sockets` those of the machine's that are covered, since
-    they lie in what the run is given.
+    over it that takes what the run writes there (none: the source is read-only), `owners` what is done about files
+    there that are somebody else's, see `working.owners`, `temporary` what the run sees as /tmp, `named` the user id
+    that the machine has no name for, and `sockets` those of the machine's that are covered, since they lie in what the
+    run is given.
     """
 
     rung: str
@@ -61,6 +63,7 @@ class View:
     parts: tuple[str, ...] = ()
     source: str = ""
     written: str = ""
+    owners: str = ""
     temporary: str = ""
     named: int | None = None
     sockets: tuple[str, ...] = ()
@@ -92,6 +95,7 @@ def view(
     network: str = "full",
     temporary: Path | None = None,
     written: Path | None = None,
+    owners: str = "",
 ) -> View:
     """Decide what a run sees.
 
@@ -110,6 +114,7 @@ def view(
         temporary: of its private folders, the one that it sees as /tmp in a box.
         written: the folder that takes what the run writes into the source root, see `working`; without it that is
             read-only.
+        owners: what is done about files of the source root that are somebody else's.
 
     Raises:
         PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
@@ -131,7 +136,8 @@ def view(
         linked.update(map(str, links))
     if uid is not None and boxed:
         for path in needed:
-            _check_open(path, uid, changed=path in shared)
+            if path != source or owners != MAPPED:
+                _check_open(path, uid, changed=path in shared)
     elif uid is not None:
         # The run has a user id of its own: folders closed to others would be closed to it.
         for folder in writable:
@@ -165,6 +171,7 @@ def view(
         parts=host.granted,
         source=str(source),
         written=str(written or ""),
+        owners=owners,
         temporary=str(temporary or ""),
         named=uid if uid is not None else _nameless(),
         sockets=tuple(sockets.inside([*bound, *SYSTEM_FOLDERS])) if boxed else (),
