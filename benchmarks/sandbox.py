@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from executor.python.layout import interpreter_paths, search_path_of
-from executor.sandbox import confinement, kernel
+from executor.sandbox import confinement, kernel, probing
+from executor.sandbox.host import Host
 from executor.supervisor import child as children
 from executor.supervisor import process as _as_large_as_a_supervisor  # noqa: F401
 
@@ -48,6 +49,7 @@ class Place:
 
     source: Path
     own: tuple[Path, ...]
+    written: Path
     python: str
 
 
@@ -62,10 +64,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Started:
-    """A child that is on its way: what it prints, and since when it is waited for."""
+    """A child that is on its way: what it prints, since when it is waited for, and what closes its descriptors."""
 
     stdout: int
     since: float
+    close: Callable[[], None]
 
 
 Way = Callable[[], Started]
@@ -80,7 +83,7 @@ def main() -> None:
         print(
             f"{options.rounds} rounds, interleaved, as {who}; Python {sys.version.split()[0]}, {os.cpu_count()} cores"
         )
-        host = confinement.probe()
+        host = probing.probe()
         print(f"this machine gives rung {host.rung}; {_bubblewrap_said()}")
         for title, target in (
             ("python job.py", {"kind": "file", "path": "job.py", "argv": []}),
@@ -89,7 +92,7 @@ def main() -> None:
             _report(title, _series(_ways(place, host, target), options.rounds))
 
 
-def _ways(place: Place, host: confinement.Host, target: dict[str, Any]) -> dict[str, Way]:
+def _ways(place: Place, host: Host, target: dict[str, Any]) -> dict[str, Way]:
     """Every way to start this child that there is here."""
     command = [place.python, "job.py"] if target["kind"] == "file" else list(target["argv"])
     ways: dict[str, Way] = {"Popen": lambda: _popen(place, command)}
@@ -102,7 +105,7 @@ def _ways(place: Place, host: confinement.Host, target: dict[str, Any]) -> dict[
     return ways
 
 
-def view_of(place: Place, host: confinement.Host, rung: str) -> confinement.View:
+def view_of(place: Place, host: Host, rung: str) -> confinement.View:
     """What the run sees, at a rung that may be less than this machine has."""
     view = confinement.view(
         host,
@@ -111,6 +114,8 @@ def view_of(place: Place, host: confinement.Host, rung: str) -> confinement.View
         writable=place.own,
         uid=LENT if os.geteuid() == 0 else None,
         forbidden=(),
+        temporary=place.own[1],
+        written=place.written,
     )
     return replace(view, rung=rung)
 
@@ -124,9 +129,7 @@ def _boxed(place: Place, view: confinement.View, target: dict[str, Any], gate: f
         time.sleep(gate)
         since = time.time()
     child = waiting.start({name.encode(): value.encode() for name, value in given.items()})
-    stdout = os.dup(child.stdout)
-    children.close(child)
-    return Started(stdout, since)
+    return Started(child.stdout, since, partial(children.close, child))
 
 
 def _popen(place: Place, command: Sequence[str]) -> Started:
@@ -141,7 +144,7 @@ def _popen(place: Place, command: Sequence[str]) -> Started:
     )
     process.returncode = 0  # it is reaped with all the others
     os.close(ours)
-    return Started(stdout, since)
+    return Started(stdout, since, partial(os.close, stdout))
 
 
 def _environment(place: Place) -> dict[str, str]:
@@ -171,7 +174,7 @@ def measure(way: Way) -> Measured:
         while True:
             os.waitpid(-1, 0)
     ended, after = time.time(), _cpu()
-    os.close(started.stdout)
+    started.close()
     if not printed:
         raise SystemExit("a child printed nothing: it could not be started")
     stamps = [float(word) for word in printed.split()]
@@ -221,11 +224,13 @@ def _place(folder: Path, python: str) -> Place:
     source, own = folder / "source", tuple(folder / name for name in ("home", "tmp", "output", "private"))
     source.mkdir()
     (source / "job.py").write_text(JOB)
-    for one in own:
+    written = folder / "written"
+    written.mkdir()
+    for one in (*own, written / "upper", written / "work"):
         one.mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(one, LENT, LENT)
-    return Place(source, own, python)
+    return Place(source, own, written, python)
 
 
 def _options() -> argparse.Namespace:
