@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """A project's files, what is typed in it, what is seen, and what lies beside its files afterwards."""
+    """A project's files, what is typed in it, what is seen, and what it wrote beside its files and is given."""
 
     files: dict[str, str]
     typed: tuple[str, ...]
@@ -147,7 +147,7 @@ UV = Job(
     },
     ("--", "uv", "run", "greet"),
     "hello of uv",
-    (".venv/pyvenv.cfg", "uv.lock"),
+    ("uv.lock",),
 )
 
 PIPX = Job(
@@ -175,7 +175,6 @@ PYTEST = Job(
     },
     ("--", "pytest"),
     "2 passed",
-    (".pytest_cache/v/cache/nodeids",),
 )
 
 NPM = Job(
@@ -194,7 +193,7 @@ NPM = Job(
     },
     ("--", "sh", "-c", "npm install && npm start"),
     "hello of node",
-    ("node_modules/picocolors/package.json", "package-lock.json", "greeting.txt"),
+    ("package-lock.json", "greeting.txt"),
 )
 
 JOBS = {
