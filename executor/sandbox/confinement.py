@@ -17,7 +17,9 @@ from typing import Any
 
 from executor.errors import PathRefused
 from executor.sandbox import kernel, user
+from executor.sandbox.box import sockets
 from executor.sandbox.host import Host
+from executor.sandbox.working.owners import MAPPED
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
 SYSTEM_FOLDERS = (
@@ -38,8 +40,10 @@ class View:
     operator opened, to be read and to be changed.
 
     In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
-    over it that takes what the run writes there (none: the source is read-only), `temporary` what the run sees as /tmp,
-    and `named` the user id that the machine has no name for.
+    over it that takes what the run writes there (none: the source is read-only), `owners` what is done about files
+    there that are somebody else's, see `working.owners`, `temporary` what the run sees as /tmp, `named` the user id
+    that the machine has no name for, and `sockets` those of the machine's that are covered, since they lie in what the
+    run is given.
     """
 
     rung: str
@@ -57,8 +61,10 @@ class View:
     parts: tuple[str, ...] = ()
     source: str = ""
     written: str = ""
+    owners: str = ""
     temporary: str = ""
     named: int | None = None
+    sockets: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -87,6 +93,7 @@ def view(
     network: str = "full",
     temporary: Path | None = None,
     written: Path | None = None,
+    owners: str = "",
 ) -> View:
     """Decide what a run sees.
 
@@ -105,6 +112,7 @@ def view(
         temporary: of its private folders, the one that it sees as /tmp in a box.
         written: the folder that takes what the run writes into the source root, see `working`; without it that is
             read-only.
+        owners: what is done about files of the source root that are somebody else's.
 
     Raises:
         PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
@@ -126,7 +134,8 @@ def view(
         linked.update(map(str, links))
     if uid is not None and boxed:
         for path in needed:
-            _check_open(path, uid, changed=path in shared)
+            if path != source or owners != MAPPED:
+                _check_open(path, uid, changed=path in shared)
     elif uid is not None:
         # The run has a user id of its own: folders closed to others would be closed to it.
         for folder in writable:
@@ -142,6 +151,7 @@ def view(
                     raise _out_of_reach(path, uid)
                 covered.add(str(blocker))
                 (linked if path in links else mounted).add(str(path))
+    bound = [str(path) for path in needed if path != source or written is None]
     return View(
         rung=host.rung,
         readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached and path not in shared)),
@@ -158,8 +168,10 @@ def view(
         parts=host.granted,
         source=str(source),
         written=str(written or ""),
+        owners=owners,
         temporary=str(temporary or ""),
         named=uid if uid is not None else _nameless(),
+        sockets=tuple(sockets.inside([*bound, *SYSTEM_FOLDERS])) if boxed else (),
     )
 
 

@@ -4,6 +4,7 @@ Most functions are one system call with its error turned into `OSError`. Nothing
 Sources: prctl(2), landlock(7) and linux/landlock.h, mount(2), unshare(2).
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -12,9 +13,14 @@ import resource
 import struct
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+_CAPABILITY_VERSION = 0x20080522
+_CAP_DAC_READ_SEARCH = 2
+_OPENAT2 = 437
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x01, 0x04, 0x08
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -189,6 +195,38 @@ class Ruleset:
     def restrict_self(self) -> None:
         """Bind this process and all it starts, for good. Needs `forbid_new_privileges`."""
         checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
+
+
+def open_beneath(name: bytes | str, flags: int, folder: int) -> int:
+    """Open what lies in a folder: by no link, and on no other file system.
+
+    A kernel before 5.6, or a container that knows no such call, keeps to the flags; give it O_NOFOLLOW and one name.
+    """
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_NO_XDEV | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
+    handle = _libc.syscall(_OPENAT2, folder, os.fsencode(name), how, len(how))
+    if handle >= 0:
+        return int(handle)
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EPERM):
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=folder)
+    raise OSError(number, os.strerror(number))
+
+
+@contextlib.contextmanager
+def reading_alone() -> Iterator[None]:
+    """Have no capability in force, while the context lasts, but the one to read what is closed to others."""
+    head = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    had = ctypes.create_string_buffer(24)
+    if _libc.capget(head, had) < 0:
+        yield
+        return
+    fields = list(struct.unpack("=6I", had.raw))  # in force, to be had, inherited; then the same for higher numbers
+    fields[0], fields[3] = fields[0] & 1 << _CAP_DAC_READ_SEARCH, 0
+    checked(_libc.capset(head, struct.pack("=6I", *fields)))
+    try:
+        yield
+    finally:
+        checked(_libc.capset(head, had))
 
 
 def own_session_keyring() -> bool:

@@ -57,6 +57,9 @@ class Reporter:
         self._last_words = {Kind.STDOUT: b"", Kind.STDERR: b""}
         self._allowance: Allowance | None = None
         self._expected: Callable[[], bool] | None = None
+        self.given = 0
+        """Files that were given."""
+        self.given_bytes = 0
         self._result = bytearray()
         self._result_size = 0
         self._result_limit = 0
@@ -270,6 +273,7 @@ class Reporter:
             masked: what was masked in it first.
             more: so much more was.
         """
+        self.given, self.given_bytes = self.given + 1, self.given_bytes + size
         told = {"masked": {"first": list(masked), "more": more}} if masked else {}
         self.post(Kind.OUTPUT, {"path": path, "size": size, **told})
 
