@@ -236,9 +236,8 @@ def install(folder: Path, uv: Path) -> list[Path]:
     return [folder / "jobs" / "bin", folder / "dbt" / "bin", tools]
 
 
-def install_by_pipx(package: str, home: Path, pipx: Path) -> Path:
-    """A tool in a home, as `pipx install` puts it there; the folder for PATH."""
+def install_by_pipx(package: str, home: Path, pipx: Path) -> None:
+    """A tool in a home, as `pipx install` puts it there; its program is in `.local/bin`."""
     environ = {**os.environ, "HOME": str(home)}
     command = [pipx, "install", "--quiet", "--python", "/usr/bin/python3", package]
     subprocess.run(command, check=True, env=environ, capture_output=True)
-    return home / ".local" / "bin"

@@ -54,9 +54,8 @@ class Someone:
         self._cli, self._account = cli, account
         rung = "landlock" if launcher else probing.probe().rung
         self.expected = rung, "overlay" if rung == "namespace" else "copy"
-        home = cli.folder / "user"
-        folders = [*tools, install_by_pipx("black", home, tools[0] / "pipx")]
-        cli.environ["PATH"] = ":".join([*map(str, folders), os.defpath])
+        self._pipx = tools[0] / "pipx"
+        cli.environ["PATH"] = ":".join([f"{cli.folder}/user/.local/bin", *map(str, tools), os.defpath])
         self._python = [sys.executable] if account is None else as_ordinary(cli.folder, account)
         self._python += [launcher] if launcher else []
         self._own()
@@ -70,6 +69,8 @@ class Someone:
         folder = self._cli.jobs / name
         folder.mkdir()
         lay_out(job, folder)
+        if name == "pipx":
+            install_by_pipx("black", self._cli.folder / "user", self._pipx)
         self._own()
         return folder
 
