@@ -18,7 +18,8 @@ from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
 from executor.python import interpreters
 from executor.runs.unopened import unopened as unopened_by_workers
-from executor.sandbox import confinement, user
+from executor.sandbox import probing, user
+from executor.sandbox.host import Host
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
 from executor.settings import Settings
@@ -208,7 +209,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
                 yield Finding(right, "wrong", f"{folder.path}, to {whose}, is not there", "make or mount it")
 
 
-def _interpreters(settings: Settings, host: confinement.Host) -> Finding:
+def _interpreters(settings: Settings, host: Host) -> Finding:
     """The Pythons that a worker offers which is started from here."""
     found = interpreters.offered(settings, host, os.environ.get("PATH", os.defpath)).found
     if not found:
@@ -222,7 +223,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
     if platform.system() != "Linux":
         yield Finding("worker", "note", f"runs need Linux, and this is {platform.system()}", "run the worker on Linux")
         return
-    host = confinement.probe()
+    host = probing.probe()
     controls = {"rung": host.rung, "landlock_abi": host.landlock_abi, "mounts": host.mounts}
     if host.rung == "process":
         text = "rung process: this run could read the key file, and whatever else the worker's user can read"
@@ -245,7 +246,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("workspaces", "wrong", text, "point SEALRUN_WORKSPACES at a folder you can write to")
 
 
-def _user(settings: Settings, host: confinement.Host) -> Finding:
+def _user(settings: Settings, host: Host) -> Finding:
     """Under which name runs execute, and where it is known."""
     as_root = os.geteuid() == 0
     if as_root and host.mounts:

@@ -17,6 +17,7 @@ from typing import Any
 
 from executor.errors import PathRefused
 from executor.sandbox import kernel, user
+from executor.sandbox.host import Host
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
 SYSTEM_FOLDERS = (
@@ -35,6 +36,10 @@ class View:
     An empty folder hides each `covered` one; the `mounted` paths and the `links` are made in it anew. `cached` folders
     are readable although they lie beneath a forbidden one. `machine` and `shared` are folders of the machine that its
     operator opened, to be read and to be changed.
+
+    In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
+    over it that takes what the run writes there (none: the source is read-only), `temporary` what the run sees as /tmp,
+    and `named` the user id that the machine has no name for.
     """
 
     rung: str
@@ -48,6 +53,12 @@ class View:
     machine: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     uid: int | None = None
+    network: str = "full"
+    parts: tuple[str, ...] = ()
+    source: str = ""
+    written: str = ""
+    temporary: str = ""
+    named: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -62,34 +73,6 @@ class View:
         return cls(**fields)
 
 
-@dataclass(frozen=True)
-class Host:
-    """What this machine offers, probed once per worker."""
-
-    landlock_abi: int
-    mounts: bool
-
-    @property
-    def rung(self) -> str:
-        """The strictest rung this worker can give."""
-        return "landlock" if self.landlock_abi else "process"
-
-
-def probe() -> Host:
-    """Find out what the kernel grants, by trying it in a fork."""
-    mounts = False
-    if os.geteuid() == 0:
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(OSError):
-                kernel.own_namespaces()
-                kernel.mount("tmpfs", OWN_MEMORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
-                os._exit(0)
-            os._exit(1)
-        mounts = os.waitpid(pid, 0)[1] == 0
-    return Host(kernel.landlock_abi(), mounts)
-
-
 def view(
     host: Host,
     *,
@@ -101,6 +84,9 @@ def view(
     cached: Sequence[Path] = (),
     machine: Sequence[Path] = (),
     shared: Sequence[Path] = (),
+    network: str = "full",
+    temporary: Path | None = None,
+    written: Path | None = None,
 ) -> View:
     """Decide what a run sees.
 
@@ -115,6 +101,10 @@ def view(
         cached: folders of the worker's cache that this run may read; the worker alone chooses them.
         machine: folders of the machine that this run may read.
         shared: those that it may change.
+        network: its policy.
+        temporary: of its private folders, the one that it sees as /tmp in a box.
+        written: the folder that takes what the run writes into the source root, see `working`; without it that is
+            read-only.
 
     Raises:
         PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
@@ -131,7 +121,13 @@ def view(
     covered: set[str] = set()
     mounted: set[str] = set()
     linked: set[str] = set()
-    if uid is not None:
+    boxed = host.rung == "namespace"
+    if boxed:
+        linked.update(map(str, links))
+    if uid is not None and boxed:
+        for path in needed:
+            _check_open(path, uid, changed=path in shared)
+    elif uid is not None:
         # The run has a user id of its own: folders closed to others would be closed to it.
         for folder in writable:
             if _closed_above(folder) is not None:
@@ -158,6 +154,12 @@ def view(
         mounted=tuple(sorted(path for path in mounted if not any(_beneath(path, other) for other in mounted))),
         links=tuple(sorted(path for path in linked if not any(_beneath(path, other) for other in mounted))),
         uid=uid,
+        network=network,
+        parts=host.granted,
+        source=str(source),
+        written=str(written or ""),
+        temporary=str(temporary or ""),
+        named=uid if uid is not None else _nameless(),
     )
 
 
@@ -167,10 +169,8 @@ def enter(view: View, parent: int, death_signal: int) -> None:
         _own_mounts(view)
     # Written as root, which can open every path; put in force last.
     rules = _rules(view) if view.rung == "landlock" else None
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit(view)
     if view.uid is not None:
-        # The kernel counts processes per user id, so the limit makes sense only for a lent one.
-        resource.setrlimit(resource.RLIMIT_NPROC, (_RUNS_PROCESS_LIMIT, _RUNS_PROCESS_LIMIT))
         os.setgroups([])
         os.setresgid(view.uid, view.uid, view.uid)
         os.setresuid(view.uid, view.uid, view.uid)
@@ -181,9 +181,17 @@ def enter(view: View, parent: int, death_signal: int) -> None:
         rules.restrict_self()
 
 
+def limit(view: View) -> None:
+    """Limit what the calling process, and what it starts, may use."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if view.uid is not None:
+        # The kernel counts processes per user id, so the limit makes sense only for a lent one.
+        resource.setrlimit(resource.RLIMIT_NPROC, (_RUNS_PROCESS_LIMIT, _RUNS_PROCESS_LIMIT))
+
+
 def scopes_sockets(view: View) -> bool:
     """Tell whether abstract unix sockets of others are out of a run's reach, and its own out of theirs."""
-    return view.rung == "landlock" and kernel.landlock_abi() >= kernel.SCOPES
+    return view.rung != "process" and kernel.landlock_abi() >= kernel.SCOPES
 
 
 def users_home() -> Path:
@@ -293,6 +301,11 @@ def _without(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
             # As in `view`: a rule on a link opens its target.
             if not member.is_symlink():
                 yield from _without(member.path, closed)
+
+
+def _nameless() -> int | None:
+    """The user id of this process, where the machine has no name for it."""
+    return None if user.is_known(os.geteuid()) else os.geteuid()
 
 
 def _beneath(path: str, folder: str) -> bool:

@@ -30,6 +30,7 @@ _QUOTA_PATIENCE = 1.0
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
+MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
@@ -71,8 +72,13 @@ def harden() -> None:
     the process that makes a key pair only gives up its core file.
     """
     if sys.platform == "linux":
-        _prctl(_PR_SET_DUMPABLE, 0)
+        set_dumpable(False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Say whether processes of the same user may read this one's memory, and whether its /proc folder is the user's."""
+    _prctl(_PR_SET_DUMPABLE, int(dumpable))
 
 
 def become_subreaper() -> None:
@@ -85,9 +91,14 @@ def die_with_parent(signal_number: int, parent: int) -> None:
 
     Bound to the creating *thread*, and cleared by a change of credentials and by a fork: set it after both.
     """
-    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    signalled_at_parents_death(signal_number)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def signalled_at_parents_death(number: int) -> None:
+    """The same for a process that cannot see its parent, which is outside of its pid namespace; 0 takes it back."""
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def forbid_new_privileges() -> None:
@@ -147,7 +158,7 @@ class Ruleset:
         elif abi < 4:
             attributes = attributes[:8]
         buffer = ctypes.create_string_buffer(attributes, len(attributes))
-        self.fd = _checked(_libc.syscall(_LANDLOCK_CREATE_RULESET, buffer, len(attributes), 0))
+        self.fd = checked(_libc.syscall(_LANDLOCK_CREATE_RULESET, buffer, len(attributes), 0))
 
     @property
     def everything(self) -> int:
@@ -170,14 +181,14 @@ class Ruleset:
             if not os.path.isdir(held):
                 rights &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
             rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & self._handled, target), 12)
-            _checked(_libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0))
+            checked(_libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0))
         finally:
             os.close(target)
         return True
 
     def restrict_self(self) -> None:
         """Bind this process and all it starts, for good. Needs `forbid_new_privileges`."""
-        _checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
+        checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
 
 
 def own_session_keyring() -> bool:
@@ -200,20 +211,25 @@ def own_session_keyring() -> bool:
     return True
 
 
+def unshare(flags: int) -> None:
+    """Call unshare(2)."""
+    checked(_libc.unshare(flags))
+
+
 def own_namespaces() -> None:
     """Leave the shared mount table and System V IPC: only its children see later mounts and segments."""
-    _checked(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC))
+    unshare(_CLONE_NEWNS | _CLONE_NEWIPC)
     mount(None, "/", None, MS_REC | MS_PRIVATE)
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     """Call mount(2)."""
-    _checked(_libc.mount(_text(source), _text(target), _text(kind), flags, _text(data)), target)
+    checked(_libc.mount(_text(source), _text(target), _text(kind), flags, _text(data)), target)
 
 
 def unmount(target: str) -> None:
     """Detach a mount point."""
-    _checked(_libc.umount2(_text(target), _MNT_DETACH), target)
+    checked(_libc.umount2(_text(target), _MNT_DETACH), target)
 
 
 def close_descriptors(keep: Iterable[int]) -> None:
@@ -227,10 +243,15 @@ def close_descriptors(keep: Iterable[int]) -> None:
 
 
 def _prctl(option: int, argument: int) -> None:
-    _checked(_libc.prctl(option, argument, 0, 0, 0))
+    checked(_libc.prctl(option, argument, 0, 0, 0))
 
 
-def _checked(outcome: int, path: str | None = None) -> int:
+def checked(outcome: int, path: str | None = None) -> int:
+    """The outcome of a system call.
+
+    Raises:
+        OSError: it failed.
+    """
     if outcome < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)

@@ -7,13 +7,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from executor.errors import StartFailed
-from executor.sandbox import confinement, kernel
+from executor.sandbox import confinement, kernel, tree
+from executor.sandbox.box import init
+from executor.supervisor.ending import signal_group
 
 # Read once, in the zygote: runs need no file access, and an upgrade on disk cannot mix versions.
 _INSIDE = Path(__file__).parents[1] / "inside"
@@ -53,13 +55,36 @@ _SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD = 3, 4, 5
 
 @dataclass(frozen=True)
 class Child:
-    """The run's process: its id, a descriptor that becomes readable when it ends, and its pipes."""
+    """The run's first process, or the first one of its box.
+
+    `pid` is a child of ours, and `over` becomes readable when the run's first process has ended.
+    """
 
     pid: int
-    pidfd: int
+    over: int
     stdout: int
     stderr: int
     result: int
+    boxed: bool = False
+
+    def collected(self) -> int | None:
+        """Once it is over: end what else its group or its box has, and return its wait status.
+
+        None where that cannot be known: another process of the run traces it, or its box was killed.
+        """
+        if self.boxed:
+            status = init.status_of(self.over)
+            signal_group(self.pid, signal.SIGKILL)
+            return status
+        # Before the wait, while the id is still the child's.
+        signal_group(self.pid, signal.SIGKILL)
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return status if pid else None
+
+    def has_others(self) -> bool:
+        """Tell whether anything of the tree is left but its first process, which is over."""
+        tree.reap([self.pid])
+        return bool(tree.children(self.pid)) if self.boxed else next(tree.descendants([self.pid]), None) is not None
 
 
 class Waiting:
@@ -157,22 +182,40 @@ def prepare(
     environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory without a name in any file system
     if target["kind"] != "command":
         os.write(environment, PROGRAM)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _become(
-            lambda: confinement.enter(view, parent, signal.SIGKILL),
-            command=target["kind"] == "command",
-            arguments=_arguments(target, python, program),
-            bare={name.encode(): value.encode() for name, value in bare.items()},
-            folder=folder,
-            streams=(null, out_write, err_write, source_read, result_write, environment),
-            trouble=trouble_write,
-        )
+    streams = (null, out_write, err_write, source_read, result_write, environment)
+    document = {
+        "command": target["kind"] == "command",
+        "arguments": _arguments(target, python, program),
+        "bare": {name.encode(): value.encode() for name, value in bare.items()},
+        "folder": folder,
+    }
+    pipes_of = (out_read, err_read, result_read)
+    if view.rung == "namespace":
+        child = _boxed(view, document, [trouble_write, *streams], pipes_of)
+    else:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become(document, [trouble_write, *streams], lambda: confinement.enter(view, parent, signal.SIGKILL))
+        child = Child(pid, os.pidfd_open(pid), *pipes_of)
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
-    child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
     return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read)
+
+
+def _boxed(
+    view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int], pipes: tuple[int, int, int]
+) -> Child:
+    """Have a box made, and the process in it; what goes wrong is said through the first descriptor."""
+    over, over_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        trouble, *streams = descriptors
+        box = init.make(view.parts, view.network, _become)
+        with contextlib.suppress(OSError):  # it is gone, which `over` tells
+            box.go(view, document, [trouble, over_write, *streams])
+    finally:
+        os.close(over_write)
+    return Child(box.pid, over, *pipes, boxed=True)
 
 
 def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> list[str]:
@@ -183,17 +226,12 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
 
 
 def _become(
-    bind: Callable[[], None],
-    *,
-    command: bool,
-    arguments: list[str],
-    bare: dict[bytes, bytes],
-    folder: str,
-    streams: tuple[int, ...],
-    trouble: int,
+    document: Mapping[str, Any], descriptors: Sequence[int], bind: Callable[[], None] = lambda: None
 ) -> NoReturn:
-    """Become the run, in the forked process: never returns, and reports a failure through `trouble`."""
+    """Become the run, in the forked process: never returns, and reports a failure through the first descriptor."""
     step = "prepare the process"
+    trouble, *streams = descriptors
+    arguments: list[str] = document["arguments"]
     try:
         os.setsid()
         os.umask(0o022)
@@ -209,10 +247,10 @@ def _become(
         kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble])
         step = "enter its sandbox"
         bind()
-        step = f"enter the folder {folder}"
-        os.chdir(folder)
+        step = f"enter the folder {document['folder']}"
+        os.chdir(document["folder"])
         step = "write its files"
-        environment = _wait() if command else bare
+        environment: dict[bytes, bytes] = _wait() if document["command"] else document["bare"]
         step = f"{_START}{arguments[0]}"
         if "/" in arguments[0]:
             os.execve(arguments[0], arguments, environment)
@@ -278,7 +316,7 @@ def _report(trouble: int, text: str) -> None:
 
 def close(child: Child) -> None:
     """Close a child's descriptors."""
-    for fd in (child.pidfd, child.stdout, child.stderr, child.result):
+    for fd in (child.over, child.stdout, child.stderr, child.result):
         with contextlib.suppress(OSError):
             os.close(fd)
 

@@ -30,7 +30,7 @@ from executor.supervisor import child as children
 from executor.supervisor import denials, masked_files
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.ending import LOOK, Ending, signal_group
+from executor.supervisor.ending import LOOK, Ending
 from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
 from executor.supervisor.report import NoLongerExpected, Reporter
@@ -201,7 +201,7 @@ class Attempt:
         status = self._pump(child)
         ended = time.monotonic()
         statuses: dict[int, int] = {}
-        whole = tree.end_tree(uid=job["view"]["uid"], statuses=statuses)
+        whole = tree.end_tree(uid=None if child.boxed else job["view"]["uid"], statuses=statuses)
         if status is None:
             # It could not be collected while the tree lived; ending the tree has collected it.
             status = statuses.get(child.pid, int(signal.SIGKILL))
@@ -294,7 +294,7 @@ class Attempt:
         timeout_at = None if timeout is None else time.monotonic() + timeout
         self._listen()
         with selectors.DefaultSelector() as selector:
-            selector.register(child.pidfd, selectors.EVENT_READ)
+            selector.register(child.over, selectors.EVENT_READ)
             if not self._lost:
                 selector.register(self._worker, selectors.EVENT_READ)
             open_pipes = {child.stdout: Kind.STDOUT, child.stderr: Kind.STDERR, child.result: Kind.RESULT}
@@ -314,16 +314,16 @@ class Attempt:
                     if key.fd in open_pipes:
                         if not reporter.carry(open_pipes[key.fd], key.fd):
                             del open_pipes[key.fd]
-                    elif key.fd == child.pidfd:
+                    elif key.fd == child.over:
                         over = True
-                        selector.unregister(child.pidfd)
+                        selector.unregister(child.over)
                     elif events & selectors.EVENT_WRITE:
                         reporter.flush()
                     elif not self._listen():
                         selector.unregister(self._worker)
                 # The rest of a tree that is to end has the same time as its first process.
-                if over and not (self.ending.gentle and _has_others(child)):
-                    return _collected(child)
+                if over and not (self.ending.gentle and child.has_others()):
+                    return child.collected()
                 if reporter.over_limit:
                     self.ending.begin("output_limit")
                 self._check_time(child, timeout_at)
@@ -420,20 +420,6 @@ def _expect(receiver: Receiver, kind: Kind) -> Frame:
     if frame.kind is not kind:
         raise WireBroken
     return frame
-
-
-def _has_others(child: Child) -> bool:
-    """Tell whether anything of the tree is left but its first process, which is over."""
-    tree.reap([child.pid])
-    return next(tree.descendants([child.pid]), None) is not None
-
-
-def _collected(child: Child) -> int | None:
-    """End the rest of a child's group and return the child's status; None if another process traces it."""
-    # Before the wait, while the id is still the child's.
-    signal_group(child.pid, signal.SIGKILL)
-    pid, status = os.waitpid(child.pid, os.WNOHANG)
-    return status if pid else None
 
 
 def _boottime() -> int:

@@ -213,8 +213,9 @@ def _job(
         uid=place.uid,
         forbidden=worker.settings.closed,
         cached=(draft,),
+        temporary=place.temporary,
     )
-    base = base_of(run, place, search_path_of(None))
+    base = base_of(worker.host, run, place, search_path_of(None))
     base |= {
         "UV_CACHE_DIR": str(uv_cache),
         "UV_LINK_MODE": "copy",  # what another build may write must not be what a run reads

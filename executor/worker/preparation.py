@@ -15,6 +15,7 @@ from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
 from executor.sandbox.folders import given_to, home_in
+from executor.sandbox.host import Host
 from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
 from executor.settings import Settings
@@ -110,6 +111,8 @@ def prepare(
         forbidden=worker.settings.closed,
         machine=readable,
         shared=writable,
+        network=run.network,
+        temporary=place.temporary,
         cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
     )
     search_path = search_path_of(None if python is None else program, called.folders)
@@ -121,11 +124,11 @@ def prepare(
         "program": called.path,
         "folder": str(source.folder),
         "view": view.to_json(),
-        "base": base_of(run, place, search_path) | own.variables(search_path),
+        "base": base_of(worker.host, run, place, search_path) | own.variables(search_path),
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
-        "private": PRIVATE_MEMORY if worker.host.mounts else str(place.private),
+        "private": PRIVATE_MEMORY if worker.host.own_memory else str(place.private),
         "controls": controls_of(worker.host, view),
         "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop"),
     }
@@ -159,11 +162,12 @@ def _of_the_cache(worker: Equipment, source: RunsCode, parts: Sequence[Path]) ->
     return [source.folder, *built] if source.cached else built
 
 
-def base_of(run: Run, place: Workspace, search_path: str) -> dict[str, str]:
+def base_of(host: Host, run: Run, place: Workspace, search_path: str) -> dict[str, str]:
     """What a process of a run finds in its environment, whatever else it is given; `search_path` is its PATH."""
     return base_environment(
         home=str(place.home),
-        temporary=str(place.temporary),
+        temporary="/tmp" if host.rung == "namespace" else str(place.temporary),
+        metrics=str(place.temporary),
         output=str(place.output),
         run_id=run.id,
         project=run.project,
@@ -207,15 +211,17 @@ def ready(supervision: Supervision, job: dict[str, Any]) -> None:
         raise SupervisorLost
 
 
-def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any]:
+def controls_of(host: Host, view: confinement.View) -> dict[str, Any]:
     """What is really in force, for the receipt."""
     own_user = view.uid is not None
     return {
         "landlock_abi": host.landlock_abi,
         "own_user": own_user,
-        "own_mounts": host.mounts,
+        "own_mounts": host.own_memory,
         "no_new_privileges": True,
-        "tree": "subreaper",
+        "tree": "pid namespace" if view.rung == "namespace" else "subreaper",
+        "network": view.network,
+        **({"parts": {name: why for name, why in host.parts.items() if name != "box"}} if host.parts else {}),
         "key_file_readable": not own_user and view.rung == "process",
         # Folders of the machine that its operator opened to this run.
         **({"readable": list(view.machine)} if view.machine else {}),

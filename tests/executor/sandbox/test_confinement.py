@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from executor.errors import PathRefused
-from executor.sandbox import confinement, kernel, user
-from executor.sandbox.confinement import Host, View
+from executor.sandbox import confinement, kernel, probing, user
+from executor.sandbox.confinement import View
+from executor.sandbox.host import Host
 from tests.executor.conftest import ROOT, OrdinaryUser
 
 LANDLOCK = kernel.landlock_abi()
@@ -198,7 +199,7 @@ def test_nested_covers_and_paths_are_told_once(place: Path, root: None) -> None:
 @pytest.mark.parametrize("swapped", ["source", "above"])
 def test_i3_a_link_put_in_the_place_of_a_source_brings_nothing_in(place: Path, root: None, swapped: str) -> None:
     """Its owner may swap it after it was looked at, and root would follow the link to what nobody else may read."""
-    if not confinement.probe().mounts:
+    if not probing.probe().mounts:
         pytest.skip("this root may not mount")
     for folder in ("closed/above/source", "secret/source"):
         (place / folder).mkdir(parents=True)
@@ -218,7 +219,7 @@ def test_i3_a_link_put_in_the_place_of_a_source_brings_nothing_in(place: Path, r
 def test_the_probe_changes_nothing_here() -> None:
     """Mounts are tried in a process of its own; this one still sees its own /dev/shm."""
     before = os.stat("/dev/shm").st_dev
-    host = confinement.probe()
+    host = probing.probe()
     assert host.landlock_abi == LANDLOCK
     assert os.geteuid() == 0 or not host.mounts
     assert os.stat("/dev/shm").st_dev == before
@@ -297,7 +298,7 @@ def test_a_cached_folder_is_open_and_the_cache_is_not(place: Path) -> None:
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "below a closed folder"])
 def test_folders_of_the_machine_are_as_their_operator_opened_them(place: Path, closed: bool) -> None:
     """I3: one to be read, one to be changed, and nothing beside them; without devices, and setuid means nothing."""
-    host = Host(LANDLOCK, confinement.probe().mounts)
+    host = Host(LANDLOCK, probing.probe().mounts)
     if closed and not host.mounts:
         pytest.skip("an ordinary user passes where it may, and this root may not mount")
     for name in ("data", "data/models", "data/out", "data/beside"):
@@ -436,7 +437,7 @@ def test_a_lent_user_id_leaves_nothing_of_root(place: Path, root: None) -> None:
     before = os.getgroups()
     os.setgroups([0, 4, 27])
     try:
-        said = inside(decided(place, confinement.probe(), uid=UID), look)
+        said = inside(decided(place, probing.probe(), uid=UID), look)
     finally:
         os.setgroups(before)
     assert said == [[UID] * 3, [UID] * 3, [], [0, 0, 0], True, "EPERM", "EPERM"]
@@ -444,7 +445,7 @@ def test_a_lent_user_id_leaves_nothing_of_root(place: Path, root: None) -> None:
 
 def test_a_lent_user_id_has_a_name_where_the_worker_may_mount(place: Path, root: None) -> None:
     """Programs that look themselves up find a name, a group and the run's HOME; everybody else stays known."""
-    if not confinement.probe().mounts:
+    if not probing.probe().mounts:
         pytest.skip("this root may not mount")
 
     def look() -> list[Any]:
@@ -459,7 +460,7 @@ def test_a_lent_user_id_has_a_name_where_the_worker_may_mount(place: Path, root:
 
 def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:
     """Where the worker may mount: files of others in /dev/shm are not there."""
-    host = confinement.probe()
+    host = probing.probe()
     if not host.mounts:
         pytest.skip("this root may not mount")
     file = Path(f"/dev/shm/sealrun-test-{os.getpid()}")
@@ -477,7 +478,7 @@ def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:
 
 def test_system_v_shared_memory_is_not_seen_by_the_next_run(place: Path, root: None) -> None:
     """Where the worker may mount: a segment that one run leaves for everybody is gone with it, and never seen here."""
-    host = confinement.probe()
+    host = probing.probe()
     if not host.mounts:
         pytest.skip("this root may not mount")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -536,7 +537,7 @@ def test_the_workers_session_keyring_does_not_reach_a_run(
         ]
 
     assert keyctl(SEARCH, SESSION, b"user", b"sealrun-test", 0) == "yes"
-    assert inside(decided(place, confinement.probe(), uid=uid), look) == ["ENOKEY", "EACCES"]
+    assert inside(decided(place, probing.probe(), uid=uid), look) == ["ENOKEY", "EACCES"]
 
 
 def test_a_users_used_up_quota_of_keys_is_told_and_not_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,7 +576,7 @@ def test_links_to_an_interpreter_are_no_readable_paths(place: Path) -> None:
 @pytest.mark.parametrize("abi", [LANDLOCK, 0], ids=["landlock", "process"])
 def test_links_on_the_way_to_what_is_brought_in_are_there(place: Path, root: None, abi: int) -> None:
     """`current -> versions/3.12`, in a closed folder: the name an environment knows its interpreter by still leads."""
-    host = Host(abi, confinement.probe().mounts)
+    host = Host(abi, probing.probe().mounts)
     if not host.mounts:
         pytest.skip("this root may not mount")
     closed = place / "closed"
@@ -609,7 +610,7 @@ def test_links_on_the_way_to_what_is_brought_in_are_there(place: Path, root: Non
 @pytest.mark.parametrize("abi", [LANDLOCK, 0], ids=["landlock", "process"])
 def test_a_source_beneath_a_closed_folder_is_brought_in(place: Path, root: None, abi: int) -> None:
     """Readable and read-only at its own path; the rest of the closed folder is hidden; outside nothing has changed."""
-    host = Host(abi, confinement.probe().mounts)
+    host = Host(abi, probing.probe().mounts)
     if not host.mounts:
         pytest.skip("this root may not mount")
     closed = place / "closed"
