@@ -1,7 +1,7 @@
 """A program of the worker's user that has what a run might want, and tells afterwards what became of it.
 
 python -I canary.py LAYOUT: makes its files, sockets, keys and children, prints a JSON document with where they are, and
-answers each line that it reads with one of what it saw. It ends with its input, and leaves nothing. Standard library only.
+answers each line that it reads with one of what it saw. It ends with its input, and leaves nothing behind.
 """
 
 import contextlib
@@ -17,9 +17,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-_ADD_KEY, _KEYCTL, _SHMGET, _SHMCTL, _IOPRIO_GET = (
-    {"x86_64": (248, 250, 29, 31, 252), "aarch64": (217, 219, 194, 195, 31)}.get(platform.machine()) or (None,) * 5
-)
+_ADD_KEY, _KEYCTL, _SHMGET, _SHMCTL, _IOPRIO_GET = {
+    "x86_64": (248, 250, 29, 31, 252),
+    "aarch64": (217, 219, 194, 195, 31),
+}.get(platform.machine()) or (None,) * 5
 _USER_KEYRING, _UNLINK = -4, 9
 _VICTIMS = ("kill", "touch")
 _LIFE = 120  # seconds for a victim whose canary was killed
@@ -162,7 +163,7 @@ class Canary:
             return 0
         name = f"sealrun-canary-{self.token}".encode()
         text = f"{self.token}-in-key".encode()
-        return max(_libc.syscall(_ADD_KEY, b"user", name, text, len(text), ctypes.c_long(_USER_KEYRING)), 0)
+        return max(int(_libc.syscall(_ADD_KEY, b"user", name, text, len(text), ctypes.c_long(_USER_KEYRING))), 0)
 
     def _add_segment(self) -> int:
         return -1 if _SHMGET is None else int(_libc.syscall(_SHMGET, 0, ctypes.c_size_t(4096), 0o1600))

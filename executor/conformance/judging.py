@@ -20,7 +20,8 @@ _SEEN = {
     "mode-outside": "mode of modes",
     "write-source": "content of source",
 }
-_KEPT = 24 << 20  # bytes of an endless line that come to the worker at most: less than what was printed
+KEPT = 4 << 20
+"""Bytes that are kept of a run's output: fewer than an endless line has."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Heard:
     files: bytes = b""
     exit_code: int | None = None
     reason: str | None = None
+    message: str | None = None
     left: Sequence[int] = ()
     """Processes of it that lived when it was over."""
     why_not: str | None = None
@@ -78,13 +80,15 @@ def judge(runs: Mapping[str, Heard], seen: Mapping[str, Any], token: str) -> lis
             begun.add(str(line.get("begins")))
             if "attack" in line:
                 told[line["attack"]] = line
-    return [_verdict(one, runs.get(one.run, Heard()), told.get(one.name), one.name in begun, seen, token) for one in CATALOG]
+    return [
+        _verdict(one, runs.get(one.run, Heard()), told.get(one.name), one.name in begun, seen, token) for one in CATALOG
+    ]
 
 
 def _verdict(
     attack: Attack, run: Heard, line: dict[str, Any] | None, begun: bool, seen: Mapping[str, Any], token: str
 ) -> Verdict:
-    outside = _outside(attack, run, seen, token)
+    outside = _outside(attack, run, seen, token) if begun else None
     if outside is not None:
         return Verdict(attack.name, NOT_HELD, outside)
     if run.why_not is not None:
@@ -94,7 +98,7 @@ def _verdict(
             return Verdict(attack.name, HELD, f"the run was ended: {run.reason}")
         if attack.run == FLOOD and run.reason == "output_limit":
             return Verdict(attack.name, HELD, "the run was ended: output_limit")
-        return Verdict(attack.name, NOT_RUN, f"the run ended before: {run.reason or run.exit_code}")
+        return Verdict(attack.name, NOT_RUN, f"the run ended before: {run.message or run.reason or run.exit_code}")
     if line["got"] is None:
         return Verdict(attack.name, NOT_RUN, line["said"])
     # Where the truth is outside, the run's own word does not make it one.
@@ -120,7 +124,7 @@ def _outside(attack: Attack, run: Heard, seen: Mapping[str, Any], token: str) ->
         ended = run.exit_code is not None or run.reason is not None
         if name in ("forged-frames", "deep-result") and ended and run.exit_code != OWN_CODE:
             return f"the run is said to have ended with {run.exit_code}, {run.reason}"
-    if attack.run == FLOOD and run.printed > _KEPT:
+    if attack.run == FLOOD and run.printed > 2 * KEPT:
         return f"{run.printed >> 20} MB came to the worker"
     return None
 

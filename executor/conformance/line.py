@@ -13,13 +13,14 @@ from typing import Any
 from executor.boundary.supervision import Supervision, Zygote
 from executor.boundary.wire import Kind, WireBroken
 from executor.conformance import catalog
-from executor.conformance.judging import Heard, Verdict, judge, left_of
+from executor.conformance.judging import KEPT, Heard, Verdict, judge, left_of
 from executor.conformance.layout import Place, laid_out
 from executor.errors import PythonUnavailable
 from executor.models import Run, RunSpec
 from executor.python.choice import choose_interpreter
 from executor.runs import Offer
-from executor.sandbox import confinement
+from executor.sandbox import kernel, probing
+from executor.sandbox.host import Host
 from executor.sandbox.workspace import prepare_root, workspace
 from executor.settings import Settings, read_settings
 from executor.worker.equipment import Equipment
@@ -37,17 +38,18 @@ _LIMITS = {"memory_bytes": 128 << 20, "pids": 32, "disk_bytes": 16 << 20}
 class Conformance:
     """What came of it all on this machine."""
 
-    host: confinement.Host
+    host: Host
     verdicts: list[Verdict]
 
     @property
     def parts(self) -> dict[str, str]:
         """The parts of the box, each "yes" or why it is missing."""
-        return dict(getattr(self.host, "parts", {}))
+        return dict(self.host.parts)
 
 
 def attack_here() -> Conformance:
     """Attack a run's sandbox as a worker of this user and machine would make it, in folders that are thrown away."""
+    kernel.harden()  # as a worker is
     with contextlib.ExitStack() as ending:
         base = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sealrun-c-", dir="/tmp")))
         base.chmod(0o755)
@@ -76,7 +78,7 @@ def _worker(base: Path, zygote: Zygote) -> Equipment:
     )
     prepare_root(settings.workspaces)
     db = Database(settings.store.database_url)
-    host = confinement.probe()
+    host = probing.probe()
     offer = Offer(worker=_PROJECT, host=settings.host, queues=(), rung=host.rung)
     return Equipment(settings, db, zygote, host, offer, Storage(db, settings.workspaces), only_its_user=True)
 
@@ -89,8 +91,8 @@ def _run(worker: Equipment, place: Place, name: str) -> Heard:
     elif name == catalog.BOMBS:
         asked = dict(_LIMITS)
     unknown = [field for field in asked if field not in RunSpec.model_fields]
-    if unknown and name == catalog.NONE:
-        return Heard(why_not="a run cannot be without network here")
+    if name == catalog.NONE and "none" not in worker.host.networks:
+        return Heard(why_not="this machine can give no run the network none")
     target = {"kind": "module", "module": "attacks.run", "argv": place.argv(catalog.names(name))}
     spec = {field: value for field, value in asked.items() if field not in unknown}
     run = _row(worker.settings, place, target, spec)
@@ -122,6 +124,7 @@ def _row(settings: Settings, place: Place, target: dict[str, Any], asked: dict[s
         host=settings.host,
         timeout=_SECONDS,
         output_limit="drop",
+        kept_bytes=KEPT,
         rung_at=now,
         created_at=now,
         created_by=_PROJECT,
@@ -148,6 +151,7 @@ def _hear(supervision: Supervision, heard: Heard) -> None:
         elif frame.kind is Kind.OUTCOME:
             said = frame.json()
             heard.exit_code, heard.reason = said.get("exit_code"), said.get("reason")
+            heard.message = said.get("message")
             return
     heard.reason = "lost"
 

@@ -1,1 +1,1 @@
-"""What a run tries. Runs in the run's own interpreter: standard library only, Python 3.9, nothing beyond stated bounds."""
+"""What a run tries, in its own interpreter: standard library only, Python 3.9, nothing beyond stated bounds."""

@@ -118,7 +118,9 @@ def setns(plan: Plan) -> Got:
         return call("setns", os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY), 0)
 
     kinds = ("user", "mnt", "net", "pid")
-    return first({f"{kind} of {pid}": lambda k=kind, p=pid: entered(p, k) for kind in kinds for pid in (1, plan["pid"])})
+    return first(
+        {f"{kind} of {pid}": lambda k=kind, p=pid: entered(p, k) for kind in kinds for pid in (1, plan["pid"])}
+    )
 
 
 @attack("kernel-code")

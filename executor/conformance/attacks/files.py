@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -19,24 +20,36 @@ Got = tuple  # of a verdict and how
 SETUID = ("/usr/bin/sudo", "/usr/bin/su", "/bin/su", "/usr/bin/passwd", "/bin/ping", "/usr/bin/newgrp")
 
 
+def had(*paths: str) -> Got:
+    """Whether one of them is read, or seen in the list of its folder."""
+    got, how = reads(*paths)
+    for path in paths:
+        try:
+            if os.path.basename(path) in os.listdir(os.path.dirname(path)):
+                return True, how if got else f"listed {os.path.basename(path)}"
+        except OSError:
+            continue
+    return got, how
+
+
 @attack("key-file")
 def key_file(plan: Plan) -> Got:
-    return reads(plan["paths"]["key"], plan["paths"]["home"])
+    return had(plan["paths"]["key"], plan["paths"]["home"])
 
 
 @attack("workers-home")
 def workers_home(plan: Plan) -> Got:
-    return reads(plan["paths"]["user"], plan["folders"]["user"])
+    return had(plan["paths"]["user"])
 
 
 @attack("other-run")
 def other_run(plan: Plan) -> Got:
-    return reads(plan["paths"]["other"], os.path.dirname(plan["paths"]["other"]), plan["folders"]["runs"])
+    return had(plan["paths"]["other"])
 
 
 @attack("source-cache")
 def source_cache(plan: Plan) -> Got:
-    return reads(plan["paths"]["cache"], plan["folders"]["cache"])
+    return had(plan["paths"]["cache"])
 
 
 @attack("write-outside")
@@ -73,7 +86,9 @@ def write_system(plan: Plan) -> Got:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         os.unlink(path)
 
-    return first({one: lambda one=one: made(one) for one in ("/usr", "/usr/local/lib", "/etc", "/opt", "/bin", "/boot")})
+    return first(
+        {one: lambda one=one: made(one) for one in ("/usr", "/usr/local/lib", "/etc", "/opt", "/bin", "/boot")}
+    )
 
 
 @attack("proc-sys")
@@ -113,21 +128,19 @@ def file_handles(plan: Plan) -> Got:
 def links(plan: Plan) -> Got:
     """Left among the run's files; whether what they lead to comes with them is told outside."""
     root = os.environ["SEALRUN_OUTPUT_DIR"]
-    for number, goal in enumerate((plan["paths"]["key"], plan["paths"]["user"], "/etc/shadow", plan["folders"]["user"])):
+    for number, goal in enumerate(
+        (plan["paths"]["key"], plan["paths"]["user"], "/etc/shadow", plan["folders"]["user"])
+    ):
         for kind, make in (("symlink", os.symlink), ("link", os.link)):
-            try:
+            with contextlib.suppress(OSError):
                 make(goal, os.path.join(root, f"{kind}-{number}"))
-            except OSError:
-                pass
     for make_odd in (
         lambda: os.mkfifo(os.path.join(root, "fifo")),
         lambda: socket.socket(socket.AF_UNIX).bind(os.path.join(root, "socket")),
         lambda: os.mknod(os.path.join(root, "device"), 0o600 | stat.S_IFCHR, os.makedev(1, 1)),
     ):
-        try:
+        with contextlib.suppress(OSError):
             make_odd()
-        except OSError:
-            pass
     return False, "left for the supervisor to collect"
 
 
@@ -151,7 +164,11 @@ def setuid(plan: Plan) -> Got:
             if not os.stat(path).st_mode & stat.S_ISUID:
                 continue
             child = subprocess.Popen(
-                [path], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+                [path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
         except OSError:
             continue

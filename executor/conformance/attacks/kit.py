@@ -11,7 +11,6 @@ import signal
 import sys
 from typing import Any, Callable
 
-
 ATTACKS: dict[str, Callable[[dict[str, Any]], tuple[bool | None, str]]] = {}
 SECONDS = 6
 """How long one attack may take."""

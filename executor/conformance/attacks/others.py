@@ -126,7 +126,7 @@ def worker(plan: Plan) -> Got:
             continue
         ways[f"the {name}'s environment"] = lambda pid=pid: open(f"/proc/{pid}/environ", "rb").close()
         ways[f"the {name}'s memory"] = lambda pid=pid: open(f"/proc/{pid}/mem", "rb").close()
-        ways[f"the {name}'s descriptors"] = lambda pid=pid: os.listdir(f"/proc/{pid}/fd")
+        ways[f"the {name}'s descriptors"] = lambda pid=pid: os.readlink(f"/proc/{pid}/fd/0")
         ways[f"a signal to the {name}"] = lambda pid=pid: os.kill(pid, 0)
         ways[f"a limit of the {name}"] = lambda pid=pid: resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
         ways[f"the {name}'s nice value"] = lambda pid=pid: os.setpriority(

@@ -1,4 +1,4 @@
-"""The run that attacks: `python -m attacks.run PLAN NAMES…`; a line of JSON each, and an exit code that tells it was its own."""
+"""The run that attacks: `python -m attacks.run PLAN NAMES…`; a line of JSON each, and an exit code of its own."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ def said(kind: int, family: int, address: Any, name: str) -> None:
 
 def stream(place: str, name: str) -> Any:
     return attack(name)(
-        lambda plan: first(
-            {"connected": lambda: said(socket.SOCK_STREAM, socket.AF_UNIX, plan["sockets"][place], name)}
+        lambda plan: (
+            first({"connected": lambda: said(socket.SOCK_STREAM, socket.AF_UNIX, plan["sockets"][place], name)})
+            if plan["sockets"].get(place)
+            else (None, "no socket was put there")
         )
-        if plan["sockets"].get(place)
-        else (None, "no socket was put there")
     )
 
 
@@ -101,7 +101,10 @@ def none_servers(plan: Plan) -> Got:
     """Redis, PostgreSQL, and whatever else is told of."""
     if not plan["servers"]:
         return None, "no server was named"
-    ways = {f"port {port}": lambda h=host, p=port: socket.create_connection((h, p), PATIENCE) for host, port in plan["servers"]}
+    ways = {
+        f"port {port}": lambda h=host, p=port: socket.create_connection((h, p), PATIENCE)
+        for host, port in plan["servers"]
+    }
     return first(ways)
 
 
@@ -121,10 +124,13 @@ def none_names(plan: Plan) -> Got:
         pass
     question = b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\7invalid\0\0\1\0\1"
 
-    def sent(server: str) -> None:
+    def asked(server: str) -> None:
+        """An own loopback takes datagrams, too: only an answer tells that somebody had it."""
         with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM) as own:
-            own.sendto(question, (server, 53))
+            own.settimeout(PATIENCE / 2)
+            own.connect((server, 53))
+            own.send(question)
+            if server.startswith("127.") or server == "::1":
+                own.recv(512)
 
-    return first({server: lambda server=server: sent(server) for server in servers})
-
-
+    return first({server: lambda server=server: asked(server) for server in servers})

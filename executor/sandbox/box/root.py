@@ -69,7 +69,7 @@ def complete(view: View) -> None:
         OSError: something that it needs is gone, is led to by a link by now, or cannot be mounted.
     """
     with _roots() as (old, new):
-        for entry in sorted(_entries(view), key=lambda one: (one.path.count("/"), one.path)):
+        for entry in sorted(_entries(view), key=lambda one: (one.target.count("/"), one.target)):
             _mount(entry, view, old, new)
         for path in _covers(view):
             if os.path.isdir(NEW + path):
@@ -93,6 +93,11 @@ class _Entry:
     attributes: int = _SAFE
     straight: bool = True
     at: str = ""
+
+    @property
+    def target(self) -> str:
+        """Where it is in the box."""
+        return self.at or self.path
 
 
 def _entries(view: View) -> Iterator[_Entry]:
@@ -134,7 +139,7 @@ def _is_there(path: str, view: View, covers: Sequence[str]) -> bool:
 
 
 def _mount(entry: _Entry, view: View, old: int, new: int) -> None:
-    target = entry.at or entry.path
+    target = entry.target
     if entry.kind == "link":
         _link(old, new, entry.path)
         return
