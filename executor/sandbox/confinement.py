@@ -17,6 +17,7 @@ from typing import Any
 
 from executor.errors import PathRefused
 from executor.sandbox import kernel, user
+from executor.sandbox.box import sockets
 from executor.sandbox.host import Host
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
@@ -39,7 +40,8 @@ class View:
 
     In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
     over it that takes what the run writes there (none: the source is read-only), `temporary` what the run sees as /tmp,
-    and `named` the user id that the machine has no name for.
+    `named` the user id that the machine has no name for, and `sockets` those of the machine's that are covered, since
+    they lie in what the run is given.
     """
 
     rung: str
@@ -59,6 +61,7 @@ class View:
     written: str = ""
     temporary: str = ""
     named: int | None = None
+    sockets: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -142,6 +145,7 @@ def view(
                     raise _out_of_reach(path, uid)
                 covered.add(str(blocker))
                 (linked if path in links else mounted).add(str(path))
+    bound = [str(path) for path in needed if path != source or written is None]
     return View(
         rung=host.rung,
         readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached and path not in shared)),
@@ -160,6 +164,7 @@ def view(
         written=str(written or ""),
         temporary=str(temporary or ""),
         named=uid if uid is not None else _nameless(),
+        sockets=tuple(sockets.inside([*bound, *SYSTEM_FOLDERS])) if boxed else (),
     )
 
 

@@ -224,6 +224,7 @@ def controls_of(host: Host, view: confinement.View) -> dict[str, Any]:
         **({"parts": {name: why for name, why in host.parts.items() if name != "box"}} if host.parts else {}),
         "key_file_readable": not own_user and view.rung == "process",
         # Folders of the machine that its operator opened to this run.
+        **({"covered_sockets": list(view.sockets)} if view.sockets else {}),
         **({"readable": list(view.machine)} if view.machine else {}),
         **({"writable": list(view.shared)} if view.shared else {}),
     }

@@ -27,7 +27,12 @@ _SHARED_MEMORY = "mode=1777,size=1g"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _SAFE = mounts.NOSUID | mounts.NODEV
-_OWN = ("/proc", "/sys", "/dev", "/tmp")
+# Of /run there is nothing but the file that says who resolves names: sockets lie there, which a run could connect to.
+_OWN = ("/proc", "/sys", "/dev", "/run")
+_SYSTEM = tuple(folder for folder in SYSTEM_FOLDERS if not folder.startswith(_OWN))
+# By these the C library, joblib, PyTorch and others tell how many processors there are.
+_PROCESSORS = "/sys/devices/system/cpu"
+_RESOLVER = "/etc/resolv.conf"
 
 
 def begin(parts: Sequence[str]) -> None:
@@ -49,10 +54,12 @@ def begin(parts: Sequence[str]) -> None:
     os.chdir("/")
     kernel.mount("tmpfs", NEW, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _SKELETON)
     with _roots() as (old, new):
-        for folder in SYSTEM_FOLDERS:
-            if not _is_own(folder):
-                _system_folder(old, new, folder)
+        for folder in (*_SYSTEM, _PROCESSORS):
+            _system_folder(old, new, folder)
+        _resolver(old, new)
         _devices(old, new)
+    os.makedirs(f"{NEW}/var/tmp", 0o755)
+    kernel.mount("tmpfs", f"{NEW}/var/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _SHARED_MEMORY)
     for name in ("proc", "tmp"):
         os.mkdir(f"{NEW}/{name}", 0o755)
     _processes("proc" in parts)
@@ -96,7 +103,7 @@ class _Entry:
 
     @property
     def target(self) -> str:
-        """Where it is in the box."""
+        """Where it is seen."""
         return self.at or self.path
 
 
@@ -114,7 +121,7 @@ def _entries(view: View) -> Iterator[_Entry]:
     for path in view.links:
         if not _is_there(path, view, covers):
             yield _Entry(path, "link")
-    for path in covers:
+    for path in (*covers, *view.sockets):
         yield _Entry(path, "cover")
     if view.temporary:
         yield _Entry(view.temporary, "bind", at="/tmp")
@@ -132,10 +139,10 @@ def _covers(view: View) -> list[str]:
 
 def _is_there(path: str, view: View, covers: Sequence[str]) -> bool:
     """Whether it is in what is mounted anyway: a folder of the system, or the source."""
-    system = (*(folder for folder in SYSTEM_FOLDERS if not _is_own(folder)), view.source)
     if path in SYSTEM_FOLDERS:
         return True
-    return any(_within(path, folder) for folder in system) and not any(_within(path, cover) for cover in covers)
+    inside = any(_within(path, folder) for folder in (*_SYSTEM, view.source))
+    return inside and not any(_within(path, cover) for cover in covers)
 
 
 def _mount(entry: _Entry, view: View, old: int, new: int) -> None:
@@ -184,6 +191,14 @@ def _system_folder(old: int, new: int, folder: str) -> None:
         _handle(mounts.opened(old, folder, straight=False)) as source,
     ):
         _bind(source, new, folder, mounts.RDONLY | _SAFE)
+
+
+def _resolver(old: int, new: int) -> None:
+    """The file that says who resolves names, where it is a link that leads out of the system's folders."""
+    with contextlib.suppress(FileNotFoundError), _handle(mounts.opened(old, _RESOLVER, straight=False)) as found:
+        path = os.readlink(f"{_OLD}/proc/self/fd/{found}").removeprefix(_OLD)
+        if path != _RESOLVER and not any(_within(path, folder) for folder in _SYSTEM):
+            _bind(found, new, path, mounts.RDONLY | _SAFE)
 
 
 def _devices(old: int, new: int) -> None:
@@ -254,10 +269,6 @@ def _handle(descriptor: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _is_own(folder: str) -> bool:
-    return any(folder == own or _within(folder, own) for own in _OWN)
 
 
 def _within(path: str, folder: str) -> bool:

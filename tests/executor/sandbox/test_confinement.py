@@ -668,9 +668,9 @@ ORDINARY = """
 import os, sys, json, signal
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
-from executor.sandbox import kernel, confinement as sandbox
+from executor.sandbox import kernel, confinement as sandbox, probing
 place = Path(sys.argv[2])
-host = sandbox.probe()
+host = probing.probe()
 view = sandbox.view(host, source=place / "source", interpreter=[], uid=None, forbidden=[place / "home"],
                     writable=[place / "workspace" / name for name in ("home", "tmp", "output")])
 def can(act, *arguments):
