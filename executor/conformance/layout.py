@@ -47,6 +47,17 @@ class Place:
         return [str(self.source / self.plan_name), *names]
 
 
+def make_folders(base: Path, account: int | None) -> Path:
+    """Make what the canary and the attacks live in, for that user; returns the source."""
+    jobs = base / "jobs"
+    for folder in (*(base / name for name in _FOLDERS), jobs / "own", base / "runs/other-1"):
+        folder.mkdir(mode=0o755 if folder.name in ("readable", "own") else 0o700, parents=True, exist_ok=True)
+        if account is not None and os.geteuid() == 0:
+            os.chown(folder, account, account)
+    (base / "writable").chmod(0o1777)
+    return jobs
+
+
 @contextlib.contextmanager
 def laid_out(
     base: Path, ours: Mapping[str, int], *, launcher: Sequence[str] = (), account: int | None = None, **more: Any
@@ -61,13 +72,8 @@ def laid_out(
         more: what else is in the plan.
     """
     token = secrets.token_hex(12)
-    jobs = base / "jobs"
-    for folder in (*(base / name for name in _FOLDERS), jobs / "own", base / "runs/other-1"):
-        folder.mkdir(mode=0o755 if folder.name in ("readable", "own") else 0o700, parents=True, exist_ok=True)
-        if account is not None and os.geteuid() == 0:
-            os.chown(folder, account, account)
-    (base / "writable").chmod(0o1777)
-    shutil.copytree(_HERE / "attacks", jobs / "attacks", ignore=shutil.ignore_patterns("__pycache__"))
+    jobs = make_folders(base, account)
+    shutil.copytree(_HERE / "attacks", jobs / "attacks", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     layout = {
         "token": token,
         "folders": {name: str(base / name) for name in ("user", "runs", "cache")},
