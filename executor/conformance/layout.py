@@ -73,7 +73,9 @@ def laid_out(
     """
     token = secrets.token_hex(12)
     jobs = make_folders(base, account)
-    shutil.copytree(_HERE / "attacks", jobs / "attacks", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    shutil.copytree(
+        _HERE / "attacks", jobs / "attacks", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+    )
     layout = {
         "token": token,
         "folders": {name: str(base / name) for name in ("user", "runs", "cache")},

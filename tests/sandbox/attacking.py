@@ -136,7 +136,9 @@ def real_programs(base: Path, become: list[str]) -> Iterator[dict[str, object]]:
         for number, folder in enumerate((base / "jobs/own", base / "readable", base / "writable", base / "user")):
             if shutil.which("tmux"):
                 path = str(folder / "tmux")
-                start(become, "tmux", "-f", os.devnull, "-S", path, "new-session", "-d", "sleep 100", home=base / "user")
+                start(
+                    become, "tmux", "-f", os.devnull, "-S", path, "new-session", "-d", "sleep 100", home=base / "user"
+                )
                 ending.callback(start, become, "tmux", "-S", path, "kill-server", home=base / "user")
                 tmux[path] = str(base / "user" / f"proof-{number}")
             if shutil.which("ssh-agent"):
