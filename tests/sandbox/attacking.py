@@ -20,15 +20,7 @@ from executor.models import RunSpec
 from executor.records import files
 from executor.runs.workers import list_workers
 from tests.processes import eventually
-from tests.rig import CHECKOUT, Rig, as_ordinary, module, ordinary_account, rig
-
-TESTS = Path(__file__).parents[1]
-LAUNCHERS = {
-    "process": [str(TESTS / "no_namespaces.py"), str(TESTS / "no_landlock.py")],
-    "landlock": [str(TESTS / "no_namespaces.py")],
-    "namespace": [],
-}
-"""What makes this machine one that can give a rung and no more."""
+from tests.rig import CHECKOUT, WEAKER, Rig, as_ordinary, module, ordinary_account, rig
 
 WHO = ("root", "user")
 LIMITS = {"memory_bytes": 128 << 20, "pids": 32, "disk_bytes": 16 << 20}
@@ -74,7 +66,7 @@ def attacked(rung: str, who: str, tree: Path = CHECKOUT) -> Attacked:
             "SEALRUN_READABLE": str(base / "readable"),
             "SEALRUN_WRITABLE": f"shop={base / 'writable'}",
         }
-        worker = made.start_worker(launcher=LAUNCHERS[rung], environ=environ, slots=4)
+        worker = made.start_worker(launcher=WEAKER[rung], environ=environ, slots=4)
         if made.rung(worker) != rung:
             pytest.skip(f"the best rung here is {made.rung(worker)}")
         become = [sys.executable] if account is None else as_ordinary(base, account)

@@ -13,13 +13,14 @@ import pytest
 
 from executor.conformance.catalog import BY_NAME, CATALOG, RUNGS
 from executor.conformance.judging import broken
-from tests.sandbox.attacking import LAUNCHERS, WHO, Attacked, attacked
+from tests.rig import WEAKER
+from tests.sandbox.attacking import WHO, Attacked, attacked
 
 WRITTEN = Path(__file__).with_name("held.json")
 BEST = RUNGS[-1]
 CELLS = [
     pytest.param(rung, who, marks=() if rung == BEST else pytest.mark.long, id=f"{rung}-{who}")
-    for rung in LAUNCHERS
+    for rung in WEAKER
     for who in WHO
 ]
 
