@@ -341,8 +341,14 @@ class Rig:
 
         eventually(lambda: len(look()) >= count or self.view(run_id).over, PATIENCE, lambda: self.told(run_id))
         assert len(look()) == count, self.told(run_id)
+        return self.outside(run_id, look())
+
+    def outside(self, run_id: str, numbers: list[int]) -> list[int]:
+        """Process ids as this machine has them, of those that a run has told; in a box, of those that live."""
+        if not self.boxed:
+            return numbers
         known = {innermost(pid): pid for pid in of_run(run_id)}
-        return [known[number] if self.boxed else number for number in look()]
+        return [known[number] for number in numbers if number in known]
 
     def told(self, run_id: str) -> str:
         """All there is to say about a run that a test gave up on."""
