@@ -166,50 +166,41 @@ def _collect(main: int, status: int) -> NoReturn:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
-    wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    poll = select.poll()
-    poll.register(wake, select.POLLIN)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     over = os.pidfd_open(main)
-    poll.register(over, select.POLLIN)
-    waits = True
+    waiting = select.poll()
+    for descriptor in (over, woken):
+        waiting.register(descriptor, select.POLLIN)
+    collected = _reaped(main, status)  # who died before anything listened for it
     while True:
-        ready = [fd for fd, _ in poll.poll()]
-        with contextlib.suppress(BlockingIOError):
-            os.read(wake, 4096)
-        if waits and over in ready:
-            # Of a process that another one traces the end is seen, and cannot be collected as long as that one lives.
-            ended = _collected(main)
-            waits = False
-            poll.unregister(over)
+        ready = dict(waiting.poll())
+        if woken in ready:
+            os.read(woken, 1 << 12)
+        collected = _reaped(main, status) or collected
+        if over in ready:
+            waiting.unregister(over)
+            if not collected:
+                # It has ended, and whoever traces it keeps it from being collected: its end is theirs, too.
+                os.kill(-1, signal.SIGKILL)
+
+
+def _reaped(main: int, status: int) -> bool:
+    """Collect who is dead, and tell the status of `main` if it is among them; True if it is. Ends with the last."""
+    found = False
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            os._exit(0)
+        if pid == 0:
+            return found
+        if pid == main:
+            found = True
             with contextlib.suppress(OSError):
                 os.write(status, _STATUS.pack(ended))
             os.close(status)
-        if not _others_collected(main if waits else 0):
-            os._exit(0)
-
-
-def _collected(main: int) -> int:
-    """The wait status of a process that is over, whoever traces it."""
-    while True:
-        pid, status = os.waitpid(main, os.WNOHANG)
-        if pid:
-            return status
-        with contextlib.suppress(OSError):
-            os.kill(-1, signal.SIGKILL)  # all but this process; they would have been killed now anyway
-
-
-def _others_collected(spare: int) -> bool:
-    """Collect who has died but `spare`, which somebody else collects; False where nobody is left."""
-    try:
-        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-            if found.si_pid == spare:
-                return True  # it is over, which is seen next
-            os.waitpid(found.si_pid, os.WNOHANG)
-    except ChildProcessError:
-        return False
-    return True
 
 
 def _close_all_but(kept: int) -> None:
