@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from executor.errors import StartFailed
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.box import init
+from executor.sandbox.filter import judge as judges
 from executor.sandbox.working import copy
 from executor.supervisor.ending import signal_group
 
@@ -212,14 +213,32 @@ def prepare(
     if view.rung == "namespace":
         child = _boxed(view, document, [trouble_write, *streams], pipes_of)
     else:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _become(document, [trouble_write, *streams], lambda: confinement.enter(view, parent, signal.SIGKILL))
-        child = Child(pid, os.pidfd_open(pid), *pipes_of)
+        child = _confined(view, document, [trouble_write, *streams], pipes_of)
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
     return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read, copied)
+
+
+def _confined(
+    view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int], pipes: tuple[int, int, int]
+) -> Child:
+    """Fork a process that confines itself; where its connections are judged, from the one that judges them."""
+    parent = os.getpid()
+    if not confinement.judged(view):
+        pid = os.fork()
+        if pid == 0:
+            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL))
+        return Child(pid, os.pidfd_open(pid), *pipes)
+
+    def work(channel: int, judge: int) -> NoReturn:
+        _become(document, descriptors, lambda kept: confinement.enter(view, judge, signal.SIGKILL, kept), channel)
+
+    over, over_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = judges.start(view.writable, view.uid, over_write, descriptors, work)
+    finally:
+        os.close(over_write)
+    return Child(pid, over, *pipes, boxed=True)
 
 
 def _boxed(
@@ -245,7 +264,10 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
 
 
 def _become(
-    document: Mapping[str, Any], descriptors: Sequence[int], bind: Callable[[], None] = lambda: None
+    document: Mapping[str, Any],
+    descriptors: Sequence[int],
+    bind: Callable[[int | None], None] = lambda _: None,
+    judge: int | None = None,
 ) -> NoReturn:
     """Become the run, in the forked process: never returns, and reports a failure through the first descriptor."""
     step = "prepare the process"
@@ -260,12 +282,13 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # In two steps, so that no descriptor is overwritten before it is copied.
         high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(streams)]
-        trouble, copied = (os.dup2(fd, 220 + place, inheritable=False) for place, fd in enumerate((trouble, copied)))
+        own = [trouble, copied] if judge is None else [trouble, copied, judge]
+        trouble, copied, *judges_end = (os.dup2(fd, 220 + place, inheritable=False) for place, fd in enumerate(own))
         for position, fd in enumerate(high):
             os.dup2(fd, position, inheritable=True)
-        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble, copied])
+        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble, copied, *judges_end])
         step = "enter its sandbox"
-        bind()
+        bind(next(iter(judges_end), None))
         if (source := document["copied_from"]) is not None:
             step = "copy its source"
             os.write(copied, marshal.dumps(copy.make(source, document["folder"]).marks, _MARSHAL_VERSION))

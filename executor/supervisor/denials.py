@@ -47,6 +47,8 @@ _ABOVE = (
 )
 _HOME = "{0} is in a home folder, and those are closed to runs; put a copy into the source root"
 _CLOSED = "{0} is closed to runs; put a copy into the source root, or have an operator open it: SEALRUN_READABLE"
+_OWN = ("/tmp", "/var/tmp")
+"""What each run has of its own in a box."""
 
 
 def hint(said: str, view: View, working: Mapping[str, Any], home: str) -> str | None:
@@ -66,7 +68,8 @@ def hint(said: str, view: View, working: Mapping[str, Any], home: str) -> str | 
         refused = _REFUSED.search(line)
         if refused or _ABSENT.search(line):
             for path in _paths(line, working["folder"]):
-                ours = refused or _within(path, view.covered)
+                # In a box there is nothing but what a run is given; what is not there may be on the machine.
+                ours = refused or view.rung == "namespace" or _within(path, view.covered)
                 if ours and (told := _told(path, view, working, home)):
                     why = f", as {working['why']}" if working.get("why") else ""
                     return told.format(_of_the_source(path, working), why=why)
@@ -99,7 +102,7 @@ def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str |
     if _within(path, (source,)):
         found = _of_source(path, view)
         return _ORIGINAL if found == _SOURCE and working["how"] == COPY else found
-    if _within(path, (*view.writable, *view.shared, *(("/tmp",) if view.rung == "namespace" else ()))):
+    if _within(path, (*view.writable, *view.shared)):
         return None
     if _within(path, view.machine):
         return _READ_ONLY
@@ -109,7 +112,9 @@ def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str |
         return _ABOVE
     if _within(path, (home, "/home", "/root")):
         return _HOME
-    return _TEMPORARY if _within(path, ("/tmp", "/var/tmp")) else _CLOSED
+    if _within(path, _OWN):
+        return None if view.rung == "namespace" else _TEMPORARY
+    return _CLOSED
 
 
 def _is_closed(path: str) -> bool:

@@ -13,7 +13,7 @@ from executor.environment.variables import base_environment
 from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, TargetUnusable
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
-from executor.sandbox import confinement
+from executor.sandbox import confinement, kernel
 from executor.sandbox.folders import given_to, home_in
 from executor.sandbox.host import Host
 from executor.sandbox.user import user_name
@@ -224,6 +224,10 @@ def controls_of(host: Host, view: confinement.View) -> dict[str, Any]:
     own_user = view.uid is not None
     return {
         "landlock_abi": host.landlock_abi,
+        "landlock_errata": kernel.landlock_errata(),
+        "calls_filtered": view.rung == "namespace" or (view.rung == "landlock" and view.unix_sockets != "open"),
+        # In a box those of others are not seen; below, see `filter.entering`.
+        "unix_sockets": {"namespace": "hidden", "landlock": view.unix_sockets}.get(view.rung, "open"),
         "own_user": own_user,
         "own_mounts": host.own_memory,
         "no_new_privileges": True,

@@ -166,12 +166,38 @@ def _collect(main: int, status: int) -> NoReturn:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    over = os.pidfd_open(main)
+    waiting = select.poll()
+    for descriptor in (over, woken):
+        waiting.register(descriptor, select.POLLIN)
+    collected = _reaped(main, status)  # who died before anything listened for it
+    while True:
+        ready = dict(waiting.poll())
+        if woken in ready:
+            os.read(woken, 1 << 12)
+        collected = _reaped(main, status) or collected
+        if over in ready:
+            waiting.unregister(over)
+            if not collected:
+                # It has ended, and whoever traces it keeps it from being collected: its end is theirs, too.
+                os.kill(-1, signal.SIGKILL)
+
+
+def _reaped(main: int, status: int) -> bool:
+    """Collect who is dead, and tell the status of `main` if it is among them; True if it is. Ends with the last."""
+    found = False
     while True:
         try:
-            pid, ended = os.wait()
+            pid, ended = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             os._exit(0)
+        if pid == 0:
+            return found
         if pid == main:
+            found = True
             with contextlib.suppress(OSError):
                 os.write(status, _STATUS.pack(ended))
             os.close(status)

@@ -76,6 +76,27 @@ def test_a_refusal_of_the_sandbox_has_a_hint(line: str, said: str) -> None:
     assert told(line).startswith(said) and bool(told(line)) == bool(said), told(line)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ls: cannot access '/var/log': No such file or directory", "/var/log is closed to runs; put a copy"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/mnt/x.csv'", "/mnt/x.csv is closed to runs"),
+        ("cat: /users/ada/.pgpass: No such file or directory", "/users/ada/.pgpass is in a home folder"),
+        ("mkdir: cannot create directory '/data': Read-only file system", "/data is closed to runs"),
+        # What a run has of its own, and what would not be there without a sandbox either.
+        ("cat: /tmp/x: No such file or directory", ""),
+        ("cat: /var/tmp/x: No such file or directory", ""),
+        ("cat: /var/tmp/runs/1/home/x: No such file or directory", ""),
+        ("cat: /usr/share/nothing: No such file or directory", ""),
+        ("cat: nothing.csv: No such file or directory", ""),
+    ],
+)
+def test_what_is_not_in_a_box_has_a_hint(line: str, said: str) -> None:
+    """There a path of the machine is not refused: it is not there."""
+    found = hint(line, replace(VIEW, rung="namespace", covered=()), working(SOURCE, "overlay"), "/users/ada") or ""
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
 def test_the_last_one_counts() -> None:
     """A program goes on after the first ones."""
     said = "cat: /mnt/a: Permission denied\ncat: /mnt/b: Permission denied\ncat: /etc/shadow: Permission denied\n"
