@@ -48,6 +48,7 @@ class View:
     machine: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     uid: int | None = None
+    network: str = "full"
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -73,6 +74,11 @@ class Host:
     def rung(self) -> str:
         """The strictest rung this worker can give."""
         return "landlock" if self.landlock_abi else "process"
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that this worker can give."""
+        return ("full",)
 
 
 def probe() -> Host:
@@ -101,6 +107,7 @@ def view(
     cached: Sequence[Path] = (),
     machine: Sequence[Path] = (),
     shared: Sequence[Path] = (),
+    network: str = "full",
 ) -> View:
     """Decide what a run sees.
 
@@ -115,6 +122,7 @@ def view(
         cached: folders of the worker's cache that this run may read; the worker alone chooses them.
         machine: folders of the machine that this run may read.
         shared: those that it may change.
+        network: `full` or `none`.
 
     Raises:
         PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
@@ -158,6 +166,7 @@ def view(
         mounted=tuple(sorted(path for path in mounted if not any(_beneath(path, other) for other in mounted))),
         links=tuple(sorted(path for path in linked if not any(_beneath(path, other) for other in mounted))),
         uid=uid,
+        network=network,
     )
 
 

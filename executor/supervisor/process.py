@@ -91,6 +91,10 @@ class Limits:
     logs: LogLimits
     result_bytes: int
     output_bytes: int
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    disk_bytes: int | None = None
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Limits":

@@ -214,6 +214,7 @@ class WorkerLife:
             host=settings.host,
             queues=tuple(self._app.amqp.queues.consume_from),
             rung=host.rung,
+            networks=host.networks,
             places=settings.serves,
             pythons=pythons.offered,
         )

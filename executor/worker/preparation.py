@@ -111,6 +111,7 @@ def prepare(
         machine=readable,
         shared=writable,
         cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
+        network=run.network,
     )
     search_path = search_path_of(None if python is None else program, called.folders)
     return {
@@ -126,8 +127,10 @@ def prepare(
         "folders": [str(folder) for folder in place.folders],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
         "private": PRIVATE_MEMORY if worker.host.mounts else str(place.private),
+        "collect": list(run.collect),
         "controls": controls_of(worker.host, view),
-        "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop"),
+        "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop")
+        | amounts(worker.settings, run),
     }
 
 
@@ -171,6 +174,17 @@ def base_of(run: Run, place: Workspace, search_path: str) -> dict[str, str]:
         search_path=search_path,
         user=user_name(place.uid),
     )
+
+
+def amounts(settings: Settings, run: Run) -> dict[str, Any]:
+    """What a run may have at most of memory, CPUs, processes and disk; where it says nothing, as the worker has it."""
+    own = {
+        "memory_bytes": settings.run_memory,
+        "cpus": settings.run_cpus,
+        "pids": settings.run_pids,
+        "disk_bytes": settings.run_disk,
+    }
+    return {name: usual if (asked := getattr(run, name)) is None else asked for name, usual in own.items()}
 
 
 def limits(settings: Settings, timeout: float | None, kept: int, *, drop: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from executor.cli.shown import screen
 from executor.errors import Problem, Raised
+from executor.schemas.amounts import as_words
 from executor.schemas.output import OutputFile
 from executor.schemas.receipts import ConnectionEntry, Receipt, ReceiptEntry
 from executor.schemas.runs import MetricView, RunView
@@ -79,6 +80,14 @@ def source(run: RunView) -> str:
         changes = {True: " with uncommitted changes", None: "; whether with uncommitted changes is unknown"}
         text += f", commit {run.source_commit[:12]}{changes.get(run.source_dirty, '')}"
     return text
+
+
+def asked(run: RunView) -> str:
+    """What a run may have at most, what it needs of a sandbox, and what is kept of it, where that is not the usual."""
+    network = "" if run.network == "full" else f"network {run.network}"
+    rung = "" if run.rung_min is None else f"rung {run.rung_min} or better"
+    kept = f"of the files beside its source: {screen.printable(', '.join(run.collect))}" if run.collect else ""
+    return "; ".join(filter(None, (as_words(run), network, rung, kept)))
 
 
 def problem_lines(problem: Problem) -> Iterator[str]:
