@@ -25,7 +25,6 @@ SYSTEM_FOLDERS = (
 )  # fmt: skip
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
 OWN_MEMORY = "/dev/shm"  # if the worker may mount, each run gets its own
-_RUNS_PROCESS_LIMIT = 4096
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,6 @@ def enter(view: View, parent: int, death_signal: int) -> None:
     rules = _rules(view) if view.rung == "landlock" else None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if view.uid is not None:
-        # The kernel counts processes per user id, so the limit makes sense only for a lent one.
-        resource.setrlimit(resource.RLIMIT_NPROC, (_RUNS_PROCESS_LIMIT, _RUNS_PROCESS_LIMIT))
         os.setgroups([])
         os.setresgid(view.uid, view.uid, view.uid)
         os.setresuid(view.uid, view.uid, view.uid)

@@ -136,6 +136,7 @@ def prepare(
     view: confinement.View,
     bare: Mapping[str, str],
     program: str | None = None,
+    bounds: Callable[[], None] = lambda: None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -149,6 +150,7 @@ def prepare(
         view: what it may reach.
         bare: environment without secrets.
         program: of a command, where its first word is not found on the run's PATH.
+        bounds: puts its limits in force, in the forked process and before anything else.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
@@ -161,6 +163,7 @@ def prepare(
     pid = os.fork()
     if pid == 0:
         _become(
+            bounds,
             lambda: confinement.enter(view, parent, signal.SIGKILL),
             command=target["kind"] == "command",
             arguments=_arguments(target, python, program),
@@ -183,6 +186,7 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
 
 
 def _become(
+    bounds: Callable[[], None],
     bind: Callable[[], None],
     *,
     command: bool,
@@ -193,8 +197,10 @@ def _become(
     trouble: int,
 ) -> NoReturn:
     """Become the run, in the forked process: never returns, and reports a failure through `trouble`."""
-    step = "prepare the process"
+    step = "enter its limits"
     try:
+        bounds()
+        step = "prepare the process"
         os.setsid()
         os.umask(0o022)
         signal.set_wakeup_fd(-1)

@@ -173,7 +173,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         collector = Collector(worker, keeper.lease, after=python.output)
         ended = follow(supervision, keeper, collector)
         worker.metrics.opening(given.bundle, ended.answer)
-        return judge(run, ended, collector, phases)
+        return judge(run, ended, collector, phases, job["limits"])
 
 
 @contextlib.contextmanager

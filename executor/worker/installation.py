@@ -36,7 +36,7 @@ from executor.worker.collecting import SetupCollector
 from executor.worker.equipment import Equipment
 from executor.worker.judging import judge_setup
 from executor.worker.lease import LeaseKeeper
-from executor.worker.preparation import base_of, controls_of, limits, ready
+from executor.worker.preparation import base_of, controls_of, grouped, held_of, limits, ready
 from executor.worker.watch import REAP, follow
 from secretstore import vault
 
@@ -230,6 +230,9 @@ def _job(
         "known": list(known)[-_KNOWN:],
         **_commands(str(program), str(python), str(env), order.document),
     }
+    # What it builds is the cache's, and bounded there; for memory a run's own limit would be too narrow.
+    asked = limits(settings, settings.setup_timeout, _KEPT, drop=True) | grouped(worker, run, place, view)
+    asked |= {"output_bytes": 0, "pids": settings.run_pids}
     return {
         "run": run.id,
         "target": {"kind": "command", "argv": [str(python), "-I", "-S", "-c", _BUILDER, json.dumps(plan)]},
@@ -239,8 +242,8 @@ def _job(
         "base": base,
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
-        "controls": controls_of(worker.host, view),
-        "limits": limits(settings, settings.setup_timeout, _KEPT, drop=True) | {"output_bytes": 0},
+        "controls": controls_of(worker.host, view) | {"limits": held_of(worker, asked, view)},
+        "limits": asked,
     }
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement
 from executor.sandbox.folders import given_to, home_in
+from executor.sandbox.limits import held
 from executor.sandbox.user import user_name
 from executor.sandbox.workspace import Workspace
 from executor.settings import Settings
@@ -114,6 +115,8 @@ def prepare(
         network=run.network,
     )
     search_path = search_path_of(None if python is None else program, called.folders)
+    asked = limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop")
+    asked |= amounts(worker.settings, run) | grouped(worker, run, place, view)
     return {
         "run": run.id,
         "target": own.given(run.target),
@@ -128,9 +131,8 @@ def prepare(
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
         "private": PRIVATE_MEMORY if worker.host.mounts else str(place.private),
         "collect": list(run.collect),
-        "controls": controls_of(worker.host, view),
-        "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop")
-        | amounts(worker.settings, run),
+        "controls": controls_of(worker.host, view) | {"limits": held_of(worker, asked, view)},
+        "limits": asked,
     }
 
 
@@ -185,6 +187,22 @@ def amounts(settings: Settings, run: Run) -> dict[str, Any]:
         "disk_bytes": settings.run_disk,
     }
     return {name: usual if (asked := getattr(run, name)) is None else asked for name, usual in own.items()}
+
+
+def grouped(worker: Equipment, run: Run, place: Workspace, view: confinement.View) -> dict[str, Any]:
+    """What its supervisor has to know to put them in force: whose group, which mechanisms, and who else is counted."""
+    return {
+        "project": run.project_id,
+        "name": place.path.name,
+        "mechanisms": worker.mechanisms.to_json(),
+        # By its user id, or within a user namespace of its own.
+        "counted": view.uid is not None or view.rung == "namespace",
+    }
+
+
+def held_of(worker: Equipment, asked: Mapping[str, Any], view: confinement.View) -> dict[str, Any]:
+    """Which mechanism holds each limit, for the receipt."""
+    return held(worker.mechanisms, asked, counted=asked["counted"], fsize=not view.shared)
 
 
 def limits(settings: Settings, timeout: float | None, kept: int, *, drop: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from executor.cli.shown import screen
 from executor.errors import Problem, Raised
-from executor.schemas.amounts import as_words
+from executor.schemas.amounts import AMOUNTS, as_words
 from executor.schemas.output import OutputFile
 from executor.schemas.receipts import ConnectionEntry, Receipt, ReceiptEntry
 from executor.schemas.runs import MetricView, RunView
@@ -139,12 +139,23 @@ def receipt_facts(receipt: Receipt) -> list[screen.Fact]:
             ("dropped", _dropped(receipt)),
         ]
     facts.append(("rung", receipt.rung or ""))
+    if "limits" in receipt.controls:
+        facts.append(("limits", [*_limits(receipt.controls["limits"])]))
     for right in ("readable", "writable"):
         if folders := receipt.controls.get(right):
             facts.append((right, screen.printable(", ".join(folders))))
     if receipt.controls.get("key_file_readable"):
         facts.append(("warning", "this run could read the key file"))
     return facts
+
+
+def _limits(held: dict[str, Any]) -> Iterator[str]:
+    """Each limit and what held it; and what had none."""
+    for one in AMOUNTS:
+        if (found := held.get(one.name)) is not None:
+            yield f"{one.show(found.get('bytes', found.get('count')))}, by {found['by']}"
+    if without := [one.name for one in AMOUNTS if one.name not in held]:
+        yield f"no limit: {', '.join(without)}"
 
 
 _WAYS = {"file": ", as a file", "connection": ", for connections alone"}
