@@ -313,29 +313,7 @@ def test_the_receipt_has_what_holds() -> None:
     assert sampled(Mechanisms(), {**asked, "disk_bytes": 1}, counted=True) == {"memory", "disk"}
 
 
-_DELEGATED = """
-import json, os, sys
-from executor.sandbox import limits
-from executor.sandbox.limits import mechanisms
-root, uid, *controllers = sys.argv[1:]
-mechanisms.CONTROLLERS, mechanisms._NEEDED = tuple(controllers), set(controllers)
-os.setgroups([])
-os.setresgid(int(uid), int(uid), int(uid))
-os.setresuid(int(uid), int(uid), int(uid))
-with limits.settled(root) as found:
-    group = limits.Group(found, "shop", "r", {})
-    reader, writer = os.pipe()
-    if os.fork() == 0:
-        group.enter()
-        os.setsid()
-        os.write(writer, b"!")
-        os.execlp("sleep", "sleep", "60")
-    os.read(reader, 1)
-    own = open("/proc/self/cgroup").read().split("0::")[1].strip()
-    shared = {name: open(f"{place}/../cgroup.subtree_control").read() for name, place in found.places.items()}
-    group.kill()
-    print(json.dumps([found.version, own, shared, os.WTERMSIG(os.wait()[1]), group.remove()]))
-"""
+DELEGATED = Path(__file__).parents[2] / "delegated.py"
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root")
@@ -363,10 +341,10 @@ def test_a_delegated_group_of_version_2_is_left_and_handed_down(uid: int) -> Non
             os.chown(path, uid, uid)
         entered = f'echo $$ > {own}/cgroup.procs && exec "$@"'
         ended = subprocess.run(
-            ["sh", "-c", entered, "sh", sys.executable, "-c", _DELEGATED, top, str(uid), *chosen],
+            ["sh", "-c", entered, "sh", sys.executable, str(DELEGATED), top, str(uid), *chosen],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parents[3],
+            env={**os.environ, "PYTHONPATH": str(DELEGATED.parents[1])},
         )
         assert ended.returncode == 0, ended.stderr
         version, group, shared, number, gone = json.loads(ended.stdout)
