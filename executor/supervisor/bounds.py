@@ -10,6 +10,8 @@ from executor.sandbox import tree
 from executor.sandbox.limits.disk import Disk
 
 _OFTEN = 0.1  # seconds between two looks at memory and processes
+_SELDOM = 0.5  # where it is only that many processes
+_MANY = 1000
 _RATE = 2 << 30  # bytes a second that a fast disk takes: so many are written between two looks
 _SHARE = 0.05  # of the time may be spent on counting files
 _MOST = 8192  # processes of one look
@@ -44,6 +46,7 @@ class Bounds:
         self.peak = 0
         """The most memory that was seen."""
         now = time.monotonic()
+        self._pause = _OFTEN if self._memory or (self._pids or 0) < _MANY else _SELDOM
         self._processes_at = now if self._memory or self._pids else float("inf")
         self._disk_at = now if self._disk else float("inf")
 
@@ -58,7 +61,7 @@ class Bounds:
         reason = None
         if now >= self._processes_at:
             reason = self._of_processes()
-            self._processes_at = now + max(_OFTEN, (time.monotonic() - now) / _SHARE)
+            self._processes_at = now + max(self._pause, (time.monotonic() - now) / _SHARE)
         if now >= self._disk_at and self._disk is not None:
             pause = min(max(self._disk / _RATE, _OFTEN), 1.0)
             if self._files.look(pause * _SHARE) > self._disk:

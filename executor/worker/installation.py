@@ -28,6 +28,7 @@ from executor.python.requirements import installs
 from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
+from executor.sandbox.limits import clear_run
 from executor.sandbox.workspace import Workspace, workspace
 from executor.schemas.output import Piece
 from executor.schemas.receipts import SETUP
@@ -102,6 +103,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         contextlib.ExitStack() as ending,
     ):
         supervision = ending.enter_context(worker.zygote.pair())
+        ending.callback(clear_run, worker.mechanisms, setup.run.project_id, place.path.name)
         # Before the place is cleared, whatever happens, nothing of the installer is left to write into it.
         ending.callback(supervision.cut, REAP)
         _lay_out(order, draft, place.uid)

@@ -5,9 +5,9 @@ A worker tries once which control groups it may make (`probe`), and keeps a fold
 group holds is left to `apply_rlimits` and to the supervisor's looks at the run; `held` says which it is.
 """
 
-from executor.sandbox.limits.group import Group
+from executor.sandbox.limits.group import Group, clear_run
 from executor.sandbox.limits.held import held, sampled
 from executor.sandbox.limits.mechanisms import Mechanisms, probe, settled
 from executor.sandbox.limits.rlimits import apply_rlimits
 
-__all__ = ["Group", "Mechanisms", "apply_rlimits", "held", "probe", "sampled", "settled"]
+__all__ = ["Group", "Mechanisms", "apply_rlimits", "clear_run", "held", "probe", "sampled", "settled"]

@@ -93,6 +93,16 @@ class Group:
         return gone
 
 
+def clear_run(mechanisms: Mechanisms, project: str, name: str) -> None:
+    """Kill what is left in a run's group and remove it, where its supervisor could not."""
+    for place in dict.fromkeys(mechanisms.places.values()):
+        folder = f"{place}/p-{project}/r-{name}"
+        if os.path.exists(folder):
+            removal.clear(folder)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(folder))
+
+
 def _make(place: str, project: str, run: str, version: int, holds: set[str]) -> str:
     above, folder = f"{place}/{project}", f"{place}/{project}/{run}"
     for left in reversed(range(_TRIES)):

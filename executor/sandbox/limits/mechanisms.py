@@ -118,7 +118,16 @@ def _settle(found: Mechanisms, ending: contextlib.ExitStack) -> Mechanisms:
         own[folder] = ending.enter_context(_folder_of_this_worker(folder))
         if found.version == 2:
             _hand_down(own[folder], [one for one in found.places if one != KILL])
+        _weigh(own[folder])
     return Mechanisms(found.version, {controller: own[folder] for controller, folder in found.places.items()})
+
+
+def _weigh(folder: str) -> None:
+    """All runs of a worker together are to weigh as much as if they were apart, beside what else is busy."""
+    count = os.cpu_count() or 1
+    for file, weight in (("cpu.shares", min(1024 * count, 1 << 18)), ("cpu.weight", min(100 * count, 10_000))):
+        with contextlib.suppress(OSError):  # of the other version, or not its controller
+            _write(f"{folder}/{file}", str(weight))
 
 
 def sweep(folder: str) -> None:
