@@ -2,7 +2,7 @@
 
 python no_namespaces.py [--no-pidfd-getfd] ARGUMENTS OF THE SAME PYTHON…
 
-Only what makes or enters namespaces and mounts is refused, so that whatever else a run may not call is what the product refuses.
+Only what makes or enters namespaces and mounts is refused: whatever else a run may not call, the product refuses.
 """
 
 import ctypes

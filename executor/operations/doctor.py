@@ -16,6 +16,7 @@ from executor.broker.refusing import refusal
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
+from executor.operations.isolation import Machine, isolation
 from executor.python import interpreters
 from executor.runs.unopened import unopened as unopened_by_workers
 from executor.sandbox import probing, user
@@ -224,16 +225,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("worker", "note", f"runs need Linux, and this is {platform.system()}", "run the worker on Linux")
         return
     host = probing.probe()
-    controls = {"rung": host.rung, "landlock_abi": host.landlock_abi, "mounts": host.mounts}
-    if host.rung == "process":
-        text = "rung process: this run could read the key file, and whatever else the worker's user can read"
-        mend = "use a kernel with Landlock (5.13 or later, with landlock in its lsm= list)"
-        yield Finding("isolation", "note", text, mend, controls)
-    else:
-        text = f"rung {host.rung}: runs cannot read SEALRUN_HOME, the key file, your home or other runs' places"
-        yield Finding("isolation", "ok", text, detail=controls)
-        text = "a run reaches the network and this machine's servers, and sees the list of processes"
-        yield Finding("open", "note", text)
+    yield from isolation(host, Machine.here())
     yield _user(settings, host)
     yield _interpreters(settings, host)
     try:

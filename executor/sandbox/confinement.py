@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import PathRefused
+from executor.sandbox import filter as calls
 from executor.sandbox import kernel, user
 from executor.sandbox.box import sockets
 from executor.sandbox.host import Host
@@ -28,7 +29,6 @@ SYSTEM_FOLDERS = (
 )  # fmt: skip
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
 OWN_MEMORY = "/dev/shm"  # if the worker may mount, each run gets its own
-_RUNS_PROCESS_LIMIT = 4096
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class View:
 
     An empty folder hides each `covered` one; the `mounted` paths and the `links` are made in it anew. `cached` folders
     are readable although they lie beneath a forbidden one. `machine` and `shared` are folders of the machine that its
-    operator opened, to be read and to be changed.
+    operator opened, to be read and to be changed. `unix_sockets`: what becomes of them at `landlock`, see `filter`.
 
     In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
     over it that takes what the run writes there (none: the source is read-only), `owners` what is done about files
@@ -58,6 +58,7 @@ class View:
     shared: tuple[str, ...] = ()
     uid: int | None = None
     network: str = "full"
+    unix_sockets: str = "open"
     parts: tuple[str, ...] = ()
     source: str = ""
     written: str = ""
@@ -165,6 +166,7 @@ def view(
         links=tuple(sorted(path for path in linked if not any(_beneath(path, other) for other in mounted))),
         uid=uid,
         network=network,
+        unix_sockets=host.unix_sockets,
         parts=host.granted,
         source=str(source),
         written=str(written or ""),
@@ -175,13 +177,20 @@ def view(
     )
 
 
-def enter(view: View, parent: int, death_signal: int) -> None:
-    """Confine the calling process for good: mounts, limits, user id, Landlock. Called in the run's own process."""
+def enter(view: View, parent: int, death_signal: int, judge: int | None = None) -> None:
+    """Confine the calling process for good: mounts, limits, user id, Landlock, calls. Called in the run's own process.
+
+    Args:
+        view: what it may reach.
+        parent: the process with which it dies, by the death signal.
+        death_signal: how.
+        judge: the descriptor over which its connections are handed to who judges them; see `judged`.
+    """
     if os.geteuid() == 0:
         _own_mounts(view)
     # Written as root, which can open every path; put in force last.
     rules = _rules(view) if view.rung == "landlock" else None
-    limit(view)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if view.uid is not None:
         os.setgroups([])
         os.setresgid(view.uid, view.uid, view.uid)
@@ -191,14 +200,12 @@ def enter(view: View, parent: int, death_signal: int) -> None:
     kernel.forbid_new_privileges()
     if rules is not None:
         rules.restrict_self()
+        calls.enter(view.network, view.unix_sockets, judge)
 
 
-def limit(view: View) -> None:
-    """Limit what the calling process, and what it starts, may use."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if view.uid is not None:
-        # The kernel counts processes per user id, so the limit makes sense only for a lent one.
-        resource.setrlimit(resource.RLIMIT_NPROC, (_RUNS_PROCESS_LIMIT, _RUNS_PROCESS_LIMIT))
+def judged(view: View) -> bool:
+    """Tell whether a run needs a judge of its connections, `filter.judge`, from which it is forked."""
+    return view.rung == "landlock" and view.unix_sockets == "judged"
 
 
 def scopes_sockets(view: View) -> bool:
@@ -281,7 +288,7 @@ def _bind(source: str, target: str, folder: bool) -> None:
 
 
 def _rules(view: View) -> kernel.Ruleset:
-    rules = kernel.Ruleset()
+    rules = kernel.Ruleset(view.network)
     for folder in view.readable:
         for part in _without(folder, view.forbidden):
             rules.allow(part, kernel.FS_READ, straight=folder not in SYSTEM_FOLDERS)

@@ -20,6 +20,11 @@ class Chosen:
         self._patterns = [re.compile(_expression(one)) for one in patterns]
         self._hidden = any(part.startswith(".") for one in patterns for part in one.split("/"))
 
+    @property
+    def named(self) -> bool:
+        """Whether somebody has said what is given."""
+        return bool(self._patterns)
+
     def enters(self, folder: str) -> bool:
         """Whether anything in a folder may be given."""
         name = folder.rpartition("/")[2]

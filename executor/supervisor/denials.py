@@ -99,11 +99,11 @@ def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str |
         if view.uid is not None and _is_closed(path):
             return _UNREADABLE
         return _NOT_ITS_OWN if working.get("owners") == COPIED else None
-    if _within(path, (*view.writable, *view.shared, *(_OWN if view.rung == "namespace" else ()))):
-        return None
     if _within(path, (source,)):
         found = _of_source(path, view)
         return _ORIGINAL if found == _SOURCE and working["how"] == COPY else found
+    if _within(path, (*view.writable, *view.shared)):
+        return None
     if _within(path, view.machine):
         return _READ_ONLY
     if _within(path, (*view.readable, *view.cached, "/dev")):
@@ -112,7 +112,9 @@ def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str |
         return _ABOVE
     if _within(path, (home, "/home", "/root")):
         return _HOME
-    return _TEMPORARY if _within(path, _OWN) else _CLOSED
+    if _within(path, _OWN):
+        return None if view.rung == "namespace" else _TEMPORARY
+    return _CLOSED
 
 
 def _is_closed(path: str) -> bool:

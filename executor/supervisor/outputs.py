@@ -9,7 +9,7 @@ encrypted content cannot be searched, as the documentation says.
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from executor.masking.masker import Hits
@@ -81,7 +81,15 @@ class Given:
         """Whether there are as many files as one run may leave."""
         return self._files >= FILES_LIMIT
 
-    def one(self, name: str, place: int, closed: str | None = None, masking: Masking | None = None) -> str | None:
+    def one(
+        self,
+        name: str,
+        place: int,
+        closed: str | None = None,
+        masking: Masking | None = None,
+        *,
+        executable: bool = False,
+    ) -> str | None:
         """Give a file, or tell why it is withheld; return the name that it is given by, None for one that is not.
 
         Args:
@@ -89,10 +97,11 @@ class Given:
             place: a descriptor of the folder that it lies in.
             closed: why it is withheld, where that is known.
             masking: how it is masked, if not byte for byte.
+            executable: it is a program, and is to stay one.
         """
         self._files += 1
         reporter, before = self._reporter, self._reporter.given
-        shown = self._names.shown(name)
+        shown = replace(self._names.shown(name), executable=executable)
         try:
             why = closed or _why_withheld(_found(name, place), self._uid, self.left, self._limit)
             if why is None:
@@ -232,7 +241,11 @@ def _send_masked(shown: "_Shown", file: _File, reporter: Reporter, masking: Mask
 
 
 def _tell(shown: "_Shown", size: int, reporter: Reporter, hits: Hits, first: Hits) -> None:
-    reporter.file(shown.text, size, *masked_text.entries(hits, first, shown.hits))
+    masked, more = masked_text.entries(hits, first, shown.hits)
+    if shown.executable:
+        reporter.file(shown.text, size, masked, more, executable=True)
+    else:
+        reporter.file(shown.text, size, masked, more)
 
 
 def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, int, str | None]]:
@@ -267,6 +280,7 @@ class _Shown:
     text: str
     hits: Hits
     taken: bool
+    executable: bool = False
 
 
 class _Names:

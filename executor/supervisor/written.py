@@ -7,7 +7,6 @@ told and never done.
 
 import errno
 import itertools
-import marshal
 import os
 import stat
 import time
@@ -35,8 +34,8 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "it is a device"),
     (stat.S_ISBLK, "it is a device"),
 )
-_OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque")
-_OF_THE_KERNEL = ("user.overlay.", "trusted.overlay.", "security.", "system.")
+_OPAQUE = "user.overlay.opaque"
+_OF_THE_KERNEL = ("user.overlay.", "security.", "system.")
 
 
 @dataclass
@@ -52,12 +51,12 @@ class _Told:
     broken_off: str | None = None
 
 
-def collect(job: Mapping[str, Any], copied: int, given: Given, reporter: Reporter) -> None:
+def collect(job: Mapping[str, Any], marks: Mapping[bytes, Mark], given: Given, reporter: Reporter) -> None:
     """Give what a run wrote beside its source, and tell what that is.
 
     Args:
         job: as the worker gave it.
-        copied: memory with the marks of its copy; see `Waiting.copied`.
+        marks: of its copy, as that was made.
         given: the files that are given already, whose names come first.
         reporter: sends and tells.
 
@@ -68,11 +67,6 @@ def collect(job: Mapping[str, Any], copied: int, given: Given, reporter: Reporte
     how = working.get("how")
     if how not in (COPY, OVERLAY):
         return
-    marks: dict[bytes, Mark] = {}
-    if how == COPY:
-        with open(os.dup(copied), "rb") as memory:
-            memory.seek(0)
-            marks = marshal.load(memory)
     with kernel.reading_alone():
         try:
             top = os.open(working["folder"] if how == COPY else working["upper"], _FOLDER | os.O_CLOEXEC)
@@ -106,7 +100,7 @@ class _Level:
 class _Search:
     """One look at everything that lies in a run's folder."""
 
-    def __init__(self, top: int, below: int | None, marks: dict[bytes, Mark], chosen: Chosen, owner: int) -> None:
+    def __init__(self, top: int, below: int | None, marks: Mapping[bytes, Mark], chosen: Chosen, owner: int) -> None:
         self._top, self._below, self._marks, self._chosen, self._owner = top, below, marks, chosen, owner
         self._device = os.fstat(top).st_dev
         self._left, self._bytes = ENTRIES, BYTES
@@ -126,7 +120,8 @@ class _Search:
                 began = time.monotonic()
                 extra = why is None and self._has_more(name, place, found)
                 before = reporter.given_bytes
-                shown = given.one(name, place, why)
+                program = self._chosen.named and bool(found.st_mode & stat.S_IXUSR)
+                shown = given.one(name, place, why, executable=program)
                 told.bytes += reporter.given_bytes - before
                 self._until += time.monotonic() - began  # a slow database is no fault of the folder
                 if shown is not None:
@@ -193,7 +188,7 @@ class _Search:
         if os.fstat(handle).st_dev != self._device:
             os.close(handle)
             return None
-        if any(_attribute(handle, one) for one in _OPAQUE) and self._below is not None and self._is_below(path):
+        if self._below is not None and _is_opaque(handle) and self._is_below(path):
             self.told.removed.append(f"{path}/")
         return self._level(handle, f"{path}/")
 
@@ -251,9 +246,10 @@ class _Search:
             os.close(handle)
 
 
-def _attribute(handle: int, name: str) -> bool:
+def _is_opaque(handle: int) -> bool:
+    """Whether a folder stands in the place of the one below, and not for the two together."""
     try:
-        return os.getxattr(handle, name) in (b"y", b"x")
+        return os.getxattr(handle, _OPAQUE) == b"y"
     except OSError:
         return False
 

@@ -54,6 +54,12 @@ def _runs() -> None:
         sa.Column("not_before", UtcDateTime()),
         sa.Column("kept_bytes", sa.BigInteger(), nullable=False),
         sa.Column("output_limit", sa.String(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger()),
+        sa.Column("cpus", sa.Float()),
+        sa.Column("pids", sa.Integer()),
+        sa.Column("disk_bytes", sa.BigInteger()),
+        sa.Column("narrowed", sa.JSON()),
+        sa.Column("collect", sa.JSON(), nullable=False),
         sa.Column("idempotency_key", sa.String()),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
@@ -207,6 +213,7 @@ def _what_runs_leave() -> None:
         sa.Column("size", sa.Integer()),
         sa.Column("withheld", sa.String()),
         sa.Column("masked", sa.JSON()),
+        sa.Column("executable", sa.Boolean(), nullable=False),
     )
     op.create_table(
         "executor_output_chunk",

@@ -207,26 +207,28 @@ def _file(level: _Level, name: bytes, missed: bool) -> None:
         if not stat.S_ISREG(found.st_mode):
             return
         with _opened(os.open(name, _NEW, 0o600, dir_fd=level.target)) as target:
-            os.ftruncate(target, found.st_size)
-            _bytes(source, target, found.st_size)
+            if _bytes(source, target, found.st_size) < found.st_size:
+                os.ftruncate(target, found.st_size)
             os.fchmod(target, stat.S_IMODE(found.st_mode) & 0o777)
             os.utime(target, ns=_times(found))
 
 
-def _bytes(source: int, target: int, size: int) -> None:
-    """Copy what has been written of a file, and leave its holes."""
-    at = 0
+def _bytes(source: int, target: int, size: int) -> int:
+    """Copy what has been written of a file, and leave its holes; return where the last of it ends."""
+    at = done = 0
     while at < size:
         try:
             at = os.lseek(source, at, os.SEEK_DATA)
         except OSError:  # nothing but a hole is left
-            return
+            break
         end = min(os.lseek(source, at, os.SEEK_HOLE), size)
         while at < end:
             data = os.pread(source, min(_CHUNK, end - at), at)
             if not data:
-                return
+                return done
             at += os.pwrite(target, data, at)
+            done = at
+    return done
 
 
 def _make_room(target: str) -> None:

@@ -4,11 +4,11 @@ A process of its own tries it, since who asks has threads, and must keep its mou
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from executor.sandbox.removal import remove
 from executor.sandbox.working import layers
 
 _CODE = (
@@ -34,7 +34,7 @@ def _tried(source: Path, root: Path) -> str | None:
         return "it could not be tried"
     finally:
         for left in root.glob(".try-*"):
-            shutil.rmtree(left, ignore_errors=True)
+            remove(left)
     said = asked.stdout.decode(errors="replace").strip()
     return said or (None if asked.returncode == 0 else "it could not be tried")
 

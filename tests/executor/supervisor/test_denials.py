@@ -36,14 +36,14 @@ def told(line: str, source: str = SOURCE, view: View = VIEW) -> str:
     ("line", "said"),
     [
         # A write into the source root, as Python, shells, GNU's programs, Node.js, Go and Java say it.
-        ("PermissionError: [Errno 13] Permission denied: 'cache.json'", "a run cannot write to its source root"),
-        ("OSError: [Errno 30] Read-only file system: 'cache.json'", "a run cannot write to its source root"),
-        ("sh: 1: cannot create out.csv: Permission denied", "a run cannot write to its source root"),
-        ("./dump.sh: line 3: out.csv: Permission denied", "a run cannot write to its source root"),
+        ("PermissionError: [Errno 13] Permission denied: 'cache.json'", "a run cannot write to its source here"),
+        ("OSError: [Errno 30] Read-only file system: 'cache.json'", "a run cannot write to its source here"),
+        ("sh: 1: cannot create out.csv: Permission denied", "a run cannot write to its source here"),
+        ("./dump.sh: line 3: out.csv: Permission denied", "a run cannot write to its source here"),
         ("mkdir: cannot create directory \u2018target\u2019: Permission denied", "a run cannot write to its source"),
-        ("Error: EACCES: permission denied, open '/srv/shop/log'", "a run cannot write to its source root"),
-        ("open state.db: permission denied", "a run cannot write to its source root"),
-        ("java.io.FileNotFoundException: /srv/shop/x (Permission denied)", "a run cannot write to the"),
+        ("Error: EACCES: permission denied, open '/srv/shop/log'", "a run cannot write to its source here"),
+        ("open state.db: permission denied", "a run cannot write to its source here"),
+        ("java.io.FileNotFoundException: /srv/shop/x (Permission denied)", "a run cannot write to its"),
         # Elsewhere.
         ("cat: /users/ada/.pgpass: Permission denied", "/users/ada/.pgpass is in a home folder"),
         ("cat: ../../home/bob/x: Permission denied", ""),
