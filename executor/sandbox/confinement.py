@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import PathRefused
+from executor.sandbox import filter as calls
 from executor.sandbox import kernel, user
 from executor.sandbox.box import sockets
 from executor.sandbox.host import Host
+from executor.sandbox.working.owners import MAPPED
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
 SYSTEM_FOLDERS = (
@@ -36,12 +38,13 @@ class View:
 
     An empty folder hides each `covered` one; the `mounted` paths and the `links` are made in it anew. `cached` folders
     are readable although they lie beneath a forbidden one. `machine` and `shared` are folders of the machine that its
-    operator opened, to be read and to be changed.
+    operator opened, to be read and to be changed. `unix_sockets`: what becomes of them at `landlock`, see `filter`.
 
     In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
-    over it that takes what the run writes there (none: the source is read-only), `temporary` what the run sees as /tmp,
-    `named` the user id that the machine has no name for, and `sockets` those of the machine's that are covered, since
-    they lie in what the run is given.
+    over it that takes what the run writes there (none: the source is read-only), `owners` what is done about files
+    there that are somebody else's, see `working.owners`, `temporary` what the run sees as /tmp, `named` the user id
+    that the machine has no name for, and `sockets` those of the machine's that are covered, since they lie in what the
+    run is given.
     """
 
     rung: str
@@ -56,9 +59,11 @@ class View:
     shared: tuple[str, ...] = ()
     uid: int | None = None
     network: str = "full"
+    unix_sockets: str = "open"
     parts: tuple[str, ...] = ()
     source: str = ""
     written: str = ""
+    owners: str = ""
     temporary: str = ""
     named: int | None = None
     sockets: tuple[str, ...] = ()
@@ -90,6 +95,7 @@ def view(
     network: str = "full",
     temporary: Path | None = None,
     written: Path | None = None,
+    owners: str = "",
 ) -> View:
     """Decide what a run sees.
 
@@ -108,6 +114,7 @@ def view(
         temporary: of its private folders, the one that it sees as /tmp in a box.
         written: the folder that takes what the run writes into the source root, see `working`; without it that is
             read-only.
+        owners: what is done about files of the source root that are somebody else's.
 
     Raises:
         PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
@@ -129,7 +136,8 @@ def view(
         linked.update(map(str, links))
     if uid is not None and boxed:
         for path in needed:
-            _check_open(path, uid, changed=path in shared)
+            if path != source or owners != MAPPED:
+                _check_open(path, uid, changed=path in shared)
     elif uid is not None:
         # The run has a user id of its own: folders closed to others would be closed to it.
         for folder in writable:
@@ -159,17 +167,26 @@ def view(
         links=tuple(sorted(path for path in linked if not any(_beneath(path, other) for other in mounted))),
         uid=uid,
         network=network,
+        unix_sockets=host.unix_sockets,
         parts=host.granted,
         source=str(source),
         written=str(written or ""),
+        owners=owners,
         temporary=str(temporary or ""),
         named=uid if uid is not None else _nameless(),
         sockets=tuple(sockets.inside([*bound, *SYSTEM_FOLDERS])) if boxed else (),
     )
 
 
-def enter(view: View, parent: int, death_signal: int) -> None:
-    """Confine the calling process for good: mounts, limits, user id, Landlock. Called in the run's own process."""
+def enter(view: View, parent: int, death_signal: int, judge: int | None = None) -> None:
+    """Confine the calling process for good: mounts, limits, user id, Landlock, calls. Called in the run's own process.
+
+    Args:
+        view: what it may reach.
+        parent: the process with which it dies, by the death signal.
+        death_signal: how.
+        judge: the descriptor over which its connections are handed to who judges them; see `judged`.
+    """
     if os.geteuid() == 0:
         _own_mounts(view)
     # Written as root, which can open every path; put in force last.
@@ -184,6 +201,12 @@ def enter(view: View, parent: int, death_signal: int) -> None:
     kernel.forbid_new_privileges()
     if rules is not None:
         rules.restrict_self()
+        calls.enter(view.network, view.unix_sockets, judge)
+
+
+def judged(view: View) -> bool:
+    """Tell whether a run needs a judge of its connections, `filter.judge`, from which it is forked."""
+    return view.rung == "landlock" and view.unix_sockets == "judged"
 
 
 def limit(view: View) -> None:
@@ -274,7 +297,7 @@ def _bind(source: str, target: str, folder: bool) -> None:
 
 
 def _rules(view: View) -> kernel.Ruleset:
-    rules = kernel.Ruleset()
+    rules = kernel.Ruleset(view.network)
     for folder in view.readable:
         for part in _without(folder, view.forbidden):
             rules.allow(part, kernel.FS_READ, straight=folder not in SYSTEM_FOLDERS)

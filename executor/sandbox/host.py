@@ -12,11 +12,13 @@ class Host:
     """What this machine offers, probed once per worker.
 
     `parts` has an entry for each part of a box; `box` stands for the whole, without those that may be missing.
+    `unix_sockets`: what becomes of them at rung `landlock`, see `filter.entering`; `open` if no filter can be had.
     """
 
     landlock_abi: int
     mounts: bool
     parts: Mapping[str, str] = field(default_factory=dict)
+    unix_sockets: str = "open"
 
     @property
     def rung(self) -> str:
@@ -38,5 +40,5 @@ class Host:
     @property
     def networks(self) -> tuple[str, ...]:
         """The policies of the network that this worker can keep."""
-        none = self.rung == "namespace" and "net" in self.granted
+        none = "net" in self.granted if self.rung == "namespace" else self.unix_sockets != "open"
         return ("full", "none") if none else ("full",)

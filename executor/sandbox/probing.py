@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+from executor.sandbox import filter as calls
 from executor.sandbox import kernel
 from executor.sandbox.box import parts
 from executor.sandbox.confinement import OWN_MEMORY
@@ -21,4 +22,4 @@ def probe() -> Host:
                 os._exit(0)
             os._exit(1)
         mounts = os.waitpid(pid, 0)[1] == 0
-    return Host(kernel.landlock_abi(), mounts, parts.granted())
+    return Host(kernel.landlock_abi(), mounts, parts.granted(), calls.probe())

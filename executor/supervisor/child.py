@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 from executor.errors import StartFailed
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.box import init
+from executor.sandbox.filter import judge as judges
+from executor.sandbox.working import copy
 from executor.supervisor.ending import signal_group
 
 # Read once, in the zygote: runs need no file access, and an upgrade on disk cannot mix versions.
@@ -46,6 +48,7 @@ for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_t
 # All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _START = "start "
+_NO_MARKS = marshal.dumps({}, _MARSHAL_VERSION)
 _NO_INTERPRETER = "the program that its first line names"
 _NOT_STARTED = f"could not {_START}"
 
@@ -96,7 +99,14 @@ class Waiting:
     """
 
     def __init__(
-        self, child: Child, target: Mapping[str, Any], scoped: bool, source: int, environment: int, trouble: int
+        self,
+        child: Child,
+        target: Mapping[str, Any],
+        scoped: bool,
+        source: int,
+        environment: int,
+        trouble: int,
+        copied: int,
     ) -> None:
         self._child = child
         self._scoped = scoped
@@ -104,13 +114,16 @@ class Waiting:
         self._source = source
         self._environment = environment
         self._trouble = trouble
+        self._copied = copied
+        self.marks: dict[bytes, copy.Mark] = {}
+        """Of what was copied for the run, see `working.copy`, once it has started."""
 
     def abandon(self) -> None:
         """End the process; it has not touched its target."""
         os.kill(self._child.pid, signal.SIGKILL)
         os.waitpid(self._child.pid, 0)
         close(self._child)
-        for fd in (self._source, self._environment, self._trouble):
+        for fd in (self._source, self._environment, self._trouble, self._copied):
             os.close(fd)
 
     def start(
@@ -144,6 +157,9 @@ class Waiting:
         # Ends at exec, or with a sentence on what went wrong before it.
         with os.fdopen(self._trouble, "rb") as trouble:
             why = trouble.read(4096).decode(errors="replace")
+        with os.fdopen(self._copied, "rb") as memory:
+            memory.seek(0)
+            self.marks = marshal.loads(memory.read() or _NO_MARKS)
         if why:
             os.waitpid(self._child.pid, 0)
             close(self._child)
@@ -161,6 +177,7 @@ def prepare(
     view: confinement.View,
     bare: Mapping[str, str],
     program: str | None = None,
+    copied_from: str | None = None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -174,33 +191,54 @@ def prepare(
         view: what it may reach.
         bare: environment without secrets.
         program: of a command, where its first word is not found on the run's PATH.
+        copied_from: the source of which the working directory is to be a copy, if it is one.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
     (trouble_read, trouble_write), (source_read, source_write) = rest
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory without a name in any file system
+    copied = os.memfd_create("sealrun", os.MFD_CLOEXEC)
     if target["kind"] != "command":
         os.write(environment, PROGRAM)
-    streams = (null, out_write, err_write, source_read, result_write, environment)
+    streams = (copied, null, out_write, err_write, source_read, result_write, environment)
     document = {
         "command": target["kind"] == "command",
         "arguments": _arguments(target, python, program),
         "bare": {name.encode(): value.encode() for name, value in bare.items()},
         "folder": folder,
+        "copied_from": copied_from,
     }
     pipes_of = (out_read, err_read, result_read)
     if view.rung == "namespace":
         child = _boxed(view, document, [trouble_write, *streams], pipes_of)
     else:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _become(document, [trouble_write, *streams], lambda: confinement.enter(view, parent, signal.SIGKILL))
-        child = Child(pid, os.pidfd_open(pid), *pipes_of)
+        child = _confined(view, document, [trouble_write, *streams], pipes_of)
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
-    return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read)
+    return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read, copied)
+
+
+def _confined(
+    view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int], pipes: tuple[int, int, int]
+) -> Child:
+    """Fork a process that confines itself; where its connections are judged, from the one that judges them."""
+    parent = os.getpid()
+    if not confinement.judged(view):
+        pid = os.fork()
+        if pid == 0:
+            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL))
+        return Child(pid, os.pidfd_open(pid), *pipes)
+
+    def work(channel: int, judge: int) -> NoReturn:
+        _become(document, descriptors, lambda kept: confinement.enter(view, judge, signal.SIGKILL, kept), channel)
+
+    over, over_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = judges.start(view.writable, view.uid, over_write, descriptors, work)
+    finally:
+        os.close(over_write)
+    return Child(pid, over, *pipes, boxed=True)
 
 
 def _boxed(
@@ -226,11 +264,14 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
 
 
 def _become(
-    document: Mapping[str, Any], descriptors: Sequence[int], bind: Callable[[], None] = lambda: None
+    document: Mapping[str, Any],
+    descriptors: Sequence[int],
+    bind: Callable[[int | None], None] = lambda _: None,
+    judge: int | None = None,
 ) -> NoReturn:
     """Become the run, in the forked process: never returns, and reports a failure through the first descriptor."""
     step = "prepare the process"
-    trouble, *streams = descriptors
+    trouble, copied, *streams = descriptors
     arguments: list[str] = document["arguments"]
     try:
         os.setsid()
@@ -241,12 +282,16 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # In two steps, so that no descriptor is overwritten before it is copied.
         high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(streams)]
-        trouble = os.dup2(trouble, 220, inheritable=False)
+        own = [trouble, copied] if judge is None else [trouble, copied, judge]
+        trouble, copied, *judges_end = (os.dup2(fd, 220 + place, inheritable=False) for place, fd in enumerate(own))
         for position, fd in enumerate(high):
             os.dup2(fd, position, inheritable=True)
-        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble])
+        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble, copied, *judges_end])
         step = "enter its sandbox"
-        bind()
+        bind(next(iter(judges_end), None))
+        if (source := document["copied_from"]) is not None:
+            step = "copy its source"
+            os.write(copied, marshal.dumps(copy.make(source, document["folder"]).marks, _MARSHAL_VERSION))
         step = f"enter the folder {document['folder']}"
         os.chdir(document["folder"])
         step = "write its files"

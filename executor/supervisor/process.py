@@ -26,8 +26,9 @@ from executor.errors import ConnectionNotGiven
 from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.removal import remove
+from executor.sandbox.working import COPY, READ_ONLY
 from executor.supervisor import child as children
-from executor.supervisor import denials, masked_files
+from executor.supervisor import denials, masked_files, written
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.ending import LOOK, Ending
@@ -223,7 +224,8 @@ class Attempt:
             reporter.result(awaited=ended_well and job["target"].get("kind") == "function")
             masked = masked_files.of_target(job["target"])
             with contextlib.suppress(NoLongerExpected):
-                collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
+                given = collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
+                written.collect(job, self._waiting.marks, given, reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
             remove(Path(folder))
@@ -242,7 +244,7 @@ class Attempt:
         """Tell what to do about a refusal that came of the sandbox."""
         view = confinement.View.from_json(self._job["view"])
         home = str(confinement.users_home())
-        if hint := denials.hint(self._reporter.last_words, view, self._job["folder"], home):
+        if hint := denials.hint(self._reporter.last_words, view, self._job["working"], home):
             self._reporter.say(hint)
 
     def _derive(
@@ -400,6 +402,7 @@ class Attempt:
 def _waiting(job: dict[str, Any], early: Mapping[str, str]) -> Waiting:
     # Our own interpreter ends its lines itself, and writes each of them at once and in one piece.
     bare = {name: value for name, value in job["base"].items() if name != "PYTHONUNBUFFERED"}
+    working = job.get("working", {"how": READ_ONLY})
     return children.prepare(
         target=job["target"],
         python=job["python"],
@@ -407,6 +410,7 @@ def _waiting(job: dict[str, Any], early: Mapping[str, str]) -> Waiting:
         view=confinement.View.from_json(job["view"]),
         bare={**bare, **early} if job["target"]["kind"] != "command" else bare,
         program=job.get("program"),
+        copied_from=working["source"] if working["how"] == COPY else None,
     )
 
 

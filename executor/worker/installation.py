@@ -28,6 +28,7 @@ from executor.python.requirements import installs
 from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
+from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace, workspace
 from executor.schemas.output import Piece
 from executor.schemas.receipts import SETUP
@@ -38,6 +39,7 @@ from executor.worker.judging import judge_setup
 from executor.worker.lease import LeaseKeeper
 from executor.worker.preparation import base_of, controls_of, limits, ready
 from executor.worker.watch import REAP, follow
+from executor.worker.working import WorkingFolder
 from secretstore import vault
 
 _BUILDER = (Path(__file__).parents[1] / "inside/builder.py").read_text()
@@ -236,6 +238,7 @@ def _job(
         "target": {"kind": "command", "argv": [str(python), "-I", "-S", "-c", _BUILDER, json.dumps(plan)]},
         "python": str(python),
         "folder": str(build),
+        "working": WorkingFolder(build, build, READ_ONLY).to_json(),
         "view": view.to_json(),
         "base": base,
         "output": str(place.output),

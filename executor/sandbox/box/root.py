@@ -157,7 +157,7 @@ def _mount(entry: _Entry, view: View, old: int, new: int) -> None:
         if entry.kind == "layer":
             _place(new, target, folder=True)
             with _handle(mounts.opened(old, view.written, straight=False)) as written:
-                layers.mount_over(source, written, NEW + target, view.uid, f"{_OLD}/proc")
+                layers.mount_over(source, written, NEW + target, view.uid, f"{_OLD}/proc", view.owners)
         else:
             _bind(source, new, target, entry.attributes)
 

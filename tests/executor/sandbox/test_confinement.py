@@ -13,13 +13,14 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from executor.errors import PathRefused
 from executor.sandbox import confinement, kernel, probing, user
 from executor.sandbox.confinement import View
+from executor.sandbox.filter import judge
 from executor.sandbox.host import Host
 from tests.executor.conftest import ROOT, OrdinaryUser
 
@@ -31,18 +32,27 @@ PRIVATE = ("workspace/home", "workspace/tmp", "workspace/output")
 def inside(view: View, look: Callable[[], Any]) -> Any:
     """What `look` returns in a forked process that has entered the view."""
     reading, writing = os.pipe()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
+    over, over_write = os.pipe()
+
+    def work(channel: int | None, parent: int) -> NoReturn:
         try:
             os.close(reading)
-            confinement.enter(view, parent, signal.SIGKILL)
+            confinement.enter(view, parent, signal.SIGKILL, channel)
             said = {"said": look()}
         except BaseException as error:  # noqa: BLE001  # told to the test, which fails with it
             said = {"failed": f"{type(error).__name__}: {error}"}
         os.write(writing, json.dumps(said).encode())
         os._exit(0)
-    os.close(writing)
+
+    parent = os.getpid()
+    if confinement.judged(view):
+        pid = judge.start(view.writable, view.uid, over_write, {*map(int, os.listdir("/proc/self/fd"))}, work)
+    else:
+        pid = os.fork()
+        if pid == 0:
+            work(None, parent)
+    for fd in (writing, over, over_write):
+        os.close(fd)
     with os.fdopen(reading, "rb") as answer:
         text = answer.read()
     os.waitpid(pid, 0)
@@ -665,12 +675,13 @@ def test_a_dead_parent_ends_it_before_it_begins(place: Path) -> None:
 
 
 ORDINARY = """
-import os, sys, json, signal
+import dataclasses, os, sys, json, signal
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
 from executor.sandbox import kernel, confinement as sandbox, probing
+from executor.sandbox.filter import judge
 place = Path(sys.argv[2])
-host = probing.probe()
+host = dataclasses.replace(probing.probe(), parts={})
 view = sandbox.view(host, source=place / "source", interpreter=[], uid=None, forbidden=[place / "home"],
                     writable=[place / "workspace" / name for name in ("home", "tmp", "output")])
 def can(act, *arguments):
@@ -678,13 +689,17 @@ def can(act, *arguments):
     except OSError as error: return error.strerror
     return "yes"
 parent = os.getpid()
-if os.fork() == 0:
-    sandbox.enter(view, parent, signal.SIGKILL)
+def work(channel, above):
+    sandbox.enter(view, above, signal.SIGKILL, channel)
     print(json.dumps([
         view.rung, host.mounts, can(os.listdir, place / "source"), can(os.listdir, place / "home"),
         can(os.mkdir, place / "workspace/tmp/new"), can(open, f"/proc/{parent}/environ"),
         can(os.kill, parent, 0)]), flush=True)
     os._exit(0)
+if sandbox.judged(view):
+    judge.start(view.writable, None, os.pipe()[1], (), work)
+elif os.fork() == 0:
+    work(None, parent)
 os.wait()
 """
 
