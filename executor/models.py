@@ -52,6 +52,10 @@ class RunSpec(SQLModel):
     reasons `retry_on` (None: those of `retrying`) there is another, `retries` times at most. Of two runs of a project
     with one `idempotency_key` the second is the first. Of an attempt's output `kept_bytes` are kept; `output_limit`
     says what becomes of a run that prints more: `end`, or `drop` what is beyond.
+
+    It may have so much of memory, CPUs, processes and bytes written at once; None is as its worker has it. `narrowed`
+    is what of these, and of the network, was asked for itself and does not come from the project. `collect` are
+    patterns of the files beside its source that are kept; none for all of them.
     """
 
     project_id: str
@@ -82,6 +86,12 @@ class RunSpec(SQLModel):
     retry_of: str | None = None
     kept_bytes: int = Field(default=KEPT_BYTES, sa_type=BigInteger)
     output_limit: str = "end"
+    memory_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    cpus: float | None = None
+    pids: int | None = None
+    disk_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    narrowed: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    collect: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     idempotency_key: str | None = None
 
 

@@ -6,12 +6,13 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from executor.sandbox.folders import OpenFolder, why_not
+from secretstore import sizes
 from secretstore.errors import NameRefused
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.settings import (
@@ -117,6 +118,34 @@ QUEUE_TIMEOUT = Setting(
     "a run that no worker could take for this long fails as `no_capable_worker`; read by submitters if "
     "`--queue-timeout` is not given",
 )
+RUN_MEMORY = Setting(
+    "SEALRUN_RUN_MEMORY",
+    "no limit",
+    "size",
+    "the most memory that a run has whose project says nothing, as in `2G`. Without it a run has what the machine has: "
+    "any usual number would end runs that have always gone through",
+)
+RUN_CPUS = Setting(
+    "SEALRUN_RUN_CPUS",
+    "no limit",
+    "CPUs",
+    "the most CPUs that a run has whose project says nothing, as in `1.5`; projects share those of a worker evenly "
+    "where it has cgroups",
+)
+RUN_PIDS = Setting(
+    "SEALRUN_RUN_PIDS",
+    "4096",
+    "processes",
+    "the most processes and threads that a run has at once whose project says nothing: more than programs use, and "
+    "fewer than a machine has",
+)
+RUN_DISK = Setting(
+    "SEALRUN_RUN_DISK",
+    "10G",
+    "size",
+    "the most that a run whose project says nothing has written in its own folders at once: one that fills a disk "
+    "takes all others with it",
+)
 KEEP_RUNS = Setting(
     "SEALRUN_KEEP_RUNS_DAYS",
     "30",
@@ -159,7 +188,7 @@ WRITABLE = Setting(
 EXECUTOR_SETTINGS = (
     BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
-    SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
+    RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
 _FROM_FILES = [one for one in ALL_SETTINGS if one.from_file]
@@ -194,6 +223,10 @@ class Settings:
     readable: tuple[OpenFolder, ...]
     writable: tuple[OpenFolder, ...]
     metrics_listen: tuple[str, int] | None
+    run_memory: int | None
+    run_cpus: float | None
+    run_pids: int
+    run_disk: int
     closed: tuple[Path, ...]
     """What no run may reach, even beneath a folder that it may: sealrun's own, and files with passwords."""
 
@@ -253,6 +286,10 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         keep_runs=reading.value(KEEP_RUNS, length_of_time(0, 36500, "d"), 30 * 86400),
         readable=reading.value(READABLE, _open_folders, ()),
         writable=reading.value(WRITABLE, _open_folders, ()),
+        run_memory=reading.value(RUN_MEMORY, _size(16 << 20), None),
+        run_cpus=reading.value(RUN_CPUS, _cpus, None),
+        run_pids=reading.value(RUN_PIDS, number(16, 1 << 22), 4096),
+        run_disk=reading.value(RUN_DISK, _size(1 << 20), 10 << 30),
         metrics_listen=reading.value(METRICS_LISTEN, _listening, None),
         closed=tuple(_closed(store, environ, workspaces, cache)),
     )
@@ -331,6 +368,27 @@ def _uids(text: str) -> range:
     if not 0 < low <= high < 2**31:
         raise Unacceptable("must begin above 0, which is root, and not end before it begins")
     return range(low, high + 1)
+
+
+def _size(least: int) -> Callable[[str], int]:
+    """Return a parser of sizes from this one upwards."""
+
+    def parse(text: str) -> int:
+        try:
+            found = sizes.size(text)
+        except ValueError:
+            found = -1
+        if not least <= found <= 1 << 46:
+            raise Unacceptable(f"is not a size from {sizes.as_text(least)} to 64T, as in {sizes.FORM}")
+        return found
+
+    return parse
+
+
+def _cpus(text: str) -> float:
+    if not (text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < 12 and 0.01 <= float(text) <= 4096):
+        raise Unacceptable("is not a number of CPUs from 0.01 to 4096, as in 2 or 0.5")
+    return float(text)
 
 
 def _places(text: str) -> tuple[str, ...]:

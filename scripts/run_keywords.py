@@ -30,6 +30,7 @@ def text() -> str:
     for name, (_, field) in options().items():
         kind = formatannotation(field.annotation)
         kind = kind.replace("collections.abc.", "").replace("typing.", "").replace("'", '"').removesuffix(" | None")
+        kind = kind[len("Optional[") : -1] if kind.startswith("Optional[") else kind
         lines.append(f'    {name}: {kind} | None\n    """{field.description}"""\n')
     return "\n".join(lines)
 

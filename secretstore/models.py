@@ -44,6 +44,10 @@ class Project(SQLModel, table=True):
     sandbox_min: str = Field(max_length=16)
     max_running: int | None
     output_limit: int | None = Field(default=None, sa_type=BigInteger)
+    memory_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    cpus: float | None = None
+    pids: int | None = None
+    disk_bytes: int | None = Field(default=None, sa_type=BigInteger)
     protected: bool = False
     """Whether nobody may delete it."""
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

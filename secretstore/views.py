@@ -21,7 +21,11 @@ def view_of(view: type[View], row: object, **others: Any) -> View:
 
 @dataclass(frozen=True)
 class ProjectView:
-    """A project. A deleted one can be brought back until its keys are destroyed, at `destroy_at` or soon after."""
+    """A project. A deleted one can be brought back until its keys are destroyed, at `destroy_at` or soon after.
+
+    The most that one of its runs may have of memory, CPUs, processes and bytes written at once: None is as its worker
+    has it.
+    """
 
     id: str
     name: str
@@ -29,6 +33,10 @@ class ProjectView:
     sandbox_min: str
     max_running: int | None
     output_limit: int | None
+    memory_bytes: int | None
+    cpus: float | None
+    pids: int | None
+    disk_bytes: int | None
     protected: bool
     created_at: datetime
     created_by: str

@@ -1,7 +1,7 @@
 """`sealrun project`: create, set, list; delete and restore are in `project_end`."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,9 +9,10 @@ from executor.cli.here import Here
 from executor.cli.project_end import Name, delete, manager, restore
 from executor.cli.shown import screen
 from executor.cli.typed import options
-from executor.errors import Misuse
+from executor.errors import Misuse, RequestUnclear
 from executor.operations import projects
-from executor.schemas.projects import CreatedProject, NewProject, ProjectChange
+from executor.schemas.amounts import AMOUNTS, DEFAULT, Amount, as_words
+from executor.schemas.projects import CreatedProject, ListedProject, NewProject, ProjectChange
 from executor.settings import QUEUE
 
 app = typer.Typer(help="Create, change, list, delete and restore projects.", no_args_is_help=True, add_completion=False)
@@ -42,7 +43,7 @@ def create(
 def set_(
     name: Name,
     sandbox_min: Annotated[
-        Literal["process", "landlock"] | None,
+        Literal["process", "landlock", "namespace"] | None,
         typer.Option(
             "--sandbox-min", help="The weakest rung its runs accept; a worker that gives less does not take them."
         ),
@@ -63,6 +64,26 @@ def set_(
         bool | None,
         typer.Option("--protected/--no-protected", help="Whether it, and its environments, cannot be deleted."),
     ] = None,
+    network: Annotated[
+        Literal["full", "none"] | None, typer.Option("--network", help="The network that its runs have.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="SIZE", help=f'The most memory of a run, as in 512M or 2G; or "{DEFAULT}".'),
+    ] = None,
+    cpus: Annotated[
+        str | None, typer.Option("--cpus", metavar="N", help=f'The most CPUs of a run, as in 1.5; or "{DEFAULT}".')
+    ] = None,
+    pids: Annotated[
+        str | None,
+        typer.Option("--pids", metavar="N", help=f'The most processes and threads of a run at once; or "{DEFAULT}".'),
+    ] = None,
+    disk: Annotated[
+        str | None,
+        typer.Option(
+            "--disk", metavar="SIZE", help=f'The most that a run has written in its own folders; or "{DEFAULT}".'
+        ),
+    ] = None,
     environment: Annotated[
         str | None, typer.Option("-e", "--environment", metavar="ENV", help="The environment that --queue is about.")
     ] = None,
@@ -79,13 +100,18 @@ def set_(
 ) -> None:
     """Change what a project's runs ask for. Runs that were submitted before keep what they asked for.
 
-    --max-running is for these, too: a run waits until there are fewer.
+    --max-running is for these, too: a run waits until there are fewer. A run may ask for less than its project has, not
+    for more; where a limit is "default", each worker's own settings hold.
     """
     if (environment is None) != (queue is None):
         raise Misuse("--queue and -e go together", command="project set")
-    if all(one is None for one in (sandbox_min, queue, max_running, output_limit, protected)):
+    typed = {"memory": memory, "cpus": cpus, "pids": pids, "disk": disk}
+    amounts = {one.name: _amount(one, text) for one in AMOUNTS if (text := typed[one.name]) is not None}
+    others = (sandbox_min, network, queue, max_running, output_limit, protected)
+    if not amounts and all(one is None for one in others):
         raise Misuse(
-            "nothing to set: say --sandbox-min, --max-running, --output-limit, --protected, or -e with --queue",
+            "nothing to set: say --sandbox-min, --network, --memory, --cpus, --pids, --disk, --max-running,"
+            " --output-limit, --protected, or -e with --queue",
             command="project set",
         )
     most = _most_running(max_running) if max_running is not None else None
@@ -93,11 +119,13 @@ def set_(
     asked = ProjectChange(
         name=name,
         sandbox_min=sandbox_min,
+        network=network,
         max_running=most,
         output_limit=kept,
         protected=protected,
         environment=environment,
         queue=queue,
+        **amounts,
     )
     place = manager()
     changed = projects.set_(place.at, place.who, asked)
@@ -107,6 +135,12 @@ def set_(
         )
     if sandbox_min is not None:
         screen.say(f"runs of {name} need rung {sandbox_min} or better")
+    if network is not None:
+        screen.say(f"runs of {name} have the network {network}")
+    for one in AMOUNTS:
+        if one.name in amounts:
+            limit = f"at most {one.show(amounts[one.name])}" if amounts[one.name] else "what their worker gives"
+            screen.say(f"runs of {name} have {limit} ({one.option})")
     if most is not None:
         limit = f"at most {most} {'run' if most == 1 else 'runs'} of {name} at a time"
         screen.say(limit if most else f"runs of {name} have no limit")
@@ -116,6 +150,16 @@ def set_(
         screen.say(f"{name} {'cannot' if protected else 'can'} be deleted" + (" until --no-protected" * protected))
     if json:
         screen.show_json(changed)
+
+
+def _amount(one: Amount, text: str) -> Any:
+    """The number, 0 for what each worker gives."""
+    if text == DEFAULT:
+        return 0
+    try:
+        return one.read(text)
+    except RequestUnclear:
+        raise Misuse(f'{one.option} takes {one.takes}, or "{DEFAULT}"', command="project set") from None
 
 
 def _size(text: str) -> int:
@@ -159,11 +203,19 @@ def list_(
             ", ".join(project.environments),
             screen.moment(project.created_at),
             project.created_by,
-            "protected" if project.protected else "",
+            "; ".join(filter(None, ("protected" * project.protected, _aside(project)))),
         )
         for project in found
     ]
     screen.table(("project", "environments", "created", "by", ""), rows, ("bold",))
+
+
+def _aside(project: ListedProject) -> str:
+    """What its runs need and have at most, where that is not the usual."""
+    rung = "" if project.sandbox_min == "process" else f"rung {project.sandbox_min} or better"
+    network = "" if project.network == "full" else f"network {project.network}"
+    most = as_words(project)
+    return "; ".join(filter(None, (rung, network, f"a run has at most {most}" if most else "")))
 
 
 def _list_deleted(place: Here, json: bool) -> None:

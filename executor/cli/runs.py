@@ -230,6 +230,8 @@ def _show(view: RunView) -> None:
         ("state", view.state + (f" ({view.reason})" if view.reason not in (None, view.state) else "")),
     ]
     facts.append(("source", verdict.source(view)))
+    if asked := verdict.asked(view):
+        facts.append(("asked for", asked))
     if view.waiting_for:
         facts.append(("waiting", view.waiting_for))
     if view.held_up:

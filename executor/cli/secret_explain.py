@@ -63,6 +63,8 @@ def _show(seen: "Explanation") -> None:
     if seen.with_opener:
         screen.say(f"exchanged for short-lived credentials before the run: {', '.join(seen.with_opener)}")
     _show_connections(seen)
+    if seen.limits:
+        screen.say(f"runs of {seen.project} have at most: {seen.limits}")
     for note in seen.notes:
         screen.say(f"note: {note}", "yellow")
 

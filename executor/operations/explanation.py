@@ -6,7 +6,9 @@ from executor.runs.grant import Asked
 from executor.runs.spec import mapped
 from executor.runs.unopened import unopened
 from executor.schemas.explanation import Explain, Explanation, Refused, Seen
+from executor.submission.narrowing import described
 from executor.submission.specification import examine
+from secretstore import vault
 from secretstore.audit import Actor
 
 
@@ -31,6 +33,7 @@ def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
         environment=place.name,
         source_root=None if examined.root is None else str(examined.root),
         python=examined.python,
+        limits=described(vault.get_project(at.db, place.project)),
         **vars(seen)
         | {
             "names": names,

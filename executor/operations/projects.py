@@ -1,5 +1,7 @@
 """Projects: made with an environment and its key pair, changed, listed, deleted, brought back, destroyed."""
 
+from typing import Any
+
 from sqlmodel import Session
 
 from executor import runs
@@ -10,6 +12,7 @@ from executor.operations import environments
 from executor.operations.deployment import Deployment
 from executor.records.live import refuse_live
 from executor.runs import retention
+from executor.schemas.amounts import AMOUNTS
 from executor.schemas.places import InEnvironment
 from executor.schemas.projects import (
     ChangedProject,
@@ -71,7 +74,7 @@ def set_(at: Deployment, who: Actor, asked: ProjectChange) -> ChangedProject:
     """Change what a project's runs ask for. Runs that were submitted before keep what they asked for.
 
     Raises:
-        RequestUnclear: nothing to set is named, or a queue without its environment, or one that no worker here takes.
+        RequestUnclear: a queue without its environment, or one that no worker here takes, or a limit that is none.
         NameRefused: the queue's name breaks its rule.
         UnknownProject, UnknownEnvironment: there is no such place.
     """
@@ -88,16 +91,24 @@ def set_(at: Deployment, who: Actor, asked: ProjectChange) -> ChangedProject:
     if asked.environment is not None:
         queue = None if asked.queue == QUEUE else asked.queue
         environment = vault.set_environment(at.db, asked.name, asked.environment, queue=queue, actor=who)
-    if (asked.sandbox_min, asked.max_running, asked.output_limit, asked.protected) == (None, None, None, None):
+    amounts: dict[str, Any] = {
+        one.column: one.read(given) if given else 0
+        for one in AMOUNTS
+        if (given := getattr(asked, one.name)) is not None
+    }
+    own = (asked.sandbox_min, asked.network, asked.max_running, asked.output_limit, asked.protected)
+    if not amounts and all(one is None for one in own):
         return ChangedProject(project=vault.get_project(at.db, asked.name), environment=environment)
     project = vault.set_project(
         at.db,
         asked.name,
         sandbox_min=asked.sandbox_min,
+        network=asked.network,
         max_running=asked.max_running,
         output_limit=asked.output_limit,
         protected=asked.protected,
         actor=who,
+        **amounts,
     )
     return ChangedProject(project=project, environment=environment)
 

@@ -74,6 +74,8 @@ def _differing(earlier: Run, spec: RunSpec) -> Iterator[str]:
         yield "other variables"
     if (_unordered(earlier.secret_names), earlier.connections) != (_unordered(spec.secret_names), spec.connections):
         yield "other secrets or connections"
+    if (earlier.narrowed or {}).get("network") != (spec.narrowed or {}).get("network"):
+        yield "another network"
 
 
 def _unordered(names: list[str] | None) -> set[str] | None:

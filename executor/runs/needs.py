@@ -46,7 +46,7 @@ class Need:
 
     `offered` says what that is. An `optional` column may be empty: then the run needs nothing of the kind. `short` and
     `sentence` have the run in them, by `str.format`. What is `of_machine` is the same for every worker of a machine,
-    whoever starts it and how: a queue is not, nor the sandbox, which root may have and a user not.
+    whoever starts it and how: a queue is not, nor what its sandbox gives, which root may have and a user not.
     """
 
     column: Any
@@ -137,8 +137,7 @@ NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
         col(Run.network),
         lambda offer: offer.networks,
         "the network {0.network}",
-        "no worker offers the network {0.network} (this run's project needs it)",
-        of_machine=True,
+        "no worker offers the network {0.network} (this run, or its project, asks for it)",
     ),
     Need(
         col(Run.python_version),

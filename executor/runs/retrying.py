@@ -43,6 +43,8 @@ POLICIES = {
     "lost": Policy(False, 1),
     # As much would be printed once more.
     "output_limit": Policy(False, 5),
+    "process_limit": Policy(False, 5),
+    "disk_limit": Policy(False, 5),
     # Somebody has to make room first.
     "storage_failed": Policy(False, 20),
     "setup_failed": Policy(False, 10),

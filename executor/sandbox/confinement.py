@@ -29,7 +29,6 @@ SYSTEM_FOLDERS = (
 )  # fmt: skip
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
 OWN_MEMORY = "/dev/shm"  # if the worker may mount, each run gets its own
-_RUNS_PROCESS_LIMIT = 4096
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def enter(view: View, parent: int, death_signal: int, judge: int | None = None) 
         _own_mounts(view)
     # Written as root, which can open every path; put in force last.
     rules = _rules(view) if view.rung == "landlock" else None
-    limit(view)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if view.uid is not None:
         os.setgroups([])
         os.setresgid(view.uid, view.uid, view.uid)
@@ -207,14 +206,6 @@ def enter(view: View, parent: int, death_signal: int, judge: int | None = None) 
 def judged(view: View) -> bool:
     """Tell whether a run needs a judge of its connections, `filter.judge`, from which it is forked."""
     return view.rung == "landlock" and view.unix_sockets == "judged"
-
-
-def limit(view: View) -> None:
-    """Limit what the calling process, and what it starts, may use."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if view.uid is not None:
-        # The kernel counts processes per user id, so the limit makes sense only for a lent one.
-        resource.setrlimit(resource.RLIMIT_NPROC, (_RUNS_PROCESS_LIMIT, _RUNS_PROCESS_LIMIT))
 
 
 def scopes_sockets(view: View) -> bool:

@@ -20,6 +20,8 @@ _FITS = {
 }
 """What should have been there, by pydantic's word for what is wrong."""
 
+_NUMBERS = ("int", "float")
+
 
 def asked(kind: type[T], /, **given: Any) -> T:
     """The input of an operation.
@@ -37,6 +39,8 @@ def asked(kind: type[T], /, **given: Any) -> T:
     if first["type"] == "missing":
         raise RequestUnclear("{name} is missing", name=name) from None
     fits, of = _FITS.get(first["type"], "of another form"), type(first["input"]).__name__
+    if within and within[0] in _NUMBERS:  # of what may be a number or a text, no matter which was tried first
+        within, fits = [], "a number or a text"
     if within:
         raise RequestUnclear("in {name}, {member} is not {fits}", name=name, member=within[0], fits=fits) from None
     raise RequestUnclear(

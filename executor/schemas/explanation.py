@@ -81,7 +81,8 @@ class Explanation:
     """Where a run would be, the names it would see, the secrets it would not be given, and what refuses it.
 
     `for_connections` are secrets that are opened for data sources and catalogs alone; `with_opener` those that go no
-    further than the process that exchanges them for short-lived credentials.
+    further than the process that exchanges them for short-lived credentials. `limits` is what the project's runs may
+    have at most, in words.
     """
 
     project: str
@@ -95,3 +96,4 @@ class Explanation:
     connections: tuple[SeenConnection, ...]
     notes: tuple[str, ...]
     refusals: tuple[Refused, ...]
+    limits: str = ""

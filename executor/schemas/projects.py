@@ -38,12 +38,19 @@ class DeletedProject(Deleted):
 class ProjectChange(Input):
     """What the runs of a project, or of one environment of it, ask for; what is None stays as it is.
 
-    `max_running` 0 takes the limit away. `output_limit` is how many bytes of an attempt's stdout and stderr are kept.
+    `max_running` 0 takes the limit away. The most that a run may have of `memory`, `cpus`, `pids` and `disk`, in bytes
+    where it is one of bytes, is as its worker has it where it is 0. `output_limit` is how many bytes of an attempt's
+    stdout and stderr are kept.
     A `protected` project cannot be deleted. `queue` is the environment's, and goes with it alone.
     """
 
     name: str
-    sandbox_min: Literal["process", "landlock"] | None = None
+    sandbox_min: Literal["process", "landlock", "namespace"] | None = None
+    network: Literal["full", "none"] | None = None
+    memory: int | None = Field(default=None, ge=0)
+    cpus: float | None = Field(default=None, ge=0)
+    pids: int | None = Field(default=None, ge=0)
+    disk: int | None = Field(default=None, ge=0)
     max_running: int | None = Field(default=None, ge=0, le=100_000)
     output_limit: int | None = Field(default=None, ge=1 << 20, le=1 << 40)
     protected: bool | None = None

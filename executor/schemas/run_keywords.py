@@ -58,5 +58,23 @@ class RunKeywords(TypedDict, total=False):
     output_limit: Literal["end", "drop"] | None
     """End a run that prints more than its project keeps, or drop what is beyond."""
 
+    memory: int | str | None
+    """At most so much memory, as in 512M or 2G (else what its project says)."""
+
+    cpus: float | str | None
+    """At most so many CPUs, as in 1.5 (else what its project says)."""
+
+    pids: int | str | None
+    """At most so many processes and threads at once (else what its project says)."""
+
+    disk: int | str | None
+    """At most so much written in its own folders at once (else what its project says)."""
+
+    network: Literal["full", "none"] | None
+    """The network that it has, not more than its project's (else that)."""
+
+    collect: Sequence[str] | None
+    """Of the files that it writes beside its source, keep these (else all)."""
+
     idempotency_key: str | None
     """Submitting again with this key returns the first run of the project."""

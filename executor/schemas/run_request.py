@@ -92,6 +92,24 @@ class RunRequest(Input):
     output_limit: Annotated[Literal["end", "drop"], Typed(("--output-limit",))] = Field(
         default="end", description="End a run that prints more than its project keeps, or drop what is beyond."
     )
+    memory: Annotated[int | str | None, Typed(("--memory",), "SIZE")] = Field(
+        default=None, description="At most so much memory, as in 512M or 2G (else what its project says)."
+    )
+    cpus: Annotated[float | str | None, Typed(("--cpus",), "N")] = Field(
+        default=None, description="At most so many CPUs, as in 1.5 (else what its project says)."
+    )
+    pids: Annotated[int | str | None, Typed(("--pids",), "N")] = Field(
+        default=None, description="At most so many processes and threads at once (else what its project says)."
+    )
+    disk: Annotated[int | str | None, Typed(("--disk",), "SIZE")] = Field(
+        default=None, description="At most so much written in its own folders at once (else what its project says)."
+    )
+    network: Annotated[Literal["full", "none"] | None, Typed(("--network",))] = Field(
+        default=None, description="The network that it has, not more than its project's (else that)."
+    )
+    collect: Annotated[Sequence[str], Typed(("--collect",), "GLOB")] = Field(
+        default=(), description="Of the files that it writes beside its source, keep these (else all)."
+    )
     idempotency_key: Annotated[str | None, Typed(("--idempotency-key",), "KEY")] = Field(
         default=None, description="Submitting again with this key returns the first run of the project."
     )

@@ -92,6 +92,10 @@ class RunView:
     Its source is the folder `source_root`, or the `bundle` that was uploaded from there; `source_dirty` says that it
     differed from `source_commit`. None: not known.
 
+    It may have at most `memory_bytes`, `cpus`, `pids` (processes and threads) and `disk_bytes` written at once; what is
+    None is as its worker has it, and its receipt says so. `collect` says what is kept of what it writes beside its
+    source.
+
     What a run left may be deleted: `pruned_by` says by whom, `pruned_at` since when all of it is.
 
     `metrics` is what the attempt used: seconds, bytes, and the seconds of each phase. `reported` is what it reported
@@ -134,6 +138,11 @@ class RunView:
     lost_to: str | None = None
     kept_bytes: int = 0
     output_limit: str = "end"
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    disk_bytes: int | None = None
+    collect: tuple[str, ...] = ()
     source_root: str = ""
     bundle: str | None = None
     source_commit: str | None = None

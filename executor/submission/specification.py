@@ -31,7 +31,7 @@ from executor.source.git_state import git_state
 from executor.source.package import package_of
 from executor.source.packing import Listing
 from executor.source.root import project_file, relative_target, source_root
-from executor.submission import meant, notebook, signature
+from executor.submission import meant, narrowing, notebook, signature
 from executor.submission.context import current_folder, environment_named, project_named
 from executor.submission.programs import programs_of
 from secretstore import vault
@@ -51,7 +51,7 @@ from secretstore.vault import EnvironmentView
 
 _LONGEST_KEY = 200  # characters
 _NAMED = 3  # files in a note
-_WORKED_OUT = {"target", "project", "environment", "python", "bundle", "queue_timeout"}
+_WORKED_OUT = {"target", "project", "environment", "python", "bundle", "queue_timeout", "network", "cpus", "pids"}
 _AS_ASKED = RunRequest.model_fields.keys() & RunSpec.model_fields.keys() - _WORKED_OUT
 """What is kept of a request as it is: connections, variables, the time-out, retries, …"""
 
@@ -161,7 +161,8 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         refusals += signature.refusals(root, document, signature.version_of(python.path, python.version))
         refusals += notebook.refusals(root, document)
     attempted(lambda: retrying.check(request.retries, request.retry_on))
-    if root is None or refusals:
+    of_place = attempted(lambda: _of_place(db, place, narrowing.asked(request)))
+    if root is None or of_place is None or refusals:
         return Examined(place, root, python.path, None, tuple(refusals))
     spec = RunSpec(
         project_id=place.project_id,
@@ -179,7 +180,7 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         secret_names=None if secrets is None else list(secrets),
         queue_timeout=request.queue_timeout if request.queue_timeout is not None else settings.queue_timeout,
         **request.model_dump(include=_AS_ASKED),
-        **_of_place(db, place),
+        **of_place,
     )
     return Examined(place, root, python.path, spec, (), upload)
 
@@ -205,6 +206,7 @@ def repeated(db: Database, run_id: str) -> RunSpec:
         RunPruned: what it left is deleted, and with it what it asked for.
         ProjectDeleted: its project is deleted, and not destroyed yet.
         EnvironmentGone: its environment was deleted, even if a new one has its name.
+        RequestUnclear: it asked for more than its project has by now.
     """
     with db.reading() as session:
         run = session.get(Run, run_id)
@@ -234,17 +236,17 @@ def repeated(db: Database, run_id: str) -> RunSpec:
         )
     asked = {name: getattr(run, name) for name in RunSpec.model_fields}
     asked |= {"retry_of": run.id, "idempotency_key": None}
-    return RunSpec.model_construct(**asked | _of_place(db, place))
+    return RunSpec.model_construct(**asked | _of_place(db, place, run.narrowed))
 
 
-def _of_place(db: Database, place: EnvironmentView) -> dict[str, Any]:
-    """Return what the project and the environment set for all their runs."""
+def _of_place(db: Database, place: EnvironmentView, narrowed: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the project and the environment set for their runs, with what this one asks for itself."""
     project = vault.get_project(db, place.project)
     return {
         "queue": place.queue or QUEUE,
         "rung_min": None if project.sandbox_min == "process" else project.sandbox_min,
-        "network": project.network,
         "kept_bytes": project.output_limit or KEPT_BYTES,
+        **narrowing.within(project, narrowed),
     }
 
 

@@ -178,6 +178,7 @@ def prepare(
     bare: Mapping[str, str],
     program: str | None = None,
     copied_from: str | None = None,
+    bounds: Callable[[], None] = lambda: None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -192,6 +193,7 @@ def prepare(
         bare: environment without secrets.
         program: of a command, where its first word is not found on the run's PATH.
         copied_from: the source of which the working directory is to be a copy, if it is one.
+        bounds: puts its limits in force, in the forked process and before anything else.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
@@ -211,27 +213,32 @@ def prepare(
     }
     pipes_of = (out_read, err_read, result_read)
     if view.rung == "namespace":
-        child = _boxed(view, document, [trouble_write, *streams], pipes_of)
+        child = _boxed(view, document, [trouble_write, *streams], pipes_of, bounds)
     else:
-        child = _confined(view, document, [trouble_write, *streams], pipes_of)
+        child = _confined(view, document, [trouble_write, *streams], pipes_of, bounds)
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
     return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read, copied)
 
 
 def _confined(
-    view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int], pipes: tuple[int, int, int]
+    view: confinement.View,
+    document: Mapping[str, Any],
+    descriptors: Sequence[int],
+    pipes: tuple[int, int, int],
+    bounds: Callable[[], None],
 ) -> Child:
     """Fork a process that confines itself; where its connections are judged, from the one that judges them."""
     parent = os.getpid()
     if not confinement.judged(view):
         pid = os.fork()
         if pid == 0:
-            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL))
+            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL), bounds=bounds)
         return Child(pid, os.pidfd_open(pid), *pipes)
 
     def work(channel: int, judge: int) -> NoReturn:
-        _become(document, descriptors, lambda kept: confinement.enter(view, judge, signal.SIGKILL, kept), channel)
+        bind = lambda kept: confinement.enter(view, judge, signal.SIGKILL, kept)  # noqa: E731
+        _become(document, descriptors, bind, channel, bounds)
 
     over, over_write = os.pipe2(os.O_CLOEXEC)
     try:
@@ -242,13 +249,17 @@ def _confined(
 
 
 def _boxed(
-    view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int], pipes: tuple[int, int, int]
+    view: confinement.View,
+    document: Mapping[str, Any],
+    descriptors: Sequence[int],
+    pipes: tuple[int, int, int],
+    bounds: Callable[[], None],
 ) -> Child:
     """Have a box made, and the process in it; what goes wrong is said through the first descriptor."""
     over, over_write = os.pipe2(os.O_CLOEXEC)
     try:
         trouble, *streams = descriptors
-        box = init.make(view.parts, view.network, _become)
+        box = init.make(view.parts, view.network, _become, bounds)
         with contextlib.suppress(OSError):  # it is gone, which `over` tells
             box.go(view, document, [trouble, over_write, *streams])
     finally:
@@ -268,12 +279,15 @@ def _become(
     descriptors: Sequence[int],
     bind: Callable[[int | None], None] = lambda _: None,
     judge: int | None = None,
+    bounds: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Become the run, in the forked process: never returns, and reports a failure through the first descriptor."""
-    step = "prepare the process"
+    step = "enter its limits"
     trouble, copied, *streams = descriptors
     arguments: list[str] = document["arguments"]
     try:
+        bounds()
+        step = "prepare the process"
         os.setsid()
         os.umask(0o022)
         signal.set_wakeup_fd(-1)

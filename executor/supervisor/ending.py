@@ -17,6 +17,9 @@ _AGAIN = 1.0  # seconds between two kills
 # Seconds in which a process that reads from a pipe has to see that nobody writes to it any more, and end by itself.
 _END_OF_PIPE = 0.5
 
+AT_ONCE = ("lost", "out_of_memory", "process_limit", "disk_limit")
+"""Reasons for which there is no grace."""
+
 
 class Ending:
     """What is still to come for a run that has to end; nothing as long as it has not to."""
@@ -33,7 +36,7 @@ class Ending:
     def begin(self, reason: str) -> None:
         """Begin to end the run, unless that has begun: INT if it was cancelled, TERM, KILL, with a grace after each.
 
-        A lost run is killed at once: nobody is left to drain it for.
+        A lost run is killed at once: nobody is left to drain it for. So is one that takes what is not its own.
         """
         if self.reason is not None and (reason != "lost" or self.reason == "lost"):
             return
@@ -41,7 +44,7 @@ class Ending:
         at = time.monotonic()
         self._signals.clear()
         self._readers.clear()
-        skipped = {"cancelled": 0, "lost": len(self._graces)}.get(reason, 1)
+        skipped = 0 if reason == "cancelled" else len(self._graces) if reason in AT_ONCE else 1
         for number, grace in self._graces[skipped:]:
             self._signals.append((at, number))
             at += grace
@@ -50,7 +53,7 @@ class Ending:
     @property
     def gentle(self) -> bool:
         """Whether what is left of the tree still has time to end by itself."""
-        return self.reason not in (None, "lost") and not self.kills
+        return self.reason is not None and self.reason not in AT_ONCE and not self.kills
 
     @property
     def next_at(self) -> float | None:

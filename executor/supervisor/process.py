@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from executor.environment.connections import Derived, derive
 from executor.errors import ConnectionNotGiven
 from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
+from executor.sandbox.limits import Group
 from executor.sandbox.removal import remove
 from executor.sandbox.working import COPY, READ_ONLY
 from executor.supervisor import child as children
-from executor.supervisor import denials, masked_files, written
+from executor.supervisor import denials, limits, masked_files, written
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
 from executor.supervisor.ending import LOOK, Ending
@@ -52,6 +53,11 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
         worker: lifeline and channel; when its other end closes, the run is ended.
         values: VALUE frames from the opener, then VALUES_END.
     """
+    with contextlib.ExitStack() as ending:
+        return _supervise(worker, values, ending)
+
+
+def _supervise(worker: socket.socket, values: socket.socket, ending: contextlib.ExitStack) -> int:
     kernel.harden()
     kernel.become_subreaper()
     kernel.name_process("sealrun-superv")
@@ -60,16 +66,17 @@ def supervise(worker: socket.socket, values: socket.socket) -> int:
     reporter.post(Kind.READY)
     try:
         job = _expect(receiver, Kind.JOB).json()
-        waiting = _waiting(job, {})
+        group = ending.enter_context(limits.of_run(job))
+        waiting = _waiting(job, {}, group)
         counter = kill_counter()
         go = _expect(receiver, Kind.GO).json()
         if early := environment.read_at_start(go["variables"]):
             # An interpreter that has started would not read them any more. No value has arrived yet.
             waiting.abandon()
-            waiting = _waiting(job, early)
+            waiting = _waiting(job, early, group)
     except (EOFError, WireBroken):
         return 1
-    attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter))
+    attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter), group)
     opened: dict[str, bytes] = {}
     with values:
         if go["secrets"]:
@@ -92,11 +99,13 @@ class Limits:
     logs: LogLimits
     result_bytes: int
     output_bytes: int
+    disk_bytes: int | None = None
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Limits":
-        """From the wire."""
-        return cls(**{**document, "logs": LogLimits(**document["logs"])})
+        """From the wire; the rest of it is for `limits`."""
+        own = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        return cls(**{**own, "logs": LogLimits(**document["logs"])})
 
 
 class Attempt:
@@ -111,6 +120,7 @@ class Attempt:
         waiting: Waiting,
         go: dict[str, Any],
         usage: Usage,
+        group: Group,
     ) -> None:
         self._worker = worker
         self._receiver = receiver
@@ -126,6 +136,8 @@ class Attempt:
         # What an installer is given of the machine's own, without an opener: it is the worker's, and no secret of ours.
         self._machine: dict[str, Any] = go.get("machine", {"variables": {}, "masked": ()})
         self._usage = usage
+        self._group = group
+        self._bounds = limits.bounds_of(job)
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
         self._lost = False
@@ -204,6 +216,7 @@ class Attempt:
         status = self._pump(child)
         ended = time.monotonic()
         statuses: dict[int, int] = {}
+        self._group.kill()
         whole = tree.end_tree(uid=None if child.boxed else job["view"]["uid"], statuses=statuses)
         if status is None:
             # It could not be collected while the tree lived; ending the tree has collected it.
@@ -333,6 +346,9 @@ class Attempt:
                 self._check_time(child, timeout_at)
                 if time.monotonic() >= self._usage.next_at:
                     self._look(child)
+                if time.monotonic() >= self._bounds.next_at and (passed := self._bounds.over()) is not None:
+                    self.ending.begin(passed)
+                    self._group.kill()
                 # Killed twice and still not over: ending the tree kills its tracer, too.
                 if self.ending.kills > 1:
                     return None
@@ -340,7 +356,7 @@ class Attempt:
     def _wait(self, timeout_at: float | None) -> float:
         """Return the seconds until something is due."""
         now = time.monotonic()
-        due = [self._usage.next_at - now]
+        due = [self._usage.next_at - now, self._bounds.next_at - now]
         if (next_at := self.ending.next_at) is not None:
             due.append(next_at - now)
         if self.ending.reason != "lost":
@@ -377,29 +393,37 @@ class Attempt:
             self.ending.begin("timed_out")
         self.ending.act(child.pid)
 
+    def _peak(self, reason: str | None) -> int:
+        """The most memory that was seen by others than `usage`. A group's has what the kernel keeps of files in it."""
+        return max(self._bounds.peak, self._group.peak() if reason == "out_of_memory" else 0)
+
     def _report(self, status: int, phases: dict[str, float], whole: bool) -> None:
         exited = os.WIFEXITED(status)
         code = os.WEXITSTATUS(status) if exited else None
         number = None if exited else os.WTERMSIG(status)
         reason = self.ending.reason or ("output_limit" if self._reporter.over_limit else None)
+        used = self._usage.total()
         # A shell reports a program that was killed by its own exit code.
         killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
-        if reason is None and killed and self._usage.killed_for_memory():
+        starved = self._group.killed_for_memory() or (killed and self._usage.killed_for_memory())
+        if reason is None and status and starved:
             reason = "out_of_memory"
+        elif reason is None and self._limits.disk_bytes and signal.SIGXFSZ in (number, (code or 0) - 128):
+            reason = "disk_limit"
         elif reason is None and not exited:
             reason = "signal"
         elif reason is None and code:
             reason = "exit_code"
         metrics = {
             "wall_seconds": round(phases["run"], 3),
-            **asdict(self._usage.total()),
+            **asdict(replace(used, peak_memory_bytes=max(used.peak_memory_bytes, self._peak(reason)))),
             **self._reporter.written,
             "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
         }
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
 
 
-def _waiting(job: dict[str, Any], early: Mapping[str, str]) -> Waiting:
+def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group) -> Waiting:
     # Our own interpreter ends its lines itself, and writes each of them at once and in one piece.
     bare = {name: value for name, value in job["base"].items() if name != "PYTHONUNBUFFERED"}
     working = job.get("working", {"how": READ_ONLY})
@@ -411,6 +435,7 @@ def _waiting(job: dict[str, Any], early: Mapping[str, str]) -> Waiting:
         bare={**bare, **early} if job["target"]["kind"] != "command" else bare,
         program=job.get("program"),
         copied_from=working["source"] if working["how"] == COPY else None,
+        bounds=limits.entry_of(job, group),
     )
 
 

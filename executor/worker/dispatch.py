@@ -19,6 +19,7 @@ from executor.keys.access import key_access
 from executor.models import Run
 from executor.runs import GateShut, Lease, Outcome, StaleToken, refusals, workers
 from executor.runs.grant import Given, read_given
+from executor.sandbox.limits import clear_run
 from executor.sandbox.workspace import workspace
 from executor.schemas.workers import Refusal
 from executor.worker.collecting import Collector
@@ -141,6 +142,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
             place = ending.enter_context(workspace(worker.settings.workspaces, name, worker.settings.run_uids))
             working = working_folder(worker, run, place, source.folder, uploaded=source.cached)
             own = ending.enter_context(own_package(run.package, place, working.folder, python.path))
+            ending.callback(clear_run, worker.mechanisms, run.project_id, name)
             # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
             ending.callback(supervision.cut, REAP)
             job = prepare(worker, run, place, source, python.path, python.parts, own, working)
@@ -175,7 +177,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         collector = Collector(worker, keeper.lease, after=python.output)
         ended = follow(supervision, keeper, collector)
         worker.metrics.opening(given.bundle, ended.answer)
-        return judge(run, ended, collector, phases)
+        return judge(run, ended, collector, phases, job["limits"])
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from executor.python.layout import interpreter_paths
 from executor.python.machine_setup import MachineSetup
 from executor.runs import Lease, Offer, Outcome
 from executor.sandbox.host import Host
+from executor.sandbox.limits import Mechanisms
 from executor.settings import Settings
 from executor.worker.health import Leaving
 from executor.worker.metrics import Unmeasured
@@ -46,6 +47,8 @@ class Equipment:
     stopping: threading.Event = field(default_factory=threading.Event)
     leaving: Leaving = field(default_factory=Leaving)
     metrics: Unmeasured = field(default_factory=Unmeasured)
+    mechanisms: Mechanisms = field(default_factory=Mechanisms)
+    """The control groups that it may make."""
 
     @cached_property
     def openings(self) -> Openings:

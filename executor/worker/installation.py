@@ -28,6 +28,7 @@ from executor.python.requirements import installs
 from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
+from executor.sandbox.limits import clear_run
 from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace, workspace
 from executor.schemas.output import Piece
@@ -37,7 +38,7 @@ from executor.worker.collecting import SetupCollector
 from executor.worker.equipment import Equipment
 from executor.worker.judging import judge_setup
 from executor.worker.lease import LeaseKeeper
-from executor.worker.preparation import base_of, controls_of, limits, ready
+from executor.worker.preparation import base_of, controls_of, grouped, held_of, limits, ready
 from executor.worker.watch import REAP, follow
 from executor.worker.working import WorkingFolder
 from secretstore import vault
@@ -104,6 +105,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         contextlib.ExitStack() as ending,
     ):
         supervision = ending.enter_context(worker.zygote.pair())
+        ending.callback(clear_run, worker.mechanisms, setup.run.project_id, place.path.name)
         # Before the place is cleared, whatever happens, nothing of the installer is left to write into it.
         ending.callback(supervision.cut, REAP)
         _lay_out(order, draft, place.uid)
@@ -233,6 +235,9 @@ def _job(
         "known": list(known)[-_KNOWN:],
         **_commands(str(program), str(python), str(env), order.document),
     }
+    # What it builds is the cache's, and bounded there; for memory a run's own limit would be too narrow.
+    asked = limits(settings, settings.setup_timeout, _KEPT, drop=True) | grouped(worker, run, place, view)
+    asked |= {"output_bytes": 0, "pids": settings.run_pids}
     return {
         "run": run.id,
         "target": {"kind": "command", "argv": [str(python), "-I", "-S", "-c", _BUILDER, json.dumps(plan)]},
@@ -243,8 +248,8 @@ def _job(
         "base": base,
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
-        "controls": controls_of(worker.host, view),
-        "limits": limits(settings, settings.setup_timeout, _KEPT, drop=True) | {"output_bytes": 0},
+        "controls": controls_of(worker.host, view) | {"limits": held_of(worker, asked, view)},
+        "limits": asked,
     }
 
 

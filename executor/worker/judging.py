@@ -11,21 +11,27 @@ from executor.models import Run
 from executor.runs import Outcome, storable
 from executor.worker.collecting import Collector
 from executor.worker.watch import STOPPED, UNKEPT, Ended
+from secretstore import sizes
 from secretstore.errors import of_key_service
 
 _WORD = 200  # characters of a name in a log
 _OUTLIVED = "a process of it could not be ended, and may still run"
 
 
-def judge(run: Run, ended: Ended, collector: Collector, phases: Mapping[str, float]) -> Outcome:
-    """A run's outcome, with the end of its output; `phases` says how many seconds each took that was over before."""
+def judge(
+    run: Run, ended: Ended, collector: Collector, phases: Mapping[str, float], limits: Mapping[str, Any] = {}
+) -> Outcome:
+    """A run's outcome, with the end of its output.
+
+    `phases` says how many seconds each took that was over before, `limits` what the run might have at most.
+    """
     reason = _reason(ended, collector)
     if ended.unkept is not None and reason not in ("cancelled", "lost"):
         said = storable(f"the end of what {_what(run.target)} left could not be kept: {ended.unkept}")
         return replace(_outcome(ended, collector, UNKEPT, None, phases), message=said)
     sentence = None
     if ended.said is not None and not ended.said.get("message"):
-        sentence = _sentence(run, reason, ended, collector.left)
+        sentence = _sentence(run, reason, ended, collector.left, limits)
     return _outcome(ended, collector, reason, sentence, phases)
 
 
@@ -126,7 +132,9 @@ def _unopened(answer: Mapping[str, Any]) -> str | None:
     return code if isinstance(code, str) and answer.get("unopened") is True and of_key_service(code) else None
 
 
-def _sentence(run: Run, reason: str | None, ended: Ended, left: Mapping[str, Any]) -> str | None:
+def _sentence(
+    run: Run, reason: str | None, ended: Ended, left: Mapping[str, Any], limits: Mapping[str, Any]
+) -> str | None:
     what, said = _what(run.target), ended.said or {}
     match reason:
         case "exit_code":
@@ -137,9 +145,12 @@ def _sentence(run: Run, reason: str | None, ended: Ended, left: Mapping[str, Any
                 return str(problem.get("message"))
             return f"{what} raised {problem.get('type', 'an exception')}"
         case "out_of_memory":
-            by = "" if left.get("problem") is not None else ": the kernel ended it"
-            peak = said["metrics"]["peak_memory_bytes"] / (1 << 20)
-            return f"{what} ran out of memory{by}; it had {peak:,.0f} MiB at its highest"
+            return f"{what} ran out of memory{_of_memory(said, left, limits)}"
+        case "disk_limit":
+            most = sizes.as_text(limits["disk_bytes"])
+            return f"{what} had written more than the {most} that it may have at once{_raise('--disk')}"
+        case "process_limit":
+            return f"{what} had more than the {limits['pids']:,} processes that it may have at once{_raise('--pids')}"
         case "signal":
             return f"{what} was ended by signal {said['signal']}"
         case "timed_out":
@@ -153,6 +164,19 @@ def _sentence(run: Run, reason: str | None, ended: Ended, left: Mapping[str, Any
             limit = f"{run.kept_bytes >> 20:,} MiB"
             return f"{what} printed more than the {limit} that its project keeps (sealrun project set --output-limit)"
     return None
+
+
+def _of_memory(said: Mapping[str, Any], left: Mapping[str, Any], limits: Mapping[str, Any]) -> str:
+    """Who ended it, how much it had, and how much it may have."""
+    most, peak = limits.get("memory_bytes"), said["metrics"]["peak_memory_bytes"] / (1 << 20)
+    had = f"; it had {peak:,.0f} MiB at its highest"
+    if most is not None:
+        return f"{had} and may have {sizes.as_text(most)}{_raise('--memory')}"
+    return had if left.get("problem") is not None else f": the kernel ended it{had}"
+
+
+def _raise(option: str) -> str:
+    return f" (give it more: {option}, also of sealrun project set)"
 
 
 def _what(target: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from executor.models import Run
 from executor.python import interpreters, machine_setup
 from executor.runs import Offer, queues, refusals, workers
 from executor.runs.retention import WORKER
-from executor.sandbox import confinement, kernel, probing
+from executor.sandbox import confinement, kernel, limits, probing
 from executor.sandbox.workspace import in_use, prepare_root
 from executor.schemas.workers import TOLD_TO_STOP
 from executor.settings import Settings
@@ -201,6 +201,7 @@ class WorkerLife:
             self._ending.enter_context(in_use(folder, kept=kept, prepare=make))
         seen = present(settings.workspaces, self.name, self._health.why, self._manager.pulse)
         self._show = self._ending.enter_context(seen)
+        mechanisms = self._ending.enter_context(limits.settled())
         zygote = Zygote(access if settings.store.uses_kms else None)
         zygote.start()
         self._ending.callback(zygote.stop)
@@ -222,7 +223,7 @@ class WorkerLife:
         machine = machine_setup.read(os.environ, home, settings.package_index)
         alone = only_its_user_submits(settings)
         storage = self._health.storage = Storage(db, settings.workspaces)
-        more = {"leaving": self.leaving, **self._measured()}
+        more = {"leaving": self.leaving, "mechanisms": mechanisms, **self._measured()}
         self._worker = Equipment(settings, db, zygote, host, offer, storage, pythons, alone, machine, **more)
 
     def _measured(self) -> dict[str, Any]:

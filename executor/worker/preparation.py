@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement, kernel
 from executor.sandbox.folders import given_to, home_in
 from executor.sandbox.host import Host
+from executor.sandbox.limits import held
 from executor.sandbox.user import user_name
 from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace
@@ -123,6 +124,8 @@ def prepare(
         cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
     )
     search_path = search_path_of(None if python is None else program, called.folders)
+    asked = limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop")
+    asked |= amounts(worker.settings, run) | grouped(worker, run, place, view)
     return {
         "run": run.id,
         "target": own.given(working.target(run.target)),
@@ -137,8 +140,13 @@ def prepare(
         "folders": [str(folder) for folder in (*place.folders, *([working.written] if working.written else []))],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
         "private": PRIVATE_MEMORY if worker.host.own_memory else str(place.private),
-        "controls": {**controls_of(worker.host, view), "working_folder": working.told},
-        "limits": limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop"),
+        "collect": list(run.collect),
+        "controls": {
+            **controls_of(worker.host, view),
+            "working_folder": working.told,
+            "limits": held_of(worker, asked, view),
+        },
+        "limits": asked,
     }
 
 
@@ -183,6 +191,33 @@ def base_of(host: Host, run: Run, place: Workspace, search_path: str) -> dict[st
         search_path=search_path,
         user=user_name(place.uid),
     )
+
+
+def amounts(settings: Settings, run: Run) -> dict[str, Any]:
+    """What a run may have at most of memory, CPUs, processes and disk; where it says nothing, as the worker has it."""
+    own = {
+        "memory_bytes": settings.run_memory,
+        "cpus": settings.run_cpus,
+        "pids": settings.run_pids,
+        "disk_bytes": settings.run_disk,
+    }
+    return {name: usual if (asked := getattr(run, name)) is None else asked for name, usual in own.items()}
+
+
+def grouped(worker: Equipment, run: Run, place: Workspace, view: confinement.View) -> dict[str, Any]:
+    """What its supervisor has to know to put them in force: whose group, which mechanisms, and who else is counted."""
+    return {
+        "project": run.project_id,
+        "name": place.path.name,
+        "mechanisms": worker.mechanisms.to_json(),
+        # By its user id, or within a user namespace of its own.
+        "counted": view.uid is not None or view.rung == "namespace",
+    }
+
+
+def held_of(worker: Equipment, asked: Mapping[str, Any], view: confinement.View) -> dict[str, Any]:
+    """Which mechanism holds each limit, for the receipt."""
+    return held(worker.mechanisms, asked, counted=asked["counted"], fsize=not view.shared)
 
 
 def limits(settings: Settings, timeout: float | None, kept: int, *, drop: bool) -> dict[str, Any]:

@@ -51,13 +51,17 @@ def set_project(
     sandbox_min: str | None = None,
     max_running: int | None = None,
     output_limit: int | None = None,
+    memory_bytes: int | None = None,
+    cpus: float | None = None,
+    pids: int | None = None,
+    disk_bytes: int | None = None,
     protected: bool | None = None,
     actor: Actor,
 ) -> ProjectView:
     """Change the settings that are given; the executor knows which values they may have.
 
-    `max_running` 0 removes the limit, `output_limit` 0 brings back the usual one; it is in bytes. Of a `protected`
-    project neither the whole nor an environment can be deleted.
+    `max_running` 0 removes the limit, 0 of any other number brings back the usual one. Of a `protected` project neither
+    the whole nor an environment can be deleted.
 
     Raises:
         UnknownProject: it does not exist.
@@ -67,6 +71,10 @@ def set_project(
         "sandbox_min": sandbox_min,
         "max_running": max_running,
         "output_limit": output_limit,
+        "memory_bytes": memory_bytes,
+        "cpus": cpus,
+        "pids": pids,
+        "disk_bytes": disk_bytes,
         "protected": protected,
     }
     changes = {setting: value for setting, value in asked.items() if value is not None}

@@ -1,5 +1,7 @@
 """The unit of docs/how-to/service.md under Debian's own systemd, which is process 1 of a machine of its own."""
 
+import json
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -199,3 +201,31 @@ def test_a_machine_that_is_switched_off_ends_its_runs(host: Host) -> None:
     eventually(host.is_off, 2 * PATIENCE, "it is off")
     view = host.shown(run)
     assert (view.state, view.reason) == ("failed", "lost") and "its worker was stopped" in str(view.message)
+
+
+def test_its_control_group_is_its_own(host: Host) -> None:
+    """`Delegate=yes`: its user's, in which it may make groups and is nobody's to be moved by."""
+    host.start()
+    group = f"/sys/fs/cgroup{host.of_unit('ControlGroup')}"
+
+    assert host.run("stat", "-c", "%U", group, f"{group}/cgroup.procs").split() == ["sealrun", "sealrun"]
+    host.run("runuser", "-u", "sealrun", "--", "sh", "-c", f"mkdir {group}/tried && rmdir {group}/tried")
+
+
+@pytest.mark.parametrize("delegate", ["yes", "no"])
+def test_a_delegated_group_is_used_and_another_is_left_alone(host: Host, delegate: str) -> None:
+    """The worker in a leaf, runs beside it; with no controller where version 1 has them all."""
+    uid, unit = host.run("id", "-u", "sealrun").strip(), f"tried-{delegate}"
+    start = f"/opt/sealrun/bin/python /opt/sealrun/src/tests/delegated.py /sys/fs/cgroup {uid}"
+    lines = ["[Service]", "Type=oneshot", "User=sealrun", f"Delegate={delegate}", f"StandardOutput=file:/srv/{unit}"]
+    lines += ["Environment=PYTHONPATH=/opt/sealrun/src PYTHONDONTWRITEBYTECODE=1", f"ExecStart={start}"]
+    host.write(f"/etc/systemd/system/{unit}.service", "\n".join(lines))
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", unit, code=None)
+    shown = host.run("sh", "-c", f"cat /srv/{unit}; journalctl --no-pager -u {unit}")
+    version, own, _, number, gone = json.loads(shown.splitlines()[0])
+    assert own == f"/system.slice/tried-{delegate}.service"
+    if delegate == "yes":
+        assert (version, number, gone) == (2, signal.SIGKILL, True)
+    else:
+        assert version == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 from executor.cli.shown import screen
 from executor.errors import Problem, Raised
+from executor.schemas.amounts import AMOUNTS, as_words
 from executor.schemas.output import OutputFile
 from executor.schemas.receipts import ConnectionEntry, Receipt, ReceiptEntry
 from executor.schemas.runs import MetricView, RunView
@@ -81,6 +82,14 @@ def source(run: RunView) -> str:
     return text
 
 
+def asked(run: RunView) -> str:
+    """What a run may have at most, what it needs of a sandbox, and what is kept of it, where that is not the usual."""
+    network = "" if run.network == "full" else f"network {run.network}"
+    rung = "" if run.rung_min is None else f"rung {run.rung_min} or better"
+    kept = f"of the files beside its source: {screen.printable(', '.join(run.collect))}" if run.collect else ""
+    return "; ".join(filter(None, (as_words(run), network, rung, kept)))
+
+
 def problem_lines(problem: Problem) -> Iterator[str]:
     """What was raised, and what it came from; the traceback stands among what the run wrote to stderr."""
     yield _raised(problem)
@@ -130,12 +139,23 @@ def receipt_facts(receipt: Receipt) -> list[screen.Fact]:
             ("dropped", _dropped(receipt)),
         ]
     facts.append(("rung", receipt.rung or ""))
+    if "limits" in receipt.controls:
+        facts.append(("limits", [*_limits(receipt.controls["limits"])]))
     for right in ("readable", "writable"):
         if folders := receipt.controls.get(right):
             facts.append((right, screen.printable(", ".join(folders))))
     if receipt.controls.get("key_file_readable"):
         facts.append(("warning", "this run could read the key file"))
     return facts
+
+
+def _limits(held: dict[str, Any]) -> Iterator[str]:
+    """Each limit and what held it; and what had none."""
+    for one in AMOUNTS:
+        if (found := held.get(one.name)) is not None:
+            yield f"{one.show(found.get('bytes', found.get('count')))}, by {found['by']}"
+    if without := [one.name for one in AMOUNTS if one.name not in held]:
+        yield f"no limit: {', '.join(without)}"
 
 
 _WAYS = {"file": ", as a file", "connection": ", for connections alone"}

@@ -117,7 +117,8 @@ def takes_run_options(*, to_explain: bool = False) -> Callable[[Callable[..., No
 
 def _annotation(name: str, typed: Typed, kind: Any, said: str) -> Any:
     """An option as Typer reads it: a list or mapping is one that is repeated; what is not typed is None."""
-    (one,) = {*(get_args(kind) if NoneType in get_args(kind) else (kind,))} - {NoneType}
+    kinds = {*(get_args(kind) if NoneType in get_args(kind) else (kind,))} - {NoneType}
+    (one,) = kinds & {str} or kinds  # what may be a number or a text is typed as a text
     if get_origin(one) in (Sequence, Mapping):
         one, said = list[str], said.removesuffix(".") + "; repeatable."
     takes_time = one is float  # nothing else that is typed is a fraction

@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from executor.sandbox import confinement, filter, kernel
@@ -25,7 +26,7 @@ from executor.sandbox.fork import place_of
 _DESCRIPTORS = 32
 _STATUS = struct.Struct("=i")
 _NETWORKS = {"none": namespaces.NEWNET}
-_OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS, "cgroup": namespaces.NEWCGROUP}
+_OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS}
 
 Work = Callable[[Mapping[str, Any], Sequence[int]], NoReturn]
 """What the run's first process does, with the document and the descriptors that came for it."""
@@ -59,13 +60,14 @@ class Box:
             self.control.close()
 
 
-def make(parts: Sequence[str], network: str, work: Work) -> Box:
+def make(parts: Sequence[str], network: str, work: Work, bounds: Callable[[], None] = lambda: None) -> Box:
     """Fork the first process of a box, which goes about making what every run has.
 
     Args:
         parts: what this machine grants, see `parts.granted`.
         network: policy of the run.
         work: what the run's first process does.
+        bounds: puts the run's limits in force, in the first process of all.
 
     Raises:
         OSError: the kernel, or this machine's policy, refuses the namespaces.
@@ -80,7 +82,7 @@ def make(parts: Sequence[str], network: str, work: Work) -> Box:
         if pid:
             return Box(pid, ours)
         try:
-            _serve(theirs.detach(), parts, network, (uid, gid) if uid else None, work)
+            _serve(theirs.detach(), partial(_skeleton, parts, network, (uid, gid) if uid else None), work, bounds)
         finally:
             os._exit(70)
 
@@ -91,20 +93,21 @@ def status_of(pipe: int) -> int | None:
     return int(_STATUS.unpack(data)[0]) if len(data) == _STATUS.size else None
 
 
-def _serve(control: int, parts: Sequence[str], network: str, user: tuple[int, int] | None, work: Work) -> NoReturn:
+def _serve(control: int, skeleton: Callable[[], None], work: Work, bounds: Callable[[], None]) -> NoReturn:
     trouble = -1
     step = "make its box"
+    problem: OSError | None = None
     try:
         os.setsid()
         kernel.signalled_at_parents_death(signal.SIGKILL)
         signal.set_wakeup_fd(-1)
-        _close_all_but(control)
-        channel = socket.socket(fileno=control)
-        problem: OSError | None = None
         try:
-            _skeleton(parts, network, user)
+            bounds()
+            _close_all_but(control)
+            skeleton()
         except OSError as error:  # said as soon as there is somebody to say it to
             problem = error
+        channel = socket.socket(fileno=control)
         said, descriptors, _, _ = socket.recv_fds(channel, 16, _DESCRIPTORS)
         if not said or len(descriptors) < 2:
             os._exit(0)  # the supervisor has ended, or has no use for a box
@@ -136,6 +139,8 @@ def _serve(control: int, parts: Sequence[str], network: str, user: tuple[int, in
 def _skeleton(parts: Sequence[str], network: str, user: tuple[int, int] | None) -> None:
     if user is not None:
         namespaces.map_user(*user)
+    if "cgroup" in parts:
+        kernel.unshare(namespaces.NEWCGROUP)  # now, when its limits have put it into the group that is to be its root
     if network == "none":
         namespaces.loopback_up()
     root.begin(parts)
@@ -147,9 +152,8 @@ def _skeleton(parts: Sequence[str], network: str, user: tuple[int, int] | None) 
 def _give_up(view: confinement.View, status: int) -> None:
     """Everything that goes beyond an ordinary program's rights, for good."""
     kernel.own_session_keyring()
-    confinement.limit(view)
     rights.give_up(view.uid)
-    kernel.set_dumpable(False)
+    kernel.harden()  # anew, as a change of user id undoes it
     kernel.forbid_new_privileges()
     kernel.signalled_at_parents_death(signal.SIGKILL)  # a change of user has cleared it
     reader = select.poll()

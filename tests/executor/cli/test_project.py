@@ -96,6 +96,30 @@ def test_so_much_output_is_kept(cli: Cli) -> None:
         assert "a size from 1M to 1024G" in cli("project", "set", "loud", f"--output-limit={wrong}", code=2).stderr
 
 
+def test_so_much_a_run_may_have(cli: Cli) -> None:
+    """`project set` says it and takes it back, `project list` shows it; what is no amount is refused by its option."""
+    cli.ok("project", "create", "small")
+
+    def listed() -> dict[str, object]:
+        (found,) = [project for project in cli.json("project", "list", "--json") if project["name"] == "small"]
+        return {name: found[name] for name in ("memory_bytes", "cpus", "pids", "disk_bytes", "network")}
+
+    asked = ("--memory", "2G", "--cpus", "1.5", "--pids", "256", "--disk", "10G", "--network", "none")
+    said = cli("project", "set", "small", *asked, "--sandbox-min", "namespace", code=0).stderr
+
+    assert "runs of small have at most 2G of memory (--memory)" in said
+    assert "runs of small have the network none" in said
+    assert "runs of small need rung namespace or better" in said
+    full = {"memory_bytes": 2 << 30, "cpus": 1.5, "pids": 256, "disk_bytes": 10 << 30, "network": "none"}
+    assert listed() == full
+    (line,) = [line for line in cli.ok("project", "list").splitlines() if line.startswith("small\t")]
+    assert "a run has at most 2G of memory, 1.5 CPUs, 256 processes, 10G written at once" in line
+    assert "what their worker gives (--memory)" in cli("project", "set", "small", "--memory", "default", code=0).stderr
+    assert listed() == {**full, "memory_bytes": None}
+    refused = cli("project", "set", "small", "--memory", "lots", code=2).stderr
+    assert '--memory takes a size from 16M to 64T, as in 512M, 2G or 1.5GiB, or "default"' in refused
+
+
 class TestDelete:
     def test_without_a_terminal_it_refuses(self, cli: Cli) -> None:
         """Nobody can be asked, so --yes has to be said."""

@@ -288,6 +288,23 @@ class TestJson:
         assert (told["problem"]["type"], told["problem"]["message"]) == ("ValueError", "bad ***")
         assert "raising.py" in told["problem"]["traceback"]
 
+    def test_what_it_may_have_is_asked_for_and_shown(self, jobs: Cli) -> None:
+        """`runs show` has what was asked for, the receipt what was in force and by what; retrying asks for the same."""
+        asked = ("--memory", "1.5G", "--cpus", "0.5", "--pids", "300", "--disk", "1G", "--collect", "*.csv")
+        jobs("run", *asked, "words.py", code=0)
+        shown = " ".join(jobs.ok("runs", "show", "@last").split())
+        told = "1536M of memory, 0.5 CPUs, 300 processes, 1G written at once; of the files beside its source: *.csv"
+        assert f"asked for {told}" in shown
+        assert re.search(r"limits 1536M of memory, by \S.* 0.5 CPUs, by \S.* 1G written at once, by rlimit", shown)
+        jobs("runs", "retry", "@last", code=0)
+        assert f"asked for {told}" in " ".join(jobs.ok("runs", "show", "@last").split())
+        assert "limits 4,096" not in shown and "no limit: " not in shown
+        jobs("run", "words.py", code=0)
+        shown = " ".join(jobs.ok("runs", "show", "@last").split())
+        assert "4096 processes, by " in shown and "no limit: memory, cpus" in shown
+        assert "--memory takes a size from 16M to 64T" in jobs("run", "--memory", "1", "words.py", code=2).stderr
+        assert "'full', 'none'" in jobs("run", "--network", "half", "words.py", code=2).stderr
+
     def test_what_it_used_and_reported_is_shown(self, jobs: Cli) -> None:
         """Causes, bytes, phases and metrics in a few lines, and no control character of the run's."""
         jobs.job(

@@ -87,7 +87,7 @@ PLAIN = Offer("w", "here", ("sealrun",), "landlock")
     ("fields", "said"),
     [
         ({"python_version": "3.12"}, ["no worker offers Python 3.12 (this run needs it)"]),
-        ({"network": "none"}, ["no worker offers the network none (this run's project needs it)"]),
+        ({"network": "none"}, ["no worker offers the network none (this run, or its project, asks for it)"]),
         (
             {"rung_min": "namespace"},
             ["no worker offers the sandbox namespace (this run's project needs it, or a stronger one)"],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from executor.boundary.wire import Kind, Receiver, send
+from executor.sandbox.limits import Group, Mechanisms
 from executor.supervisor.process import Attempt
 from executor.supervisor.report import Reporter
 from executor.supervisor.usage import Usage, kill_counter
@@ -55,7 +56,16 @@ def of_attempt(ends: tuple[socket.socket, socket.socket], deadline: int, folder:
     job = {"target": {}, "base": {}, "limits": LIMITS, "view": {"uid": None}, "private": str(folder), "folders": []}
     go = {"deadline": deadline, "variables": {}, "secrets": False}
     waiting: Any = NotToBeStarted()
-    return Attempt(theirs, Receiver(theirs), Reporter(theirs), job, waiting, go, Usage(kill_counter()))
+    return Attempt(
+        theirs,
+        Receiver(theirs),
+        Reporter(theirs),
+        job,
+        waiting,
+        go,
+        Usage(kill_counter()),
+        Group(Mechanisms(), "", "", {}),
+    )
 
 
 def test_a_run_whose_lease_ran_out_meanwhile_is_not_started(

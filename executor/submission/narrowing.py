@@ -1,0 +1,79 @@
+"""What a run may have at most, and whether it has the network: as its project says, or less."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from executor.errors import RequestUnclear
+from executor.schemas.amounts import AMOUNTS, as_words
+from executor.schemas.run_request import RunRequest
+from secretstore.views import ProjectView
+
+_NETWORKS = ("full", "none")  # from more to less
+_PATTERNS = 100
+_LONGEST = 400  # characters of a pattern
+
+
+def asked(request: RunRequest) -> dict[str, Any]:
+    """What a request asks for itself, by the columns of a run; nothing of what it leaves to its project.
+
+    Raises:
+        RequestUnclear: it is none of what can be asked for.
+    """
+    given = ((one, getattr(request, one.name)) for one in AMOUNTS)
+    found: dict[str, Any] = {one.column: one.read(what) for one, what in given if what is not None}
+    if request.network is not None:
+        found["network"] = request.network
+    _check_patterns(request)
+    return found
+
+
+def within(project: ProjectView, narrowed: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The columns of a run of this project that asks for this itself; where it asks for nothing it has the project's.
+
+    Raises:
+        RequestUnclear: it asks for more than the project has.
+    """
+    own = dict(narrowed or {})
+    columns: dict[str, Any] = {"narrowed": own or None}
+    for one in AMOUNTS:
+        most, wanted = getattr(project, one.column), own.get(one.column)
+        if most is not None and wanted is not None and wanted > most:
+            raise _too_much(project, f"{one.option} is {one.show(wanted)}", one.show(most), one.option)
+        columns[one.column] = most if wanted is None else wanted
+    network = own.get("network", project.network)
+    if network not in _NETWORKS or _NETWORKS.index(network) < _index(project.network):
+        raise _too_much(project, f"--network is {network}", f"the network {project.network}", "--network")
+    return columns | {"network": network}
+
+
+def _index(network: str) -> int:
+    """A network that this does not know is left to the project alone."""
+    return _NETWORKS.index(network) if network in _NETWORKS else len(_NETWORKS)
+
+
+def _too_much(project: ProjectView, asked_for: str, most: str, option: str) -> RequestUnclear:
+    return RequestUnclear(
+        "{asked}, and a run of the project {project} has at most {most}",
+        asked=asked_for,
+        project=project.name,
+        most=most,
+        hint=f"ask for less, or give its runs more: sealrun project set {project.name} {option}",
+    )
+
+
+def _check_patterns(request: RunRequest) -> None:
+    for pattern in request.collect:
+        parts = pattern.split("/")
+        if not 0 < len(pattern) <= _LONGEST or "\0" in pattern or parts[0] == "" or {"..", "."} & {*parts}:
+            raise RequestUnclear(
+                "--collect takes a pattern of paths below the source root, as in report.csv, *.log or target/**"
+            )
+    if len(request.collect) > _PATTERNS:
+        raise RequestUnclear("--collect is given at most {most} times", most=_PATTERNS)
+
+
+def described(project: ProjectView) -> str:
+    """What the runs of a project may have at most, in words, and what they need."""
+    rung = "" if project.sandbox_min == "process" else f"rung {project.sandbox_min} or better"
+    network = "" if project.network == "full" else f"network {project.network}"
+    return ", ".join(filter(None, (as_words(project), network, rung)))

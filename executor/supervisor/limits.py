@@ -1,0 +1,53 @@
+"""A run's limits as its job has them: its control group, its rlimits, and what its supervisor looks after."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from executor.sandbox.limits import Group, Mechanisms, apply_rlimits, sampled
+from executor.supervisor.bounds import Bounds
+
+
+@contextlib.contextmanager
+def of_run(job: Mapping[str, Any]) -> Iterator[Group]:
+    """The run's control group, gone with all that is in it when the context ends."""
+    asked = job["limits"]
+    group = Group(_mechanisms(job), asked.get("project", ""), asked.get("name", ""), asked)
+    try:
+        yield group
+    finally:
+        group.kill()
+        group.remove()
+
+
+def entry_of(job: Mapping[str, Any], group: Group) -> Callable[[], None]:
+    """What puts them in force, in the forked process and before anything else."""
+
+    def enter() -> None:
+        group.enter()
+        fsize = not job["view"].get("shared")
+        apply_rlimits(job["limits"], counted=_counted(job), grouped=group.has("memory"), fsize=fsize)
+
+    return enter
+
+
+def bounds_of(job: Mapping[str, Any]) -> Bounds:
+    """What the supervisor looks after while the run goes on."""
+    asked = job["limits"]
+    return Bounds(
+        sampled(_mechanisms(job), asked, counted=_counted(job)),
+        memory=asked.get("memory_bytes"),
+        pids=asked.get("pids"),
+        disk=asked.get("disk_bytes"),
+        folders=[*job["folders"], *job.get("written", ())],
+    )
+
+
+def _mechanisms(job: Mapping[str, Any]) -> Mechanisms:
+    found = job["limits"].get("mechanisms")
+    return Mechanisms() if found is None else Mechanisms.from_json(found)
+
+
+def _counted(job: Mapping[str, Any]) -> bool:
+    """Whether the kernel counts the processes of this run alone."""
+    return bool(job["limits"].get("counted", job["view"]["uid"] is not None))
