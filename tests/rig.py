@@ -49,7 +49,7 @@ WEAKER = {
     "landlock": [str(CHECKOUT / "tests/no_namespaces.py")],
     "namespace": [],
 }
-"""What makes this machine one that can give a rung and no more, by SEALRUN_TEST_RUNG; without it, its best."""
+"""What makes this machine one that can give a rung and no more: launchers of a worker, or of the tests as a whole."""
 
 Target = dict[str, Any]
 
@@ -212,7 +212,6 @@ class Rig:
             environ: what is in its environment beside the rig's settings.
             slots: runs at a time.
         """
-        launcher = launcher or WEAKER.get(os.environ.get("SEALRUN_TEST_RUNG", ""), ())
         python = [sys.executable]
         if self.account is not None:
             python = as_ordinary(self.folder, self.account)

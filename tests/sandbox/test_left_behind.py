@@ -1,8 +1,8 @@
 """Each process of a run's line killed, and all of them at once: of the run nothing is left, of no kind, at no rung.
 
 At rung `namespace` processes and namespaces are gone with the box's first process, without anybody's doing; folders are
-removed by the next worker at the latest. What holds at the rungs below is in `tests/system/test_lost.py`, which runs at
-each of them (SEALRUN_TEST_RUNG).
+removed by the next worker at the latest. What holds at the rungs below is in `tests/system/test_lost.py`, which
+`scripts/test --rung` runs at each of them.
 """
 
 import os
