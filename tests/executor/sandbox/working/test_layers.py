@@ -146,10 +146,11 @@ def test_a_script_changes_what_lies_beside_it_whoever_owns_that(
     """New files in new and existing folders, an append, a database in place; nothing of the source is changed."""
     own = LENT if user is None else user
     uid = {"run's": own, "root's": 0, "other's": OTHER}[owner]
-    made = source(place, uid)
-    before = tree(made)
     # As the worker decides it, which is in no namespace.
     how = "" if uid == own else MAPPED if user is None and readable_anyway else COPIED
+    # What is its owner's alone can only be changed by whoever is seen as that.
+    made = source(place, uid, 0o600 if how == MAPPED else 0o644)
+    before = tree(made)
     assert layered(made, WORK, user, how) == WORKED
     assert tree(made) == before
 
