@@ -25,8 +25,9 @@ def entry_of(job: Mapping[str, Any], group: Group) -> Callable[[], None]:
 
     def enter() -> None:
         group.enter()
-        fsize = not job["view"].get("shared")
-        apply_rlimits(job["limits"], counted=_counted(job), grouped=group.has("memory"), fsize=fsize)
+        asked = job["limits"]
+        fsize = bool(asked.get("fsize"))
+        apply_rlimits(asked, counted=_counted(job), grouped=group.has("memory"), fsize=fsize)
 
     return enter
 
