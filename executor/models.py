@@ -333,7 +333,10 @@ class Masked(Table, table=True):
 
 
 class Output(Table, table=True):
-    """A file that an attempt left, or why it was withheld; `masked` is what was masked in it, as of `OutputFile`."""
+    """A file that an attempt left, or why it was withheld; `masked` is what was masked in it, as of `OutputFile`.
+
+    `executable` where it was a program, and its run was asked to keep that.
+    """
 
     __tablename__ = "executor_output"
 
@@ -343,6 +346,7 @@ class Output(Table, table=True):
     size: int | None = None
     withheld: str | None = None
     masked: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    executable: bool = False
 
 
 class OutputChunk(Table, table=True):

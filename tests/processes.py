@@ -55,6 +55,12 @@ def arguments(pid: int) -> bytes:
     return _bytes(pid, "cmdline")
 
 
+def innermost(pid: int) -> int:
+    """Its number in the list of processes that it sees itself, which is another one in a box; 0 where it is gone."""
+    found = [line for line in _text(pid, "status").splitlines() if line.startswith("NSpid:")]
+    return int(found[0].split()[-1]) if found else 0
+
+
 def environ(pid: int) -> dict[str, str]:
     """The environment it was started with."""
     pairs = (entry.partition(b"=") for entry in _bytes(pid, "environ").split(b"\0") if entry)

@@ -34,7 +34,7 @@ from secretstore import vault
 from secretstore.local_keys import create_local_key
 from secretstore.pins import Pins
 from tests.databases import sqlite_file
-from tests.processes import children, descendants, eventually, is_alive, name
+from tests.processes import children, descendants, eventually, innermost, is_alive, name, of_run
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 ACTOR = vault.Actor("tester", "test")
@@ -43,6 +43,13 @@ PATIENCE = 30.0
 
 ORDINARY = 61_205
 """The user id of an ordinary account without a name, lent to a worker where the tests run as root."""
+
+WEAKER = {
+    "process": [str(CHECKOUT / "tests/no_namespaces.py"), str(CHECKOUT / "tests/no_landlock.py")],
+    "landlock": [str(CHECKOUT / "tests/no_namespaces.py")],
+    "namespace": [],
+}
+"""What makes this machine one that can give a rung and no more: launchers of a worker, or of the tests as a whole."""
 
 Target = dict[str, Any]
 
@@ -240,6 +247,11 @@ class Rig:
         (found,) = [one.rung for one in list_workers(self.db) if one.pid == worker.pid]
         return found
 
+    @property
+    def boxed(self) -> bool:
+        """Whether the runs of the workers here have process ids of their own."""
+        return any(one.rung == "namespace" for one in list_workers(self.db, alive_only=True))
+
     def submit(self, target: Target, project: str = "shop", **asked: Any) -> str:
         """Hand in a run and return its id."""
         environment = vault.get_environment(self.db, project, "default")
@@ -320,7 +332,7 @@ class Rig:
         return printed
 
     def pids(self, run_id: str, count: int) -> list[int]:
-        """The process ids that a run prints as `pid NUMBER` lines, once it has printed so many."""
+        """The process ids, as this machine has them, that a run prints as `pid NUMBER` lines, once it has so many."""
 
         def look() -> list[int]:
             lines = self.printed(run_id).splitlines()
@@ -328,7 +340,14 @@ class Rig:
 
         eventually(lambda: len(look()) >= count or self.view(run_id).over, PATIENCE, lambda: self.told(run_id))
         assert len(look()) == count, self.told(run_id)
-        return look()
+        return self.outside(run_id, look())
+
+    def outside(self, run_id: str, numbers: list[int]) -> list[int]:
+        """Process ids as this machine has them, of those that a run has told; in a box, of those that live."""
+        if not self.boxed:
+            return numbers
+        known = {innermost(pid): pid for pid in of_run(run_id)}
+        return [known[number] for number in numbers if number in known]
 
     def told(self, run_id: str) -> str:
         """All there is to say about a run that a test gave up on."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
@@ -35,8 +36,22 @@ _PACKAGES = ("celery", "kombu", "cryptography", "sqlalchemy", "sqlmodel", "ahoco
 
 
 @app.command()
-def doctor(json: options.Json = False) -> None:
+def doctor(
+    json: options.Json = False,
+    conformance: Annotated[
+        bool,
+        typer.Option(
+            "--conformance",
+            help="Attack a run's sandbox on this machine, within stated bounds, and tell what held.",
+        ),
+    ] = False,
+) -> None:
     """Look at all that a run needs on this machine. Ends with 1 where something is wrong."""
+    if conformance:
+        from executor.cli.shown.conformance import show  # what a worker imports takes longer than all else here
+
+        show(json=json)
+        return
     findings = list(_examine())
     if json:
         screen.show_json({"ok": all(found.status != "wrong" for found in findings), "findings": findings})

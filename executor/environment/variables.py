@@ -154,7 +154,16 @@ def _too_large(what: str, size: int, limit: int) -> ValueRefused:
 
 
 def base_environment(
-    *, home: str, temporary: str, output: str, run_id: str, project: str, environment: str, search_path: str, user: str
+    *,
+    home: str,
+    temporary: str,
+    output: str,
+    run_id: str,
+    project: str,
+    environment: str,
+    search_path: str,
+    user: str,
+    metrics: str | None = None,
 ) -> dict[str, str]:
     """Return the allow-list: fixed values, nothing of the worker's but its user's name where the run has the same."""
     return {
@@ -169,5 +178,5 @@ def base_environment(
         "SEALRUN_PROJECT": project,
         "SEALRUN_ENV": environment,
         "SEALRUN_OUTPUT_DIR": output,
-        "SEALRUN_METRICS": f"{temporary}/sealrun-metrics.jsonl",
+        "SEALRUN_METRICS": f"{metrics or temporary}/sealrun-metrics.jsonl",
     }

@@ -13,7 +13,8 @@ CAUSES_LIMIT = 10
 UNFIT_SHOWN = 3
 IMPORT_FROM: list[str] = []  # folders of the source root's own package
 OBJECTS = "<sealrun objects>"  # the name in tracebacks of modules that are brought as text
-RESERVE = bytearray(8 << 20)  # freed to report a lack of memory; takes up none until it is written to
+# Freed to report a lack of memory; it takes up none, as bytes, unlike a bytearray, are not written to when made.
+RESERVE = [bytes(8 << 20)]
 LIBRARY = os.path.join(os.path.dirname(os.__file__), "")
 PROCESS, PIPE = os.getpid(), os.fstat(RESULT_FD)
 

@@ -16,9 +16,11 @@ from executor.broker.refusing import refusal
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
+from executor.operations.isolation import Machine, isolation
 from executor.python import interpreters
 from executor.runs.unopened import unopened as unopened_by_workers
-from executor.sandbox import confinement, user
+from executor.sandbox import probing, user
+from executor.sandbox.host import Host
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
 from executor.settings import Settings
@@ -208,7 +210,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
                 yield Finding(right, "wrong", f"{folder.path}, to {whose}, is not there", "make or mount it")
 
 
-def _interpreters(settings: Settings, host: confinement.Host) -> Finding:
+def _interpreters(settings: Settings, host: Host) -> Finding:
     """The Pythons that a worker offers which is started from here."""
     found = interpreters.offered(settings, host, os.environ.get("PATH", os.defpath)).found
     if not found:
@@ -222,17 +224,8 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
     if platform.system() != "Linux":
         yield Finding("worker", "note", f"runs need Linux, and this is {platform.system()}", "run the worker on Linux")
         return
-    host = confinement.probe()
-    controls = {"rung": host.rung, "landlock_abi": host.landlock_abi, "mounts": host.mounts}
-    if host.rung == "process":
-        text = "rung process: this run could read the key file, and whatever else the worker's user can read"
-        mend = "use a kernel with Landlock (5.13 or later, with landlock in its lsm= list)"
-        yield Finding("isolation", "note", text, mend, controls)
-    else:
-        text = f"rung {host.rung}: runs cannot read SEALRUN_HOME, the key file, your home or other runs' places"
-        yield Finding("isolation", "ok", text, detail=controls)
-        text = "a run reaches the network and this machine's servers, and sees the list of processes"
-        yield Finding("open", "note", text)
+    host = probing.probe()
+    yield from isolation(host, Machine.here())
     yield _user(settings, host)
     yield _interpreters(settings, host)
     try:
@@ -245,7 +238,7 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
         yield Finding("workspaces", "wrong", text, "point SEALRUN_WORKSPACES at a folder you can write to")
 
 
-def _user(settings: Settings, host: confinement.Host) -> Finding:
+def _user(settings: Settings, host: Host) -> Finding:
     """Under which name runs execute, and where it is known."""
     as_root = os.geteuid() == 0
     if as_root and host.mounts:

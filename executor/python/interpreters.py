@@ -19,6 +19,7 @@ from executor.python.choice import choose_interpreter, is_binary
 from executor.python.layout import interpreter_paths
 from executor.python.requirements import allows
 from executor.sandbox import confinement
+from executor.sandbox.host import Host
 from executor.settings import Settings
 from secretstore.errors import SealrunError
 
@@ -89,7 +90,7 @@ class Interpreters:
         return max(allowed, key=lambda one: one.order)
 
 
-def offered(settings: Settings, host: confinement.Host, search_path: str) -> Interpreters:
+def offered(settings: Settings, host: Host, search_path: str) -> Interpreters:
     """Find those that a worker on this machine offers, which has this search path."""
     return find(search_path, confinement.users_home(), _usable(settings, host))
 
@@ -117,7 +118,7 @@ def find(search_path: str, home: Path, usable: Callable[[Path], bool]) -> Interp
     return Interpreters(tuple(found.values()))
 
 
-def _usable(settings: Settings, host: confinement.Host) -> Callable[[Path], bool]:
+def _usable(settings: Settings, host: Host) -> Callable[[Path], bool]:
     """Whether a run may be started with an interpreter, which may lie where only this worker's user gets to."""
 
     uid = settings.run_uids.start if os.geteuid() == 0 else None

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -39,6 +39,7 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
         FolderUnusable: a file could not be written; those before it are.
     """
     written = []
+    programs = _programs(db, run_id, attempt)
     for file in list_files(db, run_id, attempt):
         if file.withheld is not None:
             continue
@@ -52,7 +53,8 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
         partial = target.with_name(f".{secrets.token_hex(16)}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "xb") as out:
+            mode = 0o777 if file.path in programs else 0o666
+            with open(partial, "xb", opener=_with_mode(mode)) as out:
                 for data in _pieces(db, run_id, attempt, file.path):
                     out.write(data)
             os.replace(partial, target)
@@ -68,6 +70,18 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
                 partial.unlink(missing_ok=True)
         written.append(target)
     return written
+
+
+def _programs(db: Database, run_id: str, attempt: int) -> set[str]:
+    """The files that are programs, and that a run was asked to keep as such."""
+    with db.reading() as session:
+        these = (Output.run_id == run_id, Output.attempt == attempt, col(Output.executable))
+        return set(session.exec(select(Output.path).where(*these)))
+
+
+def _with_mode(mode: int) -> Callable[[str, int], int]:
+    """Opens a new file with what the user's own umask leaves of a mode."""
+    return lambda path, flags: os.open(path, flags, mode)
 
 
 def _pieces(db: Database, run_id: str, attempt: int, path: str) -> Iterator[bytes]:

@@ -50,10 +50,23 @@ def rows(lease: Lease, pieces: Sequence[Piece]) -> list[LogChunk]:
 
 
 def file(
-    lease: Lease, path: str, size: int | None, withheld: str | None = None, masked: dict[str, Any] | None = None
+    lease: Lease,
+    path: str,
+    size: int | None,
+    withheld: str | None = None,
+    masked: dict[str, Any] | None = None,
+    executable: bool = False,
 ) -> Output:
     """A file that the run left, with what was masked in it, or the name of one that is withheld."""
-    return Output(run_id=lease.run_id, attempt=lease.attempt, path=path, size=size, withheld=withheld, masked=masked)
+    return Output(
+        run_id=lease.run_id,
+        attempt=lease.attempt,
+        path=path,
+        size=size,
+        withheld=withheld,
+        masked=masked,
+        executable=executable,
+    )
 
 
 def file_piece(lease: Lease, path: str, sequence: int, data: bytes) -> OutputChunk:

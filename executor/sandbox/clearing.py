@@ -17,7 +17,7 @@ _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.sandbox.clearin
 
 def clear(place: Path) -> None:
     """Remove a workspace; without a process if its supervisor has emptied it."""
-    for folder in ("home", "tmp", "output", "private"):
+    for folder in ("home", "tmp", "output", "private", "work", "written"):
         with contextlib.suppress(OSError):
             (place / folder).rmdir()
     try:

@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import PathRefused
+from executor.sandbox import filter as calls
 from executor.sandbox import kernel, user
+from executor.sandbox.box import sockets
+from executor.sandbox.host import Host
+from executor.sandbox.working.owners import MAPPED
 
 # The least of a Linux system that programs need: no home, no /var, /tmp, /srv or /mnt.
 SYSTEM_FOLDERS = (
@@ -33,7 +37,13 @@ class View:
 
     An empty folder hides each `covered` one; the `mounted` paths and the `links` are made in it anew. `cached` folders
     are readable although they lie beneath a forbidden one. `machine` and `shared` are folders of the machine that its
-    operator opened, to be read and to be changed.
+    operator opened, to be read and to be changed. `unix_sockets`: what becomes of them at `landlock`, see `filter`.
+
+    In a box: `parts` are those that the machine grants, `source` is the source root, `written` the folder of the layer
+    over it that takes what the run writes there (none: the source is read-only), `owners` what is done about files
+    there that are somebody else's, see `working.owners`, `temporary` what the run sees as /tmp, `named` the user id
+    that the machine has no name for, and `sockets` those of the machine's that are covered, since they lie in what the
+    run is given.
     """
 
     rung: str
@@ -48,6 +58,14 @@ class View:
     shared: tuple[str, ...] = ()
     uid: int | None = None
     network: str = "full"
+    unix_sockets: str = "open"
+    parts: tuple[str, ...] = ()
+    source: str = ""
+    written: str = ""
+    owners: str = ""
+    temporary: str = ""
+    named: int | None = None
+    sockets: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -62,39 +80,6 @@ class View:
         return cls(**fields)
 
 
-@dataclass(frozen=True)
-class Host:
-    """What this machine offers, probed once per worker."""
-
-    landlock_abi: int
-    mounts: bool
-
-    @property
-    def rung(self) -> str:
-        """The strictest rung this worker can give."""
-        return "landlock" if self.landlock_abi else "process"
-
-    @property
-    def networks(self) -> tuple[str, ...]:
-        """The networks that this worker can give."""
-        return ("full",)
-
-
-def probe() -> Host:
-    """Find out what the kernel grants, by trying it in a fork."""
-    mounts = False
-    if os.geteuid() == 0:
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(OSError):
-                kernel.own_namespaces()
-                kernel.mount("tmpfs", OWN_MEMORY, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV)
-                os._exit(0)
-            os._exit(1)
-        mounts = os.waitpid(pid, 0)[1] == 0
-    return Host(kernel.landlock_abi(), mounts)
-
-
 def view(
     host: Host,
     *,
@@ -107,6 +92,9 @@ def view(
     machine: Sequence[Path] = (),
     shared: Sequence[Path] = (),
     network: str = "full",
+    temporary: Path | None = None,
+    written: Path | None = None,
+    owners: str = "",
 ) -> View:
     """Decide what a run sees.
 
@@ -121,7 +109,11 @@ def view(
         cached: folders of the worker's cache that this run may read; the worker alone chooses them.
         machine: folders of the machine that this run may read.
         shared: those that it may change.
-        network: `full` or `none`.
+        network: its policy.
+        temporary: of its private folders, the one that it sees as /tmp in a box.
+        written: the folder that takes what the run writes into the source root, see `working`; without it that is
+            read-only.
+        owners: what is done about files of the source root that are somebody else's.
 
     Raises:
         PathRefused: the source root lies in a forbidden folder, or the run's user cannot read a needed path.
@@ -138,7 +130,14 @@ def view(
     covered: set[str] = set()
     mounted: set[str] = set()
     linked: set[str] = set()
-    if uid is not None:
+    boxed = host.rung == "namespace"
+    if boxed:
+        linked.update(map(str, links))
+    if uid is not None and boxed:
+        for path in needed:
+            if path != source or owners != MAPPED:
+                _check_open(path, uid, changed=path in shared)
+    elif uid is not None:
         # The run has a user id of its own: folders closed to others would be closed to it.
         for folder in writable:
             if _closed_above(folder) is not None:
@@ -153,6 +152,7 @@ def view(
                     raise _out_of_reach(path, uid)
                 covered.add(str(blocker))
                 (linked if path in links else mounted).add(str(path))
+    bound = [str(path) for path in needed if path != source or written is None]
     return View(
         rung=host.rung,
         readable=(*SYSTEM_FOLDERS, *(str(path) for path in needed if path not in cached and path not in shared)),
@@ -166,11 +166,26 @@ def view(
         links=tuple(sorted(path for path in linked if not any(_beneath(path, other) for other in mounted))),
         uid=uid,
         network=network,
+        unix_sockets=host.unix_sockets,
+        parts=host.granted,
+        source=str(source),
+        written=str(written or ""),
+        owners=owners,
+        temporary=str(temporary or ""),
+        named=uid if uid is not None else _nameless(),
+        sockets=tuple(sockets.inside([*bound, *SYSTEM_FOLDERS])) if boxed else (),
     )
 
 
-def enter(view: View, parent: int, death_signal: int) -> None:
-    """Confine the calling process for good: mounts, limits, user id, Landlock. Called in the run's own process."""
+def enter(view: View, parent: int, death_signal: int, judge: int | None = None) -> None:
+    """Confine the calling process for good: mounts, limits, user id, Landlock, calls. Called in the run's own process.
+
+    Args:
+        view: what it may reach.
+        parent: the process with which it dies, by the death signal.
+        death_signal: how.
+        judge: the descriptor over which its connections are handed to who judges them; see `judged`.
+    """
     if os.geteuid() == 0:
         _own_mounts(view)
     # Written as root, which can open every path; put in force last.
@@ -185,11 +200,17 @@ def enter(view: View, parent: int, death_signal: int) -> None:
     kernel.forbid_new_privileges()
     if rules is not None:
         rules.restrict_self()
+        calls.enter(view.network, view.unix_sockets, judge)
+
+
+def judged(view: View) -> bool:
+    """Tell whether a run needs a judge of its connections, `filter.judge`, from which it is forked."""
+    return view.rung == "landlock" and view.unix_sockets == "judged"
 
 
 def scopes_sockets(view: View) -> bool:
     """Tell whether abstract unix sockets of others are out of a run's reach, and its own out of theirs."""
-    return view.rung == "landlock" and kernel.landlock_abi() >= kernel.SCOPES
+    return view.rung != "process" and kernel.landlock_abi() >= kernel.SCOPES
 
 
 def users_home() -> Path:
@@ -267,7 +288,7 @@ def _bind(source: str, target: str, folder: bool) -> None:
 
 
 def _rules(view: View) -> kernel.Ruleset:
-    rules = kernel.Ruleset()
+    rules = kernel.Ruleset(view.network)
     for folder in view.readable:
         for part in _without(folder, view.forbidden):
             rules.allow(part, kernel.FS_READ, straight=folder not in SYSTEM_FOLDERS)
@@ -299,6 +320,11 @@ def _without(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
             # As in `view`: a rule on a link opens its target.
             if not member.is_symlink():
                 yield from _without(member.path, closed)
+
+
+def _nameless() -> int | None:
+    """The user id of this process, where the machine has no name for it."""
+    return None if user.is_known(os.geteuid()) else os.geteuid()
 
 
 def _beneath(path: str, folder: str) -> bool:

@@ -26,11 +26,15 @@ def fork(work: Callable[[], int], keep: Collection[int]) -> int:
         code = work()
     except BaseException as error:  # noqa: BLE001  # ends in _exit
         # The text of an exception may quote a value: tell only its type and place.
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        place = f" at {os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else ""
         with contextlib.suppress(OSError):
-            os.write(2, f"sealrun: a process of this worker failed: {type(error).__name__}{place}\n".encode())
+            os.write(2, f"sealrun: a process of this worker failed: {type(error).__name__}{place_of(error)}\n".encode())
     finally:
         os._exit(code)
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception came from, as words to add; empty if it does not know."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f" at {os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}" if frame else ""

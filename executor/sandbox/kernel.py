@@ -4,6 +4,7 @@ Most functions are one system call with its error turned into `OSError`. Nothing
 Sources: prctl(2), landlock(7) and linux/landlock.h, mount(2), unshare(2).
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -12,9 +13,14 @@ import resource
 import struct
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+_CAPABILITY_VERSION = 0x20080522
+_CAP_DAC_READ_SEARCH = 2
+_OPENAT2 = 437
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x01, 0x04, 0x08
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -30,6 +36,7 @@ _QUOTA_PATIENCE = 1.0
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
+MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
@@ -42,11 +49,17 @@ _LANDLOCK_CREATE_RULESET = 444
 _LANDLOCK_ADD_RULE = 445
 _LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_CREATE_RULESET_ERRATA = 2
 _LANDLOCK_RULE_PATH_BENEATH = 1
 SCOPES = 6
 """The first Landlock ABI that keeps abstract unix sockets and signals inside."""
-_LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 1
-_LANDLOCK_SCOPE_SIGNAL = 2
+ALL_THREADS = 8
+"""The first that binds every thread of the process that asks."""
+UNIX_SOCKETS = 9
+"""The first that denies connections to unix sockets with a path."""
+_LANDLOCK_SCOPED = 1 | 2  # abstract unix sockets, signals
+_LANDLOCK_NET_TCP = 1 | 2  # bind, connect
+_LANDLOCK_ALL_THREADS = 1 << 3
 
 FS_EXECUTE = 1 << 0
 FS_WRITE_FILE = 1 << 1
@@ -57,6 +70,7 @@ FS_MAKE_BLOCK = 1 << 11
 FS_REFER = 1 << 13
 FS_TRUNCATE = 1 << 14
 FS_IOCTL_DEV = 1 << 15
+_FS_RESOLVE_UNIX = 1 << 16  # connections to unix sockets that were made outside
 _FS_BASE = (1 << 13) - 1  # ABI 1: execute … make_sym
 
 FS_DEVICES = FS_MAKE_CHAR | FS_MAKE_BLOCK | FS_IOCTL_DEV
@@ -71,8 +85,13 @@ def harden() -> None:
     the process that makes a key pair only gives up its core file.
     """
     if sys.platform == "linux":
-        _prctl(_PR_SET_DUMPABLE, 0)
+        set_dumpable(False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Say whether processes of the same user may read this one's memory, and whether its /proc folder is the user's."""
+    _prctl(_PR_SET_DUMPABLE, int(dumpable))
 
 
 def become_subreaper() -> None:
@@ -85,9 +104,14 @@ def die_with_parent(signal_number: int, parent: int) -> None:
 
     Bound to the creating *thread*, and cleared by a change of credentials and by a fork: set it after both.
     """
-    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    signalled_at_parents_death(signal_number)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def signalled_at_parents_death(number: int) -> None:
+    """The same for a process that cannot see its parent, which is outside of its pid namespace; 0 takes it back."""
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def forbid_new_privileges() -> None:
@@ -127,10 +151,34 @@ def landlock_abi() -> int:
     return max(int(version), 0)
 
 
-class Ruleset:
-    """A Landlock ruleset: denies everything the kernel can deny, except what `allow` opens."""
+def landlock_errata() -> int:
+    """Return which errors of Landlock this kernel has mended, a bit for each; before 6.15 it does not tell, and 0."""
+    fixed = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_ERRATA)
+    return max(int(fixed), 0)
 
-    def __init__(self) -> None:
+
+def scope_only() -> bool:
+    """Keep abstract unix sockets and signals inside, and nothing else; False if the kernel cannot.
+
+    For a run that sees only its own files by other means. Needs `forbid_new_privileges`.
+    """
+    if landlock_abi() < SCOPES:
+        return False
+    fd = _ruleset(struct.pack("=QQQ", 0, 0, _LANDLOCK_SCOPED))
+    try:
+        _restrict_self(fd)
+    finally:
+        os.close(fd)
+    return True
+
+
+class Ruleset:
+    """A Landlock ruleset: denies everything the kernel can deny, except what `allow` opens.
+
+    Network `none` denies TCP, too, by Landlock 4 and later.
+    """
+
+    def __init__(self, network: str = "full") -> None:
         abi = landlock_abi()
         self._handled = _FS_BASE
         if abi >= 2:
@@ -139,20 +187,20 @@ class Ruleset:
             self._handled |= FS_TRUNCATE
         if abi >= 5:
             self._handled |= FS_IOCTL_DEV
-        attributes = struct.pack("=QQ", self._handled, 0)
+        if abi >= UNIX_SOCKETS:
+            self._handled |= _FS_RESOLVE_UNIX
+        attributes = struct.pack("=Q", self._handled)
+        if abi >= 4:
+            attributes += struct.pack("=Q", _LANDLOCK_NET_TCP if network == "none" else 0)
         if abi >= SCOPES:
             # Abstract unix sockets and signals stay inside: a run cannot stop the worker of its own user.
-            scoped = _LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | _LANDLOCK_SCOPE_SIGNAL
-            attributes += struct.pack("=Q", scoped)
-        elif abi < 4:
-            attributes = attributes[:8]
-        buffer = ctypes.create_string_buffer(attributes, len(attributes))
-        self.fd = _checked(_libc.syscall(_LANDLOCK_CREATE_RULESET, buffer, len(attributes), 0))
+            attributes += struct.pack("=Q", _LANDLOCK_SCOPED)
+        self.fd = _ruleset(attributes)
 
     @property
     def everything(self) -> int:
-        """Every file right this kernel knows."""
-        return self._handled
+        """Every file right this kernel knows that may be given: unix sockets from outside are in reach of no run."""
+        return self._handled & ~_FS_RESOLVE_UNIX
 
     def allow(self, path: str, rights: int, *, straight: bool = False) -> bool:
         """Open one file, or a folder and everything beneath it; False if the path cannot be opened.
@@ -170,14 +218,56 @@ class Ruleset:
             if not os.path.isdir(held):
                 rights &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
             rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & self._handled, target), 12)
-            _checked(_libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0))
+            checked(_libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0))
         finally:
             os.close(target)
         return True
 
     def restrict_self(self) -> None:
         """Bind this process and all it starts, for good. Needs `forbid_new_privileges`."""
-        _checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, self.fd, 0))
+        _restrict_self(self.fd)
+
+
+def _ruleset(attributes: bytes) -> int:
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    return checked(_libc.syscall(_LANDLOCK_CREATE_RULESET, buffer, len(attributes), 0))
+
+
+def _restrict_self(fd: int) -> None:
+    flags = _LANDLOCK_ALL_THREADS if landlock_abi() >= ALL_THREADS else 0
+    checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, fd, flags))
+
+
+def open_beneath(name: bytes | str, flags: int, folder: int) -> int:
+    """Open what lies in a folder: by no link, and on no other file system.
+
+    A kernel before 5.6, or a container that knows no such call, keeps to the flags; give it O_NOFOLLOW and one name.
+    """
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_NO_XDEV | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
+    handle = _libc.syscall(_OPENAT2, folder, os.fsencode(name), how, len(how))
+    if handle >= 0:
+        return int(handle)
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EPERM):
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=folder)
+    raise OSError(number, os.strerror(number))
+
+
+@contextlib.contextmanager
+def reading_alone() -> Iterator[None]:
+    """Have no capability in force, while the context lasts, but the one to read what is closed to others."""
+    head = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    had = ctypes.create_string_buffer(24)
+    if _libc.capget(head, had) < 0:
+        yield
+        return
+    fields = list(struct.unpack("=6I", had.raw))  # in force, to be had, inherited; then the same for higher numbers
+    fields[0], fields[3] = fields[0] & 1 << _CAP_DAC_READ_SEARCH, 0
+    checked(_libc.capset(head, struct.pack("=6I", *fields)))
+    try:
+        yield
+    finally:
+        checked(_libc.capset(head, had))
 
 
 def own_session_keyring() -> bool:
@@ -200,20 +290,25 @@ def own_session_keyring() -> bool:
     return True
 
 
+def unshare(flags: int) -> None:
+    """Call unshare(2)."""
+    checked(_libc.unshare(flags))
+
+
 def own_namespaces() -> None:
     """Leave the shared mount table and System V IPC: only its children see later mounts and segments."""
-    _checked(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC))
+    unshare(_CLONE_NEWNS | _CLONE_NEWIPC)
     mount(None, "/", None, MS_REC | MS_PRIVATE)
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     """Call mount(2)."""
-    _checked(_libc.mount(_text(source), _text(target), _text(kind), flags, _text(data)), target)
+    checked(_libc.mount(_text(source), _text(target), _text(kind), flags, _text(data)), target)
 
 
 def unmount(target: str) -> None:
     """Detach a mount point."""
-    _checked(_libc.umount2(_text(target), _MNT_DETACH), target)
+    checked(_libc.umount2(_text(target), _MNT_DETACH), target)
 
 
 def close_descriptors(keep: Iterable[int]) -> None:
@@ -227,10 +322,15 @@ def close_descriptors(keep: Iterable[int]) -> None:
 
 
 def _prctl(option: int, argument: int) -> None:
-    _checked(_libc.prctl(option, argument, 0, 0, 0))
+    checked(_libc.prctl(option, argument, 0, 0, 0))
 
 
-def _checked(outcome: int, path: str | None = None) -> int:
+def checked(outcome: int, path: str | None = None) -> int:
+    """The outcome of a system call.
+
+    Raises:
+        OSError: it failed.
+    """
     if outcome < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)

@@ -1,4 +1,4 @@
-"""The private folders of one attempt: HOME, TMPDIR, SEALRUN_OUTPUT_DIR and one for secrets that are files.
+"""The private folders of one attempt: HOME, TMPDIR, SEALRUN_OUTPUT_DIR, and those for secrets and for what it writes.
 
 They are made before the run and removed after it, outside SEALRUN_HOME, which no run may reach. A worker that runs as
 root lends each attempt its own user id. Locks say what is in use: the kernel drops them however their holder dies.
@@ -53,9 +53,19 @@ class Workspace:
         return self.path / "private"
 
     @property
+    def copies(self) -> Path:
+        """The folder of the run's copy of its source, where nothing can be laid over that."""
+        return self.path / "work"
+
+    @property
+    def written(self) -> Path:
+        """The folder of what is laid over the source; the run sees it only through that."""
+        return self.path / "written"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
-        """All four; only the run writes in them, and its supervisor empties them."""
-        return self.home, self.temporary, self.output, self.private
+        """Those in which the run alone writes, and which its supervisor empties."""
+        return self.home, self.temporary, self.output, self.private, self.copies
 
 
 @contextlib.contextmanager

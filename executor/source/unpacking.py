@@ -64,7 +64,7 @@ def unpack(pieces: Iterable[bytes], folder: Path, digest: str, limit: int) -> No
     if archive.digest != digest:
         raise Unacceptable("its SHA-256 does not match")
     for place in folders.values():
-        place.chmod(0o555)
+        place.chmod(0o755)  # what a run sees of it is its own to change
 
 
 class _Archive:
@@ -142,7 +142,7 @@ def _write(place: Path, content: Iterable[memoryview], executable: bool) -> None
         for piece in content:
             while piece:
                 piece = piece[file.write(piece) :]
-        os.fchmod(handle, 0o555 if executable else 0o444)
+        os.fchmod(handle, 0o755 if executable else 0o644)
 
 
 def _number(field: bytes) -> int:

@@ -7,13 +7,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from executor.errors import StartFailed
-from executor.sandbox import confinement, kernel
+from executor.sandbox import confinement, kernel, tree
+from executor.sandbox.box import init
+from executor.sandbox.filter import judge as judges
+from executor.sandbox.working import copy
+from executor.supervisor.ending import signal_group
 
 # Read once, in the zygote: runs need no file access, and an upgrade on disk cannot mix versions.
 _INSIDE = Path(__file__).parents[1] / "inside"
@@ -44,6 +48,7 @@ for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_t
 # All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _START = "start "
+_NO_MARKS = marshal.dumps({}, _MARSHAL_VERSION)
 _NO_INTERPRETER = "the program that its first line names"
 _NOT_STARTED = f"could not {_START}"
 
@@ -53,13 +58,36 @@ _SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD = 3, 4, 5
 
 @dataclass(frozen=True)
 class Child:
-    """The run's process: its id, a descriptor that becomes readable when it ends, and its pipes."""
+    """The run's first process, or the first one of its box.
+
+    `pid` is a child of ours, and `over` becomes readable when the run's first process has ended.
+    """
 
     pid: int
-    pidfd: int
+    over: int
     stdout: int
     stderr: int
     result: int
+    boxed: bool = False
+
+    def collected(self) -> int | None:
+        """Once it is over: end what else its group or its box has, and return its wait status.
+
+        None where that cannot be known: another process of the run traces it, or its box was killed.
+        """
+        if self.boxed:
+            status = init.status_of(self.over)
+            signal_group(self.pid, signal.SIGKILL)
+            return status
+        # Before the wait, while the id is still the child's.
+        signal_group(self.pid, signal.SIGKILL)
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return status if pid else None
+
+    def has_others(self) -> bool:
+        """Tell whether anything of the tree is left but its first process, which is over."""
+        tree.reap([self.pid])
+        return bool(tree.children(self.pid)) if self.boxed else next(tree.descendants([self.pid]), None) is not None
 
 
 class Waiting:
@@ -71,7 +99,14 @@ class Waiting:
     """
 
     def __init__(
-        self, child: Child, target: Mapping[str, Any], scoped: bool, source: int, environment: int, trouble: int
+        self,
+        child: Child,
+        target: Mapping[str, Any],
+        scoped: bool,
+        source: int,
+        environment: int,
+        trouble: int,
+        copied: int,
     ) -> None:
         self._child = child
         self._scoped = scoped
@@ -79,13 +114,16 @@ class Waiting:
         self._source = source
         self._environment = environment
         self._trouble = trouble
+        self._copied = copied
+        self.marks: dict[bytes, copy.Mark] = {}
+        """Of what was copied for the run, see `working.copy`, once it has started."""
 
     def abandon(self) -> None:
         """End the process; it has not touched its target."""
         os.kill(self._child.pid, signal.SIGKILL)
         os.waitpid(self._child.pid, 0)
         close(self._child)
-        for fd in (self._source, self._environment, self._trouble):
+        for fd in (self._source, self._environment, self._trouble, self._copied):
             os.close(fd)
 
     def start(
@@ -119,6 +157,9 @@ class Waiting:
         # Ends at exec, or with a sentence on what went wrong before it.
         with os.fdopen(self._trouble, "rb") as trouble:
             why = trouble.read(4096).decode(errors="replace")
+        with os.fdopen(self._copied, "rb") as memory:
+            memory.seek(0)
+            self.marks = marshal.loads(memory.read() or _NO_MARKS)
         if why:
             os.waitpid(self._child.pid, 0)
             close(self._child)
@@ -136,6 +177,7 @@ def prepare(
     view: confinement.View,
     bare: Mapping[str, str],
     program: str | None = None,
+    copied_from: str | None = None,
     bounds: Callable[[], None] = lambda: None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
@@ -150,6 +192,7 @@ def prepare(
         view: what it may reach.
         bare: environment without secrets.
         program: of a command, where its first word is not found on the run's PATH.
+        copied_from: the source of which the working directory is to be a copy, if it is one.
         bounds: puts its limits in force, in the forked process and before anything else.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
@@ -157,25 +200,71 @@ def prepare(
     (trouble_read, trouble_write), (source_read, source_write) = rest
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     environment = os.memfd_create("sealrun", os.MFD_CLOEXEC)  # memory without a name in any file system
+    copied = os.memfd_create("sealrun", os.MFD_CLOEXEC)
     if target["kind"] != "command":
         os.write(environment, PROGRAM)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _become(
-            bounds,
-            lambda: confinement.enter(view, parent, signal.SIGKILL),
-            command=target["kind"] == "command",
-            arguments=_arguments(target, python, program),
-            bare={name.encode(): value.encode() for name, value in bare.items()},
-            folder=folder,
-            streams=(null, out_write, err_write, source_read, result_write, environment),
-            trouble=trouble_write,
-        )
+    streams = (copied, null, out_write, err_write, source_read, result_write, environment)
+    document = {
+        "command": target["kind"] == "command",
+        "arguments": _arguments(target, python, program),
+        "bare": {name.encode(): value.encode() for name, value in bare.items()},
+        "folder": folder,
+        "copied_from": copied_from,
+    }
+    pipes_of = (out_read, err_read, result_read)
+    if view.rung == "namespace":
+        child = _boxed(view, document, [trouble_write, *streams], pipes_of, bounds)
+    else:
+        child = _confined(view, document, [trouble_write, *streams], pipes_of, bounds)
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
-    child = Child(pid, os.pidfd_open(pid), out_read, err_read, result_read)
-    return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read)
+    return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read, copied)
+
+
+def _confined(
+    view: confinement.View,
+    document: Mapping[str, Any],
+    descriptors: Sequence[int],
+    pipes: tuple[int, int, int],
+    bounds: Callable[[], None],
+) -> Child:
+    """Fork a process that confines itself; where its connections are judged, from the one that judges them."""
+    parent = os.getpid()
+    if not confinement.judged(view):
+        pid = os.fork()
+        if pid == 0:
+            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL), bounds=bounds)
+        return Child(pid, os.pidfd_open(pid), *pipes)
+
+    def work(channel: int, judge: int) -> NoReturn:
+        bind = lambda kept: confinement.enter(view, judge, signal.SIGKILL, kept)  # noqa: E731
+        _become(document, descriptors, bind, channel, bounds)
+
+    over, over_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = judges.start(view.writable, view.uid, over_write, descriptors, work)
+    finally:
+        os.close(over_write)
+    return Child(pid, over, *pipes, boxed=True)
+
+
+def _boxed(
+    view: confinement.View,
+    document: Mapping[str, Any],
+    descriptors: Sequence[int],
+    pipes: tuple[int, int, int],
+    bounds: Callable[[], None],
+) -> Child:
+    """Have a box made, and the process in it; what goes wrong is said through the first descriptor."""
+    over, over_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        trouble, *streams = descriptors
+        box = init.make(view.parts, view.network, _become, bounds)
+        with contextlib.suppress(OSError):  # it is gone, which `over` tells
+            box.go(view, document, [trouble, over_write, *streams])
+    finally:
+        os.close(over_write)
+    return Child(box.pid, over, *pipes, boxed=True)
 
 
 def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> list[str]:
@@ -186,18 +275,16 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
 
 
 def _become(
-    bounds: Callable[[], None],
-    bind: Callable[[], None],
-    *,
-    command: bool,
-    arguments: list[str],
-    bare: dict[bytes, bytes],
-    folder: str,
-    streams: tuple[int, ...],
-    trouble: int,
+    document: Mapping[str, Any],
+    descriptors: Sequence[int],
+    bind: Callable[[int | None], None] = lambda _: None,
+    judge: int | None = None,
+    bounds: Callable[[], None] = lambda: None,
 ) -> NoReturn:
-    """Become the run, in the forked process: never returns, and reports a failure through `trouble`."""
+    """Become the run, in the forked process: never returns, and reports a failure through the first descriptor."""
     step = "enter its limits"
+    trouble, copied, *streams = descriptors
+    arguments: list[str] = document["arguments"]
     try:
         bounds()
         step = "prepare the process"
@@ -209,16 +296,20 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # In two steps, so that no descriptor is overwritten before it is copied.
         high = [os.dup2(fd, 200 + position, inheritable=True) for position, fd in enumerate(streams)]
-        trouble = os.dup2(trouble, 220, inheritable=False)
+        own = [trouble, copied] if judge is None else [trouble, copied, judge]
+        trouble, copied, *judges_end = (os.dup2(fd, 220 + place, inheritable=False) for place, fd in enumerate(own))
         for position, fd in enumerate(high):
             os.dup2(fd, position, inheritable=True)
-        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble])
+        kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble, copied, *judges_end])
         step = "enter its sandbox"
-        bind()
-        step = f"enter the folder {folder}"
-        os.chdir(folder)
+        bind(next(iter(judges_end), None))
+        if (source := document["copied_from"]) is not None:
+            step = "copy its source"
+            os.write(copied, marshal.dumps(copy.make(source, document["folder"]).marks, _MARSHAL_VERSION))
+        step = f"enter the folder {document['folder']}"
+        os.chdir(document["folder"])
         step = "write its files"
-        environment = _wait() if command else bare
+        environment: dict[bytes, bytes] = _wait() if document["command"] else document["bare"]
         step = f"{_START}{arguments[0]}"
         if "/" in arguments[0]:
             os.execve(arguments[0], arguments, environment)
@@ -284,7 +375,7 @@ def _report(trouble: int, text: str) -> None:
 
 def close(child: Child) -> None:
     """Close a child's descriptors."""
-    for fd in (child.pidfd, child.stdout, child.stderr, child.result):
+    for fd in (child.over, child.stdout, child.stderr, child.result):
         with contextlib.suppress(OSError):
             os.close(fd)
 

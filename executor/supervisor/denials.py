@@ -6,10 +6,13 @@ Outside the source root a path is judged by its text alone: a hint must not tell
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from executor.sandbox.confinement import View
+from executor.sandbox.working import COPY, READ_ONLY
+from executor.sandbox.working.owners import COPIED
 
 # Not of servers: `permission denied for table orders`, `Permission denied (publickey)`.
 _REFUSED = re.compile(r"permission denied(?!\s*\(| for | to )|read-only file system|\bEACCES\b|\bEROFS\b", re.I)
@@ -27,7 +30,14 @@ _NO_PROGRAM = (
     "{0} is not on the run's PATH; have its package installed (--with PACKAGE), or start it by itself, so that it is"
     " looked for on yours: sealrun run -- {0}"
 )
-_SOURCE = "a run cannot write to the source root; write files to keep to SEALRUN_OUTPUT_DIR, and others to TMPDIR"
+_SOURCE = "a run cannot write to its source here{why}; write files to keep to SEALRUN_OUTPUT_DIR, and others to TMPDIR"
+_NOT_ITS_OWN = (
+    "{0} is in a source that belongs to somebody else: a run can change no more of it than others can read, and than is"
+    " copied for it, 2,000 files and 64 MiB; have the worker's user own it, or write to SEALRUN_OUTPUT_DIR"
+)
+_ORIGINAL = (
+    "{0} is the source itself, which no run writes to; its working folder is a copy: name the file relative to that"
+)
 _UNREADABLE = "{0} is not readable for others, and this run has a user id of its own: chmod o+r"
 _READ_ONLY = "{0} is open to runs for reading alone; an operator opens folders to be changed: SEALRUN_WRITABLE"
 _TEMPORARY = "{0} is closed to runs; files to keep go to SEALRUN_OUTPUT_DIR, and others to TMPDIR"
@@ -37,15 +47,17 @@ _ABOVE = (
 )
 _HOME = "{0} is in a home folder, and those are closed to runs; put a copy into the source root"
 _CLOSED = "{0} is closed to runs; put a copy into the source root, or have an operator open it: SEALRUN_READABLE"
+_OWN = ("/tmp", "/var/tmp")
+"""What each run has of its own in a box."""
 
 
-def hint(said: str, view: View, source: str, home: str) -> str | None:
+def hint(said: str, view: View, working: Mapping[str, Any], home: str) -> str | None:
     """Return what to do about the last refusal that comes of the sandbox; None where there is none.
 
     Args:
         said: the end of what the run printed, masked, stderr last.
         view: what the run could reach.
-        source: its source root and working directory.
+        working: its working folder and its source root, as the worker decided on them.
         home: the home folder of the worker's user.
     """
     for line in reversed(said.splitlines()):
@@ -55,10 +67,12 @@ def hint(said: str, view: View, source: str, home: str) -> str | None:
             return _NO_PROGRAM.format(found[1])
         refused = _REFUSED.search(line)
         if refused or _ABSENT.search(line):
-            for path in _paths(line, source):
-                ours = refused or _within(path, view.covered)
-                if ours and (told := _told(path, view, source, home)):
-                    return told.format(path)
+            for path in _paths(line, working["folder"]):
+                # In a box there is nothing but what a run is given; what is not there may be on the machine.
+                ours = refused or view.rung == "namespace" or _within(path, view.covered)
+                if ours and (told := _told(path, view, working, home)):
+                    why = f", as {working['why']}" if working.get("why") else ""
+                    return told.format(_of_the_source(path, working), why=why)
     return None
 
 
@@ -73,11 +87,23 @@ def _within(path: str, folders: tuple[str, ...]) -> bool:
     return any(Path(path).is_relative_to(folder) for folder in folders)
 
 
-def _told(path: str, view: View, source: str, home: str) -> str | None:
+def _of_the_source(path: str, working: Mapping[str, Any]) -> str:
+    """A path in a copy, as the one that it was copied from."""
+    folder = working["folder"]
+    return os.path.join(working["source"], os.path.relpath(path, folder)) if _within(path, (folder,)) else path
+
+
+def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str | None:
+    source = working["source"]
+    if _within(path, (working["folder"],)) and working["how"] != READ_ONLY:
+        if view.uid is not None and _is_closed(path):
+            return _UNREADABLE
+        return _NOT_ITS_OWN if working.get("owners") == COPIED else None
+    if _within(path, (source,)):
+        found = _of_source(path, view)
+        return _ORIGINAL if found == _SOURCE and working["how"] == COPY else found
     if _within(path, (*view.writable, *view.shared)):
         return None
-    if _within(path, (source,)):
-        return _of_source(path, view)
     if _within(path, view.machine):
         return _READ_ONLY
     if _within(path, (*view.readable, *view.cached, "/dev")):
@@ -86,7 +112,17 @@ def _told(path: str, view: View, source: str, home: str) -> str | None:
         return _ABOVE
     if _within(path, (home, "/home", "/root")):
         return _HOME
-    return _TEMPORARY if _within(path, ("/tmp", "/var/tmp")) else _CLOSED
+    if _within(path, _OWN):
+        return None if view.rung == "namespace" else _TEMPORARY
+    return _CLOSED
+
+
+def _is_closed(path: str) -> bool:
+    """Whether it stands in a working folder for what others may not read."""
+    try:
+        return not os.lstat(path).st_mode & 0o777
+    except OSError:
+        return False
 
 
 def _of_source(path: str, view: View) -> str | None:

@@ -9,7 +9,7 @@ encrypted content cannot be searched, as the documentation says.
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from executor.masking.masker import Hits
@@ -32,7 +32,9 @@ _TAKEN = "its name, once it is masked, is another's"
 _CHANGED = "it changed while it was read"
 
 
-def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked: Mapping[str, Masking] = {}) -> None:
+def collect(
+    folder: str, limit: int, uid: int | None, reporter: Reporter, masked: Mapping[str, Masking] = {}
+) -> "Given":
     """Send the files below `folder`, at most `limit` bytes and 1,000 files; report the rest as withheld.
 
     This process may read what the run may not, so it follows no link at any step, not even the folder itself.
@@ -44,34 +46,75 @@ def collect(folder: str, limit: int, uid: int | None, reporter: Reporter, masked
         reporter: sends them.
         masked: by name, how a file is masked that is not masked byte for byte.
 
+    Returns:
+        What there is now, for what else is given of the run.
+
     Raises:
         NoLongerExpected: the run was lost meanwhile; files may be large and many, so it is looked at every step.
     """
-    left, files = limit, 0
-    names = _Names(reporter)
+    given = Given(limit, uid, reporter)
     try:
         top = os.open(folder, _FOLDER)
     except OSError as error:
         reporter.withheld(_REST, f"the output folder cannot be read: {os.strerror(error.errno or 0)}")
-        return
+        return given
     for name, place, closed in _walk(top, "", reporter):
         reporter.check()
-        shown = names.shown(name)
-        if (files := files + 1) > FILES_LIMIT:
+        if given.full:
             reporter.withheld(_REST, f"more than {FILES_LIMIT:,} files were left")
-            return
+            break
+        given.one(name, place, closed, masked.get(name))
+    return given
+
+
+class Given:
+    """The files that are given of one run, under the names that they are shown by, within its limits."""
+
+    def __init__(self, limit: int, uid: int | None, reporter: Reporter) -> None:
+        self.left = self._limit = limit
+        self._uid, self._reporter = uid, reporter
+        self._names = _Names(reporter)
+        self._files = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many files as one run may leave."""
+        return self._files >= FILES_LIMIT
+
+    def one(
+        self,
+        name: str,
+        place: int,
+        closed: str | None = None,
+        masking: Masking | None = None,
+        *,
+        executable: bool = False,
+    ) -> str | None:
+        """Give a file, or tell why it is withheld; return the name that it is given by, None for one that is not.
+
+        Args:
+            name: its path.
+            place: a descriptor of the folder that it lies in.
+            closed: why it is withheld, where that is known.
+            masking: how it is masked, if not byte for byte.
+            executable: it is a program, and is to stay one.
+        """
+        self._files += 1
+        reporter, before = self._reporter, self._reporter.given
+        shown = replace(self._names.shown(name), executable=executable)
         try:
-            why = closed or _why_withheld(_found(name, place), uid, left, limit)
+            why = closed or _why_withheld(_found(name, place), self._uid, self.left, self._limit)
             if why is None:
                 with _File(name, place, reporter) as file:
                     # What was looked at by its name may be another by now.
-                    why = _why_withheld(file.found, uid, left, limit)
+                    why = _why_withheld(file.found, self._uid, self.left, self._limit)
                     if why is None:
-                        left -= _send(shown, file, reporter, masked.get(name), of_name(name))
+                        self.left -= _send(shown, file, reporter, masking, of_name(name))
         except OSError as error:
             why = f"it cannot be read: {os.strerror(error.errno or 0)}"
         if why is not None:
             reporter.withheld(shown.text, why)
+        return shown.text if reporter.given > before else None
 
 
 def _found(name: str, place: int) -> os.stat_result:
@@ -198,7 +241,11 @@ def _send_masked(shown: "_Shown", file: _File, reporter: Reporter, masking: Mask
 
 
 def _tell(shown: "_Shown", size: int, reporter: Reporter, hits: Hits, first: Hits) -> None:
-    reporter.file(shown.text, size, *masked_text.entries(hits, first, shown.hits))
+    masked, more = masked_text.entries(hits, first, shown.hits)
+    if shown.executable:
+        reporter.file(shown.text, size, masked, more, executable=True)
+    else:
+        reporter.file(shown.text, size, masked, more)
 
 
 def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, int, str | None]]:
@@ -233,6 +280,7 @@ class _Shown:
     text: str
     hits: Hits
     taken: bool
+    executable: bool = False
 
 
 class _Names:

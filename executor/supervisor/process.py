@@ -27,11 +27,12 @@ from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.limits import Group
 from executor.sandbox.removal import remove
+from executor.sandbox.working import COPY, READ_ONLY
 from executor.supervisor import child as children
-from executor.supervisor import denials, limits, masked_files
+from executor.supervisor import denials, limits, masked_files, written
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.ending import LOOK, Ending, signal_group
+from executor.supervisor.ending import LOOK, Ending
 from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
 from executor.supervisor.report import NoLongerExpected, Reporter
@@ -196,6 +197,8 @@ class Attempt:
             )
             objects = self._objects(derived)
             reporter.post(Kind.STARTED, {"aliases": built.aliases, "connections": self._connections(derived)})
+            for path in job["view"].get("sockets", ()):
+                reporter.say(f"covered: {path}, a socket of this machine in what the run is given")
             files = built.files | {f"{job['private']}/{name}": data for name, data in derived.files.items()}
             # Opening may have taken longer than the lease, or somebody has cancelled meanwhile.
             self._listen()
@@ -214,7 +217,7 @@ class Attempt:
         ended = time.monotonic()
         statuses: dict[int, int] = {}
         self._group.kill()
-        whole = tree.end_tree(uid=job["view"]["uid"], statuses=statuses)
+        whole = tree.end_tree(uid=None if child.boxed else job["view"]["uid"], statuses=statuses)
         if status is None:
             # It could not be collected while the tree lived; ending the tree has collected it.
             status = statuses.get(child.pid, int(signal.SIGKILL))
@@ -234,7 +237,8 @@ class Attempt:
             reporter.result(awaited=ended_well and job["target"].get("kind") == "function")
             masked = masked_files.of_target(job["target"])
             with contextlib.suppress(NoLongerExpected):
-                collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
+                given = collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
+                written.collect(job, self._waiting.marks, given, reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
         for folder in job["folders"]:
             remove(Path(folder))
@@ -253,7 +257,7 @@ class Attempt:
         """Tell what to do about a refusal that came of the sandbox."""
         view = confinement.View.from_json(self._job["view"])
         home = str(confinement.users_home())
-        if hint := denials.hint(self._reporter.last_words, view, self._job["folder"], home):
+        if hint := denials.hint(self._reporter.last_words, view, self._job["working"], home):
             self._reporter.say(hint)
 
     def _derive(
@@ -307,7 +311,7 @@ class Attempt:
         timeout_at = None if timeout is None else time.monotonic() + timeout
         self._listen()
         with selectors.DefaultSelector() as selector:
-            selector.register(child.pidfd, selectors.EVENT_READ)
+            selector.register(child.over, selectors.EVENT_READ)
             if not self._lost:
                 selector.register(self._worker, selectors.EVENT_READ)
             open_pipes = {child.stdout: Kind.STDOUT, child.stderr: Kind.STDERR, child.result: Kind.RESULT}
@@ -327,16 +331,16 @@ class Attempt:
                     if key.fd in open_pipes:
                         if not reporter.carry(open_pipes[key.fd], key.fd):
                             del open_pipes[key.fd]
-                    elif key.fd == child.pidfd:
+                    elif key.fd == child.over:
                         over = True
-                        selector.unregister(child.pidfd)
+                        selector.unregister(child.over)
                     elif events & selectors.EVENT_WRITE:
                         reporter.flush()
                     elif not self._listen():
                         selector.unregister(self._worker)
                 # The rest of a tree that is to end has the same time as its first process.
-                if over and not (self.ending.gentle and _has_others(child)):
-                    return _collected(child)
+                if over and not (self.ending.gentle and child.has_others()):
+                    return child.collected()
                 if reporter.over_limit:
                     self.ending.begin("output_limit")
                 self._check_time(child, timeout_at)
@@ -422,6 +426,7 @@ class Attempt:
 def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group) -> Waiting:
     # Our own interpreter ends its lines itself, and writes each of them at once and in one piece.
     bare = {name: value for name, value in job["base"].items() if name != "PYTHONUNBUFFERED"}
+    working = job.get("working", {"how": READ_ONLY})
     return children.prepare(
         target=job["target"],
         python=job["python"],
@@ -429,6 +434,7 @@ def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group) -> Wai
         view=confinement.View.from_json(job["view"]),
         bare={**bare, **early} if job["target"]["kind"] != "command" else bare,
         program=job.get("program"),
+        copied_from=working["source"] if working["how"] == COPY else None,
         bounds=limits.entry_of(job, group),
     )
 
@@ -445,20 +451,6 @@ def _expect(receiver: Receiver, kind: Kind) -> Frame:
     if frame.kind is not kind:
         raise WireBroken
     return frame
-
-
-def _has_others(child: Child) -> bool:
-    """Tell whether anything of the tree is left but its first process, which is over."""
-    tree.reap([child.pid])
-    return next(tree.descendants([child.pid]), None) is not None
-
-
-def _collected(child: Child) -> int | None:
-    """End the rest of a child's group and return the child's status; None if another process traces it."""
-    # Before the wait, while the id is still the child's.
-    signal_group(child.pid, signal.SIGKILL)
-    pid, status = os.waitpid(child.pid, os.WNOHANG)
-    return status if pid else None
 
 
 def _boottime() -> int:

@@ -57,6 +57,9 @@ class Reporter:
         self._last_words = {Kind.STDOUT: b"", Kind.STDERR: b""}
         self._allowance: Allowance | None = None
         self._expected: Callable[[], bool] | None = None
+        self.given = 0
+        """Files that were given."""
+        self.given_bytes = 0
         self._result = bytearray()
         self._result_size = 0
         self._result_limit = 0
@@ -261,7 +264,9 @@ class Reporter:
         """Say whose bytes are next; the masker has searched the name already."""
         self.post(Kind.OUTPUT_BEGINS, {"path": path})
 
-    def file(self, path: str, size: int, masked: Sequence[dict[str, Any]] = (), more: int = 0) -> None:
+    def file(
+        self, path: str, size: int, masked: Sequence[dict[str, Any]] = (), more: int = 0, *, executable: bool = False
+    ) -> None:
         """Give the file whose bytes were sent last; before this it is none, and `withheld` drops what was sent of it.
 
         Args:
@@ -269,8 +274,11 @@ class Reporter:
             size: its bytes as they were sent.
             masked: what was masked in it first.
             more: so much more was.
+            executable: it is a program, and is to stay one.
         """
-        told = {"masked": {"first": list(masked), "more": more}} if masked else {}
+        self.given, self.given_bytes = self.given + 1, self.given_bytes + size
+        told: dict[str, Any] = {"masked": {"first": list(masked), "more": more}} if masked else {}
+        told |= {"executable": True} if executable else {}
         self.post(Kind.OUTPUT, {"path": path, "size": size, **told})
 
     def file_data(self, data: bytes) -> None:

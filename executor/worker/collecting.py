@@ -112,7 +112,7 @@ class Collector:
                 self.left |= frame.json()
             case Kind.OUTPUT | Kind.OUTPUT_WITHHELD:
                 found = frame.json()
-                told = (found.get(name) for name in ("size", "why", "masked"))
+                told = (found.get("size"), found.get("why"), found.get("masked"), found.get("executable", False))
                 self._add(FILE, output.file(self._lease, found["path"], *told))
             case Kind.OUTPUT_BEGINS:
                 self._add(FILE_BEGINS, frame.json()["path"])

@@ -32,6 +32,7 @@ from executor.worker.preparation import prepare, ready, source_of
 from executor.worker.python_environment import python_of
 from executor.worker.storage import full
 from executor.worker.watch import REAP, follow
+from executor.worker.working import working_folder
 from secretstore import vault
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SealrunError, SecretStoreError
 
@@ -139,11 +140,12 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
                 raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
             python = ending.enter_context(python_of(worker, run, keeper))
             place = ending.enter_context(workspace(worker.settings.workspaces, name, worker.settings.run_uids))
-            own = ending.enter_context(own_package(run.package, place, source.folder, python.path))
+            working = working_folder(worker, run, place, source.folder, uploaded=source.cached)
+            own = ending.enter_context(own_package(run.package, place, working.folder, python.path))
             ending.callback(clear_run, worker.mechanisms, run.project_id, name)
             # Before the place is cleared, whatever happens, nothing of the run is left to write into it.
             ending.callback(supervision.cut, REAP)
-            job = prepare(worker, run, place, source, python.path, python.parts, own)
+            job = prepare(worker, run, place, source, python.path, python.parts, own, working)
             ready(supervision, job)
         waiting = time.monotonic()
         # The gate. No commit, no secrets: what is read here is sealed, and its receipt is written beside it.

@@ -11,7 +11,7 @@ from executor.python.interpreters import Interpreters
 from executor.python.layout import interpreter_paths
 from executor.python.machine_setup import MachineSetup
 from executor.runs import Lease, Offer, Outcome
-from executor.sandbox import confinement
+from executor.sandbox.host import Host
 from executor.sandbox.limits import Mechanisms
 from executor.settings import Settings
 from executor.worker.health import Leaving
@@ -31,7 +31,7 @@ class Equipment:
     settings: Settings
     db: Database
     zygote: Zygote
-    host: confinement.Host
+    host: Host
     fixed: Offer
     """What it can give as long as it lives."""
     storage: Storage

@@ -29,6 +29,7 @@ from executor.runs import GateShut, Outcome, output
 from executor.runs.grant import Given
 from executor.sandbox import confinement, handover
 from executor.sandbox.limits import clear_run
+from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace, workspace
 from executor.schemas.output import Piece
 from executor.schemas.receipts import SETUP
@@ -39,6 +40,7 @@ from executor.worker.judging import judge_setup
 from executor.worker.lease import LeaseKeeper
 from executor.worker.preparation import base_of, controls_of, grouped, held_of, limits, ready
 from executor.worker.watch import REAP, follow
+from executor.worker.working import WorkingFolder
 from secretstore import vault
 
 _BUILDER = (Path(__file__).parents[1] / "inside/builder.py").read_text()
@@ -215,8 +217,9 @@ def _job(
         uid=place.uid,
         forbidden=worker.settings.closed,
         cached=(draft,),
+        temporary=place.temporary,
     )
-    base = base_of(run, place, search_path_of(None))
+    base = base_of(worker.host, run, place, search_path_of(None))
     base |= {
         "UV_CACHE_DIR": str(uv_cache),
         "UV_LINK_MODE": "copy",  # what another build may write must not be what a run reads
@@ -240,6 +243,7 @@ def _job(
         "target": {"kind": "command", "argv": [str(python), "-I", "-S", "-c", _BUILDER, json.dumps(plan)]},
         "python": str(python),
         "folder": str(build),
+        "working": WorkingFolder(build, build, READ_ONLY).to_json(),
         "view": view.to_json(),
         "base": base,
         "output": str(place.output),

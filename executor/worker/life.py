@@ -27,7 +27,7 @@ from executor.models import Run
 from executor.python import interpreters, machine_setup
 from executor.runs import Offer, queues, refusals, workers
 from executor.runs.retention import WORKER
-from executor.sandbox import confinement, kernel, limits
+from executor.sandbox import confinement, kernel, limits, probing
 from executor.sandbox.workspace import in_use, prepare_root
 from executor.schemas.workers import TOLD_TO_STOP
 from executor.settings import Settings
@@ -208,7 +208,7 @@ class WorkerLife:
         if settings.broker_url is None:
             self._ending.enter_context(broker(settings.store.home))
         db = open_database(settings)
-        host = confinement.probe()
+        host = probing.probe()
         pythons = interpreters.offered(settings, host, os.environ.get("PATH", os.defpath))
         offer = Offer(
             worker=self.name,

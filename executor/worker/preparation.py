@@ -13,10 +13,12 @@ from executor.environment.variables import base_environment
 from executor.errors import SourceIsHome, SourceUnavailable, SupervisorLost, TargetUnusable
 from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
-from executor.sandbox import confinement
+from executor.sandbox import confinement, kernel
 from executor.sandbox.folders import given_to, home_in
+from executor.sandbox.host import Host
 from executor.sandbox.limits import held
 from executor.sandbox.user import user_name
+from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace
 from executor.settings import Settings
 from executor.worker.equipment import Equipment
@@ -24,6 +26,7 @@ from executor.worker.lease import LeaseKeeper
 from executor.worker.package import NONE, OwnPackage
 from executor.worker.programs import Program, check_interpreter, program_of
 from executor.worker.source_cache import Upload, cached_source
+from executor.worker.working import WorkingFolder
 
 PRIVATE_MEMORY = f"{confinement.OWN_MEMORY}/sealrun"
 """Where a run's secrets and credentials stand as files, if it has a file system in memory that nobody else sees."""
@@ -81,6 +84,7 @@ def prepare(
     python: str | None,
     parts: Sequence[Path] | None = None,
     own: OwnPackage = NONE,
+    working: WorkingFolder | None = None,
 ) -> dict[str, Any]:
     """The job as the supervisor gets it: everything but secrets.
 
@@ -92,6 +96,7 @@ def prepare(
         python: its interpreter; None for a command that has none.
         parts: what that consists of, where it is an environment that this worker has built.
         own: the package that its source root is.
+        working: where it finds its code; by default that is where it lies, and read-only.
 
     Raises:
         SealrunError: its interpreter or its sandbox is not to be had, or it may not reach its interpreter.
@@ -100,6 +105,7 @@ def prepare(
         list(given_to(run.project, folders, worker.settings.closed))
         for folders in (worker.settings.readable, worker.settings.writable)
     )
+    working = working or WorkingFolder(source.folder, source.folder, READ_ONLY)
     program, interpreter = _interpreter(worker, source, python, parts, readable)
     called = Program() if own.has(run.target) else _called(worker, run, python, readable)
     view = confinement.view(
@@ -111,27 +117,35 @@ def prepare(
         forbidden=worker.settings.closed,
         machine=readable,
         shared=writable,
-        cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
         network=run.network,
+        temporary=place.temporary,
+        written=working.written,
+        owners=working.owners,
+        cached=[*_of_the_cache(worker, source, parts or ()), *own.readable],
     )
     search_path = search_path_of(None if python is None else program, called.folders)
     asked = limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop")
     asked |= amounts(worker.settings, run) | grouped(worker, run, place, view)
     return {
         "run": run.id,
-        "target": own.given(run.target),
+        "target": own.given(working.target(run.target)),
         "mapped": run.mapped,
         "python": str(program),
         "program": called.path,
-        "folder": str(source.folder),
+        "folder": str(working.folder),
+        "working": working.to_json(),
         "view": view.to_json(),
-        "base": base_of(run, place, search_path) | own.variables(search_path),
+        "base": base_of(worker.host, run, place, search_path) | own.variables(search_path),
         "output": str(place.output),
-        "folders": [str(folder) for folder in place.folders],
+        "folders": [str(folder) for folder in (*place.folders, *([working.written] if working.written else []))],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
-        "private": PRIVATE_MEMORY if worker.host.mounts else str(place.private),
+        "private": PRIVATE_MEMORY if worker.host.own_memory else str(place.private),
         "collect": list(run.collect),
-        "controls": controls_of(worker.host, view) | {"limits": held_of(worker, asked)},
+        "controls": {
+            **controls_of(worker.host, view),
+            "working_folder": working.told,
+            "limits": held_of(worker, asked),
+        },
         "limits": asked,
     }
 
@@ -164,11 +178,12 @@ def _of_the_cache(worker: Equipment, source: RunsCode, parts: Sequence[Path]) ->
     return [source.folder, *built] if source.cached else built
 
 
-def base_of(run: Run, place: Workspace, search_path: str) -> dict[str, str]:
+def base_of(host: Host, run: Run, place: Workspace, search_path: str) -> dict[str, str]:
     """What a process of a run finds in its environment, whatever else it is given; `search_path` is its PATH."""
     return base_environment(
         home=str(place.home),
-        temporary=str(place.temporary),
+        temporary="/tmp" if host.rung == "namespace" else str(place.temporary),
+        metrics=str(place.temporary),
         output=str(place.output),
         run_id=run.id,
         project=run.project,
@@ -242,17 +257,24 @@ def ready(supervision: Supervision, job: dict[str, Any]) -> None:
         raise SupervisorLost
 
 
-def controls_of(host: confinement.Host, view: confinement.View) -> dict[str, Any]:
+def controls_of(host: Host, view: confinement.View) -> dict[str, Any]:
     """What is really in force, for the receipt."""
     own_user = view.uid is not None
     return {
         "landlock_abi": host.landlock_abi,
+        "landlock_errata": kernel.landlock_errata(),
+        "calls_filtered": view.rung == "namespace" or (view.rung == "landlock" and view.unix_sockets != "open"),
+        # In a box those of others are not seen; below, see `filter.entering`.
+        "unix_sockets": {"namespace": "hidden", "landlock": view.unix_sockets}.get(view.rung, "open"),
         "own_user": own_user,
-        "own_mounts": host.mounts,
+        "own_mounts": host.own_memory,
         "no_new_privileges": True,
-        "tree": "subreaper",
+        "tree": "pid namespace" if view.rung == "namespace" else "subreaper",
+        "network": view.network,
+        **({"parts": {name: why for name, why in host.parts.items() if name != "box"}} if host.parts else {}),
         "key_file_readable": not own_user and view.rung == "process",
         # Folders of the machine that its operator opened to this run.
+        **({"covered_sockets": list(view.sockets)} if view.sockets else {}),
         **({"readable": list(view.machine)} if view.machine else {}),
         **({"writable": list(view.shared)} if view.shared else {}),
     }

@@ -26,7 +26,7 @@ from secretstore.keyring import wrapping_context
 from secretstore.local_keys import LocalKeys
 from tests.leaks.canaries import Canaries
 from tests.leaks.evidence import Eavesdropper, Finding, Search, broker_content, files, memory
-from tests.processes import arguments, children, descendants, environ, eventually, name
+from tests.processes import arguments, descendants, environ, eventually, name, of_run
 from tests.rig import ACTOR, CHECKOUT, PATIENCE, Rig, Target, command, file, function, rig
 
 JOBS = Path(__file__).with_name("jobs")
@@ -161,14 +161,18 @@ class _Scene:
         (beside,) = set(worker.supervisors()) - {holding}
         self.client.set("planted", self.mark)
         broker = self.client.info("server")["process_id"]
+        (other,) = of_run(bystander)
+        ours = set(descendants(beside)) - {other}  # in a box there is its own first process, before the run's
         watched = {
             "worker": worker.pid,
             "zygote": worker.zygote,
             "broker": broker,
             "supervisor of another run": beside,
-            "other run": children(beside)[0],
+            "other run": other,
         }
         marks = dict.fromkeys(watched, self.mark) | {"zygote": tree_mark}
+        watched |= (boxes := {f"process {pid} beside the other run": pid for pid in ours})
+        marks |= dict.fromkeys(boxes, tree_mark)
 
         def strangers() -> list[str]:
             known = {*watched.values(), *descendants(beside), holding, *descendants(holding)}

@@ -21,10 +21,12 @@ KEY = b"hunter2-prod-key-5417"
 # A program with two daemons of the stubborn kind: sessions of their own, double-forked, deaf to every polite signal.
 DAEMONS = """
 import os, signal, time
+told, tell = os.pipe()
 def stubborn():
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     print("pid", os.getpid(), flush=True)
+    os.write(tell, b".")
     until = time.monotonic() + 120
     while time.monotonic() < until:
         time.sleep(0.05)
@@ -36,6 +38,7 @@ for _ in range(2):
             stubborn()
         os._exit(0)
     os.wait()
+    os.read(told, 1)
 stubborn()
 """
 SECOND_WAITS = """
@@ -220,7 +223,8 @@ class TestEnds:
         """I8: so is a run that is out of time."""
         ended, _ = place.out_of_time(file(place.job(DAEMONS)), lambda printed: printed.count("pid ") == 3)
         assert (ended.how[:2], ended.view.signal) == (("failed", "timed_out"), 9)
-        gone([int(line.split()[1]) for line in ended.stdout.splitlines()], ended.view.id)
+        told = [int(line.split()[1]) for line in ended.stdout.splitlines()]
+        gone(place.outside(ended.view.id, told), ended.view.id)
 
 
 class TestStopped:

@@ -74,3 +74,18 @@ def test_a_rung_nobody_has(bare: Rig) -> None:
     assert bare.run(command("true")).how == ("succeeded", None, 0)
     assert bare.view(waiting).state == "pending"
     assert bare.view(waiting).attempt == 0
+
+
+def test_the_launcher_takes_namespaces_away() -> None:
+    """What tests of a weaker machine stand on: no namespace, no mount, and threads and programs as everywhere."""
+    code = (
+        "import ctypes, errno, os, subprocess, threading\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "for act in (lambda: libc.unshare(0x10000000), lambda: libc.unshare(0x20000), lambda: libc.setns(0, 0),\n"
+        "            lambda: libc.mount(b'x', b'/', b'tmpfs', 0, None)):\n"
+        "    assert act() == -1 and ctypes.get_errno() == errno.EPERM\n"
+        "threading.Thread(target=lambda: print('thread', flush=True)).start()\n"
+        "subprocess.run(['echo', 'program'], check=True)\n"
+    )
+    refused = [sys.executable, str(WITHOUT.with_name("no_namespaces.py")), "-c", code]
+    found = subprocess.run(refused, capture_output=True, text=True, check=True)
+    assert sorted(found.stdout.split()) == ["program", "thread"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from executor.records import history, logs
-from executor.sandbox import confinement
+from executor.sandbox import probing
 from executor.schemas.runs import RunView
 from secretstore.database import Database
 from secretstore.settings import database_address
@@ -136,7 +136,7 @@ def test_a_run_has_its_secrets_and_nothing_of_the_services(host: Host) -> None:
     assert host.ends(run) == ("succeeded", None)
     assert host.said(run) == "begun ***\ndone\n"
     receipt = host.shown(run).receipt
-    assert receipt is not None and receipt.rung == confinement.probe().rung
+    assert receipt is not None and receipt.rung == probing.probe().rung
 
 
 def test_to_reload_is_refused(host: Host) -> None:

@@ -213,6 +213,7 @@ def _what_runs_leave() -> None:
         sa.Column("size", sa.Integer()),
         sa.Column("withheld", sa.String()),
         sa.Column("masked", sa.JSON()),
+        sa.Column("executable", sa.Boolean(), nullable=False),
     )
     op.create_table(
         "executor_output_chunk",

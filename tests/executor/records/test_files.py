@@ -128,3 +128,18 @@ def test_written_files_have_the_users_own_mode(sqlite_db: Database, bench: Bench
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_program_is_written_as_one_where_that_was_asked_for(
+    sqlite_db: Database, bench: Bench, tmp_path: Path
+) -> None:
+    """With what the user's own umask leaves of it."""
+    lease = bench.running(sqlite_db)
+    output.append(sqlite_db, lease, [], [output.file(lease, "tool", 0, executable=True), output.file(lease, "text", 0)])
+    before = os.umask(0o027)
+    try:
+        outputs.download(sqlite_db, lease.run_id, 1, tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"tool": 0o750, "text": 0o640}

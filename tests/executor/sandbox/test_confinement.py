@@ -13,13 +13,15 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from executor.errors import PathRefused
-from executor.sandbox import confinement, kernel, user
-from executor.sandbox.confinement import Host, View
+from executor.sandbox import confinement, kernel, probing, user
+from executor.sandbox.confinement import View
+from executor.sandbox.filter import judge
+from executor.sandbox.host import Host
 from tests.executor.conftest import ROOT, OrdinaryUser
 
 LANDLOCK = kernel.landlock_abi()
@@ -30,18 +32,27 @@ PRIVATE = ("workspace/home", "workspace/tmp", "workspace/output")
 def inside(view: View, look: Callable[[], Any]) -> Any:
     """What `look` returns in a forked process that has entered the view."""
     reading, writing = os.pipe()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
+    over, over_write = os.pipe()
+
+    def work(channel: int | None, parent: int) -> NoReturn:
         try:
             os.close(reading)
-            confinement.enter(view, parent, signal.SIGKILL)
+            confinement.enter(view, parent, signal.SIGKILL, channel)
             said = {"said": look()}
         except BaseException as error:  # noqa: BLE001  # told to the test, which fails with it
             said = {"failed": f"{type(error).__name__}: {error}"}
         os.write(writing, json.dumps(said).encode())
         os._exit(0)
-    os.close(writing)
+
+    parent = os.getpid()
+    if confinement.judged(view):
+        pid = judge.start(view.writable, view.uid, over_write, {*map(int, os.listdir("/proc/self/fd"))}, work)
+    else:
+        pid = os.fork()
+        if pid == 0:
+            work(None, parent)
+    for fd in (writing, over, over_write):
+        os.close(fd)
     with os.fdopen(reading, "rb") as answer:
         text = answer.read()
     os.waitpid(pid, 0)
@@ -198,7 +209,7 @@ def test_nested_covers_and_paths_are_told_once(place: Path, root: None) -> None:
 @pytest.mark.parametrize("swapped", ["source", "above"])
 def test_i3_a_link_put_in_the_place_of_a_source_brings_nothing_in(place: Path, root: None, swapped: str) -> None:
     """Its owner may swap it after it was looked at, and root would follow the link to what nobody else may read."""
-    if not confinement.probe().mounts:
+    if not probing.probe().mounts:
         pytest.skip("this root may not mount")
     for folder in ("closed/above/source", "secret/source"):
         (place / folder).mkdir(parents=True)
@@ -218,7 +229,7 @@ def test_i3_a_link_put_in_the_place_of_a_source_brings_nothing_in(place: Path, r
 def test_the_probe_changes_nothing_here() -> None:
     """Mounts are tried in a process of its own; this one still sees its own /dev/shm."""
     before = os.stat("/dev/shm").st_dev
-    host = confinement.probe()
+    host = probing.probe()
     assert host.landlock_abi == LANDLOCK
     assert os.geteuid() == 0 or not host.mounts
     assert os.stat("/dev/shm").st_dev == before
@@ -297,7 +308,7 @@ def test_a_cached_folder_is_open_and_the_cache_is_not(place: Path) -> None:
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "below a closed folder"])
 def test_folders_of_the_machine_are_as_their_operator_opened_them(place: Path, closed: bool) -> None:
     """I3: one to be read, one to be changed, and nothing beside them; without devices, and setuid means nothing."""
-    host = Host(LANDLOCK, confinement.probe().mounts)
+    host = Host(LANDLOCK, probing.probe().mounts)
     if closed and not host.mounts:
         pytest.skip("an ordinary user passes where it may, and this root may not mount")
     for name in ("data", "data/models", "data/out", "data/beside"):
@@ -435,7 +446,7 @@ def test_a_lent_user_id_leaves_nothing_of_root(place: Path, root: None) -> None:
     before = os.getgroups()
     os.setgroups([0, 4, 27])
     try:
-        said = inside(decided(place, confinement.probe(), uid=UID), look)
+        said = inside(decided(place, probing.probe(), uid=UID), look)
     finally:
         os.setgroups(before)
     assert said == [[UID] * 3, [UID] * 3, [], [0, 0, 0], "EPERM", "EPERM"]
@@ -443,7 +454,7 @@ def test_a_lent_user_id_leaves_nothing_of_root(place: Path, root: None) -> None:
 
 def test_a_lent_user_id_has_a_name_where_the_worker_may_mount(place: Path, root: None) -> None:
     """Programs that look themselves up find a name, a group and the run's HOME; everybody else stays known."""
-    if not confinement.probe().mounts:
+    if not probing.probe().mounts:
         pytest.skip("this root may not mount")
 
     def look() -> list[Any]:
@@ -458,7 +469,7 @@ def test_a_lent_user_id_has_a_name_where_the_worker_may_mount(place: Path, root:
 
 def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:
     """Where the worker may mount: files of others in /dev/shm are not there."""
-    host = confinement.probe()
+    host = probing.probe()
     if not host.mounts:
         pytest.skip("this root may not mount")
     file = Path(f"/dev/shm/sealrun-test-{os.getpid()}")
@@ -476,7 +487,7 @@ def test_shared_memory_is_the_runs_own(place: Path, root: None) -> None:
 
 def test_system_v_shared_memory_is_not_seen_by_the_next_run(place: Path, root: None) -> None:
     """Where the worker may mount: a segment that one run leaves for everybody is gone with it, and never seen here."""
-    host = confinement.probe()
+    host = probing.probe()
     if not host.mounts:
         pytest.skip("this root may not mount")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -535,7 +546,7 @@ def test_the_workers_session_keyring_does_not_reach_a_run(
         ]
 
     assert keyctl(SEARCH, SESSION, b"user", b"sealrun-test", 0) == "yes"
-    assert inside(decided(place, confinement.probe(), uid=uid), look) == ["ENOKEY", "EACCES"]
+    assert inside(decided(place, probing.probe(), uid=uid), look) == ["ENOKEY", "EACCES"]
 
 
 def test_a_users_used_up_quota_of_keys_is_told_and_not_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -574,7 +585,7 @@ def test_links_to_an_interpreter_are_no_readable_paths(place: Path) -> None:
 @pytest.mark.parametrize("abi", [LANDLOCK, 0], ids=["landlock", "process"])
 def test_links_on_the_way_to_what_is_brought_in_are_there(place: Path, root: None, abi: int) -> None:
     """`current -> versions/3.12`, in a closed folder: the name an environment knows its interpreter by still leads."""
-    host = Host(abi, confinement.probe().mounts)
+    host = Host(abi, probing.probe().mounts)
     if not host.mounts:
         pytest.skip("this root may not mount")
     closed = place / "closed"
@@ -608,7 +619,7 @@ def test_links_on_the_way_to_what_is_brought_in_are_there(place: Path, root: Non
 @pytest.mark.parametrize("abi", [LANDLOCK, 0], ids=["landlock", "process"])
 def test_a_source_beneath_a_closed_folder_is_brought_in(place: Path, root: None, abi: int) -> None:
     """Readable and read-only at its own path; the rest of the closed folder is hidden; outside nothing has changed."""
-    host = Host(abi, confinement.probe().mounts)
+    host = Host(abi, probing.probe().mounts)
     if not host.mounts:
         pytest.skip("this root may not mount")
     closed = place / "closed"
@@ -663,12 +674,13 @@ def test_a_dead_parent_ends_it_before_it_begins(place: Path) -> None:
 
 
 ORDINARY = """
-import os, sys, json, signal
+import dataclasses, os, sys, json, signal
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
-from executor.sandbox import kernel, confinement as sandbox
+from executor.sandbox import kernel, confinement as sandbox, probing
+from executor.sandbox.filter import judge
 place = Path(sys.argv[2])
-host = sandbox.probe()
+host = dataclasses.replace(probing.probe(), parts={})
 view = sandbox.view(host, source=place / "source", interpreter=[], uid=None, forbidden=[place / "home"],
                     writable=[place / "workspace" / name for name in ("home", "tmp", "output")])
 def can(act, *arguments):
@@ -676,13 +688,17 @@ def can(act, *arguments):
     except OSError as error: return error.strerror
     return "yes"
 parent = os.getpid()
-if os.fork() == 0:
-    sandbox.enter(view, parent, signal.SIGKILL)
+def work(channel, above):
+    sandbox.enter(view, above, signal.SIGKILL, channel)
     print(json.dumps([
         view.rung, host.mounts, can(os.listdir, place / "source"), can(os.listdir, place / "home"),
         can(os.mkdir, place / "workspace/tmp/new"), can(open, f"/proc/{parent}/environ"),
         can(os.kill, parent, 0)]), flush=True)
     os._exit(0)
+if sandbox.judged(view):
+    judge.start(view.writable, None, os.pipe()[1], (), work)
+elif os.fork() == 0:
+    work(None, parent)
 os.wait()
 """
 

@@ -223,6 +223,7 @@ from executor.supervisor.seen import Seen
 class Reporter:
     masker = Masker.build({"API_KEY": b"hunter2-prod-key"})
     seen, sent, peak = Seen(masker), 0, 0
+    given = given_bytes = 0
     def withheld(self, path, why): print(path, why)
     def file_begins(self, path): pass
     def file(self, path, size, masked=(), more=0): print(path, size, masked[0]["count"])
@@ -496,6 +497,7 @@ os.chmod(folder + "/closed", 0)
 class Reporter:
     masker = Masker.build({})
     seen = Seen(masker)
+    given = given_bytes = 0
     def withheld(self, path, why): print(path, "-", why)
     def file(self, path, size, *masked): print(path)
     def file_data(self, data): print(data)

@@ -1,7 +1,9 @@
 """What a run is told where its sandbox refused it something, by what programs print of that."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,23 +22,28 @@ VIEW = View(
 )
 
 
+def working(source: str, how: str = "read-only", folder: str | None = None, why: str | None = None) -> dict[str, Any]:
+    """Where a run works."""
+    return {"how": how, "source": source, "folder": folder or source, "why": why}
+
+
 def told(line: str, source: str = SOURCE, view: View = VIEW) -> str:
     """The first words of a hint; none where there is none."""
-    return hint(f"some words\n{line}\nmore words\n", view, source, "/users/ada") or ""
+    return hint(f"some words\n{line}\nmore words\n", view, working(source), "/users/ada") or ""
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         # A write into the source root, as Python, shells, GNU's programs, Node.js, Go and Java say it.
-        ("PermissionError: [Errno 13] Permission denied: 'cache.json'", "a run cannot write to the source root"),
-        ("OSError: [Errno 30] Read-only file system: 'cache.json'", "a run cannot write to the source root"),
-        ("sh: 1: cannot create out.csv: Permission denied", "a run cannot write to the source root"),
-        ("./dump.sh: line 3: out.csv: Permission denied", "a run cannot write to the source root"),
-        ("mkdir: cannot create directory \u2018target\u2019: Permission denied", "a run cannot write to the source"),
-        ("Error: EACCES: permission denied, open '/srv/shop/log'", "a run cannot write to the source root"),
-        ("open state.db: permission denied", "a run cannot write to the source root"),
-        ("java.io.FileNotFoundException: /srv/shop/x (Permission denied)", "a run cannot write to the"),
+        ("PermissionError: [Errno 13] Permission denied: 'cache.json'", "a run cannot write to its source here"),
+        ("OSError: [Errno 30] Read-only file system: 'cache.json'", "a run cannot write to its source here"),
+        ("sh: 1: cannot create out.csv: Permission denied", "a run cannot write to its source here"),
+        ("./dump.sh: line 3: out.csv: Permission denied", "a run cannot write to its source here"),
+        ("mkdir: cannot create directory \u2018target\u2019: Permission denied", "a run cannot write to its source"),
+        ("Error: EACCES: permission denied, open '/srv/shop/log'", "a run cannot write to its source here"),
+        ("open state.db: permission denied", "a run cannot write to its source here"),
+        ("java.io.FileNotFoundException: /srv/shop/x (Permission denied)", "a run cannot write to its"),
         # Elsewhere.
         ("cat: /users/ada/.pgpass: Permission denied", "/users/ada/.pgpass is in a home folder"),
         ("cat: ../../home/bob/x: Permission denied", ""),
@@ -69,10 +76,31 @@ def test_a_refusal_of_the_sandbox_has_a_hint(line: str, said: str) -> None:
     assert told(line).startswith(said) and bool(told(line)) == bool(said), told(line)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ls: cannot access '/var/log': No such file or directory", "/var/log is closed to runs; put a copy"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/mnt/x.csv'", "/mnt/x.csv is closed to runs"),
+        ("cat: /users/ada/.pgpass: No such file or directory", "/users/ada/.pgpass is in a home folder"),
+        ("mkdir: cannot create directory '/data': Read-only file system", "/data is closed to runs"),
+        # What a run has of its own, and what would not be there without a sandbox either.
+        ("cat: /tmp/x: No such file or directory", ""),
+        ("cat: /var/tmp/x: No such file or directory", ""),
+        ("cat: /var/tmp/runs/1/home/x: No such file or directory", ""),
+        ("cat: /usr/share/nothing: No such file or directory", ""),
+        ("cat: nothing.csv: No such file or directory", ""),
+    ],
+)
+def test_what_is_not_in_a_box_has_a_hint(line: str, said: str) -> None:
+    """There a path of the machine is not refused: it is not there."""
+    found = hint(line, replace(VIEW, rung="namespace", covered=()), working(SOURCE, "overlay"), "/users/ada") or ""
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
 def test_the_last_one_counts() -> None:
     """A program goes on after the first ones."""
     said = "cat: /mnt/a: Permission denied\ncat: /mnt/b: Permission denied\ncat: /etc/shadow: Permission denied\n"
-    assert (hint(said, VIEW, SOURCE, "/nonexistent") or "").startswith("/mnt/b ")
+    assert (hint(said, VIEW, working(SOURCE), "/nonexistent") or "").startswith("/mnt/b ")
 
 
 def test_in_the_source_root_a_write_is_told_from_the_rest(tmp_path: Path) -> None:
@@ -96,3 +124,26 @@ def test_a_hint_tells_nothing_of_what_is_there(tmp_path: Path) -> None:
     hints = [told(f"cat: {tmp_path}/{name}: Permission denied") for name in ("there", "gone")]
     assert hints[0].replace("there", "gone") == hints[1] != ""
     assert os.path.exists(tmp_path / "there")
+
+
+def test_a_copy_of_the_source_can_be_written_and_the_source_cannot(tmp_path: Path) -> None:
+    """What was meant for the one and named by the path of the other; and what others may not read stays closed."""
+    copy = tmp_path / "work/shop"
+    copy.mkdir(parents=True)
+    (copy / "closed.csv").touch(0)
+    at = working(SOURCE, "copy", str(copy))
+    assert hint(f"PermissionError: [Errno 13] Permission denied: '{SOURCE}/out.csv'", VIEW, at, "/users/ada") == (
+        f"{SOURCE}/out.csv is the source itself, which no run writes to; its working folder is a copy: name the file "
+        "relative to that"
+    )
+    refused = "PermissionError: [Errno 13] Permission denied: 'closed.csv'"
+    assert hint(refused, VIEW, at, "/users/ada") is None
+    lent = replace(VIEW, uid=61_201)
+    assert (hint(refused, lent, at, "/users/ada") or "").startswith(f"{SOURCE}/closed.csv is not readable for others")
+
+
+def test_a_source_that_stays_read_only_is_said_to_be_so_for_a_reason() -> None:
+    """It is none of the run's making."""
+    at = working(SOURCE, why="it has more than 2,000 files, or 64 MiB")
+    said = hint("OSError: [Errno 30] Read-only file system: 'cache.json'", VIEW, at, "/users/ada") or ""
+    assert said.startswith("a run cannot write to its source here, as it has more than 2,000 files, or 64 MiB; write")

@@ -1,0 +1,221 @@
+"""The first process of a box: it makes the box, starts the run's first process in it, and collects whoever dies.
+
+It is forked from a process that holds nothing of a run. What the run is to have comes later, in one message; then it
+gives up its rights, closes the channel and starts the run's first process. The kernel ends all other processes of the
+box with it, and it ends with its supervisor.
+
+Nothing of a run, and no fork of anything of a run, ever has what this process has until then.
+"""
+
+import contextlib
+import marshal
+import os
+import select
+import signal
+import socket
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+from executor.sandbox import confinement, filter, kernel
+from executor.sandbox.box import namespaces, rights, root
+from executor.sandbox.fork import place_of
+
+_DESCRIPTORS = 32
+_STATUS = struct.Struct("=i")
+_NETWORKS = {"none": namespaces.NEWNET}
+_OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS}
+
+Work = Callable[[Mapping[str, Any], Sequence[int]], NoReturn]
+"""What the run's first process does, with the document and the descriptors that came for it."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box as its supervisor sees it: its first process, and the channel that it listens to."""
+
+    pid: int
+    control: socket.socket
+
+    def go(self, view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Say what the box is to hold and what its run is to do; it is told once.
+
+        Args:
+            view: what the run may reach.
+            document: for the work; what marshal takes.
+            descriptors: a pipe for words about what fails, one for the run's wait status, then those of the work.
+
+        Raises:
+            OSError: the box is gone.
+        """
+        memory = os.memfd_create("sealrun-box", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(memory), "wb") as file:
+                file.write(marshal.dumps({"view": view.to_json(), "work": document}, 2))
+            socket.send_fds(self.control, [b"go"], [memory, *descriptors])
+        finally:
+            os.close(memory)
+            self.control.close()
+
+
+def make(parts: Sequence[str], network: str, work: Work, bounds: Callable[[], None] = lambda: None) -> Box:
+    """Fork the first process of a box, which goes about making what every run has.
+
+    Args:
+        parts: what this machine grants, see `parts.granted`.
+        network: policy of the run.
+        work: what the run's first process does.
+        bounds: puts the run's limits in force, in the first process of all.
+
+    Raises:
+        OSError: the kernel, or this machine's policy, refuses the namespaces.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        uid, gid = os.geteuid(), os.getegid()
+        flags = namespaces.NEWNS | namespaces.NEWPID | _NETWORKS.get(network, 0) | (namespaces.NEWUSER if uid else 0)
+        for part, flag in _OPTIONAL.items():
+            flags |= flag if part in parts else 0
+        pid = namespaces.clone(flags)
+        if pid:
+            return Box(pid, ours)
+        try:
+            _serve(theirs.detach(), partial(_skeleton, parts, network, (uid, gid) if uid else None), work, bounds)
+        finally:
+            os._exit(70)
+
+
+def status_of(pipe: int) -> int | None:
+    """The wait status of a run's first process, from the pipe that the box writes it to; None if it had no time to."""
+    data = os.read(pipe, _STATUS.size)
+    return int(_STATUS.unpack(data)[0]) if len(data) == _STATUS.size else None
+
+
+def _serve(control: int, skeleton: Callable[[], None], work: Work, bounds: Callable[[], None]) -> NoReturn:
+    trouble = -1
+    step = "make its box"
+    problem: OSError | None = None
+    try:
+        os.setsid()
+        kernel.signalled_at_parents_death(signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        try:
+            bounds()
+            _close_all_but(control)
+            skeleton()
+        except OSError as error:  # said as soon as there is somebody to say it to
+            problem = error
+        channel = socket.socket(fileno=control)
+        said, descriptors, _, _ = socket.recv_fds(channel, 16, _DESCRIPTORS)
+        if not said or len(descriptors) < 2:
+            os._exit(0)  # the supervisor has ended, or has no use for a box
+        memory, trouble, status, *others = descriptors
+        if problem is not None:
+            raise problem
+        with os.fdopen(memory, "rb") as file:
+            file.seek(0)
+            told = marshal.load(file)
+        view = confinement.View.from_json(told["view"])
+        step = "enter its sandbox"
+        root.complete(view)
+        channel.close()
+        _give_up(view, status)
+        main = os.fork()
+        if main:
+            _collect(main, status)
+        kernel.signalled_at_parents_death(0)  # the kernel ends it with the box
+        os.close(status)
+        work(told["work"], [trouble, *others])
+    except OSError as error:
+        where = f" {os.fsdecode(error.filename)}" if error.filename else ""
+        _say(trouble, f"could not {step}:{where} {error.strerror}")
+    except BaseException as error:  # noqa: BLE001  # ends in _exit; its text may quote what this process was told
+        _say(trouble, f"could not {step}: {type(error).__name__}{place_of(error)}")
+    os._exit(127)
+
+
+def _skeleton(parts: Sequence[str], network: str, user: tuple[int, int] | None) -> None:
+    if user is not None:
+        namespaces.map_user(*user)
+    if "cgroup" in parts:
+        kernel.unshare(namespaces.NEWCGROUP)  # now, when its limits have put it into the group that is to be its root
+    if network == "none":
+        namespaces.loopback_up()
+    root.begin(parts)
+    if user is not None and "proc" in parts:
+        # Of this user namespace alone. A worker that is root has none of its own: there this file is the machine's.
+        namespaces.allow_no_more(f"{root.NEW}/proc")
+
+
+def _give_up(view: confinement.View, status: int) -> None:
+    """Everything that goes beyond an ordinary program's rights, for good."""
+    kernel.own_session_keyring()
+    rights.give_up(view.uid)
+    kernel.harden()  # anew, as a change of user id undoes it
+    kernel.forbid_new_privileges()
+    kernel.signalled_at_parents_death(signal.SIGKILL)  # a change of user has cleared it
+    reader = select.poll()
+    reader.register(status, 0)
+    if reader.poll(0):  # whoever waits for it has died before that
+        os._exit(0)
+    filter.scope_only()
+    filter.install(filter.program("namespace", view.network))
+
+
+def _collect(main: int, status: int) -> NoReturn:
+    """Collect whoever dies in the box, tell how the run's first process ended, and end when nobody is left."""
+    _close_all_but(status)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_IGN)
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    over = os.pidfd_open(main)
+    waiting = select.poll()
+    for descriptor in (over, woken):
+        waiting.register(descriptor, select.POLLIN)
+    collected = _reaped(main, status)  # who died before anything listened for it
+    while True:
+        ready = dict(waiting.poll())
+        if woken in ready:
+            os.read(woken, 1 << 12)
+        collected = _reaped(main, status) or collected
+        if over in ready:
+            waiting.unregister(over)
+            if not collected:
+                # It has ended, and whoever traces it keeps it from being collected: its end is theirs, too.
+                os.kill(-1, signal.SIGKILL)
+
+
+def _reaped(main: int, status: int) -> bool:
+    """Collect who is dead, and tell the status of `main` if it is among them; True if it is. Ends with the last."""
+    found = False
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            os._exit(0)
+        if pid == 0:
+            return found
+        if pid == main:
+            found = True
+            with contextlib.suppress(OSError):
+                os.write(status, _STATUS.pack(ended))
+            os.close(status)
+
+
+def _close_all_but(kept: int) -> None:
+    """Close everything this process was forked with: standard streams lead to nowhere, the rest is gone."""
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    kernel.close_descriptors([kept])
+
+
+def _say(trouble: int, text: str) -> None:
+    if trouble >= 0:
+        with contextlib.suppress(OSError):
+            os.write(trouble, text.encode(errors="replace")[:4096])

@@ -1,0 +1,150 @@
+"""Files of a source that belong to somebody else than the run's user, who is to change them in the run's own layer.
+
+Through a layer the kernel asks the files below for their owner and mode, as anywhere. So a run that has a user id of
+its own, or the source of somebody else, could add files and change none.
+
+As root, the source is seen below with two owners swapped: its own, and the run's. That lets the run read what its owner
+may read. So it is done only where that is no more than the submitter could read anyway: of a source that was uploaded,
+which the worker has unpacked, and on a worker to which nobody but its own user submits, who is root. Elsewhere, as
+without root, what others may read of the source is copied into the layer first, by a process with the run's rights and
+within the limits of a copy; what does not fit stays as it is, readable and not to be changed. A folder is copied only
+where the run may list it and pass through it: the kernel reads what lies below a copied one with the rights of whoever
+has mounted the layer.
+
+A source of the run's own user costs no look at its files: only the owner of its root is looked at.
+"""
+
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+from executor.sandbox import kernel
+from executor.sandbox.working import copy
+
+MAPPED, COPIED = "mapped", "copied"
+
+_SETATTR_IDMAP = 0x00100000
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_FDCWD, _MOVE_FROM_EMPTY_PATH = 1, 0x1000, -100, 0x04
+_NEWUSER = 0x10000000
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+def plan(owner: int, uid: int | None, *, readable_anyway: bool) -> str:
+    """Say what has to be done about a source's owner; nothing, "", where it is the run's user.
+
+    Args:
+        owner: of the source's root.
+        uid: lent to the run; None if that has the worker's own.
+        readable_anyway: whoever submitted the run can read all of the source.
+    """
+    if owner == (os.geteuid() if uid is None else uid):
+        return ""
+    return MAPPED if uid is not None and readable_anyway else COPIED
+
+
+def copy_up(source: int, upper: int, uid: int | None, proc: str) -> None:
+    """Copy what the run may read of a source into its layer, within limits, as its user; what belongs to that is left.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    below = os.open(f"{proc}/self/fd/{source}", _FOLDER)
+    pid = os.fork()
+    if pid == 0:
+        number = 1
+        try:
+            if uid is not None:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
+            copy.fill(below, upper, missed=False)
+            number = 0
+        except OSError as error:
+            number = error.errno or 1
+        finally:
+            os._exit(number)
+    os.close(below)
+    if number := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise OSError(abs(number), os.strerror(abs(number)))
+
+
+def mount_mapped(source: int, target: str, uid: int, proc: str) -> bool:
+    """Mount a source with its owner and the run's user swapped; False where the kernel or its file system cannot."""
+    found = os.stat(f"{proc}/self/fd/{source}")
+    tree = mapped = -1
+    try:
+        tree = _call(_OPEN_TREE, source, b"", _OPEN_TREE_CLONE | _AT_EMPTY_PATH | os.O_CLOEXEC)
+        mapped = _user_namespace((found.st_uid, found.st_gid), uid, proc)
+        attributes = struct.pack("=QQQQ", _SETATTR_IDMAP, 0, 0, mapped)
+        _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+        _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_FROM_EMPTY_PATH)
+    except OSError:
+        return False
+    finally:
+        for handle in (tree, mapped):
+            if handle >= 0:
+                os.close(handle)
+    return True
+
+
+def _user_namespace(owner: tuple[int, int], uid: int, proc: str) -> int:
+    """A descriptor of a user namespace that stands for the mapping; nothing ever runs in it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        pid = os.fork()
+        if pid == 0:
+            _lend_itself(theirs, ours, proc)
+        theirs.close()
+        try:
+            _, handles, _, _ = socket.recv_fds(ours, 1, 1)
+            if not handles:
+                raise OSError(1, os.strerror(1))
+            (self,) = handles
+            try:
+                for name, one in (("uid_map", owner[0]), ("gid_map", owner[1])):
+                    handle = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self)
+                    try:
+                        os.write(handle, "".join(_swapped(one, uid, f"{proc}/self/{name}")).encode())
+                    finally:
+                        os.close(handle)
+                return os.open("ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self)
+            finally:
+                os.close(self)
+        finally:
+            ours.close()  # which ends it
+            os.waitpid(pid, 0)
+
+
+def _lend_itself(theirs: socket.socket, ours: socket.socket, proc: str) -> None:
+    """In a fork: enter a user namespace, hand out the folder by which that is set up, and wait to be let go."""
+    try:
+        ours.close()
+        kernel.unshare(_NEWUSER)
+        socket.send_fds(theirs, [b"."], [os.open(f"{proc}/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)])
+        theirs.recv(1)
+    finally:
+        os._exit(0)
+
+
+def _swapped(owner: int, lent: int, known: str) -> Iterator[str]:
+    """Lines of a map that swaps two ids and leaves all others that this process knows as they are."""
+    with open(known) as lines:
+        ranges = [(int(first), int(count)) for first, _, count in map(str.split, lines)]
+    places = {owner: lent, lent: owner}
+    for first, count in ranges:
+        at, end = first, first + count
+        for one in [*sorted(one for one in places if first <= one < end), end]:
+            if one > at:
+                yield f"{at} {at} {one - at}\n"
+            if one < end:
+                yield f"{one} {places[one]} 1\n"
+            at = one + 1
+
+
+def _call(number: int, *arguments: object) -> int:
+    return kernel.checked(_libc.syscall(number, *arguments))
