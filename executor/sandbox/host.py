@@ -40,5 +40,5 @@ class Host:
     @property
     def networks(self) -> tuple[str, ...]:
         """The policies of the network that this worker can keep."""
-        none = "net" in self.granted if self.rung == "namespace" else self.unix_sockets != "open"
-        return ("full", "none") if none else ("full",)
+        kept = {"namespace": "net" in self.granted, "landlock": self.unix_sockets != "open"}
+        return ("full", "none") if kept.get(self.rung) else ("full",)
