@@ -16,11 +16,13 @@ import gc
 import os
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,16 +32,26 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from executor.masking.masker import Masker
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement, kernel, probing
+from executor.sandbox.box import namespaces
 from executor.sandbox.host import Host
+from executor.sandbox.working import OVERLAY, UPPER, copy, layers
 from executor.supervisor import child as children
 from executor.supervisor import process as _as_large_as_a_supervisor  # noqa: F401
+from executor.supervisor import written
+from executor.supervisor.allowance import LogLimits
+from executor.supervisor.outputs import Given
+from executor.supervisor.report import Reporter
 
 RUNGS = ("process", "landlock", "namespace")
 JOB = "import os, time\nprint(time.time(), flush=True)\nprint(time.time(), flush=True)\nos._exit(0)\n"
 GATE = 0.01
 """Seconds between a process that waits and the word to go: what a gate and an opening take at least."""
+
+FOLDERS = (200, 20_000)
+"""Files of a source."""
 
 LENT = 61_184
 """The user id that runs are lent here where this is root."""
@@ -51,7 +63,6 @@ class Place:
 
     source: Path
     own: tuple[Path, ...]
-    written: Path
     python: str
 
 
@@ -93,6 +104,9 @@ def main() -> None:
             ("date", {"kind": "command", "argv": ["date", "+%s.%N"]}),
         ):
             _report(title, _series(_ways(place, host, target), options.rounds))
+        print(f"\n{'working folder, ms':<22} {'layer':>8} {'collect':>8} {'copy':>8} {'cp -r, rm -r':>13}")
+        for files in FOLDERS:
+            _folder(Path(folder), files, options.rounds)
 
 
 def _ways(place: Place, host: Host, target: dict[str, Any]) -> dict[str, Way]:
@@ -118,7 +132,7 @@ def view_of(place: Place, host: Host, rung: str) -> confinement.View:
         uid=LENT if os.geteuid() == 0 else None,
         forbidden=(),
         temporary=place.own[1],
-        written=place.written,
+        written=place.source.parent / "written",
     )
     return replace(view, rung=rung)
 
@@ -127,6 +141,10 @@ def _boxed(place: Place, view: confinement.View, target: dict[str, Any], gate: f
     """The product's way; with a gate the clock starts behind it."""
     since = time.time()
     given = _environment(place)
+    if view.rung == "namespace":  # a layer is laid once
+        own = Path(tempfile.mkdtemp(dir=place.source.parent)) / "written"
+        layers.prepare_written(own, view.uid)
+        view = replace(view, written=str(own))
     waiting = children.prepare(target=target, python=place.python, folder=str(place.source), view=view, bare=given)
     if gate:
         time.sleep(gate)
@@ -215,6 +233,84 @@ def _report(title: str, series: dict[str, list[Measured]]) -> None:
         )
 
 
+def _folder(place: Path, files: int, rounds: int) -> None:
+    """What it takes to have a source's folder to write in, and to find the one file that was written there."""
+    source = place / f"source-{files}"
+    for number in range(files):
+        path = source / f"part{number // 100}" / f"file{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a line\n" * 10)
+    times: dict[str, list[float]] = {"layer": [], "collect": [], "copy": [], "cp": []}
+    for number in range(max(rounds // 3, 3)):
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            own = Path(folder)
+            for name, one in zip(
+                ("layer", "collect"), _in_a_fork(lambda own=own: _laid_and_found(source, own)), strict=True
+            ):
+                times[name].append(one)
+            if copy.too_much(source) is None:
+                began = time.perf_counter()
+                copy.make(str(source), str(own / "copied"))
+                times["copy"].append(time.perf_counter() - began)
+            if number < 3:
+                began = time.perf_counter()
+                subprocess.run(["cp", "-r", source, own / "cp"], check=True)
+                subprocess.run(["rm", "-r", own / "cp"], check=True)
+                times["cp"].append(time.perf_counter() - began)
+    layer, found, copied, cp = (f"{statistics.median(one) * 1000:.2f}" if one else "" for one in times.values())
+    print(f"{files:>10,} files {'':<5} {layer:>8} {found:>8} {copied or 'too large':>9} {cp:>12}")
+
+
+def _laid_and_found(source: Path, own: Path) -> tuple[float, float]:
+    """Lay a layer as a box does, write a file, collect it as a supervisor does; seconds of the first and the last."""
+    uid, gid = os.geteuid(), os.getegid()
+    kernel.unshare(namespaces.NEWNS | (namespaces.NEWUSER if uid else 0))
+    if uid:
+        namespaces.map_user(uid, gid)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    layers.prepare_written(own / "written", None)
+    (own / "seen").mkdir()
+    below, above = (os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (source, own / "written"))
+    began = time.perf_counter()
+    layers.mount_over(below, above, str(own / "seen"), None)
+    laid = time.perf_counter() - began
+    (own / "seen" / "report.csv").write_text("a,b\n")
+    worker, listening = socket.socketpair()
+    reporter = Reporter(worker)
+    reporter.register(Masker.build({}), LogLimits(1 << 20), 1 << 20)
+    job = {
+        "run": "bench",
+        "view": {"uid": None},
+        "working": {"how": OVERLAY, "source": str(source), "upper": str(own / "written" / UPPER)},
+    }
+    began = time.perf_counter()
+    written.collect(job, -1, Given(1 << 30, None, reporter), reporter)
+    found = time.perf_counter() - began
+    assert reporter.given == 1
+    listening.close()
+    return laid, found
+
+
+def _in_a_fork(work: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+    """What this returns, from a process of its own."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(write, repr(work()).encode())
+        except BaseException:  # noqa: BLE001  # of a process of its own
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        said = answer.read()
+    os.waitpid(pid, 0)
+    if not said:
+        raise SystemExit("a layer over a source was not laid, or nothing was found in it")
+    return tuple(float(word) for word in said.strip("()").split(",") if word)
+
+
 def _bubblewrap_said() -> str:
     """Its version, or that it is not here."""
     if shutil.which("bwrap") is None:
@@ -227,13 +323,11 @@ def _place(folder: Path, python: str) -> Place:
     source, own = folder / "source", tuple(folder / name for name in ("home", "tmp", "output", "private"))
     source.mkdir()
     (source / "job.py").write_text(JOB)
-    written = folder / "written"
-    written.mkdir()
-    for one in (*own, written / "upper", written / "work"):
+    for one in own:
         one.mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(one, LENT, LENT)
-    return Place(source, own, written, python)
+    return Place(source, own, python)
 
 
 def _options() -> argparse.Namespace:

@@ -40,5 +40,8 @@ class Host:
     @property
     def networks(self) -> tuple[str, ...]:
         """The policies of the network that this worker can keep."""
-        kept = {"namespace": "net" in self.granted, "landlock": self.unix_sockets != "open"}
-        return ("full", "none") if kept.get(self.rung) else ("full",)
+        if self.rung == "namespace":
+            none = "net" in self.granted
+        else:  # at rung `process` no filter is in force, whatever could be had
+            none = self.rung == "landlock" and self.unix_sockets != "open"
+        return ("full", "none") if none else ("full",)

@@ -197,7 +197,7 @@ class Attempt:
             )
             objects = self._objects(derived)
             reporter.post(Kind.STARTED, {"aliases": built.aliases, "connections": self._connections(derived)})
-            for path in job["view"]["sockets"]:
+            for path in job["view"].get("sockets", ()):
                 reporter.say(f"covered: {path}, a socket of this machine in what the run is given")
             files = built.files | {f"{job['private']}/{name}": data for name, data in derived.files.items()}
             # Opening may have taken longer than the lease, or somebody has cancelled meanwhile.

@@ -261,7 +261,7 @@ def _tell(told: _Told, run: str, reporter: Reporter) -> None:
         files, them = ("file", "it") if count == 1 else ("files", "them")
         reporter.say(
             f"wrote {count:,} {files} beside the source ({_size(size)}): {_names(told.given, reporter)};"
-            f" `sealrun runs download {run}` brings {them} back"
+            f" `sealrun runs download {run[:8]}` brings {them} back"
         )
     if told.bare:
         reporter.say(f"set-user-id bits and extended attributes are not kept: {_names(told.bare, reporter)}")

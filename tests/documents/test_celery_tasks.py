@@ -80,6 +80,7 @@ def team(redis_url: str) -> Iterator[Team]:
         yield Team(shop)
 
 
+@pytest.mark.long
 def test_every_way_in_one_worker_with_one_slot(team: Team) -> None:
     """Submitting, waiting as a message and what beat sends; a wait in the only slot is refused, and its run goes on."""
     worker = team.celery("worker", "-P", "threads", "-Q", "celery,sealrun", "-c", "1", "-l", "INFO")

@@ -251,6 +251,7 @@ def test_a_worker_of_other_queues_is_none_of_ours(settings: Settings, monkeypatc
     assert worker.consumer_cls.__mro__[1] is Listening and worker.consumer_cls.ours == ["sealrun"]
 
 
+@pytest.mark.long
 def test_a_worker_with_another_pool_ends_with_a_sentence(tmp_path: Path, redis_url: str) -> None:
     """Before it has claimed anything; the same command that works with threads."""
     started = time.monotonic()

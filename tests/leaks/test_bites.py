@@ -134,6 +134,7 @@ def test_without_the_masking_of_files() -> None:
     assert not found(seen, "table executor_log_chunk", "table executor_masked")
 
 
+@pytest.mark.long
 def test_sees_a_canary_planted_in_each_process() -> None:
     """The proof that each process's memory is searched: a copy plants a canary in all of them, and all are named."""
     canaries = Canaries()

@@ -98,6 +98,7 @@ def test_ten_at_once_unpack_once(far: Rig) -> None:
     shutil.rmtree(far.jobs / "many")
 
 
+@pytest.mark.long
 def test_a_worker_killed_while_it_fetches(far: Rig) -> None:
     """I7: the run goes to the next worker, which finds the place where the other one was at work, and fills it."""
     path = far.job("print('once')")

@@ -79,6 +79,7 @@ def by(ended: Ended) -> list[tuple[str, str]]:
     return [(attempt.worker.partition("@")[0], attempt.state) for attempt in ended.view.attempts]
 
 
+@pytest.mark.long
 def test_what_one_worker_may_not_open_another_does(crew: Rig, proxy: KmsProxy) -> None:
     """I4, I7: given back unopened, its receipt refused; the worker leaves the environment alone, but not its runs that
     open nothing.

@@ -97,6 +97,7 @@ def seal_at_once(made: Rig, place: vault.EnvironmentView, values: Mapping[str, b
 # Calls --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_thousand_secrets_cost_one_decrypt(shop: Rig, proxy: KmsProxy) -> None:
     """I4: one call, with project, environment and fingerprint in the open for an IAM policy and for CloudTrail."""
     sealrun(shop, "project", "create", "big")
@@ -128,6 +129,7 @@ def test_a_run_without_secrets_calls_nobody(shop: Rig, proxy: KmsProxy) -> None:
     assert proxy.calls == []
 
 
+@pytest.mark.long
 def test_who_only_seals_needs_neither_kms_nor_credentials(shop: Rig, proxy: KmsProxy) -> None:
     """With a dead endpoint, and credentials at a server that never answers: nobody is called, and nothing waits."""
     with socket.socket() as deaf:
@@ -148,6 +150,7 @@ def test_who_only_seals_needs_neither_kms_nor_credentials(shop: Rig, proxy: KmsP
     assert proxy.calls == []
 
 
+@pytest.mark.long
 def test_the_doctor_says_what_there_is_and_calls_nobody(shop: Rig, proxy: KmsProxy) -> None:
     """I10: the key, the wait and botocore's name of where credentials come from, never their values."""
     found = {one["what"]: one for one in json.loads(sealrun(shop, "doctor", "--json"))["findings"]}
@@ -222,6 +225,7 @@ def test_a_rotation_that_kms_refuses_changes_nothing(shop: Rig, proxy: KmsProxy)
     assert vault.list_keys(shop.db, "shop") == before and shop.python_run(PRINT).stdout == f"{len(SECRET)}\n"
 
 
+@pytest.mark.long
 def test_keys_move_from_the_local_file_to_kms_and_on_to_another_key(shop: Rig, proxy: KmsProxy) -> None:
     """From a file: one Encrypt. From KMS to KMS: one ReEncrypt and no Decrypt, so the key is never in the clear."""
     first, second = (kms.spec(kms.make_key(proxy.url), proxy.url) for _ in range(2))

@@ -114,6 +114,7 @@ def machines(mill: Cli) -> Iterator[list[Machine]]:
             machine.end()
 
 
+@pytest.mark.long
 def test_runs_go_to_every_machine_of_the_name_and_to_no_other(mill: Cli, machines: list[Machine]) -> None:
     """Two at once need both; one submitted under this machine's own name waits for a worker of that name."""
     mill.job("job.py", JOB)

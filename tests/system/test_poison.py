@@ -124,7 +124,7 @@ class Rabbit(Broker):
 Line = tuple[Rig, Broker]
 
 
-@pytest.fixture(scope="module", params=["redis", "amqp"])
+@pytest.fixture(scope="module", params=["redis", pytest.param("amqp", marks=pytest.mark.long)])
 def line(request: pytest.FixtureRequest) -> Iterator[Line]:
     """One worker for the whole table, on each kind of broker."""
     server, kind = {"redis": ("redis_database", Redis), "amqp": ("amqp_server", Rabbit)}[request.param]

@@ -166,6 +166,7 @@ def test_what_does_not(found: dict[str, Found], label: str, said: str) -> None:
     assert not [one for one in hidden if one in found[label].said]
 
 
+@pytest.mark.long
 def test_kept_and_listed(place: Rig, found: dict[str, Found]) -> None:
     """The command says it, ends as it went, and keeps outcome, time, cause and run; replaced settings are untested."""
     for name, code, word in (("lake", 0, "source lake: ok in "), ("wrong-key", 1, "source wrong-key: failed in ")):

@@ -413,6 +413,7 @@ def test_a_lost_installer_is_tried_again(kitchen: Rig, index: Index) -> None:
     assert [(one.state, one.reason) for one in ended.view.attempts] == [("lost", "lost"), ("succeeded", None)]
 
 
+@pytest.mark.long
 def test_a_worker_killed_half_way(index: Index) -> None:
     """I7: the attempt is lost before its gate, so another worker builds; what was left half done is swept."""
     index.add(wheel("sr-half"))

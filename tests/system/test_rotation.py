@@ -156,7 +156,9 @@ def every_version_opens(place: Rig, project: str) -> int:
     return len(items)
 
 
-@pytest.mark.parametrize("place", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
+@pytest.mark.parametrize(
+    "place", [pytest.param(name, marks=pytest.mark.long) for name in ("sqlite", "postgresql")], indirect=True
+)
 def test_killed_anywhere_and_run_again_while_runs_go_on(place: Rig, project: str) -> None:
     """I2, I7: after each kill one generation is whole and current; every run succeeds; at the end nothing is lost."""
     rotator = Rotator(place, project)

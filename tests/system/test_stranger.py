@@ -17,7 +17,7 @@ from tests.executor.source.test_ignoring import write
 
 pytestmark = pytest.mark.skipif(shutil.which("git", path=os.defpath) is None, reason="there is no git here")
 
-DAILY = (("run", "-p", "shop", "job.py"), ("secret", "explain", "-p", "shop", "job.py:main"), ("doctor",))
+USUAL = (("run", "-p", "shop", "job.py"), ("secret", "explain", "-p", "shop", "job.py:main"), ("doctor",))
 OTHERS = (
     ("run", "-p", "shop", "--", "true"),
     ("run", "-p", "shop", "--bundle", "job.py"),
@@ -115,7 +115,8 @@ def checkout(cli: Cli, evil: str) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
-@pytest.mark.parametrize("commands", [DAILY, pytest.param(OTHERS, marks=pytest.mark.long)], ids=["daily", "others"])
+@pytest.mark.long
+@pytest.mark.parametrize("commands", [USUAL, OTHERS], ids=["usual", "others"])
 def test_i3_no_command_executes_what_a_strangers_folder_holds(
     cli: Cli, checkout: Path, commands: tuple[tuple[str, ...], ...]
 ) -> None:

@@ -171,3 +171,10 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert ended.how[0] == "failed"
     assert not shop.place(ended.view.id).exists()
     assert [path.name for path in shop.workspaces.iterdir() if not path.name.startswith(".worker-")] == []
+
+
+def test_a_run_whose_interpreter_is_started_anew_writes_beside_itself(shop: Rig, tmp_path: Path) -> None:
+    """Its first box, or copy, was made for nothing: what Python reads at its start was known only later."""
+    ended = shop.python_run("open('new.txt', 'w').write('x')", variables={"PYTHONUTF8": "1"})
+    assert ended.how == ("succeeded", None, 0), shop.told(ended.view.id)
+    assert given(shop, ended, tmp_path) == {"new.txt": b"x"}

@@ -7,6 +7,7 @@ something: a folder called `a:/home/x` would have added that home as a layer.
 import contextlib
 import errno
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -48,13 +49,29 @@ def mount_over(source: int, written: int, target: str, uid: int | None, proc: st
         OSError: the kernel refuses it.
     """
     with contextlib.ExitStack() as held:
-        upper, work = (held.enter_context(_opened(name, written)) for name in (UPPER, WORK))
+        upper, work = (held.enter_context(_opened(name, written)) for name in (UPPER, _fresh(written, uid)))
         lower = source
         if how == owners.MAPPED and uid is not None and owners.mount_mapped(source, target, uid, proc):
             lower = held.enter_context(_opened(target, None))
         elif how:
             owners.copy_up(source, upper, uid, proc)
         _mount(lower, upper, work, target, proc)
+
+
+def _fresh(written: int, uid: int | None) -> str:
+    """Make the folder that the kernel needs beside the upper one; both are new where another mount has used them.
+
+    Such as that of a box which was given up before its start, since what Python reads then was known only later.
+    """
+    number = secrets.token_hex(8)
+    with _opened(WORK, written) as work:
+        if os.listdir(work):
+            os.rename(UPPER, f"{UPPER}-{number}", src_dir_fd=written, dst_dir_fd=written)
+            os.mkdir(UPPER, 0o755, dir_fd=written)
+            if uid is not None:
+                os.chown(UPPER, uid, uid, dir_fd=written)
+    os.mkdir(f"{WORK}/{number}", 0o700, dir_fd=written)
+    return f"{WORK}/{number}"
 
 
 def _mount(lower: int, upper: int, work: int, target: str, proc: str) -> None:

@@ -64,6 +64,7 @@ def test_it_is_given_nothing_of_the_users_environment_but_what_it_needs(shop: Cl
     assert {name for name in environ(worker) if not name.startswith("SEALRUN_")} <= allowed
 
 
+@pytest.mark.long
 def test_two_at_once_start_one(shop: Cli) -> None:
     """The lock decides, before either has appeared in the database."""
     processes = [shop.start("run", "--", "echo", str(number)) for number in range(3)]
@@ -90,6 +91,7 @@ def test_one_that_was_killed_is_replaced_at_once(shop: Cli) -> None:
     assert waited.total_seconds() < SILENCE
 
 
+@pytest.mark.long
 def test_one_that_ends_before_it_takes_the_run_is_started_again(shop: Cli) -> None:
     """Whoever follows a run that waits looks for a worker again and again."""
     shop.ok("run", "--", "true")
@@ -225,6 +227,7 @@ class TestConfigured:
         ended = configured("run", "--detach", "--", "true", code=0)
         assert "workers look for it" in ended.stderr
 
+    @pytest.mark.long
     def test_since_when_none_was_seen_is_told(self, configured: Cli) -> None:
         """By the last heartbeat, not by asking the broker."""
         with working(configured):

@@ -76,6 +76,7 @@ def mill(shop: Cli) -> Iterator["subprocess.Popen[str]"]:
         worker.kill()
 
 
+@pytest.mark.long
 def test_a_worker_can_be_listed_checked_counted_and_stopped(shop: Cli, mill: "subprocess.Popen[str]") -> None:
     """By whoever runs it: no word of it is a secret, and the log names a run without its arguments.
 
@@ -200,6 +201,7 @@ def test_a_level_it_does_not_know_is_refused(shop: Cli) -> None:
     assert "-c" in shop("worker", "-c", "0", code=2).stderr
 
 
+@pytest.mark.long
 def test_on_another_system_it_says_that_it_needs_linux(shop: Cli) -> None:
     """All else works there; `worker`, `up` and a run that would need one of its own say so."""
     (shop.folder / "mac").mkdir()
