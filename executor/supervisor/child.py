@@ -179,6 +179,7 @@ def prepare(
     program: str | None = None,
     copied_from: str | None = None,
     bounds: Callable[[], None] = lambda: None,
+    doors: Sequence[int] = (),
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -194,6 +195,7 @@ def prepare(
         program: of a command, where its first word is not found on the run's PATH.
         copied_from: the source of which the working directory is to be a copy, if it is one.
         bounds: puts its limits in force, in the forked process and before anything else.
+        doors: descriptors that this takes.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
@@ -215,7 +217,7 @@ def prepare(
     if view.rung == "namespace":
         child = _boxed(view, document, [trouble_write, *streams], pipes_of, bounds)
     else:
-        child = _confined(view, document, [trouble_write, *streams], pipes_of, bounds)
+        child = _confined(view, document, [trouble_write, *streams], pipes_of, bounds, doors)
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
     return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read, copied)
@@ -227,6 +229,7 @@ def _confined(
     descriptors: Sequence[int],
     pipes: tuple[int, int, int],
     bounds: Callable[[], None],
+    doors: Sequence[int],
 ) -> Child:
     """Fork a process that confines itself; where its connections are judged, from the one that judges them."""
     parent = os.getpid()
@@ -242,7 +245,7 @@ def _confined(
 
     over, over_write = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = judges.start(view.writable, view.uid, over_write, descriptors, work)
+        pid = judges.start(view.writable, view.uid, over_write, [*descriptors, *doors], work)
     finally:
         os.close(over_write)
     return Child(pid, over, *pipes, boxed=True)

@@ -436,6 +436,7 @@ def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group) -> Wai
         program=job.get("program"),
         copied_from=working["source"] if working["how"] == COPY else None,
         bounds=limits.entry_of(job, group),
+        doors=group.doors,
     )
 
 

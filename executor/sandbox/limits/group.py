@@ -56,6 +56,11 @@ class Group:
         for door in self._doors:
             os.write(door, b"0")
 
+    @property
+    def doors(self) -> tuple[int, ...]:
+        """Descriptors that `enter` takes."""
+        return tuple(self._doors)
+
     def has(self, controller: str) -> bool:
         """Whether it limits memory, pids or cpu."""
         return controller in self._folders
