@@ -4,22 +4,27 @@ from dataclasses import dataclass
 
 PROCESS, LANDLOCK, NAMESPACE = "process", "landlock", "namespace"
 RUNGS = (PROCESS, LANDLOCK, NAMESPACE)
-MAIN, NONE, BOMBS, FLOOD = "main", "none", "bombs", "flood"
-"""The run of most, one with network `none`, one with limits, and one that prints without an end."""
+MAIN, NONE, FLOOD = "main", "none", "flood"
+"""The run of most, one with network `none`, and one that prints without an end; each bomb has a run of its own name."""
+
+BOMBS: dict[str, dict[str, int]] = {
+    "fork-bomb": {"pids": 32},
+    "disk-filler": {"disk_bytes": 16 << 20},
+    "memory-bomb": {"memory_bytes": 128 << 20},
+}
+"""What the run of each is given; what it tries to have is stated in `attacks/bombs.py`."""
+
+RUNS = (MAIN, NONE, FLOOD, *BOMBS)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One of them. `promised` is the lowest rung at which it fails, None where no rung promises it by itself.
-
-    `part` is what the machine has to have beside the rung.
-    """
+    """One of them; `promised` is the lowest rung at which it fails."""
 
     name: str
     gives: str
-    promised: str | None
+    promised: str
     run: str = MAIN
-    part: str | None = None
 
 
 CATALOG = (
@@ -76,13 +81,13 @@ CATALOG = (
     Attack("forged-frames", "an outcome of its own wording", PROCESS),
     Attack("deep-result", "the supervisor's end, by what it returns", PROCESS),
     Attack("endless-line", "the worker's memory, by a line without an end", PROCESS, FLOOD),
-    Attack("fork-bomb", "more processes than it was given", None, BOMBS, "pids"),
-    Attack("disk-filler", "more disk than it was given", None, BOMBS, "disk"),
-    Attack("memory-bomb", "more memory than it was given", None, BOMBS, "memory"),
-    Attack("none-loopback", "with network none: this machine's servers", NAMESPACE, NONE, "net"),
-    Attack("none-servers", "with network none: Redis and PostgreSQL", NAMESPACE, NONE, "net"),
-    Attack("none-metadata", "with network none: the cloud's metadata", NAMESPACE, NONE, "net"),
-    Attack("none-names", "with network none: a name server", NAMESPACE, NONE, "net"),
+    Attack("fork-bomb", "more processes than it was given", PROCESS, "fork-bomb"),
+    Attack("disk-filler", "more disk than it was given", PROCESS, "disk-filler"),
+    Attack("memory-bomb", "more memory than it was given", PROCESS, "memory-bomb"),
+    Attack("none-loopback", "with network none: this machine's servers", PROCESS, NONE),
+    Attack("none-servers", "with network none: Redis and PostgreSQL", PROCESS, NONE),
+    Attack("none-metadata", "with network none: the cloud's metadata", PROCESS, NONE),
+    Attack("none-names", "with network none: a name server", PROCESS, NONE),
 )
 BY_NAME = {one.name: one for one in CATALOG}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from executor.conformance.attacks.run import OWN_CODE
-from executor.conformance.catalog import BY_NAME, CATALOG, FLOOD, MAIN, RUNGS, Attack
+from executor.conformance.catalog import BOMBS, BY_NAME, CATALOG, FLOOD, MAIN, RUNGS, Attack
 
 HELD, NOT_HELD, NOT_RUN = "held", "not held", "not run"
 
@@ -94,7 +94,7 @@ def _verdict(
     if run.why_not is not None:
         return Verdict(attack.name, NOT_RUN, run.why_not)
     if line is None:
-        if begun and attack.part is not None:
+        if begun and attack.run in BOMBS:
             return Verdict(attack.name, HELD, f"the run was ended: {run.reason}")
         if attack.run == FLOOD and run.reason == "output_limit":
             return Verdict(attack.name, HELD, "the run was ended: output_limit")
@@ -129,16 +129,14 @@ def _outside(attack: Attack, run: Heard, seen: Mapping[str, Any], token: str) ->
     return None
 
 
-def broken(verdicts: Sequence[Verdict], rung: str, parts: Mapping[str, str]) -> list[Verdict]:
-    """What is not held although this rung promises it, with the parts that are there."""
-    return [one for one in verdicts if one.verdict == NOT_HELD and is_promised(BY_NAME[one.attack], rung, parts)]
+def broken(verdicts: Sequence[Verdict], rung: str) -> list[Verdict]:
+    """What is not held although this rung promises it."""
+    return [one for one in verdicts if one.verdict == NOT_HELD and is_promised(BY_NAME[one.attack], rung)]
 
 
-def is_promised(attack: Attack, rung: str, parts: Mapping[str, str]) -> bool:
-    """Whether a machine of this rung and these parts promises that it fails."""
-    if attack.part is not None:
-        return parts.get(attack.part) == "yes"
-    return attack.promised is not None and RUNGS.index(rung) >= RUNGS.index(attack.promised)
+def is_promised(attack: Attack, rung: str) -> bool:
+    """Whether a machine of this rung promises that it fails."""
+    return RUNGS.index(rung) >= RUNGS.index(attack.promised)
 
 
 def left_of(word: str) -> list[int]:

@@ -16,10 +16,10 @@ from executor.conformance import catalog
 from executor.conformance.judging import KEPT, Heard, Verdict, judge, left_of
 from executor.conformance.layout import Place, laid_out
 from executor.errors import PythonUnavailable
-from executor.models import Run, RunSpec
+from executor.models import Run
 from executor.python.choice import choose_interpreter
 from executor.runs import Offer
-from executor.sandbox import kernel, probing
+from executor.sandbox import kernel, limits, probing
 from executor.sandbox.host import Host
 from executor.sandbox.workspace import prepare_root, workspace
 from executor.settings import Settings, read_settings
@@ -27,11 +27,11 @@ from executor.worker.equipment import Equipment
 from executor.worker.preparation import RunsCode, prepare, ready
 from executor.worker.storage import Storage
 from executor.worker.watch import REAP
+from executor.worker.working import working_folder
 from secretstore.database import Database
 
 _SECONDS = 20.0  # for one run; more than all of its attacks take
 _PROJECT = "conformance"
-_LIMITS = {"memory_bytes": 128 << 20, "pids": 32, "disk_bytes": 16 << 20}
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ def attack_here() -> Conformance:
         ending.callback(zygote.stop)
         ours = {"worker": os.getpid(), "zygote": zygote.pid or 0}
         place = ending.enter_context(laid_out(base, ours))
-        worker = _worker(base, zygote)
-        heard = {name: _run(worker, place, name) for name in (catalog.MAIN, catalog.NONE, catalog.BOMBS, catalog.FLOOD)}
+        worker = _worker(base, zygote, ending.enter_context(limits.settled()))
+        heard = {name: _run(worker, place, name) for name in catalog.RUNS}
         return Conformance(worker.host, judge(heard, place.seen(), place.token))
 
 
-def _worker(base: Path, zygote: Zygote) -> Equipment:
+def _worker(base: Path, zygote: Zygote, mechanisms: limits.Mechanisms) -> Equipment:
     settings = read_settings(
         {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -80,28 +80,25 @@ def _worker(base: Path, zygote: Zygote) -> Equipment:
     db = Database(settings.store.database_url)
     host = probing.probe()
     offer = Offer(worker=_PROJECT, host=settings.host, queues=(), rung=host.rung)
-    return Equipment(settings, db, zygote, host, offer, Storage(db, settings.workspaces), only_its_user=True)
+    storage = Storage(db, settings.workspaces)
+    return Equipment(settings, db, zygote, host, offer, storage, only_its_user=True, mechanisms=mechanisms)
 
 
 def _run(worker: Equipment, place: Place, name: str) -> Heard:
     """One run, heard to its end."""
-    asked: dict[str, Any] = {}
-    if name == catalog.NONE:
-        asked = {"network": "none"}
-    elif name == catalog.BOMBS:
-        asked = dict(_LIMITS)
-    unknown = [field for field in asked if field not in RunSpec.model_fields]
+    asked: dict[str, Any] = {"network": "none"} if name == catalog.NONE else dict(catalog.BOMBS.get(name, {}))
     if name == catalog.NONE and "none" not in worker.host.networks:
         return Heard(why_not="this machine can give no run the network none")
     target = {"kind": "module", "module": "attacks.run", "argv": place.argv(catalog.names(name))}
-    spec = {field: value for field, value in asked.items() if field not in unknown}
-    run = _row(worker.settings, place, target, spec)
+    run = _row(worker.settings, place, target, asked)
     heard = Heard()
     with contextlib.ExitStack() as ending:
         supervision = ending.enter_context(worker.zygote.pair())
         own = ending.enter_context(workspace(worker.settings.workspaces, f"{run.id}-1", worker.settings.run_uids))
         ending.callback(supervision.cut, REAP)
-        job = prepare(worker, run, own, RunsCode(place.source), _python())
+        ending.callback(limits.clear_run, worker.mechanisms, run.project_id, own.path.name)
+        working = working_folder(worker, run, own, place.source, uploaded=False)
+        job = prepare(worker, run, own, RunsCode(place.source), _python(), working=working)
         ready(supervision, job)
         heard.controls = job["controls"]
         deadline = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(_SECONDS * 1e9)

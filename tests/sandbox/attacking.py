@@ -16,14 +16,12 @@ import pytest
 from executor.conformance import catalog
 from executor.conformance.judging import KEPT, Heard, Verdict, judge, left_of
 from executor.conformance.layout import Place, laid_out, make_folders
-from executor.models import RunSpec
 from executor.records import files
 from executor.runs.workers import list_workers
 from tests.processes import eventually
 from tests.rig import CHECKOUT, WEAKER, Rig, as_ordinary, module, ordinary_account, rig
 
 WHO = ("root", "user")
-LIMITS = {"memory_bytes": 128 << 20, "pids": 32, "disk_bytes": 16 << 20}
 
 
 @dataclass(frozen=True)
@@ -82,17 +80,16 @@ def attacked(rung: str, who: str, tree: Path = CHECKOUT) -> Attacked:
 
 def runs_of(made: Rig, place: Place) -> dict[str, Heard]:
     """The runs of one cell, beside each other, each heard to its end."""
-    given: dict[str, dict[str, object]] = {catalog.NONE: {"network": "none"}, catalog.BOMBS: dict(LIMITS)}
+    given: dict[str, dict[str, object]] = {catalog.NONE: {"network": "none"}, **catalog.BOMBS}
     heard: dict[str, Heard] = {}
     waiting: dict[str, str] = {}
     (worker,) = list_workers(made.db)
-    for name in (catalog.MAIN, catalog.NONE, catalog.BOMBS, catalog.FLOOD):
+    for name in catalog.RUNS:
         if name == catalog.NONE and "none" not in worker.networks:
             heard[name] = Heard(why_not="this machine can give no run the network none")
             continue
-        asked = {field: value for field, value in given.get(name, {}).items() if field in RunSpec.model_fields}
         target = module("attacks.run", *place.argv(catalog.names(name)))
-        waiting[name] = made.submit(target, timeout=60, kept_bytes=KEPT, output_limit="drop", **asked)
+        waiting[name] = made.submit(target, timeout=60, kept_bytes=KEPT, output_limit="drop", **given.get(name, {}))
     for name, run_id in waiting.items():
         heard[name] = one(made, run_id)
     main = heard[catalog.MAIN]

@@ -63,8 +63,8 @@ def place(who: str) -> Iterator[Rig]:
 
 
 def line_of(worker: Worker, run_id: str) -> Line:
-    """Found from outside: the run's first process is number 2 of its box, and its parent number 1."""
-    (leader,) = [pid for pid in of_run(run_id) if innermost(pid) == 2]
+    """Found from outside: the run's first process has the lowest number in its box, but for its parent, number 1."""
+    leader = min((pid for pid in of_run(run_id) if innermost(pid) > 1), key=innermost)
     first = int(Path(f"/proc/{leader}/stat").read_text().rpartition(")")[2].split()[1])
     assert innermost(first) == 1
     (supervisor,) = worker.supervisors()

@@ -20,7 +20,7 @@ def show(*, json: bool) -> None:
         raise WorkerUnsupported(system=platform.system())
     screen.say(f"trying {len(CATALOG)} attacks in runs of their own; this takes some seconds")
     found = attack_here()
-    failed = {one.attack for one in broken(found.verdicts, found.host.rung, found.parts)}
+    failed = {one.attack for one in broken(found.verdicts, found.host.rung)}
     if json:
         screen.show_json(_document(found, failed))
     else:
@@ -50,7 +50,7 @@ def _document(found: Conformance, failed: set[str]) -> dict[str, object]:
             "gives": one.gives,
             "verdict": one.verdict,
             "how": one.how,
-            "promised": is_promised(BY_NAME[one.attack], found.host.rung, found.parts),
+            "promised": is_promised(BY_NAME[one.attack], found.host.rung),
         }
         for one in found.verdicts
     ]

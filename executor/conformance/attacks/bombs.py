@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from . import kit
@@ -13,6 +14,9 @@ from .kit import attack, word
 Plan = dict[str, Any]
 Got = tuple  # of a verdict and how
 CHILDREN = 64
+LINGERS = 3.0
+"""Seconds for whoever looks at it from time to time, where the kernel does not count; then it has had it."""
+
 MEMORY, DISK, LINE = 256 << 20, 64 << 20, 32 << 20
 PIECE = 4 << 20
 
@@ -28,6 +32,7 @@ def fork_bomb(plan: Plan) -> Got:
                 signal.alarm(10)
                 signal.pause()
             made.append(pid)
+        time.sleep(LINGERS)
     except OSError as error:
         return False, f"{word(error)} after {len(made)}"
     finally:
@@ -43,6 +48,7 @@ def memory_bomb(plan: Plan) -> Got:
     held = []
     for _ in range(MEMORY // PIECE):
         held.append(bytearray(b"x" * PIECE))
+    time.sleep(LINGERS)
     return True, f"{len(held) * PIECE >> 20} MB"
 
 
@@ -57,6 +63,7 @@ def disk_filler(plan: Plan) -> Got:
                     written += file.write(b"x" * PIECE)
     except OSError as error:
         return False, f"{word(error)} after {written >> 20} MB"
+    time.sleep(LINGERS)
     return True, f"{written >> 20} MB"
 
 
