@@ -57,6 +57,7 @@ def _judged() -> bool:
     """Have a connection judged that nobody answers: the judge has to take the socket and to read its address."""
 
     def work(channel: int, _: int) -> NoReturn:
+        kernel.set_dumpable(True)  # as a run is once its program has started; the worker is not
         kernel.forbid_new_privileges()
         enter("full", "judged", channel)
         os._exit(_error_of_connecting() != errno.ENOENT)
