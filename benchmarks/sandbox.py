@@ -284,7 +284,7 @@ def _laid_and_found(source: Path, own: Path) -> tuple[float, float]:
         "working": {"how": OVERLAY, "source": str(source), "upper": str(own / "written" / UPPER)},
     }
     began = time.perf_counter()
-    written.collect(job, -1, Given(1 << 30, None, reporter), reporter)
+    written.collect(job, {}, Given(1 << 30, None, reporter), reporter)
     found = time.perf_counter() - began
     assert reporter.given == 1
     listening.close()

@@ -11,7 +11,7 @@ from executor.supervisor.bounds import Bounds
 @contextlib.contextmanager
 def of_run(job: Mapping[str, Any]) -> Iterator[Group]:
     """The run's control group, gone with all that is in it when the context ends."""
-    asked = job["limits"]
+    asked = _with_ours(job, in_box=True)
     group = Group(_mechanisms(job), asked.get("project", ""), asked.get("name", ""), asked)
     try:
         yield group
@@ -25,15 +25,16 @@ def entry_of(job: Mapping[str, Any], group: Group) -> Callable[[], None]:
 
     def enter() -> None:
         group.enter()
-        fsize = not job["view"].get("shared")
-        apply_rlimits(job["limits"], counted=_counted(job), grouped=group.has("memory"), fsize=fsize)
+        asked = _with_ours(job, in_box=True)
+        fsize = bool(asked.get("fsize"))
+        apply_rlimits(asked, counted=_counted(job), grouped=group.has("memory"), fsize=fsize)
 
     return enter
 
 
 def bounds_of(job: Mapping[str, Any]) -> Bounds:
     """What the supervisor looks after while the run goes on."""
-    asked = job["limits"]
+    asked = _with_ours(job, in_box=False)
     return Bounds(
         sampled(_mechanisms(job), asked, counted=_counted(job)),
         memory=asked.get("memory_bytes"),
@@ -41,6 +42,14 @@ def bounds_of(job: Mapping[str, Any]) -> Bounds:
         disk=asked.get("disk_bytes"),
         folders=[*job["folders"], *job.get("written", ())],
     )
+
+
+def _with_ours(job: Mapping[str, Any], *, in_box: bool) -> dict[str, Any]:
+    """What is asked for, with room for a process of ours: a box's first, which is in it, or who judges connections."""
+    asked = dict(job["limits"])
+    if asked.get("pids") is not None and (job["view"]["rung"] == "namespace" or not in_box):
+        asked["pids"] += 1
+    return asked
 
 
 def _mechanisms(job: Mapping[str, Any]) -> Mechanisms:

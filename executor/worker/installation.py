@@ -248,7 +248,7 @@ def _job(
         "base": base,
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
-        "controls": controls_of(worker.host, view) | {"limits": held_of(worker, asked, view)},
+        "controls": controls_of(worker.host, view) | {"limits": held_of(worker, asked)},
         "limits": asked,
     }
 

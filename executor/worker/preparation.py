@@ -144,7 +144,7 @@ def prepare(
         "controls": {
             **controls_of(worker.host, view),
             "working_folder": working.told,
-            "limits": held_of(worker, asked, view),
+            "limits": held_of(worker, asked),
         },
         "limits": asked,
     }
@@ -212,12 +212,15 @@ def grouped(worker: Equipment, run: Run, place: Workspace, view: confinement.Vie
         "mechanisms": worker.mechanisms.to_json(),
         # By its user id, or within a user namespace of its own.
         "counted": view.uid is not None or view.rung == "namespace",
+        # Not for the usual number, since a file with holes is no larger than what is in it; nor where it would count
+        # in folders of the machine, too.
+        "fsize": run.disk_bytes is not None and not view.shared,
     }
 
 
-def held_of(worker: Equipment, asked: Mapping[str, Any], view: confinement.View) -> dict[str, Any]:
+def held_of(worker: Equipment, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Which mechanism holds each limit, for the receipt."""
-    return held(worker.mechanisms, asked, counted=asked["counted"], fsize=not view.shared)
+    return held(worker.mechanisms, asked, counted=asked["counted"], fsize=asked["fsize"])
 
 
 def limits(settings: Settings, timeout: float | None, kept: int, *, drop: bool) -> dict[str, Any]:

@@ -16,12 +16,16 @@ ROOT = os.geteuid() == 0
 M = 1 << 20
 
 
-@pytest.fixture(scope="module", params=["root", "user"] if ROOT else ["user"])
+WEAKER = Path(__file__).parents[1] / "no_namespaces.py"
+KINDS = [*(["root"] if ROOT else []), "user", pytest.param("user, weaker", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def shop(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    """A worker of each kind."""
-    with rig(account=ordinary_account() if request.param == "user" and ROOT else None) as made:
+    """A worker of each kind; one of them where no namespace can be had."""
+    with rig(account=ordinary_account() if request.param != "root" and ROOT else None) as made:
         made.project("shop")
-        made.start_worker()
+        made.start_worker(launcher=[str(WEAKER)] if "weaker" in request.param else [])
         yield made
 
 
@@ -238,6 +242,7 @@ def test_where_nobody_says_anything(shop: Rig) -> None:
     assert receipt is not None
     held = receipt.controls["limits"]
     assert {name: one.get("count", one.get("bytes")) for name, one in held.items()} == {"pids": 4096, "disk": 10 << 30}
+    assert held["disk"]["by"] == "sampling", "a file with holes may be as large as it likes"
 
 
 def _groups(run_id: str) -> list[str]:

@@ -178,3 +178,18 @@ def test_a_run_whose_interpreter_is_started_anew_writes_beside_itself(shop: Rig,
     ended = shop.python_run("open('new.txt', 'w').write('x')", variables={"PYTHONUTF8": "1"})
     assert ended.how == ("succeeded", None, 0), shop.told(ended.view.id)
     assert given(shop, ended, tmp_path) == {"new.txt": b"x"}
+
+
+def test_patterns_of_the_submitter_choose(shop: Rig, tmp_path: Path) -> None:
+    """Hidden files and programs only where they are named; what SEALRUN_OUTPUT_DIR has is given anyway."""
+    code = """
+import os, pathlib
+for name in ("a.csv", "b.txt", ".state"):
+    pathlib.Path(name).write_text("x")
+os.chmod("a.csv", 0o755)
+pathlib.Path(os.environ["SEALRUN_OUTPUT_DIR"], "kept").write_text("x")
+"""
+    ended = shop.python_run(code, collect=["*.csv", ".state"])
+    assert ended.how == ("succeeded", None, 0), shop.told(ended.view.id)
+    assert set(given(shop, ended, tmp_path)) == {"a.csv", ".state", "kept"}
+    assert (tmp_path / "a.csv").stat().st_mode & 0o100 and not (tmp_path / ".state").stat().st_mode & 0o100

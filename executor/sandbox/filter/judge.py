@@ -99,7 +99,7 @@ def _serve(folders: Sequence[str], uid: int | None, status: int, work: Work, par
         _, given, _, _ = socket.recv_fds(ours, 1, 1)
     threading.stack_size(_STACK)
     listener = given[0] if given else None
-    _Judging(listener, addresses.own_folders(folders)).go_on(wake, main, status)
+    _Judging(listener, addresses.own_folders(folders), main, status).go_on(wake)
     return 0
 
 
@@ -118,29 +118,56 @@ def _become(uid: int) -> None:
 class _Judging:
     """The judge's loop, and what it knows of the connections that are on their way."""
 
-    def __init__(self, listener: int | None, folders: Sequence[addresses.Folder]) -> None:
+    def __init__(self, listener: int | None, folders: Sequence[addresses.Folder], main: int, status: int) -> None:
         self._listener = listener
+        self._main = main
+        self._status: int | None = status
         self._folders = folders
         self._waiting: dict[int, tuple[Notice, float]] = {}
         # Sockets connected for a call that a signal has interrupted: it is made again, and then has succeeded.
         self._untold: dict[bytes, None] = {}
 
-    def go_on(self, wake: int, main: int, status: int) -> None:
+    def go_on(self, wake: int) -> None:
         """Answer and collect until nobody is left below."""
         poll = select.poll()
-        poll.register(wake, select.POLLIN)
-        if self._listener is not None:
-            poll.register(self._listener, select.POLLIN)
-        while _collect(main, status):
+        ended = os.pidfd_open(self._main)
+        for fd in (wake, ended, self._listener):
+            if fd is not None:
+                poll.register(fd, select.POLLIN)
+        while self._collect():
             for fd, events in poll.poll(_SLOW * 1000 if self._waiting else None):
                 if fd == wake:
                     with contextlib.suppress(BlockingIOError):
                         os.read(wake, 4096)
+                elif fd == ended:
+                    poll.unregister(fd)
+                    if self._collect() and self._status is not None:
+                        self._tell(_status_although_traced(self._main))
                 elif not events & select.POLLIN:
                     poll.unregister(fd)  # the last process under the filter is gone
                 elif (notice := notices.receive(fd)) is not None:
                     self._take(notice)
             self._give_way()
+
+    def _collect(self) -> bool:
+        """Collect who has died; False if nobody is left."""
+        while True:
+            try:
+                pid, ended = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._main:
+                self._tell(ended)
+
+    def _tell(self, ended: int) -> None:
+        """Tell the supervisor how the run's first process has ended, once."""
+        if self._status is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._status, struct.pack("=i", ended))
+            os.close(self._status)
+            self._status = None
 
     def _take(self, notice: Notice) -> None:
         """Take socket and address; connect here what cannot wait, and in a thread of its own what can."""
@@ -204,19 +231,10 @@ class _Judging:
                 notice.answer(errno.EINTR)
 
 
-def _collect(main: int, status: int) -> bool:
-    """Collect who has died, and tell how the run's first process has; False if nobody is left."""
-    while True:
-        try:
-            pid, ended = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
-        if pid == main:
-            with contextlib.suppress(OSError):
-                os.write(status, struct.pack("=i", ended))
-            os.close(status)
+def _status_although_traced(pid: int) -> int:
+    """The wait status of a dead process that another one traces, and so keeps from being collected."""
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return int(stat.read().rpartition(b")")[2].split()[49])  # exit_code, field 52 in proc(5)
 
 
 def _as_int(argument: int) -> int:

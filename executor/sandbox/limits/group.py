@@ -58,7 +58,7 @@ class Group:
 
     @property
     def doors(self) -> tuple[int, ...]:
-        """Descriptors that `enter` takes."""
+        """The descriptors by which it is entered: who is to enter it has to have them."""
         return tuple(self._doors)
 
     def has(self, controller: str) -> bool:

@@ -25,8 +25,8 @@ def apply_rlimits(limits: Mapping[str, Any], *, counted: bool, grouped: bool = F
         limits: `memory_bytes`, `cpus`, `pids` and `disk_bytes`; what is None, or not there, has no limit.
         counted: the kernel counts the processes of the run alone: it has a user id, or a user namespace, of its own.
         grouped: a control group holds its memory.
-        fsize: no file that it writes may be larger than all of its files together; not so where it may write in
-            folders of the machine.
+        fsize: no file that it writes may be larger than all of its files together, wherever it is and whatever of it
+            is a hole.
     """
     memory, cpus, disk = (limits.get(name) for name in ("memory_bytes", "cpus", "disk_bytes"))
     if counted:

@@ -10,6 +10,7 @@ from sqlmodel import Session
 from executor import runs
 from executor.errors import RequestUnclear
 from executor.models import Run, RunSpec
+from executor.submission.narrowing import described
 from executor.submission.specification import repeated, specify
 from secretstore import vault
 from secretstore.database import Database
@@ -115,3 +116,13 @@ def test_a_run_that_is_tried_anew_asks_for_the_same(place: Place) -> None:
     _set(place, memory_bytes=512 << 20)
     with pytest.raises(RequestUnclear, match="--memory is 1G of memory"):
         repeated(place.db, run_id)
+
+
+def test_what_a_projects_runs_may_have_is_told_before_there_is_one(place: Place) -> None:
+    """As `secret explain` tells it; nothing where it is the usual."""
+    assert described(vault.get_project(place.db, "shop")) == ""
+    _set(place, memory_bytes=2 << 30, cpus=1.0, network="none", sandbox_min="namespace")
+
+    told = described(vault.get_project(place.db, "shop"))
+
+    assert told == "2G of memory, 1 CPU, network none, rung namespace or better"

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from executor.sandbox import filter as filters
+from executor.sandbox import kernel, tree
+from executor.sandbox.filter import entering, judge
 from tests.executor.sandbox.filter.machine import filtered, forked, judged, libc
 
 UID = 60621
@@ -421,3 +423,31 @@ def test_without_a_judge_unix_sockets_are_refused_whole(place: Path, others: str
         return said
 
     assert forked(look, filtered("landlock", unix="refused")) == ["x", "EISCONN", "EISCONN", "EACCES"]
+
+
+def test_a_traced_first_process_is_told_of_all_the_same() -> None:
+    """I8: it cannot be collected while another process of the run traces it; how it ended is told at once."""
+    reading, writing = os.pipe()
+
+    def work(channel: int, _: int) -> NoReturn:
+        kernel.forbid_new_privileges()
+        entering.enter("full", "judged", channel)
+        main, (told, tell) = os.getpid(), os.pipe()
+        if os.fork() == 0:
+            seized = libc.ptrace(0x4206, main, None, None)
+            os.write(tell, b"." if seized == 0 else b"-")
+            time.sleep(60)
+            os._exit(0)
+        os._exit(3 if os.read(told, 1) == b"." else 4)
+
+    judging = judge.start((), None, writing, (), work)
+    os.close(writing)
+    try:
+        ended = select.select([reading], [], [], 30)[0] and struct.unpack("=i", os.read(reading, 4))[0]
+        assert os.waitstatus_to_exitcode(ended) in (3, 4)
+    finally:
+        below = list(tree.descendants(root=judging))
+        for pid in (judging, *below):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(judging, 0)
+        os.close(reading)

@@ -14,7 +14,7 @@ import pytest
 from executor.sandbox import filter as filters
 from tests.executor.sandbox.filter.machine import filtered, forked, judged
 
-FILTERS = ["landlock", "landlock without a judge", "namespace"]
+FILTERS = ["landlock", pytest.param("landlock without a judge", marks=pytest.mark.long), "namespace"]
 JUDGED = filters.probe() == "judged"
 # Long: what is not part of Python, nor started by nearly every job.
 long = pytest.mark.long
@@ -75,7 +75,7 @@ METHODS = """
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=long), "forkserver"])
 def test_multiprocessing(rung: str, home: Path, method: str) -> None:
     """Of every start method; forkserver talks over a unix socket, which has to be judged."""
     if method == "forkserver" and rung == "landlock without a judge":
