@@ -51,7 +51,7 @@ def attack_here() -> Conformance:
     """Attack a run's sandbox as a worker of this user and machine would make it, in folders that are thrown away."""
     kernel.harden()  # as a worker is
     with contextlib.ExitStack() as ending:
-        base = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sealrun-c-", dir="/tmp")))
+        base = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sealrun-c-")))
         base.chmod(0o755)
         (base / "jobs").mkdir()
         zygote = Zygote()

@@ -41,7 +41,7 @@ time.sleep(100)
 """
 KINDS = ("pid", "mnt", "ipc", "uts", "net", "user", "cgroup")
 VICTIMS = ("run", "first", "supervisor", "zygote", "worker", "all")
-DAILY = {("first", "root"), ("all", "user")}
+DAILY = {("all", "user")}
 
 
 @dataclass(frozen=True)

@@ -331,6 +331,6 @@ class TestOutputs:
         code += "        try: act(); print('could', name)\n"
         code += "        except OSError as error: assert error.errno in (1, 13, 16, 30), error\n"  # refused or busy
         code += "    try: beside = os.listdir(os.path.dirname(own))\n    except PermissionError: continue\n"
-        code += "    assert set(beside) <= {'home', 'tmp', 'output', 'private'} or own == '/tmp', beside\n"
+        code += "    assert set(beside) <= {'home', 'tmp', 'output', 'private', 'work'} or own == '/tmp', beside\n"
         ended = place.python_run(code)
         assert (ended.how, ended.stdout) == (("succeeded", None, 0), ""), ended.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import Rig, command, file, ordinary_account, rig
+from tests.rig import WEAKER, Rig, command, file, ordinary_account, rig
 
 WITHOUT = Path(__file__).parents[1] / "no_landlock.py"
 
@@ -17,7 +17,7 @@ def bare() -> Iterator[Rig]:
     """An ordinary user's worker at rung `process`."""
     with rig(account=ordinary_account()) as made:
         made.project("shop", {"API_KEY": b"hunter2-prod-key-5417"})
-        made.start_worker(launcher=[str(WITHOUT)])
+        made.start_worker(launcher=WEAKER["process"])
         yield made
 
 
@@ -60,7 +60,7 @@ def test_a_run_that_asks_for_landlock_waits(bare: Rig) -> None:
     assert (bare.view(waiting).state, bare.view(waiting).attempt) == ("pending", 0)
     assert bare.attempts(waiting) == []
     bare.workers[0].end()
-    capable = bare.start_worker()
+    capable = bare.start_worker(launcher=WEAKER["landlock"])
     if bare.rung(capable) != "landlock":
         pytest.skip("this kernel has no Landlock")
     ended = bare.ended(waiting)
