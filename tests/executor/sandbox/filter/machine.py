@@ -48,7 +48,7 @@ def answer(
 
 def _named(outcome: int) -> str:
     if outcome & 0xFFFF0000 == 0x00050000:
-        return errno.errorcode[outcome & 0xFFFF]
+        return errno.errorcode[outcome & 0xFFFF] if outcome & 0xFFFF else "yes"
     return {0x7FFF0000: "allow", 0x80000000: "kill", 0x7FC00000: "notify"}[outcome]
 
 
