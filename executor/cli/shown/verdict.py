@@ -138,7 +138,7 @@ def receipt_facts(receipt: Receipt) -> list[screen.Fact]:
             ("opened", _opened(receipt)),
             ("dropped", _dropped(receipt)),
         ]
-    facts.append(("rung", receipt.rung or ""))
+    facts += _isolation(receipt.rung or "", receipt.controls)
     if "limits" in receipt.controls:
         facts.append(("limits", [*_limits(receipt.controls["limits"])]))
     for right in ("readable", "writable"):
@@ -147,6 +147,18 @@ def receipt_facts(receipt: Receipt) -> list[screen.Fact]:
     if receipt.controls.get("key_file_readable"):
         facts.append(("warning", "this run could read the key file"))
     return facts
+
+
+def _isolation(rung: str, controls: dict[str, Any]) -> Iterator[screen.Fact]:
+    """The sandbox, and what of it this machine could not give."""
+    missing = [name for name, found in controls.get("parts", {}).items() if found != "yes" and rung == "namespace"]
+    yield "rung", f"{rung}, without {', '.join(missing)} of its own" if missing else rung
+    if (network := controls.get("network", "full")) != "full":
+        yield "network", network
+    if (folder := controls.get("working_folder", "overlay")) != "overlay":
+        yield "folder", screen.printable(folder)
+    if sockets := controls.get("covered_sockets"):
+        yield "covered", screen.printable(", ".join(sockets))
 
 
 def _limits(held: dict[str, Any]) -> Iterator[str]:

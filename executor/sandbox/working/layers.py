@@ -8,7 +8,7 @@ import contextlib
 import errno
 import os
 import secrets
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from executor.sandbox import kernel
@@ -87,33 +87,9 @@ def _mount(lower: int, upper: int, work: int, target: str, proc: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: str, folder: int | None):  # type: ignore[no-untyped-def]
+def _opened(path: str, folder: int | None) -> Iterator[int]:
     handle = os.open(path, _FOLDER, dir_fd=folder)
     try:
         yield handle
     finally:
         os.close(handle)
-
-
-def attempt(source: str, root: str) -> None:
-    """Lay a layer in a folder of workspaces over a source, in namespaces of this process's own, and write in it.
-
-    Raises:
-        OSError: this machine does not grant it, for these file systems at least.
-    """
-    from executor.sandbox.box import namespaces
-
-    uid, gid = os.geteuid(), os.getegid()
-    place = Path(tempfile.mkdtemp(prefix=".try-", dir=root))
-    kernel.unshare(namespaces.NEWNS | (namespaces.NEWUSER if uid else 0))
-    if uid:
-        namespaces.map_user(uid, gid)
-    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    target = place / "seen"
-    target.mkdir()
-    prepare_written(place / "written", None)
-    below = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    written = os.open(place / "written", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    mount_over(below, written, str(target), None)
-    (target / ".sealrun-try").touch()
-    (target / ".sealrun-try").unlink()

@@ -6,8 +6,11 @@ A process of its own tries it, since who asks has threads, and must keep its mou
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from executor.sandbox import kernel
+from executor.sandbox.box import namespaces
 from executor.sandbox.removal import remove
 from executor.sandbox.working import layers
 
@@ -27,21 +30,41 @@ def refused(source: Path, root: Path) -> str | None:
 
 
 def _tried(source: Path, root: Path) -> str | None:
-    command = [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parents[3]), str(source), str(root)]
+    place = tempfile.mkdtemp(prefix=".try-", dir=root)
+    command = [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parents[3]), str(source), place]
     try:
         asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env={}, timeout=_PATIENCE)
     except (OSError, subprocess.SubprocessError):
         return "it could not be tried"
     finally:
-        for left in root.glob(".try-*"):
-            remove(left)
+        remove(Path(place))
     said = asked.stdout.decode(errors="replace").strip()
     return said or (None if asked.returncode == 0 else "it could not be tried")
 
 
-def main(source: str, root: str) -> None:
+def main(source: str, place: str) -> None:
     """Try it, and print the kernel's word for a refusal."""
     try:
-        layers.attempt(source, root)
+        _lay(source, Path(place))
     except OSError as error:
         print((error.strerror or "refused").lower())
+
+
+def _lay(source: str, place: Path) -> None:
+    """Lay a layer over a source, in namespaces of this process's own, and write in it.
+
+    Raises:
+        OSError: this machine does not grant it, for these file systems at least.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    kernel.unshare(namespaces.NEWNS | (namespaces.NEWUSER if uid else 0))
+    if uid:
+        namespaces.map_user(uid, gid)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    target = place / "seen"
+    target.mkdir()
+    layers.prepare_written(place / "written", None)
+    below, written = (os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (source, place / "written"))
+    layers.mount_over(below, written, str(target), None)
+    (target / ".sealrun-try").touch()
+    (target / ".sealrun-try").unlink()
