@@ -1,10 +1,12 @@
 """Sockets of this machine that lie in what a run is given: read-only or not, it could connect to them.
 
-The kernel lists those of the network namespace that this process is in, under the path that their owner bound them to.
-One that is bound while the run goes on is not found.
+The kernel lists those of the network namespace that this process is in, under the path that their owner bound them to,
+in whatever root that was: a name in it may be that of any file here, so what is there is looked at. One that is bound
+while the run goes on is not found.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 
 _LIST = "/proc/self/net/unix"
@@ -27,6 +29,13 @@ def inside(folders: Sequence[str]) -> list[str]:
                 found |= {
                     os.path.join(folder, os.path.relpath(real, place)): None
                     for place, folder in places.items()
-                    if real.startswith(place.rstrip("/") + "/") and os.path.lexists(real)
+                    if real.startswith(place.rstrip("/") + "/") and _is_socket(real)
                 }
     return list(found)
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False

@@ -295,6 +295,30 @@ def test_i3_a_socket_of_the_machine_is_covered(boxes: Boxes) -> None:
         server.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a root of its own")
+def test_i3_a_name_that_a_socket_has_elsewhere_covers_nothing(boxes: Boxes) -> None:
+    """Whoever has a root of its own can bind a socket to the path of any file: the kernel lists it under that."""
+    fake = boxes.place / "root"
+    (fake / "usr/bin").mkdir(parents=True)
+    held, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.chroot(fake)
+        socket.socket(socket.AF_UNIX).bind("/usr/bin/env")
+        server = socket.socket(socket.AF_UNIX)
+        server.bind("/usr/bin/python3")
+        os.close(held)
+        os.write(done, b"!")
+        _waiting()
+    try:
+        os.read(held, 1)
+        assert " /usr/bin/python3\n" in Path("/proc/net/unix").read_text()
+        assert boxes.view().sockets == ()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def test_its_user_has_a_name(boxes: Boxes) -> None:
     """A lent id, or one that the machine has no name for: ssh and psql refuse to work without."""
 
