@@ -20,18 +20,15 @@ def inside(folders: Sequence[str]) -> list[str]:
         folders: absolute, with or without links on the way.
     """
     places = {os.path.realpath(folder): folder for folder in folders}
-    found: dict[str, None] = {}
     with open(_LIST, "rb") as listing:
-        for line in listing:
-            fields = line.rstrip(b"\n").split(maxsplit=_PATH)
-            if len(fields) > _PATH and fields[_PATH].startswith(b"/"):
-                real = os.path.realpath(os.fsdecode(fields[_PATH]))
-                found |= {
-                    os.path.join(folder, os.path.relpath(real, place)): None
-                    for place, folder in places.items()
-                    if real.startswith(place.rstrip("/") + "/") and _is_socket(real)
-                }
-    return list(found)
+        fields = (line.rstrip(b"\n").split(maxsplit=_PATH) for line in listing)
+        named = {os.fsdecode(one[_PATH]) for one in fields if len(one) > _PATH and one[_PATH].startswith(b"/")}
+    return [
+        os.path.join(folder, os.path.relpath(real, place))
+        for real in sorted(set(map(os.path.realpath, named)))
+        for place, folder in places.items()
+        if real.startswith(place.rstrip("/") + "/") and _is_socket(real)
+    ]
 
 
 def _is_socket(path: str) -> bool:
