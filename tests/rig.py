@@ -349,6 +349,11 @@ class Rig:
         known = {innermost(pid): pid for pid in of_run(run_id)}
         return [known[number] for number in numbers if number in known]
 
+    @property
+    def refusal(self) -> str:
+        """What the kernel says of a file that a run is not given: in a box it is not there."""
+        return "No such file or directory" if self.boxed else "Permission denied"
+
     def told(self, run_id: str) -> str:
         """All there is to say about a run that a test gave up on."""
         printed = [self.printed(run_id, stream) for stream in ("stdout", "stderr")]

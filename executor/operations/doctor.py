@@ -13,10 +13,10 @@ from executor import database, unguarded
 from executor.broker import embedded
 from executor.broker.application import make_app
 from executor.broker.refusing import refusal
+from executor.explain.isolation import Machine, isolation
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
-from executor.operations.isolation import Machine, isolation
 from executor.python import interpreters
 from executor.runs.unopened import unopened as unopened_by_workers
 from executor.sandbox import probing, user

@@ -47,6 +47,10 @@ _ABOVE = (
 )
 _HOME = "{0} is in a home folder, and those are closed to runs; put a copy into the source root"
 _CLOSED = "{0} is closed to runs; put a copy into the source root, or have an operator open it: SEALRUN_READABLE"
+_EMPTY = (
+    "{0} is not there for a run, whose /tmp is its own and empty at first; put a copy into the source root, or have an"
+    " operator open a folder of the machine's: SEALRUN_READABLE"
+)
 _OWN = ("/tmp", "/var/tmp")
 """What each run has of its own in a box."""
 
@@ -70,7 +74,7 @@ def hint(said: str, view: View, working: Mapping[str, Any], home: str) -> str | 
             for path in _paths(line, working["folder"]):
                 # In a box there is nothing but what a run is given; what is not there may be on the machine.
                 ours = refused or view.rung == "namespace" or _within(path, view.covered)
-                if ours and (told := _told(path, view, working, home)):
+                if ours and (told := _told(path, view, working, home, absent=not refused)):
                     why = f", as {working['why']}" if working.get("why") else ""
                     return told.format(_of_the_source(path, working), why=why)
     return None
@@ -93,7 +97,7 @@ def _of_the_source(path: str, working: Mapping[str, Any]) -> str:
     return os.path.join(working["source"], os.path.relpath(path, folder)) if _within(path, (folder,)) else path
 
 
-def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str | None:
+def _told(path: str, view: View, working: Mapping[str, Any], home: str, *, absent: bool) -> str | None:
     source = working["source"]
     if _within(path, (working["folder"],)) and working["how"] != READ_ONLY:
         if view.uid is not None and _is_closed(path):
@@ -113,7 +117,9 @@ def _told(path: str, view: View, working: Mapping[str, Any], home: str) -> str |
     if _within(path, (home, "/home", "/root")):
         return _HOME
     if _within(path, _OWN):
-        return None if view.rung == "namespace" else _TEMPORARY
+        if view.rung != "namespace":
+            return _TEMPORARY
+        return _EMPTY if absent else None
     return _CLOSED
 
 

@@ -271,6 +271,7 @@ def test_orphans_of_a_dead_supervisor_are_ended(zygote: Zygote) -> None:
             "python": "",
             "folder": "/",
             "view": {"rung": "process", "readable": [], "writable": ["/nowhere"], "forbidden": []},
+            "limits": {},
             "base": {},
         }
         send(supervision.supervisor, Kind.JOB, job)

@@ -138,8 +138,8 @@ def test_a_program_is_written_as_one_where_that_was_asked_for(
     output.append(sqlite_db, lease, [], [output.file(lease, "tool", 0, executable=True), output.file(lease, "text", 0)])
     before = os.umask(0o027)
     try:
-        outputs.download(sqlite_db, lease.run_id, 1, tmp_path)
+        outputs.download(sqlite_db, lease.run_id, 1, tmp_path / "given")
     finally:
         os.umask(before)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "given").iterdir()}
     assert modes == {"tool": 0o750, "text": 0o640}

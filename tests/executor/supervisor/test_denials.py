@@ -84,8 +84,9 @@ def test_a_refusal_of_the_sandbox_has_a_hint(line: str, said: str) -> None:
         ("cat: /users/ada/.pgpass: No such file or directory", "/users/ada/.pgpass is in a home folder"),
         ("mkdir: cannot create directory '/data': Read-only file system", "/data is closed to runs"),
         # What a run has of its own, and what would not be there without a sandbox either.
-        ("cat: /tmp/x: No such file or directory", ""),
-        ("cat: /var/tmp/x: No such file or directory", ""),
+        ("cat: /tmp/x: No such file or directory", "/tmp/x is not there for a run, whose /tmp is its own"),
+        ("cat: /tmp/x: Permission denied", ""),
+        ("cat: /var/tmp/x: No such file or directory", "/var/tmp/x is not there for a run"),
         ("cat: /var/tmp/runs/1/home/x: No such file or directory", ""),
         ("cat: /usr/share/nothing: No such file or directory", ""),
         ("cat: nothing.csv: No such file or directory", ""),

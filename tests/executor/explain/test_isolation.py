@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.operations.isolation import Machine, isolation, raising
+from executor.explain.isolation import Machine, isolation, raising
 from executor.sandbox.host import Host
 
 REFUSED = {"user": "operation not permitted", "mount": "operation not permitted", "box": "operation not permitted"}
