@@ -159,7 +159,8 @@ def _amount(one: Amount, text: str) -> Any:
     try:
         return one.read(text)
     except RequestUnclear:
-        raise Misuse(f'{one.option} takes {one.takes}, or "{DEFAULT}"', command="project set") from None
+        message = '{option} takes {takes}, or "{default}"'
+        raise Misuse(message, option=one.option, takes=one.takes, default=DEFAULT, command="project set") from None
 
 
 def _size(text: str) -> int:

@@ -29,7 +29,8 @@ def act():
     sys.stderr.write("the password is %s\\n" % os.environ.get("UV_INDEX_OWN_PASSWORD"))
     for path in PATHS:
         try:
-            os.listdir(path)
+            if not [name for name in os.listdir(path) if name not in os.environ["HOME"]]:
+                continue  # nothing but the way to its own
             sys.stderr.write("could read %s\\n" % path)
         except OSError as error:
             pass

@@ -83,7 +83,7 @@ def test_the_launcher_takes_namespaces_away() -> None:
         "for act in (lambda: libc.unshare(0x10000000), lambda: libc.unshare(0x20000), lambda: libc.setns(0, 0),\n"
         "            lambda: libc.mount(b'x', b'/', b'tmpfs', 0, None)):\n"
         "    assert act() == -1 and ctypes.get_errno() == errno.EPERM\n"
-        "threading.Thread(target=lambda: print('thread', flush=True)).start()\n"
+        "begun = threading.Thread(target=lambda: print('thread', flush=True))\nbegun.start()\nbegun.join()\n"
         "subprocess.run(['echo', 'program'], check=True)\n"
     )
     refused = [sys.executable, str(WITHOUT.with_name("no_namespaces.py")), "-c", code]

@@ -23,16 +23,24 @@ def inside(folders: Sequence[str]) -> list[str]:
     with open(_LIST, "rb") as listing:
         fields = (line.rstrip(b"\n").split(maxsplit=_PATH) for line in listing)
         named = {os.fsdecode(one[_PATH]) for one in fields if len(one) > _PATH and one[_PATH].startswith(b"/")}
+    found = (place for name in named if (place := _place(name)) is not None)
     return [
         os.path.join(folder, os.path.relpath(real, place))
-        for real in sorted(set(map(os.path.realpath, named)))
+        for real in sorted(set(found))
         for place, folder in places.items()
-        if real.startswith(place.rstrip("/") + "/") and _is_socket(real)
+        if real.startswith(place.rstrip("/") + "/")
     ]
 
 
-def _is_socket(path: str) -> bool:
+def _place(path: str) -> str | None:
+    """Where a socket really is, as the kernel follows its path: whoever chose that may have laid any links."""
     try:
-        return stat.S_ISSOCK(os.lstat(path).st_mode)
+        handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}") if stat.S_ISSOCK(os.fstat(handle).st_mode) else None
     except OSError:
-        return False
+        return None
+    finally:
+        os.close(handle)

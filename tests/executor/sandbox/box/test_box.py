@@ -319,6 +319,19 @@ def test_i3_a_name_that_a_socket_has_elsewhere_covers_nothing(boxes: Boxes) -> N
         os.waitpid(pid, 0)
 
 
+def test_links_on_the_way_to_a_socket_keep_no_run_from_starting(boxes: Boxes) -> None:
+    """Whoever bound it chose the path: more links than anybody follows, each leading to the next."""
+    for number in range(1200):
+        (boxes.place / f"l{number}").symlink_to(boxes.place / f"l{number + 1}")
+    (boxes.place / "l1200").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{boxes.place}/l1190/x")
+        server.listen()
+        os.rename(boxes.place / "l1190", boxes.place / "gone")
+        (boxes.place / "l1190").symlink_to(boxes.place / "l0")
+        assert boxes.view().sockets == ()
+
+
 def test_its_user_has_a_name(boxes: Boxes) -> None:
     """A lent id, or one that the machine has no name for: ssh and psql refuse to work without."""
 
