@@ -258,15 +258,17 @@ def _tell(told: _Told, run: str, reporter: Reporter) -> None:
     """Say at the end of its stderr what a run wrote beside its source."""
     if told.given:
         count, size = len(told.given), told.bytes
-        files, them = ("file", "it") if count == 1 else ("files", "them")
+        files, they = ("file", "it is") if count == 1 else ("files", "they are")
         reporter.say(
             f"wrote {count:,} {files} beside the source ({_size(size)}): {_names(told.given, reporter)};"
-            f" `sealrun runs download {run[:8]}` brings {them} back"
+            f" {they} kept for --output and `sealrun runs download {run[:8]}`"
         )
     if told.bare:
         reporter.say(f"set-user-id bits and extended attributes are not kept: {_names(told.bare, reporter)}")
     if told.removed:
-        reporter.say(f"removed beside the run, and as it was in the source: {_names(told.removed, reporter)}")
+        them = "it" if len(told.removed) == 1 else "them"
+        names = _names(told.removed, reporter)
+        reporter.say(f"the run removed {names} from its working folder; the source still has {them}")
     if told.over or told.broken_off:
         why = told.broken_off or "it is more than a run may leave"
         what = f"{told.over:,} more that were" if told.over else "some of what was"
