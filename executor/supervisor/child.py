@@ -87,7 +87,9 @@ class Child:
     def has_others(self) -> bool:
         """Tell whether anything of the tree is left but its first process, which is over."""
         tree.reap([self.pid])
-        return bool(tree.children(self.pid)) if self.boxed else next(tree.descendants([self.pid]), None) is not None
+        if self.boxed:  # its first process ends with the last of the others
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return next(tree.descendants([self.pid]), None) is not None
 
 
 class Waiting:

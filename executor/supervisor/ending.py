@@ -61,8 +61,8 @@ class Ending:
         due = [at for at, _ in list(self._signals)[:1]]
         return min([*due, *([time.monotonic() + LOOK] if self._readers else [])], default=None)
 
-    def act(self, pid: int) -> None:
-        """Send what is due to the tree whose first process is `pid`."""
+    def act(self, pid: int, *, passes_on: bool = False) -> None:
+        """Send what is due to the tree whose first process is `pid`; `passes_on` if that tells whom we do not see."""
         now = time.monotonic()
         while self._signals and now >= self._signals[0][0]:
             _, self._number = self._signals.popleft()
@@ -72,13 +72,16 @@ class Ending:
                 self._signals.append((now + _AGAIN, self._number))
                 self.kills += 1
             else:
-                self._tell_all(now)
+                self._tell_all(now, pid if passes_on else None)
         if self._readers:
             self._tell_readers(now)
 
-    def _tell_all(self, now: float) -> None:
+    def _tell_all(self, now: float, first_of_box: int | None) -> None:
         """Tell everybody but those who read what somebody else writes: they are needed to pass on what is said now."""
         everybody = list(tree.descendants())  # parents first, so that a shell does not start its next command
+        # Where /proc hides what may not be looked into, nobody but the box's first process sees who is in it.
+        if first_of_box in everybody and tree.children(first_of_box):
+            everybody.remove(first_of_box)
         readers = tree.readers(everybody)
         first = [pid for pid in everybody if pid not in readers] or everybody
         self._patience = (now + self._signals[0][0]) / 2

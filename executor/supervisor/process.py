@@ -393,7 +393,7 @@ class Attempt:
             self.ending.begin("lost")
         if timeout_at is not None and time.monotonic() >= timeout_at:
             self.ending.begin("timed_out")
-        self.ending.act(child.pid)
+        self.ending.act(child.pid, passes_on=child.boxed)
 
     def _peak(self, reason: str | None) -> int:
         """The most memory that was seen by others than `usage`. A group's has what the kernel keeps of files in it."""

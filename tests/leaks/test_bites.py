@@ -149,7 +149,9 @@ def test_sees_a_canary_planted_in_each_process() -> None:
         # The zygote serves from its start: what is planted has to be there before.
 
     seen = observe(patch, canaries)
-    assert {finding.place for finding in seen.findings if finding.canary == "plain"} == {
+    places = {finding.place for finding in seen.findings if finding.canary == "plain"}
+    # Beside those the first process of a box, a fork of its supervisor.
+    assert {place for place in places if "beside the other run" not in place} == {
         "memory of the worker, during",
         "memory of the worker, after",
         "memory of the zygote, during",

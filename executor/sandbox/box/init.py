@@ -170,6 +170,8 @@ def _collect(main: int, status: int) -> NoReturn:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _pass_on)
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -188,6 +190,13 @@ def _collect(main: int, status: int) -> NoReturn:
             if not collected:
                 # It has ended, and whoever traces it keeps it from being collected: its end is theirs, too.
                 os.kill(-1, signal.SIGKILL)
+
+
+def _pass_on(number: int, _: object) -> None:
+    """Tell everybody in the box what its supervisor has to say, where that does not see them."""
+    for one in (number, signal.SIGCONT):
+        with contextlib.suppress(OSError):
+            os.kill(-1, one)
 
 
 def _reaped(main: int, status: int) -> bool:

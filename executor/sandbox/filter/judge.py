@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
-from executor.sandbox import kernel
+from executor.sandbox import kernel, tree
 from executor.sandbox.filter import addresses, notices
 from executor.sandbox.filter.notices import Notice
 from executor.sandbox.fork import fork
@@ -88,8 +88,9 @@ def _serve(folders: Sequence[str], uid: int | None, status: int, work: Work, par
     kernel.close_descriptors([ours.fileno(), status, wake, wake_write])
     theirs.detach()
     kernel.name_process("sealrun-judge")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _pass_on)
     if uid is not None:
         _become(uid)
     kernel.harden()  # anew, as a change of user id undoes it
@@ -101,6 +102,13 @@ def _serve(folders: Sequence[str], uid: int | None, status: int, work: Work, par
     listener = given[0] if given else None
     _Judging(listener, addresses.own_folders(folders), main, status).go_on(wake)
     return 0
+
+
+def _pass_on(number: int, _: object) -> None:
+    """Tell everybody below what the supervisor has to say, where that does not see them."""
+    for pid in list(tree.descendants()):
+        tree.send(pid, number)
+        tree.send(pid, signal.SIGCONT)
 
 
 def _become(uid: int) -> None:

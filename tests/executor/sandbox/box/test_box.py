@@ -50,6 +50,7 @@ def test_i3_its_first_process_is_out_of_its_reach(boxes: Boxes) -> None:
     """It is not killed, stopped, read or traced from within."""
 
     def look() -> Any:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.kill(1, signal.SIGKILL)
         os.kill(1, signal.SIGSTOP)
         os.kill(1, signal.SIGTERM)
@@ -213,6 +214,22 @@ def test_i8_the_box_ends_with_whoever_made_it(boxes: Boxes, told: bool) -> None:
 
     ended = boxes.apart(act)
     assert ended.said == (2 if told else 1), ended.trouble
+
+
+def test_its_first_process_passes_on_what_it_is_told(boxes: Boxes) -> None:
+    """Where /proc hides a box from its supervisor, that knows nobody else in it to tell."""
+
+    def look() -> Any:
+        heard: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: heard.append(number))
+            os.kill(1, number)
+            until = time.monotonic() + 10
+            while number not in heard and time.monotonic() < until:
+                time.sleep(0.001)
+        return heard
+
+    assert boxes.inside(look).said == [signal.SIGTERM, signal.SIGINT]
 
 
 def test_without_a_part_the_rest_holds(boxes: Boxes) -> None:
