@@ -63,8 +63,14 @@ def _too_much(project: ProjectView, asked_for: str, most: str, option: str) -> R
 
 def _check_patterns(request: RunRequest) -> None:
     for pattern in request.collect:
-        parts = pattern.split("/")
-        if not 0 < len(pattern) <= _LONGEST or "\0" in pattern or parts[0] == "" or {"..", "."} & {*parts}:
+        parts = pattern.removeprefix("./").split("/")
+        if (
+            not pattern.strip()
+            or len(pattern) > _LONGEST
+            or "\0" in pattern
+            or parts[0] == ""
+            or {"..", "."} & {*parts}
+        ):
             raise RequestUnclear(
                 "--collect takes a pattern of paths below the source root, as in report.csv, *.log or target/**"
             )
