@@ -64,13 +64,8 @@ def _too_much(project: ProjectView, asked_for: str, most: str, option: str) -> R
 def _check_patterns(request: RunRequest) -> None:
     for pattern in request.collect:
         parts = pattern.removeprefix("./").split("/")
-        if (
-            not pattern.strip()
-            or len(pattern) > _LONGEST
-            or "\0" in pattern
-            or parts[0] == ""
-            or {"..", "."} & {*parts}
-        ):
+        is_path = pattern.strip() and parts[0] and not {"..", "."} & {*parts} and "\0" not in pattern
+        if not is_path or len(pattern) > _LONGEST:
             raise RequestUnclear(
                 "--collect takes a pattern of paths below the source root, as in report.csv, *.log or target/**"
             )
