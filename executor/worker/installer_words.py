@@ -80,9 +80,8 @@ class InstallerWords:
         words = words if len(words) <= limit else words[-limit:].partition("\n")[2]
         said = f"{words}\n{self._left_out.decode(errors='replace')}"
         hint = next((ours for theirs, ours in _HINTS if re.search(theirs, said)), _ELSE if self._left_out else None)
-        lines = [line.rstrip() for line in words.splitlines() if line.strip()] + [f"hint: {hint}"] * bool(
-            words and hint
-        )
+        lines = [line.rstrip() for line in words.splitlines() if line.strip()]
+        lines += [f"hint: {hint}"] * bool(words and hint)
         return "\n".join(line if line.startswith("  ") else f"  {line}" for line in lines).strip()
 
     def _shown(self, data: bytes) -> bytes:
