@@ -20,7 +20,7 @@ from executor.sandbox.working.copy import Mark, mark
 from executor.supervisor.chosen import Chosen
 from executor.supervisor.outputs import PATH_LIMIT, Given
 from executor.supervisor.report import Reporter
-from executor.supervisor.written_told import Told
+from executor.supervisor.written_told import Told, note
 
 DEEP, ENTRIES, BYTES, SECONDS = 64, 100_000, 4 << 30, 30.0
 """Folders in each other, entries, bytes, and seconds of looking at them, that one run's folder is searched for."""
@@ -152,7 +152,8 @@ class _Search:
                     if (inner := self._inner(level, name, path, len(levels))) is not None:
                         levels.append(inner)
                 elif self._is_removed(path, found):
-                    self.told.removed += [path] * self._chosen.tells(path)
+                    if self._chosen.tells(path):
+                        note(self.told.removed, path)
                 elif self._was_written(path, found):
                     if self._chosen.takes(path):
                         self.told.matched = True
@@ -179,20 +180,20 @@ class _Search:
             return None
         if depth >= DEEP or len(os.fsencode(path)) > PATH_LIMIT:
             what = f"deeper than {DEEP} folders" if depth >= DEEP else f"below a path of more than {PATH_LIMIT:,} bytes"
-            self.told.closed[what].append(path)
+            note(self.told.closed[what], path)
             return None
         try:
             handle = kernel.open_beneath(name, _FOLDER, level.handle)
         except OSError as refused:
             if refused.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self.told.closed["in a folder that cannot be read"].append(path)
+                note(self.told.closed["in a folder that cannot be read"], path)
             self._forget(path)
             return None
         if os.fstat(handle).st_dev != self._device:
             os.close(handle)
             return None
         if self._below is not None and _is_opaque(handle) and self._is_below(path):
-            self.told.removed.append(f"{path}/")
+            note(self.told.removed, f"{path}/")
         return self._level(handle, f"{path}/")
 
     def _forget(self, folder: str) -> None:

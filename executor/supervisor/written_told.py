@@ -77,6 +77,12 @@ class Told:
             )
 
 
+def note(names: list[str], name: str) -> None:
+    """Keep a name if it will be told, or be seen to have been left out: a run may choose a great many long ones."""
+    if len(names) <= _NAMED:
+        names.append(name)
+
+
 def _names(names: Sequence[str], reporter: Reporter) -> str:
     return ", ".join([*(_name(one, reporter) for one in names[:_NAMED]), *["…"] * (len(names) > _NAMED)])
 
