@@ -7,9 +7,9 @@ import importlib
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
-from executor.cli.typed.signposts import Signposted, check_place
+from executor.cli.typed.signposts import Placing, Signposted, check_place
 
 COMMANDS = {
     "demo": "Go from a sealed secret to a finished run, on examples that ship with sealrun.",
@@ -32,7 +32,7 @@ COMMANDS = {
 }
 
 
-class Sealrun(TyperGroup):
+class Sealrun(Placing):
     """The root command."""
 
     def list_commands(self, ctx: Any) -> list[str]:

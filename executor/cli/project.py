@@ -208,7 +208,7 @@ def list_(
         )
         for project in found
     ]
-    screen.table(("project", "environments", "created", "by", ""), rows, ("bold",))
+    screen.table(("project", "environments", "created", "by", "what is set"), rows, ("bold",))
 
 
 def _aside(project: ListedProject) -> str:

@@ -107,6 +107,8 @@ KEYS = KeyNeed(
     " (list it in the SEALRUN_KEYS of a worker)",
 )
 
+_SANDBOX = "no worker offers the sandbox "
+
 # In the order in which one would look for the mistake.
 NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
     Need(
@@ -130,7 +132,7 @@ NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
         col(Run.rung_min),
         lambda offer: _up_to(offer.rung),
         "the sandbox {0.rung_min}",
-        "no worker offers the sandbox {0.rung_min} (this run's project needs it, or a stronger one)",
+        _SANDBOX + "{0.rung_min} (this run needs it, or a stronger one)",
         optional=True,
     ),
     Need(
@@ -220,8 +222,11 @@ def in_vain(run: Asking, live: Sequence[WorkerView], keys: bool = False) -> str 
 
 
 def waiting_for(run: Asking, live: Sequence[WorkerView]) -> str | None:
-    """The same as one line; None where a worker takes the run."""
-    return "; ".join(unmet(run, live)) or None
+    """The same as one line, with how to give up what can be; None where a worker takes the run."""
+    said = unmet(run, live)
+    if any(one.startswith(_SANDBOX) for one in said):  # as its project asked for when it was submitted
+        said.append("where its project asks for less by now: sealrun runs cancel, and submit it anew")
+    return "; ".join(said) or None
 
 
 def live_workers(settings: Settings, db: Database, queue: str = QUEUE) -> list[WorkerView]:

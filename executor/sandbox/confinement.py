@@ -27,6 +27,9 @@ SYSTEM_FOLDERS = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store", "/proc", "/sys",
     "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager/resolv.conf", "/run/nscd",
 )  # fmt: skip
+# In a box /proc, /sys and /dev are its own, and of /run there is but the file that says who resolves names: sockets lie
+# there, which a run could connect to.
+SYSTEM_IN_BOX = tuple(folder for folder in SYSTEM_FOLDERS if not folder.startswith(("/proc", "/sys", "/dev", "/run")))
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm")
 OWN_MEMORY = "/dev/shm"  # if the worker may mount, each run gets its own
 
@@ -173,7 +176,7 @@ def view(
         owners=owners,
         temporary=str(temporary or ""),
         named=uid if uid is not None else _nameless(),
-        sockets=tuple(sockets.inside([*bound, *SYSTEM_FOLDERS])) if boxed else (),
+        sockets=tuple(sockets.inside([*bound, *SYSTEM_IN_BOX], walked=[*machine, *shared])) if boxed else (),
     )
 
 

@@ -85,8 +85,8 @@ def _children_by_scan(parent: int) -> list[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open(f"/proc/{entry}/stat") as file:
-                    fields = file.read().rpartition(")")[2].split()
+                with open(f"/proc/{entry}/stat", "rb") as file:  # a process's name in it is no text
+                    fields = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue
             if int(fields[1]) == parent:

@@ -21,6 +21,7 @@ class Amount:
     least: float
     most: float
     takes: str
+    example: str | float
     parse: Callable[[str], float]
     show: Callable[[Any], str]
 
@@ -28,6 +29,13 @@ class Amount:
     def option(self) -> str:
         """As it is typed."""
         return f"--{self.name}"
+
+    def typed(self, number: float) -> str:
+        """The option with so much, as it is typed."""
+        text = f"{number:.12g}"
+        if self.parse is sizes.size and number % 1024 == 0:
+            text = sizes.as_text(int(number))
+        return f"{self.option} {text}"
 
     def read(self, given: str | float) -> int | float:
         """The amount that is meant, as text or as a number.
@@ -58,20 +66,20 @@ def _counted(one: str, many: str) -> Callable[[float], str]:
 
 MEMORY = Amount(
     "memory", "memory_bytes", 16 << 20, 1 << 46,
-    f"a size from 16M to 64T, as in {sizes.FORM}",
+    f"a size from 16M to 64T, as in {sizes.FORM}", "512M",
     sizes.size, lambda count: f"{sizes.as_text(count)} of memory",
 )  # fmt: skip
 CPUS = Amount(
     "cpus", "cpus", 0.01, 4096,
-    "a number of CPUs from 0.01 to 4096, as in 2 or 0.5", _some, _counted("CPU", "CPUs"),
+    "a number of CPUs from 0.01 to 4096, as in 2 or 0.5", 0.5, _some, _counted("CPU", "CPUs"),
 )  # fmt: skip
 PIDS = Amount(
     "pids", "pids", 1, 1 << 22,
-    "a whole number of processes and threads from 1 to 4194304", _whole, _counted("process", "processes"),
+    "a whole number of processes and threads from 1 to 4194304", 256, _whole, _counted("process", "processes"),
 )  # fmt: skip
 DISK = Amount(
     "disk", "disk_bytes", 1 << 20, 1 << 46,
-    f"a size from 1M to 64T, as in {sizes.FORM}",
+    f"a size from 1M to 64T, as in {sizes.FORM}", "10G",
     sizes.size, lambda count: f"{sizes.as_text(count)} written at once",
 )  # fmt: skip
 AMOUNTS = (MEMORY, CPUS, PIDS, DISK)

@@ -39,6 +39,11 @@ def asked(kind: type[T], /, **given: Any) -> T:
     if first["type"] == "missing":
         raise RequestUnclear("{name} is missing", name=name) from None
     fits, of = _FITS.get(first["type"], "of another form"), type(first["input"]).__name__
+    if first["type"] == "literal_error":  # the words that there are, and no value
+        raise RequestUnclear("{name} is {fits}", name=name, fits=first["ctx"]["expected"].replace("'", "")) from None
+    if not within and first["type"] == "sequence_str":
+        message = "{name} is a list of words, and this is one word: write {name}=[…]"
+        raise RequestUnclear(message, name=name) from None
     if within and within[0] in _NUMBERS:  # of what may be a number or a text, no matter which was tried first
         within, fits = [], "a number or a text"
     if within:

@@ -1,10 +1,10 @@
 """What a run may have at most, and whether it has the network: as its project says, or less."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from executor.errors import RequestUnclear
-from executor.schemas.amounts import AMOUNTS, as_words
+from executor.schemas.amounts import AMOUNTS, Amount, as_words
 from executor.schemas.run_request import RunRequest
 from secretstore.views import ProjectView
 
@@ -20,11 +20,20 @@ def asked(request: RunRequest) -> dict[str, Any]:
         RequestUnclear: it is none of what can be asked for.
     """
     given = ((one, getattr(request, one.name)) for one in AMOUNTS)
-    found: dict[str, Any] = {one.column: one.read(what) for one, what in given if what is not None}
+    found: dict[str, Any] = {one.column: _read(one, what) for one, what in given if what is not None}
     if request.network is not None:
         found["network"] = request.network
-    _check_patterns(request)
+    check_patterns(request.collect, "collect=")
     return found
+
+
+def _read(one: Amount, given: str | float) -> float:
+    """As the Python API has it; what is typed was read before."""
+    try:
+        return one.read(given)
+    except RequestUnclear:
+        hint = f"write {one.name}={one.example!r}, or leave it out for what its project says"
+        raise RequestUnclear("{name}= takes {takes}", name=one.name, takes=one.takes, hint=hint) from None
 
 
 def within(project: ProjectView, narrowed: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -38,11 +47,13 @@ def within(project: ProjectView, narrowed: Mapping[str, Any] | None) -> dict[str
     for one in AMOUNTS:
         most, wanted = getattr(project, one.column), own.get(one.column)
         if most is not None and wanted is not None and wanted > most:
-            raise _too_much(project, f"{one.option} is {one.show(wanted)}", one.show(most), one.option)
+            has = f"at most {one.show(most)}"
+            raise _too_much(project, f"{one.option} is {one.show(wanted)}", has, one.typed(wanted))
         columns[one.column] = most if wanted is None else wanted
     network = own.get("network", project.network)
     if network not in _NETWORKS or _NETWORKS.index(network) < _index(project.network):
-        raise _too_much(project, f"--network is {network}", f"the network {project.network}", "--network")
+        has = "no network" if project.network == "none" else f"the network {project.network}"
+        raise _too_much(project, f"--network is {network}", has, f"--network {network}")
     return columns | {"network": network}
 
 
@@ -51,26 +62,32 @@ def _index(network: str) -> int:
     return _NETWORKS.index(network) if network in _NETWORKS else len(_NETWORKS)
 
 
-def _too_much(project: ProjectView, asked_for: str, most: str, option: str) -> RequestUnclear:
+def _too_much(project: ProjectView, asked_for: str, has: str, typed: str) -> RequestUnclear:
     return RequestUnclear(
-        "{asked}, and a run of the project {project} has at most {most}",
+        "{asked}, and a run of the project {project} has {has}",
         asked=asked_for,
         project=project.name,
-        most=most,
-        hint=f"ask for less, or give its runs more: sealrun project set {project.name} {option}",
+        has=has,
+        hint=f"ask for less, or give its runs more: sealrun project set {project.name} {typed}",
     )
 
 
-def _check_patterns(request: RunRequest) -> None:
-    for pattern in request.collect:
+def check_patterns(patterns: Sequence[str], option: str) -> None:
+    """Refuse what is no pattern of files beside the source.
+
+    Raises:
+        RequestUnclear: one is none, or there are too many.
+    """
+    for pattern in patterns:
         parts = pattern.removeprefix("./").split("/")
         is_path = pattern.strip() and parts[0] and not {"..", "."} & {*parts} and "\0" not in pattern
         if not is_path or len(pattern) > _LONGEST:
             raise RequestUnclear(
-                "--collect takes a pattern of paths below the source root, as in report.csv, *.log or target/**"
+                "{option} takes a pattern of paths below the source root, as in report.csv, *.log or target/**",
+                option=option,
             )
-    if len(request.collect) > _PATTERNS:
-        raise RequestUnclear("--collect is given at most {most} times", most=_PATTERNS)
+    if len(patterns) > _PATTERNS:
+        raise RequestUnclear("{option} takes at most {most} patterns", option=option, most=_PATTERNS)
 
 
 def described(project: ProjectView) -> str:

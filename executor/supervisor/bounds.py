@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
 from executor.sandbox import tree
@@ -11,6 +11,7 @@ from executor.sandbox.limits.disk import Disk
 
 _OFTEN = 0.1  # seconds between two looks at memory and processes
 _SELDOM = 0.5  # where it is only that many processes
+_KILLS = 0.2  # seconds between two looks at what the kernel has killed
 _MANY = 1000
 _RATE = 2 << 30  # bytes a second that a fast disk takes: so many are written between two looks
 _SHARE = 0.05  # of the time may be spent on counting files
@@ -29,6 +30,7 @@ class Bounds:
         pids: int | None,
         disk: int | None,
         folders: Iterable[str],
+        starved: Callable[[], bool] | None = None,
     ) -> None:
         """Begin now.
 
@@ -38,6 +40,7 @@ class Bounds:
             pids: processes and threads.
             disk: bytes in these folders.
             folders: the run's own.
+            starved: whether the kernel has killed a process of the run for lack of memory; None where it does not say.
         """
         self._memory = memory if "memory" in which else None
         self._pids = pids if "pids" in which else None
@@ -49,11 +52,13 @@ class Bounds:
         self._pause = _OFTEN if self._memory or (self._pids or 0) < _MANY else _SELDOM
         self._processes_at = now if self._memory or self._pids else float("inf")
         self._disk_at = now if self._disk else float("inf")
+        self._starved = starved
+        self._kills_at = now if starved is not None else float("inf")
 
     @property
     def next_at(self) -> float:
         """When `over` has something to look at."""
-        return min(self._processes_at, self._disk_at)
+        return min(self._processes_at, self._disk_at, self._kills_at)
 
     def over(self) -> str | None:
         """Look at what is due: the reason for which the run has to end now, if it has."""
@@ -67,6 +72,9 @@ class Bounds:
             if self._files.look(pause * _SHARE) > self._disk:
                 reason = reason or "disk_limit"
             self._disk_at = now + pause
+        if now >= self._kills_at and self._starved is not None:
+            reason = "out_of_memory" if self._starved() else reason
+            self._kills_at = now + _KILLS
         return reason
 
     def _of_processes(self) -> str | None:

@@ -32,15 +32,20 @@ def entry_of(job: Mapping[str, Any], group: Group) -> Callable[[], None]:
     return enter
 
 
-def bounds_of(job: Mapping[str, Any]) -> Bounds:
-    """What the supervisor looks after while the run goes on."""
+def bounds_of(job: Mapping[str, Any], group: Group) -> Bounds:
+    """What the supervisor looks after while the run goes on: also that a group of which one was killed ends as a whole.
+
+    The kernel takes one process of it, and who waits for that one may wait for ever.
+    """
     asked = _with_ours(job, in_box=False)
+    limited = asked.get("memory_bytes") is not None and group.has("memory")
     return Bounds(
         sampled(_mechanisms(job), asked, counted=_counted(job)),
         memory=asked.get("memory_bytes"),
         pids=asked.get("pids"),
         disk=asked.get("disk_bytes"),
         folders=[*job["folders"], *job.get("written", ())],
+        starved=group.killed_for_memory if limited else None,
     )
 
 

@@ -137,7 +137,7 @@ class Attempt:
         self._machine: dict[str, Any] = go.get("machine", {"variables": {}, "masked": ()})
         self._usage = usage
         self._group = group
-        self._bounds = limits.bounds_of(job)
+        self._bounds = limits.bounds_of(job, group)
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
         self._lost = False
@@ -215,6 +215,8 @@ class Attempt:
         started = time.monotonic()
         status = self._pump(child)
         ended = time.monotonic()
+        if self._group.killed_for_memory():  # whatever became of the rest
+            self.ending.begin("out_of_memory")
         statuses: dict[int, int] = {}
         self._group.kill()
         whole = tree.end_tree(uid=None if child.boxed else job["view"]["uid"], statuses=statuses)
@@ -405,8 +407,7 @@ class Attempt:
         used = self._usage.total()
         # A shell reports a program that was killed by its own exit code.
         killed = number == signal.SIGKILL or code == 128 + signal.SIGKILL
-        starved = self._group.killed_for_memory() or (killed and self._usage.killed_for_memory())
-        if reason is None and status and starved:
+        if reason is None and killed and self._usage.killed_for_memory():
             reason = "out_of_memory"
         elif reason is None and self._limits.disk_bytes and signal.SIGXFSZ in (number, (code or 0) - 128):
             reason = "disk_limit"

@@ -96,7 +96,7 @@ def kill_counter(root: str = "/sys/fs/cgroup", process: str = "/proc/self/cgroup
 
 def _candidates(root: str, process: str) -> list[Path]:
     try:
-        lines = Path(process).read_text().splitlines()
+        lines = Path(process).read_text(errors="surrogateescape").splitlines()
     except OSError:
         return []
     found = []

@@ -37,10 +37,10 @@ class Told:
         """Say it."""
         if self.given:
             count, size = len(self.given), self.bytes
-            files, them = ("file", "it") if count == 1 else ("files", "them")
+            files, they = ("file", "it is") if count == 1 else ("files", "they are")
             reporter.say(
                 f"wrote {count:,} {files} beside the source ({_size(size)}): {_names(self.given, reporter)};"
-                f" `sealrun runs download {run[:8]}` brings {them} back"
+                f" {they} kept for --output and `sealrun runs download {run[:8]}`"
             )
         if self.numbered:
             taken, given = (_names([pair[side] for pair in self.numbered], reporter) for side in (0, 1))
@@ -51,7 +51,8 @@ class Told:
         if self.bare:
             reporter.say(f"set-user-id bits and extended attributes are not kept: {_names(self.bare, reporter)}")
         if self.removed:
-            reporter.say(f"removed beside the run, and as it was in the source: {_names(self.removed, reporter)}")
+            names, them = _names(self.removed, reporter), "it" if len(self.removed) == 1 else "them"
+            reporter.say(f"the run removed {names} from its working folder; the source still has {them}")
         self._tell_unmatched(patterns, reporter)
         self._tell_over(reporter)
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from executor.masking.masker import Masker
-from executor.sandbox import kernel, tree
+from executor.sandbox import filter, kernel, tree
 from executor.sandbox.fork import fork
 from executor.supervisor.child import adopt
 from executor.supervisor.key_marks import tell_offered
@@ -97,6 +97,9 @@ def _warm_up() -> None:
     sealing.open_(key, sealing.seal(key.public_key(), 1, b"nothing", binding), binding)
     AESGCM(bytes(32)).encrypt(bytes(12), b"nothing", None)
     Masker.build({"nothing": b"nothing to hide"}).stream().feed(b"nothing")
+    for rung in ("landlock", "namespace"):
+        for network in ("full", "none"):
+            filter.program(rung, network)
     json.loads(json.dumps({"at": datetime.now(UTC).isoformat()}))
 
 

@@ -15,7 +15,7 @@ from executor.models import Run
 from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement, kernel
 from executor.sandbox.folders import given_to, home_in
-from executor.sandbox.host import Host
+from executor.sandbox.host import GRANTED, Host
 from executor.sandbox.limits import held
 from executor.sandbox.user import user_name
 from executor.sandbox.working import READ_ONLY
@@ -271,10 +271,15 @@ def controls_of(host: Host, view: confinement.View) -> dict[str, Any]:
         "no_new_privileges": True,
         "tree": "pid namespace" if view.rung == "namespace" else "subreaper",
         "network": view.network,
-        **({"parts": {name: why for name, why in host.parts.items() if name != "box"}} if host.parts else {}),
+        **({"parts": _parts(host)} if host.parts else {}),
         "key_file_readable": not own_user and view.rung == "process",
         # Folders of the machine that its operator opened to this run.
         **({"covered_sockets": list(view.sockets)} if view.sockets else {}),
         **({"readable": list(view.machine)} if view.machine else {}),
         **({"writable": list(view.shared)} if view.shared else {}),
     }
+
+
+def _parts(host: Host) -> dict[str, str]:
+    """Each part of a box; and why there is none, where that is none of theirs."""
+    return {name: found for name, found in host.parts.items() if name != "box" or found != GRANTED}

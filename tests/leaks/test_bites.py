@@ -30,6 +30,7 @@ def found(seen: Seen, *beginnings: str) -> set[tuple[str, str]]:
     return {(finding.canary, finding.form) for finding in seen.findings_in(*beginnings)}
 
 
+@pytest.mark.long
 def test_without_the_masker() -> None:
     """I5: with no needle registered, canaries stand in logs, results, problems, outputs, and the worker's memory."""
     seen = observe(appended("executor/masking/masker.py", "Masker.build = classmethod(lambda cls, *values: cls(()))"))

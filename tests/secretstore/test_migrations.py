@@ -60,6 +60,7 @@ def test_migrating_again_changes_nothing(db: Database) -> None:
     require_current(db)
 
 
+@pytest.mark.long
 def test_several_processes_may_migrate_at_once(empty_db: Database, database_url: str) -> None:
     """Four processes that start on an empty database all succeed, and it is migrated once."""
     code = (

@@ -361,6 +361,7 @@ class TestFile:
         with pytest.raises(KnownKeysUnusable, match="UTF-8"):
             pins.known("shop", "default")
 
+    @pytest.mark.long
     def test_many_writers_lose_nothing(self, tmp_path: Path) -> None:
         """Four processes remember fifteen environments each at once; every line is there, whole."""
         code = (

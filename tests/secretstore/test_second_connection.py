@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from sqlmodel import select
 
 from secretstore.database import Database, migrate
@@ -23,6 +24,7 @@ db.close()
 """
 
 
+@pytest.mark.long
 def test_another_process_that_comes_and_goes_does_not_take_the_log_away(tmp_path: Path) -> None:
     """What others commit is seen, and what we commit is kept, after a second connection was opened here (I7)."""
     url = f"sqlite:///{tmp_path}/store/sealrun.db"
@@ -59,6 +61,7 @@ def kept(url: str) -> set[str]:
     """What a process that starts now finds."""
     code = """
 import sys
+import pytest
 from sqlmodel import select
 from secretstore.database import Database
 from secretstore.models import Project

@@ -201,6 +201,7 @@ def test_names_that_could_share_an_alias_are_found(shop: Database, actor: Actor,
     assert refusal.value.hint == 'did you mean "9.x"?'
 
 
+@pytest.mark.long
 def test_a_close_name_is_found_among_very_many(shop: Database, actor: Actor, pins: Pins) -> None:
     """Only so many are compared, those whose length is nearest."""
     crowd = [NewSecret("default", f"A{'N' * 30}_{number}", b"some value") for number in range(1500)]

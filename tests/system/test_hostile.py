@@ -310,6 +310,7 @@ class TestOutputs:
         assert ended.how == ("succeeded", None, 0), (ended.view.message, place.workers[0].said()[-1500:])
         assert KEY not in repr(ended)
 
+    @pytest.mark.long
     def test_closed_and_deep_folders(self, place: Rig) -> None:
         """Folders without permissions, and two thousand of them inside each other, neither hang nor stay."""
         code = OUTPUT + "(root / 'closed/in').mkdir(parents=True)\n(root / 'closed/in/file').touch()\n"

@@ -201,6 +201,7 @@ def test_a_fault_ends_the_run_with_its_reason_and_the_next_one_works(
 # Rotation and rewrapping --------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_rotation_costs_one_decrypt_and_one_encrypt(shop: Rig, proxy: KmsProxy) -> None:
     """I4: whatever the number of versions; the next run costs one Decrypt again, under the new fingerprint."""
     sealrun(shop, "project", "create", "turning")

@@ -68,6 +68,29 @@ def test_a_memory_bomb_ends_for_a_reason_of_its_own(shop: Rig) -> None:
     assert 90 * M < ended.view.metrics["peak_memory_bytes"] <= 130 * M  # type: ignore[index]
 
 
+POOL = """
+import multiprocessing, os, sys
+def big(_):
+    return len(b"x" * (400 << 20))
+def main():
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(pool.map(big, [0]))
+"""
+SHELL = "head -c 400000000 /dev/zero | tail > /dev/null; echo went on; exit 0"
+
+
+@pytest.mark.parametrize("how", ["passed over", pytest.param("waited for", marks=pytest.mark.long)])
+def test_a_child_that_is_killed_for_memory_ends_the_run(shop: Rig, how: str) -> None:
+    """Whether its parent ends well all the same, or waits for a worker of a pool that never comes back."""
+    target = command("sh", "-c", SHELL) if how == "passed over" else function(shop.job(POOL), "main")
+    ended = shop.run(target, memory_bytes=100 * M)
+
+    if how == "passed over" and not _grouped(ended, "memory"):
+        pytest.skip("no group has memory here: the supervisor's looks find it or not")
+    assert ended.how[:2] == ("failed", "out_of_memory"), shop.told(ended.view.id)
+    assert "may have 100M (give it more: --memory" in str(ended.view.message)
+
+
 @pytest.mark.long
 def test_a_bomb_of_several_processes_is_counted_together(shop: Rig) -> None:
     """None of them has as much as the limit; a daemon in a session of its own is one of them."""

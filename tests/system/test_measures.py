@@ -161,6 +161,7 @@ class TestMemory:
         ended = place.python_run("import os\nos.kill(os.getpid(), 9)\n")
         assert (ended.view.reason, ended.view.signal, verdict.exit_code(ended.view)) == ("signal", 9, 137)
 
+    @pytest.mark.long
     def test_the_kernel_ends_what_takes_too_much(self) -> None:
         """A real kill in a real group: named as such, whoever in the tree it met."""
         with memory_group(400 << 20) as group, rig() as made:

@@ -127,6 +127,7 @@ def found(place: Rig) -> dict[str, Found]:
         ("catalog unity", "listed its catalogs"),
     ],
 )
+@pytest.mark.long
 def test_what_works(found: dict[str, Found], label: str, said: str) -> None:
     """One call with the library that runs use, against a server that answers; its time is of the call alone."""
     assert (found[label].ok, found[label].said) == (True, said)

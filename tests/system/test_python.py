@@ -266,13 +266,13 @@ def attempt(what, act):
     try:
         act()
         print("could", what)
-    except OSError:
+    except (OSError, IndexError):  # there is nothing beside its own
         pass
 attempt("write beside", lambda: open(os.path.join(site, "evil.py"), "w"))
 attempt("write over", lambda: open(os.path.join(site, "sr_cup.py"), "a"))
 attempt("remove", lambda: os.remove(os.path.join(site, "sr_cup.py")))
 attempt("replace", lambda: os.rename(sys.prefix, sys.prefix + "-gone"))
-attempt("list others", lambda: os.listdir(os.path.join(sys.prefix, "../..")))
+attempt("list others", lambda: os.listdir(os.path.join(sys.prefix, "../.."))[1])
 print("done")
 """
 

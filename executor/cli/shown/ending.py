@@ -97,4 +97,6 @@ def misuse(error: typer.TyperException) -> tuple[str, str]:
     takes = [one.name for one in ctx.command.params] if ctx is not None else []
     if type(error).__name__ == "NoSuchOption" and "value" in takes:
         return sentence, f"options first, and a value that begins with - behind --: {path} -p PROJECT NAME -- VALUE"
+    if sentence.startswith("got unexpected extra argument") and "output" in takes:
+        return sentence, f"a folder is named by an option: {path} RUN --output DIR"
     return sentence, f"see: {path} --help"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from executor.cli.typed import pairs
-from executor.errors import FileInvalid
+from executor.errors import FileInvalid, FileUnreadable
 from executor.schemas.importing import Problem, Reading
 from secretstore.errors import NameRefused
 from secretstore.naming import check_submitted_name
@@ -18,7 +18,13 @@ def read_env_file(path: str) -> dict[str, str]:
         FileUnreadable: there is no such file.
         FileInvalid: lines of it are none, or have a name that is refused; they are named by number, not quoted.
     """
-    reading = pairs.parse(pairs.read_file(path), "env")
+    try:
+        content = pairs.read_file(path)
+    except FileUnreadable as error:
+        raise FileUnreadable(
+            "--env-file {said}", said=error.message, hint="name a file of KEY=VALUE lines, or leave --env-file out"
+        ) from None
+    reading = pairs.parse(content, "env")
     problems = (*reading.problems, *_refused(reading))
     if problems:
         raise FileInvalid(

@@ -11,10 +11,12 @@ import typer
 
 from executor.cli.typed import completion, times
 from executor.cli.typed.arguments import arguments_of, connections_of, pairs_of, secrets_named
+from executor.errors import Misuse, RequestUnclear
 from executor.schemas import run_request
+from executor.schemas.amounts import AMOUNTS
 from executor.schemas.asking import asked
 from executor.schemas.run_request import RunRequest, Typed
-from executor.submission import target
+from executor.submission import narrowing, target
 
 _COMPLETED = {"project": completion.projects, "environment": completion.environments, "secrets": completion.secrets}
 
@@ -75,8 +77,19 @@ class RunOptions:
         fields = {name: self.typed[name] for name in run_request.options() if self.typed.get(name) not in (None, [])}
         for name, flag in (("sources", "--source"), ("catalogs", "--catalog")):
             fields[name] = connections_of(flag, self.typed[name] or [])
+        self._check_limits()
         fields["variables"] = {name: value for _, pairs in self.layers() for name, value in pairs.items()}
         return asked(RunRequest, **fields | {"target": wanted, "text": text, "values": values, "secrets": secrets})
+
+    def _check_limits(self) -> None:
+        """Refuse what is no amount or no pattern by the name of its option."""
+        try:
+            for one in AMOUNTS:
+                if (text := self.typed.get(one.name)) is not None:
+                    one.read(text)
+            narrowing.check_patterns(self.typed.get("collect") or (), "--collect")
+        except RequestUnclear as error:
+            raise Misuse("{said}", said=error.message, command="run") from None
 
 
 def takes_run_options(*, to_explain: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Collection
 from typing import Any
 
+from typer import TyperException
 from typer.core import TyperGroup
 
 _OF_RUNS = {
@@ -55,7 +56,21 @@ _VERBS = {
 """Commands of several nouns, and what others call them; the first that a noun has is meant."""
 
 
-class Signposted(TyperGroup):
+class Placing(TyperGroup):
+    """Knows of what was typed wrong which of its commands it was typed for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except TyperException as error:
+            # The parser, which finds that an option lacks its value, does not know whose it is.
+            if getattr(error, "ctx", ctx) is None and (command := self.commands.get(ctx.invoked_subcommand)):
+                error.ctx = command.context_class(command, info_name=ctx.invoked_subcommand, parent=ctx)  # type: ignore[attr-defined]
+            raise
+
+
+class Signposted(Placing):
     """A noun's commands; a word that is none of them is told which is meant."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:

@@ -22,10 +22,16 @@ class RunCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Split at TARGET; options like `--json` after it are not ours."""
-        end = self._options_end(args)
+        with refusals_as_json("--json" in _before_dashes(args)):
+            end = self._options_end(args, ctx.command_path)
         ctx.meta[TAIL] = args[end:]
         with refusals_as_json("--json" in args[:end]):
-            left = super().parse_args(ctx, args[:end])
+            try:
+                left = super().parse_args(ctx, args[:end])
+            except TyperException as error:
+                if getattr(error, "ctx", ctx) is None:
+                    error.ctx = ctx  # type: ignore[attr-defined]
+                raise
         self._note_options_behind(ctx.command_path, args[end:])
         return left
 
@@ -33,7 +39,7 @@ class RunCommand(TyperCommand):
         """Show TARGET in the usage line."""
         return [*super().collect_usage_pieces(ctx), "TARGET [ARGS]..."]
 
-    def _options_end(self, args: list[str]) -> int:
+    def _options_end(self, args: list[str], command: str) -> int:
         flags = self._flags()
         place = 0
         while place < len(args):
@@ -41,8 +47,21 @@ class RunCommand(TyperCommand):
             if word in ("--", "-m", "-", "-c") or not word.startswith("-"):
                 break
             takes_next = not flags.get(word, True) and "=" not in word
+            if takes_next and args[place + 1 : place + 2] in (["--"], ["-m"]):
+                self._refuse_without_value(command, word, args[place + 1])
             place += 2 if takes_next else 1
         return min(place, len(args))
+
+    def _refuse_without_value(self, command: str, option: str, found: str) -> None:
+        from executor.errors import Misuse
+
+        (values,) = {one.metavar for one in self.params if option in (*one.opts, *one.secondary_opts)}
+        raise Misuse(
+            "{option} has no value: what follows it is {found}",
+            option=option,
+            found=found,
+            hint=f"{command} … {option} {values or 'VALUE'} {found} …",
+        )
 
     def _note_options_behind(self, command: str, tail: list[str]) -> None:
         """Say that what looks like an option of ours was given to the target, unless the target's file names it."""

@@ -5,8 +5,10 @@ the same on every architecture.
 """
 
 import ctypes
+import errno
 import os
 import platform
+import stat
 import struct
 
 from executor.sandbox import kernel
@@ -22,6 +24,8 @@ _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_FROM_EMPTY_PATH, _MOVE_TO_EMPTY_PATH = 0x04, 0x40
 _NO_MAGIC_LINKS, _NO_LINKS, _IN_ROOT = 0x02, 0x04, 0x10
+_PATH = os.O_PATH | os.O_CLOEXEC
+_LINKS = 40  # on the way, as the kernel has it
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,9 +42,44 @@ def opened(root: int, path: str, *, straight: bool = True) -> int:
         OSError: it is not there, or a link is.
     """
     how = _IN_ROOT | _NO_MAGIC_LINKS | (_NO_LINKS if straight else 0)
-    arguments = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, how)
+    arguments = struct.pack("=QQQ", _PATH, 0, how)
     name = path.lstrip("/") or "."
-    return kernel.checked(_libc.syscall(_OPENAT2, root, os.fsencode(name), arguments, len(arguments)), path)
+    handle = int(_libc.syscall(_OPENAT2, root, os.fsencode(name), arguments, len(arguments)))
+    if handle < 0 and ctypes.get_errno() == errno.ENOSYS:  # as systemd has it say with RestrictSUIDSGID=
+        return _walked(root, path, straight=straight)
+    return kernel.checked(handle, path)
+
+
+def _walked(root: int, path: str, *, straight: bool) -> int:
+    """The same, a part of the path after the other."""
+    left, above = path.split("/")[::-1], [os.dup(root)]
+    links = 0
+    try:
+        while left:
+            part = left.pop()
+            if part == "..":
+                for handle in above[1:][-1:]:
+                    os.close(handle)
+                    above.pop()
+            elif part not in ("", "."):
+                above.append(os.open(part, _PATH | os.O_NOFOLLOW, dir_fd=above[-1]))
+                if stat.S_ISLNK(os.fstat(above[-1]).st_mode):
+                    links += 1
+                    if straight or links > _LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                    target = os.readlink("", dir_fd=above[-1])
+                    os.close(above.pop())
+                    if target.startswith("/"):
+                        for handle in above[1:]:
+                            os.close(handle)
+                        del above[1:]
+                    left += target.split("/")[::-1]
+        return above.pop()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        for handle in above:
+            os.close(handle)
 
 
 def copied(handle: int) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from executor.sandbox import kernel, user
 from executor.sandbox.box import mounts
-from executor.sandbox.confinement import SYSTEM_FOLDERS, View
+from executor.sandbox.confinement import SYSTEM_FOLDERS, SYSTEM_IN_BOX, View
 from executor.sandbox.working import layers
 
 MEMORY = "/dev/shm"
@@ -27,9 +27,6 @@ _SHARED_MEMORY = "mode=1777,size=1g"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _SAFE = mounts.NOSUID | mounts.NODEV
-# Of /run there is nothing but the file that says who resolves names: sockets lie there, which a run could connect to.
-_OWN = ("/proc", "/sys", "/dev", "/run")
-_SYSTEM = tuple(folder for folder in SYSTEM_FOLDERS if not folder.startswith(_OWN))
 # By these the C library, joblib, PyTorch and others tell how many processors there are.
 _PROCESSORS = "/sys/devices/system/cpu"
 _RESOLVER = "/etc/resolv.conf"
@@ -54,7 +51,7 @@ def begin(parts: Sequence[str]) -> None:
     os.chdir("/")
     kernel.mount("tmpfs", NEW, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _SKELETON)
     with _roots() as (old, new):
-        for folder in (*_SYSTEM, _PROCESSORS):
+        for folder in (*SYSTEM_IN_BOX, _PROCESSORS):
             _system_folder(old, new, folder)
         _resolver(old, new)
         _devices(old, new)
@@ -66,7 +63,7 @@ def begin(parts: Sequence[str]) -> None:
     if "pts" in parts:
         os.mkdir(f"{NEW}/dev/pts", 0o755)
         flags = kernel.MS_NOSUID | kernel.MS_NOEXEC
-        kernel.mount("devpts", f"{NEW}/dev/pts", "devpts", flags, "newinstance,ptmxmode=0666,mode=620")
+        kernel.mount("devpts", f"{NEW}/dev/pts", "devpts", flags, "newinstance,ptmxmode=0666,mode=620,max=64")
 
 
 def complete(view: View) -> None:
@@ -121,8 +118,10 @@ def _entries(view: View) -> Iterator[_Entry]:
     for path in view.links:
         if not _is_there(path, view, covers):
             yield _Entry(path, "link")
-    for path in (*covers, *view.sockets):
+    for path in covers:
         yield _Entry(path, "cover")
+    for path in view.sockets:
+        yield _Entry(path, "socket")
     if view.temporary:
         yield _Entry(view.temporary, "bind", at="/tmp")
     if view.source:
@@ -141,7 +140,7 @@ def _is_there(path: str, view: View, covers: Sequence[str]) -> bool:
     """Whether it is in what is mounted anyway: a folder of the system, or the source."""
     if path in SYSTEM_FOLDERS:
         return True
-    inside = any(_within(path, folder) for folder in (*_SYSTEM, view.source))
+    inside = any(_within(path, folder) for folder in (*SYSTEM_IN_BOX, view.source))
     return inside and not any(_within(path, cover) for cover in covers)
 
 
@@ -152,6 +151,11 @@ def _mount(entry: _Entry, view: View, old: int, new: int) -> None:
         return
     if entry.kind == "cover":
         _cover(old, new, target)
+        return
+    if entry.kind == "socket":
+        with contextlib.suppress(OSError), _handle(mounts.opened(new, target)) as there:
+            if stat.S_ISSOCK(os.fstat(there).st_mode):
+                _cover(old, new, target)
         return
     with _handle(mounts.opened(old, entry.path, straight=entry.straight)) as source:
         if entry.kind == "layer":
@@ -197,7 +201,7 @@ def _resolver(old: int, new: int) -> None:
     """The file that says who resolves names, where it is a link that leads out of the system's folders."""
     with contextlib.suppress(FileNotFoundError), _handle(mounts.opened(old, _RESOLVER, straight=False)) as found:
         path = os.readlink(f"{_OLD}/proc/self/fd/{found}").removeprefix(_OLD)
-        if path != _RESOLVER and not any(_within(path, folder) for folder in _SYSTEM):
+        if path != _RESOLVER and not any(_within(path, folder) for folder in SYSTEM_IN_BOX):
             _bind(found, new, path, mounts.RDONLY | _SAFE)
 
 

@@ -132,6 +132,7 @@ def _settings(version: int, holds: set[str], limits: Mapping[str, Any]) -> list[
     if "memory" in holds and memory is not None:
         if version == 2:
             found += [("memory.max", str(memory), False), ("memory.swap.max", "0", True)]
+            found.append(("memory.oom.group", "1", True))  # one kill is the end of all
         else:  # the second is memory and swap together, and not less than the first
             found += [("memory.limit_in_bytes", str(memory), False), ("memory.memsw.limit_in_bytes", str(memory), True)]
     if "pids" in holds and pids is not None:

@@ -54,8 +54,13 @@ def remove(*folders: str, patience: float = _PATIENCE) -> bool:
 
 
 def _folders(folder: str) -> list[str]:
-    """A group and all below it, the upper ones first."""
-    return [place for place, _, _ in os.walk(folder)]
+    """A group and all below it, the upper ones first, however deep they lie."""
+    found, left = [], [folder]
+    while left:
+        found.append(place := left.pop())
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            left += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return found
 
 
 def _members(folder: str) -> list[int]:

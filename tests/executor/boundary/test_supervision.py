@@ -270,7 +270,7 @@ def test_orphans_of_a_dead_supervisor_are_ended(zygote: Zygote) -> None:
             "target": {"kind": "command", "argv": ["true"]},
             "python": "",
             "folder": "/",
-            "view": {"rung": "process", "readable": [], "writable": ["/nowhere"], "forbidden": []},
+            "view": {"rung": "process", "readable": [], "writable": ["/nowhere"], "forbidden": [], "uid": None},
             "limits": {},
             "base": {},
         }

@@ -208,6 +208,7 @@ class TestConfigured:
             cli.ok("project", "create", "shop")
             yield cli
 
+    @pytest.mark.long
     def test_no_worker_is_started_and_it_is_said_that_none_was_seen(self, configured: Cli) -> None:
         """The run waits; one Ctrl-C and one is out of it."""
         waiting = configured.start("run", "--", "echo", "late")

@@ -345,6 +345,7 @@ def test_depth_is_limited() -> None:
         Masker.build({}).mask_json(deep)
 
 
+@pytest.mark.long
 def test_numbering_many_equal_keys_takes_steps_in_proportion() -> None:
     """A run chooses the keys of its result, and its supervisor hears nothing while it masks them."""
     masker, keys = Masker.build({"A": b"hunter22"}), 1_000

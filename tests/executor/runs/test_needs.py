@@ -90,7 +90,7 @@ PLAIN = Offer("w", "here", ("sealrun",), "landlock")
         ({"network": "none"}, ["no worker offers the network none (this run, or its project, asks for it)"]),
         (
             {"rung_min": "namespace"},
-            ["no worker offers the sandbox namespace (this run's project needs it, or a stronger one)"],
+            ["no worker offers the sandbox namespace (this run needs it, or a stronger one)"],
         ),
         ({"queue": "gpu"}, ["no worker takes runs of the queue gpu (start one: sealrun worker -Q gpu)"]),
         ({"host": "mill"}, ["no worker runs on mill, where this run's source is"]),
@@ -100,6 +100,16 @@ PLAIN = Offer("w", "here", ("sealrun",), "landlock")
 def test_each_need_has_a_sentence(bench: Bench, fields: dict[str, str], said: list[str]) -> None:
     """With the name of what is missing."""
     assert needs.unmet(bench.spec(**fields), [seen(PLAIN)]) == said
+
+
+def test_a_run_keeps_the_sandbox_that_it_was_submitted_for(db: Database, bench: Bench) -> None:
+    """Where its project asks for less since, it has to be given up: the view says how."""
+    workers.appear(db, replace(bench.offer, rung="landlock"), 1, 1)
+    run_id = bench.create(db, rung_min="namespace")
+    assert history.show(db, run_id).waiting_for == (
+        "no worker offers the sandbox namespace (this run needs it, or a stronger one)"
+        "; where its project asks for less by now: sealrun runs cancel, and submit it anew"
+    )
 
 
 def test_what_several_workers_have_apart_is_told_together(bench: Bench) -> None:

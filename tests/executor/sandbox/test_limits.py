@@ -152,6 +152,7 @@ def test_what_is_written_of_version_2(faked: Faked, monkeypatch: pytest.MonkeyPa
         (f"{above}/cgroup.subtree_control", "+pids"),
         (f"{run}/memory.max", str(64 * M)),
         (f"{run}/memory.swap.max", "0"),
+        (f"{run}/memory.oom.group", "1"),
         (f"{run}/pids.max", "20"),
         (f"{run}/cpu.max", "150000 100000"),
     ]

@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -323,3 +324,25 @@ def test_who_reads_from_another_process_is_known() -> None:
         writer.kill()
         writer.wait()
         assert tree.readers([writer.pid, reader.pid]) == set()
+
+
+def test_a_process_of_any_name_is_passed_over() -> None:
+    """Where a kernel does not list children: any user's process may have a name that is no text."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with open("/proc/self/comm", "wb") as name:
+                name.write(b"\xff) R 1\xfe")
+            os.write(writer, b"!")
+            time.sleep(60)
+        finally:
+            os._exit(0)
+    try:
+        os.read(reader, 1)
+        assert pid in tree._children_by_scan(os.getpid())
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        for end in (reader, writer):
+            os.close(end)

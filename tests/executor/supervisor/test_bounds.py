@@ -128,3 +128,12 @@ def test_too_much_on_disk_is_a_reason(folder: Path) -> None:
     _fill(folder / "much", 2 * M)
     bounds = Bounds({"disk"}, memory=None, pids=None, disk=M, folders=[str(folder)])
     eventually(lambda: bounds.over() == "disk_limit", 10, "it is seen")
+
+
+def test_a_kill_in_its_group_is_a_reason(folder: Path) -> None:
+    """Of any process of the run, looked for as long as it goes on."""
+    kills = []
+    bounds = Bounds((), memory=M, pids=None, disk=None, folders=[str(folder)], starved=lambda: bool(kills))
+    assert bounds.over() is None
+    kills.append(1)
+    eventually(lambda: bounds.over() == "out_of_memory", 10, "it is seen")

@@ -127,7 +127,7 @@ def test_what_was_written_is_given_with_what_was_left(place: Place) -> None:
     assert withheld == {}
     assert said == (
         "sealrun: wrote 3 files beside the source (16 bytes): data/new.txt, old.txt, report.csv (2);"
-        " `sealrun runs download r1` brings them back\n"
+        " they are kept for --output and `sealrun runs download r1`\n"
         "sealrun: two of the same name: report.csv is the one of SEALRUN_OUTPUT_DIR, and report.csv (2) the one beside"
         " the source\n"
     )
@@ -185,7 +185,7 @@ def test_what_was_removed_is_told_and_never_done(layer: Place) -> None:
     os.setxattr(layer.folder / "data", "user.overlay.opaque", b"y")
     files, withheld, said = layer()
     assert (files, withheld) == ({}, {})
-    assert said == "sealrun: removed beside the run, and as it was in the source: data/, old.txt\n"
+    assert said == "sealrun: the run removed data/, old.txt from its working folder; the source still has them\n"
     assert (layer.source / "old.txt").exists() and (layer.source / "data/old.txt").exists()
 
 
@@ -195,7 +195,7 @@ def test_what_was_removed_from_a_copy_is_told(folder: Path) -> None:
     (place.folder / "old.txt").unlink()
     (place.source / "later.txt").touch()
     (place.source / "kept.txt").write_text("changed by its owner")
-    assert place() == ({}, {}, "sealrun: removed beside the run, and as it was in the source: old.txt\n")
+    assert place() == ({}, {}, "sealrun: the run removed old.txt from its working folder; the source still has it\n")
 
 
 def test_secrets_are_masked_in_names_and_files(place: Place) -> None:
@@ -314,7 +314,7 @@ def test_what_was_removed_is_told_whatever_is_collected(place: Place) -> None:
     else:
         (place.folder / "old.txt").unlink()
     place.collect = ["*.csv"]
-    assert place() == ({}, {}, "sealrun: removed beside the run, and as it was in the source: old.txt\n")
+    assert place() == ({}, {}, "sealrun: the run removed old.txt from its working folder; the source still has it\n")
 
 
 def test_a_folder_that_is_gone_is_none(place: Place) -> None:

@@ -284,13 +284,22 @@ def test_i3_a_socket_of_the_machine_is_covered(boxes: Boxes) -> None:
         server.bind(path)
         os.chmod(path, 0o777)
         server.listen()
+    here = os.getcwd()
+    os.chdir(boxes.place / "read")
+    unnamed = socket.socket(socket.AF_UNIX)
+    unnamed.bind("relative.sock")
+    os.chdir(here)
+    unnamed.listen()
+    os.chmod(boxes.place / "read/relative.sock", 0o777)
+    paths.append(str(boxes.place / "read/relative.sock"))
+    servers.append(unnamed)
     view = boxes.view(machine=[boxes.place / "read"], shared=[boxes.place / "change"])
     assert sorted(view.sockets) == sorted(paths)
 
     def look() -> Any:
         return [refusal(socket.socket(socket.AF_UNIX).connect, path) for path in paths]
 
-    assert boxes.inside(look, view).said == ["ECONNREFUSED"] * 2
+    assert boxes.inside(look, view).said == ["ECONNREFUSED"] * 3
     for server in servers:
         server.close()
 
