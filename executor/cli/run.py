@@ -22,6 +22,7 @@ from executor.operations import runs
 from executor.schemas.output import BEGINNING, Place
 from executor.schemas.run_operations import Download, ThatAttempt, ThatRun
 from executor.schemas.runs import RunView
+from executor.source.results import make_folder
 from secretstore.errors import FolderUnusable, SealrunError
 
 app = typer.Typer(
@@ -192,7 +193,7 @@ def tell(view: RunView, json: bool) -> None:
         screen.say(f"note: {view.note}", "yellow")
     verdict.tell_files(view.outputs)
     if view.state != "succeeded":
-        screen.say(f"sealrun: {verdict.sentence(view)}", "red")
+        screen.say(f"sealrun: {verdict.sentence(view, followed=True)}", "red")
 
 
 def never_started(error: SealrunError) -> SealrunError:
@@ -208,7 +209,7 @@ def _output_folder(path: str | None) -> Path | None:
         return None
     folder = Path(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise FolderUnusable(
             "nothing can be written to {path}: {why}", path=path, why=(error.strerror or "").lower()

@@ -129,7 +129,7 @@ def logs_(
         raise typer.Exit(verdict.CANCELLED) from None
     view = runs.show(at.at, at.who, ThatAttempt(run=view.id))
     if view.state != "succeeded":
-        screen.say(verdict.sentence(view), "yellow")
+        screen.say(verdict.sentence(view, followed=stream is None and after is None), "yellow")
     raise typer.Exit(verdict.exit_code(view))
 
 

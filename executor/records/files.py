@@ -11,6 +11,7 @@ from sqlmodel import col, select
 
 from executor.models import Output, OutputChunk
 from executor.schemas.output import MaskedIn, OutputFile
+from executor.source.results import make_folder
 from secretstore.database import Database
 from secretstore.errors import FolderUnusable
 
@@ -52,6 +53,7 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
         # Of no name that a run could have chosen, and not longer than one.
         partial = target.with_name(f".{secrets.token_hex(16)}.part")
         try:
+            make_folder(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             mode = 0o777 if file.path in programs else 0o666
             with open(partial, "xb", opener=_with_mode(mode)) as out:

@@ -20,7 +20,7 @@ from executor.sandbox.clearing import clear
 from executor.sandbox.removal import remove as remove
 from secretstore.errors import FolderUnusable
 
-_LOCK = ".lock-"
+LOCK = ".lock-"
 _TRIES = 100  # to have a folder that others remove
 _LOCK_PATIENCE = 1.0  # seconds; a janitor holds it for microseconds
 
@@ -83,7 +83,7 @@ def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
     with contextlib.ExitStack() as ending:
         uid = ending.enter_context(_lent_uid(uids)) if os.geteuid() == 0 else None
         place = Workspace(root / name, uid)
-        ending.enter_context(locked(root / f"{_LOCK}{name}"))
+        ending.enter_context(locked(root / f"{LOCK}{name}"))
         ending.callback(clear, place.path)
         # The run must not own the folder above: it could put a link where its supervisor looks.
         place.path.mkdir(mode=0o700 if uid is None else 0o711)
@@ -146,11 +146,11 @@ def _held(root: Path, prepare: Callable[[Path], Path]) -> int:
 
 def orphans(root: Path) -> Iterator[Path]:
     """Yield workspaces whose worker is gone: their locks are free."""
-    for lock in root.glob(f"{_LOCK}*"):
+    for lock in root.glob(f"{LOCK}*"):
         try:
             with open(lock, "rb") as held:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield root / lock.name.removeprefix(_LOCK)
+                yield root / lock.name.removeprefix(LOCK)
                 lock.unlink(missing_ok=True)
         except (BlockingIOError, FileNotFoundError):
             continue

@@ -108,7 +108,9 @@ class RunRequest(Input):
         default=None, description="The network that it has, not more than its project's (else that)."
     )
     collect: Annotated[Sequence[str], Typed(("--collect",), "GLOB")] = Field(
-        default=(), description="Of the files that it writes beside its source, keep these (else all)."
+        default=(),
+        description="Of the files that it writes beside its source, keep these (else all): *.db in any folder,"
+        " ./*.db at the top, target/** all in one.",
     )
     idempotency_key: Annotated[str | None, Typed(("--idempotency-key",), "KEY")] = Field(
         default=None, description="Submitting again with this key returns the first run of the project."

@@ -79,8 +79,9 @@ def check_patterns(patterns: Sequence[str], option: str) -> None:
         RequestUnclear: one is none, or there are too many.
     """
     for pattern in patterns:
-        parts = pattern.split("/")
-        if not 0 < len(pattern) <= _LONGEST or "\0" in pattern or parts[0] == "" or {"..", "."} & {*parts}:
+        parts = pattern.removeprefix("./").split("/")
+        is_path = pattern.strip() and parts[0] and not {"..", "."} & {*parts} and "\0" not in pattern
+        if not is_path or len(pattern) > _LONGEST:
             raise RequestUnclear(
                 "{option} takes a pattern of paths below the source root, as in report.csv, *.log or target/**",
                 option=option,

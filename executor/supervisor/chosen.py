@@ -1,8 +1,9 @@
 """Which of the files that a run wrote beside itself are given: all but what is hidden or made anew, or what is named.
 
-A pattern of `--collect` is relative to the source root, as `pathlib` has them: `*` and `?` stay within a folder, `**`
-is any number of folders. One that matches a folder takes all in it. None of them reaches a name that begins with a dot,
-unless it says the dot itself: `.dbt/**`, `**/.coverage`.
+A pattern of `--collect` is as in `.gitignore`: one without a slash matches a name in any folder, one with a slash a
+path from the source root on, `./*.csv` what lies in the root alone. `*` and `?` stay within a folder, `**` is any
+number of folders, and what matches a folder takes all in it. None of them reaches a name that begins with a dot,
+unless it says the dot itself: `.dbt/**`, `.coverage`.
 """
 
 import re
@@ -35,15 +36,24 @@ class Chosen:
     def takes(self, path: str) -> bool:
         """Whether a file is given."""
         if not self._patterns:
-            parts = path.split("/")
-            hidden = any(part.startswith(".") or part in _MADE_ANEW for part in parts)
-            return not hidden and not path.endswith(_COMPILED)
+            return _usually(path)
         return any(one.fullmatch(path) for one in self._patterns)
+
+    def tells(self, path: str) -> bool:
+        """Whether somebody may wait for a word about a file, though it is not given."""
+        return _usually(path) or self.takes(path)
+
+
+def _usually(path: str) -> bool:
+    """Whether a file is given where nobody names any."""
+    hidden = any(part.startswith(".") or part in _MADE_ANEW for part in path.split("/"))
+    return not hidden and not path.endswith(_COMPILED)
 
 
 def _expression(pattern: str) -> str:
     """The regular expression of a pattern."""
-    parts = [part for part in pattern.strip("/").split("/") if part not in ("", ".")]
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    parts = parts if "/" in pattern.rstrip("/") else ["**", *parts]
     visible = r"(?!\.)[^/]+"
     written = ""
     for place, part in enumerate(parts):

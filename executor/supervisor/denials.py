@@ -32,9 +32,11 @@ _NO_PROGRAM = (
 )
 _SOURCE = "a run cannot write to its source here{why}; write files to keep to SEALRUN_OUTPUT_DIR, and others to TMPDIR"
 _NOT_ITS_OWN = (
-    "{0} is in a source that belongs to somebody else: a run can change no more of it than others can read, and than is"
-    " copied for it, 2,000 files and 64 MiB; have the worker's user own it, or write to SEALRUN_OUTPUT_DIR"
+    "{0} belongs to another user than this run has, and was not copied for it: that is done with what others can read,"
+    " up to 2,000 files and 64 MiB; "
 )
+_LENT = f"{_NOT_ITS_OWN}upload the source with the run (--bundle), or write to SEALRUN_OUTPUT_DIR"
+_SHARED = f"{_NOT_ITS_OWN}have the worker's user own it, or write to SEALRUN_OUTPUT_DIR"
 _ORIGINAL = (
     "{0} is the source itself, which no run writes to; its working folder is a copy: name the file relative to that"
 )
@@ -100,9 +102,11 @@ def _of_the_source(path: str, working: Mapping[str, Any]) -> str:
 def _told(path: str, view: View, working: Mapping[str, Any], home: str, *, absent: bool) -> str | None:
     source = working["source"]
     if _within(path, (working["folder"],)) and working["how"] != READ_ONLY:
+        if absent:
+            return None
         if view.uid is not None and _is_closed(path):
             return _UNREADABLE
-        return _NOT_ITS_OWN if working.get("owners") == COPIED else None
+        return _of_another(path, view, working) if working.get("owners") == COPIED else None
     if _within(path, (source,)):
         found = _of_source(path, view)
         return _ORIGINAL if found == _SOURCE and working["how"] == COPY else found
@@ -129,6 +133,27 @@ def _is_closed(path: str) -> bool:
         return not os.lstat(path).st_mode & 0o777
     except OSError:
         return False
+
+
+def _of_another(path: str, view: View, working: Mapping[str, Any]) -> str | None:
+    """Tell whether it, or the folder that it would be made in, is somebody else's and was not copied into the layer."""
+    upper, source = (os.path.realpath(working[name]) for name in ("upper", "source"))
+    for one in (path, os.path.dirname(path)):
+        above = os.path.normpath(os.path.join(upper, os.path.relpath(one, working["source"])))
+        # Through a link it may be anything of the machine.
+        elsewhere = os.path.realpath(above) != above or not _within(os.path.realpath(one), (source,))
+        if elsewhere or os.path.lexists(above):
+            return None
+        try:
+            found = os.lstat(one)
+        except OSError:
+            continue
+        if found.st_uid == (os.geteuid() if view.uid is None else view.uid):
+            return None
+        if view.uid is None:
+            return _SHARED
+        return _LENT if found.st_mode & stat.S_IROTH else _UNREADABLE
+    return None
 
 
 def _of_source(path: str, view: View) -> str | None:

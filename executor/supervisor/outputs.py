@@ -71,10 +71,20 @@ class Given:
     """The files that are given of one run, under the names that they are shown by, within its limits."""
 
     def __init__(self, limit: int, uid: int | None, reporter: Reporter) -> None:
-        self.left = self._limit = limit
+        self.left = self.limit = limit
         self._uid, self._reporter = uid, reporter
         self._names = _Names(reporter)
         self._files = 0
+
+    @property
+    def most(self) -> int:
+        """How many files one run may leave."""
+        return FILES_LIMIT
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that are given or withheld already."""
+        return self._names.all
 
     @property
     def full(self) -> bool:
@@ -103,11 +113,11 @@ class Given:
         reporter, before = self._reporter, self._reporter.given
         shown = replace(self._names.shown(name), executable=executable)
         try:
-            why = closed or _why_withheld(_found(name, place), self._uid, self.left, self._limit)
+            why = closed or _why_withheld(_found(name, place), self._uid, self.left, self.limit)
             if why is None:
                 with _File(name, place, reporter) as file:
                     # What was looked at by its name may be another by now.
-                    why = _why_withheld(file.found, self._uid, self.left, self._limit)
+                    why = _why_withheld(file.found, self._uid, self.left, self.limit)
                     if why is None:
                         self.left -= _send(shown, file, reporter, masking, of_name(name))
         except OSError as error:
@@ -290,6 +300,11 @@ class _Names:
         self._reporter = reporter
         self._files = {_REST}
         self._folders: set[str] = set()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """The names that are taken."""
+        return frozenset(self._files)
 
     def shown(self, name: str) -> _Shown:
         """Return the name to show for a file."""

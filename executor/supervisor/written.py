@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from executor.sandbox import kernel
@@ -20,12 +20,11 @@ from executor.sandbox.working.copy import Mark, mark
 from executor.supervisor.chosen import Chosen
 from executor.supervisor.outputs import PATH_LIMIT, Given
 from executor.supervisor.report import Reporter
+from executor.supervisor.written_told import Told, note
 
-DEEP, ENTRIES, BYTES, SECONDS = 64, 20_000, 4 << 30, 30.0
+DEEP, ENTRIES, BYTES, SECONDS = 64, 100_000, 4 << 30, 30.0
 """Folders in each other, entries, bytes, and seconds of looking at them, that one run's folder is searched for."""
 
-_NAMED = 5  # files, and things removed, that are named at the end
-_NAME = 100  # characters
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISLNK, "it is a link"),
@@ -36,19 +35,6 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 _OPAQUE = "user.overlay.opaque"
 _OF_THE_KERNEL = ("user.overlay.", "security.", "system.")
-
-
-@dataclass
-class _Told:
-    """What the run is told at its end."""
-
-    given: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    bare: list[str] = field(default_factory=list)
-    """Files that had more than their bytes."""
-    bytes: int = 0
-    over: int = 0
-    broken_off: str | None = None
 
 
 def collect(job: Mapping[str, Any], marks: Mapping[bytes, Mark], given: Given, reporter: Reporter) -> None:
@@ -74,11 +60,12 @@ def collect(job: Mapping[str, Any], marks: Mapping[bytes, Mark], given: Given, r
             return  # the run has removed all of it
         below = _opened(working["source"]) if how == OVERLAY else None
         owner = job["view"]["uid"]
-        search = _Search(top, below, marks, Chosen(job.get("collect") or ()), os.geteuid() if owner is None else owner)
+        patterns = job.get("collect") or ()
+        search = _Search(top, below, marks, Chosen(patterns), os.geteuid() if owner is None else owner)
         told = search.give(given, reporter)
         if below is not None:
             os.close(below)
-    _tell(told, job["run"], reporter)
+    told.tell(job["run"], patterns, reporter)
 
 
 def _opened(folder: str) -> int | None:
@@ -106,31 +93,41 @@ class _Search:
         self._left, self._bytes = ENTRIES, BYTES
         self._until = time.monotonic() + SECONDS
         self._missing = set(marks)
-        self.told = _Told()
+        self.told = Told()
 
-    def give(self, given: Given, reporter: Reporter) -> _Told:
+    def give(self, given: Given, reporter: Reporter) -> Told:
         """Give what is chosen, within all limits."""
-        told = self.told
+        told, before = self.told, given.names
         for name, place, found in self._entries(reporter):
             why = self._why_not(found)
-            if given.full or (why is None and found.st_size > min(given.left, self._bytes)):
-                told.over += 1
-            else:
-                self._bytes -= found.st_size
-                began = time.monotonic()
-                extra = why is None and self._has_more(name, place, found)
-                before = reporter.given_bytes
-                program = self._chosen.named and bool(found.st_mode & stat.S_IXUSR)
-                shown = given.one(name, place, why, executable=program)
-                told.bytes += reporter.given_bytes - before
-                self._until += time.monotonic() - began  # a slow database is no fault of the folder
-                if shown is not None:
-                    told.given.append(shown)
-                    if extra:
-                        told.bare.append(shown)
+            if (limit := self._beyond(found, given, why)) is not None:
+                told.over[limit] += 1
+                continue
+            self._bytes -= found.st_size
+            began, sent = time.monotonic(), reporter.given_bytes
+            extra = why is None and self._has_more(name, place, found)
+            program = self._chosen.named and bool(found.st_mode & stat.S_IXUSR)
+            shown = given.one(name, place, why, executable=program)
+            told.bytes += reporter.given_bytes - sent
+            self._until += time.monotonic() - began  # a slow database is no fault of the folder
+            if shown is not None:
+                told.given.append(shown)
+                told.bare += [shown] * extra
+                plain = shown.rpartition(" (")[0]
+                told.numbered += [(plain, shown)] * (shown not in before and plain in before and shown != name)
         if self._missing and told.broken_off is None:
-            told.removed += sorted(filter(self._chosen.takes, map(os.fsdecode, self._missing)))
+            told.removed += sorted(filter(self._chosen.tells, map(os.fsdecode, self._missing)))
         return told
+
+    def _beyond(self, found: os.stat_result, given: Given, why: str | None) -> str | None:
+        """The limit that a file is beyond; None where it is within all."""
+        if given.full:
+            return f"{given.most:,} files"
+        if why is not None:
+            return None
+        if found.st_size > given.left:
+            return f"{given.limit:,} bytes (SEALRUN_OUTPUT_LIMIT_MIB)"
+        return f"{BYTES:,} bytes beside its source" if found.st_size > self._bytes else None
 
     def _entries(self, reporter: Reporter) -> Iterator[tuple[str, int, os.stat_result]]:
         """Yield what was written and is chosen, each with a descriptor of its folder."""
@@ -143,12 +140,9 @@ class _Search:
                 if name is None:
                     os.close(levels.pop().handle)
                     continue
-                if self._left < 1 or time.monotonic() > self._until:
-                    self.told.broken_off = (
-                        f"more than {ENTRIES:,} entries" if self._left < 1 else f"{SECONDS:.0f} seconds of looking"
-                    )
+                if time.monotonic() > self._until:
+                    self.told.broken_off = f"more than {SECONDS:.0f} seconds of looking"
                     return
-                self._left -= 1
                 path = level.prefix + name
                 try:
                     found = os.stat(name, dir_fd=level.handle, follow_symlinks=False)
@@ -158,9 +152,14 @@ class _Search:
                     if (inner := self._inner(level, name, path, len(levels))) is not None:
                         levels.append(inner)
                 elif self._is_removed(path, found):
-                    self.told.removed += [path] * self._chosen.takes(path)
-                elif self._was_written(path, found) and self._chosen.takes(path):
-                    yield path, level.handle, found
+                    if self._chosen.tells(path):
+                        note(self.told.removed, path)
+                elif self._was_written(path, found):
+                    if self._chosen.takes(path):
+                        self.told.matched = True
+                        yield path, level.handle, found
+                    elif self._chosen.tells(path):
+                        self.told.unmatched += 1
         finally:
             for level in levels:
                 os.close(level.handle)
@@ -168,28 +167,33 @@ class _Search:
     def _level(self, handle: int, prefix: str) -> _Level:
         with os.scandir(handle) as listing:
             # One more than there is room for, so that it is seen; a folder may have more than memory takes.
-            names = sorted(entry.name for entry in itertools.islice(listing, max(self._left, 0) + 1))
-        return _Level(handle, prefix, iter(names))
+            names = [entry.name for entry in itertools.islice(listing, self._left + 1)]
+        if len(names) > self._left:
+            names.pop()
+            self.told.broken_off = f"more than {ENTRIES:,} files and folders"
+        self._left -= len(names)  # all that is held at a time: folders in each other have no room of their own
+        return _Level(handle, prefix, iter(sorted(names)))
 
     def _inner(self, level: _Level, name: str, path: str, depth: int) -> _Level | None:
-        if depth >= DEEP or len(os.fsencode(path)) > PATH_LIMIT:
-            self.told.over += 1
-            return None
         if not self._chosen.enters(path):
             self._forget(path)
+            return None
+        if depth >= DEEP or len(os.fsencode(path)) > PATH_LIMIT:
+            what = f"deeper than {DEEP} folders" if depth >= DEEP else f"below a path of more than {PATH_LIMIT:,} bytes"
+            note(self.told.closed[what], path)
             return None
         try:
             handle = kernel.open_beneath(name, _FOLDER, level.handle)
         except OSError as refused:
             if refused.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self.told.over += 1
+                note(self.told.closed["in a folder that cannot be read"], path)
             self._forget(path)
             return None
         if os.fstat(handle).st_dev != self._device:
             os.close(handle)
             return None
         if self._below is not None and _is_opaque(handle) and self._is_below(path):
-            self.told.removed.append(f"{path}/")
+            note(self.told.removed, f"{path}/")
         return self._level(handle, f"{path}/")
 
     def _forget(self, folder: str) -> None:
@@ -252,40 +256,3 @@ def _is_opaque(handle: int) -> bool:
         return os.getxattr(handle, _OPAQUE) == b"y"
     except OSError:
         return False
-
-
-def _tell(told: _Told, run: str, reporter: Reporter) -> None:
-    """Say at the end of its stderr what a run wrote beside its source."""
-    if told.given:
-        count, size = len(told.given), told.bytes
-        files, they = ("file", "it is") if count == 1 else ("files", "they are")
-        reporter.say(
-            f"wrote {count:,} {files} beside the source ({_size(size)}): {_names(told.given, reporter)};"
-            f" {they} kept for --output and `sealrun runs download {run[:8]}`"
-        )
-    if told.bare:
-        reporter.say(f"set-user-id bits and extended attributes are not kept: {_names(told.bare, reporter)}")
-    if told.removed:
-        them = "it" if len(told.removed) == 1 else "them"
-        names = _names(told.removed, reporter)
-        reporter.say(f"the run removed {names} from its working folder; the source still has {them}")
-    if told.over or told.broken_off:
-        why = told.broken_off or "it is more than a run may leave"
-        what = f"{told.over:,} more that were" if told.over else "some of what was"
-        reporter.say(f"{what} written beside the source are not kept: {why}; --collect 'GLOB' chooses which")
-
-
-def _names(names: list[str], reporter: Reporter) -> str:
-    shown = []
-    for name in names[:_NAMED]:
-        text = reporter.masker.mask_text(name.encode(errors="surrogateescape").decode(errors="replace"))
-        text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-        shown.append(text if len(text) <= _NAME else f"{text[:_NAME]}…")
-    return ", ".join([*shown, *["…"] * (len(names) > _NAMED)])
-
-
-def _size(size: int) -> str:
-    for unit, bits in (("GB", 30), ("MB", 20), ("KB", 10)):
-        if size >= 1 << bits:
-            return f"{size / (1 << bits):.0f} {unit}"
-    return f"{size} bytes"

@@ -10,6 +10,7 @@ from executor.runs import storable
 _LAST = 16 << 10  # bytes at hand for that message
 _LONGEST = 64 << 10  # bytes of a line that is waited for to its end
 _HINT = re.compile(rb"\s*hint: ")
+_ERROR = re.compile(r"^(?:error: |\s*\u00d7 )", re.M)  # where uv begins to tell of one
 _OPTION = re.compile(rb"`-{1,2}[a-z]")
 
 # The first whose words were said.
@@ -70,12 +71,18 @@ class InstallerWords:
         return self._shown(rest)
 
     def last(self, limit: int) -> str:
-        """The end of what was shown, from the beginning of a line, in at most so many characters; then our hint."""
+        """The last error that was shown, or else the end, in at most so many characters; then our hint.
+
+        All lines but the first are indented, as what belongs to it.
+        """
         words = storable(self._last.decode(errors="replace")).strip()
+        words = words[max((found.start() for found in _ERROR.finditer(words)), default=0) :]
         words = words if len(words) <= limit else words[-limit:].partition("\n")[2]
         said = f"{words}\n{self._left_out.decode(errors='replace')}"
         hint = next((ours for theirs, ours in _HINTS if re.search(theirs, said)), _ELSE if self._left_out else None)
-        return f"{words}\n\nhint: {hint}" if words and hint else words
+        lines = [line.rstrip() for line in words.splitlines() if line.strip()]
+        lines += [f"hint: {hint}"] * bool(words and hint)
+        return "\n".join(line if line.startswith("  ") else f"  {line}" for line in lines).strip()
 
     def _shown(self, data: bytes) -> bytes:
         shown = b"".join(line for line in data.splitlines(keepends=True) if not self._is_left_out(line))

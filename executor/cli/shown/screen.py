@@ -76,6 +76,7 @@ def complain(sentence: str, hint: str | None = None) -> None:
 def show_json(document: Any) -> None:
     """One JSON document, to stdout."""
     sys.stdout.write(json_text(document) + "\n")
+    sys.stdout.flush()
 
 
 def json_text(document: Any) -> str:
@@ -90,6 +91,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequen
     if not sys.stdout.isatty():
         for line in lines:
             sys.stdout.write("\t".join(line) + "\n")
+        sys.stdout.flush()
         return
     lines = [[_MOMENT.sub(r"\1 \2Z", cell) for cell in line] for line in lines]
     titles = [heading.upper() for heading in headings]
@@ -120,6 +122,7 @@ def facts(pairs: Iterable[Fact], styles: Mapping[str, str] = {}) -> None:
         first, *more = [paint(printable(text), styles.get(name, ""), sys.stdout) for text in texts] or [""]
         label = paint(f"{name:<{width}}", "dim", sys.stdout)
         sys.stdout.write(f"{label}  {first}\n" + "".join(f"{'':<{width}}  {line}\n" for line in more))
+    sys.stdout.flush()
 
 
 def moment(at: datetime | None) -> str:

@@ -56,9 +56,12 @@ def exit_code(run: RunView) -> int:
     return 1
 
 
-def sentence(run: RunView) -> str:
-    """How a run that did not succeed ended."""
+def sentence(run: RunView, *, followed: bool = False) -> str:
+    """How a run that did not succeed ended; of what its installer said no more than a line if that was `followed`."""
     how = run.message or run.reason or run.state
+    if followed and run.reason == "setup_failed":
+        first, *more = how.split("\n")
+        how = "\n".join([first, *(line for line in more if line.startswith("  hint: "))])
     return f"run {run.id[:8]} {run.state}" + ("" if how == run.state else f": {how}")
 
 

@@ -4,15 +4,16 @@ A process of its own tries it, since who asks has threads, and must keep its mou
 """
 
 import os
+import secrets
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from executor.sandbox import kernel
 from executor.sandbox.box import namespaces
 from executor.sandbox.removal import remove
 from executor.sandbox.working import layers
+from executor.sandbox.workspace import LOCK, locked
 
 _CODE = (
     "import sys; sys.path[:0] = [sys.argv[1]]; from executor.sandbox.working.trying import main; main(*sys.argv[2:])"
@@ -30,14 +31,17 @@ def refused(source: Path, root: Path) -> str | None:
 
 
 def _tried(source: Path, root: Path) -> str | None:
-    place = tempfile.mkdtemp(prefix=".try-", dir=root)
-    command = [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parents[3]), str(source), place]
-    try:
-        asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env={}, timeout=_PATIENCE)
-    except (OSError, subprocess.SubprocessError):
-        return "it could not be tried"
-    finally:
-        remove(Path(place))
+    place = root / f"try-{secrets.token_hex(8)}"
+    command = [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parents[3]), str(source), str(place)]
+    # Held as a workspace is, so that it is cleared away as one should this worker be killed meanwhile.
+    with locked(root / f"{LOCK}{place.name}"):
+        try:
+            place.mkdir(mode=0o700)
+            asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env={}, timeout=_PATIENCE)
+        except (OSError, subprocess.SubprocessError):
+            return "it could not be tried"
+        finally:
+            remove(place)
     said = asked.stdout.decode(errors="replace").strip()
     return said or (None if asked.returncode == 0 else "it could not be tried")
 

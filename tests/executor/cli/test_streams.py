@@ -12,7 +12,7 @@ import pytest
 from executor.cli.shown import screen, streams
 from executor.submission.context import current_folder, nearest_project_file
 from secretstore.errors import FolderUnusable
-from tests.executor.cli.conftest import PATIENCE, Cli
+from tests.executor.cli.conftest import CHECKOUT, PATIENCE, Cli
 
 
 def in_a_shell(cli: Cli, line: str) -> "subprocess.CompletedProcess[bytes]":
@@ -93,3 +93,17 @@ def test_a_current_folder_that_is_gone_is_told(shop: Cli, tmp_path: Path, monkey
         ended = shop(*words, cwd=here, code=code)
         assert ("sealrun: the current folder has been deleted\nhint: " in ended.stderr) == bool(code)
     assert "BACKUP_KEY" not in shop.ok("secret", "list"), "the demo was half done"
+
+
+def test_an_answer_stands_before_the_words_that_follow_it() -> None:
+    """Also where both go to one file, into which Python writes only when it has enough."""
+    code = """
+from executor.cli.shown import screen
+screen.show_json({"a": 1}); screen.say("first")
+screen.table(["name"], [["b"]]); screen.say("second")
+screen.facts([("name", "c")]); screen.say("third")
+"""
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    environ = {"PYTHONPATH": str(CHECKOUT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environ, text=True, timeout=PATIENCE, **both)  # type: ignore[call-overload]
+    assert ended.stdout == '{\n  "a": 1\n}\nfirst\nb\nsecond\nname  c\nthird\n'

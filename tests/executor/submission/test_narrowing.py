@@ -102,6 +102,10 @@ def test_more_than_the_project_has_is_refused(
         ({"disk": "10K"}, "disk= takes a size from 1M"),
         ({"collect": ["/etc/passwd"]}, "collect= takes a pattern of paths below the source root"),
         ({"collect": ["a/../../b"]}, "collect= takes a pattern"),
+        ({"collect": [""]}, "collect= takes a pattern"),
+        ({"collect": ["   "]}, "collect= takes a pattern"),
+        ({"collect": ["a/./b"]}, "collect= takes a pattern"),
+        ({"collect": ["./"]}, "collect= takes a pattern"),
     ],
 )
 def test_what_is_no_amount_is_refused(place: Place, asked: dict[str, Any], said: str) -> None:

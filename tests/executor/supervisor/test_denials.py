@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from executor.sandbox.confinement import SYSTEM_FOLDERS, View
+from executor.sandbox.working.owners import COPIED
 from executor.supervisor.denials import hint
 
 SOURCE = "/srv/shop"
@@ -148,3 +149,36 @@ def test_a_source_that_stays_read_only_is_said_to_be_so_for_a_reason() -> None:
     at = working(SOURCE, why="it has more than 2,000 files, or 64 MiB")
     said = hint("OSError: [Errno 30] Read-only file system: 'cache.json'", VIEW, at, "/users/ada") or ""
     assert said.startswith("a run cannot write to its source here, as it has more than 2,000 files, or 64 MiB; write")
+
+
+def test_what_was_not_copied_of_somebody_elses_source_is_told_from_the_rest(tmp_path: Path) -> None:
+    """Only of what is there, is not the run's and could not be made so; with what mends it for this worker."""
+    source, upper = tmp_path / "shop", tmp_path / "upper"
+    for folder in (source / "data", source / "kept", upper / "kept", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+    for path in (source / "big.csv", source / "data/old.csv", source / "log.txt", upper / "log.txt"):
+        path.touch(0o644)
+    (source / "own.cfg").touch()
+    (source / "own.cfg").chmod(0o600)
+    (tmp_path / "elsewhere/new.csv").touch()
+    (upper / "way").symlink_to(tmp_path / "elsewhere")
+    (source / "link").symlink_to(tmp_path / "elsewhere")
+    at = {**working(str(source), "overlay"), "upper": str(upper), "owners": COPIED}
+    box = replace(VIEW, rung="namespace", readable=(*SYSTEM_FOLDERS, str(source)), uid=os.getuid() + 1)
+
+    def said(name: str, words: str = "Permission denied", view: View = box) -> str:
+        return hint(f"OSError: {words}: '{name}'", view, at, "/users/ada") or ""
+
+    words = "belongs to another user than this run has, and was not copied for it: that is done with what others can"
+    for name in ("big.csv", "data/old.csv", "data/new.csv"):
+        assert said(name).startswith(f"{source}/{name} {words}") and "--bundle" in said(name), name
+    # Made by the run or copied for it; in its own folders; through a link; not there at all.
+    for name in ("log.txt", "new.csv", "kept/new.csv", "way/new.csv", "link/new.csv", "nowhere/new.csv"):
+        assert said(name) == "", name
+    for name in ("gone.csv", "data/gone.csv", "big.csv"):
+        assert said(name, "No such file or directory") == "", name
+    assert said("own.cfg") == (
+        f"{source}/own.cfg is not readable for others, and this run has a user id of its own: chmod o+r"
+    )
+    # A run with the user of its worker, of which these are.
+    assert said("big.csv", view=replace(box, uid=None)) == ""

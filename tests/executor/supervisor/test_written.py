@@ -128,6 +128,8 @@ def test_what_was_written_is_given_with_what_was_left(place: Place) -> None:
     assert said == (
         "sealrun: wrote 3 files beside the source (16 bytes): data/new.txt, old.txt, report.csv (2);"
         " they are kept for --output and `sealrun runs download r1`\n"
+        "sealrun: two of the same name: report.csv is the one of SEALRUN_OUTPUT_DIR, and report.csv (2) the one beside"
+        " the source\n"
     )
 
 
@@ -219,8 +221,8 @@ def test_a_huge_file_of_holes_costs_nothing(place: Place) -> None:
     (place.folder / "small").write_text("x")
     files, _, said = place()
     assert set(files) == {"small"}
-    assert "1 more that were written beside the source are not kept: it is more than a run may leave" in said
-    assert "--collect 'GLOB' chooses which" in said
+    assert "1 more file written beside the source is not kept: a run may leave 1,048,576 bytes (SEALRUN_OUTPUT" in said
+    assert "; --collect 'GLOB' chooses which\n" in said
 
 
 def test_a_folder_is_searched_only_so_deep(place: Place) -> None:
@@ -228,31 +230,91 @@ def test_a_folder_is_searched_only_so_deep(place: Place) -> None:
     dig(place.folder, 1_000)
     (place.folder / "top").write_text("x")
     files, _, said = place()
-    assert set(files) == {"file", "top"} and "1 more" in said
+    assert set(files) == {"file", "top"}
+    assert "what lies deeper than 64 folders is not kept: " in said and "more than a run may" not in said
 
 
 def test_only_so_many_entries_are_looked_at(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor longer than a while; what was found until then is given."""
+    """Nor longer than a while; what was found until then is given, and --collect is not said to mend it."""
     monkeypatch.setattr(module, "ENTRIES", 50)
     for number in range(60):
         (place.folder / f"f{number:03}").touch()
     files, _, said = place()
-    assert 0 < len(files) <= 50 and "more than 50 entries" in said
+    assert 0 < len(files) <= 50 and "more than 50 files and folders" in said and "--collect" not in said
     monkeypatch.setattr(module, "SECONDS", -1.0)
     files, _, said = place()
     assert files == {} and "seconds of looking" in said
 
 
+def test_entries_are_counted_over_all_folders(layer: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So no more of their names is held at a time, however deep they lie."""
+    monkeypatch.setattr(module, "ENTRIES", 50)
+    folder = layer.folder
+    for _ in range(5):
+        folder = folder / "a"
+        folder.mkdir()
+        for number in range(15):
+            (folder / f"f{number:03}").touch()
+    files, _, said = layer()
+    assert 0 < len(files) <= 50 and "more than 50 files and folders" in said
+
+
 @pytest.mark.parametrize("how", ["files", "bytes"])
 def test_what_is_over_the_limits_is_told_in_one_line(place: Place, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what mends it."""
+    """With the limit that it was, and what mends it."""
     monkeypatch.setattr(outputs, "FILES_LIMIT", 10)
     for number in range(15 if how == "files" else 5):
         (place.folder / f"f{number:04}").write_text("0123456789")
     files, withheld, said = place(1 << 20 if how == "files" else 30)
     assert len(files) == (10 if how == "files" else 3) and withheld == {}
     assert said.count("\n") == 2
-    assert f"{5 if how == 'files' else 2} more that were written beside the source are not kept" in said
+    count, why = (5, "10 files") if how == "files" else (2, "30 bytes (SEALRUN_OUTPUT_LIMIT_MIB)")
+    assert f"{count} more files written beside the source are not kept: a run may leave {why};" in said
+    assert said.endswith("; --collect 'GLOB' chooses which\n")
+
+
+def test_of_too_many_files_the_limit_of_files_is_the_reason(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not all of them were looked at: what is not kept is not kept for this."""
+    monkeypatch.setattr(outputs, "FILES_LIMIT", 10)
+    monkeypatch.setattr(module, "ENTRIES", 50)
+    for number in range(60):
+        (place.folder / f"f{number:03}").touch()
+    files, _, said = place()
+    assert len(files) == 10 and said.count("\n") == 2
+    assert "at least " in said and "a run may leave 10 files; --collect 'GLOB' chooses which" in said
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names", "said"),
+    [
+        (["nomatch*"], set(), "sealrun: 3 files were written beside the source, none matches --collect 'nomatch*'\n"),
+        (["[", "a b"], set(), "sealrun: 3 files were written beside the source, none matches --collect '[' 'a b'\n"),
+        (["*.db"], {"a.db", "sub/a.db"}, "wrote 2 files"),
+    ],
+    ids=repr,
+)
+def test_patterns_that_match_nothing_are_told(place: Place, patterns: list[str], names: set[str], said: str) -> None:
+    """What is made anew anyway is nothing that anybody waits for; a name alone matches in every folder."""
+    for name in ("a.db", "sub/a.db", "b.txt", "__pycache__/a.pyc", ".hidden"):
+        (place.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.folder / name).write_text("x")
+    place.collect = patterns
+    files, _, told = place()
+    assert set(files) == names and said in told
+    for path in ("a.db", "sub/a.db", "b.txt"):
+        (place.folder / path).unlink()
+    assert place() == ({}, {}, "")
+
+
+@root_only
+def test_what_was_removed_is_told_whatever_is_collected(place: Place) -> None:
+    """Patterns are about files that are given."""
+    if place.how == "overlay":
+        os.mknod(place.folder / "old.txt", stat.S_IFCHR, os.makedev(0, 0))
+    else:
+        (place.folder / "old.txt").unlink()
+    place.collect = ["*.csv"]
+    assert place() == ({}, {}, "sealrun: the run removed old.txt from its working folder; the source still has it\n")
 
 
 def test_a_folder_that_is_gone_is_none(place: Place) -> None:
@@ -285,26 +347,35 @@ PATHS = ["a", "a.txt", "b/a.txt", "b/c/a.txt", ".a", "b/.a", ".b/a", "b/[x]", "b
     ("pattern", "taken"),
     [
         ("*", {"a", "a.txt", "b/a.txt", "b/c/a.txt", "b/[x]", "b/x", "b/a-c", "*"}),
-        ("a.*", {"a.txt"}),
+        ("./*", {"a", "a.txt", "b/a.txt", "b/c/a.txt", "b/[x]", "b/x", "b/a-c", "*"}),
+        ("a.*", {"a.txt", "b/a.txt", "b/c/a.txt"}),
+        ("./a.*", {"a.txt"}),
+        ("c", {"b/c/a.txt"}),
+        ("c/", {"b/c/a.txt"}),
+        ("./c/", set()),
         ("**/a.txt", {"a.txt", "b/a.txt", "b/c/a.txt"}),
         ("b/*", {"b/a.txt", "b/c/a.txt", "b/[x]", "b/x", "b/a-c"}),
+        ("b/a.*", {"b/a.txt"}),
+        ("b//a.*", {"b/a.txt"}),
+        ("c/a.*", set()),
         ("b/**/a.txt", {"b/a.txt", "b/c/a.txt"}),
         ("b/[xy]", {"b/x"}),
         ("b/[!x]", set()),
         ("b/?", {"b/x"} | {"b/c/a.txt"}),
         ("b/[[]x]", {"b/[x]"}),
-        (".*", {".a", ".b/a"}),
+        (".*", {".a", "b/.a", ".b/a"}),
         ("**/.a", {".a", "b/.a"}),
+        (".a", {".a", "b/.a"}),
+        ("./.a", {".a"}),
         (".b", {".b/a"}),
         ("./b/", {"b/a.txt", "b/c/a.txt", "b/[x]", "b/x", "b/a-c"}),
         ("[", set()),
-        ("", set()),
         ("/b/x", {"b/x"}),
         ("../b/x", set()),
     ],
 )
 def test_a_pattern(pattern: str, taken: set[str]) -> None:
-    """As pathlib's, but that a folder stands for what is in it, and a dot has to be said."""
+    """As in .gitignore, but that a dot has to be said, and that ./ is the source root."""
     if pattern == "b/[!x]":
         taken = {path for path in PATHS if re.fullmatch(r"b/[^x./](/.*)?", path)}
     assert {path for path in PATHS if Chosen([pattern]).takes(path)} == taken

@@ -30,7 +30,7 @@ def test_a_hint_that_names_an_option_of_uvs_is_ours_instead(size: int) -> None:
     """However it comes in pieces; what uv says besides is shown as it is."""
     shown, message = said(TLS, size)
     assert shown == TLS.partition("hint:")[0]
-    assert message.startswith(shown.strip()) and "SSL_CERT_FILE where the worker is started" in message
+    assert message.startswith(f"{shown.strip()}\n  hint: ") and "SSL_CERT_FILE where the worker is started" in message
     shown, message = said(STRATEGY, size)
     assert shown == f"{STRATEGY.partition('hint:')[0]}hint: Something that helps without an option\n"
     assert "hint: if all indexes are to be trusted equally: sealrun variable set UV_INDEX_STRATEGY" in message
@@ -58,3 +58,24 @@ def test_a_line_without_an_end_is_not_waited_for() -> None:
     assert len(words.take(b"x" * (1 << 20))) == (1 << 20) + 1
     assert words.take(b"first\nlast\n") and words.finish() == b""
     assert words.last(8) == "last"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "Resolved 60 packages in 708ms\nUsing Python 3.11\nerror: Failed to build\n  cause: it broke\n\n[stderr]\n"
+            "last\n",
+            "error: Failed to build\n  cause: it broke\n  [stderr]\n  last",
+        ),
+        (
+            "Resolved 60 packages in 708ms\n  \u00d7 Failed to build `x`\n  \u251c\u2500\u25b6 it broke\n",
+            "\u00d7 Failed to build `x`\n  \u251c\u2500\u25b6 it broke",
+        ),
+        ("error: one\nerror: two\n", "error: two"),
+        ("no word of an error\nat all\n", "no word of an error\n  at all"),
+    ],
+)
+def test_a_message_is_the_last_error_in_lines_of_its_own(text: str, message: str) -> None:
+    """Each but the first indented, so that it is shown as a line, and is taken for none of ours."""
+    assert said(text)[1] == message
