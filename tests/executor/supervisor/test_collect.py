@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from executor.supervisor import outputs as module
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.masked_files import Masking, of_target
 from executor.supervisor.masked_text import FIRST
-from executor.supervisor.outputs import FILES_LIMIT, collect
+from executor.supervisor.outputs import ENTRIES, FILES_LIMIT, collect
 from executor.supervisor.report import NoLongerExpected, Reporter
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.executor.run_process import dig
@@ -458,6 +459,40 @@ def test_too_many_files_are_cut_and_said(collected: Collecting, tmp_path: Path) 
     files, withheld = collected(tmp_path)
     assert len(files) == FILES_LIMIT
     assert list(withheld.values()) == [f"more than {FILES_LIMIT:,} files were left"]
+
+
+@pytest.mark.parametrize("kind", ["files", "folders", "nested"])
+def test_more_than_can_be_looked_at_is_cut_and_said(collected: Collecting, tmp_path: Path, kind: str) -> None:
+    """In one folder or in many, empty ones too: what takes memory is bounded, and the supervisor lives."""
+    (tmp_path / "0").write_bytes(b"fine")
+    place = tmp_path
+    for number in range(ENTRIES + 2):
+        if kind == "files":
+            (tmp_path / "d").mkdir(exist_ok=True)
+            (tmp_path / "d" / f"{number}").mkdir()
+        elif kind == "folders":
+            (tmp_path / f"d{number}").mkdir()
+        else:
+            place = place / "d" if number % (ENTRIES // 50) == 0 else place
+            place.mkdir(exist_ok=True)
+            (place / f"e{number}").mkdir()
+    tracemalloc.start()
+    try:
+        files, withheld = collected(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert set(files) <= {"0"} and list(withheld) == ["…"]
+    assert withheld["…"] == f"more than {ENTRIES:,} files and folders were left"
+
+
+def test_looking_takes_its_time_and_no_more(
+    collected: Collecting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told in one line; what was found before is given."""
+    monkeypatch.setattr(module, "SECONDS", -1.0)
+    (tmp_path / "file").touch()
+    assert collected(tmp_path) == ({}, {"…": "it took more than -1 seconds to look at"})
 
 
 def test_a_file_of_another_user_is_not_the_runs_to_leave(collected: Collecting, tmp_path: Path, root: None) -> None:
