@@ -82,7 +82,7 @@ CATALOG = (
     Attack("deep-result", "the supervisor's end, by what it returns", PROCESS),
     Attack("endless-line", "the worker's memory, by a line without an end", PROCESS, FLOOD),
     Attack("fork-bomb", "more processes than it was given", PROCESS, "fork-bomb"),
-    Attack("disk-filler", "more disk than it was given", PROCESS, "disk-filler"),
+    Attack("disk-filler", "more disk than it was given, in files that have a name or are open", PROCESS, "disk-filler"),
     Attack("memory-bomb", "more memory than it was given", PROCESS, "memory-bomb"),
     Attack("none-loopback", "with network none: this machine's servers", PROCESS, NONE),
     Attack("none-servers", "with network none: Redis and PostgreSQL", PROCESS, NONE),
