@@ -78,6 +78,8 @@ CATALOG = (
     Attack("unix-datagram", "the same by datagrams", LANDLOCK),
     Attack("tmux", "a command in a tmux of the worker's user", LANDLOCK),
     Attack("ssh-agent", "the keys of an ssh-agent of the worker's user", LANDLOCK),
+    Attack("covered", "files of the system gone from runs beside it, by the names of its sockets", PROCESS),
+    Attack("starts", "the start of runs beside it, by the names of its sockets", PROCESS),
     Attack("forged-frames", "an outcome of its own wording", PROCESS),
     Attack("deep-result", "the supervisor's end, by what it returns", PROCESS),
     Attack("endless-line", "the worker's memory, by a line without an end", PROCESS, FLOOD),
