@@ -4,6 +4,7 @@ Nothing in here ever holds a value: ciphertext goes out, masked frames come in.
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -106,6 +107,7 @@ class Zygote:
 
         Raises:
             ZygoteFailed: it could not be reached, nor started again.
+            OSError: there are no descriptors left, or too many of this user are on their way: it may be tried later.
         """
         with contextlib.ExitStack() as ending:
             ours, theirs = (ending.enter_context(end) for end in socket.socketpair())
@@ -130,7 +132,10 @@ class Zygote:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                self._request(b"reseal", [theirs.fileno()])
+                try:
+                    self._request(b"reseal", [theirs.fileno()])
+                except OSError as error:
+                    raise ZygoteFailed(why=os.strerror(error.errno or 0)) from None
             yield ours
 
     def offered(self, access: KeyAccess) -> tuple[str, ...] | None:
@@ -160,6 +165,8 @@ class Zygote:
                     socket.send_fds(self._control, [what], fds)
                     return
                 except OSError as error:
+                    if error.errno == errno.ETOOMANYREFS:
+                        raise  # nobody is dead
                     self._control = None
                     if last:
                         raise ZygoteFailed(why=os.strerror(error.errno or 0)) from None

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,10 @@ _ADD_KEY, _KEYCTL, _SHMGET, _SHMCTL, _IOPRIO_GET = {
 }.get(platform.machine()) or (None,) * 5
 _USER_KEYRING, _UNLINK = -4, 9
 _VICTIMS = ("kill", "touch")
+_FORGED = ("/etc/hosts", "/usr/share")
+"""What machines have and every run is given: a file and a folder."""
+
+_CHAIN = 1500
 _LIFE = 120  # seconds for a victim whose canary was killed
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,6 +47,9 @@ class Canary:
         self._paths = {name: str(self._file(Path(path))) for name, path in layout["files"].items()}
         self._paths["shm"] = str(self._file(Path(f"/dev/shm/sealrun-canary-{self.token}")))
         self._sockets = {name: self._listener(Path(folder)) for name, folder in layout["sockets"].items()}
+        self._forged: list[socket.socket] = []
+        self._forging = Path(layout["folders"]["user"]) / f"f-{self.token[:6]}"
+        self._forge()
         self._key = self._add_key()
         self._segment = self._add_segment()
         self._before = self._state()
@@ -67,6 +75,7 @@ class Canary:
             "paths": self._paths,
             "folders": self.layout["folders"],
             "sockets": {**self._sockets, "abstract": abstract, "datagram": str(datagrams)},
+            "forged": list(_FORGED),
             "key": self._key,
             "shmid": self._segment,
             "tcp": ports[0],
@@ -94,6 +103,7 @@ class Canary:
             one.wait()
         for path in self._made:
             path.unlink(missing_ok=True)
+        shutil.rmtree(self._forging, ignore_errors=True)
         if self._key:
             _libc.syscall(_KEYCTL, _UNLINK, ctypes.c_long(self._key), ctypes.c_long(_USER_KEYRING), 0, 0)
         if self._segment >= 0:
@@ -139,6 +149,26 @@ class Canary:
         path.chmod(0o666)
         self._made.append(path)
         return str(path)
+
+    def _forge(self) -> None:
+        """Sockets whose names in the kernel's list are those of what is none: a run does as much beside another one."""
+        self._forging.mkdir(mode=0o700)
+        for number, target in enumerate(_FORGED):
+            folder = self._forging / str(number)
+            self._replaced(folder, os.path.basename(target))
+            folder.symlink_to(os.path.dirname(target))
+            line = f"\0{number}-{self.token}\n0: 2 0 0 1 1 1 {target}"
+            self._forged.append(_bound(socket.AF_UNIX, socket.SOCK_STREAM, line))
+        self._replaced(self._forging / "d", "s")
+        (self._forging / "d").symlink_to("l0")
+        for number in range(_CHAIN):
+            (self._forging / f"l{number}").symlink_to(f"l{number + 1}")
+
+    def _replaced(self, folder: Path, name: str) -> None:
+        """Bind a socket in a folder that is then gone, to be another one."""
+        folder.mkdir()
+        self._forged.append(_bound(socket.AF_UNIX, socket.SOCK_STREAM, str(folder / name)))
+        shutil.rmtree(folder)
 
     def _listen(self, own: socket.socket) -> None:
         own.listen(64)

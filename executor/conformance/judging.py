@@ -91,6 +91,8 @@ def _verdict(
     outside = _outside(attack, run, seen, token) if begun else None
     if outside is not None:
         return Verdict(attack.name, NOT_HELD, outside)
+    if attack.name == "starts" and not begun and run.reason is not None:
+        return Verdict(attack.name, NOT_HELD, f"the run did not start: {run.message or run.reason}")
     if run.why_not is not None:
         return Verdict(attack.name, NOT_RUN, run.why_not)
     if line is None:

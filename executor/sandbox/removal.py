@@ -5,11 +5,14 @@ beyond that, so nothing here descends: subfolders move up to the top until nothi
 """
 
 import contextlib
+import itertools
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+_AT_ONCE = 4096  # names; a folder may have more than memory takes
 
 
 def remove(path: Path) -> None:
@@ -27,11 +30,11 @@ def remove(path: Path) -> None:
 def _lowered(top: int) -> bool:
     """Remove one level below `top`; False once nothing more can be removed."""
     gone = False
-    for name in os.listdir(top):
+    for name in _names(top):
         with contextlib.suppress(OSError):
             if stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
                 with _opened(name, top) as folder:
-                    _move_up(folder, top)
+                    gone = _move_up(folder, top) or gone
                 os.rmdir(name, dir_fd=top)
             else:
                 os.unlink(name, dir_fd=top)
@@ -39,9 +42,20 @@ def _lowered(top: int) -> bool:
     return gone
 
 
-def _move_up(folder: int, top: int) -> None:
-    """Empty a folder: move its folders to the top, under random names, and delete everything else."""
-    for name in os.listdir(folder):
+def _names(folder: int) -> Iterator[str]:
+    """What lies in a folder; what changes meanwhile may be left out, or come twice."""
+    with os.scandir(folder) as listing:
+        while some := [entry.name for entry in itertools.islice(listing, _AT_ONCE)]:
+            yield from some
+
+
+def _move_up(folder: int, top: int) -> bool:
+    """Empty a folder: move its folders to the top, under random names, and delete everything else.
+
+    Returns whether anything of it is gone.
+    """
+    gone = False
+    for name in _names(folder):
         with contextlib.suppress(OSError):
             if stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
                 # The kernel lets a folder change its parent only if it is writable itself.
@@ -49,6 +63,8 @@ def _move_up(folder: int, top: int) -> None:
                     os.rename(name, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
             else:
                 os.unlink(name, dir_fd=folder)
+            gone = True
+    return gone
 
 
 @contextlib.contextmanager

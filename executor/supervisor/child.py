@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from executor.errors import StartFailed
-from executor.sandbox import confinement, kernel, tree
+from executor.sandbox import confinement, kernel, passing, tree
 from executor.sandbox.box import init
 from executor.sandbox.filter import judge as judges
+from executor.sandbox.limits import lower_descriptors
 from executor.sandbox.working import copy
 from executor.supervisor.ending import signal_group
 
@@ -182,6 +183,7 @@ def prepare(
     copied_from: str | None = None,
     bounds: Callable[[], None] = lambda: None,
     doors: Sequence[int] = (),
+    descriptors: int | None = None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -198,6 +200,7 @@ def prepare(
         copied_from: the source of which the working directory is to be a copy, if it is one.
         bounds: puts its limits in force, in the forked process and before anything else.
         doors: descriptors that this takes.
+        descriptors: how many it may have open, unless it asks for more.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
@@ -214,6 +217,7 @@ def prepare(
         "bare": {name.encode(): value.encode() for name, value in bare.items()},
         "folder": folder,
         "copied_from": copied_from,
+        "descriptors": descriptors,
     }
     pipes_of = (out_read, err_read, result_read)
     if view.rung == "namespace":
@@ -265,8 +269,12 @@ def _boxed(
     try:
         trouble, *streams = descriptors
         box = init.make(view.parts, view.network, _become, bounds)
-        with contextlib.suppress(OSError):  # it is gone, which `over` tells
+        try:
             box.go(view, document, [trouble, over_write, *streams])
+        except OSError as error:
+            if passing.too_many(error):
+                raise
+            # It is gone, which `over` tells.
     finally:
         os.close(over_write)
     return Child(box.pid, over, *pipes, boxed=True)
@@ -308,6 +316,7 @@ def _become(
         kernel.close_descriptors([_SOURCE_FD, _RESULT_FD, _ENVIRONMENT_FD, trouble, copied, *judges_end])
         step = "enter its sandbox"
         bind(next(iter(judges_end), None))
+        lower_descriptors(document["descriptors"])  # not before that, which may have sent one
         if (source := document["copied_from"]) is not None:
             step = "copy its source"
             os.write(copied, marshal.dumps(copy.make(source, document["folder"]).marks, _MARSHAL_VERSION))

@@ -6,8 +6,10 @@ secret is found is masked, and so are names; where that is not enough the file i
 encrypted content cannot be searched, as the documentation says.
 """
 
+import itertools
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
@@ -22,6 +24,10 @@ from executor.supervisor.seen import FILE, FILE_NAME
 FILES_LIMIT = 1000
 PATH_LIMIT = 1024  # bytes; PostgreSQL's index takes no more than 2,700
 DEPTH_LIMIT = 100  # folders, each of which stays open while its contents are read
+ENTRIES, SECONDS = 20_000, 30.0
+"""Files and folders, and seconds of looking at them, that one output folder is searched for: a run makes more of them
+than there is memory for here."""
+
 _PATH_SHOWN = 100
 _REST = "…"  # stands for files that are not named
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,13 +64,44 @@ def collect(
     except OSError as error:
         reporter.withheld(_REST, f"the output folder cannot be read: {os.strerror(error.errno or 0)}")
         return given
-    for name, place, closed in _walk(top, "", reporter):
+    looking = _Looking()
+    for name, place, closed in _walk(top, "", reporter, looking):
         reporter.check()
         if given.full:
-            reporter.withheld(_REST, f"more than {FILES_LIMIT:,} files were left")
+            looking.broken_off = f"more than {FILES_LIMIT:,} files were left"
             break
+        began = time.monotonic()
         given.one(name, place, closed, masked.get(name))
+        looking.until += time.monotonic() - began  # large files, and a slow database, are no fault of the folder
+    if looking.broken_off is not None:
+        reporter.withheld(_REST, looking.broken_off)
     return given
+
+
+class _Looking:
+    """How much of a folder may be looked at yet, and why that was not all of it."""
+
+    def __init__(self) -> None:
+        self._left = ENTRIES
+        self.until = time.monotonic() + SECONDS
+        self.broken_off: str | None = None
+
+    def listed(self, place: int) -> list[os.DirEntry[str]]:
+        """The entries of a folder in their order, as many as there is room for."""
+        with os.scandir(place) as listing:
+            entries = list(itertools.islice(listing, self._left + 1))
+        if len(entries) > self._left:
+            del entries[self._left :]
+            self.broken_off = f"more than {ENTRIES:,} files and folders were left"
+        self._left -= len(entries)
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def late(self) -> bool:
+        """Whether the time is over."""
+        if time.monotonic() > self.until:
+            self.broken_off = f"it took more than {SECONDS:.0f} seconds to look at"
+            return True
+        return False
 
 
 class Given:
@@ -258,13 +295,13 @@ def _tell(shown: "_Shown", size: int, reporter: Reporter, hits: Hits, first: Hit
         reporter.file(shown.text, size, masked, more)
 
 
-def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, int, str | None]]:
+def _walk(place: int, prefix: str, reporter: Reporter, looking: _Looking) -> Iterator[tuple[str, int, str | None]]:
     """Yield each file with its folder's descriptor, and each entry that cannot be taken, with the reason."""
     try:
         reporter.check()
-        with os.scandir(place) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-        for entry in entries:
+        for entry in looking.listed(place):
+            if looking.late():
+                return
             name = os.path.join(prefix, entry.name)
             if len(os.fsencode(name)) > PATH_LIMIT:
                 yield name, place, f"its path is longer than {PATH_LIMIT:,} bytes"
@@ -278,7 +315,7 @@ def _walk(place: int, prefix: str, reporter: Reporter) -> Iterator[tuple[str, in
                 except OSError as error:
                     yield name, place, f"it cannot be read: {os.strerror(error.errno or 0)}"
                 else:
-                    yield from _walk(inner, name, reporter)
+                    yield from _walk(inner, name, reporter, looking)
     finally:
         os.close(place)
 

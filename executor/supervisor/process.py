@@ -438,6 +438,7 @@ def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group) -> Wai
         copied_from=working["source"] if working["how"] == COPY else None,
         bounds=limits.entry_of(job, group),
         doors=group.doors,
+        descriptors=job["limits"].get("descriptors"),
     )
 
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 
 from executor.boundary.wire import readable
-from executor.sandbox import kernel
+from executor.sandbox import kernel, passing
 from executor.sandbox.fork import fork
 from executor.supervisor.child import adopt
 from secretstore.key_service import KeyAccess
@@ -48,7 +48,7 @@ class Template:
         """
         if self._control is None:
             raise OSError
-        socket.send_fds(self._control, [b"fork"], [first, second])
+        passing.send_fds(self._control, b"fork", [first, second])
         if not readable(self._control.fileno(), _PATIENCE):
             raise TimeoutError
         answer = self._control.recv(32)

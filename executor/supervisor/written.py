@@ -211,20 +211,33 @@ class _Search:
         self._missing.discard(raw)
         if self._below is None:
             return self._marks.get(raw) != mark(found)
-        try:
-            there = os.stat(raw, dir_fd=self._below, follow_symlinks=False)
-        except OSError:
+        if (there := self._there(raw)) is None:
             return True
         same = ("st_size", "st_mtime_ns") if stat.S_ISREG(found.st_mode) else ("st_mtime_ns",)
         alike = stat.S_IFMT(there.st_mode) == stat.S_IFMT(found.st_mode)
         return not alike or any(getattr(there, one) != getattr(found, one) for one in same)
 
     def _is_below(self, path: str) -> bool:
+        return self._there(os.fsencode(path)) is not None
+
+    def _there(self, path: bytes) -> os.stat_result | None:
+        """What lies below under a name, by no link: where the source has one, the run may have put a folder, to learn
+        of files elsewhere whether they are like its own."""
+        *folders, name = path.split(b"/")
+        place = self._below
+        assert place is not None
         try:
-            os.stat(path, dir_fd=self._below, follow_symlinks=False)
+            for one in folders:
+                inner = kernel.open_beneath(one, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, place)
+                if place != self._below:
+                    os.close(place)
+                place = inner
+            return os.stat(name, dir_fd=place, follow_symlinks=False)
         except OSError:
-            return False
-        return True
+            return None
+        finally:
+            if place != self._below:
+                os.close(place)
 
     def _why_not(self, found: os.stat_result) -> str | None:
         for is_one, why in _KINDS:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from executor.masking.masker import Masker
-from executor.sandbox import filter, kernel, tree
+from executor.sandbox import filter, kernel, passing, tree
 from executor.sandbox.fork import fork
 from executor.supervisor.child import adopt
 from executor.supervisor.key_marks import tell_offered
@@ -118,7 +118,10 @@ def _fork_opener(fds: tuple[int, int], children: _Children, template: Template |
         return fork(lambda: open_bundle(adopt(first), adopt(second)), set(fds))
     try:
         return template.opener(first, second)
-    except OSError:  # it was killed, or hangs
+    except OSError as problem:
+        if passing.too_many(problem):
+            raise
+        # It was killed, or hangs.
         template.kill()
         children[template.start()] = None
         return template.opener(first, second)

@@ -8,6 +8,22 @@ SPARE = 32
 """As many are left for runs that start at the same moment, and for connections to the database and the broker."""
 
 
+_usual: int | None = None
+
+
+def usual() -> int | None:
+    """How many this worker was started with, which its runs have until they ask for more."""
+    return _usual
+
+
+def raise_limit() -> None:
+    """Have as many as one may: the kernel refuses to pass any on where more of this user's than that are on their way,
+    and runs that share the user keep there what they like; see `executor.sandbox.limits.rlimits`."""
+    global _usual
+    _usual, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def short() -> str | None:
     """Why no run can be taken for want of them; None where there are enough."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -21,5 +37,5 @@ def short() -> str | None:
 
 
 def lacking(problem: BaseException) -> bool:
-    """Whether something failed for want of them, here or on the whole machine."""
-    return isinstance(problem, OSError) and problem.errno in (errno.EMFILE, errno.ENFILE)
+    """Whether something failed for want of them, here, on the whole machine, or as too many are on their way."""
+    return isinstance(problem, OSError) and problem.errno in (errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)

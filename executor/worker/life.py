@@ -192,6 +192,7 @@ class WorkerLife:
         settings = self._settings
         # Its environment held passwords: no process of the same user may read them from /proc, nor root from now on.
         kernel.harden()
+        descriptors.raise_limit()
         access = key_access(settings)
         empty_environment(settings)
         if settings.store.uses_kms and access.credentials is None:

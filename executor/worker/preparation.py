@@ -21,6 +21,7 @@ from executor.sandbox.user import user_name
 from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace
 from executor.settings import Settings
+from executor.worker import descriptors
 from executor.worker.equipment import Equipment
 from executor.worker.lease import LeaseKeeper
 from executor.worker.package import NONE, OwnPackage
@@ -239,6 +240,7 @@ def limits(settings: Settings, timeout: float | None, kept: int, *, drop: bool) 
         "logs": {"total": kept, "drop": drop},
         "result_bytes": settings.result_bytes,
         "output_bytes": settings.output_bytes,
+        "descriptors": descriptors.usual(),
     }
 
 

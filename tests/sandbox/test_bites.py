@@ -28,7 +28,16 @@ THE_KERNELS = {
 }  # fmt: skip
 """What an ordinary user is refused anyway; what a run must not lose is told by the same attacks as root's."""
 
-TOLD_BY_THE_LINE = {"links", "forged-frames", "deep-result", "none-servers", "none-metadata", "none-names"}
+TOLD_BY_THE_LINE = {
+    "links",
+    "forged-frames",
+    "deep-result",
+    "none-servers",
+    "none-metadata",
+    "none-names",
+    "covered",
+    "starts",
+}
 """What there is no telling without a supervisor, or depends on what else this machine can reach."""
 
 Patch = Callable[[Path], None]
@@ -82,6 +91,7 @@ def edited(file: str, found: str, instead: str) -> Patch:
 
 
 CALLS = "executor/sandbox/filter/calls.py"
+SOCKETS = "executor/sandbox/box/sockets.py"
 INIT = "executor/sandbox/box/init.py"
 TAKEN_OUT = {
     "Landlock": (
@@ -98,6 +108,12 @@ TAKEN_OUT = {
         [edited("executor/sandbox/box/root.py", r"^    if own:", "    if False:")], "namespace", {"command-lines"},
     ),
     "the ipc namespace": ([edited(INIT, r'"ipc": namespaces\.NEWIPC, ', "")], "namespace", {"shared-memory"}),
+    "a look at what a socket's name leads to": (
+        [edited(SOCKETS, r"stat\.S_ISSOCK\(", "stat.S_ISREG(")], "namespace", {"covered"},
+    ),
+    "the kernel's own way to it": (
+        [edited(SOCKETS, r"^def _place\(.*$", r"\g<0>\n    return os.path.realpath(path)")], "namespace", {"starts"},
+    ),
     "the network namespace": (
         [
             edited(INIT, r'"none": namespaces\.NEWNET', '"none": 0'),

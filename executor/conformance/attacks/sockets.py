@@ -5,6 +5,7 @@ A canary counts who came, so what these functions return is what they saw, and t
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from typing import Any
@@ -80,6 +81,23 @@ def ssh_agent(plan: Plan) -> Got:
             return own.recv(5)[4:] == b"\x0c"
 
     return first({path: lambda path=path: asked(path) for path in plan["agents"]})
+
+
+@attack("covered")
+def covered(plan: Plan) -> Got:
+    """What the canary's sockets are called after is there for this run, as for any."""
+
+    def is_gone(path: str) -> bool:
+        return not os.listdir(path) if os.path.isdir(path) else not os.path.getsize(path)
+
+    gone = [path for path in plan["forged"] if is_gone(path)]
+    return bool(gone), ", ".join(gone) or "all of them are there"
+
+
+@attack("starts")
+def starts(plan: Plan) -> Got:
+    """They have names that lead nowhere, over a thousand links: whoever follows them has an end."""
+    return False, "this run has started"
 
 
 @attack("none-loopback")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-from executor.sandbox import confinement, filter, kernel
+from executor.sandbox import confinement, filter, kernel, passing
 from executor.sandbox.box import namespaces, rights, root
 from executor.sandbox.fork import place_of
 
@@ -54,7 +54,7 @@ class Box:
         try:
             with os.fdopen(os.dup(memory), "wb") as file:
                 file.write(marshal.dumps({"view": view.to_json(), "work": document}, 2))
-            socket.send_fds(self.control, [b"go"], [memory, *descriptors])
+            passing.send_fds(self.control, b"go", [memory, *descriptors])
         finally:
             os.close(memory)
             self.control.close()

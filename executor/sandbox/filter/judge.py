@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
-from executor.sandbox import kernel, tree
+from executor.sandbox import kernel, passing, tree
 from executor.sandbox.filter import addresses, notices
 from executor.sandbox.filter.notices import Notice
 from executor.sandbox.fork import fork
@@ -66,7 +66,7 @@ def hand_over(channel: int, listener: int) -> None:
     """
     with socket.socket(fileno=channel) as judge:
         try:
-            socket.send_fds(judge, [b"l"], [listener], socket.MSG_NOSIGNAL)
+            passing.send_fds(judge, b"l", [listener], socket.MSG_NOSIGNAL)
         finally:
             os.close(listener)
 

@@ -8,6 +8,16 @@ group holds is left to `apply_rlimits` and to the supervisor's looks at the run;
 from executor.sandbox.limits.group import Group, clear_run
 from executor.sandbox.limits.held import held, sampled
 from executor.sandbox.limits.mechanisms import Mechanisms, probe, settled
-from executor.sandbox.limits.rlimits import apply_rlimits
+from executor.sandbox.limits.rlimits import apply_rlimits, lower_descriptors
 
-__all__ = ["Group", "Mechanisms", "apply_rlimits", "clear_run", "held", "probe", "sampled", "settled"]
+__all__ = [
+    "Group",
+    "Mechanisms",
+    "apply_rlimits",
+    "clear_run",
+    "held",
+    "lower_descriptors",
+    "probe",
+    "sampled",
+    "settled",
+]

@@ -10,6 +10,10 @@ _SLACK = 1 << 30
 """Bytes of address space that a process may have beyond its memory: stacks of threads and heaps that are not touched.
 Below 512 MiB Java and Python with 50 threads do not start."""
 
+_FILES = resource.RLIMIT_NOFILE
+_LEAST_FILES = 1024
+_MOST_FILES = 1 << 20  # where the worker has no limit
+
 USUAL_PIDS = 4096
 """Processes and threads where nothing says how many."""
 
@@ -37,6 +41,22 @@ def apply_rlimits(limits: Mapping[str, Any], *, counted: bool, grouped: bool = F
         _lower(resource.RLIMIT_FSIZE, disk)
     if cpus is not None:
         os.sched_setaffinity(0, chosen_cpus(cpus, os.sched_getaffinity(0), os.getpid()))
+
+
+def lower_descriptors(usual: int | None = None) -> None:
+    """Let the calling process, which is to be the run, have half as many descriptors as this worker's processes.
+
+    Descriptors that are on their way through sockets are counted by the kernel per user id, over all namespaces, and
+    whoever sends one is refused where they are more than its own limit. A run that shares the worker's user id could
+    so keep the worker from sending any, and no run would start. As each is refused at its own limit, what runs keep on
+    its way stays below the worker's, which has raised its own as far as it may.
+
+    Args:
+        usual: how many it has until it asks for more.
+    """
+    soft, hard = (_MOST_FILES if one == resource.RLIM_INFINITY else one for one in resource.getrlimit(_FILES))
+    most = min(max(hard // 2, _LEAST_FILES), hard)
+    resource.setrlimit(_FILES, (min(soft if usual is None else usual, most), most))
 
 
 def chosen_cpus(cpus: float, allowed: set[int], turn: int) -> set[int]:

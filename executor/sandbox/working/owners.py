@@ -26,6 +26,7 @@ from executor.sandbox.working import copy
 MAPPED, COPIED = "mapped", "copied"
 
 _SETATTR_IDMAP = 0x00100000
+_SETATTR_RDONLY, _SETATTR_NOSUID, _SETATTR_NODEV = 0x1, 0x2, 0x4
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_FDCWD, _MOVE_FROM_EMPTY_PATH = 1, 0x1000, -100, 0x04
 _NEWUSER = 0x10000000
@@ -80,7 +81,9 @@ def mount_mapped(source: int, target: str, uid: int, proc: str) -> bool:
     try:
         tree = _call(_OPEN_TREE, source, b"", _OPEN_TREE_CLONE | _AT_EMPTY_PATH | os.O_CLOEXEC)
         mapped = _user_namespace((found.st_uid, found.st_gid), uid, proc)
-        attributes = struct.pack("=QQQQ", _SETATTR_IDMAP, 0, 0, mapped)
+        # It is only read: what is changed goes into the layer.
+        set_ = _SETATTR_IDMAP | _SETATTR_RDONLY | _SETATTR_NOSUID | _SETATTR_NODEV
+        attributes = struct.pack("=QQQQ", set_, 0, 0, mapped)
         _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
         _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_FROM_EMPTY_PATH)
     except OSError:

@@ -336,6 +336,39 @@ zygote.stop()
     assert (ended.stdout, ended.stderr) == ("None\nNone\nREADY True\n", "")
 
 
+def test_too_many_descriptors_on_their_way_are_no_broken_channel(as_ordinary_user: OrdinaryUser) -> None:
+    """Somebody of its user keeps as many there as the worker may have: it is told, and its zygote lives."""
+    code = """
+import errno, os, resource, socket, sys
+sys.path[:0] = [sys.argv[1]]
+from executor.boundary.supervision import Zygote
+from executor.errors import ZygoteFailed
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+zygote = Zygote()
+zygote.start()
+pid = zygote.pid
+ours, theirs = socket.socketpair()
+socket.send_fds(ours, [b"x"], [0] * 200)
+try:
+    with zygote.pair():
+        pass
+except OSError as problem:
+    print(problem.errno == errno.ETOOMANYREFS, zygote.pid == pid)
+try:
+    with zygote.resealer():
+        pass
+except ZygoteFailed:
+    print(zygote.pid == pid)
+ours.close()
+theirs.close()
+with zygote.pair() as pair:
+    print(pair.frames.receive(10).kind.name, zygote.pid == pid)
+zygote.stop()
+"""
+    ended = as_ordinary_user(code, ROOT)
+    assert (ended.stdout, ended.stderr) == ("True True\nTrue\nREADY True\n", "")
+
+
 def test_a_zygote_that_does_not_come_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken installation: told, and nothing is left of it."""
     monkeypatch.setattr(sys, "executable", "/bin/false")

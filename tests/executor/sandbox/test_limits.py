@@ -6,6 +6,7 @@ written are proved on plain files that look like it, where a kernel of version 1
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -295,6 +296,29 @@ def test_as_many_cpus_as_the_work_needs() -> None:
     assert len(rlimits.chosen_cpus(1.5, {0, 1, 2, 3}, 7)) == 2
     assert rlimits.chosen_cpus(9, {1, 3}, 5) == {1, 3}
     assert {min(rlimits.chosen_cpus(1, {4, 6}, turn)) for turn in range(2)} == {4, 6}
+
+
+@pytest.mark.parametrize(
+    ("before", "usual", "after"),
+    [
+        ((20_000, 20_000), 1024, (1024, 10_000)),
+        ((20_000, 20_000), None, (10_000, 10_000)),
+        ((1500, 1500), 1200, (1024, 1024)),
+        ((512, 512), 512, (512, 512)),
+    ],
+)
+def test_a_run_has_fewer_descriptors_than_the_worker(
+    before: tuple[int, int], usual: int | None, after: tuple[int, int]
+) -> None:
+    """Half of them, since the kernel counts together what runs and worker of one user have on their way."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < before[1]:
+        pytest.skip("this process may not open so many descriptors")
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        limits.lower_descriptors(usual)
+        os._exit(resource.getrlimit(resource.RLIMIT_NOFILE) != after)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_the_receipt_has_what_holds() -> None:

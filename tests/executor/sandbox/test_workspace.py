@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from executor.errors import StartFailed
+from executor.sandbox import removal
 from executor.sandbox import workspace as module
 from executor.sandbox.removal import remove
 from executor.sandbox.workspace import in_use, orphans, prepare_root, workspace
@@ -121,6 +122,18 @@ def test_removing_what_is_gone_leaves_the_folder_above_alone(tmp_path: Path) -> 
     root.chmod(0o711)
     remove(root / "gone")
     assert stat.S_IMODE(root.stat().st_mode) == 0o711
+
+
+def test_folders_with_more_names_than_are_held_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their number: a part of them after the other, and what was moved up meanwhile too."""
+    monkeypatch.setattr(removal, "_AT_ONCE", 7)
+    for folder in ("", "a", "a/b", "c"):
+        (tmp_path / "all" / folder).mkdir(exist_ok=True)
+        for number in range(50):
+            (tmp_path / "all" / folder / f"f{number}").touch()
+            (tmp_path / "all" / folder / f"d{number}").mkdir()
+    remove(tmp_path / "all")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("depth", [1200])

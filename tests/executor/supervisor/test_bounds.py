@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from executor.sandbox.limits.disk import Disk
+from executor.sandbox.removal import remove
 from executor.supervisor.bounds import Bounds
+from tests.executor.run_process import dig
 from tests.processes import eventually
 
 M = 1 << 20
@@ -47,25 +51,66 @@ def test_what_is_below_its_folders_is_counted(folder: Path) -> None:
     assert 2 * M <= _counted(Disk([str(folder / "own")])) < 2 * M + 100_000
 
 
-def test_a_file_without_a_name_is_counted_as_long_as_it_is_open(folder: Path) -> None:
-    """Of a process below this one, on the disk of its folders."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with open(folder / "gone", "wb") as file:
-            os.unlink(folder / "gone")
-            file.write(os.urandom(2 * M))
-            file.flush()
-            os.write(writer, b"!")
-            time.sleep(60)
-        os._exit(0)
-    try:
-        os.read(reader, 1)
-        assert 2 * M <= _counted(Disk([str(folder)])) < 2 * M + 100_000
-    finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
+HELD = {
+    "open": "keep(fd); time.sleep(60)",
+    "in a thread with descriptors of its own": """
+def hold():
+    libc.unshare(0x400)
+    keep(fd)
+    time.sleep(60)
+threading.Thread(target=hold).start()
+os.read(told, 1)
+os.close(fd)
+os.write(1, b"!")
+""",
+    "mapped": """
+mapped = mmap.mmap(fd, 4096, trackfd=False) if sys.version_info >= (3, 13) else libc.mmap(None, 4096, 1, 1, fd, 0)
+os.close(fd)
+keep(-1)
+time.sleep(60)
+""",
+}
+
+
+@pytest.mark.parametrize("how", [*HELD])
+def test_a_file_without_a_name_is_counted_as_long_as_it_is_held(folder: Path, how: str) -> None:
+    """By a process below this one, on the disk of its folders."""
+    if how == "mapped" and os.geteuid():
+        pytest.skip("only root may look at what is mapped")
+    code = f"""
+import ctypes, mmap, os, sys, threading, time
+libc = ctypes.CDLL(None)
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.mmap.restype = ctypes.c_void_p
+fd = os.open(sys.argv[1] + "/gone", os.O_RDWR | os.O_CREAT)
+os.unlink(sys.argv[1] + "/gone")
+os.write(fd, os.urandom({2 * M}))
+told, tell = os.pipe()
+def keep(fd):
+    os.write(tell if threading.current_thread() is not threading.main_thread() else 1, b"!")
+{HELD[how]}
+"""
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"!"
+        try:
+            assert 2 * M <= _counted(Disk([str(folder)])) < 2 * M + 100_000
+        finally:
+            process.kill()
     assert _counted(Disk([str(folder)])) < 100_000
+
+
+def test_what_is_too_deep_to_be_counted_is_too_much(folder: Path) -> None:
+    """As nobody knows how much it is; what stands beside it is counted all the same."""
+    for name in ("own", "else"):
+        (folder / name).mkdir()
+    dig(folder / "own", 400)
+    assert _counted(Disk([str(folder)])) < 10 * M
+    dig(folder / "else", 600)
+    disk = Disk([str(folder)])
+    assert _counted(disk) > 1 << 50
+    remove(folder / "else")
+    assert _counted(disk) < 10 * M
 
 
 def test_a_count_takes_its_time_and_no_more(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves behind: sent where nothing speaks against it, and named with the reason where something does."""
 
 import base64
+import contextlib
 import functools
 import mmap
 import os
@@ -458,6 +459,48 @@ def test_too_many_files_are_cut_and_said(collected: Collecting, tmp_path: Path) 
     files, withheld = collected(tmp_path)
     assert len(files) == FILES_LIMIT
     assert list(withheld.values()) == [f"more than {FILES_LIMIT:,} files were left"]
+
+
+@pytest.mark.parametrize("kind", ["one folder", "folders", "nested"])
+def test_more_than_can_be_looked_at_is_cut_and_said(
+    collected: Collecting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """In one folder or in many, all of them empty: no more of it is held in memory, and the rest is one line."""
+    monkeypatch.setattr(module, "ENTRIES", 100)
+    (tmp_path / "0").write_bytes(b"fine")
+    place = tmp_path
+    for number in range(150):
+        if (kind == "nested" and number % 10 == 0) or (kind == "one folder" and number == 0):
+            place = place / "d"
+            place.mkdir()
+        (place / f"e{number:04}").mkdir()
+    most = 100 + len([*tmp_path.glob("**/d")]) + 1  # each folder is asked for one more than there is room for
+    held, real = 0, os.scandir
+
+    @contextlib.contextmanager
+    def counted(place: int) -> Iterator[Any]:
+        def counting() -> Iterator[Any]:
+            nonlocal held
+            for entry in listing:
+                held += 1
+                yield entry
+
+        with real(place) as listing:
+            yield counting()
+
+    monkeypatch.setattr(module.os, "scandir", counted)
+    files, withheld = collected(tmp_path)
+    assert held <= most and set(files) <= {"0"}
+    assert withheld == {"…": "more than 100 files and folders were left"}
+
+
+def test_looking_takes_its_time_and_no_more(
+    collected: Collecting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told in one line; what was found before is given."""
+    monkeypatch.setattr(module, "SECONDS", -1.0)
+    (tmp_path / "file").touch()
+    assert collected(tmp_path) == ({}, {"…": "it took more than -1 seconds to look at"})
 
 
 def test_a_file_of_another_user_is_not_the_runs_to_leave(collected: Collecting, tmp_path: Path, root: None) -> None:

@@ -198,6 +198,21 @@ def test_what_was_removed_from_a_copy_is_told(folder: Path) -> None:
     assert place() == ({}, {}, "sealrun: the run removed old.txt from its working folder; the source still has it\n")
 
 
+def test_what_links_of_the_source_lead_to_is_not_asked(layer: Place, folder: Path) -> None:
+    """A folder in the place of a link, with what may be like a file elsewhere: it tells nothing of that one."""
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere/file").write_text("theirs")
+    (layer.source / "link").symlink_to(folder / "elsewhere")
+    (layer.source / "name").symlink_to("old.txt")
+    (layer.folder / "link").mkdir()
+    (layer.folder / "link/file").write_text("my own")
+    (layer.folder / "name").symlink_to("new.txt")
+    for one in (folder / "elsewhere/file", layer.folder / "link/file"):
+        os.utime(one, (1_000_000, 1_000_000))
+    files, withheld, _ = layer()
+    assert (files, withheld) == ({"link/file": b"my own"}, {"name": "it is a link"})
+
+
 def test_secrets_are_masked_in_names_and_files(place: Place) -> None:
     """I5: and where a text cannot be masked it is withheld; what is told at the end has no name as it was."""
     name = SECRET.decode()

@@ -8,6 +8,7 @@ import pwd
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn

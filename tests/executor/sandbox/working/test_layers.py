@@ -245,6 +245,17 @@ attempt("left", lambda: os.listdir())
     assert stat.S_ISCHR(whiteout.st_mode) and whiteout.st_rdev == 0 and (made / "old").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="lending user ids takes root")
+def test_what_lies_below_a_layer_is_only_read(place: Path, layered: Layered) -> None:
+    """The source as it is mounted for the run's user, which the layer hides, would take no change and lends nothing."""
+    act = """
+below = [line.split()[3].split(",") for line in open("/proc/self/mounts") if line.split()[1] == target][0]
+attempt("flags", lambda: sorted({"ro", "nosuid", "nodev"} & set(below)))
+attempt("change", lambda: write("data/log.txt", "a"))
+"""
+    assert layered(source(place, OTHER), act, None, MAPPED) == {"flags": ["nodev", "nosuid", "ro"], "change": "done"}
+
+
 @pytest.mark.parametrize("user", [None, USER], ids=["root", "user"])
 def test_a_replaced_folder_is_seen_to_be_one(place: Path, layered: Layered, user: int | None) -> None:
     """By an attribute that whoever collects may read."""
