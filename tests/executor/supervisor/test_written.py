@@ -306,7 +306,7 @@ def test_of_too_many_files_the_limit_of_files_is_the_reason(place: Place, monkey
         (["[", "a b"], set(), "sealrun: 3 files were written beside the source, none matches --collect '[' 'a b'\n"),
         (["*.db"], {"a.db", "sub/a.db"}, "wrote 2 files"),
     ],
-    ids=repr,
+    ids=["none", "odd", "some"],
 )
 def test_patterns_that_match_nothing_are_told(place: Place, patterns: list[str], names: set[str], said: str) -> None:
     """What is made anew anyway is nothing that anybody waits for; a name alone matches in every folder."""
