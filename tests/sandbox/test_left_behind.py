@@ -85,11 +85,12 @@ def left(made: Rig, run_id: str, line: Line) -> dict[str, list[str]]:
     everybody = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
     inside = [pid for pid in everybody if any(namespace(pid, kind) in line.namespaces for kind in KINDS)]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    groups = [path for path in Path("/sys/fs/cgroup").rglob("*") if run_id in path.name]
+    # Groups of other tests come and go meanwhile, which os.walk passes over.
+    groups = [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if run_id in os.path.basename(folder)]
     found = {
         "processes": [str(pid) for pid in {*of_run(run_id), *inside} if is_alive(pid)],
         "mounts": [one for one in mounts if run_id in one or "nsfs" in one],
-        "cgroups": [str(path) for path in groups],
+        "cgroups": groups,
         "folders": [str(made.place(run_id))] if made.place(run_id).exists() else [],
     }
     return {kind: one for kind, one in found.items() if one}
