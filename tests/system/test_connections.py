@@ -30,7 +30,7 @@ S3_ALONE = {
     "duckdb_fsspec": ROWS,
 }  # fmt: skip
 
-DAILY = ("boto3", "s3fs", "pyiceberg", "psycopg")
+DAILY = ("boto3", "psycopg")
 
 
 def cells(*names: str) -> list[Any]:

@@ -24,6 +24,8 @@ NOWHERE = "http://127.0.0.1:9"
 BUILT_WITHIN = 600
 """Seconds: the first probe of a kind waits for an environment with its libraries."""
 
+pytestmark = pytest.mark.long
+
 
 class Expired(BaseHTTPRequestHandler):
     """An S3 server whose every answer is that the token has expired, and which quotes it."""
@@ -127,7 +129,6 @@ def found(place: Rig) -> dict[str, Found]:
         ("catalog unity", "listed its catalogs"),
     ],
 )
-@pytest.mark.long
 def test_what_works(found: dict[str, Found], label: str, said: str) -> None:
     """One call with the library that runs use, against a server that answers; its time is of the call alone."""
     assert (found[label].ok, found[label].said) == (True, said)
@@ -167,7 +168,6 @@ def test_what_does_not(found: dict[str, Found], label: str, said: str) -> None:
     assert not [one for one in hidden if one in found[label].said]
 
 
-@pytest.mark.long
 def test_kept_and_listed(place: Rig, found: dict[str, Found]) -> None:
     """The command says it, ends as it went, and keeps outcome, time, cause and run; replaced settings are untested."""
     for name, code, word in (("lake", 0, "source lake: ok in "), ("wrong-key", 1, "source wrong-key: failed in ")):
