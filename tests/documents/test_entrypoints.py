@@ -61,7 +61,7 @@ def page_folder(reader: Reader) -> Path:
 
 
 @pytest.mark.parametrize("number", range(len(PAGE["The four kinds"].typed)))
-@pytest.mark.parametrize("source", ["--no-bundle", "--bundle"])
+@pytest.mark.parametrize("source", [pytest.param("--no-bundle", marks=pytest.mark.long), "--bundle"])
 def test_the_page_shows_what_happens(reader: Reader, page_folder: Path, number: int, source: str) -> None:
     """Each command, from the folder and from a bundle."""
     typed = PAGE["The four kinds"].typed[number]

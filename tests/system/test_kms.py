@@ -164,6 +164,7 @@ def test_the_doctor_says_what_there_is_and_calls_nobody(shop: Rig, proxy: KmsPro
     assert proxy.calls == []
 
 
+@pytest.mark.long
 def test_a_project_without_credentials_is_not_made(shop: Rig, proxy: KmsProxy) -> None:
     """One sentence with its hint, and no project half made."""
     without = {"AWS_EC2_METADATA_DISABLED": "true"}
@@ -217,6 +218,7 @@ def test_a_rotation_costs_one_decrypt_and_one_encrypt(shop: Rig, proxy: KmsProxy
     assert [(call.action, call.context["sealrun:fingerprint"]) for call in proxy.calls] == [("Decrypt", marks[1])]
 
 
+@pytest.mark.long
 def test_a_rotation_that_kms_refuses_changes_nothing(shop: Rig, proxy: KmsProxy) -> None:
     """AWS's reason as everywhere, no pending key pair, and runs go on."""
     before = vault.list_keys(shop.db, "shop")

@@ -132,6 +132,7 @@ def test_runs_go_to_every_machine_of_the_name_and_to_no_other(mill: Cli, machine
     assert shown(mill, other)["state"] == "pending"
 
 
+@pytest.mark.long
 def test_a_container_is_healthy_by_its_own_worker(mill: Cli, machines: list[Machine]) -> None:
     """Another machine's worker is no sign of life. Process ids are no obstacle: each is 1 in its container."""
 
@@ -146,6 +147,7 @@ def test_a_container_is_healthy_by_its_own_worker(mill: Cli, machines: list[Mach
     assert lonely.returncode == 1 and lonely.stderr.startswith("sealrun: no worker is here: ")
 
 
+@pytest.mark.long
 def test_when_process_1_is_killed_nothing_of_a_run_stays(mill: Cli) -> None:
     """I8: worker, zygote, supervisor and a daemon of the run go at once, by the kernel's hand."""
     mill.job("daemon.py", DAEMON)
