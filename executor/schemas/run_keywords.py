@@ -74,7 +74,7 @@ class RunKeywords(TypedDict, total=False):
     """The network that it has, not more than its project's (else that)."""
 
     collect: Sequence[str] | None
-    """Of the files that it writes beside its source, keep these (else all): *.db in any folder, ./*.db at the top, target/** all in one."""
+    """Keep these of the files that it writes beside its source: *.db anywhere, ./*.db at the top."""
 
     idempotency_key: str | None
     """Submitting again with this key returns the first run of the project."""

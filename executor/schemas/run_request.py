@@ -109,8 +109,7 @@ class RunRequest(Input):
     )
     collect: Annotated[Sequence[str], Typed(("--collect",), "GLOB")] = Field(
         default=(),
-        description="Of the files that it writes beside its source, keep these (else all): *.db in any folder,"
-        " ./*.db at the top, target/** all in one.",
+        description="Keep these of the files that it writes beside its source: *.db anywhere, ./*.db at the top.",
     )
     idempotency_key: Annotated[str | None, Typed(("--idempotency-key",), "KEY")] = Field(
         default=None, description="Submitting again with this key returns the first run of the project."
