@@ -215,6 +215,7 @@ class TestIceberg:
         """Tables of SeaweedFS's REST catalog, and of moto's Glue."""
         assert table.answer(f"{catalog} {library}") == ROWS
 
+    @pytest.mark.ecosystem
     def test_by_the_environment(self, table: Table, catalog: str) -> None:
         assert table.answer(f"{catalog} alone") == ROWS
 
@@ -232,6 +233,7 @@ class TestIcebergRest:
             "sealrun run --with duckdb-extension-avro==1.5.5 --with duckdb-extension-iceberg==1.5.5 ..."
         )
 
+    @pytest.mark.ecosystem
     def test_by_a_token(self, table: Table) -> None:
         """A bearer token in the place of a client's credentials."""
         assert table.answer("by-token alone") == ROWS
