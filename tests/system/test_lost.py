@@ -122,6 +122,7 @@ class TestKilled:
         assert ended.view.receipt is not None and ended.view.receipt.status == "opening"
         assert len(place.attempts(run_id)) == 1
 
+    @pytest.mark.long
     def test_worker_of_a_run_that_may_be_repeated(self, place: Rig) -> None:
         """I7: a run that says it is safe to repeat gets another attempt, and what both printed is kept."""
         (worker,) = place.workers

@@ -263,6 +263,7 @@ class TestEnding:
         assert ended.how == ("cancelled", "cancelled", 7)
         assert ended.stdout.splitlines() == ["ready", "SIGINT", "cleaned up"]
 
+    @pytest.mark.long
     def test_then_term_then_kill(self, place: Rig) -> None:
         """One that hears neither is killed."""
         run_id = place.submit({"kind": "file", "path": place.job(DEAF.format(last="none")), "argv": []})

@@ -397,6 +397,7 @@ def test_setup_secrets_that_cannot_be_opened(kitchen: Rig) -> None:
 # When something dies ------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_lost_installer_is_tried_again(kitchen: Rig, index: Index) -> None:
     """I7, I8: its tree ends with its supervisor, and the attempt, lost before its gate, has another."""
     index.add(wheel("sr-lost"))
