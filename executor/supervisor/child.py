@@ -246,7 +246,9 @@ def _confined(
         return Child(pid, os.pidfd_open(pid), *pipes)
 
     def work(channel: int, judge: int) -> NoReturn:
-        bind = lambda kept: confinement.enter(view, judge, signal.SIGKILL, kept)  # noqa: E731
+        def bind(kept: int | None) -> None:
+            confinement.enter(view, judge, signal.SIGKILL, kept)
+
         _become(document, descriptors, bind, channel, bounds)
 
     over, over_write = os.pipe2(os.O_CLOEXEC)

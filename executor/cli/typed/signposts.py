@@ -66,7 +66,9 @@ class Placing(TyperGroup):
         except TyperException as error:
             # The parser, which finds that an option lacks its value, does not know whose it is.
             if getattr(error, "ctx", ctx) is None and (command := self.commands.get(ctx.invoked_subcommand)):
-                error.ctx = command.context_class(command, info_name=ctx.invoked_subcommand, parent=ctx)  # type: ignore[attr-defined]
+                # Those of the parser have it, and are of no class that typer exports.
+                there = command.context_class(command, info_name=ctx.invoked_subcommand, parent=ctx)
+                error.ctx = there  # type: ignore[attr-defined]
             raise
 
 

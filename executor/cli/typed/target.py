@@ -30,6 +30,7 @@ class RunCommand(TyperCommand):
                 left = super().parse_args(ctx, args[:end])
             except TyperException as error:
                 if getattr(error, "ctx", ctx) is None:
+                    # Those of the parser have it, and are of no class that typer exports.
                     error.ctx = ctx  # type: ignore[attr-defined]
                 raise
         self._note_options_behind(ctx.command_path, args[end:])
