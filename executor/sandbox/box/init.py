@@ -26,6 +26,7 @@ from executor.sandbox.fork import place_of
 _DESCRIPTORS = 32
 _STATUS = struct.Struct("=i")
 _NETWORKS = {"none": namespaces.NEWNET}
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS}
 
 Work = Callable[[Mapping[str, Any], Sequence[int]], NoReturn]
@@ -122,9 +123,11 @@ def _serve(control: int, skeleton: Callable[[], None], work: Work, bounds: Calla
         root.complete(view)
         channel.close()
         _give_up(view, status)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # the kernel drops what nobody handles in a first process
         main = os.fork()
         if main:
             _collect(main, status)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         kernel.signalled_at_parents_death(0)  # the kernel ends it with the box
         os.close(status)
         work(told["work"], [trouble, *others])
@@ -167,11 +170,12 @@ def _give_up(view: confinement.View, status: int) -> None:
 def _collect(main: int, status: int) -> NoReturn:
     """Collect whoever dies in the box, tell how the run's first process ended, and end when nobody is left."""
     _close_all_but(status)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, *_PASSED_ON}:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _PASSED_ON:
         signal.signal(number, _pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

@@ -8,6 +8,7 @@ import pwd
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +232,28 @@ def test_its_first_process_passes_on_what_it_is_told(boxes: Boxes) -> None:
         return heard
 
     assert boxes.inside(look).said == [signal.SIGTERM, signal.SIGINT]
+
+
+def test_what_it_is_told_before_it_listens_is_not_lost(boxes: Boxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel drops what a first process has no handler for: a run cancelled in its first millisecond goes on."""
+    listening, collect = threading.Event(), init._collect
+
+    def late(main: int, status: int) -> NoReturn:
+        listening.wait(0.3)  # nobody sets it
+        collect(main, status)
+
+    monkeypatch.setattr(init, "_collect", late)
+
+    def look() -> Any:
+        heard: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+        os.kill(1, signal.SIGTERM)
+        until = time.monotonic() + 10
+        while not heard and time.monotonic() < until:
+            time.sleep(0.001)
+        return [heard, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))]
+
+    assert boxes.inside(look).said == [[signal.SIGTERM], []]
 
 
 def test_without_a_part_the_rest_holds(boxes: Boxes) -> None:
