@@ -115,6 +115,8 @@ def _opening(specs: tuple[KeySpec, ...], recorded: str) -> KeySpec:
     if not same:
         known = recorded if _RECORDED.fullmatch(recorded) else "a key service of an unknown kind"
         raise KeyServiceMissing(recorded=known)
+    if len(same) == 1:
+        return same[0]
     exact = [spec for spec in same if _names(spec, recorded, mark)]
     aliases = [spec for spec in same if spec.kind == "aws-kms" and is_alias(spec.place)]
     return (exact or aliases or same)[0]

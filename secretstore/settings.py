@@ -58,6 +58,8 @@ ACTOR = Setting("SEALRUN_ACTOR", "user@host", "name", "the name recorded for cha
 STORE_SETTINGS = (HOME, DATABASE_URL, KEYS, KMS_TIMEOUT, ACTOR)
 
 _KINDS = ("local", "aws-kms")
+# Only a comma before another service separates: the path of a key file may hold commas.
+_BETWEEN = re.compile(rf",(?=(?:{'|'.join(_KINDS)}):)")
 _KMS_KEY = re.compile(r"[A-Za-z0-9_-]{1,256}|alias/[A-Za-z0-9/_-]{1,250}")
 _KMS_ARN = re.compile(r"arn:[a-z0-9-]+:kms:([a-z0-9-]+):[0-9]+:(?:key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)")
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -247,8 +249,7 @@ def _keys(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _words(text: str) -> list[str]:
-    # Only a comma before another service separates: the path of a key file may hold commas.
-    return re.split(rf",(?=(?:{'|'.join(_KINDS)}):)", text)
+    return _BETWEEN.split(text)
 
 
 def _spec(word: str) -> KeySpec:

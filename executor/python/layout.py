@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from executor.errors import PythonUnavailable
+from executor.python.remembering import Remembered
 from executor.sandbox.asking import is_program
 from executor.sandbox.folders import home_in
 from executor.sandbox.reading import head_of
@@ -30,12 +31,18 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
 
     A virtual environment leads to the installation it was made from; every link on the way is followed and kept. The
     links themselves are among the paths: they open nothing, and are missed where the folder they stand in is hidden.
+    Every run asks, so it is looked for anew only where something on the way has changed.
 
     Raises:
         PythonUnavailable: it is gone.
     """
     if python is None:
         return Path(), []
+    path, parts = _remembered(python)
+    return path, list(parts)
+
+
+def _found(python: str) -> tuple[Path, tuple[Path, ...]]:
     path = Path(python)
     if not os.path.exists(path):
         raise PythonUnavailable(why=f"{python} does not exist")
@@ -47,7 +54,23 @@ def interpreter_paths(python: str | None) -> tuple[Path, list[Path]]:
             for hop in _links(installed):
                 parts |= dict.fromkeys(_parts(hop))
             parts |= dict.fromkeys(_passed(installed))
-    return path, [part for part in parts if not part.is_relative_to("/usr")]
+    return path, tuple(part for part in parts if not part.is_relative_to("/usr"))
+
+
+def _decisive(python: str) -> Iterator[Path]:
+    """What `_found` looks at: the links on the way, the folders that a program stands in, and their marks."""
+    for installed in filter(None, (Path(python), _home_of(Path(python)))):
+        yield installed
+        yield from _passed(installed)
+        for hop in _links(installed):
+            prefix = hop.parent.parent
+            yield from (hop, hop.parent, prefix, *(prefix / name for name in _PREFIX_PARTS))
+            for mark in _MARKS:
+                yield from (prefix.glob(mark) if "*" in mark else [prefix / mark, (prefix / mark).parent])
+            yield from prefix.glob("lib*/python3*")
+
+
+_remembered = Remembered(_found, _decisive)
 
 
 def search_path_of(python: Path | None, folders: Sequence[str] = ()) -> str:

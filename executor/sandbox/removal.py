@@ -18,6 +18,9 @@ _AT_ONCE = 4096  # names; a folder may have more than memory takes
 def remove(path: Path) -> None:
     """Remove a file, a link, or a folder with its contents; never follow a link. What resists is left."""
     with contextlib.suppress(OSError):
+        os.rmdir(path)  # what most runs leave is empty
+        return
+    with contextlib.suppress(OSError):
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import marshal
 import os
 import signal
@@ -48,6 +49,7 @@ for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_t
 """
 # All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_UMASK = 0o022
 _START = "start "
 _NO_MARKS = marshal.dumps({}, _MARSHAL_VERSION)
 _NO_INTERPRETER = "the program that its first line names"
@@ -270,7 +272,7 @@ def _boxed(
     over, over_write = os.pipe2(os.O_CLOEXEC)
     try:
         trouble, *streams = descriptors
-        box = init.make(view.parts, view.network, _become, bounds)
+        box = init.make(view.parts, view.network, _first, bounds)
         try:
             box.go(view, document, [trouble, over_write, *streams])
         except OSError as error:
@@ -289,6 +291,44 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
     return [python, "-c", _BOOTSTRAP, shown, *target.get("argv", ())]
 
 
+def _first(document: Mapping[str, Any], descriptors: Sequence[int], kept: int) -> int:
+    """Start the run's first process from the first one of its box."""
+    if document["command"] or document["copied_from"] is not None:
+        return init.forked(_become)(document, descriptors, kept)
+    return _spawn(document, descriptors, kept)
+
+
+def _spawn(document: Mapping[str, Any], descriptors: Sequence[int], kept: int) -> int:
+    """Start an interpreter as `_become` does, without a copy of this process's memory that lasts until exec."""
+    trouble, _, *streams = descriptors
+    arguments: list[str] = document["arguments"]
+    step = "prepare the process"
+    try:
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for fd in streams]
+        kernel.close_descriptors([trouble, kept, *high])
+        for fd in (trouble, kept):
+            os.set_inheritable(fd, False)
+        os.umask(_UMASK)
+        lower_descriptors(document["descriptors"])
+        step = f"enter the folder {document['folder']}"
+        os.chdir(document["folder"])
+        step = f"{_START}{arguments[0]}"
+        pid = os.posix_spawn(
+            arguments[0],
+            arguments,
+            document["bare"],
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, position) for position, fd in enumerate(high)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_SIGNALS,
+        )
+        os.chdir("/")
+        return pid
+    except OSError as error:
+        _report(trouble, f"could not {step}: {_reason(error, arguments)}")
+        os._exit(127)
+
+
 def _become(
     document: Mapping[str, Any],
     descriptors: Sequence[int],
@@ -304,7 +344,7 @@ def _become(
         bounds()
         step = "prepare the process"
         os.setsid()
-        os.umask(0o022)
+        os.umask(_UMASK)
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)

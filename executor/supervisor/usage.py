@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _PROCESSES = 512  # per sample; the rest of a larger tree is not counted
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FIRST_HOUR = 3600.0
+_MACHINES = Path("/proc/vmstat")
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,22 @@ class Usage:
 
 def kill_counter(root: str = "/sys/fs/cgroup", process: str = "/proc/self/cgroup") -> Path:
     """Find the file that counts such kills: that of this process's cgroup, else the machine's."""
-    for candidate in _candidates(root, process):
-        if _kills(candidate) >= 0:
-            return candidate
-    return Path("/proc/vmstat")
-
-
-def _candidates(root: str, process: str) -> list[Path]:
     try:
-        lines = Path(process).read_text(errors="surrogateescape").splitlines()
+        with open(process, errors="surrogateescape") as file:
+            return _counter_of(root, file.read())
     except OSError:
-        return []
+        return _MACHINES
+
+
+@lru_cache(maxsize=8)
+def _counter_of(root: str, groups: str) -> Path:
+    """The same by the text of /proc/PID/cgroup; asked once before the forks, all of which have the same groups."""
+    return next((one for one in _candidates(root, groups) if _kills(one) >= 0), _MACHINES)
+
+
+def _candidates(root: str, groups: str) -> list[Path]:
     found = []
-    for line in lines:
+    for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
         # A container may see its cgroup's path on the host, and the cgroup itself at the mount's root.
         if not controllers:

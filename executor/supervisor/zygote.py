@@ -27,6 +27,7 @@ from executor.supervisor.key_marks import tell_offered
 from executor.supervisor.opener import open_bundle, reseal
 from executor.supervisor.process import supervise
 from executor.supervisor.template import Template
+from executor.supervisor.usage import kill_counter
 from secretstore import sealing
 from secretstore.key_service import KeyAccess
 
@@ -100,6 +101,7 @@ def _warm_up() -> None:
     for rung in ("landlock", "namespace"):
         for network in ("full", "none"):
             filter.program(rung, network)
+    kill_counter()
     json.loads(json.dumps({"at": datetime.now(UTC).isoformat()}))
 
 

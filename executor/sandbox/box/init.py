@@ -29,8 +29,9 @@ _NETWORKS = {"none": namespaces.NEWNET}
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS}
 
-Work = Callable[[Mapping[str, Any], Sequence[int]], NoReturn]
-"""What the run's first process does, with the document and the descriptors that came for it."""
+Start = Callable[[Mapping[str, Any], Sequence[int], int], int]
+"""Starts the run's first process and returns its id, with the document and the descriptors that came for it, the first
+of which is for words about what fails; the last argument is a descriptor that must not reach it."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ class Box:
             self.control.close()
 
 
-def make(parts: Sequence[str], network: str, work: Work, bounds: Callable[[], None] = lambda: None) -> Box:
+def make(parts: Sequence[str], network: str, start: Start, bounds: Callable[[], None] = lambda: None) -> Box:
     """Fork the first process of a box, which goes about making what every run has.
 
     Args:
         parts: what this machine grants, see `parts.granted`.
         network: policy of the run.
-        work: what the run's first process does.
+        start: starts the run's first process.
         bounds: puts the run's limits in force, in the first process of all.
 
     Raises:
@@ -83,7 +84,7 @@ def make(parts: Sequence[str], network: str, work: Work, bounds: Callable[[], No
         if pid:
             return Box(pid, ours)
         try:
-            _serve(theirs.detach(), partial(_skeleton, parts, network, (uid, gid) if uid else None), work, bounds)
+            _serve(theirs.detach(), partial(_skeleton, parts, network, (uid, gid) if uid else None), start, bounds)
         finally:
             os._exit(70)
 
@@ -94,7 +95,20 @@ def status_of(pipe: int) -> int | None:
     return int(_STATUS.unpack(data)[0]) if len(data) == _STATUS.size else None
 
 
-def _serve(control: int, skeleton: Callable[[], None], work: Work, bounds: Callable[[], None]) -> NoReturn:
+def forked(work: Callable[[Mapping[str, Any], Sequence[int]], NoReturn]) -> Start:
+    """A fork that does some work, for all that is more than to start a program."""
+
+    def start(document: Mapping[str, Any], descriptors: Sequence[int], kept: int) -> int:
+        if main := os.fork():
+            return main
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+        os.close(kept)
+        work(document, descriptors)
+
+    return start
+
+
+def _serve(control: int, skeleton: Callable[[], None], start: Start, bounds: Callable[[], None]) -> NoReturn:
     trouble = -1
     step = "make its box"
     problem: OSError | None = None
@@ -124,13 +138,8 @@ def _serve(control: int, skeleton: Callable[[], None], work: Work, bounds: Calla
         channel.close()
         _give_up(view, status)
         signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # the kernel drops what nobody handles in a first process
-        main = os.fork()
-        if main:
-            _collect(main, status)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
-        kernel.signalled_at_parents_death(0)  # the kernel ends it with the box
-        os.close(status)
-        work(told["work"], [trouble, *others])
+        step = "start its first process"
+        _collect(start(told["work"], [trouble, *others], status), status)
     except OSError as error:
         where = f" {os.fsdecode(error.filename)}" if error.filename else ""
         _say(trouble, f"could not {step}:{where} {error.strerror}")

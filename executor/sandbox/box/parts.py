@@ -111,7 +111,7 @@ def _whole(usable: Sequence[str]) -> str:
         status, status_write = os.pipe2(os.O_CLOEXEC)
         network = "none" if "net" in usable else "full"
         try:
-            box = init.make(usable, network, _nothing)
+            box = init.make(usable, network, init.forked(_nothing))
         except OSError as error:
             return (error.strerror or "refused").lower()
         finally:
