@@ -157,7 +157,8 @@ class Sealrun:
         if view.state != "succeeded" or view.receipt is None or len(view.receipt.secrets) != self._secrets:
             raise SystemExit(f"a run did not end as it has to:\n{self.rig.told(run_id)}")
         self.submitted.append(run_id)
-        stamp = float(logs.read(self.rig.db, run_id)[0][0].data.split()[0])
+        pieces, _ = logs.read(self.rig.db, run_id)
+        stamp = float(next(piece for piece in pieces if piece.stream == "stdout").data.split()[0])
         return Done((stamp - began) * 1000, (end - began) * 1000, cpu * 1000)
 
     def burst(self, count: int) -> float:

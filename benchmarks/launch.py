@@ -2,9 +2,9 @@
 
 WHAT are words joined by commas:
 
-  cpu          account for each process that the zygote and its forks collect, see `accounts`
-  statements   count what the worker asks its database
-  ROLE         profile that process, see `hot`
+  cpu         account for each process that the zygote and its forks collect, see `accounts`
+  statements  count what the worker asks its database, see `statements`
+  ROLE        profile that process of a run, see `hot`; `naive` is the other worker
 
 The product has no part in it: its functions are wrapped from here, in the worker and in the zygote that it starts.
 """
@@ -36,11 +36,11 @@ def main() -> None:
     if "statements" in what:
         import statements
 
-        statements.count(folder / "statements.json")
+        statements.count(folder)
     if "worker" in what or "naive" in what:
         import hot
 
-        hot.sample(folder / "worker.hot")
+        hot.sample(folder)
     if sys.argv[3] != "-m":
         raise SystemExit(f"launch.py: not a module of Python: {sys.argv[3]}")
     module = sys.argv[4]
@@ -57,6 +57,10 @@ def zygote(what: str, folder: str) -> None:
         import accounts
 
         accounts.accounting(Path(folder) / "deaths", module)
+    for role in {"zygote", "supervisor", "opener", "box", "run"} & set(words):
+        import hot
+
+        hot.trace(role, Path(folder) / "traced", module)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ to find the next millisecond. System calls are counted where strace is installed
 import argparse
 import compileall
 import contextlib
+import cProfile
 import os
 import statistics
 import sys
@@ -24,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 
 import accounts
+import hot
 from accounts import Used
 from beside import HERE, JOB, ROOT, Done, Naive, Popen, Sealrun, Way, a_rig, naive_way, values_of
 from sqlmodel import select
@@ -102,6 +104,9 @@ def main() -> None:
         f"{options.runs} runs each way, in turns; {SLOTS} slots; rung {options.rung}; Python {sys.version.split()[0]}, "
         f"{os.cpu_count()} cores, {'root' if os.geteuid() == 0 else 'an ordinary user'}, load {os.getloadavg()[0]:.1f}"
     )
+    if options.profile:
+        profile(options)
+        return
     for where in options.where:
         for count in options.secrets:
             with scene(where, count, options.rung, "cpu") as made:
@@ -138,15 +143,110 @@ def scene(where: str, count: int, rung: str, what: str) -> Iterator[Scene]:
             urls["database"] = driver(ending.enter_context(empty_postgres(server)))
         rig = ending.enter_context(a_rig(values, **urls))
         accounts.make(rig.folder / "deaths")
-        launcher = [str(HERE / "launch.py"), what, str(rig.folder)]
+        hot.make(rig.folder / "traced")
+        naive_launcher = [str(HERE / "launch.py"), "naive", str(rig.folder)] if what == "naive" else []
+        launcher = [str(HERE / "launch.py"), "cpu" if what == "naive" else what, str(rig.folder)]
         worker = rig.start_worker(launcher=[*WEAKER[rung], *launcher], slots=SLOTS)
         if (found := rig.rung(worker)) != rung:
             raise SystemExit(f"this machine gives rung {found}, not {rung}")
-        naive, naive_pid = ending.enter_context(naive_way(rig, values, SLOTS))
+        naive, naive_pid = ending.enter_context(naive_way(rig, values, SLOTS, naive_launcher))
         job = rig.jobs / "job.py"
         assert job.read_text() == JOB
         popen = Popen([rig.python, str(job)], values, SLOTS)
         yield Scene(Sealrun(rig, "job.py", count), naive, popen, worker, naive_pid, {}, rig.folder)
+
+
+def profile(options: argparse.Namespace) -> None:
+    """Which functions of one process take its time."""
+    role, where, count = options.profile, options.where[0], options.secrets[0]
+    runs = min(options.runs, hot.PLACES // 2 - 2 * WARM)
+    with scene(where, count, options.rung, role) as made:
+        way = made.naive if role == "naive" else made.sealrun
+        for _ in range(WARM):
+            way.one()
+        settled(made)
+        print(f"\n{role}, of {runs} runs one after the other; {where}, {count} secrets; milliseconds a run")
+        if role in ("worker", "naive"):
+            report_sampled(made, way, runs)
+        elif role == "submitter":
+            report_submitter(made, runs)
+        else:
+            for _ in range(runs):
+                way.one()
+            settled(made)
+            if role == "zygote":
+                made.worker.end()
+            count, lines = hot.traced(made.folder / "traced", 0 if role == "zygote" else WARM)
+            if role == "zygote":
+                count = runs + WARM
+            if not count:
+                raise SystemExit(f"nothing was traced:\n{made.worker.said()}")
+            report_lines(lines, count)
+            if role == "run":
+                report_imports(made, runs)
+
+
+def report_sampled(made: Scene, way: Way, runs: int) -> None:
+    """Of a worker."""
+    (made.folder / "begin").touch()
+    time.sleep(0.1)
+    for _ in range(runs):
+        way.one()
+    settled(made)
+    (made.folder / "end").touch()
+    eventually((made.folder / "sampled").exists, 10, "the sampler has written what it has found")
+    report_lines(list(hot.sampled(made.folder / "sampled", "by function")), runs)
+    caused = sorted(hot.sampled(made.folder / "sampled", "caused"), key=lambda line: -line.own)
+    print(f"\n{'on behalf of this line of ours':>30}")
+    for line in caused[:40]:
+        print(f"{line.own / runs:>9.3f} {_place(line)}")
+
+
+def report_submitter(made: Scene, runs: int) -> None:
+    """Of this process while it submits."""
+    tracer = cProfile.Profile(time.thread_time_ns, 1e-6)
+    send = made.sealrun._send
+
+    def traced() -> str:
+        return str(tracer.runcall(send))
+
+    made.sealrun._send = traced  # type: ignore[method-assign]
+    for _ in range(runs):
+        made.sealrun.one()
+    tracer.create_stats()
+    found = tracer.stats.items()  # type: ignore[attr-defined]
+    report_lines([hot.Line(where, own, whole, calls) for where, (_, calls, own, whole, _) in found], runs)
+
+
+def report_imports(made: Scene, runs: int) -> None:
+    """What the run's interpreter said of its imports, by the clock on the wall."""
+    times: dict[str, list[float]] = {}
+    for run_id in made.sealrun.submitted[-runs:]:
+        for line in made.sealrun.rig.printed(run_id, "stderr").splitlines():
+            if line.startswith("import time:") and "self [us]" not in line:
+                own, _, name = line.removeprefix("import time:").split("|")
+                times.setdefault(name.strip(), []).append(int(own) / 1000)
+    print(f"\n{'its imports: self, p50':>30}")
+    for name, series in sorted(times.items(), key=lambda item: -statistics.median(item[1]))[:25]:
+        print(f"{statistics.median(series):>9.3f} {name}")
+
+
+def report_lines(lines: Sequence[hot.Line], runs: int) -> None:
+    """Two tables: those that take most themselves, and those that do with what they call."""
+    total = sum(line.own for line in lines)
+    print(f"in all {total / runs:.2f}")
+    for title, key in (("of its own", lambda line: -line.own), ("with what it calls", lambda line: -line.whole)):
+        print(f"\n{title:>20}\n{'own':>9} {'whole':>9} {'calls':>8}")
+        for line in sorted(lines, key=key)[:45]:
+            calls = f"{line.calls / runs:>8.1f}" if line.calls else f"{'':>8}"
+            print(f"{line.own / runs:>9.3f} {line.whole / runs:>9.3f} {calls} {_place(line)}")
+
+
+def _place(line: hot.Line) -> str:
+    file, number, name = line.where
+    for prefix in (f"{ROOT}/", f"{sys.prefix}/lib/", f"{sys.base_prefix}/lib/"):
+        file = file.removeprefix(prefix)
+    return f"{file}:{number} {name}" if number else name
 
 
 def interleaved(made: Scene, runs: int) -> dict[str, Series]:
@@ -319,6 +419,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rung", choices=WEAKER, default="namespace")
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--burst", type=int, default=40, help="runs in a burst; 0 for none")
+    parser.add_argument("--profile", choices=(*ROLES, "naive"), help="the functions of this process that take the time")
     parser.add_argument("--rest", type=float, default=10, help="seconds to look at a worker at rest")
     options = parser.parse_args()
     if not 1 <= options.runs <= 1000 or not 0 <= options.burst <= 1000:
