@@ -47,7 +47,7 @@ class Line:
 
 def sample(folder: Path) -> None:
     """Sample this process from the moment that `begin` appears in the folder until `end` does; then write `sampled`."""
-    sys.setswitchinterval(1e-4)  # else what computes is seen only where it waits for something
+    sys.setswitchinterval(5e-6)  # else a thread is mostly seen where it gives way by itself, in a call that waits
     threading.Thread(target=_sample, args=[folder], name="sampler", daemon=True).start()
 
 
@@ -83,11 +83,10 @@ def _clocks() -> dict[int, tuple[int, int]]:
     found = {}
     for thread in threading.enumerate():
         if thread.ident not in (None, me) and thread.native_id is not None:
-            try:
-                with open(f"/proc/self/task/{thread.native_id}/schedstat") as file:
-                    found[thread.native_id] = (thread.ident or 0, int(file.read().split()[0]))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+            # Its clock, see pthread_getcpuclockid(3), is exact; /proc has that of the last tick while a thread runs.
+            with contextlib.suppress(OSError):
+                clock = time.clock_gettime_ns((~thread.native_id << 3) | 6)
+                found[thread.native_id] = (thread.ident or 0, clock)
     return found
 
 
