@@ -1,0 +1,433 @@
+"""What a run costs in processor time, process by process, beside a Celery task without sealrun; how soon, how many.
+
+    python benchmarks/run_cpu.py [--where redis-sqlite redis-postgres embedded-sqlite] [--secrets 10] [--runs 60]
+    python benchmarks/run_cpu.py --profile worker|zygote|supervisor|opener|box|run|submitter|naive
+
+Both kinds do the same job with the same secrets, in turns within one series, see `beside`. Processor time is exact, for
+processes that live a few milliseconds too, see `accounts`: nothing is sampled, and other work on the machine changes
+it little. Servers' own processor time is told apart from that of a run.
+
+With --profile it says instead which functions of one process take the time, those that take most first: this is how
+to find the next millisecond. System calls are counted where strace is installed, in a pass of its own.
+"""
+
+import argparse
+import compileall
+import contextlib
+import cProfile
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import accounts
+import hot
+from accounts import Used
+from beside import HERE, JOB, ROOT, Done, Naive, Popen, Sealrun, Way, a_rig, naive_way, values_of
+from sqlmodel import select
+
+from executor.models import Attempt, LogChunk, Receipt, Run
+from tests import servers
+from tests.databases import driver, empty_postgres
+from tests.processes import children, descendants, eventually
+from tests.rig import WEAKER, Worker
+
+SLOTS = 2
+WHERE = ("redis-sqlite", "redis-postgres", "embedded-sqlite")
+ROLES = ("submitter", "worker", "zygote", "supervisor", "opener", "box", "run")
+"""The processes of a run; `box` is the first process of its box, or the one that judges its connections."""
+
+WARM = 5
+"""Runs that are not counted."""
+
+
+@dataclass
+class Scene:
+    """One worker of each kind and the ways to give it work."""
+
+    sealrun: Sealrun
+    naive: Naive
+    popen: Popen
+    worker: Worker
+    naive_pid: int
+    servers: dict[str, int]
+    folder: Path
+
+    @property
+    def ways(self) -> dict[str, Way]:
+        return {"popen": self.popen, "naive": self.naive, "sealrun": self.sealrun}
+
+
+@dataclass
+class Series:
+    """What one way cost, job by job."""
+
+    done: list[Done] = field(default_factory=list)
+    used: list[dict[str, Used]] = field(default_factory=list)
+
+    def cpu(self) -> dict[str, float]:
+        """Milliseconds a job by process, the mean: what is left over of one job is done beside the next."""
+        return {role: statistics.fmean(one[role].cpu for one in self.used) for role in self.used[0]}
+
+    def faults(self) -> dict[str, float]:
+        """The same of pages."""
+        return {role: statistics.fmean(one[role].faults for one in self.used) for role in self.used[0]}
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Runs a second, and milliseconds of processor a run."""
+
+    rate: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A worker with nothing to do: share of a core, MiB of all its processes and what that counts, and how many."""
+
+    percent: float
+    memory: float
+    kind: str
+    processes: int
+
+
+def main() -> None:
+    options = _options()
+    compileall.compile_dir(ROOT / "executor", quiet=1)
+    compileall.compile_dir(ROOT / "secretstore", quiet=1)
+    print(
+        f"{options.runs} runs each way, in turns; {SLOTS} slots; rung {options.rung}; Python {sys.version.split()[0]}, "
+        f"{os.cpu_count()} cores, {'root' if os.geteuid() == 0 else 'an ordinary user'}, load {os.getloadavg()[0]:.1f}"
+    )
+    if options.profile:
+        profile(options)
+        return
+    for where in options.where:
+        for count in options.secrets:
+            with scene(where, count, options.rung, "cpu") as made:
+                print(f"\n{where}, {count} secrets")
+                measure(made, options)
+
+
+def measure(made: Scene, options: argparse.Namespace) -> None:
+    """One place and number of secrets."""
+    series = interleaved(made, options.runs)
+    phases_ = phases(made.sealrun)
+    rates = bursts(made, options.burst)
+    rest = at_rest(made, options.rest)
+    report_cpu(series)
+    report_start(series)
+    report_phases(phases_)
+    report_rest(rest, options.rest)
+    summary(series, rates, rest)
+
+
+@contextlib.contextmanager
+def scene(where: str, count: int, rung: str, what: str) -> Iterator[Scene]:
+    """Servers, a worker of each kind, and a project with so many secrets; all of it is gone at the end."""
+    broker, database = where.split("-")
+    values = values_of(count)
+    with contextlib.ExitStack() as ending:
+        urls: dict[str, str] = {}
+        if broker == "redis":
+            urls["broker"] = servers.start_redis(ending)
+        if database == "postgres":
+            server = os.environ.get("SEALRUN_TEST_POSTGRES_URL") or servers.find_postgres()
+            if server is None:
+                raise SystemExit("no PostgreSQL: set SEALRUN_TEST_POSTGRES_URL")
+            urls["database"] = driver(ending.enter_context(empty_postgres(server)))
+        rig = ending.enter_context(a_rig(values, **urls))
+        accounts.make(rig.folder / "deaths")
+        hot.make(rig.folder / "traced")
+        naive_launcher = [str(HERE / "launch.py"), "naive", str(rig.folder)] if what == "naive" else []
+        launcher = [str(HERE / "launch.py"), "cpu" if what == "naive" else what, str(rig.folder)]
+        worker = rig.start_worker(launcher=[*WEAKER[rung], *launcher], slots=SLOTS)
+        if (found := rig.rung(worker)) != rung:
+            raise SystemExit(f"this machine gives rung {found}, not {rung}")
+        naive, naive_pid = ending.enter_context(naive_way(rig, values, SLOTS, naive_launcher))
+        job = rig.jobs / "job.py"
+        assert job.read_text() == JOB
+        popen = Popen([rig.python, str(job)], values, SLOTS)
+        yield Scene(Sealrun(rig, "job.py", count), naive, popen, worker, naive_pid, {}, rig.folder)
+
+
+def profile(options: argparse.Namespace) -> None:
+    """Which functions of one process take its time."""
+    role, where, count = options.profile, options.where[0], options.secrets[0]
+    runs = min(options.runs, hot.PLACES // 2 - 2 * WARM)
+    with scene(where, count, options.rung, role) as made:
+        way = made.naive if role == "naive" else made.sealrun
+        for _ in range(WARM):
+            way.one()
+        settled(made)
+        print(f"\n{role}, of {runs} runs one after the other; {where}, {count} secrets; milliseconds a run")
+        if role in ("worker", "naive"):
+            report_sampled(made, way, runs)
+        elif role == "submitter":
+            report_submitter(made, runs)
+        else:
+            for _ in range(runs):
+                way.one()
+            settled(made)
+            if role == "zygote":
+                made.worker.end()
+            count, lines = hot.traced(made.folder / "traced", 0 if role == "zygote" else WARM)
+            if role == "zygote":
+                count = runs + WARM
+            if not count:
+                raise SystemExit(f"nothing was traced:\n{made.worker.said()}")
+            report_lines(lines, count)
+            if role == "run":
+                report_imports(made, runs)
+
+
+def report_sampled(made: Scene, way: Way, runs: int) -> None:
+    """Of a worker."""
+    (made.folder / "begin").touch()
+    time.sleep(0.1)
+    for _ in range(runs):
+        way.one()
+    settled(made)
+    (made.folder / "end").touch()
+    eventually((made.folder / "sampled").exists, 10, "the sampler has written what it has found")
+    report_lines(list(hot.sampled(made.folder / "sampled", "by function")), runs)
+    caused = sorted(hot.sampled(made.folder / "sampled", "caused"), key=lambda line: -line.own)
+    print(f"\n{'on behalf of this line of ours':>30}")
+    for line in caused[:40]:
+        print(f"{line.own / runs:>9.3f} {_place(line)}")
+
+
+def report_submitter(made: Scene, runs: int) -> None:
+    """Of this process while it submits."""
+    tracer = cProfile.Profile(time.thread_time_ns, 1e-6)
+    send = made.sealrun._send
+
+    def traced() -> str:
+        return str(tracer.runcall(send))
+
+    made.sealrun._send = traced  # type: ignore[method-assign]
+    for _ in range(runs):
+        made.sealrun.one()
+    tracer.create_stats()
+    found = tracer.stats.items()  # type: ignore[attr-defined]
+    report_lines([hot.Line(where, own, whole, calls) for where, (_, calls, own, whole, _) in found], runs)
+
+
+def report_imports(made: Scene, runs: int) -> None:
+    """What the run's interpreter said of its imports, by the clock on the wall."""
+    times: dict[str, list[float]] = {}
+    for run_id in made.sealrun.submitted[-runs:]:
+        for line in made.sealrun.rig.printed(run_id, "stderr").splitlines():
+            if line.startswith("import time:") and "self [us]" not in line:
+                own, _, name = line.removeprefix("import time:").split("|")
+                times.setdefault(name.strip(), []).append(int(own) / 1000)
+    print(f"\n{'its imports: self, p50':>30}")
+    for name, series in sorted(times.items(), key=lambda item: -statistics.median(item[1]))[:25]:
+        print(f"{statistics.median(series):>9.3f} {name}")
+
+
+def report_lines(lines: Sequence[hot.Line], runs: int) -> None:
+    """Two tables: those that take most themselves, and those that do with what they call."""
+    total = sum(line.own for line in lines)
+    print(f"in all {total / runs:.2f}")
+    for title, key in (("of its own", lambda line: -line.own), ("with what it calls", lambda line: -line.whole)):
+        print(f"\n{title:>20}\n{'own':>9} {'whole':>9} {'calls':>8}")
+        for line in sorted(lines, key=key)[:45]:
+            calls = f"{line.calls / runs:>8.1f}" if line.calls else f"{'':>8}"
+            print(f"{line.own / runs:>9.3f} {line.whole / runs:>9.3f} {calls} {_place(line)}")
+
+
+def _place(line: hot.Line) -> str:
+    file, number, name = line.where
+    for prefix in (f"{ROOT}/", f"{sys.prefix}/lib/", f"{sys.base_prefix}/lib/"):
+        file = file.removeprefix(prefix)
+    return f"{file}:{number} {name}" if number else name
+
+
+def interleaved(made: Scene, runs: int) -> dict[str, Series]:
+    """So many jobs each way, in turns, each alone; all of it is over before the next begins."""
+    series = {name: Series() for name in made.ways}
+    for number in range(-WARM, runs):
+        for name, way in made.ways.items():
+            settled(made)
+            before = snapshot(made, name)
+            done = way.one()
+            settled(made)
+            after = snapshot(made, name)
+            if number >= 0:
+                used = {role: after[role] - before[role] for role in after}
+                used["submitter"] = Used(done.submit_cpu)
+                series[name].done.append(done)
+                series[name].used.append(used)
+    return series
+
+
+def settled(made: Scene) -> None:
+    """Wait until nothing of a run is left: its outcome is committed a moment before the last process is collected."""
+    zygote = made.worker.zygote
+    eventually(lambda: not children(zygote), 10, "the zygote has collected all")
+
+
+def snapshot(made: Scene, name: str) -> dict[str, Used]:
+    """What the processes of this way have used so far, by role."""
+    if name == "popen":
+        return {"run": accounts.collected_by(os.getpid())}
+    if name == "naive":
+        return {"worker": accounts.used(made.naive_pid), "run": accounts.collected_by(made.naive_pid)}
+    zygote = made.worker.zygote
+    return {"worker": accounts.used(made.worker.pid), "zygote": accounts.used(zygote), **dead(made.folder)}
+
+
+def dead(folder: Path) -> dict[str, Used]:
+    """The short-lived processes so far, by role, without what each has collected itself."""
+    found = {role: Used() for role in ("supervisor", "opener", "box", "run")}
+    below = Used()
+    for death in accounts.deaths(folder / "deaths"):
+        if death.collector == "sealrun-zygote":
+            role = {"sealrun-superv": "supervisor", "sealrun-opener": "opener"}.get(death.name, "box")
+            found[role] += death.own
+            below += death.whole - death.own
+        else:  # by a supervisor
+            role = "box" if death.name.startswith("sealrun") else "run"
+            found[role] += death.own
+            below -= death.own
+    # What supervisors have collected, as the zygote knows it, is all below them: box and run.
+    found["run"] += below
+    return found
+
+
+def bursts(made: Scene, count: int) -> dict[str, list[Burst]]:
+    """Three bursts each way, in turns."""
+    found: dict[str, list[Burst]] = {name: [] for name in made.ways}
+    for _ in range(3 if count else 0):
+        for name, way in made.ways.items():
+            settled(made)
+            before = snapshot(made, name)
+            rate = way.burst(count)
+            settled(made)
+            after = snapshot(made, name)
+            found[name].append(Burst(rate, sum(after[role].cpu - before[role].cpu for role in after) / count))
+    return found
+
+
+def at_rest(made: Scene, seconds: float) -> dict[str, Rest]:
+    """What each worker takes while it has nothing to do."""
+    pids = {"naive": [made.naive_pid], "sealrun": [made.worker.pid, *descendants(made.worker.pid)]}
+    before = {name: sum(accounts.used(pid).cpu for pid in those) for name, those in pids.items()}
+    time.sleep(seconds)
+    found = {}
+    for name, those in pids.items():
+        spent = sum(accounts.used(pid).cpu for pid in those) - before[name]
+        sizes = [accounts.memory(pid) for pid in those]
+        kind = " + ".join(sorted({kind for kind, _ in sizes}))
+        found[name] = Rest(spent / 10 / seconds, sum(size for _, size in sizes), kind, len(those))
+    return found
+
+
+def phases(sealrun: Sealrun) -> dict[str, float]:
+    """Where the time of a run goes, from the moments its rows hold: p50 in milliseconds."""
+    parts: dict[str, list[float]] = {}
+    with sealrun.rig.db.reading() as session:
+        for run_id in sealrun.submitted[WARM:]:
+            run, attempt = session.get(Run, run_id), session.get(Attempt, (run_id, 1))
+            receipt = session.get(Receipt, (run_id, 1, "run"))
+            first = session.exec(select(LogChunk).where(LogChunk.run_id == run_id)).first()
+            assert run and attempt and first and attempt.started_at and run.finished_at
+            made, claimed, gate = run.created_at, attempt.claimed_at, attempt.started_at
+            stamp = datetime.fromtimestamp(float(first.data.split()[0]), made.tzinfo)
+            moments = [
+                ("accepted to claimed (bell, claim)", made, claimed),
+                ("claimed to gate (place, fork, gate)", claimed, gate),
+                ("gate to first line (open, mask, start)", gate, stamp),
+                ("first line to outcome committed", stamp, run.finished_at),
+            ]
+            if receipt and receipt.opened_at:
+                moments.append(("of it: gate to opened", gate, receipt.opened_at))
+            for name, begin, end in moments:
+                parts.setdefault(name, []).append((end - begin).total_seconds() * 1000)
+    return {name: statistics.median(times) for name, times in parts.items()}
+
+
+def report_cpu(series: dict[str, Series]) -> None:
+    print(f"\n{'CPU-ms a run':<14} {'naive':>8} {'sealrun':>8}    {'faults':>8} {'sealrun':>8}")
+    naive, ours = series["naive"], series["sealrun"]
+    rows = [(role, naive.cpu().get(role), ours.cpu().get(role)) for role in ROLES]
+    for role, one, other in rows:
+        pages = naive.faults().get(role), ours.faults().get(role)
+        print(f"{role:<14} {_shown(one)} {_shown(other)}    {_shown(pages[0], 0)} {_shown(pages[1], 0)}")
+    print(f"{'all':<14} {_shown(sum(naive.cpu().values()))} {_shown(sum(ours.cpu().values()))}")
+
+
+def report_start(series: dict[str, Series]) -> None:
+    base = statistics.median(done.start for done in series["naive"].done)
+    print(f"\n{'':<10} {'start p50':>10} {'p95':>8} {'/ naive':>8} {'end p50':>8} {'p95':>8}")
+    for name, one in series.items():
+        start, end = [done.start for done in one.done], [done.end for done in one.done]
+        middle = statistics.median(start)
+        print(
+            f"{name:<10} {middle:>10.1f} {p95(start):>8.1f} {middle / base:>8.2f} "
+            f"{statistics.median(end):>8.1f} {p95(end):>8.1f}"
+        )
+
+
+def report_phases(parts: dict[str, float]) -> None:
+    print(f"\n{'where the time goes, p50 ms':<42}")
+    for name, middle in parts.items():
+        print(f"  {name:<40} {middle:>8.1f}")
+
+
+def report_rest(rest: dict[str, Rest], seconds: float) -> None:
+    print(f"\n{f'at rest, {seconds:g} s':<14} {'MiB':>8} {'% of a core':>12}")
+    for name, one in rest.items():
+        print(f"{name:<14} {one.memory:>8.1f} {one.percent:>12.2f}   {one.kind}, {one.processes} processes")
+
+
+def summary(series: dict[str, Series], rates: dict[str, list[Burst]], rest: dict[str, Rest]) -> None:
+    """The figures that a change of the product is judged by."""
+    cpu = {name: sum(one.cpu().values()) for name, one in series.items()}
+    start = {name: statistics.median(done.start for done in one.done) for name, one in series.items()}
+    print(f"\n{'':<44} {'naive':>8} {'sealrun':>8} {'ratio':>8}")
+    rows = [("CPU-ms a run, all processes", cpu), ("submit to user code, p50 ms", start)]
+    if rates["naive"]:
+        rows.append(("runs a second, best burst", {name: max(b.rate for b in of) for name, of in rates.items()}))
+        middles = {name: statistics.median(b.cpu for b in of) for name, of in rates.items()}
+        rows.append(("CPU-ms a run in a burst, without submitting", middles))
+    rows.append(("worker at rest, MiB", {name: one.memory for name, one in rest.items()}))
+    rows.append(("worker at rest, % of a core", {name: one.percent for name, one in rest.items()}))
+    for name, values in rows:
+        ratio = values["sealrun"] / values["naive"] if values["naive"] else float("nan")
+        print(f"{name:<44} {values['naive']:>8.2f} {values['sealrun']:>8.2f} {ratio:>8.2f}")
+
+
+def p95(series: Sequence[float]) -> float:
+    return sorted(series)[len(series) * 95 // 100]
+
+
+def _shown(value: float | None, digits: int = 1) -> str:
+    return f"{'':>8}" if value is None else f"{value:>8.{digits}f}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--where", nargs="+", choices=WHERE, default=["redis-sqlite"])
+    parser.add_argument("--secrets", nargs="+", type=int, default=[10])
+    parser.add_argument("--rung", choices=WEAKER, default="namespace")
+    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--burst", type=int, default=40, help="runs in a burst; 0 for none")
+    parser.add_argument("--profile", choices=(*ROLES, "naive"), help="the functions of this process that take the time")
+    parser.add_argument("--rest", type=float, default=10, help="seconds to look at a worker at rest")
+    options = parser.parse_args()
+    if not 1 <= options.runs <= 1000 or not 0 <= options.burst <= 1000:
+        parser.error("at most 1,000 runs each way, and in a burst")
+    return options
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    main()
+    print(f"\n{time.monotonic() - began:.0f} s")
