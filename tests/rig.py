@@ -415,7 +415,8 @@ class Rig:
         if os.geteuid() == 0:
             for path in (self.folder, *self.folder.rglob("*")):
                 if not path.is_relative_to(self.jobs):
-                    os.chown(path, account, account, follow_symlinks=False)
+                    with contextlib.suppress(FileNotFoundError):  # a dying worker's, which removes it at last
+                        os.chown(path, account, account, follow_symlinks=False)
 
     def _delete_queue(self) -> None:
         if self.settings.broker_url and self.settings.broker_url.startswith("amqp"):

@@ -11,7 +11,7 @@ import pwd
 import resource
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class View:
 
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "View":

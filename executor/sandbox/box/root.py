@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from executor.sandbox import kernel, user
 from executor.sandbox.box import mounts
@@ -72,10 +72,11 @@ def complete(view: View) -> None:
     Raises:
         OSError: something that it needs is gone, is led to by a link by now, or cannot be mounted.
     """
+    covers = _covers(view)
     with _roots() as (old, new):
-        for entry in sorted(_entries(view), key=lambda one: (one.target.count("/"), one.target)):
+        for entry in sorted(_entries(view, covers), key=lambda one: (one.target.count("/"), one.target)):
             _mount(entry, view, old, new)
-        for path in _covers(view):
+        for path in covers:
             if os.path.isdir(NEW + path):
                 mounts.restrict_at(NEW + path, mounts.RDONLY | _SAFE)
     if view.named is not None:
@@ -88,8 +89,7 @@ def complete(view: View) -> None:
     os.chdir("/")
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """What is mounted at a path: itself with these attributes, a layer over it, nothing instead of it, or a link."""
 
     path: str
@@ -104,9 +104,8 @@ class _Entry:
         return self.at or self.path
 
 
-def _entries(view: View) -> Iterator[_Entry]:
+def _entries(view: View, covers: Sequence[str]) -> Iterator[_Entry]:
     """All of it; what lies in a folder comes after that folder."""
-    covers = _covers(view)
     for path in view.readable:
         if path != view.source and not _is_there(path, view, covers):
             yield _Entry(path, "bind", mounts.RDONLY | _SAFE)
@@ -131,17 +130,15 @@ def _entries(view: View) -> Iterator[_Entry]:
 
 def _covers(view: View) -> list[str]:
     """What no run may reach and that lies in a folder which this one is given."""
-    given = (*view.readable, *view.machine, *view.shared, *view.cached, *view.writable)
-    inside = (path for path in view.forbidden if any(_within(path, folder) for folder in given))
-    return [path for path in inside if os.path.lexists(_OLD + path)]
+    given = _beneath(*view.readable, *view.machine, *view.shared, *view.cached, *view.writable)
+    return [path for path in view.forbidden if path.startswith(given) and os.path.lexists(_OLD + path)]
 
 
 def _is_there(path: str, view: View, covers: Sequence[str]) -> bool:
     """Whether it is in what is mounted anyway: a folder of the system, or the source."""
     if path in SYSTEM_FOLDERS:
         return True
-    inside = any(_within(path, folder) for folder in (*SYSTEM_IN_BOX, view.source))
-    return inside and not any(_within(path, cover) for cover in covers)
+    return path.startswith(_beneath(*SYSTEM_IN_BOX, view.source)) and not path.startswith(_beneath(*covers))
 
 
 def _mount(entry: _Entry, view: View, old: int, new: int) -> None:
@@ -159,7 +156,7 @@ def _mount(entry: _Entry, view: View, old: int, new: int) -> None:
         return
     with _handle(mounts.opened(old, entry.path, straight=entry.straight)) as source:
         if entry.kind == "layer":
-            _place(new, target, folder=True)
+            os.close(_place(new, target, folder=True))
             with _handle(mounts.opened(old, view.written, straight=False)) as written:
                 layers.mount_over(source, written, NEW + target, view.uid, f"{_OLD}/proc", view.owners)
         else:
@@ -167,8 +164,7 @@ def _mount(entry: _Entry, view: View, old: int, new: int) -> None:
 
 
 def _bind(source: int, new: int, target: str, attributes: int) -> None:
-    _place(new, target, folder=stat.S_ISDIR(os.fstat(source).st_mode))
-    with _handle(mounts.opened(new, target)) as where:
+    with _handle(_place(new, target, folder=stat.S_ISDIR(os.fstat(source).st_mode))) as where:
         mounts.bind(source, where, attributes)
 
 
@@ -201,7 +197,7 @@ def _resolver(old: int, new: int) -> None:
     """The file that says who resolves names, where it is a link that leads out of the system's folders."""
     with contextlib.suppress(FileNotFoundError), _handle(mounts.opened(old, _RESOLVER, straight=False)) as found:
         path = os.readlink(f"{_OLD}/proc/self/fd/{found}").removeprefix(_OLD)
-        if path != _RESOLVER and not any(_within(path, folder) for folder in SYSTEM_IN_BOX):
+        if path != _RESOLVER and not path.startswith(_beneath(*SYSTEM_IN_BOX)):
             _bind(found, new, path, mounts.RDONLY | _SAFE)
 
 
@@ -227,24 +223,26 @@ def _processes(own: bool) -> None:
         kernel.mount(f"{_OLD}/proc", f"{NEW}/proc", None, kernel.MS_BIND | kernel.MS_REC)
 
 
-def _place(new: int, path: str, *, folder: bool) -> None:
-    """Make what is mounted on, as far as it is not there."""
-    _folder(new, path if folder else os.path.dirname(path))
-    if not folder and not os.path.lexists(NEW + path):
-        os.close(os.open(NEW + path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-
-
-def _folder(new: int, path: str) -> None:
-    """Make a folder and those above it in the new root, without following a link that lies on the way.
+def _place(new: int, path: str, *, folder: bool) -> int:
+    """A descriptor of what is mounted on, which is made as far as it is not there; no link is followed on the way.
 
     Raises:
         OSError: a link is on the way; or a part is missing where nothing can be made, in what is mounted read-only.
     """
     try:
-        os.close(mounts.opened(new, path))
+        return mounts.opened(new, path)
     except FileNotFoundError:
         _folder(new, os.path.dirname(path))
-        os.mkdir(NEW + path, 0o755)
+        if folder:
+            os.mkdir(NEW + path, 0o755)
+        else:
+            os.close(os.open(NEW + path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        return mounts.opened(new, path)
+
+
+def _folder(new: int, path: str) -> None:
+    if path != "/":
+        os.close(_place(new, path, folder=True))
 
 
 def _link(old: int, new: int, path: str) -> None:
@@ -275,5 +273,6 @@ def _handle(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _within(path: str, folder: str) -> bool:
-    return bool(folder) and path.startswith(folder.rstrip("/") + "/")
+def _beneath(*folders: str) -> tuple[str, ...]:
+    """What the path of everything in one of these folders starts with."""
+    return tuple(folder.rstrip("/") + "/" for folder in folders if folder)
