@@ -27,10 +27,14 @@ _LOCK_PATIENCE = 1.0  # seconds; a janitor holds it for microseconds
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where one attempt lives. `uid` is None if the worker is not root: runs then share its user."""
+    """Where one attempt lives. `uid` is None if the worker is not root: runs then share its user.
+
+    `in_memory`: what it has of secrets and credentials as files lies in memory of its own, and not here.
+    """
 
     path: Path
     uid: int | None
+    in_memory: bool = False
 
     @property
     def home(self) -> Path:
@@ -65,32 +69,38 @@ class Workspace:
     @property
     def folders(self) -> tuple[Path, ...]:
         """Those in which the run alone writes, and which its supervisor empties."""
-        return self.home, self.temporary, self.output, self.private, self.copies
+        own = (self.home, self.temporary, self.output)
+        return own if self.in_memory else (*own, self.private)
+
+    def lend(self, folder: Path) -> None:
+        """Make a folder in which the run alone writes."""
+        folder.mkdir(mode=0o700)
+        if self.uid is not None:
+            os.chown(folder, self.uid, self.uid)
 
 
 @contextlib.contextmanager
-def workspace(root: Path, name: str, uids: range) -> Iterator[Workspace]:
+def workspace(root: Path, name: str, uids: range, *, in_memory: bool = False) -> Iterator[Workspace]:
     """Make the workspace of one attempt, and remove it whatever happens.
 
     Args:
         root: the folder of all workspaces, see `prepare_root`.
         name: `RUN-ATTEMPT`; unique.
         uids: user ids to lend if this process is root.
+        in_memory: see `Workspace`.
 
     Raises:
         StartFailed: every user id is in use.
     """
     with contextlib.ExitStack() as ending:
         uid = ending.enter_context(_lent_uid(uids)) if os.geteuid() == 0 else None
-        place = Workspace(root / name, uid)
+        place = Workspace(root / name, uid, in_memory)
         ending.enter_context(locked(root / f"{LOCK}{name}"))
         ending.callback(clear, place.path)
         # The run must not own the folder above: it could put a link where its supervisor looks.
         place.path.mkdir(mode=0o700 if uid is None else 0o711)
         for folder in place.folders:
-            folder.mkdir(mode=0o700)
-            if uid is not None:
-                os.chown(folder, uid, uid)
+            place.lend(folder)
         yield place
 
 

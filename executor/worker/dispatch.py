@@ -139,7 +139,9 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
             except DatabaseUnavailable:
                 raise StaleToken from None  # nothing has begun: the lease runs out, and the run is taken once more
             python = ending.enter_context(python_of(worker, run, keeper))
-            place = ending.enter_context(workspace(worker.settings.workspaces, name, worker.settings.run_uids))
+            place = ending.enter_context(
+                workspace(worker.settings.workspaces, name, worker.settings.run_uids, in_memory=worker.host.own_memory)
+            )
             working = working_folder(worker, run, place, source.folder, uploaded=source.cached)
             own = ending.enter_context(own_package(run.package, place, working.folder, python.path))
             ending.callback(clear_run, worker.mechanisms, run.project_id, name)

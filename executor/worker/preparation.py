@@ -108,12 +108,13 @@ def prepare(
     )
     working = working or WorkingFolder(source.folder, source.folder, READ_ONLY)
     program, interpreter = _interpreter(worker, source, python, parts, readable)
+    lent = (*place.folders, *working.lent)
     called = Program() if own.has(run.target) else _called(worker, run, python, readable)
     view = confinement.view(
         worker.host,
         source=source.folder,
         interpreter=[*interpreter, *called.parts],
-        writable=place.folders,
+        writable=lent,
         uid=place.uid,
         forbidden=worker.settings.closed,
         machine=readable,
@@ -138,7 +139,7 @@ def prepare(
         "view": view.to_json(),
         "base": base_of(worker.host, run, place, search_path) | own.variables(search_path),
         "output": str(place.output),
-        "folders": [str(folder) for folder in (*place.folders, *([working.written] if working.written else []))],
+        "folders": [str(folder) for folder in (*lent, *([working.written] if working.written else []))],
         # In memory that is the run's own, where it has such; else in its private place, removed with it.
         "private": PRIVATE_MEMORY if worker.host.own_memory else str(place.private),
         "collect": list(run.collect),

@@ -27,6 +27,8 @@ class WorkingFolder:
     written: Path | None = None
     """The folder of the layer over it, if it has one."""
     owners: str = ""
+    lent: tuple[Path, ...] = ()
+    """Folders that it takes beside those of every run, in which the run alone writes."""
 
     @property
     def told(self) -> str:
@@ -73,7 +75,8 @@ def working_folder(worker: Equipment, run: Run, place: Workspace, source: Path, 
         return WorkingFolder(source, source, OVERLAY, written=place.written, owners=how)
     if (why := too_much(source)) is not None:
         return WorkingFolder(source, source, READ_ONLY, why)
-    return WorkingFolder(source, place.copies / _name(run.source_root), COPY)
+    place.lend(place.copies)
+    return WorkingFolder(source, place.copies / _name(run.source_root), COPY, lent=(place.copies,))
 
 
 def _name(root: str) -> str:

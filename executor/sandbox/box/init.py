@@ -27,6 +27,7 @@ _DESCRIPTORS = 32
 _STATUS = struct.Struct("=i")
 _NETWORKS = {"none": namespaces.NEWNET}
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+_UNHEARD = signal.valid_signals() - {signal.SIGCHLD, *_PASSED_ON}
 _OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS}
 
 Start = Callable[[Mapping[str, Any], Sequence[int], int], int]
@@ -179,9 +180,7 @@ def _give_up(view: confinement.View, status: int) -> None:
 def _collect(main: int, status: int) -> NoReturn:
     """Collect whoever dies in the box, tell how the run's first process ended, and end when nobody is left."""
     _close_all_but(status)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, *_PASSED_ON}:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
     for number in _PASSED_ON:
         signal.signal(number, _pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
