@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -413,9 +414,11 @@ class Rig:
 
     def _hand_over(self, account: int) -> None:
         if os.geteuid() == 0:
-            for path in (self.folder, *self.folder.rglob("*")):
+            # Runs of a worker that was killed may be clearing their folders meanwhile.
+            inside = (os.path.join(top, name) for top, *names in os.walk(self.folder) for name in chain(*names))
+            for path in map(Path, chain([self.folder], inside)):
                 if not path.is_relative_to(self.jobs):
-                    with contextlib.suppress(FileNotFoundError):  # a dying worker's, which removes it at last
+                    with contextlib.suppress(FileNotFoundError):
                         os.chown(path, account, account, follow_symlinks=False)
 
     def _delete_queue(self) -> None:

@@ -123,9 +123,10 @@ def _outside(attack: Attack, run: Heard, seen: Mapping[str, Any], token: str) ->
             return f"{len(run.left)} processes are left"
         if name == "links" and token.encode() in run.files:
             return "its content came as output"
-        ended = run.exit_code is not None or run.reason is not None
-        if name in ("forged-frames", "deep-result") and ended and run.exit_code != OWN_CODE:
+        if name == "forged-frames" and run.exit_code not in (None, OWN_CODE):
             return f"the run is said to have ended with {run.exit_code}, {run.reason}"
+        if name == "deep-result" and run.exit_code is None and run.reason is not None:
+            return f"nobody is left to say how the run ended: {run.reason}"
     if attack.run == FLOOD and run.printed > 2 * KEPT:
         return f"{run.printed >> 20} MB came to the worker"
     return None

@@ -3,10 +3,11 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,13 +47,14 @@ def account_of(who: str) -> int | None:
     return ordinary_account()
 
 
-def attacked(rung: str, who: str, tree: Path = CHECKOUT) -> Attacked:
+def attacked(rung: str, who: str, tree: Path = CHECKOUT, launcher: Sequence[str] | None = None) -> Attacked:
     """Let a worker of that user on a machine of that rung run them all.
 
     Args:
         rung: the best that the worker can give.
         who: whose worker, of `WHO`.
         tree: the product, or a changed copy.
+        launcher: what starts the worker, instead of what makes this machine one of that rung.
     """
     account = account_of(who)
     with rig(account=account, tree=tree) as made, contextlib.ExitStack() as ending:
@@ -64,7 +66,7 @@ def attacked(rung: str, who: str, tree: Path = CHECKOUT) -> Attacked:
             "SEALRUN_READABLE": str(base / "readable"),
             "SEALRUN_WRITABLE": f"shop={base / 'writable'}",
         }
-        worker = made.start_worker(launcher=WEAKER[rung], environ=environ, slots=4)
+        worker = made.start_worker(launcher=WEAKER[rung] if launcher is None else launcher, environ=environ, slots=4)
         if made.rung(worker) != rung:
             pytest.skip(f"the best rung here is {made.rung(worker)}")
         become = [sys.executable] if account is None else as_ordinary(base, account)
@@ -96,6 +98,9 @@ def runs_of(made: Rig, place: Place) -> dict[str, Heard]:
     with contextlib.suppress(AssertionError):
         eventually(lambda: not left_of(place.plan_name), 2, "nothing of the runs is left")
     main.left = left_of(place.plan_name)
+    for pid in main.left:  # in a copy, where nothing else ends them
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return heard
 
 

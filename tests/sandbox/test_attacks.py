@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from executor.conformance.catalog import BY_NAME, CATALOG, RUNGS
-from executor.conformance.judging import broken
+from executor.conformance.attacks.run import OWN_CODE
+from executor.conformance.catalog import BY_NAME, CATALOG, MAIN, RUNGS
+from executor.conformance.judging import Heard, broken, judge
 from tests.rig import WEAKER
 from tests.sandbox.attacking import WHO, Attacked, attacked
 
@@ -64,3 +65,20 @@ def test_the_catalog_is_complete() -> None:
     from executor.conformance.attacks.kit import ATTACKS
 
     assert set(ATTACKS) == set(BY_NAME) and len(BY_NAME) == len(CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "lost"),
+    [
+        (OWN_CODE, "exit_code", set()),
+        (0, None, {"forged-frames"}),
+        (None, "lost", {"deep-result"}),
+    ],
+)
+def test_how_the_run_is_said_to_have_ended(code: int | None, reason: str | None, lost: set[str]) -> None:
+    """An outcome that is not the run's own was forged; none at all means that nobody was left to tell of it."""
+    names = "deep-result", "forged-frames"
+    lines = [{"begins": name} for name in names] + [{"attack": name, "got": False, "said": ""} for name in names]
+    heard = Heard(stdout="\n".join(map(json.dumps, lines)).encode(), exit_code=code, reason=reason)
+    found = judge({MAIN: heard}, {}, "a word")
+    assert {one.attack for one in found if one.attack in names and one.verdict == "not held"} == lost

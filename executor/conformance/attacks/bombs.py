@@ -17,6 +17,9 @@ CHILDREN = 64
 LINGERS = 3.0
 """Seconds for whoever looks at it from time to time, where the kernel does not count; then it has had it."""
 
+PASSED_ON = 0.5
+"""Seconds in which what was printed before is passed on: with an outcome nobody listens any more."""
+
 MEMORY, DISK, LINE = 256 << 20, 64 << 20, 32 << 20
 PIECE = 4 << 20
 
@@ -84,6 +87,7 @@ def endless_line(plan: Plan) -> Got:
 @attack("forged-frames")
 def forged(plan: Plan) -> Got:
     """An outcome of its own wording, on every descriptor; and one that is a socket would be the supervisor's."""
+    time.sleep(PASSED_ON)
     frame = b'{"reason": null, "exit_code": 0, "signal": null, "metrics": {}, "tree_ended": true}'
     kinds = []
     for fd in range(3, 256):

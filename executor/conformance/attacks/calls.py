@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -14,7 +15,8 @@ from .kit import attack, call, first
 
 Plan = dict[str, Any]
 Got = tuple  # of a verdict and how
-NEWUSER, NEWNS, NEWNET, NEWPID = 0x10000000, 0x20000, 0x40000000, 0x20000000
+NEWUSER, NEWNS = 0x10000000, 0x20000
+REMOUNT, BIND, REC, PRIVATE, DETACH, CREATE = 0x20, 0x1000, 0x4000, 0x40000, 2, 6
 USER_KEYRING, SESSION_KEYRING, LINK, READ_KEY, SEARCH, GET_SESSION = -4, -3, 8, 11, 10, 0
 
 
@@ -93,22 +95,54 @@ def cloned(flags: int) -> int:
     return pid
 
 
+def apart() -> None:
+    """Get into mounts of one's own, which an ordinary user has in a user namespace; what is mounted there stays there.
+
+    Raises:
+        OSError: neither is to be had.
+    """
+    try:
+        call("unshare", NEWNS)
+    except OSError:
+        uid, gid = os.getuid(), os.getgid()
+        call("unshare", NEWUSER | NEWNS)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with contextlib.suppress(OSError), open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    with contextlib.suppress(OSError):
+        call("mount", b"none", b"/", None, REC | PRIVATE, None)
+
+
 @attack("mount")
 def mount(plan: Plan) -> Got:
     own = os.environ["TMPDIR"].encode()
+    libc = ctypes.CDLL(None, use_errno=True)
+    with contextlib.suppress(OSError):
+        apart()
+
+    def mounted(source: bytes, kind: bytes | None, flags: int) -> None:
+        call("mount", source, own, kind, flags, None)
+        libc.umount2(own, DETACH)  # where it could not be had apart
+
+    def detached() -> None:
+        context = call("fsopen", b"tmpfs", 0)
+        call("fsconfig", context, CREATE, None, None, 0)
+        call("fsmount", context, 0, 0)
+
     ways: dict[str, Any] = {
-        "unshare": lambda: call("unshare", NEWNS),
-        "mount": lambda: call("mount", b"none", own, b"tmpfs", 0, None),
-        "fsopen": lambda: call("fsopen", b"tmpfs", 0),
-        "a bind": lambda: call("mount", own, own, None, 0x1000, None),
-        "made writable": lambda: call("mount", None, b"/usr", None, 0x20 | 0x1000, None),
-        "unmount": lambda: ctypes.CDLL(None, use_errno=True).umount2(b"/proc", 2) == 0,
+        "mount": lambda: mounted(b"none", b"tmpfs", 0),
+        "one without a place": detached,
+        "a bind": lambda: mounted(own, None, BIND),
+        "made writable": lambda: call("mount", None, b"/usr", None, REMOUNT | BIND, None),
+        "unmount": lambda: libc.umount2(b"/proc", DETACH) == 0,
     }
     return first(ways)
 
 
 @attack("pivot-root")
 def pivot_root(plan: Plan) -> Got:
+    with contextlib.suppress(OSError):
+        apart()
     return first({"pivot_root": lambda: call("pivot_root", b".", b"."), "chroot": lambda: os.chroot(".")})
 
 

@@ -48,6 +48,8 @@ _NUMBERS = {
     "pidfd_getfd": (438, 438),
     "io_uring_setup": (425, 425),
     "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
     "open_tree": (428, 428),
     "clone3": (435, 435),
 }
