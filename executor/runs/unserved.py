@@ -34,7 +34,7 @@ def end_unserved(
     ended = []
     alive = workers.list_workers(db, alive_only=True)
     one = [col(Run.id) == run_id] if run_id is not None else []
-    nobodys = [claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
+    nobodys = [claimable(db.now()), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
     with db.reading() as session:
         own = session.exec(select(Run.queue_timeout).where(*nobodys).distinct()).all()
     for seconds in own:
@@ -61,7 +61,7 @@ def end_in_vain(db: Database, alive: list[WorkerView], run_id: str | None = None
     asks for it, and for all runs, since its own heartbeat is fresh.
     """
     one = [col(Run.id) == run_id] if run_id is not None else []
-    nobodys = [claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
+    nobodys = [claimable(db.now()), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
     waiting = needs.asking(db, *nobodys, most=_SOME)
     found = ((run.id, needs.in_vain(run, alive, keys=run_id is None)) for run in waiting)
     return [(run, said) for run, said in found if said is not None and give_up(db, run, said)]
