@@ -124,7 +124,7 @@ def _claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run
     with db.writing() as session:
         connection = session.connection()
         times = {"now": db.from_now(), "until": db.from_now(seconds)}
-        row = connection.execute(_taking(db.dialect, offer), {"of_run": run_id, **times}).first()
+        row = connection.execute(taking(db.dialect, offer), {"of_run": run_id, **times}).first()
         if row is None:
             return None
         run, most = run_of(row), row.most
@@ -139,7 +139,7 @@ def _claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run
 
 
 @lru_cache(maxsize=64)
-def _taking(dialect: str, offer: Offer) -> Update:
+def taking(dialect: str, offer: Offer) -> Update:
     """The claim: one row, if it is free, suits this worker, and its project has room. It is built once for an offer."""
     now = clock(dialect, "now")
     return (

@@ -7,7 +7,7 @@ returns, or a `clock` in a statement that is built once. Whether a worker can gi
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, bindparam, false, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, bindparam, false, func, literal_column, or_, select
 
 from executor.models import Run
 from executor.runs.spec import Lease
@@ -27,6 +27,9 @@ HELD = and_(RUN.c.id == bindparam("of_run"), RUN.c.fencing_token == bindparam("o
 
 WRITABLE = and_(HELD, *(RUN.c.state != state for state in OVER))
 """The run, if whoever has the token may still write about it: it is the latest, and no outcome is committed."""
+
+PENDING = RUN.c.state == literal_column("'pending'")
+"""Written out and not bound, so that both databases see that an index of such rows alone will do."""
 
 NOT_CANCELLED = RUN.c.cancel_requested_at.is_(None)
 
@@ -53,7 +56,7 @@ def claimable(now: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def unheld(now: ColumnElement[Any]) -> ColumnElement[bool]:
     """Pending, and nobody's lease is good."""
-    return and_(RUN.c.state == "pending", expired(now))
+    return and_(PENDING, expired(now))
 
 
 def hopeless() -> ColumnElement[bool]:
