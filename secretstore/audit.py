@@ -21,7 +21,7 @@ from sqlalchemy import String, case, delete, func, insert, type_coerce
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
-from secretstore.database import Database
+from secretstore.database import Database, table_of
 from secretstore.errors import RowUnreadable
 from secretstore.models import AuditEvent, Project, WaitingAuditEvent
 from secretstore.timestamps import utc_now
@@ -31,7 +31,8 @@ FIRST_PREVIOUS_HASH = "0" * 64
 _BATCH = 1000
 _LAST = 2**31 - 1
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-_WAITING = tuple(WaitingAuditEvent.__table__.columns)  # type: ignore[attr-defined]  # SQLModel makes it
+_WAITING = tuple(table_of(WaitingAuditEvent).columns)
+_LATER = insert(table_of(WaitingAuditEvent))
 # The width of the columns: an event is kept with a cut name rather than not at all.
 _WIDTH = {"actor": 255, "origin": 255, "subject": 512}
 
@@ -86,7 +87,7 @@ def append_later(
         at: when it happened, by the clock the caller goes by. The others are the fields of `Act`.
     """
     event = _event(project_id, project, actor, Act(action, subject, detail or {}, outcome), at)
-    session.connection().execute(insert(WaitingAuditEvent), [event])
+    session.connection().execute(_LATER, [event])
 
 
 def link_waiting(

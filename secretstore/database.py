@@ -4,20 +4,23 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Interval, func, literal, text, type_coerce
+from sqlalchemy import ColumnElement, Engine, Interval, Table, bindparam, func, literal, text, type_coerce
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from secretstore.engine import BUSY_SECONDS, WRITING, Turns, masked_url, open_engine
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
 
-__all__ = ["HEAD", "Database", "UtcDateTime", "current", "migrate", "require_current", "upgrade", "utc_now"]
+__all__ = [
+    "HEAD", "Database", "UtcDateTime", "clock", "current", "migrate", "require_current", "table_of", "upgrade",
+    "utc_now",
+]  # fmt: skip
 
 HEAD = "0001"
 """The revision this version of the package needs."""
@@ -101,8 +104,12 @@ class Database:
         """Return the time so many seconds after `now`."""
         if self.dialect == "sqlite":
             return literal(utc_now() + timedelta(seconds=seconds), UtcDateTime())
-        clock = func.clock_timestamp() + literal(timedelta(seconds=seconds), Interval())
-        return type_coerce(clock, UtcDateTime())
+        moment = func.clock_timestamp() + literal(timedelta(seconds=seconds), Interval())
+        return type_coerce(moment, UtcDateTime())
+
+    def from_now(self, seconds: float = 0) -> datetime | timedelta:
+        """Return what is bound to a `clock` so that it tells the time so many seconds from now."""
+        return utc_now() + timedelta(seconds=seconds) if self.dialect == "sqlite" else timedelta(seconds=seconds)
 
     def wipe(self) -> None:
         """Clear SQLite's write-ahead log of deleted rows, unless a reader still needs it.
@@ -212,6 +219,22 @@ class Database:
         if closed or kind in _SQLITE_READ_ONLY or state == _POSTGRESQL_READ_ONLY:
             return "it is read-only"
         return None
+
+
+def clock(dialect: str, name: str) -> ColumnElement[Any]:
+    """Return the time of the database's clock, as `Database.after` does, for a statement that is built once.
+
+    How far from now it is, is bound to `name` each time it is executed: see `Database.from_now`.
+    """
+    if dialect == "sqlite":
+        return bindparam(name, type_=UtcDateTime())
+    return type_coerce(func.clock_timestamp() + bindparam(name, type_=Interval()), UtcDateTime())
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """Return the table of a model: a connection executes statements on it without the session's part in them."""
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel makes it
+    return table
 
 
 def migrate(db: Database) -> None:

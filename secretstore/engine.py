@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+import select
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -10,7 +12,7 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.pool import QueuePool
 
 from secretstore.errors import DatabaseUnavailable, LibraryMissing, installing
@@ -24,6 +26,9 @@ WRITING = {"sealrun_writing": True}
 
 # Transactions last milliseconds: 64 threads can share these, and more would exhaust a server's connections.
 _KEPT, _AT_MOST = 8, 32
+
+_SINCE = "sealrun_since"
+_FRESH = 1.0  # seconds after its last use for which a server's connection is not asked whether it is alive
 
 
 class Turns:
@@ -138,7 +143,32 @@ def _sqlite(address: URL) -> Engine:
 def _postgresql(address: URL) -> Engine:
     wanted = {"connect_timeout": 10, "application_name": "sealrun", "keepalives_idle": 30}
     arguments = {name: value for name, value in wanted.items() if name not in address.query}
-    return create_engine(address, pool_pre_ping=True, connect_args=arguments, **_pool())
+    engine = create_engine(address, connect_args=arguments, **_pool())
+    dialect = engine.dialect
+
+    @event.listens_for(engine, "checkin")
+    def _put_back(_: Any, record: Any) -> None:
+        record.info[_SINCE] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _try(connection: Any, record: Any, _: Any) -> None:
+        since = record.info.get(_SINCE)
+        # To ask whether it is alive is another way to the server and back in every transaction. One that was used a
+        # moment ago, and on which nothing has come since, as the end of its server's side would, is taken for alive.
+        if since is None or (time.monotonic() - since < _FRESH and not _is_readable(connection)):
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error:
+            raise InvalidatePoolError from None  # the pool makes another
+
+    return engine
+
+
+def _is_readable(connection: Any) -> bool:
+    look = select.poll()
+    look.register(connection, select.POLLIN)
+    return bool(look.poll(0))
 
 
 def _pool() -> dict[str, Any]:
@@ -146,6 +176,8 @@ def _pool() -> dict[str, Any]:
         "pool_size": _KEPT,
         "max_overflow": _AT_MOST - _KEPT,
         "pool_timeout": BUSY_SECONDS,
+        # The one that was used last: its statements are prepared, and the others may be idle.
+        "pool_use_lifo": True,
         # The driver's errors would otherwise quote the values.
         "hide_parameters": True,
     }

@@ -2,22 +2,47 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, case, func, insert, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Integer,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    update,
+)
+from sqlalchemy import select as select_rows
 from sqlalchemy.exc import DataError, IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import select
 
 from executor.errors import KeyTaken
-from executor.models import Attempt, Run, RunSpec
-from executor.runs.conditions import free, leases, most_running, room, room_for_it, unheld, writable
+from executor.models import Run, RunSpec
+from executor.runs.conditions import (
+    RUN,
+    WRITABLE,
+    free,
+    leases,
+    most_running,
+    of,
+    room,
+    room_for_it,
+    unheld,
+)
 from executor.runs.needs import suits
-from executor.runs.rows import lose_claimed, moment
+from executor.runs.rows import ATTEMPT, lose_claimed, moment, run_of
 from executor.runs.settling import give_up
 from executor.runs.spec import Lease, Offer, mapped_by
 from executor.schemas.runs import title
 from secretstore import vault
-from secretstore.database import Database
+from secretstore.database import Database, clock
 from secretstore.errors import RowUnreadable
 
 # The advisory locks by which claims of a limited project take turns, apart from those of anything else.
@@ -97,42 +122,55 @@ def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run,
 
 def _claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run, Lease] | None:
     with db.writing() as session:
-        taken = session.exec(
-            update(Run)
-            .where(col(Run.id) == run_id, *free(db), suits(offer, one=True), room_for_it(db))
-            .values(
-                fencing_token=Run.fencing_token + 1,
-                attempt=Run.attempt + 1,
-                lease_owner=offer.worker,
-                lease_until=db.after(seconds),
-                not_before=None,
-            )
-            .returning(Run, most_running())
-            .execution_options(synchronize_session=False)
-        ).first()
-        if taken is None:
+        connection = session.connection()
+        times = {"now": db.from_now(), "until": db.from_now(seconds)}
+        row = connection.execute(taking(db.dialect, offer), {"of_run": run_id, **times}).first()
+        if row is None:
             return None
-        run, most = cast("tuple[Run, int | None]", taken)
-        if most is not None and db.dialect != "sqlite" and not _within(session, db, run.project_id, most):
+        run, most = run_of(row), row.most
+        if most is not None and db.dialect != "sqlite" and not _within(connection, db, run.project_id, most):
             session.rollback()
             return None
-        now = moment(session, db)
         if run.attempt > 1:
-            lose_claimed(session, run_id, now)
+            lose_claimed(session, run_id, moment(session, db))
         values = {"run_id": run_id, "number": run.attempt, "fencing_token": run.fencing_token, "worker": offer.worker}
-        session.connection().execute(insert(Attempt).values(**values, claimed_at=now, state="claimed"))
-        session.expunge(run)
+        connection.execute(_claimed(db.dialect), {**values, "state": "claimed", "now": times["now"]})
         return run, Lease(run_id, run.attempt, run.fencing_token, seconds, limited=most is not None)
 
 
-def _within(session: Session, db: Database, project_id: str, most: int) -> bool:
+@lru_cache(maxsize=64)
+def taking(dialect: str, offer: Offer) -> Update:
+    """The claim: one row, if it is free, suits this worker, and its project has room. It is built once for an offer."""
+    now = clock(dialect, "now")
+    return (
+        update(RUN)
+        .where(RUN.c.id == bindparam("of_run"), *free(now), suits(offer, one=True), room_for_it(now))
+        .values(
+            fencing_token=RUN.c.fencing_token + 1,
+            attempt=RUN.c.attempt + 1,
+            lease_owner=offer.worker,
+            lease_until=clock(dialect, "until"),
+            not_before=None,
+        )
+        .returning(*RUN.c, most_running().label("most"))
+    )
+
+
+@cache
+def _claimed(dialect: str) -> Insert:
+    """The attempt that begins with a claim."""
+    return insert(ATTEMPT).values(claimed_at=clock(dialect, "now"))
+
+
+def _within(connection: Connection, db: Database, project_id: str, most: int) -> bool:
     """Whether a project keeps to its limit with the lease that this transaction is about to give.
 
     Others may be about to give one, too, which no condition of theirs or ours saw (SQLite has one writer at a time). So
     they take turns, and each counts what those before it have committed, and its own.
     """
-    session.connection().execute(select(func.pg_advisory_xact_lock(func.hashtextextended(project_id, _TURN))))
-    return bool(session.exec(leases(Run, db).where(Run.project_id == project_id)).one() <= most)
+    connection.execute(select_rows(func.pg_advisory_xact_lock(func.hashtextextended(project_id, _TURN))))
+    taken = connection.execute(leases(RUN, db.now()).where(RUN.c.project_id == project_id)).scalar_one()
+    return bool(taken <= most)
 
 
 @dataclass(frozen=True)
@@ -149,57 +187,81 @@ def renew(db: Database, lease: Lease, held_up: str | None = None) -> Renewal:
     `held_up` is why the run's output waits at its worker, if it does: whoever follows it is told.
     """
     with db.writing() as session:
-        row = session.exec(
-            update(Run)
-            .where(writable(lease))
-            .values(lease_until=db.after(lease.seconds), held_up=held_up)
-            .returning(col(Run.cancel_requested_at))
-        ).first()
+        values = {**of(lease), "until": db.from_now(lease.seconds), "held_up": held_up}
+        row = session.connection().execute(_renewing(db.dialect), values).first()
         return Renewal(False) if row is None else Renewal(True, row[0] is not None)
+
+
+@cache
+def _renewing(dialect: str) -> Update:
+    """A lease for its length from now; `held_up` is set beside it."""
+    return update(RUN).where(WRITABLE).values(lease_until=clock(dialect, "until")).returning(RUN.c.cancel_requested_at)
 
 
 def end_delays(db: Database) -> list[tuple[str, str]]:
     """Retries whose time has come, each to one caller alone, whose part it is to ring for them: id and queue."""
-    come = and_(col(Run.not_before).is_not(None), col(Run.not_before) <= db.now())
     with db.reading() as session:  # it is asked every second, and a writer would keep others waiting
-        if session.exec(select(Run.id).where(come).limit(1)).first() is None:
+        if session.connection().execute(_delay_over(db.dialect), {"now": db.from_now()}).first() is None:
             return []
     with db.writing() as session:
-        told = session.exec(
-            update(Run)
-            .where(come, col(Run.state) == "pending")
+        told = session.connection().execute(
+            update(RUN)
+            .where(_come(db.now()), RUN.c.state == "pending")
             .values(not_before=None, rung_at=moment(session, db))
-            .returning(col(Run.id), col(Run.queue))
-            .execution_options(synchronize_session=False)
+            .returning(RUN.c.id, RUN.c.queue)
         )
         return [(run_id, queue) for run_id, queue in told]
+
+
+def _come(now: ColumnElement[Any]) -> ColumnElement[bool]:
+    return and_(RUN.c.not_before.is_not(None), RUN.c.not_before <= now)
+
+
+@cache
+def _delay_over(dialect: str) -> Select[Any]:
+    return select_rows(RUN.c.id).where(_come(clock(dialect, "now"))).limit(1)
 
 
 def next_of(db: Database, project_id: str, offer: Offer) -> tuple[str, str] | None:
     """The run that is to have the slot that its project has again: id and queue; one of this worker's before others."""
     with db.reading() as session:
-        return session.exec(
-            select(Run.id, Run.queue)
-            .where(Run.project_id == project_id, *free(db), room(db))
-            .order_by(case((suits(offer), 0), else_=1), col(Run.created_at))
-            .limit(1)
-        ).first()
+        bound = {"of_project": project_id, "now": db.from_now()}
+        found = session.connection().execute(_next_of(db.dialect, offer), bound).first()
+        return None if found is None else (found.id, found.queue)
+
+
+@lru_cache(maxsize=64)
+def _next_of(dialect: str, offer: Offer) -> Select[Any]:
+    now = clock(dialect, "now")
+    return (
+        select_rows(RUN.c.id, RUN.c.queue)
+        .where(RUN.c.project_id == bindparam("of_project"), *free(now), room(now))
+        .order_by(case((suits(offer), 0), else_=1), RUN.c.created_at)
+        .limit(1)
+    )
 
 
 def unclaimed(db: Database, offer: Offer, older_than: float, limit: int) -> list[tuple[str, str]]:
     """Runs this worker could take and nobody has, `older_than` seconds after their bell, oldest first: id and queue."""
+    bound = {"now": db.from_now(), "unheard": db.from_now(-older_than), "most": limit}
     with db.reading() as session:
-        return list(
-            session.exec(
-                select(Run.id, Run.queue)
-                .where(*free(db), suits(offer), room(db), col(Run.rung_at) <= db.after(-older_than))
-                .order_by(col(Run.created_at))
-                .limit(limit)
-            )
-        )
+        found = session.connection().execute(_unclaimed(db.dialect, offer), bound)
+        return [(run_id, queue) for run_id, queue in found]
+
+
+@lru_cache(maxsize=64)
+def _unclaimed(dialect: str, offer: Offer) -> Select[Any]:
+    now = clock(dialect, "now")
+    return (
+        select_rows(RUN.c.id, RUN.c.queue)
+        .where(*free(now), suits(offer), room(now), RUN.c.rung_at <= clock(dialect, "unheard"))
+        .order_by(RUN.c.created_at)
+        .limit(bindparam("most", type_=Integer()))
+    )
 
 
 def expected(db: Database, offer: Offer) -> bool:
     """Whether there is a run that this worker could take now or, after its delay or in its project's turn, later."""
     with db.reading() as session:
-        return session.exec(select(Run.id).where(unheld(db), suits(offer)).limit(1)).first() is not None
+        waiting = select_rows(RUN.c.id).where(unheld(db.now()), suits(offer)).limit(1)
+        return session.connection().execute(waiting).first() is not None

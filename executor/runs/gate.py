@@ -1,24 +1,23 @@
 """The gate: from here on a run may have begun. No commit, no secrets."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, update
+from sqlalchemy import Row, Update, update
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from executor.errors import ReceiptRefused, RunMisplaced
-from executor.models import Attempt, Run
 from executor.runs import masked
-from executor.runs.conditions import held, writable
+from executor.runs.conditions import HELD, NOT_CANCELLED, RUN, WRITABLE, of
 from executor.runs.grant import Given
 from executor.runs.receipts import close_receipt, open_receipt
-from executor.runs.rows import WHOSE, moment, write
+from executor.runs.rows import ATTEMPT, THIS_ATTEMPT, WHOSE
 from executor.runs.spec import GateShut, Lease, Outcome, StaleToken
 from executor.schemas.receipts import PHASE, SETUP
 from secretstore.bundle import SealedBundle
-from secretstore.database import Database
+from secretstore.database import Database, clock
 
 
 def pass_gate(
@@ -42,13 +41,8 @@ def pass_gate(
         SealrunError: from `read`; nothing was written.
     """
 
-    def begun(now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
-        isolation = {"rung": rung, "controls": dict(controls)}
-        built = {"packages": dict(packages)} if packages is not None else {}
-        running = {"state": "running", "started_at": now}
-        return running, running | isolation | built
-
-    return _gate(db, lease, PHASE, begun, read)
+    built = {"packages": dict(packages)} if packages is not None else {}
+    return _gate(db, lease, PHASE, {"rung": rung, "controls": dict(controls), **built}, read)
 
 
 def open_setup(
@@ -65,10 +59,7 @@ def open_setup(
         GateShut, ReceiptRefused, SecretStoreError: as of `pass_gate`.
     """
 
-    def begun(_: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {}, {"rung": rung, "controls": dict(controls)}
-
-    return _gate(db, lease, SETUP, begun, read)
+    return _gate(db, lease, SETUP, {"rung": rung, "controls": dict(controls)}, read)
 
 
 def close_setup(db: Database, lease: Lease, outcome: Outcome) -> None:
@@ -78,60 +69,66 @@ def close_setup(db: Database, lease: Lease, outcome: Outcome) -> None:
         StaleToken: the attempt is no longer the run's; the receipt stays as it is.
     """
     with db.writing() as session:
-        now = moment(session, db)
-        run = session.exec(
-            update(Run)
-            .where(writable(lease))
-            .values(lease_until=db.after(lease.seconds))
-            .returning(*WHOSE, col(Run.lease_owner))
-            .execution_options(synchronize_session=False)
-        ).first()
+        times = {"now": db.from_now(), "until": db.from_now(lease.seconds)}
+        run = session.connection().execute(_renewing(db.dialect), {**of(lease), **times}).first()
         if run is None:
             raise StaleToken
-        close_receipt(session, lease, SETUP, outcome, run, run[-1], now)
-        masked.store(session, lease, SETUP, outcome, now)
+        close_receipt(session, lease, SETUP, outcome, run, run.lease_owner, run.now)
+        masked.store(session, lease, SETUP, outcome, run.now)
+
+
+@cache
+def _renewing(dialect: str) -> Update:
+    """The lease once more, with whose the run is and the moment of it."""
+    return (
+        update(RUN)
+        .where(WRITABLE)
+        .values(lease_until=clock(dialect, "until"))
+        .returning(*WHOSE, RUN.c.lease_owner, clock(dialect, "now").label("now"))
+    )
 
 
 def _gate(
-    db: Database,
-    lease: Lease,
-    phase: str,
-    begun: Callable[[datetime], tuple[dict[str, Any], dict[str, Any]]],
-    read: Callable[[Session], Given],
+    db: Database, lease: Lease, phase: str, of_attempt: Mapping[str, Any], read: Callable[[Session], Given]
 ) -> Given:
-    """One transaction: the lease renewed with what `begun` says of run and attempt, the values read, the receipt."""
+    """One transaction: the lease renewed, with the run's new state; the values read; what is known of the attempt."""
     recording = False
     try:
         with db.writing() as session:
-            now = moment(session, db)
-            of_run, of_attempt = begun(now)
-            # One statement decides: a claim, a cancellation or a janitor that comes first leaves it no row.
-            run = session.exec(
-                update(Run)
-                .where(
-                    held(lease),
-                    col(Run.state) == "pending",
-                    col(Run.lease_until) >= db.now(),
-                    col(Run.cancel_requested_at).is_(None),
-                )
-                .values(lease_until=db.after(lease.seconds), **of_run)
-                .returning(*WHOSE, col(Run.lease_owner))
-                .execution_options(synchronize_session=False)
-            ).first()
+            connection = session.connection()
+            times = {"now": db.from_now(), "until": db.from_now(lease.seconds)}
+            run = connection.execute(_passing(db.dialect, phase), {**of(lease), **times}).first()
             if run is None:
                 raise GateShut
             given = read(session)
             _insist_on_place(run, given.bundle)
-            this = (col(Attempt.run_id) == lease.run_id, col(Attempt.number) == lease.attempt)
-            write(session, update(Attempt).where(*this).values(**of_attempt))
+            begun = {"state": "running", "started_at": run.now} if phase == PHASE else {}
+            this = {"of_run": lease.run_id, "of_attempt": lease.attempt}
+            connection.execute(_OF_ATTEMPT, {**this, **begun, **of_attempt})
             if given.bundle is not None and given.opens:
                 recording = True  # from here on what the database refuses is the receipt
-                open_receipt(session, lease, phase, given.bundle, given, run, now)
+                open_receipt(session, lease, phase, given.bundle, given, run, run.now)
             return given
     except DBAPIError as problem:
         if recording:
             raise ReceiptRefused from problem
         raise
+
+
+@cache
+def _passing(dialect: str, phase: str) -> Update:
+    """One statement decides: a claim, a cancellation or a janitor that comes first leaves it no row."""
+    now = clock(dialect, "now")
+    begun = {"state": "running", "started_at": now} if phase == PHASE else {}
+    return (
+        update(RUN)
+        .where(HELD, RUN.c.state == "pending", RUN.c.lease_until >= now, NOT_CANCELLED)
+        .values(lease_until=clock(dialect, "until"), **begun)
+        .returning(*WHOSE, RUN.c.lease_owner, (RUN.c.started_at if phase == PHASE else now).label("now"))
+    )
+
+
+_OF_ATTEMPT = update(ATTEMPT).where(*THIS_ATTEMPT)
 
 
 def _insist_on_place(run: Row[Any], bundle: SealedBundle | None) -> None:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, and_, cast, exists, false, func, or_, select, true
-from sqlmodel import col
 
-from executor.models import Run
+from executor.runs.conditions import RUN, among
 from executor.runs.spec import Offer
+from secretstore.database import table_of
 from secretstore.keyring import fits
 from secretstore.models import Environment, KeyPair, Secret
+
+_ENVIRONMENT, _PAIR, _SECRET = table_of(Environment).c, table_of(KeyPair).c, table_of(Secret).c
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class KeyNeed:
         """Whether a worker that offers this meets it, asked of a run's row; of `one` row, or of many."""
         if "*" in offer.key_services:
             return true()
-        among = or_(false(), *(_fits(pattern, col(KeyPair.key_service)) for pattern in offer.key_services))
+        among = or_(false(), *(_fits(pattern, _PAIR.key_service) for pattern in offer.key_services))
         return _of_no(one, ~among)
 
     def met_by(self, run: object, offer: Offer) -> bool:
@@ -42,13 +44,13 @@ class KeyNeed:
 
 def left_to_others(offer: Offer, one: bool = False) -> tuple[ColumnElement[bool], ...]:
     """The worker's key service has not refused a moment ago to open what the run may be given."""
-    return (_of_no(one, col(Environment.id).in_(offer.refused)),) if offer.refused else ()
+    return (_of_no(one, among(_ENVIRONMENT.id, offer.refused)),) if offer.refused else ()
 
 
 def key_service() -> Any:
     """The key service that a run's row needs, as a column of this name; empty where it is given no secret."""
-    its = (col(Environment.id) == Run.environment_id, _given())
-    return select(col(KeyPair.key_service)).where(*sealed(), *its).correlate(Run).scalar_subquery().label("key_service")
+    its = (_ENVIRONMENT.id == RUN.c.environment_id, _given())
+    return select(_PAIR.key_service).where(*sealed(), *its).correlate(RUN).scalar_subquery().label("key_service")
 
 
 def _of_no(one: bool, such: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -56,29 +58,29 @@ def _of_no(one: bool, such: ColumnElement[bool]) -> ColumnElement[bool]:
 
     Those environments are looked up once for all runs of a listing; for one run, its own is looked at.
     """
-    found = select(col(Environment.id)).where(*sealed(), such)
+    found = select(_ENVIRONMENT.id).where(*sealed(), such)
     if one:
-        found = found.where(col(Environment.id) == Run.environment_id).correlate(Run)
-    return or_(col(Run.environment_id).not_in(found), ~_given())
+        found = found.where(_ENVIRONMENT.id == RUN.c.environment_id).correlate(RUN)
+    return or_(RUN.c.environment_id.not_in(found), ~_given())
 
 
 def _given() -> ColumnElement[bool]:
     """A run may be given secrets, if its environment has any."""
     return or_(
-        col(Run.setup_secret_names).is_not(None),
+        RUN.c.setup_secret_names.is_not(None),
         # JSON compares as text alone in PostgreSQL.
-        func.coalesce(cast(col(Run.secret_names), Text), "null") != "[]",
+        func.coalesce(cast(RUN.c.secret_names, Text), "null") != "[]",
         # Its parameters are data sources and catalogs, which may be filled in from secrets.
-        cast(col(Run.mapped), Text) != "{}",
+        cast(RUN.c.mapped, Text) != "{}",
     )
 
 
 def sealed() -> tuple[ColumnElement[bool], ...]:
     """Environments that have secrets, each with its current key pair."""
     return (
-        col(KeyPair.environment_id) == Environment.id,
-        col(KeyPair.generation) == Environment.generation,
-        exists().where(col(Secret.environment_id) == Environment.id).correlate(Environment),
+        _PAIR.environment_id == _ENVIRONMENT.id,
+        _PAIR.generation == _ENVIRONMENT.generation,
+        exists().where(_SECRET.environment_id == _ENVIRONMENT.id).correlate(_ENVIRONMENT.id.table),
     )
 
 

@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Row, and_, false, or_, true
 from sqlalchemy import select as select_rows
-from sqlmodel import col
 
-from executor.models import Run
 from executor.runs import workers
+from executor.runs.conditions import RUN, among
 from executor.runs.key_need import KeyNeed, key_service, left_to_others
 from executor.runs.spec import RUNGS, Offer
 from executor.schemas.workers import WorkerView
@@ -58,7 +57,7 @@ class Need:
 
     def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
         """Whether a worker that offers this meets it, asked of a run's row."""
-        named: ColumnElement[bool] = self.column.in_(self.offered(offer))
+        named = among(self.column, self.offered(offer))
         return or_(self.column.is_(None), named) if self.optional else named
 
     def met_by(self, run: Asking, offer: Offer) -> bool:
@@ -76,7 +75,7 @@ class PlaceNeed:
 
     def sql(self, offer: Offer, one: bool = False) -> ColumnElement[bool]:
         """Whether a worker that offers this meets it, asked of a run's row."""
-        columns = (col(Run.project), col(Run.environment))
+        columns = (RUN.c.project, RUN.c.environment)
         served = (
             and_(*(true() if named == "*" else column == named for column, named in zip(columns, halves, strict=True)))
             for halves in map(_halves, offer.places)
@@ -112,14 +111,14 @@ _SANDBOX = "no worker offers the sandbox "
 # In the order in which one would look for the mistake.
 NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
     Need(
-        col(Run.host),
+        RUN.c.host,
         lambda offer: (offer.host,),
         "the machine {0.host}",
         "no worker runs on {0.host}, where this run's source is",
         optional=True,
     ),
     Need(
-        col(Run.queue),
+        RUN.c.queue,
         lambda offer: offer.queues,
         "the queue {0.queue}",
         "no worker takes runs of the queue {0.queue} (start one: sealrun worker -Q {0.queue})",
@@ -129,20 +128,20 @@ NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
         "no worker serves {0.project}/{0.environment}",
     ),
     Need(
-        col(Run.rung_min),
+        RUN.c.rung_min,
         lambda offer: _up_to(offer.rung),
         "the sandbox {0.rung_min}",
         _SANDBOX + "{0.rung_min} (this run needs it, or a stronger one)",
         optional=True,
     ),
     Need(
-        col(Run.network),
+        RUN.c.network,
         lambda offer: offer.networks,
         "the network {0.network}",
         "no worker offers the network {0.network} (this run, or its project, asks for it)",
     ),
     Need(
-        col(Run.python_version),
+        RUN.c.python_version,
         lambda offer: offer.pythons,
         "Python {0.python_version}",
         "no worker offers Python {0.python_version} (this run needs it)",
@@ -154,8 +153,8 @@ NEEDS: tuple[Need | PlaceNeed | KeyNeed, ...] = (
 
 # What says what a run needs.
 _ASKED = (
-    col(Run.id), col(Run.project), col(Run.environment), col(Run.environment_id), col(Run.queue), col(Run.host),
-    col(Run.rung_min), col(Run.network), col(Run.python_version),
+    RUN.c.id, RUN.c.project, RUN.c.environment, RUN.c.environment_id, RUN.c.queue, RUN.c.host,
+    RUN.c.rung_min, RUN.c.network, RUN.c.python_version,
 )  # fmt: skip
 
 

@@ -1,23 +1,23 @@
 """How an attempt ended, committed once: the run is over, or waits for another attempt."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, true, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, select, update
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import SQLModel
 
-from executor.models import Result, Run
-from executor.runs import masked, retrying
-from executor.runs.conditions import expired, held, writable
+from executor.models import Result
+from executor.runs import masked, output, retrying
+from executor.runs.conditions import HELD, NOT_CANCELLED, RUN, WRITABLE, expired, of
 from executor.runs.receipts import close_receipt, mark_refused
-from executor.runs.rows import WHOSE, end_attempt, moment
+from executor.runs.rows import WHOSE, end_attempt
 from executor.runs.spec import Lease, Outcome
 from executor.schemas.receipts import PHASE
 from executor.schemas.runs import OVER
-from secretstore.database import Database
+from secretstore.database import Database, clock
 
 
 def finish(
@@ -30,20 +30,13 @@ def finish(
     no retry.
     """
 
-    def ways(session: Session, now: datetime) -> Iterator[_Way]:
+    def ways(connection: Connection) -> Iterator[_Way]:
         if not for_good and outcome.state in ("failed", "lost"):
-            yield from _retry(session, db, lease, outcome, now)
+            yield from _retry(connection, db, lease, outcome)
         if outcome.state == "lost":
-            yield _cancelled(now, outcome)
-        yield _Way(
-            state="failed" if outcome.state == "lost" else outcome.state,
-            values={
-                "reason": outcome.reason,
-                "message": outcome.message,
-                "exit_code": outcome.exit_code,
-                "finished_at": now,
-            },
-        )
+            yield _cancelled(outcome)
+        ended = {"reason": outcome.reason, "message": outcome.message, "exit_code": outcome.exit_code}
+        yield _Way("ended", "failed" if outcome.state == "lost" else outcome.state, ended)
 
     return _settle(db, lease, outcome, ways, if_expired)
 
@@ -55,27 +48,27 @@ def give_back(db: Database, lease: Lease, outcome: Outcome) -> str | None:
     gone without having started anything. Returns and refuses as `finish` does.
     """
 
-    def ways(_: Session, now: datetime) -> Iterator[_Way]:
-        yield _again(now, **({"refused": Run.refused + 1, "started_at": None} if outcome.state == "refused" else {}))
-        yield _cancelled(now, outcome)
+    def ways(_: Connection) -> Iterator[_Way]:
+        yield _Way("refused" if outcome.state == "refused" else "again", "pending")
+        yield _cancelled(outcome)
 
     return _settle(db, lease, outcome, ways, if_expired=False)
 
 
 @dataclass(frozen=True)
 class _Way:
-    """One of the ways a run may go on from an attempt's end: the first whose condition holds is taken."""
+    """One of the ways a run may go on from an attempt's end, see `_going`: the first that is open is taken."""
 
+    which: str
     state: str
-    values: Mapping[str, Any]
-    only_if: ColumnElement[bool] = field(default_factory=true)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _settle(
     db: Database,
     lease: Lease,
     outcome: Outcome,
-    ways: Callable[[Session, datetime], Iterator[_Way]],
+    ways: Callable[[Connection], Iterator[_Way]],
     if_expired: bool,
 ) -> str | None:
     """One transaction: the run goes the first way that is open, its attempt ends, what it left is stored."""
@@ -83,20 +76,18 @@ def _settle(
         closing = False
         try:
             with db.writing() as session:
-                now = moment(session, db)
+                connection = session.connection()
                 # First: where the token is stale nothing else may be written, and the row is ours from here on.
-                found = _take_way(session, lease, ways(session, now), expired(db, if_expired))
+                found = _take_way(connection, db, lease, ways(connection), if_expired)
                 if found is None:
                     return None
                 state, run = found
-                worker = end_attempt(session, lease, outcome, state if state in OVER else outcome.state, now)
-                # Copies: a transaction that is undone empties the objects that were in it.
-                session.add_all(type(row)(**row.model_dump()) for row in (*outcome.rows, *_left(lease, outcome)))
-                session.flush()
-                masked.store(session, lease, PHASE, outcome, now)
+                worker = end_attempt(connection, lease, outcome, state if state in OVER else outcome.state, run.now)
+                output.add(connection, (*outcome.rows, *_left(lease, outcome)))
+                masked.store(session, lease, PHASE, outcome, run.now)
                 closing = with_receipt
                 if closing:
-                    close_receipt(session, lease, PHASE, outcome, run, worker, now)
+                    close_receipt(session, lease, PHASE, outcome, run, worker, run.now)
                     if outcome.state == "refused":
                         mark_refused(session, lease)
                 return state
@@ -107,49 +98,66 @@ def _settle(
     return None
 
 
-def _again(now: datetime, **more: Any) -> _Way:
-    """Another attempt. The token ends here: a worker that wakes up late must not write, nor hold the run.
-
-    Never of a run that somebody asked to cancel: the same statement sees to that.
-    """
-    values = {"fencing_token": Run.fencing_token + 1, "rung_at": now, **more}
-    return _Way("pending", values, only_if=col(Run.cancel_requested_at).is_(None))
+def _cancelled(outcome: Outcome) -> _Way:
+    said = f"cancelled; {outcome.message or 'lost'}"
+    return _Way("cancelled", "cancelled", {"reason": "cancelled", "message": said})
 
 
-def _cancelled(now: datetime, outcome: Outcome) -> _Way:
-    values = {"reason": "cancelled", "message": f"cancelled; {outcome.message or 'lost'}", "finished_at": now}
-    return _Way("cancelled", values, only_if=col(Run.cancel_requested_at).is_not(None))
-
-
-def _retry(session: Session, db: Database, lease: Lease, outcome: Outcome, now: datetime) -> Iterator[_Way]:
+def _retry(connection: Connection, db: Database, lease: Lease, outcome: Outcome) -> Iterator[_Way]:
     """The way back, where the run has a retry left and is tried again for such a reason."""
     try:
-        asked = session.exec(select(Run.retries, Run.retried, Run.retry_on).where(held(lease))).first()
-        if asked is None or not 0 <= asked[1] < min(asked[0], retrying.MOST):
+        asked = connection.execute(_RETRIES, of(lease)).first()
+        if asked is None or not 0 <= asked.retried < min(asked.retries, retrying.MOST):
             return
-        if not retrying.retried(outcome.reason, asked[2]):
+        if not retrying.retried(outcome.reason, asked.retry_on):
             return
     except (ValueError, TypeError):  # what cannot be read, and no list of ours, asks for nothing
         return
-    wait = retrying.delay(outcome.reason, asked[1])
-    yield _again(now, retried=asked[1] + 1, not_before=db.after(wait))
+    wait = retrying.delay(outcome.reason, asked.retried)
+    yield _Way("retry", "pending", {"retried": asked.retried + 1, "delay": db.from_now(wait)})
+
+
+_RETRIES = select(RUN.c.retries, RUN.c.retried, RUN.c.retry_on).where(HELD)
 
 
 def _take_way(
-    session: Session, lease: Lease, ways: Iterator[_Way], conditions: Sequence[ColumnElement[bool]]
+    connection: Connection, db: Database, lease: Lease, ways: Iterator[_Way], if_expired: bool
 ) -> tuple[str, Row[Any]] | None:
-    """The run's new state, and whose run it is; None where no way is open."""
+    """The run's new state, and whose run it is, with the moment of it; None where no way is open."""
     for way in ways:
-        run = session.exec(
-            update(Run)
-            .where(writable(lease), way.only_if, *conditions)
-            .values(state=way.state, **way.values, lease_owner=None, lease_until=None, held_up=None)
-            .returning(*WHOSE)
-            .execution_options(synchronize_session=False)
-        ).first()
+        bound = {**of(lease), "now": db.from_now(), "state": way.state, **way.values}
+        run = connection.execute(_going(db.dialect, way.which, if_expired), bound).first()
         if run is not None:
             return way.state, run
     return None
+
+
+@cache
+def _going(dialect: str, which: str, if_expired: bool) -> Update:
+    """A way out of an attempt, its lease given up; `state` and other columns are set by the names that are bound.
+
+    Where there is another attempt, the token ends here: a worker that wakes up late must not write, nor hold the run.
+    There is none of a run that somebody asked to cancel: the same statement sees to that.
+    """
+    now = clock(dialect, "now")
+    only_if: tuple[ColumnElement[bool], ...] = ()
+    values: dict[str, Any] = {"finished_at": now}
+    if which == "cancelled":
+        only_if = (~NOT_CANCELLED,)
+    elif which != "ended":
+        only_if = (NOT_CANCELLED,)
+        values = {"fencing_token": RUN.c.fencing_token + 1, "rung_at": now}
+    if which == "refused":
+        values |= {"refused": RUN.c.refused + 1, "started_at": None}
+    elif which == "retry":
+        values |= {"not_before": clock(dialect, "delay")}
+    since = RUN.c.rung_at if "rung_at" in values else RUN.c.finished_at
+    return (
+        update(RUN)
+        .where(WRITABLE, *only_if, *((expired(now),) if if_expired else ()))
+        .values(lease_owner=None, lease_until=None, held_up=None, **values)
+        .returning(*WHOSE, since.label("now"))
+    )
 
 
 def _left(lease: Lease, outcome: Outcome) -> tuple[SQLModel, ...]:

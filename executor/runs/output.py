@@ -1,17 +1,18 @@
 """What a run leaves, as rows: output, files, numbers. What stores them carries the attempt's token."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, Insert, insert
 from sqlmodel import SQLModel, col, delete
 
 from executor.models import LogChunk, Output, OutputChunk
 from executor.runs.rows import guard
 from executor.runs.spec import Lease
 from executor.schemas.output import PIECE, Piece
-from secretstore.database import Database
+from secretstore.database import Database, table_of
 
 _WORTH = 512  # bytes below which a row's other columns outweigh what packing saves
 _LEVEL = 1  # the quickest: output is mostly text, of which more effort saves little more
@@ -30,9 +31,8 @@ def append(db: Database, lease: Lease, pieces: Sequence[Piece], more: Sequence[S
     with db.writing(last=True) as session:
         guard(session, lease)
         if these:
-            session.connection().execute(insert(LogChunk), these)
-        # Copies: a transaction that is undone empties the objects that were in it.
-        session.add_all(type(row)(**row.model_dump()) for row in more)
+            session.connection().execute(_inserting(LogChunk), these if len(these) > 1 else these[0])
+        add(session.connection(), more)
         for row in more:
             if isinstance(row, Output) and row.withheld is not None:
                 session.exec(
@@ -42,6 +42,20 @@ def append(db: Database, lease: Lease, pieces: Sequence[Piece], more: Sequence[S
                         col(OutputChunk.path) == row.path,
                     )
                 )
+
+
+def add(connection: Connection, these: Iterable[SQLModel]) -> None:
+    """Store rows in the caller's transaction, those of a table in one statement."""
+    found: dict[type[SQLModel], list[dict[str, Any]]] = {}
+    for row in these:
+        found.setdefault(type(row), []).append(row.model_dump())
+    for table, its in found.items():
+        connection.execute(_inserting(table), its if len(its) > 1 else its[0])
+
+
+@cache
+def _inserting(table: type[SQLModel]) -> Insert:
+    return insert(table_of(table))
 
 
 def rows(lease: Lease, pieces: Sequence[Piece]) -> list[LogChunk]:

@@ -23,7 +23,7 @@ def waiting(db: Database, queues: Sequence[str]) -> dict[str, tuple[int, float]]
         rows = session.execute(
             select(col(Run.queue), func.count(), func.min(since))
             .where(
-                claimable(db),
+                claimable(db.now()),
                 col(Run.cancel_requested_at).is_(None),
                 col(Run.queue).in_(queues),
                 since.between(db.after(-LONGEST), db.now()),

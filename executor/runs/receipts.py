@@ -15,25 +15,40 @@ from executor.schemas.receipts import PHASE
 from secretstore import audit
 from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle
+from secretstore.database import table_of
 from secretstore.run_connection import CATALOG
+
+_RECEIPT, _SECRET, _CONNECTION = table_of(Receipt), table_of(ReceiptSecret), table_of(ReceiptConnection)
+_THIS_PHASE: dict[str, Any] = {name: bindparam(f"of_{name}") for name in ("run_id", "attempt", "phase")}
+
+_OPEN, _GIVEN, _FILLED = insert(_RECEIPT), insert(_SECRET), insert(_CONNECTION)
+_CLOSE = (
+    update(_RECEIPT)
+    .where(*(_RECEIPT.c[name] == bound for name, bound in _THIS_PHASE.items()), _RECEIPT.c.status == "opening")
+    .returning(_RECEIPT.c.generation, _RECEIPT.c.secrets)
+)
+_ALIAS = update(_SECRET).where(
+    *(_SECRET.c[name] == bound for name, bound in _THIS_PHASE.items()), _SECRET.c.name == bindparam("of_name")
+)
 
 
 def open_receipt(
     session: Session, lease: Lease, phase: str, bundle: SealedBundle, given: Given, run: Row[Any], now: datetime
 ) -> None:
-    """The receipt, a row per secret and per setting filled in, and the audit event; `run` ends with its worker."""
+    """The receipt, a row per secret and per setting filled in, and the audit event."""
     this = {"run_id": lease.run_id, "attempt": lease.attempt, "phase": phase}
     session.connection().execute(
-        insert(Receipt).values(
+        _OPEN,
+        {
             **this,
-            status="opening",
-            environment_id=bundle.environment_id,
-            generation=bundle.generation,
-            fingerprint=bundle.fingerprint,
-            key_service=bundle.key_service,
-            secrets=len(bundle.items),
-            opening_at=now,
-        )
+            "status": "opening",
+            "environment_id": bundle.environment_id,
+            "generation": bundle.generation,
+            "fingerprint": bundle.fingerprint,
+            "key_service": bundle.key_service,
+            "secrets": len(bundle.items),
+            "opening_at": now,
+        },
     )
     rows = [
         this
@@ -47,11 +62,11 @@ def open_receipt(
         }
         for item in bundle.items
     ]
-    session.connection().execute(insert(ReceiptSecret), rows)  # one statement for all of them
+    session.connection().execute(_GIVEN, rows)  # one statement for all of them
     if used := list(_connections_of(lease, bundle, given)):
-        session.connection().execute(insert(ReceiptConnection), used)
+        session.connection().execute(_FILLED, used)
     detail = {"generation": bundle.generation, "secrets": len(bundle.items)}
-    _note(session, lease, phase, run, run[-1], "secrets.open", "begun", detail, now)
+    _note(session, lease, phase, run, run.lease_owner, "secrets.open", "begun", detail, now)
 
 
 def _connections_of(lease: Lease, bundle: SealedBundle, given: Given) -> Iterator[dict[str, Any]]:
@@ -89,14 +104,9 @@ def close_receipt(
     ended = "done" if outcome.opened_at and outcome.dropped_at else "unknown"
     if outcome.not_opened is not None:
         known, ended = {"reason": outcome.not_opened}, "failed"
-    of_phase = (("run_id", lease.run_id), ("attempt", lease.attempt), ("phase", phase))
-    closed = session.exec(
-        update(Receipt)
-        .where(*(getattr(Receipt, name) == value for name, value in of_phase), col(Receipt.status) == "opening")
-        .values(status="opening" if ended == "unknown" else "closed", **known)
-        .returning(col(Receipt.generation), col(Receipt.secrets))
-        .execution_options(synchronize_session=False)
-    ).first()
+    this = {"of_run_id": lease.run_id, "of_attempt": lease.attempt, "of_phase": phase}
+    values = {"status": "opening" if ended == "unknown" else "closed", **known}
+    closed = session.connection().execute(_CLOSE, {**this, **values}).first()
     if closed is not None:
         detail = {"generation": closed[0], "secrets": closed[1]}
         _note(session, lease, phase, run, worker, "secrets.close", ended, detail, now)
@@ -105,10 +115,8 @@ def close_receipt(
     if phase == PHASE:
         _say_of_connections(session, lease, outcome)
     if outcome.aliases:
-        given = (getattr(ReceiptSecret, name) == value for name, value in of_phase)
-        named = update(ReceiptSecret).where(*given, col(ReceiptSecret.name) == bindparam("given"))
-        rows = [{"given": name, "also": alias} for name, alias in outcome.aliases.items()]
-        session.connection().execute(named.values(alias=bindparam("also")), rows)
+        rows = [{**this, "of_name": name, "alias": alias} for name, alias in outcome.aliases.items()]
+        session.connection().execute(_ALIAS, rows)
 
 
 def mark_refused(session: Session, lease: Lease) -> None:

@@ -61,7 +61,7 @@ def left_to_nobody(db: Database, me: str, mine: Mapping[str, Refusal]) -> set[st
     """Of the environments that the worker `me` leaves to others, those with a run that no other could take."""
     waiting = needs.asking(
         db,
-        claimable(db),
+        claimable(db.now()),
         col(Run.environment_id).in_(mine),
         col(Run.cancel_requested_at).is_(None),
         most=_SOME,

@@ -1,9 +1,10 @@
 """What ends a run without a worker's word: somebody cancels it, nobody can take it, or its worker was lost."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Update, and_, or_, update
+from sqlalchemy import Row, Select, Update, and_, or_, update
 from sqlalchemy import select as select_rows
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
@@ -11,12 +12,12 @@ from sqlmodel import Session, col, select
 from executor.broker import notices
 from executor.errors import RunOver, UnknownRun
 from executor.models import Attempt, Run
-from executor.runs.conditions import ATTEMPTS_LIMIT, claimable, hopeless, unheld
+from executor.runs.conditions import ATTEMPTS_LIMIT, NOT_CANCELLED, RUN, claimable, hopeless, unheld
 from executor.runs.outcomes import finish
 from executor.runs.rows import lose_claimed, moment, write
 from executor.runs.spec import Lease, Outcome
 from executor.schemas.runs import OVER
-from secretstore.database import Database
+from secretstore.database import Database, clock
 
 
 def cancel(db: Database, run_id: str, actor: str) -> bool:
@@ -65,7 +66,7 @@ def cancel_all(session: Session, db: Database, project_id: str, actor: str, said
     write(session, update(Run).where(*not_over, col(Run.cancel_requested_at).is_(None)).values(**request))
     ended = {"state": "cancelled", "reason": "cancelled", "message": said, "finished_at": now}
     freed = {"lease_owner": None, "lease_until": None, "not_before": None}
-    cancelled = write(session, update(Run).where(*not_over, unheld(db)).values(**ended, **freed))
+    cancelled = write(session, update(Run).where(*not_over, unheld(db.now())).values(**ended, **freed))
     these = select(Run.id).where(Run.project_id == project_id, Run.state == "cancelled", Run.finished_at == now)
     claimed = update(Attempt).where(col(Attempt.state) == "claimed", col(Attempt.run_id).in_(these))
     write(session, claimed.values(state="lost", reason="lost", finished_at=now))
@@ -82,7 +83,7 @@ def give_up(db: Database, run_id: str, said: str, reason: str = "no_capable_work
         ended = {"state": "failed", "reason": reason, "message": said, "finished_at": now}
         given_up = write(
             session,
-            _end_waiting(db, run_id).where(claimable(db), col(Run.cancel_requested_at).is_(None)).values(**ended),
+            _end_waiting(db, run_id).where(claimable(db.now()), col(Run.cancel_requested_at).is_(None)).values(**ended),
         )
         if given_up:
             lose_claimed(session, run_id, now)
@@ -90,9 +91,8 @@ def give_up(db: Database, run_id: str, said: str, reason: str = "no_capable_work
 
 
 def _end_waiting(db: Database, run_id: str) -> Update:
-    return (
-        update(Run).where(col(Run.id) == run_id, unheld(db)).values(lease_owner=None, lease_until=None, not_before=None)
-    )
+    freed = {"lease_owner": None, "lease_until": None, "not_before": None}
+    return update(Run).where(col(Run.id) == run_id, unheld(db.now())).values(**freed)
 
 
 def end_lost(
@@ -103,19 +103,8 @@ def end_lost(
     `skipped` is told of a run that the database does not let end, and why; the others are settled all the same.
     """
     settled: list[tuple[str, str]] = []
-    expired = and_(col(Run.state) == "running", col(Run.lease_until) < db.now())
-    stuck = and_(unheld(db), or_(hopeless(), col(Run.cancel_requested_at).is_not(None)))
     with db.reading() as session:
-        # What decides and nothing more: a row that cannot be read as a whole is settled as well.
-        due = session.execute(
-            select_rows(
-                col(Run.id),
-                col(Run.attempt),
-                col(Run.fencing_token),
-                col(Run.state),
-                col(Run.cancel_requested_at).is_not(None).label("cancelled"),
-            ).where(or_(expired, stuck))
-        ).all()
+        due = session.connection().execute(_due(db.dialect), {"now": db.from_now()}).all()
     for run in due:
         try:
             state = _end_lost(db, run)
@@ -125,6 +114,16 @@ def end_lost(
         if state is not None:
             settled.append((run.id, state))
     return settled
+
+
+@cache
+def _due(dialect: str) -> Select[Any]:
+    """What decides and nothing more: a row that cannot be read as a whole is settled as well."""
+    now = clock(dialect, "now")
+    lost = and_(RUN.c.state == "running", RUN.c.lease_until < now)
+    stuck = and_(unheld(now), or_(hopeless(), ~NOT_CANCELLED))
+    told = (RUN.c.id, RUN.c.attempt, RUN.c.fencing_token, RUN.c.state, (~NOT_CANCELLED).label("cancelled"))
+    return select_rows(*told).where(or_(lost, stuck))
 
 
 def _end_lost(db: Database, run: Row[Any]) -> str | None:

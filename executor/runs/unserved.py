@@ -4,18 +4,19 @@ The while is the run's own, and no capable worker was seen in it: one that is re
 waiting.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, false, func, or_
-from sqlmodel import col, select
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
 
-from executor.models import Run
 from executor.runs import needs, workers
-from executor.runs.conditions import claimable
+from executor.runs.conditions import NOT_CANCELLED, RUN, claimable
 from executor.runs.settling import give_up
-from executor.runs.spec import LONGEST
+from executor.runs.spec import LONGEST, Offer
 from executor.schemas.workers import WorkerView
-from secretstore.database import Database
+from secretstore.database import Database, clock
 
 SETTLED = 60.0
 """Seconds after which a janitor may take it that every worker has come back that was stopped together with its own."""
@@ -33,17 +34,15 @@ def end_unserved(
     """
     ended = []
     alive = workers.list_workers(db, alive_only=True)
-    one = [col(Run.id) == run_id] if run_id is not None else []
-    nobodys = [claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
-    with db.reading() as session:
-        own = session.exec(select(Run.queue_timeout).where(*nobodys).distinct()).all()
-    for seconds in own:
+    offers = _offers(alive)
+    for seconds in _timeouts(db, offers):
         # Rows are not always of our writing: what is no number of seconds is nothing that somebody asked for.
         limit = seconds if isinstance(seconds, int | float) and 0 < seconds < LONGEST else patience
         if min(limit, SETTLED) > watched:
             continue
-        mine = col(Run.queue_timeout).is_(None) if seconds is None else col(Run.queue_timeout) == seconds
-        since = func.coalesce(Run.not_before, Run.rung_at)
+        mine = RUN.c.queue_timeout.is_(None) if seconds is None else RUN.c.queue_timeout == seconds
+        since = func.coalesce(RUN.c.not_before, RUN.c.rung_at)
+        nobodys = _nobodys(offers, db.now(), run_id)
         late = needs.asking(db, *nobodys, mine, since <= db.after(-limit), most=_SOME)
         seen = workers.list_workers(db, within=limit) if late else []
         for run in late:
@@ -60,17 +59,35 @@ def end_in_vain(db: Database, alive: list[WorkerView], run_id: str | None = None
     What depends on how a worker is started, as its queues, may come yet. All have one SEALRUN_KEYS there; only a worker
     asks for it, and for all runs, since its own heartbeat is fresh.
     """
-    one = [col(Run.id) == run_id] if run_id is not None else []
-    nobodys = [claimable(db), col(Run.cancel_requested_at).is_(None), ~_taken_by(alive), *one]
-    waiting = needs.asking(db, *nobodys, most=_SOME)
+    offers = _offers(alive)
+    waiting = needs.asking(db, *_nobodys(offers, db.now(), run_id), most=_SOME) if _timeouts(db, offers) else []
     found = ((run.id, needs.in_vain(run, alive, keys=run_id is None)) for run in waiting)
     return [(run, said) for run, said in found if said is not None and give_up(db, run, said)]
 
 
-def _taken_by(alive: list[WorkerView]) -> ColumnElement[bool]:
-    """One of these workers can take the run."""
-    offers = {replace(workers.offer_of(worker), worker="") for worker in alive if not worker.closed}
-    return or_(false(), *(needs.suits(offer) for offer in offers))
+_Offers = frozenset[Offer]
+
+
+def _offers(alive: list[WorkerView]) -> _Offers:
+    return frozenset(replace(workers.offer_of(worker), worker="") for worker in alive if not worker.closed)
+
+
+def _timeouts(db: Database, offers: _Offers) -> Sequence[float | None]:
+    """The queue timeouts of runs that none of these workers can take: most of the time there are none."""
+    with db.reading() as session:
+        found = session.connection().execute(_of_nobody(db.dialect, offers), {"now": db.from_now()})
+        return found.scalars().all()
+
+
+@lru_cache(maxsize=64)
+def _of_nobody(dialect: str, offers: _Offers) -> Select[Any]:
+    return select(RUN.c.queue_timeout).where(*_nobodys(offers, clock(dialect, "now"))).distinct()
+
+
+def _nobodys(offers: _Offers, now: ColumnElement[Any], run_id: str | None = None) -> list[ColumnElement[bool]]:
+    """Runs, or one, that wait and that none of these workers can take."""
+    taken = or_(false(), *(needs.suits(offer) for offer in offers))
+    return [claimable(now), NOT_CANCELLED, ~taken, *([RUN.c.id == run_id] if run_id is not None else [])]
 
 
 def _seconds(number: float) -> str:

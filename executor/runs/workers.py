@@ -1,24 +1,27 @@
 """Which workers live: a heartbeat row each, so that a submitter knows without asking the broker."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, Update, bindparam, select, update
 from sqlmodel import col
 from sqlmodel import select as select_one
 
 from executor.models import Run, Worker, new_id
 from executor.runs.spec import Offer
 from executor.schemas.workers import Refusal, WorkerView
-from secretstore.database import Database
+from secretstore.database import Database, clock, table_of
 
 BEAT = 2.0  # seconds between two heartbeats
 SILENCE = 10.0  # seconds after which a worker is taken for dead
 
+_WORKER = table_of(Worker)
 _VIEWED = tuple(
-    col(field)
-    for field in (
-        Worker.name, Worker.host, Worker.pid, Worker.queues, Worker.rung, Worker.networks, Worker.pythons,
-        Worker.places, Worker.key_services, Worker.refused, Worker.slots, Worker.closed, Worker.seen_at,
+    _WORKER.c[name]
+    for name in (
+        "name", "host", "pid", "queues", "rung", "networks", "pythons", "places", "key_services", "refused", "slots",
+        "closed", "seen_at",
     )
 )  # fmt: skip
 
@@ -64,7 +67,14 @@ def beat(
     """Say that it lives; why it takes no run, what it can unwrap by now, and which environments it leaves to others."""
     values = {"closed": closed, "key_services": list(key_services), "refused": _told(refused)}
     with db.writing() as session:
-        session.exec(update(Worker).where(col(Worker.id) == worker_id).values(seen_at=db.now(), **values))
+        bound = {"of_worker": worker_id, "now": db.from_now(), **values}
+        session.connection().execute(_beating(db.dialect), bound)
+
+
+@cache
+def _beating(dialect: str) -> Update:
+    """A heartbeat; what it says beside is set by the columns' names."""
+    return update(_WORKER).where(_WORKER.c.id == bindparam("of_worker")).values(seen_at=clock(dialect, "now"))
 
 
 def leave_to_others(db: Database, name: str, refused: Mapping[str, Refusal]) -> None:
@@ -86,19 +96,12 @@ def leave(db: Database, worker_id: str) -> None:
 
 def list_workers(db: Database, alive_only: bool = False, within: float | None = None) -> list[WorkerView]:
     """Workers, the latest seen first: those that live, those seen within so many seconds, else the last hundred."""
+    which: _Which = "alive" if alive_only else "latest" if within is None else "seen"
+    bound = {"early": db.from_now(-SILENCE), "late": db.from_now(SILENCE)}
+    if which == "seen":
+        bound["since"] = db.from_now(-(within or 0))
     with db.reading() as session:
-        # The database's clock wrote it: what lies ahead of that is no heartbeat.
-        lately = col(Worker.seen_at).between(db.after(-SILENCE), db.after(SILENCE))
-        alive = (col(Worker.stopped_at).is_(None)) & lately
-        ended = col(Worker.stopped_at).is_not(None)
-        statement = select(*_VIEWED, alive.label("lives"), ended.label("ended")).order_by(col(Worker.seen_at).desc())
-        if alive_only:
-            statement = statement.where(alive)
-        elif within is not None:
-            statement = statement.where(col(Worker.seen_at).between(db.after(-within), db.after(SILENCE)))
-        else:
-            statement = statement.limit(100)
-        rows = session.execute(statement).all()
+        rows = session.connection().execute(_listing(db.dialect, which), bound).all()
     return [
         WorkerView(
             name=row.name,
@@ -119,6 +122,26 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
         )
         for row in rows
     ]
+
+
+_Which = Literal["alive", "seen", "latest"]
+
+
+@cache
+def _listing(dialect: str, which: _Which) -> Select[Any]:
+    seen = _WORKER.c.seen_at
+    # The database's clock wrote it: what lies ahead of that is no heartbeat.
+    lately = seen.between(clock(dialect, "early"), clock(dialect, "late"))
+    alive = _WORKER.c.stopped_at.is_(None) & lately
+    ended = _WORKER.c.stopped_at.is_not(None)
+    found = select(*_VIEWED, alive.label("lives"), ended.label("ended")).order_by(seen.desc())
+    if which == "alive":
+        return found.where(alive)
+    return (
+        found.limit(100)
+        if which == "latest"
+        else found.where(seen.between(clock(dialect, "since"), clock(dialect, "late")))
+    )
 
 
 def leased(db: Database) -> dict[str, list[str]]:

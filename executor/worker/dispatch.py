@@ -46,10 +46,15 @@ T = TypeVar("T")
 
 
 def dispatch(worker: Equipment, run_id: str) -> str | None:
-    """Execute a run if it is ours to take; its outcome is committed once, or left to whoever holds a later token.
+    """Execute the run that has rung, or the one whose turn it is, if it is ours to take.
+
+    Its outcome is committed once, or left to whoever holds a later token.
 
     Returns the project that has a slot again which another run of it may wait for, None where it has no limit.
     """
+    if worker.turns.behind:
+        with contextlib.suppress(DatabaseUnavailable):  # the claim finds out
+            run_id = worker.turns.first(worker.db, worker.offer, run_id)
     with contextlib.ExitStack() as ending:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
         ending.enter_context(worker.starts.one(run_id))
@@ -61,16 +66,28 @@ def dispatch(worker: Equipment, run_id: str) -> str | None:
             return None
         since = clock()
         try:
-            claimed = runs.claim(worker.db, run_id, worker.offer, worker.settings.lease)
+            claimed = _claimed(worker, run_id, ending)
         except DatabaseUnavailable as problem:
             worker.storage.failed(problem)
             return None  # it waits; what has been committed all the same is given up with its lease
         if claimed is None:
             return None
         run, lease = claimed
+        worker.turns.took(run, lease)
         keeper = LeaseKeeper(worker.db, lease, worker.cancelled, since, worker.leaving)
         _execute(worker, run, keeper, supervision)
         return run.project_id if lease.limited else None
+
+
+def _claimed(worker: Equipment, run_id: str, ending: contextlib.ExitStack) -> tuple[Run, Lease] | None:
+    """Claim the run; or, where somebody has taken it out of turn, one that was passed over for it."""
+    offer, seconds = worker.offer, worker.settings.lease
+    claimed = runs.claim(worker.db, run_id, offer, seconds)
+    if claimed is None and (other := worker.turns.instead(worker.db, offer)) is not None:
+        worker.starts.over(run_id)
+        ending.enter_context(worker.starts.one(other))
+        claimed = runs.claim(worker.db, other, offer, seconds)
+    return claimed
 
 
 def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> None:

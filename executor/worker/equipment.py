@@ -20,6 +20,7 @@ from executor.worker.openings import Openings
 from executor.worker.programs import Reach
 from executor.worker.starts import Starts
 from executor.worker.storage import Storage
+from executor.worker.turns import Turns
 from secretstore.database import Database
 from secretstore.key_service import KeyAccess
 
@@ -42,6 +43,7 @@ class Equipment:
     cancelled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
     starts: Starts = field(default_factory=Starts)
+    turns: Turns = field(default_factory=Turns)
     uncommitted: dict[Lease, Outcome] = field(default_factory=dict)
     """How attempts ended whose outcome the database did not take."""
     stopping: threading.Event = field(default_factory=threading.Event)

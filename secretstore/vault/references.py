@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from sqlalchemy import bindparam, or_
+from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
 from secretstore.connections import S3_LIKE, for_run
-from secretstore.database import Database
+from secretstore.database import Database, table_of
 from secretstore.errors import InUse
 from secretstore.models import Connection, Environment, Project, Secret
 from secretstore.naming import has_form_of_name
@@ -25,12 +27,19 @@ def connection_plan(session: Session, environment_id: str) -> list[RunConnection
 
     A row that is invalid is among them, with the reason in `refused`: it must not keep other runs from starting.
     """
-    query = (
-        select(Connection.role, Connection.name, Connection.kind, Connection.settings)
-        .where(Connection.environment_id == environment_id, col(Connection.role).in_((SOURCE, CATALOG)))
-        .order_by(col(Connection.role).desc(), col(Connection.name))
+    rows = session.connection().execute(_PLAN, {"of_environment": environment_id})
+    return _with_their_sources([for_run(*row) for row in rows])
+
+
+_CONNECTION = table_of(Connection).c
+_PLAN = (
+    select_rows(_CONNECTION.role, _CONNECTION.name, _CONNECTION.kind, _CONNECTION.settings)
+    .where(
+        _CONNECTION.environment_id == bindparam("of_environment"),
+        or_(_CONNECTION.role == SOURCE, _CONNECTION.role == CATALOG),
     )
-    return _with_their_sources([for_run(*row) for row in session.exec(query)])
+    .order_by(_CONNECTION.role.desc(), _CONNECTION.name)
+)
 
 
 def named_by(session: Session, environment_id: str, what: Literal["secret", "source"], name: str) -> list[str]:

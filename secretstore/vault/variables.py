@@ -1,9 +1,11 @@
 """Variables: plain configuration of an environment, shown openly and never masked."""
 
+from sqlalchemy import bindparam
+from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
 from secretstore.audit import Actor, append
-from secretstore.database import Database
+from secretstore.database import Database, table_of
 from secretstore.errors import EnvironmentGone, UnknownVariable
 from secretstore.models import Environment, Variable
 from secretstore.vault.acts import act_on_variable
@@ -32,17 +34,19 @@ def plain_variables(session: Session, environment_id: str) -> dict[str, str]:
     Raises:
         EnvironmentGone: the environment does not exist.
     """
-    query = (
-        select(Variable.name, Variable.value)
-        .select_from(Environment)
-        .join(Variable, col(Variable.environment_id) == Environment.id, isouter=True)
-        .where(Environment.id == environment_id)
-        .with_for_update(read=True, key_share=True, of=Environment)  # its deletion waits for the caller
-    )
-    rows = session.exec(query).all()
+    rows = session.connection().execute(_PLAIN, {"of_environment": environment_id}).all()
     if not rows:
         raise EnvironmentGone(environment_id=environment_id)
     return {name: value for name, value in rows if name is not None}
+
+
+_ENVIRONMENT, _VARIABLE = table_of(Environment), table_of(Variable)
+_PLAIN = (
+    select_rows(_VARIABLE.c.name, _VARIABLE.c.value)
+    .select_from(_ENVIRONMENT.outerjoin(_VARIABLE, _VARIABLE.c.environment_id == _ENVIRONMENT.c.id))
+    .where(_ENVIRONMENT.c.id == bindparam("of_environment"))
+    .with_for_update(read=True, key_share=True, of=_ENVIRONMENT)  # its deletion waits for the caller
+)
 
 
 def delete_variable(db: Database, project: str, environment: str, name: str, *, actor: Actor) -> None:

@@ -21,6 +21,7 @@ from secretstore.database import Database, UtcDateTime, current, migrate, requir
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SchemaMismatch
 from secretstore.models import Project
 from secretstore.pins import Pins
+from tests.processes import eventually
 
 
 def project(name: str, **fields: object) -> Project:
@@ -208,6 +209,23 @@ def test_an_unreachable_server_is_said_without_the_password() -> None:
     assert db.url_shown == f"postgresql+psycopg://ada:***@127.0.0.1:{port}/shop"
     assert "canary" not in repr(db) + str(refusal.value) + str(refusal.value.hint)
     assert refusal.value.__suppress_context__
+
+
+def test_a_connection_that_the_server_has_ended_is_replaced(db: Database) -> None:
+    """Right after its last use, too, when it is not asked whether it is alive."""
+    if db.dialect != "postgresql":
+        pytest.skip("SQLite has no server")
+    mine = text("SELECT pg_backend_pid()")
+    with db.reading() as session:
+        ended = session.execute(mine).scalar_one()
+    other = Database(str(db.engine.url.render_as_string(hide_password=False)))
+    gone = text("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
+    with other.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": ended})
+        eventually(lambda: connection.execute(gone, {"pid": ended}).scalar_one(), 10, "the connection's server ends")
+    other.close()
+    with db.reading() as session:
+        assert session.execute(mine).scalar_one() != ended
 
 
 def test_an_unknown_database_of_a_server_is_said(postgres_url: str) -> None:

@@ -84,11 +84,12 @@ def _runs() -> None:
     op.create_index("executor_run_by_project", "executor_run", ["project_id", "created_at"])
     op.create_index("executor_run_idempotency", "executor_run", ["project_id", "idempotency_key"], unique=True)
     op.create_index("executor_run_by_bundle", "executor_run", ["project_id", "bundle"])
-    _partial_index("executor_run_leased", "project_id", "lease_owner IS NOT NULL")
-    _partial_index("executor_run_delayed", "not_before", "not_before IS NOT NULL")
-    _partial_index("executor_run_finished", "finished_at", "finished_at IS NOT NULL AND pruned_at IS NULL")
-    _partial_index("executor_run_kept", "project_id", "pruned_by IS NULL")
-    _partial_index("executor_run_pruning", "finished_at", "pruned_by IS NOT NULL AND pruned_at IS NULL")
+    _partial_index("executor_run_turns", ["queue", "project_id", "created_at"], "state = 'pending'")
+    _partial_index("executor_run_leased", ["project_id"], "lease_owner IS NOT NULL")
+    _partial_index("executor_run_delayed", ["not_before"], "not_before IS NOT NULL")
+    _partial_index("executor_run_finished", ["finished_at"], "finished_at IS NOT NULL AND pruned_at IS NULL")
+    _partial_index("executor_run_kept", ["project_id"], "pruned_by IS NULL")
+    _partial_index("executor_run_pruning", ["finished_at"], "pruned_by IS NOT NULL AND pruned_at IS NULL")
 
 
 def _attempts() -> None:
@@ -279,7 +280,7 @@ def _sequence() -> sa.Column[int]:
     return sa.Column("sequence", sa.Integer(), primary_key=True, autoincrement=False)
 
 
-def _partial_index(name: str, column: str, where: str) -> None:
+def _partial_index(name: str, columns: list[str], where: str) -> None:
     """An index of the rows alone that a condition is true of."""
     condition = sa.text(where)
-    op.create_index(name, "executor_run", [column], postgresql_where=condition, sqlite_where=condition)
+    op.create_index(name, "executor_run", columns, postgresql_where=condition, sqlite_where=condition)

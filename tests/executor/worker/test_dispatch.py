@@ -22,6 +22,7 @@ from executor.worker.lease import LeaseKeeper, clock
 from executor.worker.metrics import Unmeasured
 from executor.worker.starts import Starts
 from executor.worker.storage import Storage
+from executor.worker.turns import Turns
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable
 from tests.executor.conftest import Bench
@@ -120,7 +121,7 @@ def test_i7_a_bell_without_file_descriptors_leaves_the_run_waiting(
 ) -> None:
     """It is rung for again, here or elsewhere; the log has a line, and Celery no error."""
     run_id = bench.create(sqlite_db)
-    worker = SimpleNamespace(db=sqlite_db, starts=Starts(), zygote=SimpleNamespace(pair=starved))
+    worker = SimpleNamespace(db=sqlite_db, starts=Starts(), turns=Turns(), zygote=SimpleNamespace(pair=starved))
     assert dispatch.dispatch(cast("Equipment", worker), run_id) is None
     assert history.state_of(sqlite_db, run_id) == "pending"
     assert caplog.messages == [f"run {run_id} is not taken now, and waits: the worker has no file descriptors left"]

@@ -1,0 +1,83 @@
+"""Whose turn it is where many wait: the projects with runs that a worker could take, however many of them there are.
+
+Bells come in the order of submission, so that ten thousand runs of one project, submitted at once, would keep another's
+single one waiting until all of them have had theirs. A worker that is behind asks here instead.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, bindparam, func, literal, literal_column, select, union_all
+
+from executor.runs.conditions import PENDING, RUN, free, leases, room
+from executor.runs.needs import suits
+from executor.runs.spec import Offer
+from secretstore.database import Database, clock
+
+LATE = 1.0
+"""Seconds after its bell from which on a run waits for its turn, and not only for the bell to be heard."""
+
+
+class Turn(NamedTuple):
+    """A project with runs that wait, the one that has waited longest, and how many somebody has a lease of.
+
+    `late`: that one has waited for longer than a bell takes to be heard.
+    """
+
+    project_id: str
+    run_id: str
+    running: int
+    late: bool
+
+
+def turns(db: Database, offer: Offer) -> list[Turn]:
+    """The projects of which this worker could take a run now, unless they have all the leases that they may have."""
+    bound = {"now": db.from_now(), "late": db.from_now(-LATE)}
+    with db.reading() as session:
+        found = session.connection().execute(looking(db.dialect, offer), bound)
+        return [Turn(row.project_id, row.run_id, row.running, bool(row.late)) for row in found]
+
+
+def project_of(db: Database, run_id: str) -> str | None:
+    """The project of a run that still waits."""
+    with db.reading() as session:
+        found = session.connection().execute(_PROJECT_OF, {"of_run": run_id}).first()
+        return None if found is None else str(found.project_id)
+
+
+_PROJECT_OF = select(RUN.c.project_id).where(RUN.c.id == bindparam("of_run"), PENDING)
+
+
+@lru_cache(maxsize=64)
+def looking(dialect: str, offer: Offer) -> Select[Any]:
+    """It goes from one project that waits to the next by the index `executor_run_turns`, and reads no run between."""
+    now = clock(dialect, "now")
+    served = union_all(*(select(literal(queue).label("queue")) for queue in offer.queues)).subquery()
+    first = select(served.c.queue, _least(served.c.queue, None).label("project_id"))
+    waiting = first.cte("waiting", recursive=True)
+    then = select(waiting.c.queue, _least(waiting.c.queue, waiting.c.project_id))
+    waiting = waiting.union_all(then.where(waiting.c.project_id.is_not(None)))
+
+    others = RUN.alias()
+    its = (RUN.c.queue == waiting.c.queue, RUN.c.project_id == waiting.c.project_id)
+    oldest = select(RUN.c.id).where(*its, *free(now), suits(offer), room(now)).order_by(RUN.c.created_at).limit(1)
+    running = leases(others, now).where(others.c.project_id == waiting.c.project_id)
+    found = (
+        select(
+            waiting.c.project_id,
+            oldest.correlate(waiting).scalar_subquery().label("run_id"),
+            running.correlate(waiting).scalar_subquery().label("running"),
+        )
+        .where(waiting.c.project_id.is_not(None))
+        .subquery("found")
+    )
+    its_own = RUN.alias()
+    late = select(its_own.c.rung_at <= clock(dialect, "late")).where(its_own.c.id == found.c.run_id).scalar_subquery()
+    return select(found, late.label("late")).where(found.c.run_id.is_not(None))
+
+
+def _least(queue: Any, above: Any) -> Any:
+    """The first project, by id, that waits in a queue; or the first one after another."""
+    run = RUN.alias()
+    least = select(func.min(run.c.project_id)).where(run.c.state == literal_column("'pending'"), run.c.queue == queue)
+    return (least if above is None else least.where(run.c.project_id > above)).scalar_subquery()
