@@ -44,23 +44,21 @@ class Masker:
         """
         self._origins, self._shared = needles, shared
         self._hits: Hits | None = None
-        ordered = sorted(needles)
-        if ordered and min(map(len, ordered)) < SHORTEST:
+        if min(map(len, needles), default=SHORTEST) < SHORTEST:
             raise ValueError(f"a needle has fewer than {SHORTEST} bytes")
-        heads: list[bytes] = []
+        numbers: dict[bytes, int] = {}
         self._families: list[bytes | list[bytes] | _Family] = []
-        last = b""
-        for needle in ordered:
+        for needle in needles:
             head = needle[:SHORTEST]
-            if head != last:
-                last = head
-                heads.append(head)
+            number = numbers.get(head)
+            if number is None:
+                numbers[head] = len(self._families)
                 self._families.append(needle)
-            elif isinstance(members := self._families[-1], bytes):
-                self._families[-1] = [members, needle]
+            elif isinstance(members := self._families[number], bytes):
+                self._families[number] = [members, needle]
             elif isinstance(members, list):
                 members.append(needle)
-        self._heads = Heads(heads) if heads else None
+        self._heads = Heads(numbers) if numbers else None
 
     @classmethod
     def build(cls, values: Mapping[str, bytes], derived: Mapping[str, bytes] = {}) -> Self:
@@ -99,7 +97,7 @@ class Masker:
         """Mask a whole buffer. Mask before cutting it to a length: half a secret is not recognised."""
         if self._heads is None or len(data) < SHORTEST:
             return data
-        if len(data) <= BLOCK and not self._heads.find(data):
+        if len(data) <= BLOCK and not self._heads.find(data, 0):
             return data
         stream = self.stream()
         return stream.feed(data) + stream.rest()
@@ -318,12 +316,12 @@ class Stream:
 
 
 class _Family:
-    """Needles that share a head, sorted."""
+    """Needles that share a head."""
 
     __slots__ = ("_members", "_parents", "reach")
 
     def __init__(self, members: list[bytes]) -> None:
-        self._members = members
+        self._members = members = sorted(members)
         self.reach = max(map(len, members))
         self._parents: list[int] = []  # per member: the longest other member it starts with, or -1
         for index, member in enumerate(members):

@@ -10,13 +10,15 @@ from executor.masking import masker as masking
 
 Way = dict[ModuleType, dict[str, int]]
 
-_SETTLED: Way = {heads: {"_FASTER": 0}}
-SCANNED: Way = {heads: {"_FASTER": 0, "_FASTEST": 0}, scanner: {"_FEWEST": 0}}
-"""From the second search on with Vectorscan."""
+_SETTLED: Way = {heads: {"_AUTOMATON": 0, "_FASTER": 0}}
+SCANNED: Way = {heads: {"_AUTOMATON": 0, "_FASTER": 0, "_FASTEST": 0}, scanner: {"_FEWEST": 0}}
+"""With Vectorscan from the first byte."""
 
 # Much text, long texts and many needles are searched in other ways; here they are chosen for little and few, too.
 WAYS: list[Way] = [
     {},
+    {heads: {"_AUTOMATON": 0}},
+    {heads: {"_AUTOMATON": 0, "_FEW": 0}},
     {masking: {"BLOCK": 16}},
     _SETTLED,
     _SETTLED | {automaton: {"_SHORT_TEXT": 0}},
@@ -25,7 +27,7 @@ WAYS: list[Way] = [
     _SETTLED | {automaton: {"_DETERMINISTIC_LIMIT": 0, "_VECTORS": 0}},
     SCANNED,
     SCANNED | {masking: {"BLOCK": 16}},
-    SCANNED | {heads: {"_FASTER": 1, "_FASTEST": 5}},
+    SCANNED | {heads: {"_AUTOMATON": 1, "_FASTER": 3, "_FASTEST": 9}},
 ]
 
 
