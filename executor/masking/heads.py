@@ -9,11 +9,11 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 from executor.masking import scanner
-from executor.masking.automaton import Automaton, FasterAutomaton
+from executor.masking.automaton import Automaton, faster
 
 # Bytes of text, for each head, after which the next one is built: that takes about as long as reading so much did.
 _AUTOMATON = 8
-_FASTER = 1 << 10
+_FASTER = 256
 _FASTEST = 4 << 10
 
 _FEW = 256  # heads
@@ -55,12 +55,12 @@ class Heads:
             self._find = Automaton(heads).find
         elif self._step == 2:
             self._until = len(heads) * _FASTEST
-            self._find = FasterAutomaton(heads).find
+            self._find = faster(heads).find
         else:
             self._until = sys.maxsize
             if scanner.is_worth_it(heads):
                 self._find = Automaton(heads).find  # the other one's memory is free before a scanner takes its own
-                self._find = (scanner.scanner(heads) or FasterAutomaton(heads)).find
+                self._find = (scanner.scanner(heads) or faster(heads)).find
             self.find = self._find  # nothing is left to count for
 
 

@@ -36,7 +36,7 @@ class Scanner:
         database.scratch = hyperscan.Scratch(database)
         self._scan: Any = database.scan  # its types know no vectors
 
-    def find(self, data: bytes, start: int = 0) -> list[tuple[int, int]]:
+    def find(self, data: bytes, start: int) -> list[tuple[int, int]]:
         """Return number and place of each head in `data` from `start` on, ordered by place."""
         found: list[tuple[int, int]] = []
         self._scan([memoryview(data)[start:] if start else data], _note, 0, found)
@@ -60,7 +60,7 @@ def scanner(heads: list[bytes]) -> Scanner | None:
     try:
         made = Scanner(heads)
         step = len(heads[0]) + 1
-        found = made.find(b"\0".join(heads))
+        found = made.find(b"\0".join(heads), 0)
     except hyperscan.error:
         return None
     return made if found == [(number, number * step) for number in range(len(heads))] else None
