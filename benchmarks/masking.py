@@ -1,11 +1,13 @@
 """How fast the masker is, beside `cat` through the same pipe, and what building it costs.
 
-    python benchmarks/masking.py [--rounds 5] [--megabytes 256]
+    python benchmarks/masking.py [--rounds 5] [--megabytes 256] [--beside OTHER_CHECKOUT] [--hostile]
 
 A writer, a filter and a reader are joined by two pipes of the system's default size; the filter is `cat` or a
-masker. All filters take turns in every round, so that a slow moment of the machine meets each of them. A
-masker is built before the writer starts. The text is a log in which one line of a thousand shows a secret;
-the first run of each masker checks that none came out. Needs Linux (memory is read from /proc).
+masker, with and without the package `hyperscan`. All filters take turns in every round, so that a slow moment of the
+machine meets each of them. The last column is the filter's own processor time beside that of `cat`: it says less of a
+pipe, and depends less on what else the machine does. A masker is built before the writer starts. The text is a log in
+which one line of a thousand shows a secret; the first run of each masker checks that none came out. With `--hostile` it
+is made of what a masker has most work with, from a job that knows its secrets. Needs Linux (memory is read from /proc).
 """
 
 import argparse
@@ -20,14 +22,30 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(os.environ.get("MASKING_FROM", Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(ROOT))
+if "MASKING_PLAIN" in os.environ:
+    sys.modules["hyperscan"] = None  # type: ignore[assignment]
 
 from executor.masking.masker import Masker
+from executor.masking.needles import needles_for
 
 COUNTS = (10, 100, 1000)
 WRITES = (64 << 10, 200)
 READ = 64 << 10
+HOSTILE = (
+    "beginnings of 7 bytes",
+    "beginnings of 8 bytes",
+    "all but the last byte",
+    "secrets, nothing else",
+    "one byte again and again",
+)
+
+Trees = dict[str, dict[str, str]]
+"""Names of maskers, each with the variables that choose it."""
+
+Filter = tuple[list[str], dict[str, str]]
+"""A command, with its variables."""
 
 
 def main() -> None:
@@ -38,44 +56,85 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The masker's speed beside cat, and the cost of building it.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=256, help="per filter and round; a quarter at small writes")
+    parser.add_argument("--beside", type=Path, help="another checkout, whose masker takes its turns, too")
+    parser.add_argument("--hostile", action="store_true", help="text that gives a masker most work, at 64 KiB")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {options.rounds} rounds, medians\n")
-    report_throughput(options.rounds, options.megabytes << 20)
-    report_building(options.rounds)
+    trees: Trees = {"": {}, ", no extra": {"MASKING_PLAIN": "1"}}
+    if options.beside:
+        trees[", beside"] = {"MASKING_FROM": str(options.beside)}
+    if options.hostile:
+        report_hostile(options.rounds, trees)
+        return
+    report_throughput(options.rounds, options.megabytes << 20, trees)
+    report_building(options.rounds, trees)
 
 
-def report_throughput(rounds: int, total: int) -> None:
+def report_throughput(rounds: int, total: int, trees: Trees) -> None:
     """Print MB/s of `cat` and of maskers, and their ratio."""
-    print(f"{'written in':>10}  {'filter':>14}  {'MB/s':>6}  {'(lowest to highest)':>19}  {'of cat':>6}")
-    filters: dict[str, list[str]] = {"cat": ["cat"]}
-    filters |= {f"{count} secrets": [sys.executable, __file__, "filter", str(count)] for count in COUNTS}
+    print(f"{'written in':>10}  {'filter':>22}  {'MB/s':>6}  {'(lowest to highest)':>19}  {'of cat':>6}  {'CPU':>5}")
+    filters: dict[str, Filter] = {"cat": (["cat"], {})}
     for count in COUNTS:
-        check(filters[f"{count} secrets"], count)
+        for tree, variables in trees.items():
+            filters[f"{count} secrets{tree}"] = ([sys.executable, __file__, "filter", str(count)], variables)
+            check(filters[f"{count} secrets{tree}"], count)
     for size in WRITES:
         amount = total if size > 4096 else total // 4
-        speeds: dict[str, list[float]] = {name: [] for name in filters}
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in filters}
         for _ in range(rounds):
-            for name, command in filters.items():
-                speeds[name].append(amount / 1e6 / seconds(command, size, amount))
-        middle = {name: statistics.median(series) for name, series in speeds.items()}
-        for name, series in speeds.items():
-            spread = f"({min(series):.0f} to {max(series):.0f})"
-            ratio = middle[name] / middle["cat"]
-            print(f"{size:>8} B  {name:>14}  {middle[name]:>6.0f}  {spread:>19}  {ratio:>6.2f}")
+            for name, filtering in filters.items():
+                taken[name].append(seconds(filtering, size, amount))
+        _, processor_of_cat = medians(taken["cat"])
+        middle = amount / 1e6 / medians(taken["cat"])[0]
+        for name, series in taken.items():
+            wall, processor = medians(series)
+            speeds = [amount / 1e6 / one for one, _ in series]
+            spread = f"({min(speeds):.0f} to {max(speeds):.0f})"
+            speed = amount / 1e6 / wall
+            print(
+                f"{size:>8} B  {name:>22}  {speed:>6.0f}  {spread:>19}  {speed / middle:>6.2f}"
+                f"  {processor / processor_of_cat:>5.2f}"
+            )
 
 
-def check(command: list[str], count: int) -> None:
+def report_hostile(rounds: int, trees: Trees) -> None:
+    """Print MB/s of processor time for texts of beginnings of needles, in blocks of 64 KiB."""
+    print(f"{'text':>28}  {'filter':>22}  {'MB/s of CPU':>11}  {'peak MB':>7}")
+    for kind in HOSTILE:
+        for count in COUNTS:
+            series: dict[str, list[list[float]]] = {tree: [] for tree in trees}
+            for _ in range(rounds):
+                for tree, variables in trees.items():
+                    command = [sys.executable, __file__, "hostile", str(HOSTILE.index(kind)), str(count)]
+                    done = subprocess.run(command, capture_output=True, check=True, env=os.environ | variables)
+                    series[tree].append(json.loads(done.stdout))
+            for tree, told in series.items():
+                speed, memory = (statistics.median(column) for column in zip(*told, strict=True))
+                print(f"{kind:>28}  {f'{count} secrets{tree}':>22}  {speed:>11.1f}  {memory:>7.1f}")
+
+
+def medians(series: list[tuple[float, float]]) -> tuple[float, float]:
+    """Of both columns."""
+    wall, processor = zip(*series, strict=True)
+    return statistics.median(wall), statistics.median(processor)
+
+
+def check(filtering: Filter, count: int) -> None:
     """Stop the benchmark if a masker lets a secret through or masks nothing."""
-    done = subprocess.run(command, input=sample(), capture_output=True, check=True)
+    command, variables = filtering
+    done = subprocess.run(command, input=sample() * 2, capture_output=True, check=True, env=os.environ | variables)
     shown = [name for name, value in secrets(count).items() if value in done.stdout]
     if shown or b"***" not in done.stdout:
         raise SystemExit(f"{len(shown)} of {count} secrets came out: no speed is worth that")
 
 
-def seconds(command: list[str], size: int, amount: int) -> float:
-    """From the writer's first byte to end-of-file at the reader."""
+def seconds(filter: Filter, size: int, amount: int) -> tuple[float, float]:
+    """From the writer's first byte to end-of-file at the reader; and of the filter's processor time."""
+    command, variables = filter
     source, sink = os.pipe()
-    filtering = subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    filtering = subprocess.Popen(
+        command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | variables
+    )
     os.close(source)
     assert filtering.stdout is not None and filtering.stderr is not None
     if command[0] != "cat":
@@ -85,34 +144,45 @@ def seconds(command: list[str], size: int, amount: int) -> float:
     os.close(sink)
     assert writing.stderr is not None and writing.stdin is not None
     writing.stderr.readline()  # its text is ready
+    before = processor_time(filtering.pid)
     start = time.perf_counter()
     writing.stdin.close()
     while os.read(filtering.stdout.fileno(), 1 << 20):
         pass
     taken = time.perf_counter() - start
+    os.waitid(os.P_PID, filtering.pid, os.WEXITED | os.WNOWAIT)
+    processor = processor_time(filtering.pid) - before
     for process in (writing, filtering):
         assert process.stderr is not None
         complaint = process.stderr.read().decode()
         if process.wait():
             raise SystemExit(f"{process.args!r} ended with {process.returncode}: {complaint}")
-    return taken
+    return taken, processor
 
 
-def report_building(rounds: int) -> None:
+def processor_time(pid: int) -> float:
+    """Seconds that a process has used; also of one that ended and is not collected yet."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def report_building(rounds: int, trees: Trees) -> None:
     """Print what building takes, each in fresh processes."""
-    print(f"\n{'build for':>24}  {'ms':>6}  {'(lowest to highest)':>19}  {'peak MB':>7}")
+    print(f"\n{'build for':>32}  {'CPU-ms':>6}  {'(lowest to highest)':>19}  {'peak MB':>7}  {'MB in a flood':>13}")
     for title, count, length in [
         *((f"{count} secrets", count, 0) for count in COUNTS),
         ("10 values of 64 KiB", 10, 64 << 10),
     ]:
-        series = []
-        for _ in range(rounds):
-            command = [sys.executable, __file__, "build", str(count), str(length)]
-            series.append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
-        times = [taken for taken, _ in series]
-        spread = f"({min(times):.1f} to {max(times):.1f})"
-        peak = statistics.median(memory for _, memory in series)
-        print(f"{title:>24}  {statistics.median(times):>6.1f}  {spread:>19}  {peak:>7.1f}")
+        series: dict[str, list[list[float]]] = {tree: [] for tree in trees}
+        for _ in range(4 * rounds):
+            for tree, variables in trees.items():
+                command = [sys.executable, __file__, "build", str(count), str(length)]
+                done = subprocess.run(command, capture_output=True, check=True, env=os.environ | variables)
+                series[tree].append(json.loads(done.stdout))
+        for tree, told in series.items():
+            times, peaks, floods = zip(*told, strict=True)
+            spread = f"({min(times):.1f} to {max(times):.1f})"
+            memory = f"{statistics.median(peaks):>7.1f}  {statistics.median(floods):>13.1f}"
+            print(f"{title + tree:>32}  {statistics.median(times):>6.2f}  {spread:>19}  {memory}")
 
 
 def filter_output(count: int) -> None:
@@ -143,17 +213,54 @@ def write_all(data: bytes) -> None:
 
 
 def build(count: int, length: int) -> None:
-    """Print milliseconds and the growth of peak memory in MB."""
+    """Print milliseconds of processor time for building it and masking a line; and by how many MB memory grew.
+
+    Memory is the peak when it is built, and the peak after a flood of output.
+    """
     values = secrets(count, length)
-    before = peak()
-    start = time.perf_counter()
-    Masker.build(values)
-    taken = time.perf_counter() - start
-    print(json.dumps([taken * 1000, (peak() - before) / 1024]))
+    text = sample()
+    before = peak(anew=True)
+    start = time.process_time()
+    masker = Masker.build(values)
+    masker.stream().feed(b"2026-01-01T12:00:00 INFO the first line\n")
+    taken = time.process_time() - start
+    built = peak()
+    stream = masker.stream()
+    for _ in range(16):
+        for at in range(0, len(text), READ):
+            stream.feed(text[at : at + READ])
+    print(json.dumps([taken * 1000, (built - before) / 1024, (peak() - before) / 1024]))
 
 
-def peak() -> int:
-    """The most memory this process had resident, in KiB."""
+def hostile(kind: int, count: int) -> None:
+    """Print MB per second of processor time for a text of one kind, and by how many MB memory grew."""
+    values = secrets(count)
+    rnd = random.Random(1)
+    found = [needle for value in values.values() for needle in needles_for(value)]
+    if HOSTILE[kind] == "one byte again and again":
+        values["SAME"] = b"a" * 40
+        pieces = [b"a" * READ]
+    else:
+        ends = {"beginnings of 7 bytes": 7, "beginnings of 8 bytes": 8, "all but the last byte": -1}
+        end = ends.get(HOSTILE[kind])
+        pieces = [needle[:end] for needle in rnd.choices(found, k=20_000)]
+    text = b"".join(pieces)
+    blocks = [text[at : at + READ] for at in range(0, len(text), READ)]
+    stream = Masker.build(values).stream()
+    for _ in range(400 if count < 1000 else 1200):
+        stream.feed(b" " * READ)  # it goes over to what reads fastest
+    before, start, size = peak(anew=True), time.process_time(), 0
+    while time.process_time() - start < 1:
+        for block in blocks:
+            stream.feed(block)
+            size += len(block)
+    print(json.dumps([size / 1e6 / (time.process_time() - start), (peak() - before) / 1024]))
+
+
+def peak(anew: bool = False) -> int:
+    """The most memory this process had resident, in KiB; or from now on."""
+    if anew:
+        Path("/proc/self/clear_refs").write_text("5")
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
@@ -196,7 +303,7 @@ def sample() -> bytes:
     return b"".join(lines)
 
 
-ROLES: dict[str, Callable[..., None]] = {"filter": filter_output, "write": write, "build": build}
+ROLES: dict[str, Callable[..., None]] = {"filter": filter_output, "write": write, "build": build, "hostile": hostile}
 
 if __name__ == "__main__":
     main()

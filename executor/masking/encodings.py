@@ -5,13 +5,16 @@ or any other cache that would keep a value alive. Most secrets are letters and d
 a form would change is looked for first, and a form that changes nothing is not built.
 """
 
-import base64
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator
 
 from executor.masking import literals, markup, percent
 from executor.masking.shells import shell_forms
 
 LONG = 8 << 10  # bytes; longer values get the common forms only: ten of 64 KiB have to fit in 64 MB
+
+_BEFORE = (b"", b"\0", b"\0\0")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 _WHITE = frozenset(b"\t\n\r")
 _BEYOND = frozenset(range(0x80, 0x100))
@@ -22,14 +25,9 @@ _NOT_IN_COOKIES = _BEYOND | _CONTROL | _WHITE | frozenset(b",;")
 _MORE_IN_JSON = frozenset(b"/<>&=+`")  # by some who write JSON
 
 
-def encoded(value: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield every form of `value` with its name; some are equal, and the value itself may be missing."""
-    for name, forms in _forms(value, thorough=len(value) <= LONG):
-        for form in forms:
-            yield name, form
-
-
-def _forms(value: bytes, *, thorough: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
+def encoded(value: bytes) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Yield the forms of `value` by name; some are equal, and the value itself may be missing."""
+    thorough = len(value) <= LONG
     yield "base64", _base64_forms(value)
     if thorough:
         yield "base64 in lines", _wrapped_base64_forms(value)
@@ -124,15 +122,18 @@ def _base64_forms(value: bytes) -> Iterator[bytes]:
     them a form would miss the value inside anything longer, and `echo $SECRET | base64` already adds a newline.
     """
     for before in range(3):
-        text = base64.b64encode(bytes(before) + value)
+        text = b2a_base64(_BEFORE[before] + value, newline=False)
         fixed = text[-(-8 * before // 6) : 8 * (before + len(value)) // 6]
         yield fixed
-        yield fixed.replace(b"+", b"-").replace(b"/", b"_")
+        if b"+" in fixed or b"/" in fixed:
+            yield fixed.translate(_URL_SAFE)
 
 
 def _wrapped_base64_forms(value: bytes) -> Iterator[bytes]:
     """Yield it as `base64` and MIME (76 columns) or openssl and PEM (64) break lines, the value at the start."""
-    text = base64.b64encode(value)[: 8 * len(value) // 6]
+    if len(value) <= 48:
+        return  # one line of the shorter ones
+    text = b2a_base64(value, newline=False)[: 8 * len(value) // 6]
     for columns in (76, 64):
         if len(text) > columns:
             lines = [text[at : at + columns] for at in range(0, len(text), columns)]

@@ -7,34 +7,17 @@ occurs; the whole needle is compared there. Matches that overlap or touch become
 """
 
 import copy
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from typing import Self
 
-from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
-
+from executor.masking.heads import Heads
 from executor.masking.needles import SHORTEST, needles_for
 
 MASK = b"***"
 TAIL_SHOWN = 3  # bytes; a longer tail that begins a needle is masked when the stream ends
 JSON_DEPTH = 64
 BLOCK = 64 << 10  # bytes searched at a time: each may start a match, and a match object takes over 100 bytes
-
-# Every needle has at least SHORTEST bytes, so it has a head of that length, and most heads belong to one needle. Many
-# needles get shorter heads: each state costs time to build.
-_MANY = 2_000
-_HEAD_OF_MANY = 6
-# A deterministic automaton is three times as fast (600 MB/s). It has a row per state, at most one state per byte of a
-# head, and a column per byte value that occurs.
-_DETERMINISTIC_LIMIT = 48 << 20  # bytes
-# A vectorised search is ten times faster still, but takes at most 64 patterns and reports no overlaps. A few side by
-# side tell where to search at all; for short texts that costs more than it saves.
-_VECTOR_PATTERNS = 64
-_VECTORS = 4
-_LOW_HALF = bytes(byte & 15 for byte in range(256))
-_SHORT_TEXT = 2_048  # bytes
-
 
 Origin = tuple[str, str]
 """Whose needle it is, and the name of its form."""
@@ -50,7 +33,7 @@ class NestedTooDeep(ValueError):
 class Masker:
     """The needles, shared by all streams of a run. Immutable; its repr shows nothing."""
 
-    __slots__ = ("_engine", "_families", "_firsts", "_head", "_heads", "_hits", "_origins", "_pairs", "_shared")
+    __slots__ = ("_families", "_heads", "_hits", "_origins", "_shared")
 
     def __init__(self, needles: Mapping[bytes, Origin], shared: Mapping[bytes, tuple[Origin, ...]] = {}) -> None:
         """Search for exactly these needles, each of `SHORTEST` bytes or more; see `build`.
@@ -61,20 +44,21 @@ class Masker:
         """
         self._origins, self._shared = needles, shared
         self._hits: Hits | None = None
-        ordered = sorted(needles)
-        if any(len(needle) < SHORTEST for needle in ordered):
+        if min(map(len, needles), default=SHORTEST) < SHORTEST:
             raise ValueError(f"a needle has fewer than {SHORTEST} bytes")
-        head_size = self._head = SHORTEST if len(ordered) <= _MANY else _HEAD_OF_MANY
-        self._heads: list[bytes] = []
-        self._families: list[bytes | _Family] = []
-        for head, members in groupby(ordered, key=lambda needle: needle[:head_size]):
-            family = list(members)
-            self._heads.append(head)
-            self._families.append(family[0] if len(family) == 1 else _Family(family))
-        self._engine = _Engine(self._heads) if ordered else None
-        # Quick answers: most tails do not begin a head.
-        self._firsts = frozenset(head[0] for head in self._heads)
-        self._pairs = frozenset(head[at : at + 2] for head in self._heads for at in range(self._head - 2))
+        numbers: dict[bytes, int] = {}
+        self._families: list[bytes | list[bytes] | _Family] = []
+        for needle in needles:
+            head = needle[:SHORTEST]
+            number = numbers.get(head)
+            if number is None:
+                numbers[head] = len(self._families)
+                self._families.append(needle)
+            elif isinstance(members := self._families[number], bytes):
+                self._families[number] = [members, needle]
+            elif isinstance(members, list):
+                members.append(needle)
+        self._heads = Heads(numbers) if numbers else None
 
     @classmethod
     def build(cls, values: Mapping[str, bytes], derived: Mapping[str, bytes] = {}) -> Self:
@@ -87,9 +71,14 @@ class Masker:
         needles: dict[bytes, Origin] = {}
         shared: dict[bytes, tuple[Origin, ...]] = {}
         for name, value in (*values.items(), *derived.items()):
-            origins: dict[str, Origin] = {}  # one object for each form: there may be ten thousand needles
-            for needle, form in needles_for(value).items():
-                origin = origins.setdefault(form, (name, form))
+            found = needles_for(value)
+            # One object for each form: there may be ten thousand needles.
+            origins: dict[str, Origin] = {form: (name, form) for form in set(found.values())}
+            if needles.keys().isdisjoint(found):
+                needles.update(zip(found, map(origins.__getitem__, found.values()), strict=True))
+                continue
+            for needle, form in found.items():
+                origin = origins[form]
                 if needles.setdefault(needle, origin) is not origin and name in values:
                     shared[needle] = (*shared.get(needle, ()), origin)
         return cls(needles, shared)
@@ -106,9 +95,9 @@ class Masker:
 
     def mask(self, data: bytes) -> bytes:
         """Mask a whole buffer. Mask before cutting it to a length: half a secret is not recognised."""
-        if self._engine is None or len(data) < SHORTEST:
+        if self._heads is None or len(data) < SHORTEST:
             return data
-        if len(data) <= BLOCK and not self._engine.find(data):
+        if len(data) <= BLOCK and not self._heads.find(data, 0):
             return data
         stream = self.stream()
         return stream.feed(data) + stream.rest()
@@ -176,31 +165,27 @@ class Masker:
 
     def _longest(self, family: int, data: bytes, start: int) -> int:
         """Return the length of the family's longest needle at `start`; 0 if there is none."""
-        members = self._families[family]
+        members = self._members(family)
         if isinstance(members, bytes):
             return len(members) if data.startswith(members, start) else 0
         return members.longest(data[start : start + members.reach])
 
     def _may_grow(self, family: int, data: bytes, start: int) -> bool:
         """Tell whether everything from `start` on is the beginning of a longer needle of the family."""
-        members = self._families[family]
+        members = self._members(family)
         if isinstance(members, bytes):
             return len(data) - start < len(members) and members.startswith(data[start:])
         return len(data) - start < members.reach and members.may_grow(data[start:])
 
+    def _members(self, family: int) -> "bytes | _Family":
+        """Return its needle, or its needles ready to be compared: most heads never occur."""
+        members = self._families[family]
+        if isinstance(members, list):
+            members = self._families[family] = _Family(members)
+        return members
+
     def _whose(self, needle: bytes) -> tuple[Origin, ...]:
         return (self._origins[needle], *self._shared.get(needle, ()))
-
-    def _tail(self, data: bytes) -> int:
-        """Return the length of the longest end of `data` that is a proper prefix of a head."""
-        if data[-2:] in self._pairs:
-            heads = self._heads
-            for length in range(min(self._head - 1, len(data)), 1, -1):
-                end = data[-length:]
-                place = bisect_left(heads, end)
-                if place < len(heads) and heads[place].startswith(end):
-                    return length
-        return 1 if data[-1] in self._firsts else 0
 
 
 class Stream:
@@ -230,7 +215,7 @@ class Stream:
 
         The longest end that is a proper prefix of a needle is held back.
         """
-        if self._masker._engine is None:
+        if self._masker._heads is None:
             return data
         if len(data) <= BLOCK:
             return self._take(data)
@@ -250,20 +235,20 @@ class Stream:
 
     def _take(self, data: bytes) -> bytes:
         masker, held = self._masker, self._held
-        engine = masker._engine
-        if engine is None or not data:
+        heads = masker._heads
+        if heads is None or not data:
             return data
         new_from = 0
         if held:
             data = held + data
             # Heads that begin before this place were found with an earlier chunk.
-            new_from = max(0, len(held) - masker._head + 1)
-        heads = engine.find(data, new_from)
-        if heads or self._open or self._covered:
-            self._open += [(family, self._base + start) for family, start in heads]
+            new_from = max(0, len(held) - SHORTEST + 1)
+        found = heads.find(data, new_from)
+        if found or self._open or self._covered:
+            self._open += [(family, self._base + start) for family, start in found]
             return self._resolve(data)
         # The common case: no head anywhere, so all but the tail goes out as it is.
-        kept = masker._tail(data)
+        kept = heads.tail(data)
         self._held = data[-kept:] if kept else b""
         if kept:
             data = data[:-kept]
@@ -309,7 +294,7 @@ class Stream:
         del self._open[:decided]
         if hold is None:
             # Every head is decided; the tail may still begin another one.
-            hold = len(data) if last else len(data) - masker._tail(data)
+            hold = len(data) if last or masker._heads is None else len(data) - masker._heads.tail(data)
         if at < hold:
             pieces.append(data[at:hold])
             touching = False
@@ -330,76 +315,13 @@ class Stream:
             self.first.setdefault(origin, self._place)
 
 
-class _Engine:
-    """Finds every place where a head occurs; one at most per place, since all have the same length."""
-
-    __slots__ = ("_automaton", "_length", "_vectors")
-
-    def __init__(self, heads: list[bytes]) -> None:
-        self._length = len(heads[0])
-        columns = 1 << len(frozenset().union(*heads)).bit_length()
-        size = len(heads) * self._length * columns * 4
-        kind = Implementation.DFA if size <= _DETERMINISTIC_LIMIT else Implementation.ContiguousNFA
-        self._automaton = BytesAhoCorasick(heads, implementation=kind)
-        self._vectors: list[BytesAhoCorasick] = []
-        if len(heads) <= _VECTORS * _VECTOR_PATTERNS:
-            for some in _groups(heads):
-                vector = BytesAhoCorasick(some, MatchKind.LeftmostFirst, Implementation.ContiguousNFA)
-                self._vectors.append(vector)
-
-    def find(self, data: bytes, start: int = 0) -> list[tuple[int, int]]:
-        """Return number and place of each head in `data` from `start` on, ordered by place."""
-        end = len(data)
-        if self._vectors and end - start > _SHORT_TEXT:
-            start, end = self._span(data, start)
-            if start == end:
-                return []
-        part = data if start == 0 and end == len(data) else memoryview(data)[start:end]
-        found = self._automaton.find_matches_as_indexes(part, overlapping=True)
-        return [(head, start + place) for head, place, _ in found]
-
-    def _span(self, data: bytes, start: int) -> tuple[int, int]:
-        """Return the part of `data` that contains all heads.
-
-        A vectorised search skips heads that overlap one it has reported. They begin after that one begins and end less
-        than a head's length after its end.
-        """
-        text = memoryview(data)[start:] if start else data
-        first, last = len(data), start
-        for vector in self._vectors:
-            found = vector.find_matches_as_indexes(text)
-            if found:
-                first = min(first, start + found[0][1])
-                last = max(last, start + found[-1][2])
-        return first, max(first, min(last + self._length, len(data)))
-
-
-def _groups(heads: list[bytes]) -> Iterator[list[bytes]]:
-    """Yield the heads in as few groups as there must be, all of about the same size.
-
-    A vectorised search deals its patterns out to 8 buckets in turn, or to 16 if they are over 32. It looks closer at
-    each place that a bucket may match, by the lower halves of the first bytes: so heads with the same ones are put
-    where they come into the same bucket.
-    """
-    ordered = sorted(heads, key=lambda head: head[:4].translate(_LOW_HALF))
-    size = -(-len(heads) // -(-len(heads) // _VECTOR_PATTERNS))
-    for at in range(0, len(heads), size):
-        some = ordered[at : at + size]
-        buckets = 16 if len(some) > 32 else 8
-        full, more = divmod(len(some), buckets)
-        starts = [bucket * full + min(bucket, more) for bucket in range(buckets)]
-        yield [some[start + turn] for turn in range(full) for start in starts] + [
-            some[start + full] for start in starts[:more]
-        ]
-
-
 class _Family:
-    """Needles that share a head, sorted."""
+    """Needles that share a head."""
 
     __slots__ = ("_members", "_parents", "reach")
 
     def __init__(self, members: list[bytes]) -> None:
-        self._members = members
+        self._members = members = sorted(members)
         self.reach = max(map(len, members))
         self._parents: list[int] = []  # per member: the longest other member it starts with, or -1
         for index, member in enumerate(members):

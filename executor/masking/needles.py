@@ -75,9 +75,10 @@ def needles_for(value: bytes) -> dict[bytes, str]:
     return needles
 
 
-def _add(needles: dict[bytes, str], forms: Iterable[tuple[str, bytes]]) -> None:
-    for name, form in forms:
-        needles.setdefault(form, name)
+def _add(needles: dict[bytes, str], named: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    for name, forms in named:
+        for form in forms:
+            needles.setdefault(form, name)
 
 
 def verdict(name: str, value: bytes) -> Verdict:

@@ -75,7 +75,10 @@ def test_without_the_process_boundary() -> None:
     assert {finding.place.split(",")[0] for finding in seen.findings} == {"memory of the worker"}
 
 
-_WHOLE = "def needles_for(value):\n    return {form: name for name, form in encoded(value)} | {value: AS_IT_IS}"
+_WHOLE = (
+    "def needles_for(value):\n"
+    "    return {form: name for name, forms in encoded(value) for form in forms} | {value: AS_IT_IS}"
+)
 OF_CONNECTIONS = {("key of a source", "raw"), ("password", "raw")}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import ahocorasick_rs
 import pytest
 
+from executor.masking import automaton
 from executor.masking import masker as masking
 from executor.masking.masker import Masker, NestedTooDeep
 from executor.masking.needles import AS_IT_IS, PART
@@ -215,7 +216,7 @@ class CountingAutomaton:
 
 def test_the_automaton_reads_each_byte_a_few_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is held back is not searched anew with every byte that arrives: it may be 64 KiB."""
-    monkeypatch.setattr(masking, "BytesAhoCorasick", CountingAutomaton)
+    monkeypatch.setattr(automaton, "BytesAhoCorasick", CountingAutomaton)
     monkeypatch.setattr(CountingAutomaton, "read", 0)
     value = long_value()
     assert through(exactly([value]), value, 1) == b"***"
@@ -224,7 +225,7 @@ def test_the_automaton_reads_each_byte_a_few_times_at_most(monkeypatch: pytest.M
 
 def test_patterns_in_the_automaton_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """An automaton over a 64 KiB pattern takes hundreds of megabytes."""
-    monkeypatch.setattr(masking, "BytesAhoCorasick", CountingAutomaton)
+    monkeypatch.setattr(automaton, "BytesAhoCorasick", CountingAutomaton)
     Masker.build({"LONG": long_value(), "TOKEN": TOKEN})
     assert 0 < CountingAutomaton.longest_pattern <= 64
 
@@ -238,7 +239,7 @@ def test_dense_matches_in_a_large_buffer_are_searched_in_blocks(monkeypatch: pyt
         sizes.append(len(data))
         return original(self, data, overlapping)
 
-    monkeypatch.setattr(masking, "BytesAhoCorasick", CountingAutomaton)
+    monkeypatch.setattr(automaton, "BytesAhoCorasick", CountingAutomaton)
     monkeypatch.setattr(CountingAutomaton, "find_matches_as_indexes", noted)
     masker = exactly([b"aaaaaaaa"])
     assert masker.mask(b"a" * 300_000) == b"***"

@@ -11,14 +11,13 @@ import json
 import shlex
 import urllib.parse
 from itertools import product
-from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.masking import masker as masking
 from executor.masking.masker import Masker
 from tests.effort import share
+from tests.executor.masking.ways import WAYS, Way, searched
 
 CUTS = st.lists(st.integers(1, 40), min_size=1, max_size=20)
 
@@ -87,27 +86,13 @@ def engine_cases(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
     return needles, b"".join(draw(st.lists(piece, max_size=10)))
 
 
-# Long texts, many needles and very many are searched in other ways; here they are chosen for short and few
-# ones too.
-WAYS = st.sampled_from(
-    [
-        {},
-        {"_SHORT_TEXT": 0},
-        {"_SHORT_TEXT": 0, "_VECTOR_PATTERNS": 1, "_VECTORS": 9},
-        {"_MANY": 0},
-        {"_MANY": 0, "_DETERMINISTIC_LIMIT": 0, "_VECTORS": 0},
-        {"_SHORT_TEXT": 0, "BLOCK": 16},
-    ]
-)
-
-
 @settings(max_examples=share(1200), deadline=None)
-@given(engine_cases(), CUTS, WAYS)
+@given(engine_cases(), CUTS, st.sampled_from(WAYS))
 def test_each_chunk_sends_all_that_is_decided_and_nothing_else(
-    case: tuple[list[bytes], bytes], sizes: list[int], way: dict[str, int]
+    case: tuple[list[bytes], bytes], sizes: list[int], way: Way
 ) -> None:
     """I5: after each chunk, what was sent is the masked text up to what may still become a match."""
-    with mock.patch.dict(vars(masking), way):
+    with searched(way):
         check_engine(*case, sizes)
 
 

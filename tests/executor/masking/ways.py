@@ -1,0 +1,41 @@
+"""The ways in which the masker searches, each of which must find the same."""
+
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType
+from unittest import mock
+
+from executor.masking import automaton, heads, scanner
+from executor.masking import masker as masking
+
+Way = dict[ModuleType, dict[str, int]]
+
+_SETTLED: Way = {heads: {"_AUTOMATON": 0, "_FASTER": 0}}
+SCANNED: Way = {heads: {"_AUTOMATON": 0, "_FASTER": 0, "_FASTEST": 0}, scanner: {"_FEWEST": 0}}
+"""With Vectorscan from the first byte."""
+
+# Much text, long texts and many needles are searched in other ways; here they are chosen for little and few, too.
+WAYS: list[Way] = [
+    {},
+    {heads: {"_AUTOMATON": 0}},
+    {heads: {"_AUTOMATON": 0, "_FEW": 0}},
+    {masking: {"BLOCK": 16}},
+    _SETTLED,
+    _SETTLED | {automaton: {"_SHORT_TEXT": 0}},
+    _SETTLED | {automaton: {"_SHORT_TEXT": 0, "_VECTOR_PATTERNS": 1, "_VECTORS": 9}},
+    _SETTLED | {automaton: {"_SHORT_TEXT": 0}, masking: {"BLOCK": 16}},
+    _SETTLED | {automaton: {"_VECTORS": 0}},
+    _SETTLED | {automaton: {"_VECTORS": 0, "_DETERMINISTIC_LIMIT": 0}, masking: {"BLOCK": 16}},
+    SCANNED,
+    SCANNED | {masking: {"BLOCK": 16}},
+    SCANNED | {heads: {"_AUTOMATON": 1, "_FASTER": 3, "_FASTEST": 9}},
+]
+
+
+@contextlib.contextmanager
+def searched(way: Way) -> Iterator[None]:
+    """Search in this way."""
+    with contextlib.ExitStack() as patches:
+        for module, values in way.items():
+            patches.enter_context(mock.patch.dict(vars(module), values))
+        yield
