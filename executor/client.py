@@ -36,6 +36,7 @@ from executor.schemas.runs import OVER, RunView
 from executor.settings import read_settings
 from executor.submission.called import arguments_of, check_seconds, names_of, target_of
 from executor.submission.context import maybe_project
+from executor.submission.remembered import Remembered
 from secretstore.audit import Actor
 from secretstore.errors import DatabaseUnavailable
 
@@ -190,7 +191,7 @@ class Client:
             self._forked()
         with self._lock:
             if self._open is None:
-                self._open = Deployment.open(self._settings, environ=self._environ)
+                self._open = Deployment.open(self._settings, environ=self._environ, remembered=Remembered())
             return self._open
 
     @property

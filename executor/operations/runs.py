@@ -49,7 +49,7 @@ def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
     """
     for name in asked.variables:
         check_submitted_name(name)
-    found = specify(at.db, at.settings, asked)
+    found = specify(at.db, at.settings, asked, at.remembered)
     return Prepared(found.spec, found.notes)
 
 
