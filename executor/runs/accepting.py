@@ -1,6 +1,7 @@
 """A submission becomes rows: all of its runs, or none."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,10 +11,12 @@ from sqlmodel import Session, col, select
 
 from executor.errors import KeyTaken
 from executor.models import Run, RunSpec, new_id
+from executor.runs.rows import moment
 from executor.runs.spec import mapped_by
 from executor.schemas.runs import title
 from secretstore import vault
-from secretstore.database import Database, utc_now
+from secretstore.database import Database
+from secretstore.errors import SealrunError
 
 _TRIES = 5  # for keys that others take meanwhile: at the second look they are there
 _SPECIFIED = tuple(RunSpec.model_fields)
@@ -21,6 +24,7 @@ _BEGINNING = {name: Run.model_fields[name].default for name in ("retried", "refu
     "fencing_token": Run.model_fields["fencing_token"].default
 }
 """What a run's row has before anything has happened to it, beside what is NULL."""
+_OWN = ("id", "mapped", "created_by")
 
 
 class Accepted(NamedTuple):
@@ -31,10 +35,10 @@ class Accepted(NamedTuple):
 
 
 class Refused(Exception):
-    """one of several submissions cannot be accepted; `place` is which, counted from 0, and the cause says why"""
+    """one of several submissions cannot be accepted: `place` is which, counted from 0"""
 
-    def __init__(self, place: int) -> None:
-        self.place = place
+    def __init__(self, place: int, why: SealrunError) -> None:
+        self.place, self.why = place, why
         super().__init__()
 
 
@@ -48,8 +52,7 @@ def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
     try:
         return accept_all(db, [spec], actor)[0]
     except Refused as refused:
-        assert refused.__cause__ is not None
-        raise refused.__cause__ from None
+        raise refused.why from None
 
 
 def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accepted]:
@@ -58,7 +61,7 @@ def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accep
     Of two with one idempotency key the second is the first, whether that was accepted before or stands among these.
 
     Raises:
-        Refused: one of them cannot be; its cause is a KeyTaken, as of `accept`.
+        Refused: one of them cannot be, for a KeyTaken as of `accept`.
         ProjectDeleted: the project of one is deleted, perhaps just now.
     """
     for left in reversed(range(_TRIES)):
@@ -83,20 +86,22 @@ def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: s
         if earlier is not None:
             run_id, differs = earlier[0], " and ".join(_differing(earlier[1], spec))
             if differs:
-                raise Refused(place) from KeyTaken(key=spec.idempotency_key, run=run_id[:8], differs=differs)
+                raise Refused(place, KeyTaken(key=spec.idempotency_key, run=run_id[:8], differs=differs))
             found.append(Accepted(run_id, False))
             continue
         rows.append(_row(spec, actor))
         found.append(Accepted(rows[-1]["id"], True))
         taken[key] = rows[-1]["id"], spec
-    if db.dialect == "sqlite":  # whose clock is ours
-        now = utc_now()
-        for row in rows:
-            row["now"] = now
+    # One run is told the time by the statement itself, without another way to PostgreSQL and back.
+    told = len(rows) > 1 or db.dialect == "sqlite"
+    if told:
+        now = moment(session, db)
+        for place, row in enumerate(rows):
+            row["now"] = now + timedelta(microseconds=place)  # workers take the oldest first
     # Two that take several keys each, in an order of their own, would wait for one another.
     rows.sort(key=lambda row: row["idempotency_key"] or "")
     if rows:
-        session.connection().execute(_insertion(db.dialect), rows)
+        session.connection().execute(_insertion(told), rows)
     return found
 
 
@@ -106,11 +111,11 @@ def _row(spec: RunSpec, actor: str) -> dict[str, Any]:
 
 
 @cache
-def _insertion(dialect: str) -> Insert:
-    """The statement, built once: SQLAlchemy then finds it compiled. PostgreSQL's clock says when, as for leases."""
+def _insertion(told: bool) -> Insert:
+    """The statement, built once: SQLAlchemy then finds it compiled. `told` are rows with their time in `now`."""
     table = Run.__table__  # type: ignore[attr-defined]  # SQLModel's metaclass adds it
-    now = bindparam("now", type_=table.c.created_at.type) if dialect == "sqlite" else func.clock_timestamp()
-    given: dict[str, Any] = {name: bindparam(name) for name in (*_SPECIFIED, *_BEGINNING, "id", "mapped", "created_by")}
+    now = bindparam("now", type_=table.c.created_at.type) if told else func.clock_timestamp()
+    given: dict[str, Any] = {name: bindparam(name) for name in (*_SPECIFIED, *_BEGINNING, *_OWN)}
     return insert(table).values(**given, created_at=now, rung_at=now)
 
 

@@ -7,13 +7,16 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from executor.schemas.run_request import RunRequest
 from executor.settings import Settings
+from executor.source import bundles
+from executor.source.packing import Packed
 from executor.source.sight import SETTLED, Seen, Watch
 from executor.submission.context import current_folder
 from executor.submission.files import Files
+from secretstore.database import Database
 
 _KEPT = 64
 """Targets of which a process keeps what it found."""
@@ -78,6 +81,8 @@ class Remembered:
             watch = files.watch()
         self._keep(key, _Known(watch, None if watch is None else watch.look(), time.monotonic()))
 
+    upload = staticmethod(bundles.upload)
+
     def _keep(self, key: object, known: _Known) -> None:
         with self._lock:
             self._known[key] = known
@@ -94,8 +99,37 @@ class _Settled(Files):
         self.known = known
 
 
+class Batch:
+    """Submissions of one moment: files that several of them have are looked at once, and uploaded once."""
+
+    def __init__(self, remembered: Remembered) -> None:
+        self._remembered = remembered
+        self._known: dict[object, Files] = {}
+        self._uploaded: set[tuple[str, str]] = set()
+
+    def files(self, request: RunRequest, settings: Settings) -> Files:
+        """Those of an earlier one of these, else as they are."""
+        key = _key(request)
+        if (found := self._known.get(key)) is None:
+            found = self._known[key] = self._remembered.files(request, settings)
+        return found
+
+    def learn(self, request: RunRequest, files: Files) -> None:
+        """Nothing in them refuses the request."""
+        self._remembered.learn(request, files)
+
+    def upload(self, db: Database, project_id: str, packed: Packed) -> str:
+        """As `bundles.upload`, once for a project."""
+        if (project_id, packed.digest) not in self._uploaded:
+            bundles.upload(db, project_id, packed)
+            self._uploaded.add((project_id, packed.digest))
+        return packed.digest
+
+
 def _key(request: RunRequest) -> object:
-    asked = (getattr(request, name) for name in _OF_FILES)
+    asked = [getattr(request, name) for name in _OF_FILES]
+    if request.target.kind != "command":  # whose first word is what is looked for
+        asked[0] = replace(request.target, argv=())
     folder = None if request.folder is not None else str(current_folder())
     around = (os.environ.get(name) for name in _AROUND)
     return *(tuple(one) if isinstance(one, list) else one for one in asked), folder, *around

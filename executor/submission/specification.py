@@ -23,7 +23,7 @@ from executor.source.packing import Listing
 from executor.submission import narrowing, notebook
 from executor.submission.context import environment_named, project_named
 from executor.submission.files import Files, Python
-from executor.submission.remembered import Remembered
+from executor.submission.remembered import Batch, Remembered
 from secretstore import vault
 from secretstore.connections import Role
 from secretstore.database import Database
@@ -69,7 +69,9 @@ class Specified:
     notes: tuple[str, ...] = ()
 
 
-def specify(db: Database, settings: Settings, request: RunRequest, remembered: Remembered | None = None) -> Specified:
+def specify(
+    db: Database, settings: Settings, request: RunRequest, remembered: Remembered | Batch | None = None
+) -> Specified:
     """Look up everything that a run needs, so that mistakes show before it is submitted; then upload its source.
 
     Args:
@@ -86,7 +88,7 @@ def specify(db: Database, settings: Settings, request: RunRequest, remembered: R
     spec = examined.spec
     spec.source_commit, spec.source_dirty = files.commit.commit, files.commit.dirty
     if files.packed is not None:
-        spec.bundle = bundles.upload(db, spec.project_id, files.packed)
+        spec.bundle = (remembered or bundles).upload(db, spec.project_id, files.packed)
     if remembered is not None:
         remembered.learn(request, files)
     return Specified(spec, () if files.upload is None else tuple(_notes(files.upload)))
