@@ -11,12 +11,13 @@ process that forks may go on using it on both sides. See docs/reference/api.md.
 """
 
 import atexit
+import builtins
 import codecs
 import os
 import threading
 import time
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,8 +37,9 @@ from executor.schemas.runs import OVER, RunView
 from executor.settings import read_settings
 from executor.submission.called import arguments_of, check_seconds, names_of, target_of
 from executor.submission.context import maybe_project
+from executor.submission.remembered import Remembered
 from secretstore.audit import Actor
-from secretstore.errors import DatabaseUnavailable
+from secretstore.errors import DatabaseUnavailable, SealrunError
 
 Stream = Literal["stdout", "stderr", "setup"]
 
@@ -134,11 +136,52 @@ class Client:
         Raises:
             SealrunError: it was not accepted; the same errors as `sealrun run` has.
         """
+        request = self._request(target, module, command, argv, args, folder, options)
+        at, who = self._at, self._who
+        return Run(self, runs.accept(at, who, runs.prepare(at, who, request)).run_id)
+
+    def run_many(self, items: Iterable[Mapping[str, Any]], **common: Any) -> "builtins.list[Run]":
+        """Submit several runs in one transaction, all of them or none, and return at once.
+
+        Each has its own idempotency key, if any: one that was accepted before is returned in its place.
+
+        Args:
+            items: for each run what `run` takes, by name: `{"target": "load.py:load", "args": {"day": day}}`.
+            common: what `run` takes, for all of them that do not say otherwise.
+
+        Returns:
+            The runs, in this order.
+
+        Raises:
+            SealrunError: one was not accepted, and so none is; the same errors as `run` has, whose message begins with
+                which it is, as in `items[2]`.
+        """
+        requests = []
+        for place, item in enumerate(items):
+            try:
+                requests.append(self._request(**_by_name({**_WHAT, **common, **_mapping(item)})))
+            except SealrunError as error:
+                error.place(f"items[{place}]")
+                raise
+        at, who = self._at, self._who
+        accepted = runs.accept_all(at, who, runs.prepare_all(at, who, requests))
+        return [Run(self, one.run_id) for one in accepted]
+
+    def _request(
+        self,
+        target: str | None,
+        module: str | None,
+        command: Sequence[str] | None,
+        argv: Sequence[str],
+        args: Mapping[str, Any] | Sequence[Any],
+        folder: str | os.PathLike[str] | None,
+        options: Mapping[str, Any],
+    ) -> RunRequest:
         wanted = target_of(target, module, command, argv)
         by_name, by_position = arguments_of(wanted, args)
         mine = {"project": self._project, "environment": self._environment}
-        given = {name: value for name, value in {**options}.items() if value is not None}
-        request = asked(
+        given = {name: value for name, value in options.items() if value is not None}
+        return asked(
             RunRequest,
             target=wanted,
             values=by_name,
@@ -147,8 +190,6 @@ class Client:
             search_path=self._environ.get("PATH"),
             **mine | given,
         )
-        at, who = self._at, self._who
-        return Run(self, runs.accept(at, who, runs.prepare(at, who, request)).run_id)
 
     def get(self, reference: str) -> "Run":
         """A run by its id, the beginning of one, or `@last` for the latest of the client's project, if it has one.
@@ -190,7 +231,7 @@ class Client:
             self._forked()
         with self._lock:
             if self._open is None:
-                self._open = Deployment.open(self._settings, environ=self._environ)
+                self._open = Deployment.open(self._settings, environ=self._environ, remembered=Remembered())
             return self._open
 
     @property
@@ -406,6 +447,31 @@ class _Told:
         decoder = self._decoders.setdefault(key, codecs.getincrementaldecoder("utf-8")(errors="replace"))
         text = decoder.decode(piece.data)
         return LogPiece(piece.stream, piece.at, piece.data, text, piece.place)  # type: ignore[arg-type]  # one of STREAMS
+
+
+_WHAT: Mapping[str, Any] = {
+    "target": None, "module": None, "command": None, "argv": (), "args": (), "folder": None,
+}  # fmt: skip
+"""What to run, as `Client.run` takes it; all else are options."""
+
+
+def _mapping(item: Any) -> Mapping[str, Any]:
+    """One of several runs.
+
+    Raises:
+        RequestUnclear: it is no mapping by name.
+    """
+    if not isinstance(item, Mapping) or not all(isinstance(name, str) for name in item):
+        raise RequestUnclear(
+            "it is a mapping of what run() takes, and this is of the type {kind}", kind=type(item).__name__
+        )
+    return item
+
+
+def _by_name(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to run, and its options, as `Client._request` takes them."""
+    what = {name: given[name] for name in _WHAT}
+    return {**what, "options": {name: value for name, value in given.items() if name not in _WHAT}}
 
 
 def _environ(settings: Mapping[str, str] | None) -> dict[str, str]:

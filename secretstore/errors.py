@@ -40,6 +40,11 @@ class SealrunError(Exception):
         self.hint = hint
         self.__notes__ = [f"hint: {hint}"] if hint else []
 
+    def place(self, where: str) -> None:
+        """Begin the message with which of several things it is of, as in `items[2]`."""
+        self.message = f"{where}: {self.message}"
+        self.args = (self.message,)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross process boundaries whole: the default would format the message a second time."""
         return _remade, (type(self), self.message), self.__dict__

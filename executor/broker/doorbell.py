@@ -3,8 +3,9 @@
 import logging
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -14,6 +15,8 @@ logger = logging.getLogger("sealrun")
 TASK = "executor.execute"
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
+_NO_CALLS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+"""The last part of a task's body: nothing is to be called when it ends."""
 
 
 class Life(Protocol):
@@ -54,9 +57,33 @@ def queues_of_this_slot() -> Collection[str]:
 
 def ring(app: "Celery", run_id: str, queue: str) -> bool:
     """Tell the workers that a run waits; False if the broker does not take the message, whatever for."""
+    return ring_all(app, [(run_id, queue)]) == 1
+
+
+def ring_all(app: "Celery", waiting: Iterable[tuple[str, str]]) -> int:
+    """Tell the workers of runs, id and queue each, over one connection; how many the broker took before it refused one.
+
+    The message is put together here and not by `send_task`, which takes twice the time: what it adds (a rendering of
+    the arguments, the sender's name, room for chains and chords) no worker of ours reads. It is a task's message all
+    the same, of Celery's protocol 2: https://docs.celeryq.dev/en/stable/internals/protocol.html
+    """
+    rung = 0
+    run_id = ""
     try:
-        app.send_task(TASK, [run_id], queue=queue, ignore_result=True, retry=False, serializer="json")
-    except Exception as error:  # noqa: BLE001  # each transport has errors of its own, and the run is accepted
+        with app.producer_or_acquire() as producer:
+            for run_id, queue in waiting:
+                producer.publish(
+                    [[run_id], {}, _NO_CALLS],
+                    serializer="json",
+                    exchange="",  # every queue is bound to it by its name
+                    routing_key=queue,
+                    # Declared once per connection: RabbitMQ drops what is sent to a queue that is not there.
+                    declare=[app.amqp.queues[queue]],
+                    headers={"lang": "py", "task": TASK, "id": str(uuid4()), "retries": 0, "ignore_result": True},
+                    delivery_mode=2,  # a broker that keeps its queues on a disk keeps this, too
+                    retry=False,
+                )
+                rung += 1
+    except Exception as error:  # noqa: BLE001  # each transport has errors of its own, and the runs are accepted
         logger.debug("no bell for run %s: %s", run_id, type(error).__name__)
-        return False
-    return True
+    return rung

@@ -14,6 +14,8 @@ from secretstore.pins import Pin, Pins
 if TYPE_CHECKING:
     from celery import Celery
 
+    from executor.submission.remembered import Remembered
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -26,19 +28,23 @@ class Deployment:
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     """Where a worker that is started for a run finds its settings, and PATH; None for this process's environment."""
 
+    remembered: "Remembered | None" = field(default=None, repr=False)
+    """What is known of the files of earlier submissions, in a process that makes many."""
+
     @classmethod
     def open(
         cls,
         settings: Settings,
         committed: Mapping[tuple[str, str], Pin] | None = None,
         environ: Mapping[str, str] | None = None,
+        remembered: "Remembered | None" = None,
     ) -> "Deployment":
         """Open the database of these settings.
 
         Raises:
             SchemaMismatch, DatabaseUnavailable: it cannot be used.
         """
-        return cls(settings, open_database(settings), committed or {}, environ)
+        return cls(settings, open_database(settings), committed or {}, environ, remembered)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

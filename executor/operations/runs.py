@@ -8,7 +8,7 @@ from executor.models import RunSpec
 from executor.operations.deployment import Deployment
 from executor.records import files, following, history
 from executor.records import logs as output
-from executor.runs import cancelling
+from executor.runs import Refused, cancelling
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
     Cancelled,
@@ -24,10 +24,11 @@ from executor.schemas.run_operations import (
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import STATES, RunView
 from executor.submission import submit
+from executor.submission.remembered import Batch, Remembered
 from executor.submission.specification import repeated, specify
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.errors import FolderUnusable
+from secretstore.errors import FolderUnusable, SealrunError
 from secretstore.naming import check_submitted_name
 
 _ID = 32  # characters of an id in full
@@ -47,10 +48,24 @@ def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
     Raises:
         SealrunError: something is missing or named wrongly.
     """
-    for name in asked.variables:
-        check_submitted_name(name)
-    found = specify(at.db, at.settings, asked)
-    return Prepared(found.spec, found.notes)
+    return _prepared(at, asked, at.remembered)
+
+
+def prepare_all(at: Deployment, who: Actor, asked: Sequence[RunRequest]) -> list[Prepared]:
+    """The same of several, to be submitted together. What they have in common of files is looked at once.
+
+    Raises:
+        SealrunError: something is missing or named wrongly in one of them; its message begins with which.
+    """
+    batch = Batch(at.remembered or Remembered())
+    prepared = []
+    for place, one in enumerate(asked):
+        try:
+            prepared.append(_prepared(at, one, batch))
+        except SealrunError as error:
+            error.place(f"items[{place}]")
+            raise
+    return prepared
 
 
 def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> Prepared:
@@ -74,6 +89,23 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
     return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
+
+
+def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Submitted]:
+    """Submit what was prepared together, in one transaction: all of it or nothing.
+
+    Raises:
+        KeyTaken, NeverServed: as of `accept`, of one of them; the message begins with which.
+        WorkerUnsupported, BrokerUnavailable: as of `accept`.
+    """
+    if not asked:
+        return []
+    specs = [one.spec for one in asked]
+    try:
+        return submit.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
+    except Refused as refused:
+        refused.why.place(f"items[{refused.place}]")
+        raise refused.why from None
 
 
 def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
@@ -194,6 +226,13 @@ def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
     withheld = tuple(file for file in view.outputs if file.withheld is not None)
     masked = tuple(file for file in view.outputs if file.masked)
     return Downloaded(view.id, asked.folder, tuple(written), withheld, masked)
+
+
+def _prepared(at: Deployment, asked: RunRequest, remembered: Remembered | Batch | None) -> Prepared:
+    for name in asked.variables:
+        check_submitted_name(name)
+    found = specify(at.db, at.settings, asked, remembered)
+    return Prepared(found.spec, found.notes)
 
 
 def _id(at: Deployment, asked: ThatRun) -> str:

@@ -38,6 +38,27 @@ def choose_interpreter(root: Path | None, wanted: str | None, search_path: str) 
     raise PythonUnavailable(why="there is no .venv in the source root, and PATH has no python3 but sealrun's own")
 
 
+def deciding(root: Path, wanted: str | None, search_path: str) -> list[Path] | None:
+    """The files that decide which interpreter that is; None where a shim has a say: its manager reads what it likes."""
+    if wanted is not None:
+        return None
+    own = root / ".venv/bin/python"
+    found = [own, own.resolve()]
+    if own_environment(root) is not None:
+        return found
+    for entry in search_path.split(os.pathsep):
+        candidate = Path(entry).absolute() / "python3"
+        if not entry:
+            continue
+        found += [candidate, candidate.resolve()]
+        if is_program(candidate):
+            if not is_binary(candidate):
+                return None
+            if not _is_ours(candidate):
+                break
+    return found
+
+
 def own_environment(root: Path) -> Path | None:
     """The interpreter of the source root's `.venv`, where it has one that is not sealrun's."""
     own = root / ".venv/bin/python"

@@ -1,14 +1,13 @@
 """The only writer of a run's state. Every write after the claim carries the fencing token, or changes nothing.
 
-A run is accepted and claimed (`claims`), let through the gate (`gate`), finished, perhaps to be tried again
+A run is accepted (`accepting`), claimed (`claims`), let through the gate (`gate`), finished, perhaps to be tried again
 (`outcomes`); or cancelled, given up, or found lost (`settling`). What is asked of its row stands in `conditions`, what
 it needs of a worker in `needs`, and who is left for one that a worker could not open in `refusals`.
 """
 
+from executor.runs.accepting import Accepted, Refused, accept, accept_all
 from executor.runs.claims import (
-    Accepted,
     Renewal,
-    accept,
     claim,
     end_delays,
     expected,
@@ -25,8 +24,8 @@ from executor.runs.settling import cancel, cancel_all, end_lost, give_up
 from executor.runs.spec import LONGEST, RUNGS, GateShut, Lease, Offer, Outcome, StaleToken, storable
 
 __all__ = [
-    "ATTEMPTS_LIMIT", "LONGEST", "RUNGS", "Accepted", "GateShut", "Lease", "Offer", "Outcome",
-    "Renewal", "StaleToken", "accept", "cancel", "cancel_all", "claim", "claimable", "close_setup", "end_delays",
-    "end_lost", "expected", "finish", "give_back", "give_up", "guard", "next_of", "open_setup", "pass_gate", "renew",
-    "storable", "suits", "unclaimed", "unheld",
+    "ATTEMPTS_LIMIT", "LONGEST", "RUNGS", "Accepted", "GateShut", "Lease", "Offer", "Outcome", "Refused",
+    "Renewal", "StaleToken", "accept", "accept_all", "cancel", "cancel_all", "claim", "claimable", "close_setup",
+    "end_delays", "end_lost", "expected", "finish", "give_back", "give_up", "guard", "next_of", "open_setup",
+    "pass_gate", "renew", "storable", "suits", "unclaimed", "unheld",
 ]  # fmt: skip

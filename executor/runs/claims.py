@@ -1,9 +1,8 @@
-"""From a submission to a worker: a run is accepted, found, claimed and held by a lease."""
+"""From a submission to a worker: a run is found, claimed and held by a lease."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,11 +19,9 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import select as select_rows
-from sqlalchemy.exc import DataError, IntegrityError
-from sqlmodel import select
+from sqlalchemy.exc import DataError
 
-from executor.errors import KeyTaken
-from executor.models import Run, RunSpec
+from executor.models import Run
 from executor.runs.conditions import (
     RUN,
     WRITABLE,
@@ -39,72 +36,12 @@ from executor.runs.conditions import (
 from executor.runs.needs import suits
 from executor.runs.rows import ATTEMPT, lose_claimed, moment, run_of
 from executor.runs.settling import give_up
-from executor.runs.spec import Lease, Offer, mapped_by
-from executor.schemas.runs import title
-from secretstore import vault
+from executor.runs.spec import Lease, Offer
 from secretstore.database import Database, clock
 from secretstore.errors import RowUnreadable
 
 # The advisory locks by which claims of a limited project take turns, apart from those of anything else.
 _TURN = 0x7365616C
-
-
-class Accepted(NamedTuple):
-    """A run that is there; `new` is False where an earlier one has its idempotency key, and is the one."""
-
-    run_id: str
-    new: bool
-
-
-def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
-    """Accept a run: one row, `pending`; or find the one that was accepted under its idempotency key before.
-
-    Raises:
-        KeyTaken: the run that has the key has another target or environment, or was given something else.
-        ProjectDeleted: its project is deleted, perhaps just now.
-    """
-    try:
-        with db.writing() as session:
-            vault.require_living(session, spec.project_id)
-            now = moment(session, db)
-            mapped = mapped_by(spec.target)
-            run = Run(**spec.model_dump(), mapped=mapped, created_at=now, created_by=actor, rung_at=now)
-            session.add(run)
-            session.flush()
-            return Accepted(run.id, True)
-    except IntegrityError:
-        if spec.idempotency_key is None:
-            raise
-        # The unique index has decided between the two.
-        with db.reading() as session:
-            earlier = session.exec(
-                select(Run).where(Run.project_id == spec.project_id, Run.idempotency_key == spec.idempotency_key)
-            ).first()
-        if earlier is None:
-            raise
-    if differs := " and ".join(_differing(earlier, spec)):
-        raise KeyTaken(key=spec.idempotency_key, run=earlier.id[:8], differs=differs)
-    return Accepted(earlier.id, False)
-
-
-def _differing(earlier: Run, spec: RunSpec) -> Iterator[str]:
-    """Yield what an earlier run has that is not the same, so that it cannot stand for this one."""
-    if earlier.target != spec.target:
-        what = "other arguments of" if title(earlier.target) == title(spec.target) else "another target:"
-        yield f"{what} {title(earlier.target)}"
-    if earlier.environment_id != spec.environment_id:
-        again = " (deleted since)" if earlier.environment == spec.environment else ""
-        yield f"another environment: {earlier.environment}{again}"
-    if earlier.variables != spec.variables:
-        yield "other variables"
-    if (_unordered(earlier.secret_names), earlier.connections) != (_unordered(spec.secret_names), spec.connections):
-        yield "other secrets or connections"
-    if (earlier.narrowed or {}).get("network") != (spec.narrowed or {}).get("network"):
-        yield "another network"
-
-
-def _unordered(names: list[str] | None) -> set[str] | None:
-    return None if names is None else set(names)
 
 
 def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run, Lease] | None:

@@ -11,6 +11,7 @@ from executor.sandbox.reading import all_of, head_of
 _PATIENCE = 3.0  # seconds; a submission does not wait longer for this
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _LINE = 4096  # bytes
+_SETTINGS_LIMIT = 1 << 20  # bytes
 _PACKED_LIMIT = 64 << 20
 _REFERENCES = 5  # that lead to one another, as in git
 # A repository's configuration is not ours: what of it would start a program is turned off where it can be, so that git
@@ -46,6 +47,50 @@ def git_state(root: Path, search_path: str) -> GitState:
     return told or GitState(_read(repository))
 
 
+def deciding(root: Path, search_path: str) -> list[Path] | None:
+    """The files that decide on a source root's state beside those in it; None where more may have a say.
+
+    As submodules have, repositories within this one, and a user's settings that name further files.
+    """
+    repository = next((place / ".git" for place in (root, *root.parents) if os.path.lexists(place / ".git")), None)
+    if repository is None:
+        return []
+    git = asking.found_on(search_path, "git", outside=repository.parent)
+    if git is None or os.path.lexists(repository.parent / ".gitmodules"):
+        return None
+    try:
+        place, common = _places(repository)
+        head = _line(place / "HEAD")
+    except (OSError, ValueError, RuntimeError):
+        return None
+    home = Path(os.environ.get("HOME", "/nonexistent"))
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
+    settings = [
+        Path("/etc/gitconfig"),
+        home / ".gitconfig",
+        own / "config",
+        common / "config",
+        place / "config.worktree",
+    ]
+    if any(_names_files(file) for file in settings):
+        return None
+    names = [head.removeprefix("ref: ")] if head.startswith("ref: refs/") and ".." not in head else []
+    found = [git, repository, place, *settings, own / "ignore", own / "attributes"]
+    found += [folder / name for folder in (place, common) for name in ("HEAD", "index", "packed-refs", *names)]
+    return [*found, *(common / "info" / name for name in ("exclude", "attributes", "sparse-checkout"))]
+
+
+def _names_files(settings: Path) -> bool:
+    """Whether a file of git's settings names files, or conditions, that are not watched."""
+    try:
+        text = all_of(settings, _SETTINGS_LIMIT).lower()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return any(word in text for word in (b"include", b"excludesfile", b"attributesfile", b"worktree", b"reftable"))
+
+
 def _asked(git: Path, root: Path) -> GitState | None:
     # HOME holds what git trusts (safe.directory). No GIT_* variables: within a hook they point elsewhere.
     own = {name: os.environ[name] for name in ("HOME", "XDG_CONFIG_HOME") if name in os.environ}
@@ -67,14 +112,19 @@ def _asked(git: Path, root: Path) -> GitState | None:
 def _read(repository: Path) -> str | None:
     """Read the commit from the files."""
     try:
-        place = repository
-        if os.path.isfile(place):  # a worktree or a submodule: the repository is elsewhere
-            place = (repository.parent / _line(place).removeprefix("gitdir: ")).resolve()
-        shared = place / "commondir"
-        common = (place / _line(shared)).resolve() if os.path.isfile(shared) else place
+        place, common = _places(repository)
         return _resolved(place, common, _line(place / "HEAD"))
     except (OSError, ValueError, RuntimeError):  # the last is a loop of links
         return None
+
+
+def _places(repository: Path) -> tuple[Path, Path]:
+    """Where a checkout's own state is, and where what it shares with others of its repository is."""
+    place = repository
+    if os.path.isfile(place):  # a worktree or a submodule: the repository is elsewhere
+        place = (repository.parent / _line(place).removeprefix("gitdir: ")).resolve()
+    shared = place / "commondir"
+    return place, (place / _line(shared)).resolve() if os.path.isfile(shared) else place
 
 
 def _resolved(place: Path, common: Path, head: str) -> str | None:

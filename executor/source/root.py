@@ -16,7 +16,8 @@ from executor.sandbox.reading import all_of
 from secretstore.pins import Pin
 
 PROJECT_FILE = ".sealrun.toml"
-_MARKS = (PROJECT_FILE, "pyproject.toml")
+MARKS = (PROJECT_FILE, "pyproject.toml")
+"""Files of which the nearest marks the source root."""
 _SIZE_LIMIT = 1 << 20  # bytes
 
 
@@ -110,7 +111,7 @@ def strangers(folder: Path) -> Path | None:
 
 def _marked(folder: Path) -> Path | None:
     for place in (folder, *folder.parents):
-        if any(os.path.isfile(place / mark) and not _is_strangers(place / mark, folder) for mark in _MARKS):
+        if any(os.path.isfile(place / mark) and not _is_strangers(place / mark, folder) for mark in MARKS):
             return place
     return None
 

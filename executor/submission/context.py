@@ -4,6 +4,7 @@ What a project file chooses counts where its user has allowed it: nothing else r
 """
 
 from pathlib import Path
+from typing import Protocol
 
 from executor.errors import NoProjectNamed
 from executor.settings import Settings
@@ -14,14 +15,21 @@ from secretstore.errors import FolderUnusable
 DEFAULT_ENVIRONMENT = "default"
 
 
-def project_named(settings: Settings, given: str | None, folder: Path | None = None) -> str:
+class Known(Protocol):
+    """What is known of the files of a folder."""
+
+    @property
+    def project_file(self) -> ProjectFile: ...
+
+
+def project_named(settings: Settings, given: str | None, folder: Path | None = None, known: Known | None = None) -> str:
     """Return the project: `-p`, else SEALRUN_PROJECT, else the nearest project file's.
 
     Raises:
         NoProjectNamed: none of them names one.
         FolderNotAllowed: the project file does, and nobody has allowed it to.
     """
-    if project := maybe_project(settings, given, folder):
+    if project := maybe_project(settings, given, folder, known):
         return project
     unnamed = NoProjectNamed()
     if (passed := strangers(folder or current_folder())) is not None:
@@ -29,7 +37,9 @@ def project_named(settings: Settings, given: str | None, folder: Path | None = N
     raise unnamed
 
 
-def maybe_project(settings: Settings, given: str | None, folder: Path | None = None) -> str | None:
+def maybe_project(
+    settings: Settings, given: str | None, folder: Path | None = None, known: Known | None = None
+) -> str | None:
     """Return the same as `project_named`, or None.
 
     Raises:
@@ -37,13 +47,15 @@ def maybe_project(settings: Settings, given: str | None, folder: Path | None = N
     """
     if chosen := given or settings.project:
         return chosen
-    file = nearest_project_file(folder)
+    file = nearest_project_file(folder) if known is None else known.project_file
     if file.project:
         require_allowed(settings.store.home, file)
     return file.project
 
 
-def environment_named(settings: Settings, given: str | None, folder: Path | None = None) -> str:
+def environment_named(
+    settings: Settings, given: str | None, folder: Path | None = None, known: Known | None = None
+) -> str:
     """Return the environment: `-e`, else SEALRUN_ENV, else the nearest project file's, else `default`.
 
     Raises:
@@ -51,7 +63,7 @@ def environment_named(settings: Settings, given: str | None, folder: Path | None
     """
     if chosen := given or settings.environment:
         return chosen
-    file = nearest_project_file(folder)
+    file = nearest_project_file(folder) if known is None else known.project_file
     if file.environment:
         require_allowed(settings.store.home, file)
     return file.environment or DEFAULT_ENVIRONMENT

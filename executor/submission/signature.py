@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,27 @@ _turn = threading.Lock()
 
 
 def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> Iterator[SealrunError]:
-    """Yield what is certainly wrong with a target.
+    """Yield what is certainly wrong with a target, see `understood`."""
+    yield from understood(root, target, version).refusals(target)
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a target's text certainly says: that it is `wrong`, or how its function is defined."""
+
+    wrong: SealrunError | None = None
+    function: _Function | None = None
+
+    def refusals(self, target: Mapping[str, Any]) -> Iterator[SealrunError]:
+        """Yield what is certainly wrong with a target of this text, and with its arguments."""
+        if self.wrong is not None:
+            yield self.wrong
+        elif self.function is not None:
+            yield from _arguments(self.function, target)
+
+
+def understood(root: Path, target: Mapping[str, Any], version: Version | None) -> Understood:
+    """Read a target's text.
 
     Args:
         root: the source root.
@@ -45,14 +66,13 @@ def refusals(root: Path, target: Mapping[str, Any], version: Version | None) -> 
         version: of the run's interpreter; None if unknown.
     """
     if target["kind"] not in ("file", "function"):
-        return
+        return Understood()
     text = _text(root / target["path"])
     if text is None:
-        return
+        return Understood()
     if broken := _syntax(text, target["path"], version):
-        yield broken
-    elif target["kind"] == "function":
-        yield from _of_function(text, target)
+        return Understood(broken)
+    return _of_function(text, target["path"], target["function"]) if target["kind"] == "function" else Understood()
 
 
 def version_of(python: str | None, asked: str | None = None) -> Version | None:
@@ -102,26 +122,24 @@ def _quietly(act: Any) -> Any:
         return act()
 
 
-def _of_function(text: bytes, target: Mapping[str, Any]) -> Iterator[SealrunError]:
+def _of_function(text: bytes, path: str, name: str) -> Understood:
     try:
         tree: ast.Module = _quietly(lambda: ast.parse(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return
+        return Understood()
     nodes = list(ast.walk(tree))
     words = {word for node in nodes for word in _words(node)}
     # Names may be bound as the file runs: nothing about it is certain.
     if not _DYNAMIC.isdisjoint(words) or any(_hands_over_the_module(node) for node in nodes):
-        return
-    name = target["function"]
+        return Understood()
     if name not in words:
-        yield TargetUnusable(
-            "{path} has no function {function}", path=target["path"], function=name, hint=_nearest(name, tree)
-        )
-        return
+        missing = "{path} has no function {function}"
+        return Understood(TargetUnusable(missing, path=path, function=name, hint=_nearest(name, tree)))
     # The signature is certain only if this is the one place that binds the name, without a decorator.
     found = [one for one in tree.body if isinstance(one, _Function) and one.name == name]
     if len(found) == 1 and not found[0].decorator_list and sum(_binds(node, name) for node in nodes) == 1:
-        yield from _arguments(found[0], target)
+        return Understood(None, found[0])
+    return Understood()
 
 
 def _words(node: ast.AST) -> Iterator[str]:

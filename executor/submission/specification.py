@@ -1,39 +1,29 @@
 """Turn a request into a run's specification: look everything up before the run is submitted."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from executor.environment.variables import name_taken
 from executor.errors import (
-    FileUnreadable,
-    PythonUnavailable,
     RequestUnclear,
     RequirementsRefused,
-    SourceIsHome,
-    SourceRefused,
-    TargetUnusable,
     UnknownRun,
 )
 from executor.models import KEPT_BYTES, Run, RunSpec
 from executor.python import requirements
-from executor.python.choice import choose_interpreter, own_environment
 from executor.runs import LONGEST, retrying
 from executor.runs.retention import refuse_pruned
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import OVER
-from executor.schemas.target import Target
 from executor.settings import QUEUE, Settings
-from executor.source import bundles, packing
-from executor.source.git_state import git_state
-from executor.source.package import package_of
+from executor.source import bundles
 from executor.source.packing import Listing
-from executor.source.root import project_file, relative_target, source_root
-from executor.submission import meant, narrowing, notebook, signature
-from executor.submission.context import current_folder, environment_named, project_named
-from executor.submission.programs import programs_of
+from executor.submission import narrowing, notebook
+from executor.submission.context import environment_named, project_named
+from executor.submission.files import Files, Python
+from executor.submission.remembered import Batch, Remembered
 from secretstore import vault
 from secretstore.connections import Role
 from secretstore.database import Database
@@ -47,7 +37,7 @@ from secretstore.errors import (
     UnknownProject,
     UnknownSecret,
 )
-from secretstore.vault import EnvironmentView
+from secretstore.vault import EnvironmentView, ProjectView
 
 _LONGEST_KEY = 200  # characters
 _NAMED = 3  # files in a note
@@ -69,17 +59,6 @@ class Examined:
     python: str | None
     spec: RunSpec | None
     refusals: tuple[Refusal, ...]
-    upload: Listing | None = None
-    """What submitting the run uploads."""
-
-
-@dataclass(frozen=True)
-class Python:
-    """A run's Python: a path, or a version, with an environment to build."""
-
-    path: str | None = None
-    version: str | None = None
-    requirements: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,27 +69,36 @@ class Specified:
     notes: tuple[str, ...] = ()
 
 
-def specify(db: Database, settings: Settings, request: RunRequest) -> Specified:
+def specify(
+    db: Database, settings: Settings, request: RunRequest, remembered: Remembered | Batch | None = None
+) -> Specified:
     """Look up everything that a run needs, so that mistakes show before it is submitted; then upload its source.
+
+    Args:
+        remembered: what a process that submits again and again knows of its files.
 
     Raises:
         SealrunError: something is missing or wrong.
     """
-    examined = examine(db, settings, request)
+    files = Files(request, settings) if remembered is None else remembered.files(request, settings)
+    examined = examine(db, settings, request, files)
     for refusal in examined.refusals:
         raise refusal
-    assert examined.spec is not None and examined.root is not None, "without a refusal there is a specification"
-    state = git_state(examined.root, _search_path(request))
-    commit = {"source_commit": state.commit, "source_dirty": state.dirty}
-    spec = examined.spec.model_copy(update=commit)
-    if examined.upload is None:
-        return Specified(spec)
-    bundle = bundles.upload(db, spec.project_id, packing.pack(examined.upload))
-    return Specified(spec.model_copy(update={"bundle": bundle}), tuple(_notes(examined.upload)))
+    assert examined.spec is not None, "without a refusal there is a specification"
+    spec = examined.spec
+    spec.source_commit, spec.source_dirty = files.commit.commit, files.commit.dirty
+    if files.packed is not None:
+        spec.bundle = (remembered or bundles).upload(db, spec.project_id, files.packed)
+    if remembered is not None:
+        remembered.learn(request, files)
+    return Specified(spec, () if files.upload is None else tuple(_notes(files.upload)))
 
 
-def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
+def examine(db: Database, settings: Settings, request: RunRequest, known: Files | None = None) -> Examined:
     """Look up everything that a run needs, and collect what is missing or wrong.
+
+    Args:
+        known: what the request's files say, if some of it is known.
 
     Raises:
         NoProjectNamed: nothing says which project is meant.
@@ -118,12 +106,14 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         UnknownEnvironment: the environment does not exist.
     """
     wanted, variables, secrets = request.target, request.variables, request.secrets
-    project = project_named(settings, request.project, request.folder)
-    place = vault.get_environment(db, project, environment_named(settings, request.environment, request.folder))
+    files = known or Files(request, settings)
+    project = project_named(settings, request.project, request.folder, files)
+    environment = environment_named(settings, request.environment, request.folder, files)
+    of_project, place = vault.get_place(db, project, environment)
     refusals = list[Refusal](_unknown(db, place, [*(secrets or []), *request.setup_secrets]))
     refusals += _unknown_connections(db, place, request)
     refusals += _out_of_bounds(request)
-    given = vault.secrets_among(db, project, place.name, variables) if secrets is None else set(secrets)
+    given = set(secrets) if secrets is not None else _secrets_among(db, place, variables)
     refusals += [name_taken(name) for name in variables if name in given]
 
     def attempted(look: Callable[[], T]) -> T | None:
@@ -133,10 +123,8 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
             refusals.append(refusal)
             return None
 
-    here = request.folder or current_folder()
-    found = attempted(lambda: _located(here, wanted))
+    found = attempted(lambda: files.located)
     root, path = found or (None, None)
-    uploads = not settings.workers_see_files if request.bundle is None else request.bundle
     document = wanted.document(
         path,
         request.text,
@@ -144,11 +132,12 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         request.positional,
         request.sources,
         request.catalogs,
-        typed=_as_typed(root, path, wanted.path, uploads),
-        programs=[] if uploads or root is None else _programs(wanted, root, request),
+        typed=files.typed,
+        programs=files.programs,
     )
-    python = attempted(lambda: _python(request, root or here, path, uploads)) or Python()
-    upload = attempted(lambda: _to_upload(root, path, settings.source_bytes)) if uploads and root is not None else None
+    python = attempted(lambda: files.python) or Python()
+    if root is not None:
+        attempted(lambda: files.upload)
     if request.setup_secrets and not requirements.installs(python.requirements):
         refusals.append(
             RequirementsRefused(
@@ -158,10 +147,10 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
             )
         )
     if root is not None:
-        refusals += signature.refusals(root, document, signature.version_of(python.path, python.version))
+        refusals += files.understood(document, python).refusals(document)
         refusals += notebook.refusals(root, document)
     attempted(lambda: retrying.check(request.retries, request.retry_on))
-    of_place = attempted(lambda: _of_place(db, place, narrowing.asked(request)))
+    of_place = attempted(lambda: _of_place(of_project, place, narrowing.asked(request)))
     if root is None or of_place is None or refusals:
         return Examined(place, root, python.path, None, tuple(refusals))
     spec = RunSpec(
@@ -171,18 +160,18 @@ def examine(db: Database, settings: Settings, request: RunRequest) -> Examined:
         environment=place.name,
         target=document,
         source_root=str(root),
-        host=None if uploads else settings.host,
+        host=None if files.uploads else settings.host,
         python=python.path,
         python_version=python.version,
         requirements=python.requirements,
-        package=package_of(root),
+        package=files.package,
         setup_secret_names=list(request.setup_secrets) or None,
         secret_names=None if secrets is None else list(secrets),
         queue_timeout=request.queue_timeout if request.queue_timeout is not None else settings.queue_timeout,
         **request.model_dump(include=_AS_ASKED),
         **of_place,
     )
-    return Examined(place, root, python.path, spec, (), upload)
+    return Examined(place, root, python.path, spec, ())
 
 
 def _out_of_bounds(request: RunRequest) -> Iterator[RequestUnclear]:
@@ -221,7 +210,7 @@ def repeated(db: Database, run_id: str) -> RunSpec:
         )
     refuse_pruned(run.id, run.pruned_at, run.pruned_by)
     try:
-        place = vault.get_environment(db, run.project, run.environment)
+        project, place = vault.get_place(db, run.project, run.environment)
     except ProjectDeleted:  # it can be brought back
         raise
     except (UnknownProject, UnknownEnvironment):
@@ -236,12 +225,11 @@ def repeated(db: Database, run_id: str) -> RunSpec:
         )
     asked = {name: getattr(run, name) for name in RunSpec.model_fields}
     asked |= {"retry_of": run.id, "idempotency_key": None}
-    return RunSpec.model_construct(**asked | _of_place(db, place, run.narrowed))
+    return RunSpec.model_construct(**asked | _of_place(project, place, run.narrowed))
 
 
-def _of_place(db: Database, place: EnvironmentView, narrowed: Mapping[str, Any] | None) -> dict[str, Any]:
+def _of_place(project: ProjectView, place: EnvironmentView, narrowed: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the project and the environment set for their runs, with what this one asks for itself."""
-    project = vault.get_project(db, place.project)
     return {
         "queue": place.queue or QUEUE,
         "rung_min": None if project.sandbox_min == "process" else project.sandbox_min,
@@ -251,13 +239,17 @@ def _of_place(db: Database, place: EnvironmentView, narrowed: Mapping[str, Any] 
 
 
 def _unknown(db: Database, place: EnvironmentView, names: Sequence[str]) -> Iterator[UnknownSecret]:
-    known = vault.secrets_among(db, place.project, place.name, names)
+    known = _secrets_among(db, place, names)
     for name in dict.fromkeys(names):
         try:
             if name not in known:
                 vault.require_secrets(db, place.project, place.name, [name])
         except UnknownSecret as unknown:
             yield unknown
+
+
+def _secrets_among(db: Database, place: EnvironmentView, names: Collection[str]) -> set[str]:
+    return vault.secrets_among(db, place.project, place.name, names) if names else set()
 
 
 def _unknown_connections(db: Database, place: EnvironmentView, request: RunRequest) -> Iterator[Refusal]:
@@ -283,61 +275,6 @@ def _unknown_connections(db: Database, place: EnvironmentView, request: RunReque
                 yield unknown
 
 
-def _located(here: Path, wanted: Target) -> tuple[Path, str | None]:
-    try:
-        if wanted.path == "":
-            raise TargetUnusable(
-                "the file of the function {name} is missing", name=wanted.name, hint="path.py:function"
-            )
-        root = source_root(here, wanted.path)
-    except TargetUnusable as unusable:
-        if (line := _meant(here, wanted)) is not None:
-            unusable.advise(f"did you mean: {line}")
-        raise
-    return root, relative_target(root, here, wanted.path) if wanted.path is not None else None
-
-
-def _meant(here: Path, wanted: Target) -> str | None:
-    """The line that works, where the target is something else than a file."""
-    assert wanted.path is not None
-    try:
-        root = source_root(here, None)
-    except SourceIsHome:
-        root = here
-    return meant.instead(here, root, wanted.path, wanted.name, wanted.argv) if "\0" not in wanted.path else None
-
-
-def _as_typed(root: Path | None, path: str | None, typed: str | None, uploads: bool) -> str | None:
-    """Return a target's path as it was typed, where it leads to the same file from the source root; else None.
-
-    Of an upload only what is beneath its root by the same name is on the worker.
-    """
-    if root is None or path is None or typed is None:
-        return None
-    named = Path(os.path.normpath(root / typed))
-    if uploads and (os.path.isabs(typed) or named != root / path):
-        return None
-    return typed if named.is_relative_to(root) and (root / typed).resolve() == root / path else None
-
-
-def _programs(wanted: Target, root: Path, request: RunRequest) -> list[str]:
-    if wanted.kind != "command" or wanted.path is not None:
-        return []
-    return programs_of(wanted.argv, root, _search_path(request))
-
-
-def _to_upload(root: Path, target: str | None, limit: int) -> Listing:
-    found = packing.listing(root, limit)
-    if target is not None and not found.has(target):
-        raise SourceRefused(
-            "{path} is not uploaded: a .gitignore or .sealrunignore leaves it out, or it is in a folder that is "
-            "never uploaded",
-            path=target,
-            hint=f"include it with a line in .sealrunignore (!{target}), or run from the folder itself: --no-bundle",
-        )
-    return found
-
-
 def _notes(uploaded: Listing) -> Iterator[str]:
     if uploaded.unasked:
         more = len(uploaded.unasked) - _NAMED
@@ -346,80 +283,3 @@ def _notes(uploaded: Listing) -> Iterator[str]:
             f"not uploaded, as it may hold values in the clear: {names}; store them as secrets (sealrun secret import)"
             ", or take it in with a line in .sealrunignore, as in !.env"
         )
-
-
-def _search_path(request: RunRequest) -> str:
-    return request.search_path or os.environ.get("PATH", os.defpath)
-
-
-def _python(request: RunRequest, root: Path, path: str | None, uploads: bool) -> Python:
-    """Decide a run's Python.
-
-    A path is used as it is. Else, if something says what to install, an environment is built, be it of nothing; if only
-    a version is asked for, an interpreter of it is used. For uploaded source, the worker chooses: a path of this
-    machine means nothing.
-    """
-    asked = request.python
-    version = asked if asked is not None and requirements.is_version(asked) else None
-    if asked is not None and version is None:
-        if uploads:
-            raise PythonUnavailable(
-                "{python} is an interpreter on this machine, but a run with uploaded source may start on another",
-                python=asked,
-                hint="name a version (--python 3.12), or run from the folder itself: --no-bundle",
-            )
-        if request.packages or request.requirements_file is not None:
-            raise RequirementsRefused(
-                "--python {python} is an interpreter, which is used as it is: no packages are installed for it",
-                python=asked,
-                hint="name a version (--python 3.12), and an environment is built for the packages",
-            )
-        chosen = _interpreter(request.target, root, asked, _search_path(request))
-        notebook.check(request.target, chosen)
-        return Python(chosen)
-    document = _requirements(request, root, path, version, uploads)
-    if request.target.kind == "notebook" and (document is not None or version is not None or uploads):
-        document = notebook.with_packages(document)
-    if document is not None:
-        return Python(None, version, document)
-    if version is not None or uploads:
-        return Python(None, version)
-    return _found(request, root)
-
-
-def _found(request: RunRequest, root: Path) -> Python:
-    """The `.venv` of the source root, else the submitter's own Python; for a notebook one that can execute it."""
-    chosen = _interpreter(request.target, root, None, _search_path(request))
-    if request.target.kind == "notebook" and own_environment(root) is None and notebook.lacking(chosen):
-        return Python(None, None, notebook.with_packages(None))
-    notebook.check(request.target, chosen)
-    return Python(chosen)
-
-
-def _requirements(
-    request: RunRequest, root: Path, path: str | None, version: str | None, uploads: bool
-) -> dict[str, Any] | None:
-    """Find what to install: `--requirements`, else the target file's block, else the source's; and `--with`."""
-    if request.requirements_file is not None:
-        file = (request.folder or current_folder()) / request.requirements_file
-        if not file.is_file():
-            why = "it is a folder" if file.is_dir() else "no such file"
-            raise FileUnreadable(path=request.requirements_file, why=why)
-        return requirements.with_packages(requirements.from_file(file), request.packages)
-    script = root / path if path is not None and request.target.kind != "command" else None
-    found = requirements.of_script(script) if script is not None else None
-    # A .venv in the source root comes before its requirements, unless something else is asked for or it is left behind.
-    if found is None and not (
-        own_environment(root) is not None and version is None and not request.packages and not uploads
-    ):
-        found = requirements.of_source(root, project_file(root).dependencies)
-    return requirements.with_packages(found, request.packages) if found is not None or request.packages else None
-
-
-def _interpreter(wanted: Target, root: Path, python: str | None, search_path: str) -> str | None:
-    try:
-        return choose_interpreter(root, python, search_path)
-    except PythonUnavailable:
-        if wanted.kind == "command" and python is None:
-            return None
-        raise

@@ -25,6 +25,7 @@ from secretstore.vault.environments import (
     create_environment,
     delete_environment,
     get_environment,
+    get_place,
     list_environments,
     set_environment,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "flip",
     "get_connection",
     "get_environment",
+    "get_place",
     "get_project",
     "history",
     "keys_kept",

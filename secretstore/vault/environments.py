@@ -1,5 +1,9 @@
 """Environments of a project: each has a key pair of its own, and none inherits from another."""
 
+from dataclasses import fields
+
+from sqlalchemy import bindparam
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
@@ -20,7 +24,7 @@ from secretstore.vault.lookup import (
     take_project,
     taken_names,
 )
-from secretstore.views import EnvironmentView, view_of
+from secretstore.views import EnvironmentView, ProjectView, view_of
 
 DEFAULT_ENVIRONMENT = "default"
 
@@ -90,6 +94,42 @@ def get_environment(db: Database, project: str, name: str) -> EnvironmentView:
     with db.reading() as session:
         place, environment = find_place(session, project, name)
         return _view(place, environment, _fingerprint(session, place, environment))
+
+
+def get_place(db: Database, project: str, name: str) -> tuple[ProjectView, EnvironmentView]:
+    """Return a project and an environment of it.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: it does not exist.
+        KeyChanged: its key pair is missing.
+    """
+    with db.reading() as session:
+        row = session.connection().execute(_PLACE, {"project": project, "environment": name}).first()
+        if row is None:  # say why
+            place, environment = find_place(session, project, name)
+            return view_of(ProjectView, place), _view(place, environment, _fingerprint(session, place, environment))
+    values = row._mapping
+    of_project = {each.name: values[f"project_{each.name}"] for each in fields(ProjectView)}
+    of_environment = {name: values[f"environment_{name}"] for name in _OF_ENVIRONMENT}
+    return ProjectView(**of_project), EnvironmentView(
+        **of_environment, project=of_project["name"], fingerprint=values["fingerprint"]
+    )
+
+
+_OF_ENVIRONMENT = [one.name for one in fields(EnvironmentView) if one.name not in ("project", "fingerprint")]
+_PLACE = select_columns(
+    *(getattr(Project, one.name).label(f"project_{one.name}") for one in fields(ProjectView)),
+    *(getattr(Environment, name).label(f"environment_{name}") for name in _OF_ENVIRONMENT),
+    col(KeyPair.fingerprint).label("fingerprint"),
+).where(
+    col(Project.name) == bindparam("project"),
+    col(Project.deleted_at).is_(None),
+    col(Environment.project_id) == col(Project.id),
+    col(Environment.name) == bindparam("environment"),
+    col(KeyPair.environment_id) == col(Environment.id),
+    col(KeyPair.generation) == col(Environment.generation),
+)
+"""Built once: every submission asks it."""
 
 
 def list_environments(db: Database, project: str) -> list[EnvironmentView]:

@@ -11,7 +11,8 @@ from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, bindparam
+from sqlalchemy import select as select_columns
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -121,10 +122,17 @@ def require_living(session: Session, project_id: str) -> None:
     Raises:
         ProjectDeleted: it is.
     """
-    query = select(Project).where(Project.id == project_id)
-    project = session.exec(query.with_for_update(read=True, key_share=True)).first()
-    if project is not None and project.deleted_at is not None:
-        raise was_deleted(project)
+    found = session.connection().execute(_HELD, {"id": project_id}).first()
+    if found is not None and found.deleted_at is not None:
+        raise was_deleted(session.get_one(Project, project_id))
+
+
+_HELD = (
+    select_columns(col(Project.deleted_at))
+    .where(col(Project.id) == bindparam("id"))
+    .with_for_update(read=True, key_share=True)
+)
+"""Built once: every submission asks it."""
 
 
 def deletion_of(session: Session, project_id: str) -> ProjectDeleted | None:

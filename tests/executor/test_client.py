@@ -20,6 +20,7 @@ import executor
 from executor import Client
 from executor.errors import (
     ArgumentsRefused,
+    KeyTaken,
     NeverServed,
     RequestUnclear,
     RunCancelled,
@@ -87,6 +88,46 @@ def settings_of(rig: Rig) -> dict[str, str]:
 def submit(client: Client, rig: Rig) -> Any:
     """`client.run`, from the folder of jobs."""
     return lambda *words, **options: client.run(*words, **{"folder": rig.jobs, "python": rig.python} | options)
+
+
+class TestSeveralRuns:
+    def test_they_are_accepted_together_and_in_order(self, client: Client, rig: Rig) -> None:
+        """What all have in common is said once; each has arguments and a key of its own; a repeated key is one run."""
+        common = {"target": "jobs.py:add", "folder": rig.jobs, "python": rig.python}
+        before = client.run(**common, args={"n": 7}, idempotency_key="many-7")
+        items = [{"args": {"n": n}, "idempotency_key": f"many-{n}"} for n in (5, 6, 7, 5)]
+        found = client.run_many(items, **common, timeout=30)
+        assert [run.result["sum"] for run in found] == [6, 7, 8, 6]
+        assert found[2] == before and found[3] == found[0] and len({*found}) == 3
+        assert [one.id for one in client.list(limit=3)] == [found[1].id, found[0].id, before.id], "in their order"
+        assert client.run_many(items, **common) == found
+        assert client.run_many([]) == []
+
+    @pytest.mark.parametrize(
+        ("wrong", "error", "said"),
+        [
+            ({"args": {"x": 1}}, ArgumentsRefused, "items[1]: add(n, m=…): it has no argument x"),
+            ({"secrets": ["NO_KEY"]}, UnknownSecret, "items[1]: "),
+            ({"target": "nojobs.py:add"}, TargetUnusable, "items[1]: there is no file nojobs.py"),
+            ({"module": "jobs"}, RequestUnclear, "items[1]: one of target, module and command says what to run"),
+            ({"no_option": 1}, RequestUnclear, "items[1]: there is no option no_option"),
+            ({"project": "other"}, UnknownProject, "items[1]: "),
+            ({"args": {"n": 1}, "idempotency_key": "one-of-all"}, KeyTaken, "items[1]: the idempotency key"),
+            (["jobs.py:add"], RequestUnclear, "items[1]: it is a mapping"),
+        ],
+    )
+    def test_one_that_is_refused_leaves_none(
+        self, client: Client, rig: Rig, wrong: Any, error: type[Exception], said: str
+    ) -> None:
+        """Its error is the one that it would have alone, and names it; nothing of the others is there."""
+        right = {"target": "jobs.py:add", "args": {"n": 2}, "folder": rig.jobs, "python": rig.python, "timeout": 50}
+        last = client.list(limit=1)
+        if isinstance(wrong, dict):
+            wrong = right | wrong
+        with pytest.raises(error) as refused:
+            client.run_many([right | {"idempotency_key": "one-of-all"}, wrong, right])
+        assert str(refused.value).startswith(said)
+        assert [one.id for one in client.list(limit=1)] == [one.id for one in last]
 
 
 class TestARun:

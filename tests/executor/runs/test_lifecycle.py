@@ -294,6 +294,49 @@ def test_of_many_at_once_one_makes_the_run(mine: Mine) -> None:
     assert len({one.run_id for one in accepted}) == 1 and sum(one.new for one in accepted) == 1
 
 
+def test_several_are_accepted_together_or_not_at_all(mine: Mine) -> None:
+    """I7: in their order, each key once, whether its run is older or among them; one that is refused leaves none."""
+
+    def spec(key: str | None, **more: Any) -> Any:
+        return altered(mine.bench.spec(project_id=mine.project), idempotency_key=key, **more)
+
+    old = runs.accept(mine.db, spec("z"), "ada").run_id
+    found = runs.accept_all(mine.db, [spec("y"), spec(None), spec("z"), spec("b"), spec("y")], "ada")
+    assert [one.new for one in found] == [True, True, False, True, False]
+    assert (found[2].run_id, found[4].run_id) == (old, found[0].run_id)
+
+    def there() -> list[str]:
+        with mine.db.reading() as session:
+            of_project = select(Run.id).where(Run.project_id == mine.project)
+            return list(session.exec(of_project.order_by(col(Run.created_at))))
+
+    waiting = [old, found[0].run_id, found[1].run_id, found[3].run_id]
+    assert there() == waiting, "workers take them in this order"
+    refused = [spec("c"), spec("d"), spec("c", variables={"DAY": "2"})], [spec("c"), spec("z", variables={"DAY": "2"})]
+    for specs, place in zip(refused, (2, 1), strict=True):
+        with pytest.raises(runs.Refused) as why:
+            runs.accept_all(mine.db, specs, "bob")
+        assert why.value.place == place and isinstance(why.value.why, KeyTaken)
+    assert there() == waiting
+
+
+def test_of_several_batches_at_once_each_key_makes_one_run(mine: Mine) -> None:
+    """I7: whatever the order of the keys in each, none waits for another for ever and none fails."""
+    keys, start = [f"key-{number}" for number in range(20)], Barrier(6)
+    spec = mine.bench.spec(project_id=mine.project)
+
+    def submit(number: int) -> dict[str, runs.Accepted]:
+        mixed = keys[number:] + keys[:number] if number % 2 else keys[::-1]
+        start.wait()
+        specs = [altered(spec, idempotency_key=key) for key in mixed]
+        return dict(zip(mixed, runs.accept_all(mine.db, specs, "ada"), strict=True))
+
+    with ThreadPoolExecutor(6) as pool:
+        accepted = list(pool.map(submit, range(6)))
+    for key in keys:
+        assert len({one[key].run_id for one in accepted}) == 1 and sum(one[key].new for one in accepted) == 1
+
+
 # So many at a time --------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from executor.errors import RequestUnclear, TargetUnusable
-from executor.submission.specification import _located
+from executor.submission.files import _located
 from executor.submission.target import parse
 
 FILES = {

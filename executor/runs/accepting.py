@@ -1,0 +1,153 @@
+"""A submission becomes rows: all of its runs, or none."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Insert, bindparam, func, insert
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from executor.errors import KeyTaken
+from executor.models import Run, RunSpec, new_id
+from executor.runs.rows import moment
+from executor.runs.spec import mapped_by
+from executor.schemas.runs import title
+from secretstore import vault
+from secretstore.database import Database
+from secretstore.errors import SealrunError
+
+_TRIES = 5  # for keys that others take meanwhile: at the second look they are there
+_SPECIFIED = tuple(RunSpec.model_fields)
+_BEGINNING = {name: Run.model_fields[name].default for name in ("retried", "refused", "state", "attempt")} | {
+    "fencing_token": Run.model_fields["fencing_token"].default
+}
+"""What a run's row has before anything has happened to it, beside what is NULL."""
+_OWN = ("id", "mapped", "created_by")
+
+
+class Accepted(NamedTuple):
+    """A run that is there; `new` is False where an earlier one has its idempotency key, and is the one."""
+
+    run_id: str
+    new: bool
+
+
+class Refused(Exception):
+    """one of several submissions cannot be accepted: `place` is which, counted from 0"""
+
+    def __init__(self, place: int, why: SealrunError) -> None:
+        self.place, self.why = place, why
+        super().__init__()
+
+
+def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
+    """Accept a run: one row, `pending`; or find the one that was accepted under its idempotency key before.
+
+    Raises:
+        KeyTaken: the run that has the key has another target or environment, or was given something else.
+        ProjectDeleted: its project is deleted, perhaps just now.
+    """
+    try:
+        return accept_all(db, [spec], actor)[0]
+    except Refused as refused:
+        raise refused.why from None
+
+
+def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accepted]:
+    """Accept runs in one transaction: all of them, in this order, or none.
+
+    Of two with one idempotency key the second is the first, whether that was accepted before or stands among these.
+
+    Raises:
+        Refused: one of them cannot be, for a KeyTaken as of `accept`.
+        ProjectDeleted: the project of one is deleted, perhaps just now.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            with db.writing() as session:
+                return _accepted(session, db, specs, actor)
+        except IntegrityError:  # a unique index has decided for somebody else's run of the same key
+            if not left or not any(spec.idempotency_key for spec in specs):
+                raise
+    raise AssertionError
+
+
+def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accepted]:
+    for project_id in sorted({spec.project_id for spec in specs}):
+        vault.require_living(session, project_id)
+    taken = _of_keys(session, specs)
+    rows: list[dict[str, Any]] = []
+    found: list[Accepted] = []
+    for place, spec in enumerate(specs):
+        key = (spec.project_id, spec.idempotency_key)
+        earlier = taken.get(key) if spec.idempotency_key is not None else None
+        if earlier is not None:
+            run_id, differs = earlier[0], " and ".join(_differing(earlier[1], spec))
+            if differs:
+                raise Refused(place, KeyTaken(key=spec.idempotency_key, run=run_id[:8], differs=differs))
+            found.append(Accepted(run_id, False))
+            continue
+        rows.append(_row(spec, actor))
+        found.append(Accepted(rows[-1]["id"], True))
+        taken[key] = rows[-1]["id"], spec
+    # One run is told the time by the statement itself, without another way to PostgreSQL and back.
+    told = len(rows) > 1 or db.dialect == "sqlite"
+    if told:
+        now = moment(session, db)
+        for place, row in enumerate(rows):
+            row["now"] = now + timedelta(microseconds=place)  # workers take the oldest first
+    # Two that take several keys each, in an order of their own, would wait for one another.
+    rows.sort(key=lambda row: row["idempotency_key"] or "")
+    if rows:
+        session.connection().execute(_insertion(told), rows)
+    return found
+
+
+def _row(spec: RunSpec, actor: str) -> dict[str, Any]:
+    asked = {name: getattr(spec, name) for name in _SPECIFIED}
+    return {**asked, **_BEGINNING, "id": new_id(), "mapped": mapped_by(spec.target), "created_by": actor}
+
+
+@cache
+def _insertion(told: bool) -> Insert:
+    """The statement, built once: SQLAlchemy then finds it compiled. `told` are rows with their time in `now`."""
+    table = Run.__table__  # type: ignore[attr-defined]  # SQLModel's metaclass adds it
+    now = bindparam("now", type_=table.c.created_at.type) if told else func.clock_timestamp()
+    given: dict[str, Any] = {name: bindparam(name) for name in (*_SPECIFIED, *_BEGINNING, *_OWN)}
+    return insert(table).values(**given, created_at=now, rung_at=now)
+
+
+def _of_keys(session: Session, specs: Sequence[RunSpec]) -> dict[tuple[str, str | None], tuple[str, Run | RunSpec]]:
+    """The runs that have the keys of these already, by project and key."""
+    asked: dict[str, list[str]] = {}
+    for spec in specs:
+        if spec.idempotency_key is not None:
+            asked.setdefault(spec.project_id, []).append(spec.idempotency_key)
+    found: dict[tuple[str, str | None], tuple[str, Run | RunSpec]] = {}
+    for project_id, keys in asked.items():
+        there = select(Run).where(Run.project_id == project_id, col(Run.idempotency_key).in_(keys))
+        for run in session.exec(there):
+            found[project_id, run.idempotency_key] = run.id, run
+    return found
+
+
+def _differing(earlier: Run | RunSpec, spec: RunSpec) -> Iterator[str]:
+    """Yield what an earlier run has that is not the same, so that it cannot stand for this one."""
+    if earlier.target != spec.target:
+        what = "other arguments of" if title(earlier.target) == title(spec.target) else "another target:"
+        yield f"{what} {title(earlier.target)}"
+    if earlier.environment_id != spec.environment_id:
+        again = " (deleted since)" if earlier.environment == spec.environment else ""
+        yield f"another environment: {earlier.environment}{again}"
+    if earlier.variables != spec.variables:
+        yield "other variables"
+    if (_unordered(earlier.secret_names), earlier.connections) != (_unordered(spec.secret_names), spec.connections):
+        yield "other secrets or connections"
+    if (earlier.narrowed or {}).get("network") != (spec.narrowed or {}).get("network"):
+        yield "another network"
+
+
+def _unordered(names: list[str] | None) -> set[str] | None:
+    return None if names is None else set(names)
