@@ -12,7 +12,6 @@ to find the next millisecond. System calls are counted where strace is installed
 """
 
 import argparse
-import compileall
 import contextlib
 import cProfile
 import os
@@ -29,7 +28,7 @@ import calls
 import hot
 import statements
 from accounts import Used
-from beside import HERE, JOB, ROOT, Done, Naive, Popen, Sealrun, Way, a_rig, naive_way, values_of
+from beside import HERE, JOB, ROOT, Done, Naive, Popen, Sealrun, Way, a_rig, compiled, naive_way, values_of
 from sqlmodel import select
 
 from executor.models import Attempt, LogChunk, Receipt, Run
@@ -125,8 +124,7 @@ class Rest:
 
 def main() -> None:
     options = _options()
-    compileall.compile_dir(ROOT / "executor", quiet=1)
-    compileall.compile_dir(ROOT / "secretstore", quiet=1)
+    compiled()
     print(
         f"{options.runs} runs each way, in turns; {SLOTS} slots; rung {options.rung}; Python {sys.version.split()[0]}, "
         f"{os.cpu_count()} cores, {'root' if os.geteuid() == 0 else 'an ordinary user'}, load {os.getloadavg()[0]:.1f}"
