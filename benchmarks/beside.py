@@ -8,6 +8,7 @@ Naive and sealrun have the same broker, pool, concurrency and job, and keep what
 with the same durability (the naive task in one table, committed once). The job stamps its own start (CLOCK_REALTIME).
 """
 
+import compileall
 import contextlib
 import os
 import secrets
@@ -23,9 +24,10 @@ from typing import Any, Protocol
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path[:0] = [str(ROOT), str(HERE)]
+sys.path[:0] = [str(ROOT), str(HERE), str(HERE / "others")]
 
 import naive_task
+import stored
 from celery import Celery
 from sqlalchemy import text
 
@@ -96,7 +98,7 @@ class Naive:
     """A task that a team would write on its first day; its own table and queue, the same broker."""
 
     def __init__(self, app: Celery, job: Path, python: str, values: Mapping[str, str], results: str) -> None:
-        self._app, self._stored = app, naive_task.Results(results)
+        self._app, self._stored = app, stored.Results(results)
         self._arguments = (python, str(job), dict(values))
 
     def one(self) -> Done:
@@ -177,6 +179,12 @@ class Sealrun:
         """As light a question as the naive task's results are asked with."""
         with self.rig.db.engine.connect() as connection:
             return connection.execute(what, values).scalar()
+
+
+def compiled() -> None:
+    """Have the product's byte code ready, which the workers of a rig do not write."""
+    for package in ("executor", "secretstore"):
+        compileall.compile_dir(ROOT / package, quiet=1)
 
 
 def values_of(count: int) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Line:
 
 def sample(folder: Path) -> None:
     """Sample this process from the moment that `begin` appears in the folder until `end` does; then write `sampled`."""
-    sys.setswitchinterval(5e-6)  # else a thread is mostly seen where it gives way by itself, in a call that waits
+    sys.setswitchinterval(2e-5)  # else a thread is mostly seen where it gives way by itself, in a call that waits
     threading.Thread(target=_sample, args=[folder], name="sampler", daemon=True).start()
 
 

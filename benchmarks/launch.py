@@ -4,6 +4,7 @@ WHAT are words joined by commas:
 
   cpu         account for each process that the zygote and its forks collect, see `accounts`
   statements  count what the worker asks its database, see `statements`
+  calls       trace the system calls of all of it, see `calls`; alone
   ROLE        profile that process of a run, see `hot`; `naive` is the other worker
 
 The product has no part in it: its functions are wrapped from here, in the worker and in the zygote that it starts.
@@ -25,6 +26,10 @@ _BEFORE = (
 def main() -> None:
     """In the worker."""
     what, folder = sys.argv[1].split(","), Path(sys.argv[2])
+    if what == ["calls"]:
+        import calls
+
+        calls.become_traced(folder, sys.argv[3:])
     sys.path[0] = str(HERE.parent)
     if set(what) - {"naive"}:
         from executor.boundary import supervision

@@ -12,7 +12,6 @@ to find the next millisecond. System calls are counted where strace is installed
 """
 
 import argparse
-import compileall
 import contextlib
 import cProfile
 import os
@@ -25,15 +24,18 @@ from datetime import datetime
 from pathlib import Path
 
 import accounts
+import calls
 import hot
+import statements
 from accounts import Used
-from beside import HERE, JOB, ROOT, Done, Naive, Popen, Sealrun, Way, a_rig, naive_way, values_of
+from beside import HERE, JOB, ROOT, Done, Naive, Popen, Sealrun, Way, a_rig, compiled, naive_way, values_of
 from sqlmodel import select
 
 from executor.models import Attempt, LogChunk, Receipt, Run
 from tests import servers
 from tests.databases import driver, empty_postgres
-from tests.processes import children, descendants, eventually
+from tests.processes import arguments, children, descendants, eventually
+from tests.processes import name as name_of
 from tests.rig import WEAKER, Worker
 
 SLOTS = 2
@@ -54,12 +56,32 @@ class Scene:
     popen: Popen
     worker: Worker
     naive_pid: int
-    servers: dict[str, int]
+    servers: "Servers"
     folder: Path
 
     @property
     def ways(self) -> dict[str, Way]:
         return {"popen": self.popen, "naive": self.naive, "sealrun": self.sealrun}
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Broker and database of a scene, as far as they are processes of this machine that do nothing else."""
+
+    broker: int | None
+    database: str | None
+
+    def used(self) -> Used:
+        """Processor time of the broker, and of PostgreSQL's processes for this one database."""
+        pids = [self.broker] if self.broker else []
+        if self.database:
+            word = f" {self.database} ".encode()
+            pids += [pid for pid in named("postgres") if word in arguments(pid)]
+        total = Used()
+        for pid in pids:
+            with contextlib.suppress(OSError):  # a connection that has just been closed
+                total += accounts.used(pid)
+        return total
 
 
 @dataclass
@@ -72,6 +94,10 @@ class Series:
     def cpu(self) -> dict[str, float]:
         """Milliseconds a job by process, the mean: what is left over of one job is done beside the next."""
         return {role: statistics.fmean(one[role].cpu for one in self.used) for role in self.used[0]}
+
+    def total(self) -> float:
+        """Of all processes of a job; broker and database are not among them."""
+        return sum(value for role, value in self.cpu().items() if role != "servers")
 
     def faults(self) -> dict[str, float]:
         """The same of pages."""
@@ -98,8 +124,7 @@ class Rest:
 
 def main() -> None:
     options = _options()
-    compileall.compile_dir(ROOT / "executor", quiet=1)
-    compileall.compile_dir(ROOT / "secretstore", quiet=1)
+    compiled()
     print(
         f"{options.runs} runs each way, in turns; {SLOTS} slots; rung {options.rung}; Python {sys.version.split()[0]}, "
         f"{os.cpu_count()} cores, {'root' if os.geteuid() == 0 else 'an ordinary user'}, load {os.getloadavg()[0]:.1f}"
@@ -112,6 +137,8 @@ def main() -> None:
             with scene(where, count, options.rung, "cpu") as made:
                 print(f"\n{where}, {count} secrets")
                 measure(made, options)
+            asked(where, count, options)
+            called(where, count, options)
 
 
 def measure(made: Scene, options: argparse.Namespace) -> None:
@@ -119,6 +146,7 @@ def measure(made: Scene, options: argparse.Namespace) -> None:
     series = interleaved(made, options.runs)
     phases_ = phases(made.sealrun)
     rates = bursts(made, options.burst)
+    checked(made)
     rest = at_rest(made, options.rest)
     report_cpu(series)
     report_start(series)
@@ -134,8 +162,10 @@ def scene(where: str, count: int, rung: str, what: str) -> Iterator[Scene]:
     values = values_of(count)
     with contextlib.ExitStack() as ending:
         urls: dict[str, str] = {}
+        broker_pid = None
         if broker == "redis":
             urls["broker"] = servers.start_redis(ending)
+            broker_pid = next(pid for pid in children(os.getpid()) if name_of(pid).endswith("-server"))
         if database == "postgres":
             server = os.environ.get("SEALRUN_TEST_POSTGRES_URL") or servers.find_postgres()
             if server is None:
@@ -152,8 +182,9 @@ def scene(where: str, count: int, rung: str, what: str) -> Iterator[Scene]:
         naive, naive_pid = ending.enter_context(naive_way(rig, values, SLOTS, naive_launcher))
         job = rig.jobs / "job.py"
         assert job.read_text() == JOB
+        theirs = Servers(broker_pid, urls["database"].rpartition("/")[2] if "database" in urls else None)
         popen = Popen([rig.python, str(job)], values, SLOTS)
-        yield Scene(Sealrun(rig, "job.py", count), naive, popen, worker, naive_pid, {}, rig.folder)
+        yield Scene(Sealrun(rig, "job.py", count), naive, popen, worker, naive_pid, theirs, rig.folder)
 
 
 def profile(options: argparse.Namespace) -> None:
@@ -273,14 +304,26 @@ def settled(made: Scene) -> None:
     eventually(lambda: not children(zygote), 10, "the zygote has collected all")
 
 
+def checked(made: Scene) -> None:
+    """The kernel's own sum of all that the zygote has collected must be the sum of the parts.
+
+    Raises:
+        SystemExit: it is not: somebody was collected whom nobody accounted for.
+    """
+    kernel, parts = accounts.collected_by(made.worker.zygote), sum(dead(made.folder).values(), Used())
+    if abs(kernel.cpu - parts.cpu) > 25 + kernel.cpu / 100 or kernel.faults != parts.faults:
+        raise SystemExit(f"the processes below the zygote used {kernel}, and those accounted for {parts}")
+
+
 def snapshot(made: Scene, name: str) -> dict[str, Used]:
     """What the processes of this way have used so far, by role."""
     if name == "popen":
         return {"run": accounts.collected_by(os.getpid())}
+    found = {"servers": made.servers.used()}
     if name == "naive":
-        return {"worker": accounts.used(made.naive_pid), "run": accounts.collected_by(made.naive_pid)}
+        return {**found, "worker": accounts.used(made.naive_pid), "run": accounts.collected_by(made.naive_pid)}
     zygote = made.worker.zygote
-    return {"worker": accounts.used(made.worker.pid), "zygote": accounts.used(zygote), **dead(made.folder)}
+    return {**found, "worker": accounts.used(made.worker.pid), "zygote": accounts.used(zygote), **dead(made.folder)}
 
 
 def dead(folder: Path) -> dict[str, Used]:
@@ -301,6 +344,47 @@ def dead(folder: Path) -> dict[str, Used]:
     return found
 
 
+def asked(where: str, count: int, options: argparse.Namespace) -> None:
+    """Statements and commits of a run, in a pass of its own since counting them takes time."""
+    runs = min(options.runs, 20)
+    with scene(where, count, options.rung, "statements") as made:
+        for _ in range(WARM):
+            made.sealrun.one()
+        settled(made)
+        begin, began = statements.read(made.folder, 0)[2], time.monotonic()
+        for _ in range(runs):
+            made.sealrun.one()
+        settled(made)
+        ours, others, _ = statements.read(made.folder, begin)
+        seconds = time.monotonic() - began
+    commits = ours.pop("COMMIT", 0)
+    print(f"\n{ours.total() / runs:.1f} statements and {commits / runs:.1f} commits a run; beside runs ", end="")
+    print(f"{(others.total() - others['COMMIT']) / seconds:.1f} statements a second")
+    for words, number in ours.most_common(40 if options.all else 0):
+        print(f"{number / runs:>6.1f} {words}")
+
+
+def called(where: str, count: int, options: argparse.Namespace) -> None:
+    """System calls of a run, by process."""
+    if (why := calls.missing()) is not None:
+        print(f"\nsystem calls are not counted: {why}")
+        return
+    runs = min(options.runs, 10)
+    with scene(where, count, options.rung, "calls") as made:
+        for _ in range(WARM):
+            made.sealrun.one()
+        settled(made)
+        since = time.time()
+        for _ in range(runs):
+            made.sealrun.one()
+        settled(made)
+        found = calls.read(made.folder, made.worker.pid, since)
+    print(f"\n{'system calls a run':<20}{sum(one.total() for one in found.values()) / runs:>7.0f}")
+    for role, one in sorted(found.items(), key=lambda item: -item[1].total()):
+        most = ", ".join(f"{name} {number / runs:.0f}" for name, number in one.most_common(8))
+        print(f"{role:<20}{one.total() / runs:>7.0f}   {most}")
+
+
 def bursts(made: Scene, count: int) -> dict[str, list[Burst]]:
     """Three bursts each way, in turns."""
     found: dict[str, list[Burst]] = {name: [] for name in made.ways}
@@ -311,7 +395,8 @@ def bursts(made: Scene, count: int) -> dict[str, list[Burst]]:
             rate = way.burst(count)
             settled(made)
             after = snapshot(made, name)
-            found[name].append(Burst(rate, sum(after[role].cpu - before[role].cpu for role in after) / count))
+            spent = sum(after[role].cpu - before[role].cpu for role in after if role != "servers")
+            found[name].append(Burst(rate, spent / count))
     return found
 
 
@@ -353,14 +438,20 @@ def phases(sealrun: Sealrun) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in parts.items()}
 
 
+def named(word: str) -> list[int]:
+    """Processes of this machine with this name."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and name_of(int(entry)) == word]
+
+
 def report_cpu(series: dict[str, Series]) -> None:
     print(f"\n{'CPU-ms a run':<14} {'naive':>8} {'sealrun':>8}    {'faults':>8} {'sealrun':>8}")
     naive, ours = series["naive"], series["sealrun"]
-    rows = [(role, naive.cpu().get(role), ours.cpu().get(role)) for role in ROLES]
-    for role, one, other in rows:
+    for role in ROLES:
         pages = naive.faults().get(role), ours.faults().get(role)
-        print(f"{role:<14} {_shown(one)} {_shown(other)}    {_shown(pages[0], 0)} {_shown(pages[1], 0)}")
-    print(f"{'all':<14} {_shown(sum(naive.cpu().values()))} {_shown(sum(ours.cpu().values()))}")
+        print(f"{role:<14} {_shown(naive.cpu().get(role))} {_shown(ours.cpu().get(role))}", end="")
+        print(f"    {_shown(pages[0], 0)} {_shown(pages[1], 0)}")
+    print(f"{'all':<14} {_shown(naive.total())} {_shown(ours.total())}")
+    print(f"{'its servers':<14} {_shown(naive.cpu()['servers'])} {_shown(ours.cpu()['servers'])}")
 
 
 def report_start(series: dict[str, Series]) -> None:
@@ -389,7 +480,7 @@ def report_rest(rest: dict[str, Rest], seconds: float) -> None:
 
 def summary(series: dict[str, Series], rates: dict[str, list[Burst]], rest: dict[str, Rest]) -> None:
     """The figures that a change of the product is judged by."""
-    cpu = {name: sum(one.cpu().values()) for name, one in series.items()}
+    cpu = {name: one.total() for name, one in series.items()}
     start = {name: statistics.median(done.start for done in one.done) for name, one in series.items()}
     print(f"\n{'':<44} {'naive':>8} {'sealrun':>8} {'ratio':>8}")
     rows = [("CPU-ms a run, all processes", cpu), ("submit to user code, p50 ms", start)]
@@ -421,6 +512,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--burst", type=int, default=40, help="runs in a burst; 0 for none")
     parser.add_argument("--profile", choices=(*ROLES, "naive"), help="the functions of this process that take the time")
     parser.add_argument("--rest", type=float, default=10, help="seconds to look at a worker at rest")
+    parser.add_argument("--all", action="store_true", help="say each statement, too")
     options = parser.parse_args()
     if not 1 <= options.runs <= 1000 or not 0 <= options.burst <= 1000:
         parser.error("at most 1,000 runs each way, and in a burst")

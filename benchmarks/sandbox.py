@@ -114,7 +114,8 @@ def _ways(place: Place, host: Host, target: dict[str, Any]) -> dict[str, Way]:
     command = [place.python, "job.py"] if target["kind"] == "file" else list(target["argv"])
     ways: dict[str, Way] = {"Popen": lambda: _popen(place, command)}
     if (bwrap := shutil.which("bwrap")) is not None:
-        ways["bubblewrap"] = lambda: _popen(place, [*_bubblewrap(bwrap, place), *command])
+        words = bubblewrap(bwrap, place.python, place.source, place.own)
+        ways["bubblewrap"] = lambda: _popen(place, [*words, *command])
     for rung in RUNGS[: RUNGS.index(host.rung) + 1]:
         view = view_of(place, host, rung)
         ways[rung] = partial(_boxed, place, view, target, 0.0)
@@ -172,17 +173,17 @@ def _environment(place: Place) -> dict[str, str]:
     return {"PATH": search_path_of(Path(place.python)), "LANG": "C.UTF-8", "HOME": str(place.own[0])}
 
 
-def _bubblewrap(bwrap: str, place: Place) -> list[str]:
+def bubblewrap(bwrap: str, python: str, source: Path, own: Sequence[Path]) -> list[str]:
     """The same view as a rung's, by bubblewrap: every namespace, system folders, the source, a HOME."""
     words = [bwrap, "--unshare-all", "--share-net", "--die-with-parent", "--new-session"]
     for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt"):
         words += ["--ro-bind-try", folder, folder]
-    for part in interpreter_paths(place.python)[1]:
+    for part in interpreter_paths(python)[1]:
         words += ["--ro-bind-try", str(part), str(part)]
-    words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", str(place.source), str(place.source)]
-    for folder in map(str, place.own):
+    words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", str(source), str(source)]
+    for folder in map(str, own):
         words += ["--bind", folder, folder]
-    return [*words, "--chdir", str(place.source)]
+    return [*words, "--chdir", str(source)]
 
 
 def measure(way: Way) -> Measured:
