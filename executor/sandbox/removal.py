@@ -35,14 +35,28 @@ def _lowered(top: int) -> bool:
     gone = False
     for name in _names(top):
         with contextlib.suppress(OSError):
-            if stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
+            if not _gone_at_once(name, top):
                 with _opened(name, top) as folder:
                     gone = _move_up(folder, top) or gone
                 os.rmdir(name, dir_fd=top)
-            else:
-                os.unlink(name, dir_fd=top)
             gone = True
     return gone
+
+
+def _gone_at_once(name: str, folder: int) -> bool:
+    """Remove what is no folder, or an empty one; False for a folder with something in it.
+
+    Raises:
+        OSError: it resists.
+    """
+    if not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+        os.unlink(name, dir_fd=folder)
+        return True
+    try:
+        os.rmdir(name, dir_fd=folder)
+    except OSError:
+        return False
+    return True
 
 
 def _names(folder: int) -> Iterator[str]:
@@ -60,12 +74,10 @@ def _move_up(folder: int, top: int) -> bool:
     gone = False
     for name in _names(folder):
         with contextlib.suppress(OSError):
-            if stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+            if not _gone_at_once(name, folder):
                 # The kernel lets a folder change its parent only if it is writable itself.
                 with _opened(name, folder):
                     os.rename(name, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
-            else:
-                os.unlink(name, dir_fd=folder)
             gone = True
     return gone
 

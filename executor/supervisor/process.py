@@ -27,7 +27,7 @@ from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.limits import Group
 from executor.sandbox.removal import remove
-from executor.sandbox.working import COPY, READ_ONLY
+from executor.sandbox.working import COPY, READ_ONLY, layers
 from executor.supervisor import child as children
 from executor.supervisor import denials, limits, masked_files, written
 from executor.supervisor.allowance import LogLimits
@@ -242,6 +242,8 @@ class Attempt:
                 given = collect(job["output"], self._limits.output_bytes, job["view"]["uid"], reporter, masked)
                 written.collect(job, self._waiting.marks, given, reporter)
         # Removed here and not by the worker: the run chose the file names, and they may hold a secret.
+        if upper := job.get("working", {}).get("upper"):
+            layers.clear_written(Path(upper).parent)
         for folder in job["folders"]:
             remove(Path(folder))
         phases = {"start": started - self._began, "run": ended - started, "drain": time.monotonic() - ended}

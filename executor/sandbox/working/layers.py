@@ -16,6 +16,9 @@ from executor.sandbox.working import UPPER, WORK, owners
 
 # Nothing is kept of a layer but its files, so that none of the kernel's defaults may put what belongs to one elsewhere.
 _PLAIN = "redirect_dir=nofollow,metacopy=off,index=off"
+# What the kernel makes in the folder beside the upper one to know a layer that was not written to the disk whole.
+_DIRTY = "work/incompat/volatile/dirty"
+_OF_THE_KERNEL = ("work/incompat/volatile", "work/incompat", "work", "")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV
 
@@ -32,6 +35,16 @@ def prepare_written(place: Path, uid: int | None) -> None:
         (place / name).mkdir(mode=0o755)
     if uid is not None:
         os.chown(place / UPPER, uid, uid)
+
+
+def clear_written(place: Path) -> None:
+    """Remove what the kernel has left of a layer, deepest first, as it is known; whatever else there is stays."""
+    with contextlib.suppress(OSError):
+        for number in os.listdir(place / WORK):
+            own = f"{place}/{WORK}/{number}"
+            os.unlink(f"{own}/{_DIRTY}")
+            for folder in _OF_THE_KERNEL:
+                os.rmdir(f"{own}/{folder}")
 
 
 def mount_over(source: int, written: int, target: str, uid: int | None, proc: str = "/proc", how: str = "") -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from executor.sandbox.working.layers import clear_written
 from executor.sandbox.working.owners import COPIED, MAPPED, plan
 from tests.executor.conftest import ROOT
 
@@ -273,3 +274,19 @@ attempt("left", lambda: os.listdir("data"))
     assert layered(made, act, user) == {"replace": "done", "left": ["new"]}
     upper = place / ("written/upper" if user is None else "own/written/upper")
     assert os.getxattr(upper / "data", "user.overlay.opaque") == b"y"
+
+
+@pytest.mark.parametrize("user", [None, USER], ids=["root", "user"])
+def test_what_the_kernel_left_of_a_layer_is_known_and_removed(place: Path, layered: Layered, user: int | None) -> None:
+    """All of it, and nothing of what the run wrote."""
+    made = source(place, LENT if user is None else user)
+    layered(made, WORK, user)
+    written = place / ("written" if user is None else "own/written")
+    kept = tree(written / "upper")
+    assert len(list((written / "work").rglob("*"))) > 3
+    clear_written(written)
+    assert list((written / "work").iterdir()) == [] and kept and tree(written / "upper") == kept
+    clear_written(written)
+    (written / "work/else/work").mkdir(parents=True)
+    clear_written(written)
+    assert (written / "work/else/work").is_dir(), "what it does not know is left to whoever removes all of it"
