@@ -112,7 +112,7 @@ def test_every_control_is_taken_out() -> None:
 @pytest.mark.parametrize("name", list(CONTROLS))
 def test_a_control_can_be_taken_out(name: str, tmp_path: Path) -> None:
     """What a copy changes is there to be changed, and the code is code afterwards."""
-    for part in ("sandbox", "supervisor"):
+    for part in ("python", "sandbox", "supervisor"):
         shutil.copytree(CHECKOUT / "executor" / part, tmp_path / "executor" / part)
     for patch in CONTROLS[name]:
         patch(tmp_path)
