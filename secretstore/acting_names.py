@@ -57,6 +57,8 @@ def group_of(name: str) -> Group | None:
     if (group := _BY_NAME.get(name)) is not None:
         return group
     spellings = {name, _FOLDED.sub("_", name)}
+    if not any(map(_ANY_FAMILY.fullmatch, spellings)):  # nearly every name
+        return None
     return next((one for one, family in _FAMILIES if any(map(family.fullmatch, spellings))), None)
 
 
@@ -417,4 +419,5 @@ GROUPS: tuple[Group, ...] = (*_NEVER, *_SUBMITTER, *_ASKED)
 
 _BY_NAME = {name: group for group in reversed(GROUPS) for name in group.names}
 _FAMILIES = tuple((group, group.family) for group in GROUPS if group.family is not None)
+_ANY_FAMILY = re.compile("|".join(f"(?:{family.pattern})" for _, family in _FAMILIES), re.ASCII)
 _FOLDED = re.compile(r"[.-]")

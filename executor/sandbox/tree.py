@@ -7,6 +7,7 @@ kernel reports no child, which is the only reliable statement about a tree.
 import contextlib
 import itertools
 import os
+import select
 import signal
 import stat
 import time
@@ -35,6 +36,7 @@ def end_tree(
     """
     deadline = time.monotonic() + patience
     stopped: set[int] = set()
+    reap(spare, statuses)
     if uid is not None and next(descendants(spare), None) is not None:
         _end_user(uid)
     while _stop(spare, stopped) and time.monotonic() < deadline:
@@ -47,6 +49,17 @@ def end_tree(
             return False
         time.sleep(0.001)
     return True
+
+
+def await_end(pid: int, seconds: float) -> bool:
+    """Wait until a child has ended; it stays to be collected. Returns whether it has."""
+    handle = os.pidfd_open(pid)
+    try:
+        ended = select.poll()
+        ended.register(handle, select.POLLIN)
+        return bool(ended.poll(seconds * 1000))
+    finally:
+        os.close(handle)
 
 
 def descendants(spare: Collection[int] = (), root: int | None = None) -> Iterator[int]:

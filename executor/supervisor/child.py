@@ -50,6 +50,7 @@ for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_t
 # All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _UMASK = 0o022
+_BOX_ENDS = 1.0  # seconds; then its processes are looked for one by one
 _START = "start "
 _NO_MARKS = marshal.dumps({}, _MARSHAL_VERSION)
 _NO_INTERPRETER = "the program that its first line names"
@@ -81,6 +82,7 @@ class Child:
         if self.boxed:
             status = init.status_of(self.over)
             signal_group(self.pid, signal.SIGKILL)
+            tree.await_end(self.pid, _BOX_ENDS)  # the kernel has ended all others of a box by then
             return status
         # Before the wait, while the id is still the child's.
         signal_group(self.pid, signal.SIGKILL)
