@@ -19,6 +19,7 @@ secrets have no rules, and it is empty.
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -188,7 +189,7 @@ def succession(
 
     Each field follows its length, so that no two statements share an encoding.
     """
-    fields = (
+    return _framed(
         b"sealrun key succession",
         project_id.encode(),
         environment_id.encode(),
@@ -197,7 +198,6 @@ def succession(
         struct.pack(">I", successor),
         bytes.fromhex(successor_fingerprint),
     )
-    return b"".join(_LENGTH.pack(len(field)) + field for field in fields)
 
 
 def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> bytes:
@@ -246,21 +246,31 @@ def header(sealed: bytes) -> Header:
 
 
 def _info(head: bytes, binding: Binding) -> bytes:
-    format_, suite, generation, mark = _HEADER.unpack(head)
-    fields = (
-        _LABEL,
-        struct.pack(">B", format_),
-        struct.pack(">B", suite),
-        struct.pack(">I", generation),
-        mark,
-        binding.project_id.encode(),
-        binding.environment_id.encode(),
+    return _of_environment(head, binding.project_id, binding.environment_id) + _framed(
         binding.secret_id.encode(),
         binding.name.encode(),
         struct.pack(">Q", binding.version),
         binding.rules_digest.encode(),
     )
-    return b"".join(_LENGTH.pack(len(field)) + field for field in fields)
+
+
+@lru_cache(maxsize=16)
+def _of_environment(head: bytes, project_id: str, environment_id: str) -> bytes:
+    """What all values of an environment have in common."""
+    format_, suite, generation, mark = _HEADER.unpack(head)
+    return _framed(
+        _LABEL,
+        struct.pack(">B", format_),
+        struct.pack(">B", suite),
+        struct.pack(">I", generation),
+        mark,
+        project_id.encode(),
+        environment_id.encode(),
+    )
+
+
+def _framed(*fields: bytes) -> bytes:
+    return b"".join([part for field in fields for part in (_LENGTH.pack(len(field)), field)])
 
 
 def _pad(value: bytes) -> bytes:

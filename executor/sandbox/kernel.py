@@ -10,12 +10,14 @@ import errno
 import os
 import platform
 import resource
+import signal
 import struct
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_MASK = 128  # bytes of a sigset_t
 
 _CAPABILITY_VERSION = 0x20080522
 _CAP_DAC_READ_SEARCH = 2
@@ -309,6 +311,17 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
 def unmount(target: str) -> None:
     """Detach a mount point."""
     checked(_libc.umount2(_text(target), _MNT_DETACH), target)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Keep all signals waiting while the context lasts; without a look at each of them, as `signal` takes."""
+    every, before = (ctypes.c_ubyte * _MASK)(*[0xFF] * _MASK), (ctypes.c_ubyte * _MASK)()
+    _libc.pthread_sigmask(signal.SIG_BLOCK.value, every, before)
+    try:
+        yield
+    finally:
+        _libc.pthread_sigmask(signal.SIG_SETMASK.value, before, None)
 
 
 def close_descriptors(keep: Iterable[int]) -> None:

@@ -105,8 +105,12 @@ def _user_namespace(owner: tuple[int, int], uid: int, proc: str) -> int:
     """
     stack = ctypes.create_string_buffer(_STACK)
     top = ctypes.addressof(stack) + _STACK & ~15
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # no handler of ours runs on that stack
-    pid = _libc.clone(_libc.pause, ctypes.c_void_p(top), _VM | _NEWUSER | signal.SIGCHLD, None)
+    with kernel.signals_held():  # no handler of ours runs on that stack
+        return _mapped(top, owner, uid, proc)
+
+
+def _mapped(stack: int, owner: tuple[int, int], uid: int, proc: str) -> int:
+    pid = _libc.clone(_libc.pause, ctypes.c_void_p(stack), _VM | _NEWUSER | signal.SIGCHLD, None)
     number = ctypes.get_errno()
     try:
         if pid < 0:
@@ -123,7 +127,6 @@ def _user_namespace(owner: tuple[int, int], uid: int, proc: str) -> int:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
