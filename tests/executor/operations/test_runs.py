@@ -63,7 +63,7 @@ def test_what_there_is_not_is_no_empty_answer(at: Deployment, bench: Bench) -> N
 
 
 def test_who_follows_is_known_to_the_worker(at: Deployment, bench: Bench) -> None:
-    """So that it keeps no output back; who only waits for the end, and reads none, does not make it store any sooner."""
+    """So that it keeps no output back; who only waits for the end does not make it store any sooner."""
     waits, reads = bench.create(at.db), bench.create(at.db)
     next(operations.follow(at, ADA, OutputOf(run=waits, streams=())))
     next(operations.follow(at, ADA, OutputOf(run=reads)))
