@@ -152,7 +152,7 @@ class Sealrun:
             search_path=os.defpath,
             **asked,
         )
-        return submit(self.db, self.app, specify(self.db, self.settings, request), "bench").run_id
+        return submit(self.db, self.app, specify(self.db, self.settings, request).spec, "bench").run_id
 
     def over(self, run_id: str) -> history.RunView:
         """Wait for its end, which has to be a good one."""
@@ -336,7 +336,7 @@ def queue(sealrun: Sealrun) -> None:
         bundle=False,
         search_path=os.defpath,
     )
-    spec = RunSpec(**{**specify(sealrun.db, sealrun.settings, request).model_dump(), "queue": "bench-nobody"})
+    spec = RunSpec(**{**specify(sealrun.db, sealrun.settings, request).spec.model_dump(), "queue": "bench-nobody"})
     key_services = keyring.offered(KeyAccess(sealrun.settings.store.keys))
     offer = Offer("bench", sealrun.settings.host, ("bench-nobody",), "landlock", key_services=key_services)
     asked: dict[str, Callable[[str], object]] = {

@@ -55,7 +55,8 @@ class RunSpec(SQLModel):
 
     It may have so much of memory, CPUs, processes and bytes written at once; None is as its worker has it. `narrowed`
     is what of these, and of the network, was asked for itself and does not come from the project. `collect` are
-    patterns of the files beside its source that are kept; none for all of them.
+    patterns of the files beside its source that are kept; none for all of them. It is `followed` where somebody reads
+    its output as it comes: what others print in their first moment may be stored with their end.
     """
 
     project_id: str
@@ -93,6 +94,7 @@ class RunSpec(SQLModel):
     narrowed: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     collect: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     idempotency_key: str | None = None
+    followed: bool = False
 
 
 class Run(Table, RunSpec, table=True):

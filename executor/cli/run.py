@@ -58,7 +58,7 @@ def run(
             for note in prepared.notes:
                 screen.say(f"note: {note}", "yellow")
             folder = _output_folder(output)
-            submitted = Submission(at, prepared)
+            submitted = Submission(at, prepared, followed=not detach)
         except NoProjectNamed as error:
             if {"-p", "--project"} & {*request.target.argv}:
                 error.advise(
@@ -76,8 +76,9 @@ def run(
 class Submission:
     """A run that was accepted, and what is to be done until somebody takes it."""
 
-    def __init__(self, at: Here, prepared: runs.Prepared) -> None:
+    def __init__(self, at: Here, prepared: runs.Prepared, *, followed: bool = True) -> None:
         self.at = at
+        prepared.spec.followed = followed
         with interrupts() as pressed:
             accepted = runs.accept(at.at, at.who, prepared)
             self.id = accepted.run_id

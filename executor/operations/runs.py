@@ -1,5 +1,6 @@
 """Runs: submit, look at, follow, cancel and retry them, and fetch what they left."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from executor.models import RunSpec
 from executor.operations.deployment import Deployment
 from executor.records import files, following, history
 from executor.records import logs as output
-from executor.runs import Refused, cancelling
+from executor.runs import Refused, cancelling, follower
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
     Cancelled,
@@ -28,7 +29,7 @@ from executor.submission.remembered import Batch, Remembered
 from executor.submission.specification import repeated, specify
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.errors import FolderUnusable, SealrunError
+from secretstore.errors import DatabaseUnavailable, FolderUnusable, SealrunError
 from secretstore.naming import check_submitted_name
 
 _ID = 32  # characters of an id in full
@@ -254,6 +255,9 @@ def _pieces(at: Deployment, run_id: str, asked: OutputOf) -> Iterator[StoredPiec
 
 def _followed(at: Deployment, run_id: str, asked: OutputOf, until: float | None) -> Iterator[Look]:
     looked = False
+    if asked.streams != ():
+        with contextlib.suppress(DatabaseUnavailable):  # it is only read more slowly
+            follower.follow(at.db, run_id)
     for look in following.looks(at.db, run_id, asked.after, streams=asked.streams, until=until):
         if not looked and not look.away and asked.streams != ():
             history.require_kept(at.db, run_id)

@@ -18,6 +18,10 @@ LATE = 1.0
 """Seconds after its bell from which on a run waits for its turn, and not only for the bell to be heard."""
 
 
+# Projects that are looked at. With a limit SQLite looks for each one's run once, and not wherever it is named.
+_MOST = 1000
+
+
 class Turn(NamedTuple):
     """A project with runs that wait, the one that has waited longest, and how many somebody has a lease of.
 
@@ -69,6 +73,7 @@ def looking(dialect: str, offer: Offer) -> Select[Any]:
             running.correlate(waiting).scalar_subquery().label("running"),
         )
         .where(waiting.c.project_id.is_not(None))
+        .limit(_MOST)
         .subquery("found")
     )
     its_own = RUN.alias()

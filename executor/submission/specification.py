@@ -224,7 +224,7 @@ def repeated(db: Database, run_id: str) -> RunSpec:
             hint="a new environment of that name has other keys and secrets; submit a new run there: sealrun run",
         )
     asked = {name: getattr(run, name) for name in RunSpec.model_fields}
-    asked |= {"retry_of": run.id, "idempotency_key": None}
+    asked |= {"retry_of": run.id, "idempotency_key": None, "followed": False}
     return RunSpec.model_construct(**asked | _of_place(project, place, run.narrowed))
 
 

@@ -28,7 +28,9 @@ class Collector:
     leaves_the_last = True
     """Whether the end of the output is committed with the outcome."""
 
-    def __init__(self, worker: Equipment, lease: Lease, after: int = 0, *, spool: int = SPOOL) -> None:
+    def __init__(
+        self, worker: Equipment, lease: Lease, after: int = 0, *, spool: int = SPOOL, followed: bool = True
+    ) -> None:
         """Nothing has come yet.
 
         Args:
@@ -36,6 +38,7 @@ class Collector:
             lease: of the attempt.
             after: the number of the last piece of output that the attempt has already.
             spool: bytes that may wait for the database.
+            followed: whether somebody reads it as it comes, so that none of it is kept for the outcome's commit.
         """
         self.left: dict[str, Any] = {}
         """What a function left: `result`, `note`, `problem`."""
@@ -47,7 +50,7 @@ class Collector:
         self._since = 0  # bytes taken since others were let go first
         self._lease = lease
         self._spool = Spool(worker.settings.workspaces, spool)
-        self._storer = Storer(worker, lease, self._spool, after, leave=self.leaves_the_last)
+        self._storer = Storer(worker, lease, self._spool, after, leave=self.leaves_the_last, followed=followed)
         self._sequences = {"sample": 0, "metric": 0}
         self._slowed = False
 

@@ -193,7 +193,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         supervision.hand_over(opening, go)
         # Pump, until the supervisor has said how it ended or is gone; then say what that means.
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}
-        collector = Collector(worker, keeper.lease, after=python.output)
+        collector = Collector(worker, keeper.lease, after=python.output, followed=run.followed)
         ended = follow(supervision, keeper, collector)
         worker.metrics.opening(given.bundle, ended.answer)
         return judge(run, ended, collector, phases, job["limits"])

@@ -18,6 +18,9 @@ from executor.schemas.output import PIECE
 SPOOL = 64 << 20
 """Bytes that wait at most."""
 
+BATCH = 1 << 20
+"""Bytes that are stored together: some milliseconds for whoever waits for the database meanwhile."""
+
 _ROOM = 1 << 20  # bytes beyond the limit, for the frame that reaches it
 _ENTRIES = 1 << 16  # so many things wait at most, however small they are
 
@@ -131,6 +134,8 @@ class Spool:
         else:
             self._append(Entry(kind, place=place, size=size, data=data))
         self._used += size
+        if self._used - size < BATCH <= self._used:
+            self.changed.notify_all()
         self._look()
 
     def _append(self, entry: Entry) -> None:

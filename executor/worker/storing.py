@@ -8,25 +8,29 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
 from executor.runs import Lease, StaleToken, output
+from executor.runs.follower import is_followed
 from executor.schemas.output import STREAMS, Piece
 from executor.worker.equipment import Equipment
-from executor.worker.spool import Entry, Spool
+from executor.worker.spool import BATCH, Entry, Spool
 from executor.worker.starts import GIVE_WAY
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable
 
 FILE, FILE_BEGINS, FILE_DATA, NUMBER = "file", "file begins", "file data", "number"
 """Kinds of entries, beside the streams."""
 
-_BATCH = 1 << 20  # bytes that are stored together: some milliseconds for whoever waits for the database meanwhile
 _LISTEN = 0.02  # seconds of silence after which what waits is stored
 _AGE = 0.1  # seconds it may wait for company
+_SHORT = 1.0  # seconds of a run nobody follows after which its output is not kept for its end any more
+_ASK = 0.1  # seconds before it is asked whether somebody follows it by now, and twice as many each time after that
 _AGAIN = 0.5  # seconds between two tries at a database that takes nothing
 
 
 class Storer:
     """Stores what waits, until it is told to end; what fails is said to whoever asks, and the rest is passed over."""
 
-    def __init__(self, worker: Equipment, lease: Lease, spool: Spool, after: int, *, leave: bool) -> None:
+    def __init__(
+        self, worker: Equipment, lease: Lease, spool: Spool, after: int, *, leave: bool, followed: bool = True
+    ) -> None:
         """Nothing is stored yet.
 
         Args:
@@ -35,6 +39,7 @@ class Storer:
             spool: where it waits.
             after: the number of the last piece of output that the attempt has already.
             leave: whether the last of it is left to whoever commits the outcome.
+            followed: whether somebody reads it as it comes.
         """
         self.stored = after
         """The number of the last piece of output that is stored."""
@@ -45,6 +50,8 @@ class Storer:
         self.failed: Exception | None = None
         """What ended the storing: the token is stale, or something that nobody foresaw."""
         self._worker, self._lease, self._spool, self._leave = worker, lease, spool, leave
+        self._short_until = time.monotonic() + _SHORT if leave and not followed else 0.0
+        self._ask_after = _ASK
         self._file: tuple[str, int] | None = None  # the output file that is coming, and its next piece
         self._ending = self._abandoned = self._over = False
         self._thread: threading.Thread | None = None
@@ -76,16 +83,16 @@ class Storer:
 
     def rest(self) -> list[SQLModel]:
         """What was left, as rows."""
-        pieces, rows = self._sorted(self._spool.take(_BATCH)) if self.unkept is None else ([], [])
+        pieces, rows = self._sorted(self._spool.take(BATCH)) if self.unkept is None else ([], [])
         self._spool.close()
         return [*output.rows(self._lease, pieces), *rows]
 
     def _work(self) -> None:
         try:
             while self._more():
-                if self._spool.waiting >= _BATCH:
+                if self._spool.waiting >= BATCH:
                     self._worker.starts.let_go_first(GIVE_WAY)
-                taken = self._spool.take(_BATCH)
+                taken = self._spool.take(BATCH)
                 began = time.monotonic()
                 pieces, rows = self._sorted(taken)
                 self._insist(pieces, rows)
@@ -101,17 +108,46 @@ class Storer:
 
     def _more(self) -> bool:
         """Wait until something is to be stored; False where nothing is any more."""
+        self._gather()
+        while self._keeps():
+            pass
+        spool = self._spool
+        with spool.changed:
+            if self._abandoned or not len(spool):
+                return False
+            left = self._ending and self._leave and spool.waiting <= BATCH
+            return not left or spool.holds(FILE) or spool.holds(FILE_DATA)
+
+    def _gather(self) -> None:
+        """Until something waits, and a moment longer, as more of it may come."""
         spool = self._spool
         with spool.changed:
             spool.changed.wait_for(lambda: len(spool) or self._ending)
             first, seen = time.monotonic(), -1
-            while not self._ending and seen != spool.waiting < _BATCH and time.monotonic() - first < _AGE:
+            while not self._ending and seen != spool.waiting < BATCH and time.monotonic() - first < _AGE:
                 seen = spool.waiting
                 spool.changed.wait(_LISTEN)
-            if self._abandoned or not len(spool):
+
+    def _keeps(self) -> bool:
+        """Wait with what a run printed that may soon be over: it is then committed with the outcome.
+
+        Not for one that somebody follows; whether somebody has begun to is asked, ever more rarely.
+        """
+        left, spool = self._short_until - time.monotonic(), self._spool
+        if left <= 0:
+            return False
+        with spool.changed:
+            wait = min(self._ask_after, left)
+            if spool.changed.wait_for(lambda: self._ending or spool.waiting >= BATCH, wait):
                 return False
-            left = self._ending and self._leave and spool.waiting <= _BATCH
-            return not left or spool.holds(FILE) or spool.holds(FILE_DATA)
+        self._ask_after *= 2
+        try:
+            followed = is_followed(self._worker.db, self._lease.run_id)
+        except DatabaseUnavailable:
+            followed = True  # what is to be done about that is done where it is stored
+        if followed:
+            self._short_until = 0.0
+        return not followed
 
     def _sorted(self, taken: Sequence[Entry]) -> tuple[list[Piece], list[SQLModel]]:
         """Entries as pieces of output, which are numbered, and as rows."""

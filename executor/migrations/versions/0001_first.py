@@ -61,6 +61,7 @@ def _runs() -> None:
         sa.Column("narrowed", sa.JSON()),
         sa.Column("collect", sa.JSON(), nullable=False),
         sa.Column("idempotency_key", sa.String()),
+        sa.Column("followed", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
         sa.Column("message", sa.Text()),

@@ -8,7 +8,7 @@ from executor import runs
 from executor.errors import RequestUnclear, RunOver, UnknownRun
 from executor.operations import runs as operations
 from executor.operations.deployment import Deployment
-from executor.runs import Outcome
+from executor.runs import Outcome, follower
 from executor.schemas.run_operations import Download, OutputOf, ThatAttempt, ThatRun, ThoseRuns
 from executor.settings import read_settings
 from secretstore.audit import Actor
@@ -60,6 +60,16 @@ def test_what_there_is_not_is_no_empty_answer(at: Deployment, bench: Bench) -> N
         with pytest.raises(RequestUnclear):
             ask()
     assert [view.id for view in operations.list_(at, ADA, ThoseRuns(state="running"))] == [lease.run_id]
+
+
+def test_who_follows_is_known_to_the_worker(at: Deployment, bench: Bench) -> None:
+    """So that it keeps no output back; who only waits for the end does not make it store any sooner."""
+    waits, reads = bench.create(at.db), bench.create(at.db)
+    next(operations.follow(at, ADA, OutputOf(run=waits, streams=())))
+    next(operations.follow(at, ADA, OutputOf(run=reads)))
+    assert [follower.is_followed(at.db, run_id) for run_id in (waits, reads)] == [False, True]
+    claimed = runs.claim(at.db, reads, bench.offer, 30)
+    assert claimed is not None and claimed[0].followed
 
 
 def test_who_cancels_is_who_asks(at: Deployment, bench: Bench) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from executor.boundary.wire import Frame, Kind
 from executor.records import files, history, logs
-from executor.runs import Lease, Outcome, StaleToken, finish
+from executor.runs import Lease, Outcome, StaleToken, finish, follower
 from executor.worker import storing
 from executor.worker.collecting import Collector
 from executor.worker.equipment import Equipment
@@ -252,3 +252,86 @@ def test_after_each_share_what_is_being_started_goes_first(
         collector.give_way()
         collector.give_way()
         assert held == [{"another"}]
+
+
+# A short run that nobody follows -------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What is answered each time a storer asks whether somebody follows its run; it asks after a moment."""
+    answers: list[bool] = []
+
+    def ask(db: Database, run_id: str) -> bool:
+        answers.append(follower.is_followed(db, run_id))
+        return answers[-1]
+
+    monkeypatch.setattr(storing, "is_followed", ask)
+    monkeypatch.setattr(storing, "_ASK", 0.01)
+    monkeypatch.setattr(storing, "_SHORT", 60.0)
+    return answers
+
+
+def test_a_short_runs_output_is_committed_with_its_outcome(
+    made: Made, sqlite_db: Database, lease: Lease, asked: list[bool]
+) -> None:
+    """Though there was silence for longer than output waits for company: one commit, and all of it is there."""
+    collector = made(lease, followed=False)
+    collector.take(out(b"first\n"))
+    eventually(lambda: len(asked) >= 4, 10, "it is asked four times whether somebody follows")
+    assert printed(sqlite_db, lease) == b""
+    collector.take(out(b"last\n"))
+    collector.end()
+    eventually(lambda: collector.ended(0.1), 10, "nothing is stored any more")
+    assert printed(sqlite_db, lease) == b""
+    finish(sqlite_db, lease, Outcome("succeeded", rows=collector.rest()))
+    assert printed(sqlite_db, lease) == b"first\nlast\n"
+
+
+def test_a_follower_that_comes_sees_what_was_printed(
+    made: Made, sqlite_db: Database, lease: Lease, asked: list[bool]
+) -> None:
+    """While the run goes on; and from then on nothing is kept, nor asked."""
+    collector = made(lease, followed=False)
+    collector.take(out(b"first\n"))
+    eventually(lambda: asked, 10, "it is asked whether somebody follows")
+    follower.follow(sqlite_db, lease.run_id)
+    eventually(lambda: printed(sqlite_db, lease) == b"first\n", 10, "what was kept is stored")
+    count = len(asked)
+    collector.take(out(b"second\n"))
+    eventually(lambda: printed(sqlite_db, lease) == b"first\nsecond\n", 10, "what comes next is stored")
+    assert (asked[-1], len(asked)) == (True, count)
+
+
+def test_what_is_followed_from_its_start_is_stored_at_once(
+    made: Made, sqlite_db: Database, lease: Lease, asked: list[bool]
+) -> None:
+    """Without a question."""
+    collector = made(lease)
+    collector.take(out(b"first\n"))
+    eventually(lambda: printed(sqlite_db, lease) == b"first\n", 10, "it is stored")
+    assert asked == []
+
+
+@pytest.mark.parametrize("why", ["it is not short", "it is much"])
+def test_no_more_is_kept_than_a_short_run_prints(
+    made: Made, sqlite_db: Database, lease: Lease, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Of a run that goes on what it printed is stored soon, and more than one commit takes at once."""
+    short, ask, data = (0.05, 0.01, b"first\n") if why == "it is not short" else (60.0, 60.0, b"x" * (3 << 20))
+    monkeypatch.setattr(storing, "_ASK", ask)
+    monkeypatch.setattr(storing, "_SHORT", short)
+    collector = made(lease, followed=False)
+    for start in range(0, len(data), 1 << 16):
+        collector.take(out(data[start : start + (1 << 16)]))
+    eventually(lambda: printed(sqlite_db, lease)[:6] == data[:6], 10, "it is stored")
+
+
+def test_an_ended_run_is_not_written_by_who_follows_it(sqlite_db: Database, lease: Lease) -> None:
+    """Nor one that is followed already."""
+    follower.follow(sqlite_db, lease.run_id)
+    assert follower.is_followed(sqlite_db, lease.run_id)
+    begun: list[str] = []
+    event.listen(sqlite_db.engine, "commit", lambda _: begun.append("commit"))
+    follower.follow(sqlite_db, lease.run_id)
+    assert begun == []

@@ -1,0 +1,27 @@
+"""Who reads a run's output as it comes: its worker then stores it at once, and keeps none of it for the run's end."""
+
+from sqlalchemy import bindparam, select, update
+
+from executor.runs.conditions import RUN
+from executor.schemas.runs import OVER
+from secretstore.database import Database
+
+_THIS = RUN.c.id == bindparam("of_run")
+_FOLLOWED = select(RUN.c.followed).where(_THIS)
+_UNFOLLOWED = select(RUN.c.id).where(_THIS, ~RUN.c.followed, *(RUN.c.state != state for state in OVER))
+_FOLLOW = update(RUN).where(_THIS, *(RUN.c.state != state for state in OVER)).values(followed=True)
+
+
+def is_followed(db: Database, run_id: str) -> bool:
+    """Whether somebody follows a run, or has."""
+    with db.reading() as session:
+        return bool(session.connection().execute(_FOLLOWED, {"of_run": run_id}).scalar())
+
+
+def follow(db: Database, run_id: str) -> None:
+    """Somebody begins to follow a run; where it is known already, or the run is over, nothing is written."""
+    with db.reading() as session:
+        if session.connection().execute(_UNFOLLOWED, {"of_run": run_id}).first() is None:
+            return
+    with db.writing() as session:
+        session.connection().execute(_FOLLOW, {"of_run": run_id})
