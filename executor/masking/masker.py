@@ -165,24 +165,26 @@ class Masker:
 
     def _longest(self, family: int, data: bytes, start: int) -> int:
         """Return the length of the family's longest needle at `start`; 0 if there is none."""
-        members = self._members(family)
+        members = self._families[family]
         if isinstance(members, bytes):
             return len(members) if data.startswith(members, start) else 0
+        if isinstance(members, list):
+            members = self._family(family, members)
         return members.longest(data[start : start + members.reach])
 
     def _may_grow(self, family: int, data: bytes, start: int) -> bool:
         """Tell whether everything from `start` on is the beginning of a longer needle of the family."""
-        members = self._members(family)
+        members = self._families[family]
         if isinstance(members, bytes):
             return len(data) - start < len(members) and members.startswith(data[start:])
+        if isinstance(members, list):
+            members = self._family(family, members)
         return len(data) - start < members.reach and members.may_grow(data[start:])
 
-    def _members(self, family: int) -> "bytes | _Family":
-        """Return its needle, or its needles ready to be compared: most heads never occur."""
-        members = self._families[family]
-        if isinstance(members, list):
-            members = self._families[family] = _Family(members)
-        return members
+    def _family(self, family: int, members: list[bytes]) -> "_Family":
+        """Make needles ready to be compared: most heads never occur."""
+        made = self._families[family] = _Family(members)
+        return made
 
     def _whose(self, needle: bytes) -> tuple[Origin, ...]:
         return (self._origins[needle], *self._shared.get(needle, ()))
