@@ -1,12 +1,18 @@
 """How long the command line takes to start, beside the bare interpreter: in turns, so that both meet the same machine.
 
-    .venv/bin/python benchmarks/cli_start.py [REPEATS]
+    .venv/bin/python benchmarks/cli_start.py [REPEATS] [--base FOLDER]
 
-Compiled byte code is made first; times are of whole processes, from start to exit, in milliseconds.
+Compiled byte code is made first. `whole` is from start to exit, and `CPU` what the process has used, in milliseconds.
+For `sealrun run` there is the time to the first line, too, of a function that prints at once, with a worker on the
+embedded broker that lives already. --base is a checkout of another state, of which the same is measured in the same
+turns.
 """
 
+import argparse
 import compileall
 import os
+import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,43 +20,117 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS = 20
+PATIENCE = 60.0
+PRINTS = "def prints():\n    print('first', flush=True)\n"
+RUN = ["-m", "executor.cli", "run", "-p", "bench", "job.py:prints"]
 
 COMMANDS = {
     "bare interpreter": ["-c", "pass"],
     "import sqlalchemy": ["-c", "import sqlalchemy"],
+    "import sqlmodel": ["-c", "import sqlmodel"],
     "sealrun --help": ["-m", "executor.cli", "--help"],
     "sealrun runs list": ["-m", "executor.cli", "runs", "list"],
     "sealrun worker --help": ["-m", "executor.cli", "worker", "--help"],  # imports what a check does
-    "what sealrun run imports": ["-c", "import executor.cli.run"],
+    "what sealrun run imports": ["-c", "from executor.cli.lazy import load; load('run')"],
+    "what it rings with": ["-c", "import executor.broker.application, kombu.transport.redis"],
+    "sealrun run": RUN,
 }
 
 
+class Took(NamedTuple):
+    """Milliseconds."""
+
+    whole: float
+    cpu: float
+    first: float
+
+
 def main() -> None:
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else REPEATS
-    for package in ("executor", "secretstore"):
-        compileall.compile_dir(ROOT / package, quiet=2)
-    with tempfile.TemporaryDirectory() as home:
-        environ = {"PATH": os.defpath, "HOME": home, "SEALRUN_HOME": f"{home}/sealrun", "PYTHONPATH": str(ROOT)}
-        taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
-        took(COMMANDS["sealrun runs list"], environ)  # makes the database
-        for _ in range(repeats):
-            for name, command in COMMANDS.items():
-                taken[name].append(took(command, environ))
-    bare = statistics.median(taken["bare interpreter"])
-    print(f"{'':<26}{'median':>8}{'min':>8}{'times the bare one':>20}")
-    for name, times in taken.items():
-        median = statistics.median(times)
-        print(f"{name:<26}{median:>8.0f}{min(times):>8.0f}{median / bare:>20.1f}")
+    options = _options()
+    trees = {"": ROOT} | ({"base: ": options.base.resolve()} if options.base else {})
+    for tree in trees.values():
+        for package in ("executor", "secretstore"):
+            compileall.compile_dir(tree / package, quiet=2)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        jobs = place / "jobs"
+        jobs.mkdir()
+        (jobs / "job.py").write_text(PRINTS)
+        environ = {"PATH": os.defpath, "HOME": folder, "SEALRUN_HOME": f"{folder}/sealrun", "PYTHONPATH": str(ROOT)}
+        took(["-m", "executor.cli", "project", "create", "bench"], environ, jobs)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "executor.cli", "worker"], env=environ, cwd=jobs, stderr=subprocess.DEVNULL
+        )
+        try:
+            _wait_for_it(environ, jobs)
+            ways = {
+                f"{name}{command}": (words, {**environ, "PYTHONPATH": str(tree)})
+                for command, words in COMMANDS.items()
+                for name, tree in trees.items()
+                if "executor" in " ".join(words) or tree == ROOT
+            }
+            taken: dict[str, list[Took]] = {way: [] for way in ways}
+            for _ in range(options.repeats):
+                for way, (words, around) in ways.items():
+                    taken[way].append(took(words, around, jobs))
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(PATIENCE)
+    shown(taken)
+
+
+def shown(taken: dict[str, list[Took]]) -> None:
+    bare = statistics.median(one.whole for one in taken["bare interpreter"])
+    print(f"{'':<32}{'whole':>8}{'min':>8}{'times bare':>12}{'CPU':>8}{'first line':>12}{'min':>8}")
+    for name, series in taken.items():
+        whole, cpu, first = (statistics.median(column) for column in zip(*series, strict=True))
+        least = min(one.first for one in series)
+        line = f"{first:>12.0f}{least:>8.0f}" if name.endswith("sealrun run") else ""
+        least_whole = min(one.whole for one in series)
+        print(f"{name:<32}{whole:>8.0f}{least_whole:>8.0f}{whole / bare:>12.1f}{cpu:>8.0f}{line}")
     print(f"twice the bare interpreter and 150 ms: {2 * bare + 150:.0f}")
 
 
-def took(arguments: Sequence[str], environ: dict[str, str]) -> float:
+def took(arguments: Sequence[str], environ: dict[str, str], folder: Path) -> Took:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], env=environ, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-    return (time.perf_counter() - began) * 1000
+    with subprocess.Popen(
+        [sys.executable, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        first = time.perf_counter() - began
+        process.stdout.read()
+    whole = time.perf_counter() - began
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Took(whole * 1000, cpu * 1000, first * 1000)
+
+
+def _wait_for_it(environ: dict[str, str], folder: Path) -> None:
+    """Until the worker has taken a run."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            took(RUN, environ, folder)
+            return
+        except SystemExit:
+            if time.monotonic() > until:
+                raise
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repeats", type=int, nargs="?", default=REPEATS)
+    parser.add_argument("--base", type=Path)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

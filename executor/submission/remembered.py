@@ -16,7 +16,9 @@ from executor.source.packing import Packed
 from executor.source.sight import SETTLED, Seen, Watch
 from executor.submission.context import current_folder
 from executor.submission.files import Files
+from secretstore import vault
 from secretstore.database import Database
+from secretstore.vault import EnvironmentView, ProjectView
 
 _KEPT = 64
 """Targets of which a process keeps what it found."""
@@ -82,6 +84,7 @@ class Remembered:
         self._keep(key, _Known(watch, None if watch is None else watch.look(), time.monotonic()))
 
     upload = staticmethod(bundles.upload)
+    place = staticmethod(vault.get_place)
 
     def _keep(self, key: object, known: _Known) -> None:
         with self._lock:
@@ -100,12 +103,13 @@ class _Settled(Files):
 
 
 class Batch:
-    """Submissions of one moment: files that several of them have are looked at once, and uploaded once."""
+    """Submissions of one moment: the files and the place that several of them have are looked at once."""
 
     def __init__(self, remembered: Remembered) -> None:
         self._remembered = remembered
         self._known: dict[object, Files] = {}
         self._uploaded: set[tuple[str, str]] = set()
+        self._places: dict[tuple[str, str], tuple[ProjectView, EnvironmentView]] = {}
 
     def files(self, request: RunRequest, settings: Settings) -> Files:
         """Those of an earlier one of these, else as they are."""
@@ -117,6 +121,12 @@ class Batch:
     def learn(self, request: RunRequest, files: Files) -> None:
         """Nothing in them refuses the request."""
         self._remembered.learn(request, files)
+
+    def place(self, db: Database, project: str, environment: str) -> tuple[ProjectView, EnvironmentView]:
+        """As `vault.get_place`, once for each."""
+        if (found := self._places.get((project, environment))) is None:
+            found = self._places[project, environment] = vault.get_place(db, project, environment)
+        return found
 
     def upload(self, db: Database, project_id: str, packed: Packed) -> str:
         """As `bundles.upload`, once for a project."""

@@ -81,7 +81,7 @@ def specify(
         SealrunError: something is missing or wrong.
     """
     files = Files(request, settings) if remembered is None else remembered.files(request, settings)
-    examined = examine(db, settings, request, files)
+    examined = examine(db, settings, request, files, remembered)
     for refusal in examined.refusals:
         raise refusal
     assert examined.spec is not None, "without a refusal there is a specification"
@@ -94,11 +94,18 @@ def specify(
     return Specified(spec, () if files.upload is None else tuple(_notes(files.upload)))
 
 
-def examine(db: Database, settings: Settings, request: RunRequest, known: Files | None = None) -> Examined:
+def examine(
+    db: Database,
+    settings: Settings,
+    request: RunRequest,
+    known: Files | None = None,
+    remembered: "Remembered | Batch | None" = None,
+) -> Examined:
     """Look up everything that a run needs, and collect what is missing or wrong.
 
     Args:
         known: what the request's files say, if some of it is known.
+        remembered: as of `specify`.
 
     Raises:
         NoProjectNamed: nothing says which project is meant.
@@ -109,7 +116,7 @@ def examine(db: Database, settings: Settings, request: RunRequest, known: Files 
     files = known or Files(request, settings)
     project = project_named(settings, request.project, request.folder, files)
     environment = environment_named(settings, request.environment, request.folder, files)
-    of_project, place = vault.get_place(db, project, environment)
+    of_project, place = (remembered or Remembered).place(db, project, environment)
     refusals = list[Refusal](_unknown(db, place, [*(secrets or []), *request.setup_secrets]))
     refusals += _unknown_connections(db, place, request)
     refusals += _out_of_bounds(request)

@@ -30,6 +30,23 @@ def test_help_is_quick(cli: Cli) -> None:
     assert not imported(cli, "nonsense") & set(HEAVY)
 
 
+def test_what_is_imported_is_not_searched_for_garbage(cli: Cli) -> None:
+    """And what comes after it is: a command may follow a run for days."""
+    code = """
+import gc, sys
+from executor.cli.lazy import load
+seen = []
+gc.collect()
+gc.callbacks.append(lambda phase, _: seen.append(phase))
+load("run")
+during = len(seen)
+gc.collect()
+print("executor.cli.run" in sys.modules, gc.get_freeze_count() > 10_000, during < 20, gc.isenabled(), len(seen) > during)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["True"] * 5, ended.stdout
+
+
 def test_only_what_speaks_to_the_broker_imports_celery(shop: Cli) -> None:
     """Storing and listing do without."""
     for words in (("secret", "list"), ("variable", "list"), ("project", "list"), ("audit", "list")):
