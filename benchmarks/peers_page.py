@@ -14,6 +14,10 @@ BASE = "celery"
 """The way that the others are ratios of."""
 
 
+PSS = "PSS"
+"""Memory in which a shared page counts once; where it may not be read, what was counted stands behind the figure."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One way: milliseconds, runs a second in the best burst, milliseconds of processor a run, MiB at rest."""
@@ -47,7 +51,7 @@ def table(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         f"{'CPU-ms':>8}{'ratio':>7}{'submit':>8}{'worker':>8}{'job':>8}{'MiB':>8}",
     ]
     for one in rows:
-        memory = "" if one.memory is None else f"{one.memory:.0f}"
+        memory = "" if one.memory is None else f"{one.memory:.0f}{one.kind.removeprefix(PSS)}"
         lines.append(
             f"{one.name:<20}{one.start:>10.1f}{one.start_late:>8.1f}{one.start / base.start:>7.2f}"
             f"{one.end:>9.1f}{one.end_late:>8.1f}{one.rate:>8.1f}{one.rate / base.rate:>7.2f}"
@@ -84,7 +88,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         _cells(["---", *["---:"] * (len(_TITLES) - 1)]),
     ]
     for one in rows:
-        memory = "" if one.memory is None else f"{one.memory:.0f}"
+        memory = "" if one.memory is None else f"{one.memory:.0f}{one.kind.removeprefix(PSS)}"
         ratios = (one.start, base.start), (one.end, base.end), (one.rate, base.rate), (one.cpu, base.cpu)
         cells = [one.name, *(_ratio(*pair) for pair in ratios)]
         cells += [
