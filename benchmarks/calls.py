@@ -1,6 +1,7 @@
 """System calls of a run by process, from what strace writes of the worker and of all that comes from it.
 
 strace stops a process twice at each call, so what is traced keeps no time worth reading: this is a pass of its own.
+A strace that is not root's cannot read how a hardened process calls itself: most of them are "other" then.
 """
 
 import os

@@ -42,7 +42,10 @@ SECRETS = 10
 RUNGS = ("namespace", "landlock", "process")
 OTHERS = ("rq", "prefect", "dagster", "airflow")
 SLOW = ("prefect", "dagster", "airflow")
-"""They take seconds for a job, so they are given few."""
+"""They take seconds for a job, so they are given few. They work on when its result is there, and while they have none:
+what they take until `TRAIL` seconds later counts, without what they take in such a time at rest."""
+
+TRAIL = 2.0
 
 
 class Other:
@@ -93,6 +96,9 @@ class Peer:
     jobs: list[Used] = field(default_factory=list)
     """Of what they have started and collected."""
 
+    idle: Used = field(default_factory=Used)
+    """Processor time in a second at rest."""
+
     rates: list[float] = field(default_factory=list)
     memory: float = 0.0
     kind: str = ""
@@ -108,6 +114,7 @@ def main() -> None:
     compiled()
     with peers(options) as found:
         load = os.getloadavg()[0]
+        _look_at_rest([peer for peer in found if peer.name in SLOW])
         for number in range(-3, options.rounds):
             for peer in found:
                 if peer.name not in SLOW or number in range(-1, options.slow_rounds):
@@ -128,13 +135,27 @@ def main() -> None:
         peers_page.write(rows, facts)
 
 
+def _look_at_rest(those: Sequence[Peer]) -> None:
+    """What they take while nobody wants anything of them."""
+    if those:
+        time.sleep(TRAIL)
+        before = [sum(_used(peer), Used()) for peer in those]
+        time.sleep(2 * TRAIL)
+        for peer, used in zip(those, before, strict=True):
+            spent = sum(_used(peer), Used()) - used
+            peer.idle = Used(spent.cpu / 2 / TRAIL, 0)
+
+
 def _one(peer: Peer, counted: bool) -> None:
     """One job, and what was used for it until nothing of it is left."""
     _settled(peer)
-    before = _used(peer)
+    before, began = _used(peer), time.monotonic()
     done = peer.way.one()
+    if peer.name in SLOW:
+        time.sleep(TRAIL)
     _settled(peer)
     after = _used(peer)
+    after = after[0] - Used(peer.idle.cpu * (time.monotonic() - began)), after[1]
     if counted:
         peer.done.append(done)
         peer.waiting.append(after[0] - before[0])

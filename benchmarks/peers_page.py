@@ -47,7 +47,7 @@ def table(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         f"{'CPU-ms':>8}{'ratio':>7}{'submit':>8}{'worker':>8}{'job':>8}{'MiB':>8}",
     ]
     for one in rows:
-        memory = "" if one.memory is None else f"{one.memory:.0f}"
+        memory = _memory(one)
         lines.append(
             f"{one.name:<20}{one.start:>10.1f}{one.start_late:>8.1f}{one.start / base.start:>7.2f}"
             f"{one.end:>9.1f}{one.end_late:>8.1f}{one.rate:>8.1f}{one.rate / base.rate:>7.2f}"
@@ -84,7 +84,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         _cells(["---", *["---:"] * (len(_TITLES) - 1)]),
     ]
     for one in rows:
-        memory = "" if one.memory is None else f"{one.memory:.0f}"
+        memory = _memory(one)
         ratios = (one.start, base.start), (one.end, base.end), (one.rate, base.rate), (one.cpu, base.cpu)
         cells = [one.name, *(_ratio(*pair) for pair in ratios)]
         cells += [
@@ -109,6 +109,13 @@ def _cells(cells: Sequence[str]) -> str:
 
 def _base(rows: Sequence[Row]) -> Row:
     return next(row for row in rows if row.name == BASE)
+
+
+def _memory(row: Row) -> str:
+    """As PSS, in which a shared page counts once; where that may not be read, what was counted stands behind it."""
+    if row.memory is None:
+        return ""
+    return f"{row.memory:.0f}" if row.kind == "PSS" else f"{row.memory:.0f} ({row.kind})"
 
 
 def _ratio(value: float, base: float) -> str:

@@ -12,76 +12,26 @@ to find the next millisecond. System calls are counted where strace is installed
 """
 
 import argparse
-import contextlib
-import cProfile
 import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import accounts
 import calls
-import hot
 import statements
 from accounts import Used
-from beside import HERE, JOB, ROOT, Done, Naive, Popen, Sealrun, Way, a_rig, compiled, naive_way, values_of
+from beside import Done, Sealrun, compiled
+from hottest import profile
+from scene import ROLES, SLOTS, WARM, WHERE, Scene, checked, scene, settled, snapshot
 from sqlmodel import select
 
 from executor.models import Attempt, LogChunk, Receipt, Run
-from tests import servers
-from tests.databases import driver, empty_postgres
-from tests.processes import arguments, children, descendants, eventually
-from tests.processes import name as name_of
-from tests.rig import WEAKER, Worker
-
-SLOTS = 2
-WHERE = ("redis-sqlite", "redis-postgres", "embedded-sqlite")
-ROLES = ("submitter", "worker", "zygote", "supervisor", "opener", "box", "run")
-"""The processes of a run; `box` is the first process of its box, or the one that judges its connections."""
-
-WARM = 5
-"""Runs that are not counted."""
-
-
-@dataclass
-class Scene:
-    """One worker of each kind and the ways to give it work."""
-
-    sealrun: Sealrun
-    naive: Naive
-    popen: Popen
-    worker: Worker
-    naive_pid: int
-    servers: "Servers"
-    folder: Path
-
-    @property
-    def ways(self) -> dict[str, Way]:
-        return {"popen": self.popen, "naive": self.naive, "sealrun": self.sealrun}
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Broker and database of a scene, as far as they are processes of this machine that do nothing else."""
-
-    broker: int | None
-    database: str | None
-
-    def used(self) -> Used:
-        """Processor time of the broker, and of PostgreSQL's processes for this one database."""
-        pids = [self.broker] if self.broker else []
-        if self.database:
-            word = f" {self.database} ".encode()
-            pids += [pid for pid in named("postgres") if word in arguments(pid)]
-        total = Used()
-        for pid in pids:
-            with contextlib.suppress(OSError):  # a connection that has just been closed
-                total += accounts.used(pid)
-        return total
+from tests.processes import descendants
+from tests.rig import WEAKER
 
 
 @dataclass
@@ -155,131 +105,6 @@ def measure(made: Scene, options: argparse.Namespace) -> None:
     summary(series, rates, rest)
 
 
-@contextlib.contextmanager
-def scene(where: str, count: int, rung: str, what: str) -> Iterator[Scene]:
-    """Servers, a worker of each kind, and a project with so many secrets; all of it is gone at the end."""
-    broker, database = where.split("-")
-    values = values_of(count)
-    with contextlib.ExitStack() as ending:
-        urls: dict[str, str] = {}
-        broker_pid = None
-        if broker == "redis":
-            urls["broker"] = servers.start_redis(ending)
-            broker_pid = next(pid for pid in children(os.getpid()) if name_of(pid).endswith("-server"))
-        if database == "postgres":
-            server = os.environ.get("SEALRUN_TEST_POSTGRES_URL") or servers.find_postgres()
-            if server is None:
-                raise SystemExit("no PostgreSQL: set SEALRUN_TEST_POSTGRES_URL")
-            urls["database"] = driver(ending.enter_context(empty_postgres(server)))
-        rig = ending.enter_context(a_rig(values, **urls))
-        accounts.make(rig.folder / "deaths")
-        hot.make(rig.folder / "traced")
-        naive_launcher = [str(HERE / "launch.py"), "naive", str(rig.folder)] if what == "naive" else []
-        launcher = [str(HERE / "launch.py"), "cpu" if what == "naive" else what, str(rig.folder)]
-        worker = rig.start_worker(launcher=[*WEAKER[rung], *launcher], slots=SLOTS)
-        if (found := rig.rung(worker)) != rung:
-            raise SystemExit(f"this machine gives rung {found}, not {rung}")
-        naive, naive_pid = ending.enter_context(naive_way(rig, values, SLOTS, naive_launcher))
-        job = rig.jobs / "job.py"
-        assert job.read_text() == JOB
-        theirs = Servers(broker_pid, urls["database"].rpartition("/")[2] if "database" in urls else None)
-        popen = Popen([rig.python, str(job)], values, SLOTS)
-        yield Scene(Sealrun(rig, "job.py", count), naive, popen, worker, naive_pid, theirs, rig.folder)
-
-
-def profile(options: argparse.Namespace) -> None:
-    """Which functions of one process take its time."""
-    role, where, count = options.profile, options.where[0], options.secrets[0]
-    runs = min(options.runs, hot.PLACES // 2 - 2 * WARM)
-    with scene(where, count, options.rung, role) as made:
-        way = made.naive if role == "naive" else made.sealrun
-        for _ in range(WARM):
-            way.one()
-        settled(made)
-        print(f"\n{role}, of {runs} runs one after the other; {where}, {count} secrets; milliseconds a run")
-        if role in ("worker", "naive"):
-            report_sampled(made, way, runs)
-        elif role == "submitter":
-            report_submitter(made, runs)
-        else:
-            for _ in range(runs):
-                way.one()
-            settled(made)
-            if role == "zygote":
-                made.worker.end()
-            count, lines = hot.traced(made.folder / "traced", 0 if role == "zygote" else WARM)
-            if role == "zygote":
-                count = runs + WARM
-            if not count:
-                raise SystemExit(f"nothing was traced:\n{made.worker.said()}")
-            report_lines(lines, count)
-            if role == "run":
-                report_imports(made, runs)
-
-
-def report_sampled(made: Scene, way: Way, runs: int) -> None:
-    """Of a worker."""
-    (made.folder / "begin").touch()
-    time.sleep(0.1)
-    for _ in range(runs):
-        way.one()
-    settled(made)
-    (made.folder / "end").touch()
-    eventually((made.folder / "sampled").exists, 10, "the sampler has written what it has found")
-    report_lines(list(hot.sampled(made.folder / "sampled", "by function")), runs)
-    caused = sorted(hot.sampled(made.folder / "sampled", "caused"), key=lambda line: -line.own)
-    print(f"\n{'on behalf of this line of ours':>30}")
-    for line in caused[:40]:
-        print(f"{line.own / runs:>9.3f} {_place(line)}")
-
-
-def report_submitter(made: Scene, runs: int) -> None:
-    """Of this process while it submits."""
-    tracer = cProfile.Profile(time.thread_time_ns, 1e-6)
-    send = made.sealrun._send
-
-    def traced() -> str:
-        return str(tracer.runcall(send))
-
-    made.sealrun._send = traced  # type: ignore[method-assign]
-    for _ in range(runs):
-        made.sealrun.one()
-    tracer.create_stats()
-    found = tracer.stats.items()  # type: ignore[attr-defined]
-    report_lines([hot.Line(where, own, whole, calls) for where, (_, calls, own, whole, _) in found], runs)
-
-
-def report_imports(made: Scene, runs: int) -> None:
-    """What the run's interpreter said of its imports, by the clock on the wall."""
-    times: dict[str, list[float]] = {}
-    for run_id in made.sealrun.submitted[-runs:]:
-        for line in made.sealrun.rig.printed(run_id, "stderr").splitlines():
-            if line.startswith("import time:") and "self [us]" not in line:
-                own, _, name = line.removeprefix("import time:").split("|")
-                times.setdefault(name.strip(), []).append(int(own) / 1000)
-    print(f"\n{'its imports: self, p50':>30}")
-    for name, series in sorted(times.items(), key=lambda item: -statistics.median(item[1]))[:25]:
-        print(f"{statistics.median(series):>9.3f} {name}")
-
-
-def report_lines(lines: Sequence[hot.Line], runs: int) -> None:
-    """Two tables: those that take most themselves, and those that do with what they call."""
-    total = sum(line.own for line in lines)
-    print(f"in all {total / runs:.2f}")
-    for title, key in (("of its own", lambda line: -line.own), ("with what it calls", lambda line: -line.whole)):
-        print(f"\n{title:>20}\n{'own':>9} {'whole':>9} {'calls':>8}")
-        for line in sorted(lines, key=key)[:45]:
-            calls = f"{line.calls / runs:>8.1f}" if line.calls else f"{'':>8}"
-            print(f"{line.own / runs:>9.3f} {line.whole / runs:>9.3f} {calls} {_place(line)}")
-
-
-def _place(line: hot.Line) -> str:
-    file, number, name = line.where
-    for prefix in (f"{ROOT}/", f"{sys.prefix}/lib/", f"{sys.base_prefix}/lib/"):
-        file = file.removeprefix(prefix)
-    return f"{file}:{number} {name}" if number else name
-
-
 def interleaved(made: Scene, runs: int) -> dict[str, Series]:
     """So many jobs each way, in turns, each alone; all of it is over before the next begins."""
     series = {name: Series() for name in made.ways}
@@ -296,52 +121,6 @@ def interleaved(made: Scene, runs: int) -> dict[str, Series]:
                 series[name].done.append(done)
                 series[name].used.append(used)
     return series
-
-
-def settled(made: Scene) -> None:
-    """Wait until nothing of a run is left: its outcome is committed a moment before the last process is collected."""
-    zygote = made.worker.zygote
-    eventually(lambda: not children(zygote), 10, "the zygote has collected all")
-
-
-def checked(made: Scene) -> None:
-    """The kernel's own sum of all that the zygote has collected must be the sum of the parts.
-
-    Raises:
-        SystemExit: it is not: somebody was collected whom nobody accounted for.
-    """
-    kernel, parts = accounts.collected_by(made.worker.zygote), sum(dead(made.folder).values(), Used())
-    if abs(kernel.cpu - parts.cpu) > 25 + kernel.cpu / 100 or kernel.faults != parts.faults:
-        raise SystemExit(f"the processes below the zygote used {kernel}, and those accounted for {parts}")
-
-
-def snapshot(made: Scene, name: str) -> dict[str, Used]:
-    """What the processes of this way have used so far, by role."""
-    if name == "popen":
-        return {"run": accounts.collected_by(os.getpid())}
-    found = {"servers": made.servers.used()}
-    if name == "naive":
-        return {**found, "worker": accounts.used(made.naive_pid), "run": accounts.collected_by(made.naive_pid)}
-    zygote = made.worker.zygote
-    return {**found, "worker": accounts.used(made.worker.pid), "zygote": accounts.used(zygote), **dead(made.folder)}
-
-
-def dead(folder: Path) -> dict[str, Used]:
-    """The short-lived processes so far, by role, without what each has collected itself."""
-    found = {role: Used() for role in ("supervisor", "opener", "box", "run")}
-    below = Used()
-    for death in accounts.deaths(folder / "deaths"):
-        if death.collector == "sealrun-zygote":
-            role = {"sealrun-superv": "supervisor", "sealrun-opener": "opener"}.get(death.name, "box")
-            found[role] += death.own
-            below += death.whole - death.own
-        else:  # by a supervisor
-            role = "box" if death.name.startswith("sealrun") else "run"
-            found[role] += death.own
-            below -= death.own
-    # What supervisors have collected, as the zygote knows it, is all below them: box and run.
-    found["run"] += below
-    return found
 
 
 def asked(where: str, count: int, options: argparse.Namespace) -> None:
@@ -436,11 +215,6 @@ def phases(sealrun: Sealrun) -> dict[str, float]:
             for name, begin, end in moments:
                 parts.setdefault(name, []).append((end - begin).total_seconds() * 1000)
     return {name: statistics.median(times) for name, times in parts.items()}
-
-
-def named(word: str) -> list[int]:
-    """Processes of this machine with this name."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and name_of(int(entry)) == word]
 
 
 def report_cpu(series: dict[str, Series]) -> None:

@@ -7,10 +7,13 @@ It is started with one argument, a JSON object: `python` and `job` are what to r
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from stored import Results
@@ -73,6 +76,36 @@ def answer(
     for line in sys.stdin:
         count = json.loads(line)
         print(json.dumps(burst(count) if count else one()), flush=True)
+
+
+def start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    """One of its processes, in the log's folder."""
+    with log.open("wb") as out:
+        return subprocess.Popen(command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something of it is ready."""
+    late = time.monotonic() + PATIENCE
+    while not condition():
+        in_time(late)
+        time.sleep(0.2)
+
+
+def answers(url: str) -> bool:
+    """Whether its server does."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer_:
+            return bool(answer_.status == 200)
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """For its server."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def end(processes: list["subprocess.Popen[bytes]"]) -> None:

@@ -1,14 +1,11 @@
 """Prefect: its server, and a process that serves a flow and starts each run as a process. `pip install prefect`."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
-from answering import PATIENCE, answer, asked, end, in_time, stored_way
+from answering import answer, answers, asked, end, free_port, start, stored_way, until
 
 FLOW = """
 import sys
@@ -26,7 +23,7 @@ if __name__ == "__main__":
 
 def main() -> None:
     told = asked()
-    folder, port = Path(told["folder"]), _free_port()
+    folder, port = Path(told["folder"]), free_port()
     url = f"http://127.0.0.1:{port}/api"
     os.environ |= {
         "PREFECT_HOME": str(folder / "home"),
@@ -39,16 +36,16 @@ def main() -> None:
     started: list[subprocess.Popen[bytes]] = []
     try:
         server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        started.append(_start(server, folder / "server.log"))
-        _until(lambda: _answers(f"{url}/health"))
-        started.append(_start([sys.executable, "bench_flow.py", str(told["slots"])], folder / "serve.log"))
+        started.append(start(server, folder / "server.log"))
+        until(lambda: answers(f"{url}/health"))
+        started.append(start([sys.executable, "bench_flow.py", str(told["slots"])], folder / "serve.log"))
 
         import prefect
         from prefect.client.orchestration import get_client
         from prefect.deployments import run_deployment
 
         with get_client(sync_client=True) as client:
-            _until(lambda: bool(client.read_deployments()))
+            until(lambda: bool(client.read_deployments()))
         names = ("number", "python", "job", "values")
 
         def submit(given: list[object]) -> object:
@@ -58,32 +55,6 @@ def main() -> None:
         answer(prefect.__version__, one, burst, [process.pid for process in started])
     finally:
         end(started)
-
-
-def _start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    with log.open("wb") as out:
-        return subprocess.Popen(command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-
-
-def _until(condition: object) -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():  # type: ignore[operator]
-        in_time(until)
-        time.sleep(0.2)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer_:
-            return bool(answer_.status == 200)
-    except OSError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 if __name__ == "__main__":
