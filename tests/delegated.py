@@ -21,7 +21,7 @@ with limits.settled(root) as found:
     group = limits.Group(found, "shop", "r", {})
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
-        group.enter()
+        group.entry({}).enter()
         os.setsid()
         os.write(writer, b"!")
         os.execlp("sleep", "sleep", "60")

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,11 @@ class Zygote:
                     self._process.wait(15)
 
     @contextlib.contextmanager
-    def pair(self) -> Iterator[Supervision]:
+    def pair(self, parts: Sequence[str] = ()) -> Iterator[Supervision]:
         """A new supervisor with its opener. Leaving the context cuts the lifeline: what still runs is ended.
+
+        Args:
+            parts: of the box that runs of this worker have, so that it is made meanwhile; see `Host.box`.
 
         Raises:
             ZygoteFailed: it could not be reached, nor started again.
@@ -115,7 +118,7 @@ class Zygote:
             status, status_write = os.pipe2(os.O_CLOEXEC)
             ending.callback(os.close, status)
             try:
-                self._request(b"pair", [theirs.fileno(), answering.fileno(), status_write])
+                self._request(" ".join(["pair", *parts]).encode(), [theirs.fileno(), answering.fileno(), status_write])
             finally:
                 os.close(status_write)
                 theirs.close()

@@ -93,7 +93,7 @@ def _run(worker: Equipment, place: Place, name: str) -> Heard:
     run = _row(worker.settings, place, target, asked)
     heard = Heard()
     with contextlib.ExitStack() as ending:
-        supervision = ending.enter_context(worker.zygote.pair())
+        supervision = ending.enter_context(worker.zygote.pair(worker.host.box))
         own = ending.enter_context(workspace(worker.settings.workspaces, f"{run.id}-1", worker.settings.run_uids))
         ending.callback(supervision.cut, REAP)
         ending.callback(limits.clear_run, worker.mechanisms, run.project_id, own.path.name)

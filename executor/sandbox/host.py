@@ -38,6 +38,11 @@ class Host:
         return tuple(name for name, found in self.parts.items() if found == GRANTED)
 
     @property
+    def box(self) -> tuple[str, ...]:
+        """The parts of the box that each run has; none where runs have no box."""
+        return self.granted if self.rung == "namespace" else ()
+
+    @property
     def networks(self) -> tuple[str, ...]:
         """The policies of the network that this worker can keep."""
         if self.rung == "namespace":

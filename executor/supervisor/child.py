@@ -17,7 +17,7 @@ from executor.errors import StartFailed
 from executor.sandbox import confinement, kernel, passing, tree
 from executor.sandbox.box import init
 from executor.sandbox.filter import judge as judges
-from executor.sandbox.limits import lower_descriptors
+from executor.sandbox.limits import Entry, lower_descriptors
 from executor.sandbox.working import copy
 from executor.supervisor.ending import signal_group
 
@@ -50,6 +50,7 @@ for name, part in marshal.loads(forms[tag.decode() != sys.implementation.cache_t
 # All of them: a run would inherit the signals that whatever started the worker ignored (a shell's `&`, nohup).
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _UMASK = 0o022
+_UNLIMITED = Entry()
 _BOX_ENDS = 1.0  # seconds; then its processes are looked for one by one
 _START = "start "
 _NO_MARKS = marshal.dumps({}, _MARSHAL_VERSION)
@@ -185,9 +186,9 @@ def prepare(
     bare: Mapping[str, str],
     program: str | None = None,
     copied_from: str | None = None,
-    bounds: Callable[[], None] = lambda: None,
-    doors: Sequence[int] = (),
+    entry: Entry = _UNLIMITED,
     descriptors: int | None = None,
+    box: init.Box | None = None,
 ) -> Waiting:
     """Fork the run's own process and confine it; nothing of its target starts before `Waiting.start`.
 
@@ -202,9 +203,9 @@ def prepare(
         bare: environment without secrets.
         program: of a command, where its first word is not found on the run's PATH.
         copied_from: the source of which the working directory is to be a copy, if it is one.
-        bounds: puts its limits in force, in the forked process and before anything else.
-        doors: descriptors that this takes.
+        entry: its limits, in force before anything of the run is there.
         descriptors: how many it may have open, unless it asks for more.
+        box: one that was made before anybody knew the run; it is given up if the run takes another.
     """
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(5)]
     (out_read, out_write), (err_read, err_write), (result_read, result_write), *rest = pipes
@@ -225,9 +226,9 @@ def prepare(
     }
     pipes_of = (out_read, err_read, result_read)
     if view.rung == "namespace":
-        child = _boxed(view, document, [trouble_write, *streams], pipes_of, bounds)
+        child = _boxed(view, document, [trouble_write, *streams], pipes_of, entry, box)
     else:
-        child = _confined(view, document, [trouble_write, *streams], pipes_of, bounds, doors)
+        child = _confined(view, document, [trouble_write, *streams], pipes_of, entry)
     for fd in (null, out_write, err_write, result_write, trouble_write, source_read):
         os.close(fd)
     return Waiting(child, target, confinement.scopes_sockets(view), source_write, environment, trouble_read, copied)
@@ -238,26 +239,25 @@ def _confined(
     document: Mapping[str, Any],
     descriptors: Sequence[int],
     pipes: tuple[int, int, int],
-    bounds: Callable[[], None],
-    doors: Sequence[int],
+    entry: Entry,
 ) -> Child:
     """Fork a process that confines itself; where its connections are judged, from the one that judges them."""
     parent = os.getpid()
     if not confinement.judged(view):
         pid = os.fork()
         if pid == 0:
-            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL), bounds=bounds)
+            _become(document, descriptors, lambda _: confinement.enter(view, parent, signal.SIGKILL), entry=entry)
         return Child(pid, os.pidfd_open(pid), *pipes)
 
     def work(channel: int, judge: int) -> NoReturn:
         def bind(kept: int | None) -> None:
             confinement.enter(view, judge, signal.SIGKILL, kept)
 
-        _become(document, descriptors, bind, channel, bounds)
+        _become(document, descriptors, bind, channel, entry)
 
     over, over_write = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = judges.start(view.writable, view.uid, over_write, [*descriptors, *doors], work)
+        pid = judges.start(view.writable, view.uid, over_write, [*descriptors, *entry.doors], work)
     finally:
         os.close(over_write)
     return Child(pid, over, *pipes, boxed=True)
@@ -268,15 +268,19 @@ def _boxed(
     document: Mapping[str, Any],
     descriptors: Sequence[int],
     pipes: tuple[int, int, int],
-    bounds: Callable[[], None],
+    entry: Entry,
+    box: init.Box | None,
 ) -> Child:
-    """Have a box made, and the process in it; what goes wrong is said through the first descriptor."""
+    """Have the process made in the box, or in another; what goes wrong is said through the first descriptor."""
     over, over_write = os.pipe2(os.O_CLOEXEC)
     try:
         trouble, *streams = descriptors
-        box = init.make(view.parts, view.network, _first, bounds)
+        if box is not None and box.parts != view.parts:
+            box.give_up()
+            box = None
+        box = box or init.make(view.parts, first_of_box)
         try:
-            box.go(view, document, [trouble, over_write, *streams])
+            box.go(view, document, [trouble, over_write, *streams], entry)
         except OSError as error:
             if passing.too_many(error):
                 raise
@@ -293,7 +297,7 @@ def _arguments(target: Mapping[str, Any], python: str, program: str | None) -> l
     return [python, "-c", _BOOTSTRAP, shown, *target.get("argv", ())]
 
 
-def _first(document: Mapping[str, Any], descriptors: Sequence[int], kept: int) -> int:
+def first_of_box(document: Mapping[str, Any], descriptors: Sequence[int], kept: int) -> int:
     """Start the run's first process from the first one of its box."""
     if document["command"] or document["copied_from"] is not None:
         return init.forked(_become)(document, descriptors, kept)
@@ -336,14 +340,14 @@ def _become(
     descriptors: Sequence[int],
     bind: Callable[[int | None], None] = lambda _: None,
     judge: int | None = None,
-    bounds: Callable[[], None] = lambda: None,
+    entry: Entry = _UNLIMITED,
 ) -> NoReturn:
     """Become the run, in the forked process: never returns, and reports a failure through the first descriptor."""
     step = "enter its limits"
     trouble, copied, *streams = descriptors
     arguments: list[str] = document["arguments"]
     try:
-        bounds()
+        entry.enter()
         step = "prepare the process"
         os.setsid()
         os.umask(_UMASK)

@@ -1,10 +1,10 @@
 """A run's limits as its job has them: its control group, its rlimits, and what its supervisor looks after."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from executor.sandbox.limits import Group, Mechanisms, apply_rlimits, sampled
+from executor.sandbox.limits import Entry, Group, Mechanisms, sampled
 from executor.supervisor.bounds import Bounds
 
 
@@ -20,16 +20,10 @@ def of_run(job: Mapping[str, Any]) -> Iterator[Group]:
         group.remove()
 
 
-def entry_of(job: Mapping[str, Any], group: Group) -> Callable[[], None]:
-    """What puts them in force, in the forked process and before anything else."""
-
-    def enter() -> None:
-        group.enter()
-        asked = _with_ours(job, in_box=True)
-        fsize = bool(asked.get("fsize"))
-        apply_rlimits(asked, counted=_counted(job), grouped=group.has("memory"), fsize=fsize)
-
-    return enter
+def entry_of(job: Mapping[str, Any], group: Group) -> Entry:
+    """What puts them in force, in the run's first process and before anything of the run is there."""
+    asked = _with_ours(job, in_box=True)
+    return group.entry(asked, counted=_counted(job), fsize=bool(asked.get("fsize")))
 
 
 def bounds_of(job: Mapping[str, Any], group: Group) -> Bounds:

@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from executor.environment.connections import Derived, derive
 from executor.errors import ConnectionNotGiven
 from executor.masking.masker import Masker
 from executor.sandbox import confinement, kernel, tree
+from executor.sandbox.box import init
 from executor.sandbox.limits import Group
 from executor.sandbox.removal import remove
 from executor.sandbox.working import COPY, READ_ONLY, layers
@@ -46,28 +47,30 @@ _DRAIN = 2.0  # seconds for the rest in the pipes once the tree is dead
 _OPENING = 120.0  # seconds for the opener; key services have shorter limits
 
 
-def supervise(worker: socket.socket, values: socket.socket) -> int:
+def supervise(worker: socket.socket, values: socket.socket, parts: Sequence[str] = ()) -> int:
     """Run one attempt and return the supervisor's own exit status.
 
     Args:
         worker: lifeline and channel; when its other end closes, the run is ended.
         values: VALUE frames from the opener, then VALUES_END.
+        parts: those of the box that runs of this worker have; none where they have no box.
     """
     with contextlib.ExitStack() as ending:
-        return _supervise(worker, values, ending)
+        return _supervise(worker, values, parts, ending)
 
 
-def _supervise(worker: socket.socket, values: socket.socket, ending: contextlib.ExitStack) -> int:
+def _supervise(worker: socket.socket, values: socket.socket, parts: Sequence[str], ending: contextlib.ExitStack) -> int:
     kernel.harden()
     kernel.become_subreaper()
     kernel.name_process("sealrun-superv")
     reporter = Reporter(worker)
     receiver = Receiver(worker)
     reporter.post(Kind.READY)
+    box = _box_of(parts)
     try:
         job = _expect(receiver, Kind.JOB).json()
         group = ending.enter_context(limits.of_run(job))
-        waiting = _waiting(job, {}, group)
+        waiting = _waiting(job, {}, group, box)
         counter = kill_counter()
         go = _expect(receiver, Kind.GO).json()
         if early := environment.read_at_start(go["variables"]):
@@ -75,6 +78,8 @@ def _supervise(worker: socket.socket, values: socket.socket, ending: contextlib.
             waiting.abandon()
             waiting = _waiting(job, early, group)
     except (EOFError, WireBroken):
+        if box is not None:
+            box.give_up()  # with what waits in it
         return 1
     attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter), group)
     opened: dict[str, bytes] = {}
@@ -426,7 +431,14 @@ class Attempt:
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
 
 
-def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group) -> Waiting:
+def _box_of(parts: Sequence[str]) -> init.Box | None:
+    """A box for the run to come, made while that is claimed; who asks for one that is refused is told why."""
+    with contextlib.suppress(OSError):
+        return init.make(parts, children.first_of_box) if parts else None
+    return None
+
+
+def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group, box: init.Box | None = None) -> Waiting:
     # Our own interpreter ends its lines itself, and writes each of them at once and in one piece.
     bare = {name: value for name, value in job["base"].items() if name != "PYTHONUNBUFFERED"}
     working = job.get("working", {"how": READ_ONLY})
@@ -438,9 +450,9 @@ def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group) -> Wai
         bare={**bare, **early} if job["target"]["kind"] != "command" else bare,
         program=job.get("program"),
         copied_from=working["source"] if working["how"] == COPY else None,
-        bounds=limits.entry_of(job, group),
-        doors=group.doors,
+        entry=limits.entry_of(job, group),
         descriptors=job["limits"].get("descriptors"),
+        box=box,
     )
 
 

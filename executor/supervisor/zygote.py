@@ -31,7 +31,7 @@ from executor.supervisor.usage import kill_counter
 from secretstore import sealing
 from secretstore.key_service import KeyAccess
 
-_ACCESS_LIMIT = 1 << 16  # bytes
+_ACCESS_LIMIT, _REQUEST_LIMIT = 1 << 16, 1 << 10  # bytes
 _FAREWELL = 10.0  # seconds for supervisors to end their runs once the worker is gone
 
 
@@ -44,7 +44,8 @@ def serve(control_fd: int) -> int:
 
     The first datagram says what else openers need: nothing if it is blank, else the access to AWS KMS as JSON, without
     credentials. Each further one is a request. `pair` comes with three descriptors: the supervisor's channel, the
-    opener's channel, and a pipe that receives the supervisor's wait status as JSON. `reseal` and `marks` come with one.
+    opener's channel, and a pipe that receives the supervisor's wait status as JSON; words after it are the parts of a
+    box. `reseal` and `marks` come with one.
     """
     os.setsid()
     os.chdir("/")
@@ -76,7 +77,7 @@ def serve(control_fd: int) -> int:
             _reap(children)
         if control.fileno() in ready:
             try:
-                data, fds, _, _ = socket.recv_fds(control, 64, 3)
+                data, fds, _, _ = socket.recv_fds(control, _REQUEST_LIMIT, 3)
             except ConnectionResetError:
                 return _leave(children, template)
             if not data:
@@ -88,7 +89,7 @@ def serve(control_fd: int) -> int:
                 elif data == b"marks":
                     _fork_one_shot(tell_offered, fds, children)
                 else:
-                    _fork_pair(fds, children, template)
+                    _fork_pair(fds, data.decode().split()[1:], children, template)
 
 
 def _warm_up() -> None:
@@ -129,7 +130,7 @@ def _fork_opener(fds: tuple[int, int], children: _Children, template: Template |
         return template.opener(first, second)
 
 
-def _fork_pair(fds: list[int], children: _Children, template: Template | None) -> None:
+def _fork_pair(fds: list[int], parts: list[str], children: _Children, template: Template | None) -> None:
     with contextlib.ExitStack() as ending:
         for fd in fds:
             ending.callback(os.close, fd)
@@ -137,7 +138,7 @@ def _fork_pair(fds: list[int], children: _Children, template: Template | None) -
             return  # this process had no room for all of them
         channel, opener_channel, status = fds
         values_in, values_out = (ending.enter_context(end) for end in socket.socketpair())
-        supervisor = fork(lambda: supervise(adopt(channel), values_in), {channel, values_in.fileno()})
+        supervisor = fork(lambda: supervise(adopt(channel), values_in, parts), {channel, values_in.fileno()})
         children[supervisor] = os.dup(status)
         try:
             opener = _fork_opener((opener_channel, values_out.fileno()), children, template)

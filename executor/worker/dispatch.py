@@ -59,7 +59,7 @@ def dispatch(worker: Equipment, run_id: str) -> str | None:
         # Asked for before the claim, to be forked meanwhile; it holds nothing, and without a claim it just ends.
         ending.enter_context(worker.starts.one(run_id))
         try:
-            supervision = ending.enter_context(worker.zygote.pair())
+            supervision = ending.enter_context(worker.zygote.pair(worker.host.box))
         except (OSError, ZygoteFailed) as problem:
             why = _STARVED if lacking(problem) else str(problem)
             logger.warning("run %s is not taken now, and waits: %s", run_id, why)

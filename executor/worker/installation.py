@@ -104,7 +104,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         workspace(worker.settings.workspaces, name, worker.settings.run_uids) as place,
         contextlib.ExitStack() as ending,
     ):
-        supervision = ending.enter_context(worker.zygote.pair())
+        supervision = ending.enter_context(worker.zygote.pair(worker.host.box))
         ending.callback(clear_run, worker.mechanisms, setup.run.project_id, place.path.name)
         # Before the place is cleared, whatever happens, nothing of the installer is left to write into it.
         ending.callback(supervision.cut, REAP)

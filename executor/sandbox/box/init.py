@@ -1,8 +1,8 @@
 """The first process of a box: it makes the box, starts the run's first process in it, and collects whoever dies.
 
-It is forked from a process that holds nothing of a run. What the run is to have comes later, in one message; then it
-gives up its rights, closes the channel and starts the run's first process. The kernel ends all other processes of the
-box with it, and it ends with its supervisor.
+It is forked from a process that holds nothing of a run, and before anybody knows which run it will be. What the run is
+to have comes later, in one message; then it enters the run's limits, gives up its rights, closes the channel and starts
+the run's first process. The kernel ends all other processes of the box with it, and it ends with its supervisor.
 
 Nothing of a run, and no fork of anything of a run, ever has what this process has until then.
 """
@@ -22,12 +22,13 @@ from typing import Any, NoReturn
 from executor.sandbox import confinement, filter, kernel, passing
 from executor.sandbox.box import namespaces, rights, root
 from executor.sandbox.fork import place_of
+from executor.sandbox.limits import Entry
 
 _DESCRIPTORS = 32
 _STATUS = struct.Struct("=i")
-_NETWORKS = {"none": namespaces.NEWNET}
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 _UNHEARD = signal.valid_signals() - {signal.SIGCHLD, *_PASSED_ON}
+_UNLIMITED = Entry()
 _OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS}
 
 Start = Callable[[Mapping[str, Any], Sequence[int], int], int]
@@ -41,14 +42,19 @@ class Box:
 
     pid: int
     control: socket.socket
+    parts: tuple[str, ...]
+    """Those it is made of."""
 
-    def go(self, view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    def go(
+        self, view: confinement.View, document: Mapping[str, Any], descriptors: Sequence[int], entry: Entry = _UNLIMITED
+    ) -> None:
         """Say what the box is to hold and what its run is to do; it is told once.
 
         Args:
             view: what the run may reach.
             document: for the work; what marshal takes.
             descriptors: a pipe for words about what fails, one for the run's wait status, then those of the work.
+            entry: the run's limits.
 
         Raises:
             OSError: the box is gone.
@@ -56,21 +62,27 @@ class Box:
         memory = os.memfd_create("sealrun-box", os.MFD_CLOEXEC)
         try:
             with os.fdopen(os.dup(memory), "wb") as file:
-                file.write(marshal.dumps({"view": view.to_json(), "work": document}, 2))
-            passing.send_fds(self.control, b"go", [memory, *descriptors])
+                file.write(marshal.dumps({"view": view.to_json(), "work": document, "entry": entry.to_json()}, 2))
+            passing.send_fds(self.control, b"go", [memory, *descriptors, *entry.doors])
         finally:
             os.close(memory)
             self.control.close()
 
+    def give_up(self) -> None:
+        """End it, as there is no run for it."""
+        self.control.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
 
-def make(parts: Sequence[str], network: str, start: Start, bounds: Callable[[], None] = lambda: None) -> Box:
+
+def make(parts: Sequence[str], start: Start) -> Box:
     """Fork the first process of a box, which goes about making what every run has.
 
     Args:
         parts: what this machine grants, see `parts.granted`.
-        network: policy of the run.
         start: starts the run's first process.
-        bounds: puts the run's limits in force, in the first process of all.
 
     Raises:
         OSError: the kernel, or this machine's policy, refuses the namespaces.
@@ -78,14 +90,14 @@ def make(parts: Sequence[str], network: str, start: Start, bounds: Callable[[], 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         uid, gid = os.geteuid(), os.getegid()
-        flags = namespaces.NEWNS | namespaces.NEWPID | _NETWORKS.get(network, 0) | (namespaces.NEWUSER if uid else 0)
+        flags = namespaces.NEWNS | namespaces.NEWPID | (namespaces.NEWUSER if uid else 0)
         for part, flag in _OPTIONAL.items():
             flags |= flag if part in parts else 0
         pid = namespaces.clone(flags)
         if pid:
-            return Box(pid, ours)
+            return Box(pid, ours, tuple(parts))
         try:
-            _serve(theirs.detach(), partial(_skeleton, parts, network, (uid, gid) if uid else None), start, bounds)
+            _serve(theirs.detach(), partial(_skeleton, parts, (uid, gid) if uid else None), start)
         finally:
             os._exit(70)
 
@@ -109,7 +121,7 @@ def forked(work: Callable[[Mapping[str, Any], Sequence[int]], NoReturn]) -> Star
     return start
 
 
-def _serve(control: int, skeleton: Callable[[], None], start: Start, bounds: Callable[[], None]) -> NoReturn:
+def _serve(control: int, skeleton: Callable[[], None], start: Start) -> NoReturn:
     trouble = -1
     step = "make its box"
     problem: OSError | None = None
@@ -118,7 +130,6 @@ def _serve(control: int, skeleton: Callable[[], None], start: Start, bounds: Cal
         kernel.signalled_at_parents_death(signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         try:
-            bounds()
             _close_all_but(control)
             skeleton()
         except OSError as error:  # said as soon as there is somebody to say it to
@@ -134,13 +145,15 @@ def _serve(control: int, skeleton: Callable[[], None], start: Start, bounds: Cal
             file.seek(0)
             told = marshal.load(file)
         view = confinement.View.from_json(told["view"])
+        entry = Entry.from_json(told["entry"], others)
+        _limit(entry, view)
         step = "enter its sandbox"
         root.complete(view)
         channel.close()
         _give_up(view, status)
         signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)  # the kernel drops what nobody handles in a first process
         step = "start its first process"
-        _collect(start(told["work"], [trouble, *others], status), status)
+        _collect(start(told["work"], [trouble, *others[: len(others) - len(entry.doors)]], status), status)
     except OSError as error:
         where = f" {os.fsdecode(error.filename)}" if error.filename else ""
         _say(trouble, f"could not {step}:{where} {error.strerror}")
@@ -149,13 +162,21 @@ def _serve(control: int, skeleton: Callable[[], None], start: Start, bounds: Cal
     os._exit(127)
 
 
-def _skeleton(parts: Sequence[str], network: str, user: tuple[int, int] | None) -> None:
+def _limit(entry: Entry, view: confinement.View) -> None:
+    """Enter what this run may have at most, and see no more of the groups and of the network than it may."""
+    entry.enter()
+    for door in entry.doors:
+        os.close(door)
+    if "cgroup" in view.parts:
+        kernel.unshare(namespaces.NEWCGROUP)  # now, when it is in the group that is to be its root
+    if view.network == "none":
+        kernel.unshare(namespaces.NEWNET)
+        namespaces.loopback_up()
+
+
+def _skeleton(parts: Sequence[str], user: tuple[int, int] | None) -> None:
     if user is not None:
         namespaces.map_user(*user)
-    if "cgroup" in parts:
-        kernel.unshare(namespaces.NEWCGROUP)  # now, when its limits have put it into the group that is to be its root
-    if network == "none":
-        namespaces.loopback_up()
     root.begin(parts)
     if user is not None and "proc" in parts:
         # Of this user namespace alone. A worker that is root has none of its own: there this file is the machine's.

@@ -106,12 +106,12 @@ def _terminals() -> None:
 def _whole(usable: Sequence[str]) -> str:
     """Make a box and have something run in it."""
     with tempfile.TemporaryDirectory(prefix="sealrun-probe-") as folder:
-        view = confinement.View(rung="namespace", readable=(), writable=(folder,), forbidden=())
+        network = "none" if "net" in usable else "full"
+        view = confinement.View("namespace", (), (folder,), (), network=network, parts=tuple(usable))
         trouble, trouble_write = os.pipe2(os.O_CLOEXEC)
         status, status_write = os.pipe2(os.O_CLOEXEC)
-        network = "none" if "net" in usable else "full"
         try:
-            box = init.make(usable, network, init.forked(_nothing))
+            box = init.make(usable, init.forked(_nothing))
         except OSError as error:
             return (error.strerror or "refused").lower()
         finally:

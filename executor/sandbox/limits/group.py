@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from executor.sandbox.limits import removal
+from executor.sandbox.limits.entry import Entry
 from executor.sandbox.limits.mechanisms import CONTROLLERS, KILL, Mechanisms
 
 _PERIOD = 100_000  # microseconds, the kernel's own
@@ -45,21 +46,17 @@ class Group:
         except OSError as error:
             self._failure = error
 
-    def enter(self) -> None:
-        """Take the calling process into it, for good.
-
-        Raises:
-            OSError: it could not be made, or not be entered.
-        """
-        if self._failure is not None:
-            raise self._failure
-        for door in self._doors:
-            os.write(door, b"0")
-
-    @property
-    def doors(self) -> tuple[int, ...]:
-        """The descriptors by which it is entered: who is to enter it has to have them."""
-        return tuple(self._doors)
+    def entry(self, limits: Mapping[str, Any], *, counted: bool = False, fsize: bool = False) -> Entry:
+        """What enters it, with rlimits for what it does not hold, see `Entry`."""
+        failure = self._failure
+        return Entry(
+            limits,
+            counted=counted,
+            grouped=self.has("memory"),
+            fsize=fsize,
+            doors=tuple(self._doors),
+            failure=None if failure is None else (failure.errno or 0, failure.strerror or "", failure.filename),
+        )
 
     def has(self, controller: str) -> bool:
         """Whether it limits memory, pids or cpu."""

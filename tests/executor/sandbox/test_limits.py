@@ -144,7 +144,7 @@ def test_what_is_written_of_version_2(faked: Faked, monkeypatch: pytest.MonkeyPa
     )
     # A plain folder has no cgroup.procs: what is looked at is what was said before that.
     with pytest.raises(FileNotFoundError):
-        group.enter()
+        group.entry({}).enter()
 
     above, run = f"{faked.root}/p-shop", f"{faked.root}/p-shop/r-r1-1"
     assert written == [
@@ -175,7 +175,7 @@ def _in_group(group: Group, work: Callable[[], int]) -> int:
     if pid == 0:
         code = 70
         try:
-            group.enter()
+            group.entry({}).enter()
             code = work()
         finally:
             os._exit(code)
@@ -236,7 +236,7 @@ def test_one_that_cannot_be_made_says_so_when_it_is_entered(place: Mechanisms) -
     gone = Mechanisms(place.version, dict.fromkeys(place.places, "/nonexistent"))
     group = Group(gone, "shop", "r", {"memory_bytes": 64 * M})
     with pytest.raises(FileNotFoundError):
-        group.enter()
+        group.entry({}).enter()
     group.kill()
     assert group.remove()
 
@@ -247,7 +247,7 @@ from executor.sandbox import limits
 with limits.settled() as found:
     group = limits.Group(found, "shop", "r", {})
     if os.fork() == 0:
-        group.enter()
+        group.entry({}).enter()
         os.setsid()
         print(os.getpid(), flush=True)
         os.execlp("sleep", "sleep", "60")

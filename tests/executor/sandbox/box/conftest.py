@@ -71,7 +71,7 @@ class Boxes:
             os.write(descriptors[1], json.dumps(said).encode())
             os._exit(0)
 
-        box = init.make(view.parts, view.network, init.forked(work))
+        box = init.make(view.parts, init.forked(work))
         box.go(view, {}, [trouble_write, over_write, answer_write])
         for end in (trouble_write, over_write, answer_write):
             os.close(end)

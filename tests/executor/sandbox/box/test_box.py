@@ -201,7 +201,7 @@ def test_i8_the_box_ends_with_whoever_made_it(boxes: Boxes, told: bool) -> None:
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
-            box = init.make(boxes.granted, "full", init.forked(_waiting))
+            box = init.make(boxes.granted, init.forked(_waiting))
             if told:
                 box.go(boxes.view(), {}, [os.pipe()[1], os.pipe()[1]])
             os.write(write, box.pid.to_bytes(4))
