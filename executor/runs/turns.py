@@ -17,7 +17,6 @@ from secretstore.database import Database, clock
 LATE = 1.0
 """Seconds after its bell from which on a run waits for its turn, and not only for the bell to be heard."""
 
-
 # Projects that are looked at. With a limit SQLite looks for each one's run once, and not wherever it is named.
 _MOST = 1000
 
@@ -36,6 +35,8 @@ class Turn(NamedTuple):
 
 def turns(db: Database, offer: Offer) -> list[Turn]:
     """The projects of which this worker could take a run now, unless they have all the leases that they may have."""
+    if not offer.queues:
+        return []
     bound = {"now": db.from_now(), "late": db.from_now(-LATE)}
     with db.reading() as session:
         found = session.connection().execute(looking(db.dialect, offer), bound)
