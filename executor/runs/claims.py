@@ -26,6 +26,7 @@ from sqlmodel import select
 from executor.errors import KeyTaken
 from executor.models import Run, RunSpec
 from executor.runs.conditions import (
+    PENDING_BY_ID,
     RUN,
     WRITABLE,
     free,
@@ -144,7 +145,7 @@ def taking(dialect: str, offer: Offer) -> Update:
     now = clock(dialect, "now")
     return (
         update(RUN)
-        .where(RUN.c.id == bindparam("of_run"), *free(now), suits(offer, one=True), room_for_it(now))
+        .where(RUN.c.id == bindparam("of_run"), *free(now, PENDING_BY_ID), suits(offer, one=True), room_for_it(now))
         .values(
             fencing_token=RUN.c.fencing_token + 1,
             attempt=RUN.c.attempt + 1,
