@@ -8,9 +8,11 @@
 Each act is done as `executor.worker.dispatch` does it, in this thread, whose CPU time is measured; nothing is run. With
 `--beside`, another checkout's code does the same in turns with this one's, each in a process of its own.
 
-    python benchmarks/database.py [--database URL] [--beside CHECKOUT] [--runs 300] [--profile]
+    python benchmarks/database.py [--database URL] [--beside CHECKOUT [--beside-database URL]] [--runs 300]
+        [--profile]
 
-Without --database it is SQLite. Start it with a virtual environment's own interpreter.
+Without --database it is SQLite. Two checkouts have a database each: their tables may differ. Start it with a virtual
+environment's own interpreter.
 """
 
 import argparse
@@ -44,7 +46,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sealrun-bench-") as folder, contextlib.ExitStack() as ending:
         place = Path(folder)
         trees = {"here": ROOT, **({"beside": options.beside} if options.beside else {})}
-        sides = {name: ending.enter_context(_side(name, tree, place, options)) for name, tree in trees.items()}
+        databases = {"here": options.database, "beside": options.beside_database}
+        sides = {
+            name: ending.enter_context(_side(name, tree, place, databases[name], options))
+            for name, tree in trees.items()
+        }
         for side in sides.values():
             _ask(side, ROUND)
         spent: dict[str, dict[str, list[float]]] = {name: {act: [] for act in ACTS} for name in sides}
@@ -68,10 +74,12 @@ def _print(spent: dict[str, dict[str, list[float]]], counted: dict[str, Any]) ->
 
 
 @contextlib.contextmanager
-def _side(name: str, tree: Path, place: Path, options: argparse.Namespace) -> Iterator["subprocess.Popen[str]"]:
+def _side(
+    name: str, tree: Path, place: Path, database: str | None, options: argparse.Namespace
+) -> Iterator["subprocess.Popen[str]"]:
     """A process with the code of one checkout."""
     words = [sys.executable, __file__, "--serve", "--home", str(place / name)]
-    words += ["--database", options.database] if options.database else []
+    words += ["--database", database] if database else []
     words += ["--profile"] if options.profile else []
     environ = {**os.environ, "PYTHONPATH": str(tree)}
     with subprocess.Popen(words, stdin=-1, stdout=-1, text=True, env=environ, cwd=tree) as process:
@@ -258,6 +266,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--database")
     parser.add_argument("--beside", type=Path)
+    parser.add_argument("--beside-database")
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)

@@ -146,6 +146,14 @@ def _postgresql(address: URL) -> Engine:
     engine = create_engine(address, connect_args=arguments, **_pool())
     dialect = engine.dialect
 
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        # All statements are short. One on a table that has grown a moment ago may be thought to be long, and compiling
+        # it takes a hundred times as long as executing it.
+        connection.autocommit = True
+        connection.execute("SET jit = off")
+        connection.autocommit = False
+
     @event.listens_for(engine, "checkin")
     def _put_back(_: Any, record: Any) -> None:
         record.info[_SINCE] = time.monotonic()

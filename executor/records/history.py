@@ -6,9 +6,11 @@ Writes nothing.
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_
+from sqlalchemy import select as select_rows
 from sqlalchemy.orm import defer
 from sqlmodel import col, select
 
@@ -17,10 +19,11 @@ from executor.models import Result, Run, Worker
 from executor.records import attempts
 from executor.records.files import list_files
 from executor.runs import needs, workers
+from executor.runs.conditions import RUN
 from executor.runs.retention import refuse_pruned
 from executor.schemas.runs import OVER, RunView
 from secretstore import vault
-from secretstore.database import Database
+from secretstore.database import Database, clock
 from secretstore.errors import ProjectDeleted
 
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
@@ -108,10 +111,13 @@ def state_of(db: Database, run_id: str) -> str:
         UnknownRun: there is none of this id, or not any more.
     """
     with db.reading() as session:
-        state = session.exec(select(Run.state).where(Run.id == run_id)).first()
+        state = session.connection().execute(_STATE, {"of_run": run_id}).scalar()
     if state is None:
         raise UnknownRun(reference=run_id)
-    return state
+    return str(state)
+
+
+_STATE = select_rows(RUN.c.state).where(RUN.c.id == bindparam("of_run"))
 
 
 def standing(db: Database, run_id: str) -> tuple[str, int, str | None, bool]:
@@ -121,18 +127,24 @@ def standing(db: Database, run_id: str) -> tuple[str, int, str | None, bool]:
         UnknownRun: there is none of this id, or not any more.
     """
     with db.reading() as session:
-        asked = select(Run.state, Run.retried, Run.held_up, _lost(db)).where(Run.id == run_id)
-        found = session.exec(asked).first()
+        found = session.connection().execute(_standing(db.dialect), {"of_run": run_id, "now": db.from_now()}).first()
     if found is None:
         raise UnknownRun(reference=run_id)
     state, retried, held_up, lost = found
     return state, retried, held_up, bool(lost)
 
 
+@cache
+def _standing(dialect: str) -> Select[Any]:
+    """It is asked many times a second by each follower."""
+    lost = _lost(clock(dialect, "now")).label("lost")
+    return select_rows(RUN.c.state, RUN.c.retried, RUN.c.held_up, lost).where(RUN.c.id == bindparam("of_run"))
+
+
 def lost_to(db: Database, *run_ids: str) -> dict[str, str]:
     """What to say of runs whose worker has let its lease run out, by id; nothing of those whose worker has not."""
     with db.reading() as session:
-        asked = select(Run.id, Run.lease_owner, Run.lease_until).where(col(Run.id).in_(run_ids), _lost(db))
+        asked = select(Run.id, Run.lease_owner, Run.lease_until).where(col(Run.id).in_(run_ids), _lost(db.now()))
         lost = session.exec(asked).all()
         owners = {owner for _, owner, _ in lost}
         beats = select(Worker.name, func.max(Worker.seen_at)).where(col(Worker.name).in_(owners)).group_by(Worker.name)
@@ -150,8 +162,9 @@ def lost_to(db: Database, *run_ids: str) -> dict[str, str]:
     return told
 
 
-def _lost(db: Database) -> ColumnElement[bool]:
-    return and_(col(Run.state).not_in(OVER), col(Run.lease_owner).is_not(None), col(Run.lease_until) < db.now())
+def _lost(now: ColumnElement[Any]) -> ColumnElement[bool]:
+    over = (RUN.c.state == state for state in OVER)
+    return and_(~or_(*over), RUN.c.lease_owner.is_not(None), RUN.c.lease_until < now)
 
 
 def _moment(at: datetime | None) -> str:

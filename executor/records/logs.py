@@ -1,14 +1,17 @@
 """Masked output: read from where one stopped."""
 
 from collections.abc import Collection
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import tuple_
-from sqlmodel import col, select
+from sqlalchemy import Integer, Select, bindparam, select, tuple_
 
 from executor.models import LogChunk
 from executor.runs.output import unpacked
 from executor.schemas.output import BEGINNING, Place, StoredPiece
-from secretstore.database import Database
+from secretstore.database import Database, table_of
+
+_CHUNK = table_of(LogChunk)
 
 AT_A_TIME = 64
 """Pieces that are read at a time, of up to 256 KiB each."""
@@ -26,19 +29,26 @@ def read(
 
     Of the streams that are named; None means all.
     """
-    wanted = [] if streams is None else [col(LogChunk.stream).in_(streams)]
-    one = [] if attempt is None else [col(LogChunk.attempt) == attempt]
+    bound: dict[str, Any] = {"of_run": run_id, "after_attempt": after.attempt, "after_sequence": after.sequence}
+    if attempt is not None:
+        bound["of_attempt"] = attempt
+    statement = _reading(None if streams is None else frozenset(streams), attempt is not None)
     with db.reading() as session:
-        rows = session.exec(
-            select(LogChunk)
-            .where(
-                LogChunk.run_id == run_id,
-                *one,
-                tuple_(col(LogChunk.attempt), col(LogChunk.sequence)) > (after.attempt, after.sequence),
-                *wanted,
-            )
-            .order_by(col(LogChunk.attempt), col(LogChunk.sequence))
-            .limit(limit)
-        ).all()
-    pieces = [StoredPiece(row.sequence, row.stream, row.at, unpacked(row), row.attempt) for row in rows]
+        rows = session.connection().execute(statement, {**bound, "most": limit}).all()
+    pieces = [
+        StoredPiece(row.sequence, row.stream, row.at, unpacked(row.packed, row.data), row.attempt) for row in rows
+    ]
     return pieces, pieces[-1].place if pieces else after
+
+
+@lru_cache(maxsize=16)
+def _reading(streams: frozenset[str] | None, one: bool) -> Select[Any]:
+    """It is asked many times a second by each follower; `one` is of a single attempt."""
+    place = tuple_(_CHUNK.c.attempt, _CHUNK.c.sequence)
+    after = tuple_(bindparam("after_attempt", type_=Integer()), bindparam("after_sequence", type_=Integer()))
+    found = select(_CHUNK).where(_CHUNK.c.run_id == bindparam("of_run"), place > after)
+    if one:
+        found = found.where(_CHUNK.c.attempt == bindparam("of_attempt"))
+    if streams is not None:
+        found = found.where(_CHUNK.c.stream.in_(sorted(streams)))
+    return found.order_by(_CHUNK.c.attempt, _CHUNK.c.sequence).limit(bindparam("most", type_=Integer()))

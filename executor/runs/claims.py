@@ -23,6 +23,7 @@ from sqlalchemy.exc import DataError
 
 from executor.models import Run
 from executor.runs.conditions import (
+    PENDING_BY_ID,
     RUN,
     WRITABLE,
     free,
@@ -81,7 +82,7 @@ def taking(dialect: str, offer: Offer) -> Update:
     now = clock(dialect, "now")
     return (
         update(RUN)
-        .where(RUN.c.id == bindparam("of_run"), *free(now), suits(offer, one=True), room_for_it(now))
+        .where(RUN.c.id == bindparam("of_run"), *free(now, PENDING_BY_ID), suits(offer, one=True), room_for_it(now))
         .values(
             fencing_token=RUN.c.fencing_token + 1,
             attempt=RUN.c.attempt + 1,

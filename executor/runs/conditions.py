@@ -31,6 +31,12 @@ WRITABLE = and_(HELD, *(RUN.c.state != state for state in OVER))
 PENDING = RUN.c.state == literal_column("'pending'")
 """Written out and not bound, so that both databases see that an index of such rows alone will do."""
 
+PENDING_BY_ID = func.coalesce(RUN.c.state, "") == "pending"
+"""The same of a run that is named by its id: no index of such rows will do for it.
+
+PostgreSQL takes one if it does not know yet how many have come, and reads all of them.
+"""
+
 NOT_CANCELLED = RUN.c.cancel_requested_at.is_(None)
 
 
@@ -44,19 +50,19 @@ def expired(now: ColumnElement[Any]) -> ColumnElement[bool]:
     return or_(RUN.c.lease_until.is_(None), RUN.c.lease_until < now)
 
 
-def free(now: ColumnElement[Any]) -> tuple[ColumnElement[bool], ...]:
+def free(now: ColumnElement[Any], pending: ColumnElement[bool] = PENDING) -> tuple[ColumnElement[bool], ...]:
     """There is nobody's claim, and nothing but a worker to wait for, and its project's turn."""
-    return claimable(now), NOT_CANCELLED, ~hopeless()
+    return claimable(now, pending), NOT_CANCELLED, ~hopeless()
 
 
-def claimable(now: ColumnElement[Any]) -> ColumnElement[bool]:
+def claimable(now: ColumnElement[Any], pending: ColumnElement[bool] = PENDING) -> ColumnElement[bool]:
     """Pending, nobody's lease is good, and no retry is waited for."""
-    return and_(unheld(now), or_(RUN.c.not_before.is_(None), RUN.c.not_before <= now))
+    return and_(unheld(now, pending), or_(RUN.c.not_before.is_(None), RUN.c.not_before <= now))
 
 
-def unheld(now: ColumnElement[Any]) -> ColumnElement[bool]:
+def unheld(now: ColumnElement[Any], pending: ColumnElement[bool] = PENDING) -> ColumnElement[bool]:
     """Pending, and nobody's lease is good."""
-    return and_(PENDING, expired(now))
+    return and_(pending, expired(now))
 
 
 def hopeless() -> ColumnElement[bool]:
@@ -69,9 +75,9 @@ def among(column: ColumnElement[Any], values: Iterable[str]) -> ColumnElement[bo
     return or_(false(), *(column == value for value in values))
 
 
-def room(now: ColumnElement[Any]) -> ColumnElement[bool]:
+def room(now: ColumnElement[Any], project_id: ColumnElement[Any] = RUN.c.project_id) -> ColumnElement[bool]:
     """Its project is none that has all the leases it may have: they are looked up once for all runs of a listing."""
-    return RUN.c.project_id.not_in(_full_projects(now))
+    return project_id.not_in(_full_projects(now))
 
 
 def room_for_it(now: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from executor.errors import ReceiptRefused, RunMisplaced
 from executor.runs import masked
-from executor.runs.conditions import HELD, NOT_CANCELLED, RUN, WRITABLE, of
+from executor.runs.conditions import HELD, NOT_CANCELLED, PENDING_BY_ID, RUN, WRITABLE, of
 from executor.runs.grant import Given
 from executor.runs.receipts import close_receipt, open_receipt
 from executor.runs.rows import ATTEMPT, THIS_ATTEMPT, WHOSE
@@ -122,7 +122,7 @@ def _passing(dialect: str, phase: str) -> Update:
     begun = {"state": "running", "started_at": now} if phase == PHASE else {}
     return (
         update(RUN)
-        .where(HELD, RUN.c.state == "pending", RUN.c.lease_until >= now, NOT_CANCELLED)
+        .where(HELD, PENDING_BY_ID, RUN.c.lease_until >= now, NOT_CANCELLED)
         .values(lease_until=clock(dialect, "until"), **begun)
         .returning(*WHOSE, RUN.c.lease_owner, (RUN.c.started_at if phase == PHASE else now).label("now"))
     )

@@ -88,12 +88,12 @@ def file_piece(lease: Lease, path: str, sequence: int, data: bytes) -> OutputChu
     return OutputChunk(run_id=lease.run_id, attempt=lease.attempt, path=path, sequence=sequence, data=data)
 
 
-def unpacked(chunk: LogChunk) -> bytes:
+def unpacked(packed: bool, data: bytes) -> bytes:
     """The bytes of a piece; a row that something else has written is no reason to read no others, or without end."""
-    if not chunk.packed:
-        return chunk.data
+    if not packed:
+        return data
     try:
-        return zlib.decompressobj().decompress(chunk.data, PIECE)
+        return zlib.decompressobj().decompress(data, PIECE)
     except zlib.error:
         return _UNREADABLE
 

@@ -7,16 +7,15 @@ single one waiting until all of them have had theirs. A worker that is behind as
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, literal, literal_column, select, union_all
+from sqlalchemy import Select, bindparam, literal, literal_column, select, union_all
 
-from executor.runs.conditions import PENDING, RUN, free, leases, room
+from executor.runs.conditions import PENDING_BY_ID, RUN, free, leases, room
 from executor.runs.needs import suits
 from executor.runs.spec import Offer
 from secretstore.database import Database, clock
 
 LATE = 1.0
 """Seconds after its bell from which on a run waits for its turn, and not only for the bell to be heard."""
-
 
 # Projects that are looked at. With a limit SQLite looks for each one's run once, and not wherever it is named.
 _MOST = 1000
@@ -36,6 +35,8 @@ class Turn(NamedTuple):
 
 def turns(db: Database, offer: Offer) -> list[Turn]:
     """The projects of which this worker could take a run now, unless they have all the leases that they may have."""
+    if not offer.queues:
+        return []
     bound = {"now": db.from_now(), "late": db.from_now(-LATE)}
     with db.reading() as session:
         found = session.connection().execute(looking(db.dialect, offer), bound)
@@ -49,7 +50,7 @@ def project_of(db: Database, run_id: str) -> str | None:
         return None if found is None else str(found.project_id)
 
 
-_PROJECT_OF = select(RUN.c.project_id).where(RUN.c.id == bindparam("of_run"), PENDING)
+_PROJECT_OF = select(RUN.c.project_id).where(RUN.c.id == bindparam("of_run"), PENDING_BY_ID)
 
 
 @lru_cache(maxsize=64)
@@ -64,7 +65,7 @@ def looking(dialect: str, offer: Offer) -> Select[Any]:
 
     others = RUN.alias()
     its = (RUN.c.queue == waiting.c.queue, RUN.c.project_id == waiting.c.project_id)
-    oldest = select(RUN.c.id).where(*its, *free(now), suits(offer), room(now)).order_by(RUN.c.created_at).limit(1)
+    oldest = select(RUN.c.id).where(*its, *free(now), suits(offer)).order_by(RUN.c.created_at).limit(1)
     running = leases(others, now).where(others.c.project_id == waiting.c.project_id)
     found = (
         select(
@@ -72,7 +73,7 @@ def looking(dialect: str, offer: Offer) -> Select[Any]:
             oldest.correlate(waiting).scalar_subquery().label("run_id"),
             running.correlate(waiting).scalar_subquery().label("running"),
         )
-        .where(waiting.c.project_id.is_not(None))
+        .where(waiting.c.project_id.is_not(None), room(now, waiting.c.project_id))
         .limit(_MOST)
         .subquery("found")
     )
@@ -84,5 +85,8 @@ def looking(dialect: str, offer: Offer) -> Select[Any]:
 def _least(queue: Any, above: Any) -> Any:
     """The first project, by id, that waits in a queue; or the first one after another."""
     run = RUN.alias()
-    least = select(func.min(run.c.project_id)).where(run.c.state == literal_column("'pending'"), run.c.queue == queue)
-    return (least if above is None else least.where(run.c.project_id > above)).scalar_subquery()
+    waits = select(run.c.project_id).where(run.c.state == literal_column("'pending'"), run.c.queue == queue)
+    if above is not None:
+        waits = waits.where(run.c.project_id > above)
+    # Not `min`: PostgreSQL would read all of a crowd that came after it last looked how many there are.
+    return waits.order_by(run.c.project_id).limit(1).scalar_subquery()

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -545,6 +547,15 @@ class TestDetached:
         assert jobs.ok("runs", "logs", "-f", run_id[:8]) == "begun\ndone\n"
         assert jobs.json("runs", "show", run_id, "--json")["state"] == "succeeded"
         assert jobs.ok("runs", "logs", run_id) == "begun\ndone\n"
+
+    def test_its_worker_knows_that_nobody_follows_it(self, jobs: Cli) -> None:
+        """Its output may wait for its end; that of a run which a terminal shows is there at once."""
+        jobs.job("quick.py", "print('done')")
+        jobs("run", "quick.py", code=0)
+        jobs("run", "--detach", "quick.py", code=0)
+        with closing(sqlite3.connect(f"file:{jobs.home / 'sealrun.db'}?mode=ro", uri=True)) as db:
+            found = db.execute("SELECT followed FROM executor_run ORDER BY created_at").fetchall()
+        assert found[-2:] == [(1,), (0,)]
 
     def test_ctrl_c_detaches_and_says_how_to_come_back(self, jobs: Cli) -> None:
         """The run goes on; the shell is told of the interrupt."""

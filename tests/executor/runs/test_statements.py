@@ -9,6 +9,7 @@ from sqlalchemy import Engine, event
 
 from executor import runs
 from executor.models import Attempt, LogChunk, Run
+from executor.records import history, logs
 from executor.runs import Lease, Outcome, output
 from executor.runs.grant import read_given
 from executor.schemas.output import Piece
@@ -40,7 +41,7 @@ def executed(engine: Engine) -> Iterator[list[Any]]:
 
 
 def whole_life(db: Database, bench: Bench, run_id: str) -> Lease:
-    """Claim, gate, a renewal, some output and the end of a run, as its worker does them."""
+    """Claim, gate, a renewal, some output and the end of a run, as its worker does them, and a follower's look."""
     claimed = runs.claim(db, run_id, bench.offer, 30)
     assert claimed is not None
     run, lease = claimed
@@ -53,6 +54,8 @@ def whole_life(db: Database, bench: Bench, run_id: str) -> Lease:
     runs.renew(db, lease)
     now = datetime.now(UTC)
     output.append(db, lease, [Piece(1, "stdout", now, b"first")])
+    assert history.standing(db, run_id)[0] == history.state_of(db, run_id) == "running"
+    assert [piece.data for piece in logs.read(db, run_id)[0]] == [b"first"]
     rest = output.rows(lease, [Piece(2, "stdout", now, b"last")])
     outcome = Outcome("succeeded", opened_at=now, dropped_at=now, rows=rest, aliases={"TOKEN": "ALSO"})
     assert runs.finish(db, lease, outcome) == "succeeded"

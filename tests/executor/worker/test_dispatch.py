@@ -3,18 +3,20 @@
 import errno
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import update
 
 from executor import runs
 from executor.errors import SupervisorLost
 from executor.models import Run
 from executor.records import history
 from executor.runs import GateShut, Lease, Outcome
+from executor.runs.conditions import RUN
 from executor.worker import dispatch
 from executor.worker.duties import Duty, perform
 from executor.worker.equipment import Equipment
@@ -172,3 +174,47 @@ def test_i7_an_outcome_that_is_not_taken_is_committed_later(
     dispatch.commit_late(worker)
     assert [history.show(sqlite_db, lease.run_id).state for lease in leases] == ["succeeded", "failed"]
     assert worker.uncommitted == {}
+
+
+# Whose turn it is ---------------------------------------------------------------------------------
+
+
+def waiting_long(db: Database, bench: Bench, **fields: Any) -> str:
+    """A run whose bell rang a minute ago."""
+    run_id = bench.create(db, **fields)
+    with db.writing() as session:
+        session.execute(update(RUN).where(RUN.c.id == run_id).values(rung_at=db.after(-60)))
+    return run_id
+
+
+def test_i7_a_bell_whose_run_was_taken_out_of_turn_is_good_for_another(sqlite_db: Database, bench: Bench) -> None:
+    """The one that was passed over has no other bell; and it is that one which is being started."""
+    taken, passed_over = (waiting_long(sqlite_db, bench) for _ in range(2))
+    bench.claim(sqlite_db, taken)
+    settings = SimpleNamespace(lease=30)
+    worker = SimpleNamespace(db=sqlite_db, starts=Starts(), turns=Turns(), offer=bench.offer, settings=settings)
+    with ExitStack() as ending:
+        ending.enter_context(worker.starts.one(taken))
+        claimed = dispatch._claimed(cast("Equipment", worker), taken, ending)
+        assert claimed is not None and claimed[0].id == passed_over
+        assert worker.starts._now == {passed_over}
+    assert worker.starts._now == set()
+
+
+def test_a_worker_that_is_behind_takes_the_run_whose_turn_it_is(
+    sqlite_db: Database, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not the one that has rung."""
+    rings, turn = waiting_long(sqlite_db, bench), bench.create(sqlite_db, project_id="p2")
+    worker = SimpleNamespace(
+        db=sqlite_db, starts=Starts(), turns=Turns(), offer=bench.offer, zygote=SimpleNamespace(pair=starved)
+    )
+    worker.turns.took(*taken_late(sqlite_db, bench))
+    dispatch.dispatch(cast("Equipment", worker), rings)
+    assert f"run {turn} is not taken now" in caplog.text
+
+
+def taken_late(db: Database, bench: Bench) -> tuple[Run, Lease]:
+    claimed = runs.claim(db, waiting_long(db, bench), bench.offer, 30)
+    assert claimed is not None
+    return claimed

@@ -212,6 +212,27 @@ def test_i6_a_later_claim_ends_the_storing(sqlite_db: Database, lease: Lease, ma
     assert printed(sqlite_db, lease) == b""
 
 
+def test_i7_a_slow_database_stalls_nothing_before_the_spool_is_full(
+    sqlite_db: Database, lease: Lease, made: Made
+) -> None:
+    """As long as somebody else writes, all is taken at once that may wait; it is stored when that one is done."""
+    limit, piece = 4 << 20, 32 << 10
+    collector = made(lease, spool=limit)
+    sent = b""
+    with sqlite_db.writing():
+        while len(sent) + piece < limit:
+            collector.take(out(data := os.urandom(piece)))
+            sent += data
+            assert not collector.full, f"nothing more is taken after {len(sent)} bytes"
+        collector.take(out(data := os.urandom(piece)))
+        sent += data
+        assert collector.full
+        assert printed(sqlite_db, lease) == b""
+    end(collector)
+    finish(sqlite_db, lease, Outcome("succeeded", rows=collector.rest()))
+    assert printed(sqlite_db, lease) == sent
+
+
 def test_whoever_is_in_a_hurry_writes_first(sqlite_db: Database) -> None:
     """A claim, a gate, a renewal or an outcome never stands behind what a run prints."""
     order: list[str] = []
