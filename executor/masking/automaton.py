@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-_BEGINNING = 5  # bytes of a head: with fewer, ordinary text has many
+_BEGINNING = 6  # bytes of a head: with fewer, ordinary text has many
 # A deterministic automaton is three times as fast (600 MB/s). It has a row per state, at most one state per byte of a
 # pattern, and a column per byte value that occurs.
 _DETERMINISTIC_LIMIT = 48 << 20  # bytes
@@ -29,7 +29,7 @@ class Automaton:
         """Return number and place of each head in `data` from `start` on, ordered by place."""
         part = memoryview(data)[start:] if start else data
         found = self._automaton.find_matches_as_indexes(part, overlapping=True)
-        return [(head, start + place) for head, place, _ in found]
+        return [(head, start + place) for head, place, _ in found] if found else []
 
 
 class FasterAutomaton:
@@ -50,12 +50,11 @@ class FasterAutomaton:
         """Return number and place of each head in `data` from `start` on, ordered by place."""
         part = memoryview(data)[start:] if start else data
         found = self._automaton.find_matches_as_indexes(part, overlapping=True)
+        if not found:
+            return []
         numbers, size = self._numbers, self._size
-        return [
-            (numbers[head], place)
-            for place in [start + place for _, place, _ in found]
-            if (head := data[place : place + size]) in numbers
-        ]
+        places = [start + place for _, place, _ in found]
+        return [(numbers[head], place) for place in places if (head := data[place : place + size]) in numbers]
 
 
 class VectoredAutomaton:
@@ -80,7 +79,7 @@ class VectoredAutomaton:
                 return []
             part = memoryview(data)[start:end]
         found = self._automaton.find_matches_as_indexes(part, overlapping=True)
-        return [(head, start + place) for head, place, _ in found]
+        return [(head, start + place) for head, place, _ in found] if found else []
 
     def _span(self, data: bytes, start: int) -> tuple[int, int]:
         """Return the part of `data` that contains all heads.

@@ -13,7 +13,11 @@ from executor.masking.shells import shell_forms
 
 LONG = 8 << 10  # bytes; longer values get the common forms only: ten of 64 KiB have to fit in 64 MB
 
-_BEFORE = (b"", b"\0", b"\0\0")
+_ALIGNMENTS = (
+    (b"", 0, 0),
+    (b"\0", 2, 8),
+    (b"\0\0", 3, 16),
+)  # bytes before the value, characters they take part in, bits
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 _WHITE = frozenset(b"\t\n\r")
@@ -115,18 +119,20 @@ def _is_text(value: bytes) -> bool:
     return True
 
 
-def _base64_forms(value: bytes) -> Iterator[bytes]:
-    """Yield a form for each of the value's three alignments, in both alphabets.
+def _base64_forms(value: bytes) -> list[bytes]:
+    """Return a form for each of the value's three alignments, in both alphabets.
 
     The characters at both ends depend on the neighbouring bytes, so they are left out, and so is the padding: with
     them a form would miss the value inside anything longer, and `echo $SECRET | base64` already adds a newline.
     """
-    for before in range(3):
-        text = b2a_base64(_BEFORE[before] + value, newline=False)
-        fixed = text[-(-8 * before // 6) : 8 * (before + len(value)) // 6]
-        yield fixed
+    found = []
+    size = 8 * len(value)
+    for before, start, more in _ALIGNMENTS:
+        fixed = b2a_base64(before + value, newline=False)[start : (size + more) // 6]
+        found.append(fixed)
         if b"+" in fixed or b"/" in fixed:
-            yield fixed.translate(_URL_SAFE)
+            found.append(fixed.translate(_URL_SAFE))
+    return found
 
 
 def _wrapped_base64_forms(value: bytes) -> Iterator[bytes]:

@@ -2,8 +2,8 @@
 
 It works on a stream of bytes, however it is cut into chunks, and holds back only a tail that may still become a match.
 Leftmost-longest search leaves the end of overlapping secrets in clear, and an automaton over long patterns takes
-gigabytes. So the automaton knows only the head of each needle, its first few bytes, and reports every place where one
-occurs; the whole needle is compared there. Matches that overlap or touch become one `***`.
+gigabytes. So what searches (`heads.py`) knows only the head of each needle, its first bytes, and reports every place
+where one occurs; the whole needle is compared there. Matches that overlap or touch become one `***`.
 """
 
 import copy
@@ -31,7 +31,7 @@ class NestedTooDeep(ValueError):
 
 
 class Masker:
-    """The needles, shared by all streams of a run. Immutable; its repr shows nothing."""
+    """The needles, shared by all streams of a run. What it masks never changes; its repr shows nothing."""
 
     __slots__ = ("_families", "_heads", "_hits", "_origins", "_shared")
 

@@ -76,9 +76,10 @@ def needles_for(value: bytes) -> dict[bytes, str]:
 
 
 def _add(needles: dict[bytes, str], named: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    add = needles.setdefault
     for name, forms in named:
         for form in forms:
-            needles.setdefault(form, name)
+            add(form, name)
 
 
 def verdict(name: str, value: bytes) -> Verdict:
