@@ -41,7 +41,8 @@ gc.callbacks.append(lambda phase, _: seen.append(phase))
 load("run")
 during = len(seen)
 gc.collect()
-print("executor.cli.run" in sys.modules, gc.get_freeze_count() > 10_000, during < 20, gc.isenabled(), len(seen) > during)
+frozen = gc.get_freeze_count() > 10_000
+print("executor.cli.run" in sys.modules, frozen, during < 20, gc.isenabled(), len(seen) > during)
 """
     ended = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["True"] * 5, ended.stdout
