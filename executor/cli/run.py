@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from executor.cli.here import Here, here
+from executor.cli.lazy import uncollected
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
 from executor.cli.shown.waiting import Waiting
@@ -79,7 +80,8 @@ class Submission:
     def __init__(self, at: Here, prepared: runs.Prepared) -> None:
         self.at = at
         with interrupts() as pressed:
-            accepted = runs.accept(at.at, at.who, prepared)
+            with uncollected():  # it imports what rings
+                accepted = runs.accept(at.at, at.who, prepared)
             self.id = accepted.run_id
             self.waiting = Waiting(at, self.id)
             if accepted.started:
