@@ -42,7 +42,7 @@ TICK = 1000 / os.sysconf("SC_CLK_TCK")
 WAYS: dict[str, dict[str, Any]] = {
     "celery": {},
     "sealrun": {},
-    "no rate limits": {"worker_disable_rate_limits": True},
+    "rate limits": {"worker_disable_rate_limits": False},
     "prefetch 4 a slot": {"worker_prefetch_multiplier": 4},
     "acknowledged late": {"late": True},
     "events": {"worker_send_task_events": True},

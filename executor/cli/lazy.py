@@ -57,7 +57,7 @@ class Sealrun(Placing):
 
 def load(name: str, markup: Any = None) -> Any:
     """A command, from the module of its name."""
-    with _uncollected():
+    with uncollected():
         app: typer.Typer = importlib.import_module(f"executor.cli.{name}").app
     app.rich_markup_mode = markup
     if not isinstance(app.info.cls, type):
@@ -68,7 +68,7 @@ def load(name: str, markup: Any = None) -> Any:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Import without looking for garbage, of which there is none: that takes a sixth of the time otherwise.
 
     What was imported stays for good, and is not looked through later either.

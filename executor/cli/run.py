@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from executor.cli.here import Here, here
+from executor.cli.lazy import uncollected
 from executor.cli.shown import screen, verdict
 from executor.cli.shown.follow import Detached, come_back, follow, interrupts, to_streams, wait_until_over
 from executor.cli.shown.waiting import Waiting
@@ -80,7 +81,8 @@ class Submission:
         self.at = at
         prepared.spec.followed = followed
         with interrupts() as pressed:
-            accepted = runs.accept(at.at, at.who, prepared)
+            with uncollected():  # it imports what rings
+                accepted = runs.accept(at.at, at.who, prepared)
             self.id = accepted.run_id
             self.waiting = Waiting(at, self.id)
             if accepted.started:

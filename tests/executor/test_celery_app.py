@@ -45,6 +45,7 @@ def test_what_celery_offers_beyond_ringing_is_off(settings: Settings) -> None:
     assert conf.task_store_errors_even_if_ignored is False
     assert conf.worker_enable_remote_control is False
     assert conf.worker_send_task_events is False and conf.task_send_sent_event is False
+    assert conf.worker_disable_rate_limits is True
     assert conf.accept_content == ["json"] and conf.task_serializer == "json"
     assert conf.worker_hijack_root_logger is False and conf.worker_redirect_stdouts is False
     assert conf.worker_pool == "threads" and conf.worker_prefetch_multiplier == 1

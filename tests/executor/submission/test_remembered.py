@@ -122,7 +122,16 @@ def test_a_nearer_project_is_seen(again: Again) -> None:
     assert again.submit().requirements["with"] == ["humanize"]
     write(again.folder, "jobs/pyproject.toml", "[project]\nname = 'jobs'\nversion = '2'\n[build-system]\n")
     assert again.submit().package["version"] == "2"
-    again.warm()  # what has changed is remembered in its turn
+
+
+def test_a_mark_above_makes_another_root(again: Again) -> None:
+    """It lies in no folder that is looked through."""
+    (again.jobs / "pyproject.toml").unlink()
+    again.warm()
+    assert again.submit().source_root == str(again.jobs)
+    write(again.folder, ".sealrun.toml", "")
+    assert again.submit().source_root == str(again.folder)
+    again.warm()  # what has changed is remembered in its turn, below another root
 
 
 def test_a_commit_and_an_edit_are_seen(again: Again) -> None:
