@@ -30,7 +30,7 @@ from typing import Any
 import accounts
 import peers_page
 from accounts import Used
-from beside import HERE, PATIENCE, Done, Sealrun, Way, a_rig, compiled, naive_way, values_of
+from beside import HERE, PATIENCE, Done, Sealrun, Way, a_rig, bounded, compiled, naive_way, values_of
 from sandbox import bubblewrap
 
 from tests import servers
@@ -111,6 +111,7 @@ class Peer:
 
 def main() -> None:
     options = _options()
+    bounded(options.minutes)
     compiled()
     with peers(options) as found:
         load = os.getloadavg()[0]
@@ -320,6 +321,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--slow-burst", type=int, default=4)
     parser.add_argument("--rest", type=float, default=5, help="seconds before memory is looked at")
     parser.add_argument("--write", action="store_true", help="the figures of docs/reference/peers.md")
+    parser.add_argument("--minutes", type=float, default=20, help="when to give up")
     options = parser.parse_args()
     if not 1 <= options.rounds <= 500 or not 1 <= options.burst <= 500:
         parser.error("at most 500 rounds, and 500 in a burst")

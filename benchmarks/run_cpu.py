@@ -24,7 +24,7 @@ import accounts
 import calls
 import statements
 from accounts import Used
-from beside import Done, Sealrun, compiled
+from beside import Done, Sealrun, bounded, compiled
 from hottest import profile
 from scene import ROLES, SLOTS, WARM, WHERE, Scene, checked, scene, settled, snapshot
 from sqlmodel import select
@@ -74,6 +74,7 @@ class Rest:
 
 def main() -> None:
     options = _options()
+    bounded(options.minutes)
     compiled()
     print(
         f"{options.runs} runs each way, in turns; {SLOTS} slots; rung {options.rung}; Python {sys.version.split()[0]}, "
@@ -288,6 +289,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--by", choices=("cpu", "faults"), default="cpu", help="what a traced process is profiled by")
     parser.add_argument("--rest", type=float, default=10, help="seconds to look at a worker at rest")
     parser.add_argument("--all", action="store_true", help="say each statement, too")
+    parser.add_argument("--minutes", type=float, default=20, help="when to give up")
     options = parser.parse_args()
     if not 1 <= options.runs <= 1000 or not 0 <= options.burst <= 1000:
         parser.error("at most 1,000 runs each way, and in a burst")
