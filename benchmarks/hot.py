@@ -105,7 +105,7 @@ def _book(
             whole[place] += spent  # type: ignore[assignment]
         step = step.f_back  # type: ignore[assignment]
     if cause is not None:
-        caused[cause] += spent  # type: ignore[assignment]
+        caused[cause] += spent
 
 
 def _place(code: CodeType) -> _Where:
@@ -173,9 +173,7 @@ class _Store:
 
     def keep(self, profile: cProfile.Profile) -> None:
         profile.create_stats()
-        data = marshal.dumps(
-            [(where, calls, own, whole) for where, (_, calls, own, whole, _) in profile.stats.items()]  # type: ignore[attr-defined]
-        )
+        data = marshal.dumps([(where, calls, own, whole) for where, (_, calls, own, whole, _) in profile.stats.items()])
         if self.number < PLACES and len(data) + 4 <= ROOM:
             begin = self.number * ROOM
             self.memory[begin : begin + len(data) + 4] = len(data).to_bytes(4, "big") + data
@@ -217,8 +215,10 @@ def _trace_box(init: Any, store: _Store) -> None:
 
 def _trace_run(store: _Store) -> None:
     """Until it becomes an interpreter, by function; from then on it says itself what its imports take."""
-    from executor.supervisor import child
+    from executor.supervisor import child as module
 
+    child: Any = module
+    system: Any = os
     become, arguments, execve = child._become, child._arguments, os.execve
 
     def became(*given: Any) -> Any:
@@ -229,7 +229,7 @@ def _trace_run(store: _Store) -> None:
             store.keep(profile)
             return execve(*words)
 
-        os.execve = executed
+        system.execve = executed
         profile.enable()
         return become(*given)
 
@@ -248,7 +248,7 @@ def _trace_zygote(zygote: Any, store: _Store) -> None:
         profile.enable()
         pair(*arguments)
 
-    def forked(work: Callable[[], int], keep: Any) -> int:
+    def forked(work: Callable[[], int], keep: Any) -> Any:
         def quiet() -> int:
             profile.disable()
             return work()
@@ -257,7 +257,7 @@ def _trace_zygote(zygote: Any, store: _Store) -> None:
 
     leave = zygote._leave
 
-    def left(*arguments: Any) -> int:
+    def left(*arguments: Any) -> Any:
         profile.disable()
         store.number = 0
         store.keep(profile)
