@@ -181,6 +181,17 @@ class Sealrun:
             return connection.execute(what, values).scalar()
 
 
+def bounded(minutes: float) -> None:
+    """End this process politely when it is told to, or has taken too long: whatever it has started ends with it."""
+
+    def late(*_: object) -> None:
+        raise SystemExit(f"not done within {minutes:g} minutes")
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(round(minutes * 60))
+
+
 def compiled() -> None:
     """Have the product's byte code ready, which the workers of a rig do not write."""
     for package in ("executor", "secretstore"):

@@ -12,6 +12,7 @@ import json
 import marshal
 import mmap
 import os
+import resource
 import sys
 import threading
 import time
@@ -104,7 +105,7 @@ def _book(
             whole[place] += spent  # type: ignore[assignment]
         step = step.f_back  # type: ignore[assignment]
     if cause is not None:
-        caused[cause] += spent  # type: ignore[assignment]
+        caused[cause] += spent
 
 
 def _place(code: CodeType) -> _Where:
@@ -133,18 +134,19 @@ def make(file: Path) -> None:
         out.truncate(ROOM * PLACES)
 
 
-def trace(role: str, file: Path, zygote: Any) -> None:
+def trace(role: str, by: str, file: Path, zygote: Any) -> None:
     """In the zygote, before it serves: have the processes of this role traced.
 
     Args:
         role: zygote, supervisor, opener, box or run.
+        by: "cpu" or "faults".
         file: from `make`.
         zygote: the module `executor.supervisor.zygote`.
     """
     from executor.sandbox.box import init
 
     with file.open("r+b") as handle:
-        store = _Store(mmap.mmap(handle.fileno(), 0))
+        store = _Store(mmap.mmap(handle.fileno(), 0), by)
     fork: Callable[..., int] = zygote.fork
 
     def counted(work: Callable[[], int], keep: Any) -> int:
@@ -166,26 +168,27 @@ def trace(role: str, file: Path, zygote: Any) -> None:
 class _Store:
     """Where a traced process leaves what it found; `number` is that of the fork that it comes from."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
-        self.memory, self.number = memory, 0
+    def __init__(self, memory: mmap.mmap, by: str) -> None:
+        self.memory, self.by, self.number = memory, by, 0
 
     def keep(self, profile: cProfile.Profile) -> None:
         profile.create_stats()
-        data = marshal.dumps(
-            [(where, calls, own, whole) for where, (_, calls, own, whole, _) in profile.stats.items()]  # type: ignore[attr-defined]
-        )
+        data = marshal.dumps([(where, calls, own, whole) for where, (_, calls, own, whole, _) in profile.stats.items()])
         if self.number < PLACES and len(data) + 4 <= ROOM:
             begin = self.number * ROOM
             self.memory[begin : begin + len(data) + 4] = len(data).to_bytes(4, "big") + data
 
 
-def _profile() -> cProfile.Profile:
+def _profile(by: str) -> cProfile.Profile:
+    """One that counts milliseconds of processor time, or pages that were given or copied."""
+    if by == "faults":
+        return cProfile.Profile(lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt, 1.0)
     return cProfile.Profile(time.process_time_ns, 1e-6)
 
 
 def _traced(work: Callable[..., int], store: _Store) -> Callable[..., int]:
     def traced(*arguments: Any) -> int:
-        me, profile = os.getpid(), _profile()
+        me, profile = os.getpid(), _profile(store.by)
         try:
             return int(profile.runcall(work, *arguments))
         finally:
@@ -196,7 +199,7 @@ def _traced(work: Callable[..., int], store: _Store) -> Callable[..., int]:
 
 
 def _trace_box(init: Any, store: _Store) -> None:
-    serve, collect, profile = init._serve, init._collect, _profile()
+    serve, collect, profile = init._serve, init._collect, _profile(store.by)
 
     def served(*arguments: Any) -> Any:
         profile.enable()
@@ -212,19 +215,21 @@ def _trace_box(init: Any, store: _Store) -> None:
 
 def _trace_run(store: _Store) -> None:
     """Until it becomes an interpreter, by function; from then on it says itself what its imports take."""
-    from executor.supervisor import child
+    from executor.supervisor import child as module
 
+    child: Any = module
+    system: Any = os
     become, arguments, execve = child._become, child._arguments, os.execve
 
     def became(*given: Any) -> Any:
-        profile = _profile()
+        profile = _profile(store.by)
 
         def executed(*words: Any) -> Any:
             profile.disable()
             store.keep(profile)
             return execve(*words)
 
-        os.execve = executed
+        system.execve = executed
         profile.enable()
         return become(*given)
 
@@ -236,14 +241,14 @@ def _trace_run(store: _Store) -> None:
 
 
 def _trace_zygote(zygote: Any, store: _Store) -> None:
-    pair, fork, profile = zygote._fork_pair, zygote.fork, _profile()
+    pair, fork, profile = zygote._fork_pair, zygote.fork, _profile(store.by)
 
     def begin(*arguments: Any) -> None:
         zygote._fork_pair = pair
         profile.enable()
         pair(*arguments)
 
-    def forked(work: Callable[[], int], keep: Any) -> int:
+    def forked(work: Callable[[], int], keep: Any) -> Any:
         def quiet() -> int:
             profile.disable()
             return work()
@@ -252,7 +257,7 @@ def _trace_zygote(zygote: Any, store: _Store) -> None:
 
     leave = zygote._leave
 
-    def left(*arguments: Any) -> int:
+    def left(*arguments: Any) -> Any:
         profile.disable()
         store.number = 0
         store.keep(profile)

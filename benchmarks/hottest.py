@@ -13,17 +13,21 @@ from scene import WARM, Scene, scene, settled
 
 from tests.processes import eventually
 
+TRACED = ("zygote", "supervisor", "opener", "box", "run")
+UNITS = {"cpu": "milliseconds of processor", "faults": "pages given or copied"}
+
 
 def profile(options: argparse.Namespace) -> None:
     """Which functions of one process take its time."""
     role, where, count = options.profile, options.where[0], options.secrets[0]
     runs = min(options.runs, hot.PLACES // 2 - 2 * WARM)
-    with scene(where, count, options.rung, role) as made:
+    by = options.by if role in TRACED else "cpu"
+    with scene(where, count, options.rung, f"{role},{by}" if by == "faults" else role) as made:
         way = made.naive if role == "naive" else made.sealrun
         for _ in range(WARM):
             way.one()
         settled(made)
-        print(f"\n{role}, of {runs} runs one after the other; {where}, {count} secrets; milliseconds a run")
+        print(f"\n{role}, of {runs} runs one after the other; {where}, {count} secrets; {UNITS[by]} a run")
         if role in ("worker", "naive"):
             report_sampled(made, way, runs)
         elif role == "submitter":

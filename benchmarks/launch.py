@@ -6,6 +6,7 @@ WHAT are words joined by commas:
   statements  count what the worker asks its database, see `statements`
   calls       trace the system calls of all of it, see `calls`; alone
   ROLE        profile that process of a run, see `hot`; `naive` is the other worker
+  faults      with a role: by pages instead of processor time
 
 The product has no part in it: its functions are wrapped from here, in the worker and in the zygote that it starts.
 """
@@ -65,7 +66,7 @@ def zygote(what: str, folder: str) -> None:
     for role in {"zygote", "supervisor", "opener", "box", "run"} & set(words):
         import hot
 
-        hot.trace(role, Path(folder) / "traced", module)
+        hot.trace(role, "faults" if "faults" in words else "cpu", Path(folder) / "traced", module)
 
 
 if __name__ == "__main__":

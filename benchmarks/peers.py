@@ -30,7 +30,7 @@ from typing import Any
 import accounts
 import peers_page
 from accounts import Used
-from beside import HERE, PATIENCE, Done, Sealrun, Way, a_rig, compiled, naive_way, values_of
+from beside import HERE, PATIENCE, Done, Sealrun, Way, a_rig, bounded, compiled, naive_way, values_of
 from sandbox import bubblewrap
 
 from tests import servers
@@ -96,8 +96,11 @@ class Peer:
     jobs: list[Used] = field(default_factory=list)
     """Of what they have started and collected."""
 
-    idle: Used = field(default_factory=Used)
-    """Processor time in a second at rest."""
+    seconds: list[float] = field(default_factory=list)
+    """How long each job was looked at."""
+
+    idle: float = 0.0
+    """Milliseconds of processor in a second at rest, where that is much."""
 
     rates: list[float] = field(default_factory=list)
     memory: float = 0.0
@@ -111,10 +114,10 @@ class Peer:
 
 def main() -> None:
     options = _options()
+    bounded(options.minutes)
     compiled()
     with peers(options) as found:
         load = os.getloadavg()[0]
-        _look_at_rest([peer for peer in found if peer.name in SLOW])
         for number in range(-3, options.rounds):
             for peer in found:
                 if peer.name not in SLOW or number in range(-1, options.slow_rounds):
@@ -124,6 +127,7 @@ def main() -> None:
                 peer.rates.append(peer.way.burst(options.slow_burst if peer.name in SLOW else options.burst))
                 _settled(peer)
         time.sleep(options.rest)
+        _look_at_rest([peer for peer in found if peer.name in SLOW], options.rest)
         for peer in found:
             sizes = [accounts.memory(pid) for pid in _tree(peer)]
             peer.memory, peer.kind = sum(size for _, size in sizes), " + ".join(sorted({kind for kind, _ in sizes}))
@@ -135,15 +139,12 @@ def main() -> None:
         peers_page.write(rows, facts)
 
 
-def _look_at_rest(those: Sequence[Peer]) -> None:
-    """What they take while nobody wants anything of them."""
-    if those:
-        time.sleep(TRAIL)
-        before = [sum(_used(peer), Used()) for peer in those]
-        time.sleep(2 * TRAIL)
-        for peer, used in zip(those, before, strict=True):
-            spent = sum(_used(peer), Used()) - used
-            peer.idle = Used(spent.cpu / 2 / TRAIL, 0)
+def _look_at_rest(those: Sequence[Peer], seconds: float) -> None:
+    """What they take while nobody wants anything of them; not at first, when they are still starting."""
+    before = [sum(_used(peer), Used()) for peer in those]
+    time.sleep(seconds if those else 0)
+    for peer, used in zip(those, before, strict=True):
+        peer.idle = (sum(_used(peer), Used()) - used).cpu / seconds
 
 
 def _one(peer: Peer, counted: bool) -> None:
@@ -155,8 +156,8 @@ def _one(peer: Peer, counted: bool) -> None:
         time.sleep(TRAIL)
     _settled(peer)
     after = _used(peer)
-    after = after[0] - Used(peer.idle.cpu * (time.monotonic() - began)), after[1]
     if counted:
+        peer.seconds.append(time.monotonic() - began)
         peer.done.append(done)
         peer.waiting.append(after[0] - before[0])
         peer.jobs.append(after[1] - before[1])
@@ -187,6 +188,7 @@ def row(peer: Peer, all_: Sequence[Peer]) -> peers_page.Row:
     start, end = [one.start for one in peer.done], [one.end for one in peer.done]
     submit = statistics.fmean(one.submit_cpu for one in peer.done)
     own, jobs = (statistics.fmean(one.cpu for one in series) for series in (peer.waiting, peer.jobs))
+    own -= peer.idle * statistics.fmean(peer.seconds)
     if not peer.serves:
         submit, own = own, 0.0  # whoever starts the job is who waits for it
     middle, late = statistics.median(start), sorted(start)[len(start) * 95 // 100]
@@ -314,12 +316,13 @@ def _options() -> argparse.Namespace:
     for name in OTHERS:
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"an interpreter that has {name}")
     parser.add_argument("--rungs", nargs="+", choices=RUNGS, default=list(RUNGS))
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--burst", type=int, default=60)
-    parser.add_argument("--slow-rounds", type=int, default=8, help=f"of {', '.join(SLOW)}")
-    parser.add_argument("--slow-burst", type=int, default=4)
-    parser.add_argument("--rest", type=float, default=5, help="seconds before memory is looked at")
+    parser.add_argument("--rounds", type=int, default=80)
+    parser.add_argument("--burst", type=int, default=40)
+    parser.add_argument("--slow-rounds", type=int, default=6, help=f"of {', '.join(SLOW)}")
+    parser.add_argument("--slow-burst", type=int, default=3)
+    parser.add_argument("--rest", type=float, default=10, help="seconds at rest")
     parser.add_argument("--write", action="store_true", help="the figures of docs/reference/peers.md")
+    parser.add_argument("--minutes", type=float, default=20, help="when to give up")
     options = parser.parse_args()
     if not 1 <= options.rounds <= 500 or not 1 <= options.burst <= 500:
         parser.error("at most 500 rounds, and 500 in a burst")

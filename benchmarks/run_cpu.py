@@ -1,7 +1,7 @@
 """What a run costs in processor time, process by process, beside a Celery task without sealrun; how soon, how many.
 
     python benchmarks/run_cpu.py [--where redis-sqlite redis-postgres embedded-sqlite] [--secrets 10] [--runs 60]
-    python benchmarks/run_cpu.py --profile worker|zygote|supervisor|opener|box|run|submitter|naive
+    python benchmarks/run_cpu.py --profile worker|zygote|supervisor|opener|box|run|submitter|naive [--by faults]
 
 Both kinds do the same job with the same secrets, in turns within one series, see `beside`. Processor time is exact, for
 processes that live a few milliseconds too, see `accounts`: nothing is sampled, and other work on the machine changes
@@ -24,7 +24,7 @@ import accounts
 import calls
 import statements
 from accounts import Used
-from beside import Done, Sealrun, compiled
+from beside import Done, Sealrun, bounded, compiled
 from hottest import profile
 from scene import ROLES, SLOTS, WARM, WHERE, Scene, checked, scene, settled, snapshot
 from sqlmodel import select
@@ -74,6 +74,7 @@ class Rest:
 
 def main() -> None:
     options = _options()
+    bounded(options.minutes)
     compiled()
     print(
         f"{options.runs} runs each way, in turns; {SLOTS} slots; rung {options.rung}; Python {sys.version.split()[0]}, "
@@ -285,8 +286,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--burst", type=int, default=40, help="runs in a burst; 0 for none")
     parser.add_argument("--profile", choices=(*ROLES, "naive"), help="the functions of this process that take the time")
+    parser.add_argument("--by", choices=("cpu", "faults"), default="cpu", help="what a traced process is profiled by")
     parser.add_argument("--rest", type=float, default=10, help="seconds to look at a worker at rest")
     parser.add_argument("--all", action="store_true", help="say each statement, too")
+    parser.add_argument("--minutes", type=float, default=20, help="when to give up")
     options = parser.parse_args()
     if not 1 <= options.runs <= 1000 or not 0 <= options.burst <= 1000:
         parser.error("at most 1,000 runs each way, and in a burst")
