@@ -1,11 +1,17 @@
 """A run's limits as its job has them: its control group, its rlimits, and what its supervisor looks after."""
 
 import contextlib
+import math
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from executor.sandbox import tree
 from executor.sandbox.limits import Entry, Group, Mechanisms, sampled
 from executor.supervisor.bounds import Bounds
+
+_A_MOMENT = 0.05  # seconds
+_LOOKS = 20  # at who is there; a run that forks faster than it is looked at is moved as far as it was seen
 
 
 @contextlib.contextmanager
@@ -18,6 +24,43 @@ def of_run(job: Mapping[str, Any]) -> Iterator[Group]:
     finally:
         group.kill()
         group.remove()
+
+
+class Share:
+    """A run's part in its project's share of the processors, where nothing else of it takes a control group.
+
+    To enter one takes up to some ten milliseconds, for which the kernel waits (see RCU). So a run takes its part when
+    it has gone on for a moment, and what is over sooner never does.
+    """
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        """Begin now."""
+        self._job = job
+        self._group: Group | None = None
+        shared = job["limits"].get("share") is not None
+        self.next_at = time.monotonic() + _A_MOMENT if shared else math.inf
+        """When it is to be taken."""
+
+    def take(self) -> None:
+        """Move the run's processes into its group, until there is none left outside."""
+        self.next_at = math.inf
+        asked = self._job["limits"]
+        self._group = Group(Mechanisms.from_json(asked["share"]), asked["project"], asked["name"], {})
+        moved: set[int] = set()
+        with contextlib.suppress(OSError):  # it goes on without
+            for _ in range(_LOOKS):
+                found = set(tree.descendants()) - moved
+                for pid in sorted(found):
+                    self._group.take_in(pid)
+                moved |= found
+                if not found:
+                    break
+
+    def end(self) -> None:
+        """Remove the group, once all that was in it is dead."""
+        if self._group is not None:
+            self._group.kill()
+            self._group.remove()
 
 
 def entry_of(job: Mapping[str, Any], group: Group) -> Entry:

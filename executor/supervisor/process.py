@@ -143,6 +143,7 @@ class Attempt:
         self._usage = usage
         self._group = group
         self._bounds = limits.bounds_of(job, group)
+        self._share = limits.Share(job)
         self._began = time.monotonic()
         self._metrics: MetricsFile | None = None
         self._lost = False
@@ -231,6 +232,7 @@ class Attempt:
         reporter.drain(child, _DRAIN)
         children.close(child)
         self._over = True
+        self._share.end()
         # What is kept is not lost because the database is slow; what ends the waiting is what would have ended the run.
         reporter.wait_while(self._expected)
         if not self._lost:
@@ -355,6 +357,8 @@ class Attempt:
                 self._check_time(child, timeout_at)
                 if time.monotonic() >= self._usage.next_at:
                     self._look(child)
+                if time.monotonic() >= self._share.next_at:
+                    self._share.take()
                 if time.monotonic() >= self._bounds.next_at and (passed := self._bounds.over()) is not None:
                     self.ending.begin(passed)
                     self._group.kill()
@@ -365,7 +369,7 @@ class Attempt:
     def _wait(self, timeout_at: float | None) -> float:
         """Return the seconds until something is due."""
         now = time.monotonic()
-        due = [self._usage.next_at - now, self._bounds.next_at - now]
+        due = [one.next_at - now for one in (self._usage, self._bounds, self._share)]
         if (next_at := self.ending.next_at) is not None:
             due.append(next_at - now)
         if self.ending.reason != "lost":

@@ -236,7 +236,8 @@ def _job(
         **_commands(str(program), str(python), str(env), order.document),
     }
     # What it builds is the cache's, and bounded there; for memory a run's own limit would be too narrow.
-    asked = limits(settings, settings.setup_timeout, _KEPT, drop=True) | grouped(worker, run, place, view)
+    asked = limits(settings, settings.setup_timeout, _KEPT, drop=True)
+    asked |= grouped(worker, run, place, view, asked)
     asked |= {"output_bytes": 0, "pids": settings.run_pids}
     return {
         "run": run.id,
@@ -248,7 +249,7 @@ def _job(
         "base": base,
         "output": str(place.output),
         "folders": [str(folder) for folder in place.folders],
-        "controls": controls_of(worker.host, view) | {"limits": held_of(worker, asked)},
+        "controls": controls_of(worker.host, view) | {"limits": held_of(asked)},
         "limits": asked,
     }
 

@@ -16,7 +16,7 @@ from executor.python.layout import interpreter_paths, search_path_of
 from executor.sandbox import confinement, kernel
 from executor.sandbox.folders import given_to, home_in
 from executor.sandbox.host import GRANTED, Host
-from executor.sandbox.limits import held
+from executor.sandbox.limits import Mechanisms, held
 from executor.sandbox.user import user_name
 from executor.sandbox.working import READ_ONLY
 from executor.sandbox.workspace import Workspace
@@ -127,7 +127,8 @@ def prepare(
     )
     search_path = search_path_of(None if python is None else program, called.folders)
     asked = limits(worker.settings, run.timeout, run.kept_bytes, drop=run.output_limit == "drop")
-    asked |= amounts(worker.settings, run) | grouped(worker, run, place, view)
+    asked |= amounts(worker.settings, run)
+    asked |= grouped(worker, run, place, view, asked)
     return {
         "run": run.id,
         "target": own.given(working.target(run.target)),
@@ -146,7 +147,7 @@ def prepare(
         "controls": {
             **controls_of(worker.host, view),
             "working_folder": working.told,
-            "limits": held_of(worker, asked),
+            "limits": held_of(asked),
         },
         "limits": asked,
     }
@@ -206,23 +207,31 @@ def amounts(settings: Settings, run: Run) -> dict[str, Any]:
     return {name: usual if (asked := getattr(run, name)) is None else asked for name, usual in own.items()}
 
 
-def grouped(worker: Equipment, run: Run, place: Workspace, view: confinement.View) -> dict[str, Any]:
+def grouped(
+    worker: Equipment, run: Run, place: Workspace, view: confinement.View, asked: Mapping[str, Any]
+) -> dict[str, Any]:
     """What its supervisor has to know to put them in force: whose group, which mechanisms, and who else is counted."""
+    # By its user id, or within a user namespace of its own.
+    counted = view.uid is not None or view.rung == "namespace"
+    # Then the usual number of processes is held by an rlimit, and what else takes a group is a share of the processors.
+    usual = run.pids is None and asked.get("memory_bytes") is None and asked.get("cpus") is None
+    shares = usual and view.rung == "namespace"
+    found = worker.mechanisms.to_json()
     return {
         "project": run.project_id,
         "name": place.path.name,
-        "mechanisms": worker.mechanisms.to_json(),
-        # By its user id, or within a user namespace of its own.
-        "counted": view.uid is not None or view.rung == "namespace",
+        "mechanisms": Mechanisms().to_json() if shares else found,
+        "share": found if shares and worker.mechanisms.has("cpu") else None,
+        "counted": counted,
         # Not for the usual number, since a file with holes is no larger than what is in it; nor where it would count
         # in folders of the machine, too.
         "fsize": run.disk_bytes is not None and not view.shared,
     }
 
 
-def held_of(worker: Equipment, asked: Mapping[str, Any]) -> dict[str, Any]:
+def held_of(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Which mechanism holds each limit, for the receipt."""
-    return held(worker.mechanisms, asked, counted=asked["counted"], fsize=asked["fsize"])
+    return held(Mechanisms.from_json(asked["mechanisms"]), asked, counted=asked["counted"], fsize=asked["fsize"])
 
 
 def limits(settings: Settings, timeout: float | None, kept: int, *, drop: bool) -> dict[str, Any]:

@@ -268,6 +268,28 @@ def test_where_nobody_says_anything(shop: Rig) -> None:
     assert held["disk"]["by"] == "sampling", "a file with holes may be as large as it likes"
 
 
+@pytest.mark.skipif(not limits.probe().has("cpu"), reason="no control group has a weight here")
+def test_a_run_takes_its_share_when_it_has_gone_on_for_a_moment(shop: Rig) -> None:
+    """All of it, daemons too, where nobody asked for a limit; no group is entered, and waited for, before it starts."""
+    if shop.account is not None:
+        pytest.skip("no group has a weight here")
+    run_id = shop.submit(command("sh", "-c", "setsid sleep 300 & echo pid $!; while test ! -e $TMPDIR/go; do :; done"))
+    (daemon,) = shop.pids(run_id, 1)
+
+    def members() -> set[int]:
+        texts = [Path(group, "cgroup.procs").read_text() for group in _groups(run_id)]
+        return {int(pid) for text in texts for pid in text.split()}
+
+    eventually(lambda: daemon in members(), PATIENCE, "the daemon is in its project's group")
+    assert len(members()) >= 3, "the first of the box, the shell and its daemon"
+    shop.let_go(run_id)
+    ended = shop.ended(run_id)
+    assert ended.how == ("succeeded", None, 0)
+    receipt = ended.view.receipt
+    assert receipt is not None and (receipt.rung == "namespace") == (_held(ended, "pids")["by"] == "rlimit")
+    assert _groups(run_id) == []
+
+
 def _groups(run_id: str) -> list[str]:
     return [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/r-{run_id}*")]
 
@@ -281,7 +303,7 @@ def test_what_a_killed_worker_left_goes_with_the_next() -> None:
         first = made.start_worker()
         run_id = made.submit(command("sh", "-c", "echo pid $$; exec sleep 300"))
         (pid,) = made.pids(run_id, 1)
-        assert _groups(run_id)
+        eventually(lambda: _groups(run_id), 20, "it has taken its share")
         for victim in (first.pid, first.zygote, *first.supervisors()):
             os.kill(victim, 9)
         first.process.wait()

@@ -58,6 +58,18 @@ class Group:
             failure=None if failure is None else (failure.errno or 0, failure.strerror or "", failure.filename),
         )
 
+    def take_in(self, pid: int) -> None:
+        """Move a process into it; one that has ended meanwhile is none.
+
+        Raises:
+            OSError: it could not be made, or the kernel refuses it.
+        """
+        if self._failure is not None:
+            raise self._failure
+        for door in self._doors:
+            with contextlib.suppress(ProcessLookupError):
+                os.write(door, str(pid).encode())
+
     def has(self, controller: str) -> bool:
         """Whether it limits memory, pids or cpu."""
         return controller in self._folders
