@@ -139,8 +139,9 @@ class _Scene:
         # An error that is made of a secret's name: a variable that takes it.
         self.jobs["conflict"] = self.made.submit(file("worst.py", "print"), variables={"PLAIN": self.mark})
         content = broker_content(self.client)
-        self._look("broker, queued", [content])
-        self.seen.marks["broker, queued"] = all(run_id.encode() in content for run_id in self.jobs.values())
+        bodies = _bodies(content)
+        self._look("broker, queued", [content, bodies])
+        self.seen.marks["broker, queued"] = all(run_id.encode() in bodies for run_id in self.jobs.values())
 
     def finish_jobs(self) -> None:
         for title, run_id in self.jobs.items():
@@ -220,8 +221,8 @@ class _Scene:
         self._look("broker, after", [broker_content(self.client)])
         heard = self.ear.stop()
         self._look("what the broker was told", [heard])
-        seen.marks["what the broker was told"] = all(run_id.encode() in heard for run_id in self.jobs.values())
-        bodies = b"\n".join(map(base64.b64decode, re.findall(rb'body\\?": \\?"([A-Za-z0-9+/=]+)', heard)))
+        bodies = _bodies(heard)
+        seen.marks["what the broker was told"] = all(run_id.encode() in bodies for run_id in self.jobs.values())
         self._look("broker messages and Celery's events, decoded", [bodies])
         seen.marks["Celery's events"] = b"task-succeeded" in bodies and all(
             one.encode() in bodies for one in self.jobs.values()
@@ -263,6 +264,11 @@ def _bytes(cell: object) -> bytes:
     with contextlib.suppress(zlib.error):
         return zlib.decompress(cell)
     return cell
+
+
+def _bodies(content: bytes) -> bytes:
+    """The bodies of messages, decoded."""
+    return b"\n".join(map(base64.b64decode, re.findall(rb'body\\?": \\?"([A-Za-z0-9+/=]+)', content)))
 
 
 def _holds(mark: str, chunks) -> bool:  # type: ignore[no-untyped-def]  # Iterable[bytes]

@@ -120,7 +120,10 @@ def test_clearing_up_after_a_crash() -> None:
         eventually(lambda: not is_alive(daemon), PATIENCE, "the daemon is ended")
         eventually(lambda: not made.place(run_id).exists(), PATIENCE, "the workspace is removed")
         made.ended(run_id)
-        made.run(command("true"), project="plain")
+        mark = Search({("mark", "raw"): b"mark-of-this-test"})
+        seen = made.submit(command("sh", "-c", "while test ! -e $TMPDIR/go; do sleep 0.02; done"), project="plain")
+        eventually(lambda: mark.within("", memory(following.pid)), PATIENCE, "what the worker knows is found in it")
+        made.let_go(seen)
+        made.ended(seen)
         for pid in (following.pid, following.zygote):
             assert search.within("", memory(pid)) == set()
-        assert Search({("mark", "raw"): b"mark-of-this-test"}).within("", memory(following.pid))
