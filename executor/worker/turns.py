@@ -9,6 +9,8 @@ from executor.runs import Lease, Offer
 from executor.runs.turns import LATE, Turn, project_of, turns
 from secretstore.database import Database
 
+_REMEMBERED = 1000  # projects
+
 
 class Turns:
     """What a worker remembers of its projects' turns; its threads share it.
@@ -58,6 +60,3 @@ class Turns:
             self._took[project_id] = time.monotonic()
             if len(self._took) > _REMEMBERED:
                 del self._took[min(self._took, key=lambda one: self._took[one])]
-
-
-_REMEMBERED = 1000  # projects
