@@ -14,6 +14,7 @@ except ImportError:
     hyperscan = None  # type: ignore[assignment]
 
 _FEWEST = 129  # heads; the vectorised searches of an automaton are as fast for fewer
+_MOST = 20_000  # heads; the compilation of more keeps everything else of a run waiting for seconds
 _END = itemgetter(1)
 
 
@@ -49,7 +50,7 @@ class Scanner:
 
 def is_worth_it(heads: list[bytes]) -> bool:
     """Tell whether these can be searched for with a scanner, and faster than with automatons."""
-    if hyperscan is None or len(heads) < _FEWEST:
+    if hyperscan is None or not _FEWEST <= len(heads) <= _MOST:
         return False
     # The package takes a pattern to end at a NUL, and lengths to be little-endian.
     return b"\0" not in b"".join(heads) and sys.byteorder == "little"

@@ -99,7 +99,7 @@ def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: s
         for place, row in enumerate(rows):
             row["now"] = now + timedelta(microseconds=place)  # workers take the oldest first
     # Two that take several keys each, in an order of their own, would wait for one another.
-    rows.sort(key=lambda row: row["idempotency_key"] or "")
+    rows.sort(key=lambda row: (row["idempotency_key"] or "", row["project_id"]))
     if rows:
         session.connection().execute(_insertion(told), rows)
     return found

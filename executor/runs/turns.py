@@ -7,7 +7,7 @@ single one waiting until all of them have had theirs. A worker that is behind as
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, literal, literal_column, select, union_all
+from sqlalchemy import Select, and_, bindparam, literal, literal_column, select, union_all
 
 from executor.runs.conditions import PENDING_BY_ID, RUN, free, leases, room
 from executor.runs.needs import suits
@@ -19,6 +19,8 @@ LATE = 1.0
 
 # Projects that are looked at. With a limit SQLite looks for each one's run once, and not wherever it is named.
 _MOST = 1000
+# Runs of each that are looked at. What suits this worker and waits behind so many that do not has its own bell.
+_NEAREST = 20
 
 
 class Turn(NamedTuple):
@@ -65,12 +67,15 @@ def looking(dialect: str, offer: Offer) -> Select[Any]:
 
     others = RUN.alias()
     its = (RUN.c.queue == waiting.c.queue, RUN.c.project_id == waiting.c.project_id)
-    oldest = select(RUN.c.id).where(*its, *free(now), suits(offer)).order_by(RUN.c.created_at).limit(1)
+    fits = and_(*free(now), suits(offer)).label("fits")
+    waits = select(RUN.c.id, RUN.c.created_at, fits).where(*its, RUN.c.state == literal_column("'pending'"))
+    near = waits.order_by(RUN.c.created_at).limit(_NEAREST).correlate(waiting).subquery("near")
+    oldest = select(near.c.id).where(near.c.fits).order_by(near.c.created_at).limit(1)
     running = leases(others, now).where(others.c.project_id == waiting.c.project_id)
     found = (
         select(
             waiting.c.project_id,
-            oldest.correlate(waiting).scalar_subquery().label("run_id"),
+            oldest.scalar_subquery().label("run_id"),
             running.correlate(waiting).scalar_subquery().label("running"),
         )
         .where(waiting.c.project_id.is_not(None), room(now, waiting.c.project_id))

@@ -74,10 +74,20 @@ def deciding(root: Path, search_path: str) -> list[Path] | None:
     ]
     if any(_names_files(file) for file in settings):
         return None
+    if head.startswith("ref: ") and any(_leads_on(folder / head.removeprefix("ref: ")) for folder in (place, common)):
+        return None
     names = [head.removeprefix("ref: ")] if head.startswith("ref: refs/") and ".." not in head else []
     found = [git, repository, place, *settings, own / "ignore", own / "attributes"]
     found += [folder / name for folder in (place, common) for name in ("HEAD", "index", "packed-refs", *names)]
     return [*found, *(common / "info" / name for name in ("exclude", "attributes", "sparse-checkout"))]
+
+
+def _leads_on(reference: Path) -> bool:
+    """Whether a branch is another one by another name, which is not watched."""
+    try:
+        return _line(reference).startswith("ref: ")
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _names_files(settings: Path) -> bool:

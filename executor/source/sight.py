@@ -54,7 +54,7 @@ class Watch:
                     return None
                 seen.append((member.path, *_identity(found)))
                 if stat.S_ISDIR(found.st_mode):
-                    if member.name != ".git" and not os.path.lexists(os.path.join(member.path, "pyvenv.cfg")):
+                    if member.name not in (".git", ".venv"):
                         waiting.append(member.path)
                 elif stat.S_ISLNK(found.st_mode):
                     seen.append(_told(member.path))

@@ -36,6 +36,7 @@ from executor.supervisor.child import Child, Waiting
 from executor.supervisor.ending import LOOK, Ending
 from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
+from executor.supervisor.prepared import Prepared
 from executor.supervisor.report import NoLongerExpected, Reporter
 from executor.supervisor.roles import from_values
 from executor.supervisor.seen import MESSAGE
@@ -66,11 +67,11 @@ def _supervise(worker: socket.socket, values: socket.socket, parts: Sequence[str
     reporter = Reporter(worker)
     receiver = Receiver(worker)
     reporter.post(Kind.READY)
-    box = _box_of(parts)
+    box = Prepared(parts)
     try:
         job = _expect(receiver, Kind.JOB).json()
         group = ending.enter_context(limits.of_run(job))
-        waiting = _waiting(job, {}, group, box)
+        waiting = _waiting(job, {}, group, box.taken())
         counter = kill_counter()
         go = _expect(receiver, Kind.GO).json()
         if early := environment.read_at_start(go["variables"]):
@@ -78,8 +79,7 @@ def _supervise(worker: socket.socket, values: socket.socket, parts: Sequence[str
             waiting.abandon()
             waiting = _waiting(job, early, group)
     except (EOFError, WireBroken):
-        if box is not None:
-            box.give_up()  # with what waits in it
+        box.give_up()  # with what waits in it
         return 1
     attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter), group)
     opened: dict[str, bytes] = {}
@@ -433,13 +433,6 @@ class Attempt:
             "phases": {name: round(seconds, 4) for name, seconds in phases.items()},
         }
         self._reporter.outcome(reason=reason, exit_code=code, signal=number, metrics=metrics, tree_ended=whole)
-
-
-def _box_of(parts: Sequence[str]) -> init.Box | None:
-    """A box for the run to come, made while that is claimed; who asks for one that is refused is told why."""
-    with contextlib.suppress(OSError):
-        return init.make(parts, children.first_of_box) if parts else None
-    return None
 
 
 def _waiting(job: dict[str, Any], early: Mapping[str, str], group: Group, box: init.Box | None = None) -> Waiting:

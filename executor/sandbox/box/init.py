@@ -27,7 +27,6 @@ from executor.sandbox.limits import Entry
 _DESCRIPTORS = 32
 _STATUS = struct.Struct("=i")
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
-_UNHEARD = signal.valid_signals() - {signal.SIGCHLD, *_PASSED_ON}
 _UNLIMITED = Entry()
 _OPTIONAL = {"ipc": namespaces.NEWIPC, "uts": namespaces.NEWUTS}
 
@@ -201,7 +200,6 @@ def _give_up(view: confinement.View, status: int) -> None:
 def _collect(main: int, status: int) -> NoReturn:
     """Collect whoever dies in the box, tell how the run's first process ended, and end when nobody is left."""
     _close_all_but(status)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)
     for number in _PASSED_ON:
         signal.signal(number, _pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
