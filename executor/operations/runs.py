@@ -1,6 +1,7 @@
 """Runs: submit, look at, follow, cancel and retry them, and fetch what they left."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,10 @@ from secretstore.errors import DatabaseUnavailable, FolderUnusable, SealrunError
 from secretstore.naming import check_submitted_name
 
 _ID = 32  # characters of an id in full
+MOST_AT_ONCE = 10_000
+"""Runs that are submitted together, in one transaction."""
+_LARGEST_AT_ONCE = 32 << 20  # bytes of their targets and variables
+_IN_PARTS = "submit them in several calls; with an idempotency key each, a call can be made again"
 
 
 @dataclass(frozen=True)
@@ -98,15 +103,36 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
     Raises:
         KeyTaken, NeverServed: as of `accept`, of one of them; the message begins with which.
         WorkerUnsupported, BrokerUnavailable: as of `accept`.
+        RequestUnclear: they are too many, or too large.
     """
     if not asked:
         return []
     specs = [one.spec for one in asked]
+    _check_size(specs)
     try:
         return submit.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
     except Refused as refused:
         refused.why.place(f"items[{refused.place}]")
         raise refused.why from None
+
+
+def _check_size(specs: Sequence[RunSpec]) -> None:
+    """One transaction: on SQLite nobody else writes meanwhile, and what is at work has to."""
+    if len(specs) > MOST_AT_ONCE:
+        raise RequestUnclear(
+            "{count} runs are submitted at once, of {most} at most",
+            count=f"{len(specs):,}",
+            most=f"{MOST_AT_ONCE:,}",
+            hint=_IN_PARTS,
+        )
+    size = sum(len(json.dumps([spec.target, spec.variables])) for spec in specs)
+    if size > _LARGEST_AT_ONCE:
+        raise RequestUnclear(
+            "what runs are submitted with is {size} MiB at once, of {most} at most",
+            size=-(-size >> 20),
+            most=_LARGEST_AT_ONCE >> 20,
+            hint=_IN_PARTS,
+        )
 
 
 def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:

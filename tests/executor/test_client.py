@@ -129,6 +129,25 @@ class TestSeveralRuns:
         assert str(refused.value).startswith(said)
         assert [one.id for one in client.list(limit=1)] == [one.id for one in last]
 
+    @pytest.mark.parametrize(
+        ("bound", "value", "said"),
+        [
+            ("MOST_AT_ONCE", 2, "3 runs are submitted at once, of 2 at most"),
+            ("_LARGEST_AT_ONCE", 1 << 20, "3 MiB at once, of 1"),
+        ],
+    )
+    def test_there_is_a_bound(
+        self, client: Client, rig: Rig, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, said: str
+    ) -> None:
+        """On SQLite nobody else writes while they are accepted, and a run at work that cannot is lost."""
+        monkeypatch.setattr(f"executor.operations.runs.{bound}", value)
+        common = {"target": "jobs.py:add", "folder": rig.jobs, "python": rig.python, "variables": {"A": "x" * 900_000}}
+        last = client.list(limit=1)
+        with pytest.raises(RequestUnclear, match=said) as refused:
+            client.run_many([{"args": {"n": n}} for n in range(3)], **common)
+        assert refused.value.hint is not None and "several calls" in refused.value.hint
+        assert [one.id for one in client.list(limit=1)] == [one.id for one in last]
+
 
 class TestARun:
     def test_a_result_comes_back_masked(self, submit: Any) -> None:
