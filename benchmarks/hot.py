@@ -214,7 +214,11 @@ def _trace_box(init: Any, store: _Store) -> None:
 
 
 def _trace_run(store: _Store) -> None:
-    """Until it becomes an interpreter, by function; from then on it says itself what its imports take."""
+    """Until it becomes an interpreter, by function; from then on it says itself what its imports take.
+
+    The first process of a box starts an interpreter with no moment in between: here it forks for it, as for a command.
+    """
+    from executor.sandbox.box import init
     from executor.supervisor import child as module
 
     child: Any = module
@@ -237,7 +241,7 @@ def _trace_run(store: _Store) -> None:
         python, *rest = arguments(*given)
         return [python, "-X", "importtime", *rest]
 
-    child._become, child._arguments = became, told
+    child._become, child._arguments, child._spawn = became, told, init.forked(became)
 
 
 def _trace_zygote(zygote: Any, store: _Store) -> None:

@@ -221,7 +221,8 @@ def grouped(
         "project": run.project_id,
         "name": place.path.name,
         "mechanisms": Mechanisms().to_json() if shares else found,
-        "share": found if shares and worker.mechanisms.has("cpu") else None,
+        # Nothing but that: what the kernel kills for lack of memory counts where the worker is.
+        "share": worker.mechanisms.only("cpu").to_json() if shares and worker.mechanisms.has("cpu") else None,
         "counted": counted,
         # Not for the usual number, since a file with holes is no larger than what is in it; nor where it would count
         # in folders of the machine, too.

@@ -51,6 +51,10 @@ class Mechanisms:
         """Whether groups have this controller."""
         return controller in self.places
 
+    def only(self, controller: str) -> "Mechanisms":
+        """Those of one controller."""
+        return Mechanisms(self.version, {controller: self.places[controller]})
+
     def to_json(self) -> dict[str, Any]:
         """For the wire."""
         return {"version": self.version, "places": dict(self.places)}

@@ -113,7 +113,7 @@ STARVED = OSError(errno.EMFILE, "Too many open files")
 
 
 @contextmanager
-def starved() -> Iterator[Any]:
+def starved(*_: object) -> Iterator[Any]:
     raise STARVED
     yield
 
@@ -123,7 +123,9 @@ def test_i7_a_bell_without_file_descriptors_leaves_the_run_waiting(
 ) -> None:
     """It is rung for again, here or elsewhere; the log has a line, and Celery no error."""
     run_id = bench.create(sqlite_db)
-    worker = SimpleNamespace(db=sqlite_db, starts=Starts(), turns=Turns(), zygote=SimpleNamespace(pair=starved))
+    worker = SimpleNamespace(
+        db=sqlite_db, host=SimpleNamespace(box=()), starts=Starts(), turns=Turns(), zygote=SimpleNamespace(pair=starved)
+    )
     assert dispatch.dispatch(cast("Equipment", worker), run_id) is None
     assert history.state_of(sqlite_db, run_id) == "pending"
     assert caplog.messages == [f"run {run_id} is not taken now, and waits: the worker has no file descriptors left"]
@@ -207,7 +209,12 @@ def test_a_worker_that_is_behind_takes_the_run_whose_turn_it_is(
     """And not the one that has rung."""
     rings, turn = waiting_long(sqlite_db, bench), bench.create(sqlite_db, project_id="p2")
     worker = SimpleNamespace(
-        db=sqlite_db, starts=Starts(), turns=Turns(), offer=bench.offer, zygote=SimpleNamespace(pair=starved)
+        db=sqlite_db,
+        host=SimpleNamespace(box=()),
+        starts=Starts(),
+        turns=Turns(),
+        offer=bench.offer,
+        zygote=SimpleNamespace(pair=starved),
     )
     worker.turns.took(*taken_late(sqlite_db, bench))
     dispatch.dispatch(cast("Equipment", worker), rings)
