@@ -38,7 +38,7 @@ from executor.errors import (
 from executor.settings import read_settings
 from executor.source.root import project_file
 from executor.submission import allowing
-from secretstore.errors import NameRefused, SettingsProblem, UnknownProject, UnknownSecret
+from secretstore.errors import NameRefused, SealrunError, SettingsProblem, UnknownProject, UnknownSecret
 from tests.processes import alive, eventually
 from tests.rig import CHECKOUT, PATIENCE, Rig
 from tests.rig import rig as made
@@ -268,6 +268,39 @@ class TestErrors:
         with pytest.raises(kind) as refused:
             submit(**options)
         assert type(refused.value) is kind and words in str(refused.value)
+        assert len(client.list(limit=1000)) == len(before)
+
+    @pytest.mark.parametrize("bad", ["hunter2\0", "hunter2\udcff", "hunter2\ud800"])
+    @pytest.mark.parametrize(
+        ("options", "what"),
+        [
+            (lambda bad: {"command": ["true"], "variables": {"A": bad}}, 'the value of "A"'),
+            (lambda bad: {"command": [bad]}, "the program"),
+            (lambda bad: {"command": ["echo", "x", bad]}, "argument 2"),
+            (lambda bad: {"target": "words.py", "argv": [bad]}, "argument 1"),
+            (lambda bad: {"target": f"{bad}.py"}, "the file"),
+            (lambda bad: {"module": bad}, "the module"),
+            (lambda bad: {"command": ["true"], "secrets": [bad]}, "secrets[0]"),
+            (lambda bad: {"command": ["true"], "project": bad}, "project"),
+            (lambda bad: {"command": ["true"], "environment": bad}, "environment"),
+            (lambda bad: {"command": ["true"], "python": bad}, "python"),
+            (lambda bad: {"command": ["true"], "folder": f"/{bad}"}, "folder"),
+        ],
+    )
+    def test_what_no_program_can_be_given_is_refused_before_there_is_a_run(
+        self, client: Client, rig: Rig, submit: Any, options: Any, what: str, bad: str
+    ) -> None:
+        """By the field and the reason, never by the value; of several runs, with which of them it is."""
+        before = client.list(limit=1000)
+        with pytest.raises(SealrunError) as refused:
+            submit(**options(bad))
+        error = refused.value
+        why = "it holds a NUL, which no " if "\0" in bad else "it is not text in UTF-8"
+        assert error.message.startswith(f"{what} is refused: {why}") and error.hint and error.status == 422
+        assert "hunter2" not in f"{error} {error.hint} {error.names}"
+        with pytest.raises(type(error)) as again:
+            client.run_many([{"command": ["true"], "folder": rig.jobs}, {"folder": rig.jobs, **options(bad)}])
+        assert again.value.message == f"items[1]: {error.message}"
         assert len(client.list(limit=1000)) == len(before)
 
     def test_what_is_asked_of_a_run_is_checked_too(self, client: Client, submit: Any) -> None:

@@ -195,6 +195,16 @@ class TestEnvironment:
 
         assert (given["KEPT"], given["LEVEL"], given["QUOTED"], given["FILE"]) == (1, 2, 4, 4)
 
+    def test_what_is_no_text_is_refused_by_its_name(self, jobs: Cli) -> None:
+        """In the words of the Python API, and without the value."""
+        for words, said in (
+            (("--env", "A=hunter2\udcff", "env.py"), 'the value of "A" is refused: it is not text in UTF-8\nhint: '),
+            (("--", "echo", "hunter2\udcff"), "argument 1 is refused: it is not text in UTF-8\nhint: "),
+            (("-m", "hunter2\udcff"), "the module is refused: it is not text in UTF-8\nhint: "),
+        ):
+            refused = jobs("run", *words, code=2).stderr
+            assert said in refused and "hunter2" not in refused
+
     def test_a_broken_file_is_named_by_line(self, jobs: Cli) -> None:
         """And not quoted."""
         (jobs.jobs / "broken.env").write_text("A=1\nhunter2-not-a-pair\n")
