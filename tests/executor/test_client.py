@@ -110,9 +110,13 @@ class TestSeveralRuns:
             ({"secrets": ["NO_KEY"]}, UnknownSecret, "items[1]: "),
             ({"target": "nojobs.py:add"}, TargetUnusable, "items[1]: there is no file nojobs.py"),
             ({"module": "jobs"}, RequestUnclear, "items[1]: one of target, module and command says what to run"),
+            (
+                {"args": {"n": 1}, "idempotency_key": "one-of-all"},
+                KeyTaken,
+                'items[1]: its idempotency key "one-of-all" is that of items[0], which has other arguments',
+            ),
             ({"no_option": 1}, RequestUnclear, "items[1]: there is no option no_option"),
             ({"project": "other"}, UnknownProject, "items[1]: "),
-            ({"args": {"n": 1}, "idempotency_key": "one-of-all"}, KeyTaken, "items[1]: the idempotency key"),
             (["jobs.py:add"], RequestUnclear, "items[1]: it is a mapping"),
         ],
     )
