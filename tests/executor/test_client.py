@@ -133,6 +133,12 @@ class TestSeveralRuns:
         assert str(refused.value).startswith(said)
         assert [one.id for one in client.list(limit=1)] == [one.id for one in last]
 
+    @pytest.mark.parametrize("items", [5, None, "jobs.py:add", {"target": "jobs.py:add"}])
+    def test_what_is_no_list_is_refused(self, client: Client, items: Any) -> None:
+        """As anything that is of another type."""
+        with pytest.raises(RequestUnclear, match="items is a list of mappings, one for each run, and this is of the"):
+            client.run_many(items)
+
 
 class TestARun:
     def test_a_result_comes_back_masked(self, submit: Any) -> None:
@@ -224,6 +230,8 @@ class TestErrors:
             ({"target": "jobs.py:add", "args": 3}, RequestUnclear, "of the type int"),
             ({"target": 3}, RequestUnclear, "target is text"),
             ({"module": "shop/report.py"}, RequestUnclear, "name the module with dots"),
+            ({"command": ["ls"], "folder": 5}, RequestUnclear, "folder is a path, and this is of the type int"),
+            ({"command": ["ls"], "folder": "/nope"}, RequestUnclear, "there is no such folder: /nope"),
             ({"command": ["ls"], "timeout": "5"}, RequestUnclear, "timeout is a number of seconds"),
             ({"command": ["ls"], "queue_timeout": "5"}, RequestUnclear, "queue_timeout is a number of seconds"),
             ({"command": ["ls"], "retries": "1"}, RequestUnclear, "retries is a whole number"),
@@ -314,6 +322,9 @@ class TestErrors:
             lambda: client.list(state="faild"),
             lambda: client.list(limit="3"),  # type: ignore[arg-type]
             lambda: client.list(limit=-1),
+            lambda: client.get(5),  # type: ignore[arg-type]
+            lambda: client.get(None),  # type: ignore[arg-type]
+            lambda: run.download(5),  # type: ignore[arg-type]
             lambda: run.wait(timeout="5"),
             lambda: run.logs(timeout="5"),
             lambda: run.logs(streams=["stdot"]),
@@ -381,6 +392,20 @@ class TestErrors:
             Client(settings={"SEALRUN_BROKER_URL": "nonsense", "SEALRUN_LEASE_SECONDS": "soon"})
         with pytest.raises(RequestUnclear):
             Client(settings={"PATH": "/bin"})
+        with pytest.raises(RequestUnclear, match="in settings, SEALRUN_HOME is not text"):
+            Client(settings={"SEALRUN_HOME": 5})  # type: ignore[dict-item]
+        with pytest.raises(RequestUnclear, match="settings is a mapping of names to texts"):
+            Client(settings=5)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"), [("argz", "args or argv"), ("tiemout", "timeout"), ("positional", None), ("hunter", None)]
+    )
+    def test_an_option_that_is_not_there_has_a_hint(self, submit: Any, typed: str, meant: str | None) -> None:
+        """Where one is near, among those that say what to run, too."""
+        with pytest.raises(RequestUnclear) as refused:
+            submit(command=["true"], **{typed: 5})
+        assert refused.value.message == f"there is no option {typed}"
+        assert refused.value.hint == (f"did you mean {meant}?" if meant else None)
 
 
 class TestPlaces:
