@@ -738,7 +738,7 @@ class TestTriedAgain:
                 'a run cannot be tried again for "lots"\nhint: the reasons are: ',
             ),
             (("--retry-on", "lost"), "there are reasons for retries, and the number of retries is 0"),
-            (("--retries", "10"), "--retries"),
+            (("--retries", "10"), "'--retries': it must be at most 9"),
             (("--queue-timeout", "0"), "a number of seconds above 0"),
             (("--idempotency-key", ""), "an idempotency key must have 1 to 200 printable characters"),
         ],
