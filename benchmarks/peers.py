@@ -324,9 +324,32 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="the figures of docs/reference/peers.md")
     parser.add_argument("--minutes", type=float, default=20, help="when to give up")
     options = parser.parse_args()
-    if not 1 <= options.rounds <= 500 or not 1 <= options.burst <= 500:
-        parser.error("at most 500 rounds, and 500 in a burst")
+    for name in ("rounds", "burst", "slow_rounds", "slow_burst"):
+        if not 1 <= getattr(options, name) <= 500:
+            parser.error(f"--{name.replace('_', '-')} takes a number from 1 to 500")
+    if not 0 < options.rest <= 600:
+        parser.error("--rest takes a number of seconds above 0, at most 600")
+    for name in OTHERS:
+        if (python := getattr(options, name)) is not None:
+            setattr(options, name, _having(parser, name, python))
     return options
+
+
+def _having(parser: argparse.ArgumentParser, name: str, python: str) -> str:
+    """The interpreter by its whole path: it is started from another folder, and without this user's own packages."""
+    if (found := shutil.which(python)) is None:
+        parser.error(f"--{name}: there is no program {python}")
+    found = os.path.abspath(found)
+    code = f"import importlib.util as of; print(of.find_spec({name!r}) is not None)"
+    try:
+        said = subprocess.run([found, "-I", "-c", code], capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        parser.error(f"--{name}: {python} is no Python")
+    if said.stdout.strip() == b"False":
+        parser.error(f"--{name}: {python} does not have {name}: {python} -m pip install {name}")
+    if said.stdout.strip() != b"True":
+        parser.error(f"--{name}: {python} is no Python")
+    return found
 
 
 if __name__ == "__main__":

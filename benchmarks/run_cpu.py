@@ -291,8 +291,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="say each statement, too")
     parser.add_argument("--minutes", type=float, default=20, help="when to give up")
     options = parser.parse_args()
-    if not 1 <= options.runs <= 1000 or not 0 <= options.burst <= 1000:
-        parser.error("at most 1,000 runs each way, and in a burst")
+    if not 1 <= options.runs <= 1000:
+        parser.error("--runs takes a number from 1 to 1000")
+    if not 0 <= options.burst <= 1000:
+        parser.error("--burst takes a number from 0 to 1000")
+    if not 0 < options.rest <= 600:
+        parser.error("--rest takes a number of seconds above 0, at most 600")
     return options
 
 

@@ -35,7 +35,15 @@ from executor.schemas.run_operations import Download, OutputOf, ThatAttempt, Tha
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import OVER, RunView
 from executor.settings import read_settings
-from executor.submission.called import arguments_of, check_seconds, names_of, target_of
+from executor.submission.called import (
+    arguments_of,
+    check_options,
+    check_seconds,
+    folder_of,
+    items_of,
+    names_of,
+    target_of,
+)
 from executor.submission.context import maybe_project
 from executor.submission.remembered import Remembered
 from secretstore.audit import Actor
@@ -157,7 +165,7 @@ class Client:
                 which it is, as in `items[2]`.
         """
         requests = []
-        for place, item in enumerate(items):
+        for place, item in enumerate(items_of(items)):
             try:
                 requests.append(self._request(**_by_name({**_WHAT, **common, **_mapping(item)})))
             except SealrunError as error:
@@ -177,6 +185,7 @@ class Client:
         folder: str | os.PathLike[str] | None,
         options: Mapping[str, Any],
     ) -> RunRequest:
+        check_options(options, _WHAT)
         wanted = target_of(target, module, command, argv)
         by_name, by_position = arguments_of(wanted, args)
         mine = {"project": self._project, "environment": self._environment}
@@ -186,7 +195,7 @@ class Client:
             target=wanted,
             values=by_name,
             positional=by_position,
-            folder=None if folder is None else Path(folder).absolute(),
+            folder=None if folder is None else folder_of(folder).absolute(),
             search_path=self._environ.get("PATH"),
             **mine | given,
         )
@@ -196,9 +205,11 @@ class Client:
 
         Raises:
             UnknownRun: there is none, or it is the beginning of several.
+            RequestUnclear: it is no text.
         """
         project = self._named(None) if reference == "@last" else None
-        return Run(self, runs.show(self._at, self._who, ThatAttempt(run=reference, project=project)).id)
+        that = asked(ThatAttempt, run=reference, project=project)
+        return Run(self, runs.show(self._at, self._who, that).id)
 
     def list(self, *, project: str | None = None, state: str | None = None, limit: int = 20) -> Sequence[RunView]:
         """Runs as they are now, the latest first, without results and receipts: of the project, else of all.
@@ -380,8 +391,8 @@ class Run:
             FolderUnusable: one could not be written.
             RequestUnclear: it has no such attempt.
         """
-        asked = Download(run=self._id, folder=Path(folder), attempt=attempt)
-        found = runs.download(self._at, self._who, asked)
+        of_it = asked(Download, run=self._id, folder=folder_of(folder), attempt=attempt)
+        found = runs.download(self._at, self._who, of_it)
         return list(found.written)
 
     def cancel(self) -> bool:
@@ -478,12 +489,18 @@ def _environ(settings: Mapping[str, str] | None) -> dict[str, str]:
     """The environment with these SEALRUN_… settings in the place of its own.
 
     Raises:
-        RequestUnclear: another name is among them.
+        RequestUnclear: they are no mapping of texts, or another name is among them.
     """
     if settings is None:
         return dict(os.environ)
+    if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+        raise RequestUnclear(
+            "settings is a mapping of names to texts, and this is of the type {kind}", kind=type(settings).__name__
+        )
     if foreign := [name for name in settings if not name.startswith("SEALRUN_")]:
         raise RequestUnclear("the client's settings are SEALRUN_… names, and {name} is none", name=min(foreign))
+    if odd := [name for name, value in settings.items() if not isinstance(value, str)]:
+        raise RequestUnclear("in settings, {name} is not text", name=min(odd))
     rest = {name: value for name, value in os.environ.items() if not name.startswith("SEALRUN_")}
     return rest | dict(settings)
 

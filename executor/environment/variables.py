@@ -3,6 +3,7 @@
 All of these override what data sources and catalogs bring. A secret that is a file gives its path.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ TOTAL_LIMIT = 2_000_000
 _READ_AT_START = {
     "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONWARNINGS", "TZ",
 }  # fmt: skip
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ def build(
     Raises:
         NameRefused: a name is both secret and variable, or one that something acts on, see
             `secretstore.acting_names`. Checked again here: a database row does not prove that `set` checked it.
-        ValueRefused: a secret with a NUL byte is not a file, or the kernel would refuse a size.
+        ValueRefused: a variable is no text, a secret with a NUL byte is not a file, or the kernel would refuse a size.
     """
+    refuse_unfit(variables)
     files = {name: f"{folder}/{file}" for name, file in file_names(as_files).items()}
     found = {name: files[name].encode() if name in files else value for name, value in secrets.items()}
     for refusal in name_refusals(variables, secrets, submitted, found):
@@ -126,9 +129,29 @@ def second_names(base: Collection[str], variables: Collection[str], secrets: Col
     return {name: alias for name, alias in aliases(secrets).items() if alias not in variables and alias not in base}
 
 
+def unfit(text: str, holder: str = "no variable can hold") -> str | None:
+    """Return why a text cannot be given to a program, in a variable or a word; None where it can."""
+    if "\0" in text:
+        return f"it holds a NUL, which {holder}"
+    # A byte that is no UTF-8 is half of a surrogate pair to Python, as is what was half of one before.
+    return None if text.isascii() or not _HALF.search(text) else "it is not text in UTF-8"
+
+
+def refuse_unfit(variables: Mapping[str, str]) -> None:
+    """Refuse values that no program can be given; no value is repeated.
+
+    Raises:
+        ValueRefused: one of them is none.
+    """
+    for name, value in variables.items():
+        if (why := unfit(value)) is not None:
+            hint = "give text in UTF-8, without NUL, or store it as a secret: sealrun secret set NAME --as-file"
+            raise ValueRefused(name=name, why=why, hint=hint)
+
+
 def read_at_start(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a Python reads once, as it starts."""
-    return {name: value for name, value in variables.items() if name in _READ_AT_START}
+    """Return the variables that a Python reads once, as it starts; `build` refuses what none can read."""
+    return {name: value for name, value in variables.items() if name in _READ_AT_START and unfit(value) is None}
 
 
 def _check_sizes(entries: Mapping[bytes, bytes]) -> None:

@@ -80,11 +80,14 @@ def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: s
     taken = _of_keys(session, specs)
     rows: list[dict[str, Any]] = []
     found: list[Accepted] = []
+    first: dict[str, int] = {}
     for place, spec in enumerate(specs):
         key = (spec.project_id, spec.idempotency_key)
         earlier = taken.get(key) if spec.idempotency_key is not None else None
         if earlier is not None:
             run_id, differs = earlier[0], " and ".join(_differing(earlier[1], spec))
+            if differs and run_id in first:
+                raise Refused(place, _repeated(spec, first[run_id], differs))
             if differs:
                 raise Refused(place, KeyTaken(key=spec.idempotency_key, run=run_id[:8], differs=differs))
             found.append(Accepted(run_id, False))
@@ -92,6 +95,7 @@ def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: s
         rows.append(_row(spec, actor))
         found.append(Accepted(rows[-1]["id"], True))
         taken[key] = rows[-1]["id"], spec
+        first[rows[-1]["id"]] = place
     # One run is told the time by the statement itself, without another way to PostgreSQL and back.
     told = len(rows) > 1 or db.dialect == "sqlite"
     if told:
@@ -103,6 +107,17 @@ def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: s
     if rows:
         session.connection().execute(_insertion(told), rows)
     return found
+
+
+def _repeated(spec: RunSpec, first: int, differs: str) -> KeyTaken:
+    """The key is that of an earlier one of the same submission, which is not accepted either."""
+    return KeyTaken(
+        'its idempotency key "{key}" is that of items[{first}], which has {differs}',
+        key=spec.idempotency_key,
+        first=first,
+        differs=differs,
+        hint="give each of them a key of its own",
+    )
 
 
 def _row(spec: RunSpec, actor: str) -> dict[str, Any]:

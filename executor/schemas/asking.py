@@ -21,6 +21,14 @@ _FITS = {
 """What should have been there, by pydantic's word for what is wrong."""
 
 _NUMBERS = ("int", "float")
+_BYTES = "a whole number of bytes, or a text as '2G'"
+_EITHER = {
+    "memory": _BYTES,
+    "disk": _BYTES,
+    "pids": "a whole number, or a text as '256'",
+    "cpus": "a number, or a text as '1.5'",
+}
+"""What may be a number or a text."""
 
 
 def asked(kind: type[T], /, **given: Any) -> T:
@@ -45,7 +53,9 @@ def asked(kind: type[T], /, **given: Any) -> T:
         message = "{name} is a list of words, and this is one word: write {name}=[…]"
         raise RequestUnclear(message, name=name) from None
     if within and within[0] in _NUMBERS:  # of what may be a number or a text, no matter which was tried first
-        within, fits = [], "a number or a text"
+        within, fits = [], _EITHER.get(name, "a number or a text")
+    if within and isinstance(first["loc"][1], int):
+        raise RequestUnclear("{name}[{place}] is not {fits}", name=name, place=within[0], fits=fits) from None
     if within:
         raise RequestUnclear("in {name}, {member} is not {fits}", name=name, member=within[0], fits=fits) from None
     raise RequestUnclear(

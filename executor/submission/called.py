@@ -1,12 +1,18 @@
 """What a caller of the Python API gives, as what an operation takes."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from executor.errors import RequestUnclear
+from executor.schemas.run_keywords import RunKeywords
 from executor.schemas.target import Target
 from executor.submission.target import check_module, parse
+
+_NEAR = 0.75  # as args and argv are to argz
 
 
 def target_of(target: str | None, module: str | None, command: Sequence[str] | None, argv: Sequence[str]) -> Target:
@@ -76,6 +82,43 @@ def _one_value_per_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found := dict(pairs)) < len(pairs):
         raise ValueError
     return found
+
+
+def check_options(options: Mapping[str, Any], what: Collection[str]) -> None:
+    """Refuse a name that no option has; `what` are the names for what is to run.
+
+    Raises:
+        RequestUnclear: one of them is unknown.
+    """
+    for name in options:
+        if name not in RunKeywords.__annotations__:
+            near = sorted(get_close_matches(name, [*RunKeywords.__annotations__, *what], 2, _NEAR))
+            hint = f"did you mean {' or '.join(near)}?" if near else None
+            raise RequestUnclear("there is no option {name}", name=name, hint=hint)
+
+
+def folder_of(folder: Any) -> Path:
+    """A folder from its path.
+
+    Raises:
+        RequestUnclear: it is of another type.
+    """
+    if not isinstance(folder, str | os.PathLike):
+        raise RequestUnclear("folder is a path, and this is of the type {kind}", kind=type(folder).__name__)
+    return Path(folder)
+
+
+def items_of(items: Any) -> Iterable[Any]:
+    """Several runs.
+
+    Raises:
+        RequestUnclear: they are no list.
+    """
+    if not isinstance(items, Iterable) or isinstance(items, str | bytes | Mapping):
+        raise RequestUnclear(
+            "items is a list of mappings, one for each run, and this is of the type {kind}", kind=type(items).__name__
+        )
+    return items
 
 
 def check_seconds(**given: float | None) -> None:

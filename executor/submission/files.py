@@ -10,6 +10,7 @@ from typing import Any
 from executor.errors import (
     FileUnreadable,
     PythonUnavailable,
+    RequestUnclear,
     RequirementsRefused,
     SourceIsHome,
     SourceRefused,
@@ -63,6 +64,7 @@ class Files:
         """The source root, and the target's path relative to it.
 
         Raises:
+            RequestUnclear: there is no such folder.
             TargetUnusable, SourceIsHome: there is no such target, or its root cannot be one.
         """
         return _located(self._here, self._request.target)
@@ -172,6 +174,9 @@ class Files:
 
 
 def _located(here: Path, wanted: Target) -> tuple[Path, str | None]:
+    if not here.is_dir():
+        hint = "relative paths and the search for the source root begin there"
+        raise RequestUnclear("there is no such folder: {folder}", folder=here, hint=hint)
     try:
         if wanted.path == "":
             raise TargetUnusable(

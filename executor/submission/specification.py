@@ -20,7 +20,7 @@ from executor.schemas.runs import OVER
 from executor.settings import QUEUE, Settings
 from executor.source import bundles
 from executor.source.packing import Listing
-from executor.submission import narrowing, notebook
+from executor.submission import narrowing, notebook, texts
 from executor.submission.context import environment_named, project_named
 from executor.submission.files import Files, Python
 from executor.submission.remembered import Batch, Remembered
@@ -111,11 +111,15 @@ def examine(
         NoProjectNamed: nothing says which project is meant.
         UnknownProject: the project does not exist.
         UnknownEnvironment: the environment does not exist.
+        ValueRefused, RequestUnclear: it says what no row or program can hold.
     """
+    texts.check(request)
     wanted, variables, secrets = request.target, request.variables, request.secrets
     files = known or Files(request, settings)
     project = project_named(settings, request.project, request.folder, files)
     environment = environment_named(settings, request.environment, request.folder, files)
+    texts.check_text("the project", project)
+    texts.check_text("the environment", environment)
     of_project, place = (remembered or Remembered).place(db, project, environment)
     refusals = list[Refusal](_unknown(db, place, [*(secrets or []), *request.setup_secrets]))
     refusals += _unknown_connections(db, place, request)
@@ -144,6 +148,7 @@ def examine(
     )
     python = attempted(lambda: files.python) or Python()
     if root is not None:
+        attempted(lambda: texts.check_text("the source root", str(root)))
         attempted(lambda: files.upload)
     if request.setup_secrets and not requirements.installs(python.requirements):
         refusals.append(

@@ -24,6 +24,24 @@ def test_each_way_has_its_row() -> None:
         assert re.search(rf"^{name} +\d+\.\d", done.stdout, re.M), done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rq", "/nope/python"), "--rq: there is no program /nope/python"),
+        (("--rq", "/bin/true"), "--rq: /bin/true is no Python"),
+        (("--dagster", sys.executable), f"--dagster: {sys.executable} does not have dagster: "),
+        (("--rest", "0"), "--rest takes a number of seconds above 0"),
+        (("--slow-rounds", "0"), "--slow-rounds takes a number from 1 to 500"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_at_once(words: tuple[str, str], said: str) -> None:
+    """Before anything is started."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "peers.py"), *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and said in done.stderr and not done.stdout
+
+
 def test_the_page_has_ratios_to_the_celery_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stood between the marks is gone, what stands around them is not, and each bar says its ratio."""
     page, svg = tmp_path / "peers.md", tmp_path / "peers.svg"

@@ -18,6 +18,20 @@ def printed(*options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rest", "0"), "--rest takes a number of seconds above 0"),
+        (("--runs", "0"), "--runs takes a number from 1 to 1000"),
+        (("--burst", "-1"), "--burst takes a number from 0 to 1000"),
+    ],
+)
+def test_a_number_that_would_do_nothing_is_refused_at_once(words: tuple[str, str], said: str) -> None:
+    """By its option, before anything is started."""
+    done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and said in done.stderr and not done.stdout
+
+
 @pytest.mark.long
 def test_each_process_of_a_run_has_its_row() -> None:
     """All seven have taken processor time; the naive task has three of them."""

@@ -38,7 +38,7 @@ from executor.errors import (
 from executor.settings import read_settings
 from executor.source.root import project_file
 from executor.submission import allowing
-from secretstore.errors import NameRefused, SettingsProblem, UnknownProject, UnknownSecret
+from secretstore.errors import NameRefused, SealrunError, SettingsProblem, UnknownProject, UnknownSecret
 from tests.processes import alive, eventually
 from tests.rig import CHECKOUT, PATIENCE, Rig
 from tests.rig import rig as made
@@ -110,9 +110,13 @@ class TestSeveralRuns:
             ({"secrets": ["NO_KEY"]}, UnknownSecret, "items[1]: "),
             ({"target": "nojobs.py:add"}, TargetUnusable, "items[1]: there is no file nojobs.py"),
             ({"module": "jobs"}, RequestUnclear, "items[1]: one of target, module and command says what to run"),
+            (
+                {"args": {"n": 1}, "idempotency_key": "one-of-all"},
+                KeyTaken,
+                'items[1]: its idempotency key "one-of-all" is that of items[0], which has other arguments',
+            ),
             ({"no_option": 1}, RequestUnclear, "items[1]: there is no option no_option"),
             ({"project": "other"}, UnknownProject, "items[1]: "),
-            ({"args": {"n": 1}, "idempotency_key": "one-of-all"}, KeyTaken, "items[1]: the idempotency key"),
             (["jobs.py:add"], RequestUnclear, "items[1]: it is a mapping"),
         ],
     )
@@ -147,6 +151,12 @@ class TestSeveralRuns:
             client.run_many([{"args": {"n": n}} for n in range(3)], **common)
         assert refused.value.hint is not None and "several calls" in refused.value.hint
         assert [one.id for one in client.list(limit=1)] == [one.id for one in last]
+
+    @pytest.mark.parametrize("items", [5, None, "jobs.py:add", {"target": "jobs.py:add"}])
+    def test_what_is_no_list_is_refused(self, client: Client, items: Any) -> None:
+        """As anything that is of another type."""
+        with pytest.raises(RequestUnclear, match="items is a list of mappings, one for each run, and this is of the"):
+            client.run_many(items)
 
 
 class TestARun:
@@ -239,6 +249,8 @@ class TestErrors:
             ({"target": "jobs.py:add", "args": 3}, RequestUnclear, "of the type int"),
             ({"target": 3}, RequestUnclear, "target is text"),
             ({"module": "shop/report.py"}, RequestUnclear, "name the module with dots"),
+            ({"command": ["ls"], "folder": 5}, RequestUnclear, "folder is a path, and this is of the type int"),
+            ({"command": ["ls"], "folder": "/nope"}, RequestUnclear, "there is no such folder: /nope"),
             ({"command": ["ls"], "timeout": "5"}, RequestUnclear, "timeout is a number of seconds"),
             ({"command": ["ls"], "queue_timeout": "5"}, RequestUnclear, "queue_timeout is a number of seconds"),
             ({"command": ["ls"], "retries": "1"}, RequestUnclear, "retries is a whole number"),
@@ -289,6 +301,47 @@ class TestErrors:
         assert type(refused.value) is kind and words in str(refused.value)
         assert len(client.list(limit=1000)) == len(before)
 
+    @pytest.mark.parametrize("bad", ["hunter2\0", "hunter2\udcff", "hunter2\ud800"])
+    @pytest.mark.parametrize(
+        ("options", "what"),
+        [
+            (lambda bad: {"command": ["true"], "variables": {"A": bad}}, 'the value of "A"'),
+            (lambda bad: {"command": [bad]}, "the program"),
+            (lambda bad: {"command": ["echo", "x", bad]}, "argument 2"),
+            (lambda bad: {"target": "words.py", "argv": [bad]}, "argument 1"),
+            (lambda bad: {"target": f"{bad}.py"}, "the file"),
+            (lambda bad: {"module": bad}, "the module"),
+            (lambda bad: {"command": ["true"], "secrets": [bad]}, "secrets[0]"),
+            (lambda bad: {"command": ["true"], "project": bad}, "project"),
+            (lambda bad: {"command": ["true"], "environment": bad}, "environment"),
+            (lambda bad: {"command": ["true"], "python": bad}, "python"),
+            (lambda bad: {"command": ["true"], "folder": f"/{bad}"}, "folder"),
+        ],
+    )
+    def test_what_no_program_can_be_given_is_refused_before_there_is_a_run(
+        self, client: Client, rig: Rig, submit: Any, options: Any, what: str, bad: str
+    ) -> None:
+        """By the field and the reason, never by the value; of several runs, with which of them it is."""
+        if "\udcff" in bad and what in ("the program", "argument 1", "argument 2"):
+            return  # a byte of a name that is no text, as the command line hands it on: the next test
+        before = client.list(limit=1000)
+        with pytest.raises(SealrunError) as refused:
+            submit(**options(bad))
+        error = refused.value
+        why = "it holds a NUL, which no " if "\0" in bad else "it is not text in UTF-8"
+        assert error.message.startswith(f"{what} is refused: {why}") and error.hint and error.status == 422
+        assert "hunter2" not in f"{error} {error.hint} {error.names}"
+        with pytest.raises(type(error)) as again:
+            client.run_many([{"command": ["true"], "folder": rig.jobs}, {"folder": rig.jobs, **options(bad)}])
+        assert again.value.message == f"items[1]: {error.message}"
+        assert len(client.list(limit=1000)) == len(before)
+
+    def test_a_word_of_a_command_line_may_be_of_any_bytes(self, submit: Any) -> None:
+        """As the name of an old file, in Latin-1: the program has it byte by byte."""
+        same = 'test "$1" = "$(printf "caf\\351")"'
+        run = submit(command=["sh", "-c", same, "sh", "caf\udce9"])
+        assert run.wait().exit_code == 0
+
     def test_what_is_asked_of_a_run_is_checked_too(self, client: Client, submit: Any) -> None:
         """A state or a stream that there is not is no empty list, and a time is a number."""
         run = submit(command=["true"]).wait()
@@ -296,6 +349,9 @@ class TestErrors:
             lambda: client.list(state="faild"),
             lambda: client.list(limit="3"),  # type: ignore[arg-type]
             lambda: client.list(limit=-1),
+            lambda: client.get(5),  # type: ignore[arg-type]
+            lambda: client.get(None),  # type: ignore[arg-type]
+            lambda: run.download(5),  # type: ignore[arg-type]
             lambda: run.wait(timeout="5"),
             lambda: run.logs(timeout="5"),
             lambda: run.logs(streams=["stdot"]),
@@ -363,6 +419,20 @@ class TestErrors:
             Client(settings={"SEALRUN_BROKER_URL": "nonsense", "SEALRUN_LEASE_SECONDS": "soon"})
         with pytest.raises(RequestUnclear):
             Client(settings={"PATH": "/bin"})
+        with pytest.raises(RequestUnclear, match="in settings, SEALRUN_HOME is not text"):
+            Client(settings={"SEALRUN_HOME": 5})  # type: ignore[dict-item]
+        with pytest.raises(RequestUnclear, match="settings is a mapping of names to texts"):
+            Client(settings=5)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"), [("argz", "args or argv"), ("tiemout", "timeout"), ("positional", None), ("hunter", None)]
+    )
+    def test_an_option_that_is_not_there_has_a_hint(self, submit: Any, typed: str, meant: str | None) -> None:
+        """Where one is near, among those that say what to run, too."""
+        with pytest.raises(RequestUnclear) as refused:
+            submit(command=["true"], **{typed: 5})
+        assert refused.value.message == f"there is no option {typed}"
+        assert refused.value.hint == (f"did you mean {meant}?" if meant else None)
 
 
 class TestPlaces:

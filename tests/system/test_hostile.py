@@ -41,6 +41,17 @@ def still_serves(place: Rig) -> Iterator[None]:
     assert KEY not in worker.said()
 
 
+class TestRows:
+    @pytest.mark.parametrize("bad", ["hunter2\0", "hunter2\udcff", "hunter2\ud800"])
+    @pytest.mark.parametrize("name", ["A", "TZ"])
+    def test_a_variable_that_no_program_can_be_given_is_a_sentence(self, place: Rig, name: str, bad: str) -> None:
+        """Of a row that was not submitted by this version, and of a name that Python reads as it starts, too."""
+        ended = place.python_run("print('began')", variables={name: bad})
+        assert ended.how == ("failed", "setup_failed", None) and not ended.stdout
+        said = str(ended.view.message)
+        assert f'the value of "{name}" is refused: it ' in said and "hunter2" not in said
+
+
 class TestStreams:
     def test_flood(self, place: Rig) -> None:
         """A run that prints eight times what is kept ends as it would; the log is cut at its limit, and says so."""

@@ -17,6 +17,7 @@ _PLAINER = (
     ("Input should be a valid integer.*", "a whole number is needed"),
     ("Input should be a valid number.*", "a number is needed"),
     ("Input should be greater than or equal to", "it must be at least"),
+    ("Input should be less than or equal to", "it must be at most"),
     ("Value error, ", ""),
 )
 INTERRUPTED = 130

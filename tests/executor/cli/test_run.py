@@ -195,6 +195,15 @@ class TestEnvironment:
 
         assert (given["KEPT"], given["LEVEL"], given["QUOTED"], given["FILE"]) == (1, 2, 4, 4)
 
+    def test_what_is_no_text_is_refused_by_its_name(self, jobs: Cli) -> None:
+        """In the words of the Python API, and without the value."""
+        for words, said in (
+            (("--env", "A=hunter2\udcff", "env.py"), 'the value of "A" is refused: it is not text in UTF-8\nhint: '),
+            (("-m", "hunter2\udcff"), "the module is refused: it is not text in UTF-8\nhint: "),
+        ):
+            refused = jobs("run", *words, code=2).stderr
+            assert said in refused and "hunter2" not in refused
+
     def test_a_broken_file_is_named_by_line(self, jobs: Cli) -> None:
         """And not quoted."""
         (jobs.jobs / "broken.env").write_text("A=1\nhunter2-not-a-pair\n")
@@ -728,7 +737,7 @@ class TestTriedAgain:
                 'a run cannot be tried again for "lots"\nhint: the reasons are: ',
             ),
             (("--retry-on", "lost"), "there are reasons for retries, and the number of retries is 0"),
-            (("--retries", "10"), "--retries"),
+            (("--retries", "10"), "'--retries': it must be at most 9"),
             (("--queue-timeout", "0"), "a number of seconds above 0"),
             (("--idempotency-key", ""), "an idempotency key must have 1 to 200 printable characters"),
         ],

@@ -4,7 +4,14 @@ import subprocess
 
 import pytest
 
-from executor.environment.variables import STRING_LIMIT, TOTAL_LIMIT, Environment, base_environment, build
+from executor.environment.variables import (
+    STRING_LIMIT,
+    TOTAL_LIMIT,
+    Environment,
+    base_environment,
+    build,
+    read_at_start,
+)
 from secretstore.acting_names import Rule, group_of
 from secretstore.errors import NameRefused, ValueRefused
 
@@ -54,6 +61,16 @@ def test_variables_and_secrets_stand_under_their_exact_names() -> None:
         b"TOKEN": b"t",
     }
     assert built.aliases == {"api.key": "API_KEY"}
+
+
+@pytest.mark.parametrize("bad", ["hunter2\0", "hunter2\udcff", "hunter2\ud800"])
+def test_a_variable_that_no_program_can_be_given_is_refused(bad: str) -> None:
+    """By its name; an interpreter that reads it as it starts is not given it either."""
+    said = r'the value of "PYTHONUTF8" is refused: it (holds a NUL|is not text)'
+    with pytest.raises(ValueRefused, match=said) as refused:
+        build(BASE, {"TZ": "UTC", "PYTHONUTF8": bad}, {})
+    assert "hunter2" not in f"{refused.value} {refused.value.hint}"
+    assert read_at_start({"TZ": "UTC", "PYTHONUTF8": bad}) == {"TZ": "UTC"}
 
 
 def test_a_secret_that_is_a_file_leaves_its_path() -> None:

@@ -1,0 +1,60 @@
+"""What a request says can be stored, and given to a program: text in UTF-8, without NUL."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from executor.environment.variables import refuse_unfit, unfit
+from executor.errors import RequestUnclear
+from executor.schemas.run_request import RunRequest
+
+_ELSEWHERE = {"target", "variables", "values", "positional", "folder", "search_path"}
+"""Fields with names of their own for their texts, JSON, which may hold any text, and what is only looked up."""
+
+
+def check(request: RunRequest) -> None:
+    """Refuse what no row or program can hold, before anything is looked up with it. No value is repeated.
+
+    Raises:
+        ValueRefused: of a variable.
+        RequestUnclear: of anything else.
+    """
+    for name in request.variables:
+        check_text("a name in variables", name)
+    refuse_unfit(request.variables)
+    for what, text in _texts(request):
+        check_text(what, text)
+
+
+def check_text(what: str, text: str) -> None:
+    """Refuse one text by what it is.
+
+    Raises:
+        RequestUnclear: it cannot be held.
+    """
+    if (why := unfit(text, "no program can be given")) is not None:
+        hint = "give text in UTF-8, without NUL; what is no text can stand in a file that the run reads"
+        raise RequestUnclear("{what} is refused: {why}", what=what, why=why, hint=hint)
+
+
+def _texts(request: RunRequest) -> Iterator[tuple[str, str]]:
+    """Each text with what it is."""
+    target = request.target
+    yield f"the {'file' if target.kind != 'command' else 'program'}", target.path or ""
+    yield f"the {target.kind}", target.name
+    bare = target.kind == "command" and target.path is None  # its first word is the program
+    for number, word in enumerate(target.argv, 0 if bare else 1):
+        # As the command line hands on what is no text, such as the name of an old file, byte by byte.
+        yield "the program" if number == 0 else f"argument {number}", re.sub("[\udc80-\udcff]", "?", word)
+    if request.folder is not None:
+        yield "folder", str(request.folder)
+    for field in (name for name in RunRequest.model_fields if name not in _ELSEWHERE):
+        match getattr(request, field):
+            case str() as text:
+                yield field, text
+            case Mapping() as members:
+                for name, text in members.items():
+                    yield f"a name in {field}", name
+                    yield f"{field}[{name!r}]", text
+            case Sequence() as words:
+                for place, text in enumerate(words):
+                    yield f"{field}[{place}]", text
