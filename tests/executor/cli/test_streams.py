@@ -75,7 +75,7 @@ def test_what_is_no_text_is_told(shop: Cli) -> None:
     (Path(os.fsdecode(folder)) / "pyproject.toml").touch()
     (Path(os.fsdecode(folder)) / "job.py").touch()
     refused = shop("run", "--detach", "job.py", cwd=Path(os.fsdecode(folder)), code=2)
-    assert "not UTF-8 text" in refused.stderr
+    assert "the source root is refused: it is not text in UTF-8" in refused.stderr
 
 
 def test_a_current_folder_that_is_gone_is_told(shop: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
