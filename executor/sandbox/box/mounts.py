@@ -25,6 +25,7 @@ _OPEN_TREE_CLONE = 1
 _MOVE_FROM_EMPTY_PATH, _MOVE_TO_EMPTY_PATH = 0x04, 0x40
 _NO_MAGIC_LINKS, _NO_LINKS, _IN_ROOT = 0x02, 0x04, 0x10
 _PATH = os.O_PATH | os.O_CLOEXEC
+_TRIES = 20
 _LINKS = 40  # on the way, as the kernel has it
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,8 +45,13 @@ def opened(root: int, path: str, *, straight: bool = True) -> int:
     how = _IN_ROOT | _NO_MAGIC_LINKS | (_NO_LINKS if straight else 0)
     arguments = struct.pack("=QQQ", _PATH, 0, how)
     name = path.lstrip("/") or "."
-    handle = int(_libc.syscall(_OPENAT2, root, os.fsencode(name), arguments, len(arguments)))
-    if handle < 0 and ctypes.get_errno() == errno.ENOSYS:  # as systemd has it say with RestrictSUIDSGID=
+    for _ in range(_TRIES):
+        handle = int(_libc.syscall(_OPENAT2, root, os.fsencode(name), arguments, len(arguments)))
+        # Something was mounted or renamed just as it went through a `..`, anywhere on the machine.
+        if handle >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    if handle < 0 and ctypes.get_errno() in (errno.ENOSYS, errno.EAGAIN):
+        # The former as systemd has it say with RestrictSUIDSGID=.
         return _walked(root, path, straight=straight)
     return kernel.checked(handle, path)
 

@@ -1,5 +1,6 @@
 """Paths below a root, as the kernel follows them and, where it has no call for that, as we do."""
 
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -68,3 +69,23 @@ def test_i3_no_path_leads_out_of_the_root(root: Path, path: str, followed: str, 
     """Absolute links and dots end in it; where links are not expected none is followed."""
     assert found(root, path, straight=False) == followed
     assert found(root, path, straight=True) == straight
+
+
+@pytest.mark.parametrize("times", [1, 1000], ids=["once", "again and again"])
+def test_a_mount_elsewhere_at_this_moment_changes_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The kernel asks for another try; where it goes on to do so, the path is walked part by part."""
+    asked, real = [0], mounts._libc
+
+    class Busy:
+        def syscall(self, number: int, *arguments: object) -> int:
+            asked[0] += 1
+            if asked[0] <= times:
+                ctypes.set_errno(errno.EAGAIN)
+                return -1
+            return int(real.syscall(number, *arguments))
+
+    monkeypatch.setattr(mounts, "_libc", Busy())
+    assert found(root, "/etc/dots", straight=False) == "/etc/here"
+    assert 1 < asked[0] < 100
