@@ -29,13 +29,14 @@ class Prepared:
                 self._box = init.make(parts, first_of_box)
 
     def taken(self) -> init.Box | None:
-        """The box, if it is as good as one that were made now."""
-        if self._box is not None and self._changed.poll(0):
+        """The box, if it is as good as one that were made now; it is the caller's from here on."""
+        if self._changed.poll(0):
             self.give_up()
-        return self._box
+        box, self._box = self._box, None
+        return box
 
     def give_up(self) -> None:
-        """End it, with what waits in it."""
+        """End it, unless it was taken: whoever took it may have ended it, and its number be another process's."""
         if self._box is not None:
             self._box.give_up()
             self._box = None

@@ -79,7 +79,7 @@ def _supervise(worker: socket.socket, values: socket.socket, parts: Sequence[str
             waiting.abandon()
             waiting = _waiting(job, early, group)
     except (EOFError, WireBroken):
-        box.give_up()  # with what waits in it
+        box.give_up()  # one that was taken ends with this process
         return 1
     attempt = Attempt(worker, receiver, reporter, job, waiting, go, Usage(counter), group)
     opened: dict[str, bytes] = {}
