@@ -6,11 +6,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Insert, bindparam, func, insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session, col, select
 
 from executor.errors import KeyTaken
 from executor.models import Run, RunSpec, new_id
+from executor.runs.conditions import RUN
 from executor.runs.rows import moment
 from executor.runs.spec import mapped_by
 from executor.schemas.runs import title
@@ -19,6 +20,7 @@ from secretstore.database import Database
 from secretstore.errors import SealrunError
 
 _TRIES = 5  # for keys that others take meanwhile: at the second look they are there
+_DEADLOCK = "40P01"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SPECIFIED = tuple(RunSpec.model_fields)
 _BEGINNING = {name: Run.model_fields[name].default for name in ("retried", "refused", "state", "attempt")} | {
     "fencing_token": Run.model_fields["fencing_token"].default
@@ -68,8 +70,10 @@ def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accep
         try:
             with db.writing() as session:
                 return _accepted(session, db, specs, actor)
-        except IntegrityError:  # a unique index has decided for somebody else's run of the same key
-            if not left or not any(spec.idempotency_key for spec in specs):
+        except DBAPIError as error:
+            # A unique index has decided for somebody else's run of the same key, or each waited for the other's.
+            again = isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) == _DEADLOCK
+            if not again or not left or not any(spec.idempotency_key for spec in specs):
                 raise
     raise AssertionError
 
@@ -128,10 +132,9 @@ def _row(spec: RunSpec, actor: str) -> dict[str, Any]:
 @cache
 def _insertion(told: bool) -> Insert:
     """The statement, built once: SQLAlchemy then finds it compiled. `told` are rows with their time in `now`."""
-    table = Run.__table__  # type: ignore[attr-defined]  # SQLModel's metaclass adds it
-    now = bindparam("now", type_=table.c.created_at.type) if told else func.clock_timestamp()
+    now = bindparam("now", type_=RUN.c.created_at.type) if told else func.clock_timestamp()
     given: dict[str, Any] = {name: bindparam(name) for name in (*_SPECIFIED, *_BEGINNING, *_OWN)}
-    return insert(table).values(**given, created_at=now, rung_at=now)
+    return insert(RUN).values(**given, created_at=now, rung_at=now)
 
 
 def _of_keys(session: Session, specs: Sequence[RunSpec]) -> dict[tuple[str, str | None], tuple[str, Run | RunSpec]]:

@@ -6,13 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import pytest
+from sqlalchemy import text
 from sqlmodel import select
 
 from executor import runs
 from executor.models import Attempt, Run
-from executor.runs import Offer, Outcome
-from secretstore.database import Database
+from executor.runs import Offer, Outcome, accepting
+from secretstore.database import Database, utc_now
 from tests.executor.conftest import ROOT, Bench
+from tests.processes import eventually
 
 CLAIMER = """
 import sys
@@ -91,3 +94,28 @@ def test_one_of_many_finishes_commits(db: Database, bench: Bench) -> None:
             run = session.get(Run, lease.run_id)
             attempt = session.get(Attempt, (lease.run_id, 1))
         assert attempt.state == ("lost" if run.state == "pending" else run.state)
+
+
+def test_submissions_that_wait_for_one_another_are_accepted_all_the_same(db: Database, bench: Bench) -> None:
+    """PostgreSQL ends one of two that each have a key which the other wants: it is tried again, and finds both."""
+    if db.dialect == "sqlite":
+        pytest.skip("one writer at a time")
+    first, second = (bench.spec(idempotency_key=key) for key in "ab")
+    ours = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+    waits = text(f"SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN ({ours})")
+
+    def waiting() -> int:
+        with db.reading() as session:
+            return int(session.connection().execute(waits).scalar_one())
+
+    with ThreadPoolExecutor(1) as pool, db.writing() as session:
+        other = session.connection()
+        other.execute(text("SET LOCAL deadlock_timeout = '60s'"))  # so that it is not this one that is ended
+        rows = [accepting._row(spec, "ada") | {"now": utc_now()} for spec in (second, first)]
+        other.execute(accepting._insertion(True), rows[0])
+        accepted = pool.submit(runs.accept_all, db, [first, second], "bob")
+        eventually(waiting, 10, "it waits for the second key, and has the first")
+        other.execute(accepting._insertion(True), rows[1])
+        session.commit()
+        found = accepted.result(20)
+    assert found == [(rows[1]["id"], False), (rows[0]["id"], False)]
