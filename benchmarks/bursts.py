@@ -21,7 +21,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,9 +37,10 @@ from executor.broker.doorbell import ring
 from executor.broker.embedded import broker, broker_address
 from executor.broker.notices import _client as redis_client
 from executor.database import migrate
-from executor.models import Run, RunSpec, new_id
+from executor.models import RunSpec, new_id
 from executor.records import history
 from executor.runs import Offer, workers
+from executor.runs.conditions import RUN
 from executor.schemas.run_request import RunRequest
 from executor.submission.specification import specify
 from secretstore import keyring
@@ -54,28 +54,17 @@ SLEEPERS = (2, 12)  # slots at work whose memory is compared
 
 def main() -> None:
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="sealrun-bench-") as folder:
-        place = Path(folder)
-        place.chmod(0o755)
-        os.environ |= {
-            "SEALRUN_HOME": str(place / "home"),
-            "SEALRUN_CACHE": str(place / "cache"),
-            "SEALRUN_WORKSPACES": str(place / "runs"),
-        }
-        for name, value in (("SEALRUN_BROKER_URL", options.broker), ("SEALRUN_DATABASE_URL", options.database)):
-            if value:
-                os.environ[name] = value
-        with contextlib.ExitStack() as ending:
-            if not options.broker:
-                ending.enter_context(broker(place / "home"))
-            if options.database:
-                migrate(Database(options.database))
-            sealrun = bench.Sealrun(place)
-            (sealrun.jobs / "sleep.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
-            for name, part in PARTS.items():
-                if not options.only or name in options.only:
-                    print(f"\n{name}")
-                    part(sealrun, options)
+    with bench.a_home(options.broker, options.database) as place, contextlib.ExitStack() as ending:
+        if not options.broker:
+            ending.enter_context(broker(place / "home"))
+        if options.database:
+            migrate(Database(options.database))
+        sealrun = bench.Sealrun(place)
+        (sealrun.jobs / "sleep.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
+        for name, part in PARTS.items():
+            if not options.only or name in options.only:
+                print(f"\n{name}")
+                part(sealrun, options)
 
 
 def claim(sealrun: bench.Sealrun, options: argparse.Namespace) -> None:
@@ -187,7 +176,7 @@ def _spec(sealrun: bench.Sealrun, secrets: int, queue: str) -> RunSpec:
 def _crowd(sealrun: bench.Sealrun, spec: RunSpec, count: int) -> list[str]:
     """So many runs that are accepted at one moment: the rows as `accept` writes them, in one transaction."""
     first = runs.accept(sealrun.db, spec, "bench").run_id
-    table: Any = Run.__table__  # type: ignore[attr-defined]  # SQLModel makes it
+    table = RUN
     with sealrun.db.writing() as session:
         row = dict(session.connection().execute(table.select().where(table.c.id == first)).mappings().one())
         more = [{**row, "id": new_id()} for _ in range(count - 1)]

@@ -85,8 +85,9 @@ TAKES = "import time\ndef takes(data=None):\n    print(time.time(), flush=True)\
 RETURNS = "def returns(size: int):\n    return 'x' * size\n"
 
 
-def main() -> None:
-    options = _options()
+@contextlib.contextmanager
+def a_home(broker: str | None, database: str | None) -> Iterator[Path]:
+    """A folder of its own for all that sealrun keeps, by the settings of this process and of those it starts."""
     with tempfile.TemporaryDirectory(prefix="sealrun-bench-") as folder:
         place = Path(folder)
         place.chmod(0o755)
@@ -95,14 +96,19 @@ def main() -> None:
             "SEALRUN_CACHE": str(place / "cache"),
             "SEALRUN_WORKSPACES": str(place / "runs"),
         }
-        for name, value in (("SEALRUN_BROKER_URL", options.broker), ("SEALRUN_DATABASE_URL", options.database)):
+        for name, value in (("SEALRUN_BROKER_URL", broker), ("SEALRUN_DATABASE_URL", database)):
             if value:
                 os.environ[name] = value
-        with Index() as index, _sealrun(place, index.url) as sealrun:
-            for name, part in PARTS.items():
-                if not options.only or name in options.only:
-                    print(f"\n{name}")
-                    part(sealrun)
+        yield place
+
+
+def main() -> None:
+    options = _options()
+    with a_home(options.broker, options.database) as place, Index() as index, _sealrun(place, index.url) as sealrun:
+        for name, part in PARTS.items():
+            if not options.only or name in options.only:
+                print(f"\n{name}")
+                part(sealrun)
 
 
 class Sealrun:

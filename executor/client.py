@@ -36,10 +36,14 @@ from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import OVER, RunView
 from executor.settings import read_settings
 from executor.submission.called import (
+    WHAT,
     arguments_of,
+    by_name,
     check_options,
     check_seconds,
+    environ_of,
     folder_of,
+    item_of,
     items_of,
     names_of,
     target_of,
@@ -90,7 +94,7 @@ class Client:
     def __init__(
         self, project: str | None = None, environment: str | None = None, *, settings: Mapping[str, str] | None = None
     ) -> None:
-        self._environ = _environ(settings)
+        self._environ = environ_of(settings)
         self._settings = read_settings(self._environ)
         self._project = project
         self._environment = environment
@@ -167,7 +171,7 @@ class Client:
         requests = []
         for place, item in enumerate(items_of(items)):
             try:
-                requests.append(self._request(**_by_name({**_WHAT, **common, **_mapping(item)})))
+                requests.append(self._request(**by_name({**WHAT, **common, **item_of(item)})))
             except SealrunError as error:
                 error.place(f"items[{place}]")
                 raise
@@ -185,7 +189,7 @@ class Client:
         folder: str | os.PathLike[str] | None,
         options: Mapping[str, Any],
     ) -> RunRequest:
-        check_options(options, _WHAT)
+        check_options(options, WHAT)
         wanted = target_of(target, module, command, argv)
         by_name, by_position = arguments_of(wanted, args)
         mine = {"project": self._project, "environment": self._environment}
@@ -458,51 +462,6 @@ class _Told:
         decoder = self._decoders.setdefault(key, codecs.getincrementaldecoder("utf-8")(errors="replace"))
         text = decoder.decode(piece.data)
         return LogPiece(piece.stream, piece.at, piece.data, text, piece.place)  # type: ignore[arg-type]  # one of STREAMS
-
-
-_WHAT: Mapping[str, Any] = {
-    "target": None, "module": None, "command": None, "argv": (), "args": (), "folder": None,
-}  # fmt: skip
-"""What to run, as `Client.run` takes it; all else are options."""
-
-
-def _mapping(item: Any) -> Mapping[str, Any]:
-    """One of several runs.
-
-    Raises:
-        RequestUnclear: it is no mapping by name.
-    """
-    if not isinstance(item, Mapping) or not all(isinstance(name, str) for name in item):
-        raise RequestUnclear(
-            "it is a mapping of what run() takes, and this is of the type {kind}", kind=type(item).__name__
-        )
-    return item
-
-
-def _by_name(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What to run, and its options, as `Client._request` takes them."""
-    what = {name: given[name] for name in _WHAT}
-    return {**what, "options": {name: value for name, value in given.items() if name not in _WHAT}}
-
-
-def _environ(settings: Mapping[str, str] | None) -> dict[str, str]:
-    """The environment with these SEALRUN_… settings in the place of its own.
-
-    Raises:
-        RequestUnclear: they are no mapping of texts, or another name is among them.
-    """
-    if settings is None:
-        return dict(os.environ)
-    if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
-        raise RequestUnclear(
-            "settings is a mapping of names to texts, and this is of the type {kind}", kind=type(settings).__name__
-        )
-    if foreign := [name for name in settings if not name.startswith("SEALRUN_")]:
-        raise RequestUnclear("the client's settings are SEALRUN_… names, and {name} is none", name=min(foreign))
-    if odd := [name for name, value in settings.items() if not isinstance(value, str)]:
-        raise RequestUnclear("in settings, {name} is not text", name=min(odd))
-    rest = {name: value for name, value in os.environ.items() if not name.startswith("SEALRUN_")}
-    return rest | dict(settings)
 
 
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()

@@ -12,6 +12,11 @@ from executor.schemas.run_keywords import RunKeywords
 from executor.schemas.target import Target
 from executor.submission.target import check_module, parse
 
+WHAT: Mapping[str, Any] = {
+    "target": None, "module": None, "command": None, "argv": (), "args": (), "folder": None,
+}  # fmt: skip
+"""What to run, as `Client.run` takes it, with what it is if nobody says; all else are options."""
+
 _NEAR = 0.75  # as args and argv are to argz
 
 
@@ -121,6 +126,25 @@ def items_of(items: Any) -> Iterable[Any]:
     return items
 
 
+def item_of(item: Any) -> Mapping[str, Any]:
+    """One of several runs.
+
+    Raises:
+        RequestUnclear: it is no mapping by name.
+    """
+    if not isinstance(item, Mapping) or not all(isinstance(name, str) for name in item):
+        raise RequestUnclear(
+            "it is a mapping of what run() takes, and this is of the type {kind}", kind=type(item).__name__
+        )
+    return item
+
+
+def by_name(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to run, and its options apart."""
+    what = {name: given[name] for name in WHAT}
+    return {**what, "options": {name: value for name, value in given.items() if name not in WHAT}}
+
+
 def check_seconds(**given: float | None) -> None:
     """Refuse what is no number.
 
@@ -146,3 +170,23 @@ def names_of(option: str, given: Collection[str] | None) -> "list[str] | None":
     if not (listed and all(isinstance(word, str) for word in given)):
         raise RequestUnclear("{option} is a list of words", option=option)
     return list(given)
+
+
+def environ_of(settings: Mapping[str, str] | None) -> dict[str, str]:
+    """The environment with these SEALRUN_… settings in the place of its own.
+
+    Raises:
+        RequestUnclear: they are no mapping of texts, or another name is among them.
+    """
+    if settings is None:
+        return dict(os.environ)
+    if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+        raise RequestUnclear(
+            "settings is a mapping of names to texts, and this is of the type {kind}", kind=type(settings).__name__
+        )
+    if foreign := [name for name in settings if not name.startswith("SEALRUN_")]:
+        raise RequestUnclear("the client's settings are SEALRUN_… names, and {name} is none", name=min(foreign))
+    if odd := [name for name, value in settings.items() if not isinstance(value, str)]:
+        raise RequestUnclear("in settings, {name} is not text", name=min(odd))
+    rest = {name: value for name, value in os.environ.items() if not name.startswith("SEALRUN_")}
+    return rest | dict(settings)

@@ -68,7 +68,7 @@ class Placing(TyperGroup):
             if getattr(error, "ctx", ctx) is None and (command := self.commands.get(ctx.invoked_subcommand)):
                 # Those of the parser have it, and are of no class that typer exports.
                 there = command.context_class(command, info_name=ctx.invoked_subcommand, parent=ctx)
-                error.ctx = there  # type: ignore[attr-defined]
+                error.ctx = there  # type: ignore[attr-defined]  # of the parser's own errors
             raise
 
 
