@@ -203,9 +203,9 @@ def repeated(db: Database, run_id: str) -> RunSpec:
 
     Raises:
         UnknownRun: there is no run with this id.
+        ProjectDeleted: its project is deleted, and not destroyed yet.
         InUse: it has not ended yet.
         RunPruned: what it left is deleted, and with it what it asked for.
-        ProjectDeleted: its project is deleted, and not destroyed yet.
         EnvironmentGone: its environment was deleted, even if a new one has its name.
         RequestUnclear: it asked for more than its project has by now.
     """
@@ -213,6 +213,12 @@ def repeated(db: Database, run_id: str) -> RunSpec:
         run = session.get(Run, run_id)
     if run is None:
         raise UnknownRun(reference=run_id)
+    try:
+        project, place = vault.get_place(db, run.project, run.environment)
+    except ProjectDeleted:  # it can be brought back; until then its worker may still be at ending what it did
+        raise
+    except (UnknownProject, UnknownEnvironment):
+        place = None
     if run.state not in OVER:
         raise InUse(
             "run {run} has not ended yet: it is {state}",
@@ -221,12 +227,6 @@ def repeated(db: Database, run_id: str) -> RunSpec:
             hint=f"wait for it, or cancel it first: sealrun runs cancel {run.id[:8]}",
         )
     refuse_pruned(run.id, run.pruned_at, run.pruned_by)
-    try:
-        project, place = vault.get_place(db, run.project, run.environment)
-    except ProjectDeleted:  # it can be brought back
-        raise
-    except (UnknownProject, UnknownEnvironment):
-        place = None
     if place is None or place.id != run.environment_id:
         raise EnvironmentGone(
             "run {run} belongs to {project}/{environment}, which has been deleted",

@@ -66,6 +66,9 @@ def test_its_runs_end_and_no_other_begins(shop: Shop) -> None:
     assert (show[waits].state, show[waits].message) == ("cancelled", f"its project was deleted by {WHO.name}")
     assert [show[one].state for one in (before, behind)] == ["pending", "running"]
     assert runs.renew(shop.at.db, at_work).cancel_requested
+    for one in (waits, before, behind):  # over or not yet: it is its project that has to come back first
+        with pytest.raises(ProjectDeleted):
+            run_operations.prepare_again(shop.at, WHO, ThatRun(run=one))
     with pytest.raises(GateShut):
         pass_gate(shop, at_gate)
     assert runs.give_back(shop.at.db, at_gate, Outcome("lost", "lost")) == "cancelled"
