@@ -38,6 +38,15 @@ class RequestUnclear(SealrunError):
     exit_code = 2
 
 
+class UnknownOutput(SealrunError):
+    """run {run} left no file {path}"""
+
+    code = "unknown_output"
+    status = 404
+    exit_code = 2
+    hint = "see what it left: sealrun runs show {run}"
+
+
 class KeyTaken(SealrunError):
     """the idempotency key "{key}" belongs to run {run}, which has {differs}"""
 

@@ -1,18 +1,20 @@
 """FastAPI's endpoints, made of the table of routes: parse, admit, carry out, answer."""
 
+import functools
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from fastapi import APIRouter, Body, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 from starlette.responses import Response
 
-from executor.api import admission, paging
+from executor.api import asking, paging
 from executor.api.problems import MEDIA_TYPE, Problem
 from executor.api.routes import BY_HAND, ROUTES, Route, operation_of, taken_and_returned
+from executor.operations import admission
 from executor.operations.deployment import Deployment
 from executor.schemas.asking import asked as asked_for
 from executor.schemas.places import Input
@@ -88,27 +90,16 @@ def _add(to: APIRouter, route: Route, at: Deployment) -> None:
     _, returned = taken_and_returned(route.operation)
 
     def endpoint(request: Request, **given: Any) -> Any:
-        who, asked = admission.admit(at, request, route, reads.asked(route, given))
+        who, asked = asking.admit(at, request, route, reads.asked(route, given))
         found = operation(at, who, *(() if asked is None else (asked,)))
         if returned is type(None):
             return Response(status_code=204)
         if reads.paged:
-            query, found = given.get("query"), admission.visible(at, who, route, asked, found)
+            query, found = given.get("query"), admission.visible(at, who, route.operation, asked, found)
             return paging.page(found, route.by, getattr(query, "limit", 0), getattr(query, "cursor", None))
         return found
 
-    parameters = [inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)]
-    fields = reads.kind.model_fields if reads.kind is not None else {}
-    for name in reads.path:
-        about = Annotated[_shown(fields[name].annotation), Path(description=fields[name].description)]
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=about))
-    if reads.query is not None:
-        about = Annotated[reads.query, Query()]
-        parameters.append(inspect.Parameter("query", inspect.Parameter.KEYWORD_ONLY, annotation=about))
-    if reads.body is not None:
-        about = Annotated[reads.body, Body()]
-        parameters.append(inspect.Parameter("body", inspect.Parameter.KEYWORD_ONLY, annotation=about))
-    endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # FastAPI reads it
+    endpoint.__signature__ = inspect.Signature(list(_parameters(reads)))  # type: ignore[attr-defined]  # FastAPI reads it
     summary, _, rest = (inspect.getdoc(operation) or "").partition("\n")
     nothing = returned is type(None)
     model: Any = None if nothing else returned
@@ -127,6 +118,19 @@ def _add(to: APIRouter, route: Route, at: Deployment) -> None:
         status_code=204 if nothing else 200,
         responses=dict(PROBLEMS),
     )
+
+
+def _parameters(reads: Parsed) -> Iterator[inspect.Parameter]:
+    """What FastAPI is to read of a request, by name and type."""
+    one = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+    yield one("request", annotation=Request)
+    for name in reads.path:
+        field = reads.kind.model_fields[name] if reads.kind is not None else FieldInfo()
+        yield one(name, annotation=_shown(field.annotation), default=Path(description=field.description))
+    if reads.query is not None:
+        yield one("query", annotation=reads.query, default=Query())
+    if reads.body is not None:
+        yield one("body", annotation=reads.body, default=Body())
 
 
 def _model(name: str, fields: Mapping[str, FieldInfo], extra: Mapping[str, Any]) -> type[BaseModel]:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -15,12 +15,11 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from executor.api import admission
+from executor.api import asking
 from executor.api.endpoints import PROBLEMS
 from executor.api.routes import route_of
 from executor.operations import runs
 from executor.operations.deployment import Deployment
-from executor.records.following import Following
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
 
@@ -34,6 +33,21 @@ Streams = Annotated[
     list[Literal["stdout", "stderr", "setup"]] | None,
     Query(description="Of these streams, else of all."),
 ]
+
+
+class Followed(Protocol):
+    """A run that is looked at again and again."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to come."""
+
+    def look(self) -> Look:
+        """Look once."""
 
 
 class LogPiece(BaseModel):
@@ -81,7 +95,7 @@ def _logs(made: APIRouter, at: Deployment) -> None:
     ) -> LogPage:
         """A part of a run's masked output."""
         asked = OutputOf(run=run, after=_place(after), streams=streams, attempt=attempt)
-        who, asked = admission.admit(at, request, route, asked)
+        who, asked = asking.admit(at, request, route, asked)
         pieces = [LogPiece.of(piece) for piece in runs.logs_page(at, who, asked, limit=limit)]
         return LogPage(items=pieces, next=pieces[-1].place if len(pieces) == limit else None)
 
@@ -110,15 +124,15 @@ def _events(made: APIRouter, at: Deployment) -> None:
         """
         asked = OutputOf(run=run, after=_place(last_event_id or after), streams=streams)
 
-        def begin() -> Following:
-            who, whole = admission.admit(at, request, route, asked)
+        def begin() -> Followed:
+            who, whole = asking.admit(at, request, route, asked)
             return runs.following(at, who, whole, at_a_time=_AT_A_TIME)
 
         following = await run_in_threadpool(begin)
         return StreamingResponse(_told(following), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-async def _told(following: Following) -> AsyncIterator[bytes]:
+async def _told(following: Followed) -> AsyncIterator[bytes]:
     standing: dict[str, Any] | None = None
     spoken = time.monotonic()
     while True:
@@ -164,7 +178,7 @@ def _file(made: APIRouter, at: Deployment) -> None:
         attempt: Annotated[int | None, Query(ge=1, lt=1 << 31)] = None,
     ) -> StreamingResponse:
         """A file that a run left, as an attachment: never something that a browser shows."""
-        who, asked = admission.admit(at, request, route, FileOf(run=run, path=path, attempt=attempt))
+        who, asked = asking.admit(at, request, route, FileOf(run=run, path=path, attempt=attempt))
         found = runs.open_file(at, who, asked)
         headers = {
             "content-disposition": f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2], safe='')}",

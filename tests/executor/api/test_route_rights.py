@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from executor import database
-from executor.api import admission, health
+from executor.api import asking, health
 from executor.api.application import create_application
 from executor.api.routes import BASE, ROUTES, Route, taken_and_returned
 from executor.operations.rights import RIGHTS
@@ -51,11 +51,11 @@ def house() -> Iterator[House]:
         admit(*asked, **more)
         raise Admitted
 
-    admit = admission.admit
+    admit = asking.admit
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         url = f"sqlite:///{sqlite_file(Path(folder) / 'store' / 'sealrun.db', database.migrate)}"
         at = deployment_of(url, Path(folder) / "home")
-        patch.setattr(admission, "admit", refuse)
+        patch.setattr(asking, "admit", refuse)
         with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
             yield House(at, client)
         at.close()

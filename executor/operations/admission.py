@@ -1,12 +1,12 @@
-"""Whether who asks may do this there: the one place where a request is held against the table of rights."""
+"""Whether who asks may do this there: the one place where a request is held against the table of rights.
+
+Doors that know who asks call it before they carry an operation out; whoever holds the database's URL has all rights.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from starlette.requests import Request
-
-from executor.api.routes import Route
-from executor.errors import Forbidden, Unauthenticated
+from executor.errors import Forbidden
 from executor.operations.deployment import Deployment
 from executor.operations.rights import RIGHTS, Right
 from executor.people.places import find_place
@@ -16,46 +16,31 @@ from executor.records import history
 from executor.schemas.places import Input
 from secretstore import vault
 
-ORIGIN = "api"
-
 Asked = TypeVar("Asked", bound=Input | None)
 
 
-def principal_of(request: Request) -> Principal:
-    """Who asks.
+def admit(at: Deployment, who: KnownActor, operation: str, asked: Asked) -> Asked:
+    """Let an operation be carried out, or refuse it; what is asked, with its runs named by their whole ids.
 
     Raises:
-        Unauthenticated: nobody that is known.
-    """
-    found = request.scope.get("state", {}).get("principal")
-    if not isinstance(found, Principal):
-        raise Unauthenticated
-    return found
-
-
-def admit(at: Deployment, request: Request, route: Route, asked: Asked) -> tuple[KnownActor, Asked]:
-    """Let an operation be carried out, or refuse it; who acts, and what is asked, with runs by their whole ids.
-
-    Raises:
-        Unauthenticated: nobody that is known asks.
         UnknownProject, UnknownEnvironment, UnknownRun: who asks sees nothing there, or there is nothing.
         Forbidden: who asks sees the place, and may not do this.
     """
-    principal = principal_of(request)
-    who = principal.as_actor(ORIGIN, request=request.scope["state"]["request_id"])
-    right = RIGHTS[route.operation]
+    right = RIGHTS[operation]
     asked = _with_whole_ids(at, who, asked)
     for place in _places(at, who, right, asked):
         if right.place == "somewhere" and place.environment_id is None:
-            _require_somewhere(principal, right, place)
+            _require_somewhere(who.principal, right, place)
         else:
-            principal.require(*right.verbs, at=place)
-    return who, asked
+            who.principal.require(*right.verbs, at=place)
+    return asked
 
 
-def visible(at: Deployment, who: KnownActor, route: Route, asked: Input | None, found: Sequence[Any]) -> Sequence[Any]:
+def visible(
+    at: Deployment, who: KnownActor, operation: str, asked: Input | None, found: Sequence[Any]
+) -> Sequence[Any]:
     """What of a listing lies where who asks may see it."""
-    right = RIGHTS[route.operation]
+    right = RIGHTS[operation]
     project = getattr(asked, "project", None)
     if right.place != "somewhere" or getattr(asked, "environment", None) is not None:
         return found
