@@ -25,14 +25,19 @@ def admit(at: Deployment, who: KnownActor, operation: str, asked: Asked) -> Aske
     Raises:
         UnknownProject, UnknownEnvironment, UnknownRun: who asks sees nothing there, or there is nothing.
         Forbidden: who asks sees the place, and may not do this.
+        CredentialAsked: a browser has to prove again who it is.
     """
     right = RIGHTS[operation]
+    if right.place == "own":
+        return asked
     asked = _with_whole_ids(at, who, asked)
     for place in _places(at, who, right, asked):
         if right.place == "somewhere" and place.environment_id is None:
             _require_somewhere(who.principal, right, place)
         else:
-            who.principal.require(*right.verbs, at=place)
+            who.principal.require(*right.verbs_for(asked), at=place)
+    if right.fresh(asked):
+        who.principal.require_fresh(operation.replace("_", " ").replace(".", ": ").rstrip())
     return asked
 
 

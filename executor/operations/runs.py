@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from executor.errors import RequestUnclear, UnknownOutput
 from executor.models import RunSpec
 from executor.operations.deployment import Deployment
+from executor.people.places import allowed
 from executor.people.sight import Sight
 from executor.records import files, history
 from executor.records import logs as output
@@ -152,11 +153,13 @@ def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
         raise RequestUnclear("limit is above 0")
     project_id = vault.get_project(at.db, asked.project).id if asked.project is not None else None
     sight = Sight.of(who, "see")
-    return history.list_runs(at.db, project_id, asked.limit, asked.state, before=asked.before, sight=sight)
+    found = history.list_runs(at.db, project_id, asked.limit, asked.state, before=asked.before, sight=sight)
+    followed = allowed(at.db, who, "follow", ((one.project, one.environment) for one in found))
+    return [one if (one.project, one.environment) in followed else one.without_output() for one in found]
 
 
 def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
-    """All there is to know of a run, receipts included.
+    """All there is to know of a run, receipts included; what it left only where who asks may follow runs there.
 
     Raises:
         UnknownRun: none is meant, or several are.
@@ -164,8 +167,9 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
         RequestUnclear: it has no such attempt.
     """
     view = history.show(at.db, _id(at, asked))
+    follows = allowed(at.db, who, "follow", [(view.project, view.environment)])
     if asked.attempt is None:
-        return view
+        return view if follows else view.without_output()
     if asked.attempt not in {one.number for one in view.attempts}:
         had = f"it had {view.attempt}" if view.attempts else "it had none yet"
         raise RequestUnclear(
@@ -175,7 +179,8 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
             had=had,
             hint=f"it is shown with all of them by: sealrun runs show {view.id[:8]}",
         )
-    return history.show(at.db, view.id, asked.attempt)
+    view = history.show(at.db, view.id, asked.attempt)
+    return view if follows else view.without_output()
 
 
 def kept(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
