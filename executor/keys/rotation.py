@@ -86,7 +86,8 @@ def rotate(
         tell("flipped", count)
     # Outside the database's transaction: if this fails, the voucher still leads from the old pin to the new pair.
     successor = rotation.successor
-    pins.remember(project, environment, Pin(successor.generation, successor.fingerprint))
+    ids = begun.place.project_id, begun.place.environment_id
+    pins.remember(project, environment, Pin(*ids, successor.generation, successor.fingerprint))
     return Rotated(
         generation=successor.generation,
         fingerprint=successor.fingerprint,
