@@ -4,11 +4,16 @@ It is JSON throughout. Whoever receives it looks up the rest, and checks again w
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic takes those of typing from Python 3.12 on
+)
 
 from pydantic import ConfigDict, Field, model_validator, with_config
 from pydantic.dataclasses import dataclass
-from typing_extensions import NotRequired, TypedDict  # pydantic takes those of typing from Python 3.12 on
+from typing_extensions import TypedDict
 
 from executor.schemas.places import InEnvironment, Input
 from executor.schemas.refusal import Refused
@@ -135,7 +140,7 @@ class Wanted(InEnvironment):
     catalogs: Mapping[str, str] = {}
     connections: bool = True
     variables: Mapping[str, str] = {}
-    narrowed: Narrowed = {}
+    narrowed: Narrowed = Field(default_factory=Narrowed)
 
 
 class Order(Wanted):
@@ -204,3 +209,10 @@ class Upload(InEnvironment):
 
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     size: Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A source that is kept for the runs of who has sent it."""
+
+    digest: str

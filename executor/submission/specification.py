@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from executor.environment.variables import name_taken
-from executor.errors import RequestUnclear, UnknownRun
-from executor.models import KEPT_BYTES, Run, RunSpec
-from executor.runs.retention import refuse_pruned
+from executor.errors import RequestUnclear
+from executor.models import KEPT_BYTES, RunSpec
 from executor.schemas.order import Order, Wanted
 from executor.schemas.run_request import RunRequest
-from executor.schemas.runs import OVER
 from executor.settings import QUEUE, Settings
 from executor.source import bundles
 from executor.submission import narrowing
@@ -25,16 +23,7 @@ from executor.submission.remembered import Batch, Remembered
 from secretstore import vault
 from secretstore.connections import Role
 from secretstore.database import Database
-from secretstore.errors import (
-    EnvironmentGone,
-    InUse,
-    ProjectDeleted,
-    SealrunError,
-    UnknownConnection,
-    UnknownEnvironment,
-    UnknownProject,
-    UnknownSecret,
-)
+from secretstore.errors import SealrunError, UnknownConnection, UnknownSecret
 from secretstore.vault import EnvironmentView, ProjectView
 
 _AS_ORDERED = (RunSpec.model_fields.keys() & Order.model_fields.keys()) - {"queue_timeout"}
@@ -141,10 +130,16 @@ def look_up(db: Database, wanted: Wanted, place: tuple[ProjectView, EnvironmentV
     refusals += ((Stage.NAMES, name_taken(name)) for name in variables if name in given)
     columns: Mapping[str, Any] = {}
     try:
-        columns = _of_place(project, environment, wanted.narrowed)
+        columns = of_place(project, environment, wanted.narrowed)
     except RequestUnclear as refusal:
         refusals.append((Stage.PLACE, refusal))
     return Found(project, environment, columns, tuple(refusals))
+
+
+def refuse(found: Found) -> None:
+    """Raise the first of what refuses a run in its place, if anything does."""
+    for _, refusal in sorted(found.refusals, key=lambda one: one[0]):
+        raise refusal
 
 
 def specification(settings: Settings, order: Order, found: Found) -> RunSpec:
@@ -160,49 +155,7 @@ def specification(settings: Settings, order: Order, found: Found) -> RunSpec:
     return RunSpec(**asked | own | dict(found.columns))
 
 
-def repeated(db: Database, run_id: str) -> RunSpec:
-    """Return a run's specification, to submit it again with the present settings of its project and environment.
-
-    Raises:
-        UnknownRun: there is no run with this id.
-        ProjectDeleted: its project is deleted, and not destroyed yet.
-        InUse: it has not ended yet.
-        RunPruned: what it left is deleted, and with it what it asked for.
-        EnvironmentGone: its environment was deleted, even if a new one has its name.
-        RequestUnclear: it asked for more than its project has by now.
-    """
-    with db.reading() as session:
-        run = session.get(Run, run_id)
-    if run is None:
-        raise UnknownRun(reference=run_id)
-    try:
-        project, place = vault.get_place(db, run.project, run.environment)
-    except ProjectDeleted:  # it can be brought back; until then its worker may still be at ending what it did
-        raise
-    except (UnknownProject, UnknownEnvironment):
-        place = None
-    if run.state not in OVER:
-        raise InUse(
-            "run {run} has not ended yet: it is {state}",
-            run=run.id[:8],
-            state=run.state,
-            hint=f"wait for it, or cancel it first: sealrun runs cancel {run.id[:8]}",
-        )
-    refuse_pruned(run.id, run.pruned_at, run.pruned_by)
-    if place is None or place.id != run.environment_id:
-        raise EnvironmentGone(
-            "run {run} belongs to {project}/{environment}, which has been deleted",
-            run=run.id[:8],
-            project=run.project,
-            environment=run.environment,
-            hint="a new environment of that name has other keys and secrets; submit a new run there: sealrun run",
-        )
-    asked = {name: getattr(run, name) for name in RunSpec.model_fields}
-    asked |= {"retry_of": run.id, "idempotency_key": None, "followed": False}
-    return RunSpec.model_construct(**asked | _of_place(project, place, run.narrowed))
-
-
-def _of_place(project: ProjectView, place: EnvironmentView, narrowed: Mapping[str, Any] | None) -> dict[str, Any]:
+def of_place(project: ProjectView, place: EnvironmentView, narrowed: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the project and the environment set for their runs, with what this one asks for itself."""
     return {
         "queue": place.queue or QUEUE,
