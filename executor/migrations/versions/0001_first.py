@@ -65,6 +65,7 @@ def _runs() -> None:
         sa.Column("collect", sa.JSON(), nullable=False),
         sa.Column("idempotency_key", sa.String()),
         sa.Column("followed", sa.Boolean(), nullable=False),
+        sa.Column("probe", sa.JSON()),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
         sa.Column("message", sa.Text()),
@@ -246,6 +247,13 @@ def _uploads() -> None:
         sa.Column("digest", sa.String(), primary_key=True),
         _sequence(),
         sa.Column("data", sa.LargeBinary(), nullable=False),
+    )
+    op.create_table(
+        "executor_source_upload",
+        sa.Column("project_id", sa.String(), primary_key=True),
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("by", sa.String(), primary_key=True),
+        sa.Column("at", UtcDateTime(), nullable=False),
     )
 
 
