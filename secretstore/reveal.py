@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.errors import DoesNotOpen, SealBroken, WrapBroken
-from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair
+from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair, Wraps
 from secretstore.keyring import generate_wrapped, wrapping_context
 from secretstore.sealing import Binding, PrivateKey, PublicKey, open_, seal, succession
+from secretstore.unwrapping import check_wrapping
 
 
 def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedItem, bytes]]:
@@ -37,7 +38,7 @@ class Resealer:
     The successor never comes from outside: whoever can write to the database could have put their own pair there.
     """
 
-    def __init__(self, old: KeyService, new: KeyService, place: KeyPlace, pair: WrappedKeyPair) -> None:
+    def __init__(self, old: KeyService, new: Wraps, place: KeyPlace, pair: WrappedKeyPair) -> None:
         """Unwrap the pair's private half, make its successor and have the pair vouch for it.
 
         Args:
@@ -55,6 +56,7 @@ class Resealer:
             raise WrapBroken
         self._place = place
         self.successor = generate_wrapped(new, place, pair.generation + 1)
+        check_wrapping(new, place, self.successor)
         self._public = PublicKey.from_bytes(self.successor.public_key)
         self.voucher = self._private.vouch(
             succession(

@@ -58,13 +58,18 @@ def create(
     json: options.Json = False,
     yes: options.NeverAsks = False,
 ) -> None:
-    """Make a local key file: to move keys to it with SEALRUN_KEYS=local:PATH,… and rewrap, or to start anew."""
+    """Make a local key file: to move keys to it with SEALRUN_KEYS=local:PATH,… and rewrap, or to start anew.
+
+    Its public half is written beside it, with the suffix .pub. It wraps keys and opens none: name it in the
+    SEALRUN_KEYS of a server that creates environments and is to open no secret.
+    """
     made = keys.create_file(NewKeyFile(path=path))
     screen.say("keep a copy of it somewhere safe: who loses it loses the secrets, who has it can open them")
     if json:
         screen.show_json(made)
     else:
-        screen.show(f"made {made.id}; to use it: SEALRUN_KEYS=local:{screen.printable(str(made.path))}")
+        screen.show(f"made {made.id}; to use it: SEALRUN_KEYS=local:{screen.printable(made.path)}")
+        screen.show(f"for who may wrap and open nothing: SEALRUN_KEYS=local:{screen.printable(made.public_path)}")
 
 
 @app.command()

@@ -21,7 +21,8 @@ from executor.schemas.keys import (
 from executor.schemas.places import InProject
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.key_files import create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pin
 from secretstore.views import KeyPairView
 
@@ -36,15 +37,16 @@ def list_(at: Deployment, who: Actor, asked: InProject) -> Sequence[KeyPairView]
 
 
 def create_file(asked: NewKeyFile) -> KeyFile:
-    """Make a local key file. No deployment is touched: settings name it afterwards.
+    """Make a local key: a key file that unwraps, and its public file that wraps alone. Settings name it afterwards.
 
     Raises:
-        AlreadyExists: there is a file.
+        AlreadyExists: there is one of the two.
         KeyFileUnusable: it cannot be written.
     """
     path = Path(asked.path).absolute()
     create_local_key(path)
-    return KeyFile(path=str(path), id=LocalKeys(path).id)
+    keys = LocalKeys(path)
+    return KeyFile(path=str(path), public_path=str(keys.public_path), id=keys.id)
 
 
 def rotate(at: Deployment, who: Actor, asked: KeyRotation) -> Rotated:

@@ -22,10 +22,11 @@ from executor.supervisor.roles import MARK, assume_roles, to_values
 from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SealrunError
 from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
-from secretstore.keyring import key_service
+from secretstore.keyring import wrapping
 from secretstore.naming import check_secret_name
 from secretstore.reveal import Resealer, reveal
 from secretstore.run_connection import RunConnection
+from secretstore.unwrapping import unwrapping
 
 
 def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
@@ -51,7 +52,7 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     try:
         bundle = SealedBundle.from_json(request["bundle"])
         with _while_wanted(supervisor):
-            service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
+            service = unwrapping(KeyAccess.from_json(request["access"]), bundle.key_service)
             values = {}
             for item, value in reveal(service, bundle):
                 opened = True
@@ -128,7 +129,7 @@ def reseal(asker: socket.socket) -> int:
         request = frame.json()
         pair = WrappedKeyPair.from_json(request["pair"])
         access = KeyAccess.from_json(request["access"])
-        services = key_service(access, pair.key_service), key_service(access)
+        services = unwrapping(access, pair.key_service), wrapping(access)
         resealer = Resealer(*services, KeyPlace(**request["place"]), pair)
         send(asker, Kind.SUCCESSOR, {"pair": resealer.successor.to_json(), "voucher": resealer.voucher.hex()})
         while (frame := asked.receive()) is not None and frame.kind is Kind.RESEAL:
