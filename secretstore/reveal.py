@@ -50,10 +50,7 @@ class Resealer:
             WrapBroken: the private half does not have the pair's fingerprint.
             SecretStoreError: a key service cannot unwrap or wrap.
         """
-        context = wrapping_context(place, pair.fingerprint)
-        self._private = PrivateKey.from_bytes(old.unwrap(pair.wrapped, context))
-        if self._private.fingerprint != pair.fingerprint:
-            raise WrapBroken
+        self._private = _unwrapped(old, place, pair)
         self._place = place
         self.successor = generate_wrapped(new, place, pair.generation + 1)
         check_wrapping(new, place, self.successor)
@@ -81,6 +78,45 @@ class Resealer:
                 yield None
             else:
                 yield seal(self._public, self.successor.generation, value, binding)
+
+
+class Renamer:
+    """Seals to the same key pair, for another name, what is sealed for one."""
+
+    def __init__(self, service: KeyService, place: KeyPlace, pair: WrappedKeyPair, name: str) -> None:
+        """Unwrap the pair's private half, which gives the public one, too.
+
+        Args:
+            service: the key service that unwraps the pair.
+            place: where it belongs.
+            pair: the pair.
+            name: the new name.
+
+        Raises:
+            WrapBroken: the private half does not have the pair's fingerprint.
+            SecretStoreError: the key service cannot unwrap.
+        """
+        self._private = _unwrapped(service, place, pair)
+        self._place, self._generation, self._name = place, pair.generation, name
+
+    def reseal(self, items: Iterable[SealedItem]) -> Iterator[bytes | None]:
+        """Yield each item, sealed anew for the new name; None for one that does not open."""
+        for item in items:
+            of_environment = (self._place.project_id, self._place.environment_id, item.secret_id)
+            try:
+                value = open_(self._private, item.sealed, Binding(*of_environment, item.name, item.version))
+            except DoesNotOpen:
+                yield None
+            else:
+                renamed = Binding(*of_environment, self._name, item.version)
+                yield seal(self._private.public_key(), self._generation, value, renamed)
+
+
+def _unwrapped(service: KeyService, place: KeyPlace, pair: WrappedKeyPair) -> PrivateKey:
+    private = PrivateKey.from_bytes(service.unwrap(pair.wrapped, wrapping_context(place, pair.fingerprint)))
+    if private.fingerprint != pair.fingerprint:
+        raise WrapBroken
+    return private
 
 
 def _open(private: PrivateKey, bundle: SealedBundle, item: SealedItem) -> bytes:

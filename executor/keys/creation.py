@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from executor.errors import KeyOperationFailed
 from executor.keys.access import key_access
 from executor.settings import Settings
+from secretstore.errors import of_key_service
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.pins import Pin, Pins
 from secretstore.vault import Birth, PlacedKey
@@ -107,4 +108,6 @@ def _answer(code: str, settings: Settings, request: dict[str, Any], failure: str
 
 
 def _failure(message: str, answer: dict[str, Any], which: str = "") -> KeyOperationFailed:
-    return KeyOperationFailed(message, why=which + answer["message"], hint=answer["hint"])
+    code = answer["error"]
+    unopened = code if of_key_service(code) else None
+    return KeyOperationFailed(message, why=which + answer["message"], hint=answer["hint"], unopened=unopened)

@@ -41,6 +41,7 @@ from secretstore.vault.keys import (
 from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, deletion_of, require_living
 from secretstore.vault.projects import create_project, get_project, keys_kept, list_projects, set_project
 from secretstore.vault.references import connection_plan, dangling, require_unnamed
+from secretstore.vault.renaming import Renaming, begin_renaming, rename, require_renamable
 from secretstore.vault.rotation import (
     Rotation,
     add_resealed,
@@ -95,6 +96,7 @@ __all__ = [
     "PlacedKey",
     "ProjectView",
     "RefuseIf",
+    "Renaming",
     "Rotation",
     "SecretSummary",
     "SecretView",
@@ -102,6 +104,7 @@ __all__ = [
     "VersionView",
     "add_resealed",
     "add_successor",
+    "begin_renaming",
     "check",
     "connection_plan",
     "create_connection",
@@ -138,9 +141,11 @@ __all__ = [
     "plain_variables",
     "put",
     "record_test",
+    "rename",
     "replace_wrapping",
     "require_deletable",
     "require_living",
+    "require_renamable",
     "require_secrets",
     "require_unnamed",
     "restore_project",
