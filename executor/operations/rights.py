@@ -42,6 +42,10 @@ def _acting(asked: Any) -> tuple[Verb, ...]:
     return ("use", "manage") if why_asked(asked.name) else ()
 
 
+def _renamed(asked: Any) -> tuple[Verb, ...]:
+    return ("use", "manage") if why_asked(asked.name) or why_asked(asked.new) else ()
+
+
 def _imported(planned: Any) -> tuple[Verb, ...]:
     return ("use", "manage") if any(why_asked(entry.name) for entry in planned.to_store) else ()
 
@@ -82,10 +86,15 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "importing.carry_out": _right("seal use", "environment", also=_imported),
         "importing.plan": _right("see", "environment"),
         "importing.there": _right("see", "environment"),
+        "jobs.list_": _right("see", "somewhere"),
+        "jobs.serving": _right("see", "environment"),
+        "jobs.show": _right("see", "project"),
         "keys.create_file": _right("manage", "installation"),
         "keys.list_": _right("see", "somewhere"),
         "keys.rewrap": _right("manage", "project"),
         "keys.rotate": _right("manage", "environment"),
+        "keys.submit_rewrap": _right("manage", "project"),
+        "keys.submit_rotation": _right("manage", "environment"),
         "keys.trust": _right("see", "environment"),
         "members.add": _right("manage", "environment", fresh=_gives_use),
         "members.list_": _right("see", "environment"),
@@ -137,10 +146,13 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "secrets.due": _right("see", "somewhere"),
         "secrets.history": _right("see", "environment"),
         "secrets.list_": _right("see", "somewhere"),
+        "secrets.rename": _right("seal", "environment", also=_renamed),
         "secrets.require_deletable": _right("manage", "environment"),
+        "secrets.require_renamable": _right("seal", "environment"),
         "secrets.rollback": _right("seal", "environment", also=_acting),
         "secrets.runs_given": _right("see", "environment"),
         "secrets.set_": _right("seal", "environment", also=_acting),
+        "secrets.submit_rename": _right("seal", "environment", also=_renamed),
         "tokens.create": _right("", "own"),
         "tokens.list_": _right("", "own"),
         "tokens.revoke": _right("", "own"),

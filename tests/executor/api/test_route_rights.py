@@ -29,7 +29,15 @@ class Admitted(SealrunError):
     status = ADMITTED
 
 
-IN = {"project": "shop", "name": "API_KEY", "version": "1", "path": "report.csv", "token": "0123", "digest": "0" * 64}
+IN = {
+    "project": "shop",
+    "name": "API_KEY",
+    "version": "1",
+    "path": "report.csv",
+    "token": "0123",
+    "digest": "0" * 64,
+    "job": "0" * 32,
+}
 OF_A_PROJECT = {"name": "shop"}
 ORDER = {"target": {"kind": "command", "argv": ["true"]}, "source_root": "/srv", "bundle": "0" * 64}
 GIVEN: Mapping[str, Mapping[str, Any]] = {
@@ -48,6 +56,8 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "runs.upload": {"size": 1},
     "pruning.look": {"older_than": 1, "project": "shop"},
     "secrets.due": {"before": "2030-01-01T00:00:00Z"},
+    "secrets.require_renamable": {"new": "NEW_KEY"},
+    "secrets.submit_rename": {"new": "NEW_KEY"},
     "variables.set_": {"environments": ["default"], "value": "1"},
     "workers.serving": {"queue": "sealrun"},
 }
