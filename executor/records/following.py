@@ -16,8 +16,8 @@ from secretstore.errors import DatabaseUnavailable
 PATIENCE = 600.0
 """Seconds for which a database that is away is waited for."""
 
-_SHORTEST, _LONGEST = 0.01, 0.1  # seconds between two looks: short while something happens
-_SLOWING = 1.3
+_SHORTEST, _LONGEST = 0.004, 0.1  # seconds between two looks
+_SHARE = 0.15  # of the time since something happened: what comes soon is seen soon
 _AWAY_PAUSE = 0.5  # seconds between two tries at a database that is away
 
 
@@ -35,7 +35,7 @@ def looks(
         UnknownRun: there is none of this id.
         DatabaseUnavailable: the database was away for longer than `PATIENCE`.
     """
-    place, pause, seen, retried, away_since = after, _SHORTEST, "", 0, None
+    place, seen, retried, away_since, happened = after, "", 0, None, time.monotonic()
     lost_to: str | None = None
     while True:
         now = time.monotonic()
@@ -50,7 +50,9 @@ def looks(
                 raise
             look, pause = Look(seen, (), place, away=True, retried=retried), _AWAY_PAUSE
         else:
-            pause = _SHORTEST if pieces or state != seen or away_since else min(pause * _SLOWING, _LONGEST)
+            if pieces or state != seen or away_since:
+                happened = now
+            pause = min(max(_SHORTEST, (now - happened) * _SHARE), _LONGEST)
             look, seen, away_since = (
                 Look(state, pieces, place, retried=retried, held_up=held_up, lost_to=lost_to),
                 state,

@@ -16,7 +16,8 @@ from executor.cli.warm import circumstances, place, wire
 
 _EVERY_TIME = (
     "executor.cli.main", "executor.cli.run", "executor.cli.runs", "executor.cli.shown.ending",
-    "executor.cli.typed.env_file", "executor.broker.application", "kombu.transport.redis", "celery.app.amqp",
+    "executor.cli.shown.waiting", "executor.cli.typed.env_file", "executor.broker.application", "kombu.transport.redis",
+    "celery.app.amqp", "celery.fixups.django", "celery.loaders.app", "celery.worker.worker", "redis",
     "sqlalchemy.dialects.sqlite.pysqlite",
 )  # fmt: skip
 _FOR_POSTGRESQL = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg")
@@ -49,3 +50,11 @@ def _import_all() -> None:
     if importlib.util.find_spec("psycopg") is not None:
         for module in _FOR_POSTGRESQL:
             importlib.import_module(module)
+    # What libraries do at their first use.
+    from sqlalchemy.orm import configure_mappers
+
+    from executor.cli.lazy import load
+
+    configure_mappers()
+    for noun, words in (("run", ["--", "true"]), ("runs", ["list"])):
+        load(noun).make_context(noun, words)
