@@ -8,7 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable, Mapping
 
-FORMAT = b"1"
+FORMAT = "1"
 """Of what goes over the socket."""
 
 _OF_STATUS = (
@@ -27,7 +27,7 @@ _ODD = (
     # The interpreter, the linker and the libraries in C act on these when they start, ...
     "PYTHON", "_PYTHON", "LD_", "MALLOC_", "GLIBC_", "GCONV_PATH", "LOCPATH", "NLSPATH", "OPENSSL_",
     # ... and these packages when they are imported.
-    "CELERY_", "C_IMPDEBUG", "C_REMDEBUG", "C_STRICT_APP", "C_WARN_APP", "DISABLE_TRACEBACKS",
+    "CELERY_", "C_", "DISABLE_TRACEBACKS",
     "FORKED_BY_MULTIPROCESSING", "KOMBU_", "MP_LOG", "MP_MAIN_FILE", "NOSETPS", "PICKLE_PROTOCOL", "PSYCOPG_",
     "PYDANTIC_", "REMAP_SIGTERM", "TYPER_", "_TYPER_", "USE_FAST_LOCALS", "COVERAGE_",
 )  # fmt: skip
@@ -45,9 +45,15 @@ def odd_variable(environ: Mapping[str, str]) -> str | None:
 def of_interpreter() -> list[bytes] | None:
     """What a command's interpreter is; None where it was started in a way that a warm one is not."""
     flags = sys.flags
-    odd = flags.optimize or flags.dev_mode or flags.inspect or flags.interactive or flags.debug or flags.verbose
-    odd = odd or flags.bytes_warning or flags.no_site or sys.warnoptions or sys._xoptions.keys() - _OPTIONS
-    if odd or flags.hash_randomization != 1 or sys.stdin is None or sys.stdout is None or sys.stderr is None:
+    odd = (flags.optimize, flags.dev_mode, flags.inspect, flags.interactive, flags.debug, flags.verbose)
+    odder = (flags.bytes_warning, flags.no_site, not flags.hash_randomization, sys.warnoptions)
+    if (
+        any((*odd, *odder))
+        or sys._xoptions.keys() - _OPTIONS
+        or sys.stdin is None
+        or sys.stdout is None
+        or sys.stderr is None
+    ):
         return None
     if sys.getfilesystemencoding() != "utf-8" or sys.gettrace() or sys.getprofile():
         return None
@@ -56,8 +62,7 @@ def of_interpreter() -> list[bytes] | None:
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     if first != root and any(os.path.lexists(os.path.join(first, name)) for name in ("executor", "secretstore")):
         return None
-    facts = (FORMAT, root, sys.executable, sys.version, sys.prefix, *options(), *path)
-    return [one if isinstance(one, bytes) else os.fsencode(one) for one in facts]
+    return [*map(os.fsencode, (FORMAT, root, sys.executable, sys.version, sys.prefix, *options(), *path))]
 
 
 _OPTIONS = {"utf8", "pycache_prefix"}

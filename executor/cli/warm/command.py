@@ -99,7 +99,7 @@ def _open_streams(words: list[str]) -> None:
     """As Python opens them: https://docs.python.org/3/library/sys.html#sys.stdin"""
     stdin, stdout, stderr = (
         io.TextIOWrapper(
-            open(number, "wb" if number else "rb", 0 if unbuffered and number else -1, closefd=False),  # type: ignore[arg-type]
+            os.fdopen(number, "wb" if number else "rb", 0 if unbuffered and number else -1, closefd=False),
             encoding,
             errors,
             newline="\n",

@@ -10,9 +10,12 @@ import signal
 import socket
 import sys
 from collections.abc import Collection
-from typing import NoReturn
 
 from executor.cli.warm import circumstances, place, wire
+
+TYPE_CHECKING = False  # as typing's, which would have to be imported, and `re` with it
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _PASSED_ON = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
@@ -93,7 +96,7 @@ def _request(found: list[bytes], held: Collection[int]) -> wire.Request:
     )
 
 
-def _stand_for(connection: socket.socket, child: int, held: Collection[int]) -> NoReturn:
+def _stand_for(connection: socket.socket, child: int, held: Collection[int]) -> "NoReturn":
     """Pass on what is sent to this process, and end as the child ends."""
 
     def pass_on(number: int, _: object = None) -> None:
@@ -121,7 +124,7 @@ def _stand_for(connection: socket.socket, child: int, held: Collection[int]) -> 
     os._exit(os.waitstatus_to_exitcode(ended))
 
 
-def _die_of(number: int) -> NoReturn:
+def _die_of(number: int) -> "NoReturn":
     """End by the same signal, so that a shell sees what it would have seen."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the child has left what core there is to be
     if number != signal.SIGKILL:

@@ -47,9 +47,7 @@ def _make_folder(home: Path) -> None:
         os.mkdir(home / place.FOLDER, 0o700)
     with place.opened(str(home)) as folder, contextlib.suppress(FileExistsError):
         partial = f".{secrets.token_hex(8)}"
-        fd = os.open(
-            partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
-        )
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         try:
             os.write(fd, secrets.token_hex(place.WORD_LENGTH // 2).encode())
             # Whole or not at all; if two race, the first one's stays.

@@ -13,7 +13,6 @@ import resource
 import socket
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
 
 READY, GO = b"ready", b"go"
 PATIENCE = 2.0
@@ -23,7 +22,7 @@ _LENGTH = struct.Struct("!I")
 _STATUS = struct.Struct("!i")
 _CREDENTIALS = struct.Struct("3i")
 _MOST = 16 << 20  # bytes of a request: the kernel lets arguments and environment have six at most
-DESCRIPTORS = 4
+DESCRIPTORS, GROUPS = 4, 7
 _RESOURCES = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 
 
@@ -31,20 +30,39 @@ class Unclear(Exception):
     """What came is not what is to come."""
 
 
-class Request(NamedTuple):
+class Request:
     """A command as it was typed, and where. All of it bytes, as the kernel has it."""
 
-    circumstances: list[bytes]
-    arguments: list[bytes]
-    environment: list[bytes]
-    path: list[bytes]
-    """Where Python looks for modules."""
-    streams: list[bytes]
-    """Encoding and error handler of each, and whether it is unbuffered."""
-    state: list[bytes]
-    """The umask and the signals that are ignored, as /proc/self/status has them; then those that are held back."""
-    limits: list[bytes]
-    """Resource, soft and hard limit each."""
+    def __init__(
+        self,
+        circumstances: list[bytes],
+        arguments: list[bytes],
+        environment: list[bytes],
+        path: list[bytes],
+        streams: list[bytes],
+        state: list[bytes],
+        limits: list[bytes],
+    ) -> None:
+        """Take it as it is.
+
+        Args:
+            circumstances: what `circumstances` tells of it.
+            arguments: sys.argv.
+            environment: NAME=value each.
+            path: where Python looks for modules.
+            streams: of each its encoding and error handler, and whether it is unbuffered.
+            state: the umask and the signals that are ignored, as /proc/self/status has them; then those held back.
+            limits: resource, soft and hard limit each.
+        """
+        self.circumstances, self.arguments, self.environment, self.path = circumstances, arguments, environment, path
+        self.streams, self.state, self.limits = streams, state, limits
+
+    @property
+    def groups(self) -> list[list[bytes]]:
+        """All of it, as `__init__` takes it."""
+        return [
+            self.circumstances, self.arguments, self.environment, self.path, self.streams, self.state, self.limits
+        ]  # fmt: skip
 
 
 def pack(groups: Iterable[list[bytes]]) -> bytes:
@@ -87,7 +105,7 @@ def send(connection: socket.socket, request: Request) -> None:
     Raises:
         OSError: nobody takes it.
     """
-    packed = pack(request)
+    packed = pack(request.groups)
     connection.sendall(_LENGTH.pack(len(packed)) + packed)
 
 
@@ -102,7 +120,7 @@ def receive(connection: socket.socket) -> Request:
     if length > _MOST:
         raise Unclear
     groups = unpack(_whole(connection, length))
-    if len(groups) != len(Request._fields):
+    if len(groups) != GROUPS:
         raise Unclear
     return Request(*groups)
 

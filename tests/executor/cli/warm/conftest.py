@@ -1,7 +1,9 @@
 """A warm process of a home of its own, and commands that go through it."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.executor.cli.conftest import CHECKOUT, PATIENCE, Cli, made
+from tests.executor.cli.conftest import PATIENCE, Cli, made
 from tests.processes import arguments, eventually, is_alive
 
 _REPORTING = Path(__file__).with_name("reporting.py")
@@ -35,7 +37,7 @@ class Warm:
 
     def left(self) -> int:
         """Its process id, once one that this home's commands left behind listens."""
-        eventually(lambda: any(self.sockets()), PATIENCE, lambda: f"a warm process listens: {self.log()}")
+        eventually(lambda: any(map(_listens, self.sockets())), PATIENCE, lambda: f"a warm process listens: {self.log()}")
         (found,) = self.processes()
         return found
 
@@ -47,12 +49,10 @@ class Warm:
 
     def processes(self) -> list[int]:
         """Those of this home: each holds a lock in it, and the children of one do not."""
-        found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit() and b"warm.template" in arguments(int(entry)) and is_alive(int(entry)):
-                if any(link.startswith(str(self.folder)) and link.endswith(".lock") for link in _descriptors(entry)):
-                    found.append(int(entry))
-        return found
+        numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+        warm = [number for number in numbers if b"warm.template" in arguments(number) and is_alive(number)]
+        own = re.compile(rf"{re.escape(str(self.folder))}/\w+\.lock")
+        return [number for number in warm if any(map(own.match, _descriptors(number)))]
 
     def is_used(self, *words: str, environ: Mapping[str, str] = {}) -> bool:
         """Whether a command goes through the warm process: cold, it would not come further than an import."""
@@ -70,12 +70,22 @@ class Reporting:
 
     def __init__(self, warm: Warm) -> None:
         self.warm = warm
+        self.folder = warm.cli.folder / "imported"
+        """Of a module that the warm process has imported."""
+        self.folder.mkdir()
+        (self.folder / "imported.py").write_text("")
+        os.utime(self.folder / "imported.py", (1, 1))
 
     def start(self) -> int:
         """Start a warm process of them."""
+        os.utime(self.folder / "imported.py", (1, 1))
+        before = (
+            "import sys; sys.path.insert(0, sys.argv.pop(1));"
+            f"sys.path.append({str(self.folder)!r}); import imported; sys.path.pop();"
+        )
         code = (
             "from executor.cli.warm import handover, leaving;"
-            f"leaving._CODE = 'import sys; sys.path.insert(0, sys.argv.pop(1));' + {_PATCHED.format(module=_TEMPLATE)!r};"
+            f"leaving._CODE = {before!r} + {_PATCHED.format(module=_TEMPLATE)!r};"
             f"leaving.leave({str(self.warm.cli.home)!r}, handover.facts())"
         )
         self.run_code(code)
@@ -83,7 +93,11 @@ class Reporting:
 
     def run_code(self, code: str) -> None:
         subprocess.run(
-            [sys.executable, "-c", code], env=self.warm.cli.environ, cwd=self.warm.cli.jobs, check=True, timeout=PATIENCE
+            [sys.executable, "-c", code],
+            env=self.warm.cli.environ,
+            cwd=self.warm.cli.jobs,
+            check=True,
+            timeout=PATIENCE,
         )
 
     def cold(self, *words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
@@ -128,7 +142,12 @@ def reporting() -> Iterator[Reporting]:
             one.warm.end()
 
 
-def _descriptors(process: str) -> list[str]:
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        return connection.connect_ex(str(path)) == 0
+
+
+def _descriptors(process: int) -> list[str]:
     found = []
     try:
         for fd in os.listdir(f"/proc/{process}/fd"):

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 
 def report() -> None:
@@ -36,7 +37,7 @@ def report() -> None:
 
 
 def _seen() -> dict[str, object]:
-    status = dict(line.partition(":\t")[::2] for line in open("/proc/self/status").read().splitlines())
+    status = dict(line.partition(":\t")[::2] for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "environment": dict(os.environ),
         "words": sys.argv[1:],

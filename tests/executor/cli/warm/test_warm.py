@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import resource
 import signal
 import subprocess
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.executor.cli.conftest import PATIENCE, Terminal
+from tests.executor.cli.conftest import PATIENCE
 from tests.executor.cli.warm.conftest import Reporting, Warm
 from tests.processes import _stat, eventually, is_alive
 
@@ -21,7 +20,12 @@ def test_a_cold_command_leaves_a_warm_process_and_the_next_one_goes_through_it(w
     assert warm.is_used("run", "-p", "shop", "--help")
     for words in (("secret", "list"), ("variable", "list"), ("project", "list"), ("--version",), ("runs",)):
         assert warm.is_used(*words) is (words == ("runs",)), words
-    for environ in ({"SEALRUN_WARM_SECONDS": "0"}, {"KOMBU_LOG_DEBUG": "1"}, {"PYTHONOPTIMIZE": "1"}, {"LD_BIND_NOW": "1"}):
+    for environ in (
+        {"SEALRUN_WARM_SECONDS": "0"},
+        {"KOMBU_LOG_DEBUG": "1"},
+        {"PYTHONOPTIMIZE": "1"},
+        {"LD_BIND_NOW": "1"},
+    ):
         assert not warm.is_used("runs", "list", environ=environ), environ
 
 
@@ -55,15 +59,29 @@ def test_a_command_finds_what_it_would_find_in_a_process_of_its_own(reporting: R
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
-    for environ in ({}, {"TZ": "Asia/Kolkata", "ODD\udcff": "\udcfe", "EMPTY": "", "PYTHONUNBUFFERED": "1", "COLUMNS": "77"}):
+    for environ in (
+        {},
+        {"TZ": "Asia/Kolkata", "ODD\udcff": "\udcfe", "EMPTY": "", "PYTHONUNBUFFERED": "1", "COLUMNS": "77"},
+    ):
         options = {"environ": environ, "preexec_fn": prepare, "input": "from\nstdin"}
-        cold, through = (json.loads(one("run", "see", "a b", **options).stdout) for one in (reporting.cold, reporting.through))
+        cold, through = (
+            json.loads(one("run", "see", "a b", **options).stdout) for one in (reporting.cold, reporting.through)
+        )
         assert through == cold
 
 
 def test_a_command_ends_as_it_would_in_a_process_of_its_own(reporting: Reporting) -> None:
     """Exit codes, signals, and what Python makes of an exception."""
-    for words in (("exit", "0"), ("exit", "7"), ("exit", "256"), ("raise",), ("die", "15"), ("die", "2"), ("die", "9"), ("die", "6")):
+    for words in (
+        ("exit", "0"),
+        ("exit", "7"),
+        ("exit", "256"),
+        ("raise",),
+        ("die", "15"),
+        ("die", "2"),
+        ("die", "9"),
+        ("die", "6"),
+    ):
         cold, through = reporting.cold("run", *words), reporting.through("run", *words)
         assert (through.returncode, through.stderr[-40:]) == (cold.returncode, cold.stderr[-40:]), words
 
