@@ -13,7 +13,7 @@ from executor.cli.warm.command import NOT_BEGUN, carry_out
 from executor.cli.warm.installed import Installed
 from executor.sandbox.kernel import die_with_parent
 
-_LOOK = 5.0  # seconds between two looks whether it should end
+_LOOK = 2.0  # seconds between two looks whether it should end
 _AT_ONCE = 32
 """Commands at a time: more of them start cold."""
 

@@ -37,7 +37,9 @@ class Warm:
 
     def left(self) -> int:
         """Its process id, once one that this home's commands left behind listens."""
-        eventually(lambda: any(map(_listens, self.sockets())), PATIENCE, lambda: f"a warm process listens: {self.log()}")
+        eventually(
+            lambda: any(map(_listens, self.sockets())), PATIENCE, lambda: f"a warm process listens: {self.log()}"
+        )
         (found,) = self.processes()
         return found
 
