@@ -41,10 +41,11 @@ _WIDTH = {"actor": 255, "origin": 255, "subject": 512}
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, as claimed, and through which door (`cli`, `console`, `api`, `worker NAME`)."""
+    """Who acts, as claimed, through which door (`cli`, `console`, `api`, `worker NAME`), and by which request there."""
 
     name: str
     origin: str
+    request: str | None = None
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,7 @@ def _link(session: Session, project_id: str, events: list[dict[str, Any]]) -> No
 
 
 def _event(project_id: str, project: str, actor: Actor, act: Act, at: datetime) -> dict[str, Any]:
+    by_request = {} if actor.request is None else {"request": actor.request}
     event = {
         "project_id": project_id,
         "project": project,
@@ -237,7 +239,7 @@ def _event(project_id: str, project: str, actor: Actor, act: Act, at: datetime) 
         "origin": actor.origin,
         "action": act.action,
         "subject": act.subject,
-        "detail": json.dumps(dict(act.detail), sort_keys=True),
+        "detail": json.dumps({**act.detail, **by_request}, sort_keys=True),
         "outcome": act.outcome,
     }
     return event | {name: str(event[name])[:width] for name, width in _WIDTH.items()}

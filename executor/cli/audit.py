@@ -43,7 +43,7 @@ def list_(
     place = here()
     of = _project(place, project, installation)
     asked = Events(project=of, limit=limit, since=since, actor=actor, action=action, subject=subject)
-    found = audit.list_(place.at, place.who, asked)
+    found = place.ask(audit.list_, asked)
     _say_waiting(found.waiting)
     if json:
         screen.show_json([event.fields() for event in found.events])
@@ -70,7 +70,7 @@ def verify(
     expect = _head(expect_head)
     place = here()
     of = _project(place, project, installation)
-    verified = audit.verify(place.at, place.who, Chain(project=of, expect=expect))
+    verified = place.ask(audit.verify, Chain(project=of, expect=expect))
     _say_waiting(verified.waiting)
     found = verified.found
     if json:

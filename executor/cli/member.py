@@ -40,9 +40,9 @@ def add(
     """Give somebody a role: in a project, in one environment of it, or with --installation everywhere."""
     place = here()
     asked = _member(place, name, role, project, environment, installation, group, issuer)
-    added = members.add(place.at, place.who, asked)
+    added = place.ask(members.add, asked)
     screen.say(f"{added.name} is {added.role} of {_where(added)}")
-    if any(one.name == added.role and "use" in one.verbs for one in members.roles(place.at, place.who)):
+    if any(one.name == added.role and "use" in one.verbs for one in place.ask(members.roles)):
         screen.say(
             f"note: running code is reading: {added.name} can now read every secret that runs of {_where(added)} "
             "are given",
@@ -67,7 +67,7 @@ def remove(
     """Take a role away; what it gave ends at once."""
     place = here()
     asked = _member(place, name, role, project, environment, installation, group, issuer)
-    removed = members.remove(place.at, place.who, asked)
+    removed = place.ask(members.remove, asked)
     screen.say(f"{removed.name} is {removed.role} of {_where(removed)} no more")
     if json:
         screen.show_json(removed)
@@ -83,7 +83,7 @@ def list_(
     """List who has a role: in a project and its environments, or by the installation; or there alone."""
     place = here()
     where = _project(place, project, environment, installation)
-    found = members.list_(place.at, place.who, Members(project=where, environment=environment))
+    found = place.ask(members.list_, Members(project=where, environment=environment))
     if json:
         screen.show_json(found)
         return

@@ -19,7 +19,7 @@ def _roles() -> None:
 def list_(json: options.Json = False) -> None:
     """List the roles. There is none that reads a secret's value; running code is reading."""
     place = here()
-    found = members.roles(place.at, place.who)
+    found = place.ask(members.roles)
     if json:
         screen.show_json(found)
         return

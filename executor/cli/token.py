@@ -37,7 +37,7 @@ def create(
         raise Misuse("--installation is every project: leave out -p and -e", command="token create")
     where = None if installation else place.project(project)
     asked = NewToken(name=name, role=role, project=where, environment=environment, owner=owner, days=days)
-    made = tokens.create(place.at, place.who, asked)
+    made = place.ask(tokens.create, asked)
     screen.say(f"{made.made.owner}'s token for {_what(made.made)}, until {screen.moment(made.made.expires_at)}")
     screen.say("it is shown this once: keep it where secrets are kept")
     if json:
@@ -55,7 +55,7 @@ def list_(
 ) -> None:
     """List tokens: whose, for what, until when, and when they were last used. Never the tokens."""
     place = here()
-    found = tokens.list_(place.at, place.who, Tokens(owner=owner, everybody=everybody, ended=ended))
+    found = place.ask(tokens.list_, Tokens(owner=owner, everybody=everybody, ended=ended))
     if json:
         screen.show_json(found)
         return
@@ -89,7 +89,7 @@ def revoke(
         )
     place = here()
     confirm(f"revoke token {token}", yes)
-    ended = tokens.revoke(place.at, place.who, TokenNamed(token=token))
+    ended = place.ask(tokens.revoke, TokenNamed(token=token))
     screen.say(f"revoked {ended.owner}'s token {ended.name} ({ended.id[:8]})")
     if json:
         screen.show_json(ended)

@@ -37,7 +37,7 @@ def create(
     """
     place = here()
     password = None if service else _password(name)
-    made = people.create(place.at, place.who, NewAccount(name=name, service=service, password=password, admin=admin))
+    made = place.ask(people.create, NewAccount(name=name, service=service, password=password, admin=admin))
     screen.say(f"created {_what(made)} {made.name}{', an admin' if made.admin else ''}")
     if not made.admin:
         screen.say(f"without a role it may do nothing: sealrun member add {made.name} --role ROLE -p PROJECT")
@@ -49,7 +49,7 @@ def create(
 def list_(json: options.Json = False) -> None:
     """List people and service accounts."""
     place = here()
-    found = people.list_(place.at, place.who)
+    found = place.ask(people.list_)
     if json:
         screen.show_json(found)
         return
@@ -64,23 +64,23 @@ def list_(json: options.Json = False) -> None:
 def disable(name: Name, yes: options.NeverAsks = False, json: options.Json = False) -> None:
     """Keep somebody out: sessions and tokens end at once and for good, roles stay."""
     place = here()
-    _told(people.disable(place.at, place.who, AccountNamed(name=name)), "disabled", json)
+    _told(place.ask(people.disable, AccountNamed(name=name)), "disabled", json)
 
 
 @app.command()
 def enable(name: Name, yes: options.NeverAsks = False, json: options.Json = False) -> None:
     """Let somebody in again who was disabled: they log in, and make new tokens."""
     place = here()
-    _told(people.enable(place.at, place.who, AccountNamed(name=name)), "enabled", json)
+    _told(place.ask(people.enable, AccountNamed(name=name)), "enabled", json)
 
 
 @app.command()
 def delete(name: Name, yes: options.Yes = False, json: options.Json = False) -> None:
     """Delete somebody with their roles, sessions and tokens."""
     place = here()
-    if any(one.name == name for one in people.list_(place.at, place.who)):  # else refused below, and nothing is asked
+    if any(one.name == name for one in place.ask(people.list_)):  # else refused below, and nothing is asked
         confirm(f"delete {name}", yes)
-    deleted = people.delete(place.at, place.who, AccountNamed(name=name))
+    deleted = place.ask(people.delete, AccountNamed(name=name))
     screen.say(f"deleted {name}")
     if json:
         screen.show_json(deleted)
@@ -91,7 +91,7 @@ def password(name: Name, yes: options.NeverAsks = False, json: options.Json = Fa
     """Set somebody's password, read from a hidden prompt or from stdin; all their sessions end."""
     place = here()
     asked = NewPassword(name=name, password=_password(name))
-    _told(people.set_password(place.at, place.who, asked), "set the password of", json)
+    _told(place.ask(people.set_password, asked), "set the password of", json)
 
 
 def _password(name: str) -> str:

@@ -16,7 +16,7 @@ from celery import Celery
 from executor import runs
 from executor.broker.doorbell import ring
 from executor.keys import rotation
-from executor.people import pruning
+from executor.people.pruning import prune
 from executor.records.live import refuse_live
 from executor.runs import Offer, retention, unserved, workers
 from executor.sandbox import clearing, workspace
@@ -90,7 +90,7 @@ def destroy_deleted(db: Database, actor: Actor) -> int:
 
 def forget_expired(db: Database) -> int:
     """Delete sessions, tokens, codes and other answers that have expired; returns how many rows."""
-    return pruning.prune(db)
+    return prune(db)
 
 
 def destroy_unused_keys(db: Database, actor: Actor) -> int:
