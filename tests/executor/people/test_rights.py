@@ -235,8 +235,11 @@ def test_what_a_log_in_said_of_groups_is_believed_for_a_day(people: People) -> N
     """An issuer tells of nobody who left: who does not log in again loses what a group gave."""
     people.give("qa", "runner shop", group=True, issuer=ISSUER)
     ada = log_in_oidc(people.db, ISSUER, "sub-1", "ada", ["qa"], "192.0.2.7")
+    text = people.token("ada", "runner", "shop")
+    assert people.may(authenticate_token(people.db, text), "use", "shop")
     people.age(GroupMember, said_at=25 * 3600)
     assert not people.may(authenticate_session(people.db, ada.cookie), "use", "shop")
+    assert not people.may(authenticate_token(people.db, text), "use", "shop"), "a token has no more than its owner"
 
 
 def test_another_issuers_group_of_the_same_name_is_another(people: People) -> None:
