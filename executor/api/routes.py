@@ -31,6 +31,14 @@ class Route(NamedTuple):
     by: tuple[str, ...] = ()
 
     @property
+    def repeatable(self) -> bool:
+        """Whether a request that is sent again is answered, and not done, again, where it has an Idempotency-Key.
+
+        What has a credential in it is not: the answer is kept, and a digest of the body.
+        """
+        return self.method == "POST" and self.operation not in ("people.create", "tokens.create")
+
+    @property
     def name(self) -> str:
         """Its name in the description: the operation, and what tells two routes of it apart."""
         return ".".join((self.operation.rstrip("_"), *self.fixed.values()))
