@@ -537,6 +537,14 @@ class CodeRefused(SealrunError):
     hint = "a code holds for ten minutes; compare it with the one on your terminal, or start anew: sealrun login"
 
 
+class ProviderRefused(SealrunError):
+    """the provider did not let you in"""
+
+    code = "provider_refused"
+    status = 502
+    hint = "begin the log-in again; if that does not help, the server's operator looks at SEALRUN_OIDC_ISSUER"
+
+
 class AnswerPending(SealrunError):
     """the request with this Idempotency-Key is still being answered"""
 

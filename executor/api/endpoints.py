@@ -12,17 +12,12 @@ from pydantic.fields import FieldInfo
 from starlette.responses import Response
 
 from executor.api import asking, once, paging
-from executor.api.problems import MEDIA_TYPE, Problem
+from executor.api.problems import PROBLEMS
 from executor.api.routes import BY_HAND, ROUTES, Route, operation_of, taken_and_returned
 from executor.operations import admission
 from executor.operations.deployment import Deployment
 from executor.schemas.asking import asked as asked_for
 from executor.schemas.places import Input
-
-PROBLEMS: Mapping[int | str, Any] = {
-    status: {"model": Problem, "description": "What is wrong, and how to mend it.", "content": {MEDIA_TYPE: {}}}
-    for status in ("4XX", 503)
-}
 
 
 @dataclass(frozen=True)

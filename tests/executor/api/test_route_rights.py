@@ -15,6 +15,7 @@ from executor.api.application import create_application
 from executor.api.routes import BASE, ROUTES, Route, taken_and_returned
 from executor.operations.rights import RIGHTS
 from executor.people.roles import ROLES
+from secretstore.database import Database
 from secretstore.errors import SealrunError
 from tests.databases import sqlite_file
 from tests.executor.api.conftest import ORIGIN, House, deployment_of
@@ -75,7 +76,7 @@ def house() -> Iterator[House]:
     admit = asking.admit
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         url = f"sqlite:///{sqlite_file(Path(folder) / 'store' / 'sealrun.db', database.migrate)}"
-        at = deployment_of(url, Path(folder) / "home")
+        at = deployment_of(Database(url), Path(folder) / "home")
         patch.setattr(asking, "admit", refuse)
         with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
             yield House(at, client)
