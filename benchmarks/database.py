@@ -156,17 +156,25 @@ def _waits(dialect: str, count: Callable[..., None]) -> Iterator[None]:
         return
     import psycopg
 
-    plain = psycopg.Connection.wait
+    plain, fetching = psycopg.Connection.wait, psycopg.Pipeline._fetch_gen
 
     def wait(self: Any, *arguments: Any, **named: Any) -> Any:
-        count()
+        if self._pipeline is None:  # in a pipeline it is only waited until the statement is sent
+            count()
         return plain(self, *arguments, **named)
 
+    def fetch(self: Any, *, flush: bool) -> Any:
+        if self.result_queue:
+            count()
+        return fetching(self, flush=flush)
+
     psycopg.Connection.wait = wait  # type: ignore[method-assign]  # undone below
+    psycopg.Pipeline._fetch_gen = fetch  # type: ignore[method-assign]
     try:
         yield
     finally:
         psycopg.Connection.wait = plain  # type: ignore[method-assign]
+        psycopg.Pipeline._fetch_gen = fetching  # type: ignore[method-assign]
 
 
 class _Worker:

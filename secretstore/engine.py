@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import Error as SqliteError
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InvalidatePoolError
 from sqlalchemy.pool import QueuePool
 
 from secretstore.errors import DatabaseUnavailable, LibraryMissing, installing
@@ -132,12 +133,22 @@ def _sqlite(address: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A deferred transaction that reads and then writes fails at once with "database is locked", whatever the
-        # timeout; one that announces at its start that it writes waits for its turn.
         writes = connection.get_execution_options().get("sealrun_writing")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        begin(connection.connection.driver_connection, writes=bool(writes))
 
     return engine
+
+
+def begin(connection: Any, *, writes: bool) -> None:
+    """Begin a transaction of SQLite, of which the driver knows nothing.
+
+    A deferred transaction that reads and then writes fails at once with "database is locked", whatever the timeout; one
+    that announces at its start that it writes waits for its turn.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+    except SqliteError as problem:  # the driver's own: SQLAlchemy has no part in this
+        raise DatabaseError("", None, problem) from None
 
 
 def _postgresql(address: URL) -> Engine:

@@ -40,7 +40,7 @@ from secretstore.vault.keys import (
 )
 from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, deletion_of, require_living
 from secretstore.vault.projects import create_project, get_project, keys_kept, list_projects, set_project
-from secretstore.vault.references import connection_plan, dangling, require_unnamed
+from secretstore.vault.references import ask_connections, connection_plan, dangling, require_unnamed
 from secretstore.vault.rotation import (
     Rotation,
     add_resealed,
@@ -50,7 +50,7 @@ from secretstore.vault.rotation import (
     sealing_key,
     unresealed,
 )
-from secretstore.vault.sealed import sealed_bundle
+from secretstore.vault.sealed import ask_sealed, sealed_bundle
 from secretstore.vault.secrets import (
     SecretSummary,
     delete_secret,
@@ -65,7 +65,7 @@ from secretstore.vault.secrets import (
     summarize_secrets,
 )
 from secretstore.vault.storing import put, set_variable, store
-from secretstore.vault.variables import delete_variable, list_variables, plain_variables
+from secretstore.vault.variables import ask_variables, delete_variable, list_variables, plain_variables
 from secretstore.views import (
     ConnectionView,
     Dangling,
@@ -102,6 +102,9 @@ __all__ = [
     "VersionView",
     "add_resealed",
     "add_successor",
+    "ask_connections",
+    "ask_sealed",
+    "ask_variables",
     "check",
     "connection_plan",
     "create_connection",
