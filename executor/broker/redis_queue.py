@@ -97,6 +97,7 @@ class Channel(theirs.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._size_read: int | None = None
+        self._client_kept: Any = None
         self._bound: set[str] = set()
         super().__init__(*args, **kwargs)
         self._move_aside()  # before anything is given back to a queue
@@ -119,10 +120,14 @@ class Channel(theirs.Channel):
             return act()
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)
         if asynchronous:  # the one that messages come by
+            client = super()._create_client(asynchronous)
             client.parse_response = functools.partial(self._answered, client.parse_response)
-        return client
+            return client
+        # kombu makes one for each command, which takes longer than the command. All it has is the pool.
+        if self._client_kept is None or self._client_kept.connection_pool is not self.pool:
+            self._client_kept = super()._create_client()
+        return self._client_kept
 
     def _answered(self, parse: Callable[..., Any], connection: Any, command: str, **options: Any) -> Any:
         answer = parse(connection, command, **options)
