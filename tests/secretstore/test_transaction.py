@@ -14,7 +14,9 @@ from secretstore.models import Project
 from tests.processes import eventually
 
 PROJECT = table_of(Project)
-NAMED = select(PROJECT.c.name, PROJECT.c.created_at, PROJECT.c.max_running).where(PROJECT.c.name == bindparam("of_name"))
+NAMED = select(PROJECT.c.name, PROJECT.c.created_at, PROJECT.c.max_running).where(
+    PROJECT.c.name == bindparam("of_name")
+)
 RENAMED = update(PROJECT).where(PROJECT.c.name == bindparam("of_name")).returning(PROJECT.c.name.label("now"))
 INSERTED = insert(PROJECT)
 AT = datetime(2026, 3, 1, 12, 30, 15, 250, tzinfo=UTC)
