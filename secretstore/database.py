@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Engine, Interval, Table, bindparam, func, 
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, SQLModel
 
-from secretstore.engine import BUSY_SECONDS, WRITING, Turns, begin, masked_url, open_engine
+from secretstore.engine import BUSY_SECONDS, WRITING, Turns, begin, by_hand, masked_url, open_engine
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
@@ -109,8 +109,7 @@ class Database:
         turn = self._turns.last() if last else self._turns.at_once()
         with turn, self._driver() as connection:
             with pipelined(connection):
-                if self.dialect == "sqlite":
-                    begin(connection, writes=True)
+                begin(connection, writes=True)
                 transaction = Transaction(connection, self.statements)
                 yield transaction
                 if not transaction.undone:
@@ -128,15 +127,7 @@ class Database:
         with self._driver() as connection:
             if self.dialect == "sqlite":
                 begin(connection, writes=False)
-                yield Transaction(connection, self.statements)
-                connection.rollback()
-                return
-            connection.autocommit = True  # there is no way to the server in it
-            try:
-                yield Transaction(connection, self.statements)
-            finally:
-                if not connection.closed:
-                    connection.autocommit = False
+            yield Transaction(connection, self.statements)
 
     @contextmanager
     def _driver(self) -> Iterator[Any]:
@@ -144,7 +135,8 @@ class Database:
         with self.named_errors(), self.statements.errors():
             pooled = self.engine.raw_connection()
             try:
-                yield pooled.driver_connection
+                with by_hand(pooled.driver_connection) as connection:
+                    yield connection
             except BaseException as problem:
                 if self.statements.broke(problem, pooled):
                     pooled.invalidate(problem)

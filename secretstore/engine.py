@@ -140,15 +140,37 @@ def _sqlite(address: URL) -> Engine:
 
 
 def begin(connection: Any, *, writes: bool) -> None:
-    """Begin a transaction of SQLite, of which the driver knows nothing.
+    """Begin a transaction of which the driver knows nothing.
 
-    A deferred transaction that reads and then writes fails at once with "database is locked", whatever the timeout; one
-    that announces at its start that it writes waits for its turn.
+    SQLite: a deferred transaction that reads and then writes fails at once with "database is locked", whatever the
+    timeout; one that announces at its start that it writes waits for its turn. PostgreSQL: in a pipeline it is not
+    waited for.
     """
+    if not isinstance(connection, SqliteConnection):
+        connection.execute("BEGIN", prepare=False)
+        return
     try:
         connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
     except SqliteError as problem:  # the driver's own: SQLAlchemy has no part in this
         raise DatabaseError("", None, problem) from None
+
+
+@contextmanager
+def by_hand(connection: Any) -> Iterator[Any]:
+    """Have the driver begin no transaction by itself: psycopg would wait for it, in a pipeline too.
+
+    SQLite's never does here. What is left of a transaction at the end is rolled back.
+    """
+    if isinstance(connection, SqliteConnection):
+        yield connection
+        return
+    connection.autocommit = True  # nothing is sent
+    try:
+        yield connection
+    finally:
+        if not connection.closed:
+            connection.rollback()
+            connection.autocommit = False
 
 
 def _postgresql(address: URL) -> Engine:
