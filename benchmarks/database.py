@@ -163,7 +163,7 @@ def _waits(dialect: str, count: Callable[..., None]) -> Iterator[None]:
 
     def wait(self: Any, act: Any, *arguments: Any, **named: Any) -> Any:
         idle = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-        # In a pipeline it is only waited until a statement is sent. Other acts send nothing, as where nothing has begun.
+        # In a pipeline it is only waited until a statement is sent. Other acts send nothing where nothing has begun.
         if self._pipeline is None and not (idle and act.__name__ in _SENDING_NOTHING):
             count()
             if idle and not self.autocommit:  # psycopg begins a transaction first, and waits for that
