@@ -20,6 +20,7 @@ NESTING = 4  # for example a line of a member of a JSON text inside a JSON text
 JSON_DEPTH = 64
 NOTED = 5  # lines or members that a note lists
 
+_JSON_BEGINS = (b"{", b"[", b'"')
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _SCHEME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-."
 
@@ -62,10 +63,13 @@ def needles_for(value: bytes) -> dict[bytes, str]:
         line ending; its lines, the string members of a JSON text, the password of a URL; and the encoded forms of all
         these. None is shorter than `SHORTEST` bytes; a value that is shorter has none.
     """
-    if not _is_maskable(value):
+    bare = value.strip()
+    if len(bare) < SHORTEST:
         return {}
-    wholes = _wholes(value)
-    parts = _masked(_parts(value))
+    if _has_parts(bare):
+        wholes, parts = _wholes(value), _masked(_parts(value))
+    else:  # the common case
+        wholes, parts = [value] if value == bare else [value, bare], []
     needles = dict.fromkeys(parts, PART) | dict.fromkeys(wholes, AS_IT_IS)
     for whole in wholes:
         if len(whole) <= LONG or whole is value:
@@ -73,6 +77,11 @@ def needles_for(value: bytes) -> dict[bytes, str]:
     for text in parts[: _encoded_count(parts)]:
         _add(needles, encoded(text))
     return needles
+
+
+def _has_parts(bare: bytes) -> bool:
+    """Tell whether a value may have lines, members or passwords: what has none of these characters has none."""
+    return b"\n" in bare or b"\r" in bare or b"://" in bare or b"\\n" in bare or bare[:1] in _JSON_BEGINS
 
 
 def _add(needles: dict[bytes, str], named: Iterable[tuple[str, Iterable[bytes]]]) -> None:
@@ -263,7 +272,7 @@ class _Object(list[tuple[str, object]]):
 
 def _members(text: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield path and UTF-8 text of each string in a JSON text; nothing if it is not JSON."""
-    if text[:1] not in (b"{", b"[", b'"'):
+    if text[:1] not in _JSON_BEGINS:
         return
     try:
         document = json.loads(
