@@ -143,7 +143,7 @@ def _base64_forms(value: bytes) -> list[bytes]:
     for before, start, more in _ALIGNMENTS:
         fixed = b2a_base64(before + value, newline=False)[start : (size + more) // 6]
         found.append(fixed)
-        if b"+" in fixed or b"/" in fixed:
+        if 0x2B in fixed or 0x2F in fixed:  # `+` or `/`; bytes are found in bytes more slowly
             found.append(fixed.translate(_URL_SAFE))
     return found
 

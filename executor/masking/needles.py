@@ -20,7 +20,7 @@ NESTING = 4  # for example a line of a member of a JSON text inside a JSON text
 JSON_DEPTH = 64
 NOTED = 5  # lines or members that a note lists
 
-_JSON_BEGINS = (b"{", b"[", b'"')
+_JSON_BEGINS = b'{["'
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _SCHEME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-."
 
@@ -81,7 +81,8 @@ def needles_for(value: bytes) -> dict[bytes, str]:
 
 def _has_parts(bare: bytes) -> bool:
     """Tell whether a value may have lines, members or passwords: what has none of these characters has none."""
-    return b"\n" in bare or b"\r" in bare or b"://" in bare or b"\\n" in bare or bare[:1] in _JSON_BEGINS
+    # A line end, `:` or a backslash, or how JSON begins. Numbers: bytes are found in bytes more slowly.
+    return 0x0A in bare or 0x0D in bare or 0x3A in bare or 0x5C in bare or bare[0] in _JSON_BEGINS
 
 
 def _add(needles: dict[bytes, str], named: Iterable[tuple[str, Iterable[bytes]]]) -> None:
@@ -187,7 +188,7 @@ def _is_key_delimiter(text: bytes) -> bool:
 
 
 def _is_multiline(text: bytes) -> bool:
-    return b"\n" in text or b"\r" in text
+    return 0x0A in text or 0x0D in text
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ class _Object(list[tuple[str, object]]):
 
 def _members(text: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield path and UTF-8 text of each string in a JSON text; nothing if it is not JSON."""
-    if text[:1] not in _JSON_BEGINS:
+    if not text or text[0] not in _JSON_BEGINS:
         return
     try:
         document = json.loads(

@@ -2,6 +2,7 @@
 
 from binascii import hexlify
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
@@ -11,21 +12,18 @@ _Rule = tuple[bytes, bytes]
 _Effect = tuple[bytes, bytes]
 """What a rule does to one value: the characters of it that are replaced, and what a space becomes if it has one."""
 
-_QUOTE = (b"_.-~/", b"%20")  # Python's quote, jinja
-_QUOTE_ALL = (b"_.-~", b"%20")  # RFC 3986's unreserved: Python's quote(safe=""), jq's @uri, .NET
-_QUOTE_PLUS = (b"_.-~", b"+")  # Python's quote_plus and urlencode, Go's QueryEscape
-_COMPONENT = (b"_.-~!*'()", b"%20")  # JavaScript's encodeURIComponent
-_URI = (b"_.-~!*'();/?:@&=+$,#", b"%20")  # JavaScript's encodeURI; what requests does to a URL
-_FORM = (b"_.-*", b"+")  # browsers' forms, Java's URLEncoder
-_COMMON: tuple[_Rule, ...] = (_QUOTE, _QUOTE_ALL, _QUOTE_PLUS)
+_COMMON: tuple[_Rule, ...] = (
+    (b"_.-~/", b"%20"),  # Python's quote, jinja
+    (b"_.-~", b"%20"),  # RFC 3986's unreserved: Python's quote(safe=""), jq's @uri, .NET
+    (b"_.-~", b"+"),  # Python's quote_plus and urlencode, Go's QueryEscape
+)
 _RARE: tuple[_Rule, ...] = (
-    _COMPONENT,
-    _URI,
-    _FORM,
+    (b"_.-~!*'()", b"%20"),  # JavaScript's encodeURIComponent
+    (b"_.-*", b"+"),  # browsers' forms, Java's URLEncoder
+    (b"_.-~!*'();/?:@&=+$,#", b"%20"),  # JavaScript's encodeURI; what requests does to a URL
     (b"_.-!*()", b"+"),  # .NET's UrlEncode; in lower case: HttpUtility
     (b"_.-", b"+"),  # PHP's urlencode
 )
-_CLIENTS: tuple[_Rule, ...] = (_QUOTE_ALL, _QUOTE_PLUS, _COMPONENT, _FORM)
 # The parts of a URL, as libraries put it together. Their digits are always in upper case.
 _PARTS: tuple[_Rule, ...] = (
     (b"_.-~ +", b" "),  # SQLAlchemy's login
@@ -41,9 +39,11 @@ _PARTS: tuple[_Rule, ...] = (
     (b"_.-~!*'();/?:@&=+$,#%[]\\^`{|}", b"%20"),  # httpx
     (b"_.-~!*();/?:@&=+$,#%[]\\^`{|}", b"%20"),  # a query: browsers, Node
 )
-_TOOLS = _COMMON + _RARE
-_KEEPING = (_COMPONENT, _URI, *_PARTS)
-_ALL = _TOOLS + _PARTS
+_ALL = _COMMON + _RARE + _PARTS
+_SPACES = tuple(space for _, space in _ALL)
+_OF_COMMON, _OF_TOOLS, _OF_PARTS = slice(3), slice(8), slice(8, None)
+_OF_CLIENTS = slice(1, 5)  # all but quote, and the first two of the rare ones
+_RARER = slice(3, None)  # among them are all that keep what markup does not
 
 _BYTES = tuple(bytes((byte,)) for byte in range(256))
 _UPPER = tuple(b"%%%02X" % byte for byte in range(256))
@@ -65,24 +65,24 @@ class PercentForms:
     def __init__(self, value: bytes, odd: bytes, thorough: bool) -> None:
         """Take the value, and `odd`, its characters that no rule leaves for sure, in the order of `odd_characters`."""
         self._value, self._thorough = value, thorough
-        spaced = odd.endswith(b" ")
-        self._effects: dict[_Rule, _Effect] = {
-            rule: (odd.translate(None, rule[0]), rule[1] if spaced else b"")
-            for rule in (_ALL if thorough else _COMMON)
-        }
+        escaped = [odd.translate(None, safe) for safe, _ in (_ALL if thorough else _COMMON)]
+        spaces: Iterable[bytes] = _SPACES if odd.endswith(b" ") else repeat(b"")
+        self._effects: list[_Effect] = list(zip(escaped, spaces))  # noqa: B905  # the spaces may be without end
         self._made: dict[_Effect, bytes] = {}
 
     def all(self) -> Iterator[bytes]:
         """Yield it by every rule that changes it, the digits in upper and in lower case."""
-        for effect in self._by(_TOOLS if self._thorough else _COMMON):
-            yield self._form(effect)
-            yield _written(self._value, effect, _LOWER)
+        value, made = self._value, self._made
+        for effect in self._by(_OF_TOOLS):  # of a value that gets the common forms only, these are all
+            form = made[effect] = _written(value, effect, _UPPER)
+            yield form
+            yield _written(value, effect, _LOWER)
         if self._thorough:
-            yield from map(self._form, self._by(_PARTS))
+            yield from map(self._form, self._by(_OF_PARTS))
 
     def once(self) -> list[bytes]:
         """Return it as a query or a form has it, if that changes it."""
-        return [self._form(effect) for effect in self._by(_COMMON)]
+        return [self._form(effect) for effect in self._by(_OF_COMMON)]
 
     def twice(self) -> Iterator[bytes]:
         """Yield it as a URL that stands in another one."""
@@ -94,7 +94,7 @@ class PercentForms:
 
         A value with a colon may be both of them.
         """
-        for effect in self._by(_CLIENTS):
+        for effect in self._by(_OF_CLIENTS):
             form = self._form(effect)
             both = form.replace(b"%3A", b":", 1)
             if both != self._value:
@@ -105,14 +105,13 @@ class PercentForms:
     def in_markup(self) -> Iterator[bytes]:
         """Yield the forms that keep characters which markup does not."""
         kept = [byte for byte in b"&'" if byte in self._value]
-        for effect in self._by(_KEEPING):
+        for effect in self._by(_RARER):
             if any(byte not in effect[0] for byte in kept):
                 yield self._form(effect)
 
-    def _by(self, rules: Iterable[_Rule]) -> dict[_Effect, None]:
+    def _by(self, rules: slice) -> dict[_Effect, None]:
         """Return what the rules do, without those that do the same here, or nothing."""
-        known = self._effects
-        return {effect: None for rule in rules if (effect := known[rule])[0]}
+        return {effect: None for effect in self._effects[rules] if effect[0]}
 
     def _form(self, effect: _Effect) -> bytes:
         form = self._made.get(effect)
