@@ -10,19 +10,22 @@ from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
 from executor.cli.shown import screen
 from executor.cli.shown.expiry import time_left
+from executor.cli.shown.job import by_a_worker
 from executor.cli.typed import completion, options
 from executor.cli.typed.new_value import WithoutValues, read_value, value_on_command_line
 from executor.cli.typed.signposts import Signposted
 from executor.cli.typed.target import RunCommand
 from executor.cli.typed.times import expiry
-from executor.errors import Misuse
+from executor.errors import KeyOperationFailed, Misuse
 from executor.operations import secrets
-from executor.schemas.places import InProject, Named
+from executor.schemas.places import InEnvironment, InProject, Named
 from executor.schemas.secrets import (
     ListedSecret,
     NewSecret,
+    RenamedSecret,
     Rollback,
     SecretDeletion,
+    SecretRename,
     SeenIn,
     SetSecret,
     VersionNamed,
@@ -123,7 +126,7 @@ def set_(
 
 def seal(place: Here, asked: NewSecret) -> SetSecret:
     """Store a value, and say what became of it and under which names a run will find it."""
-    stored = secrets.set_(place.at, place.who, asked)
+    stored = place.ask(secrets.set_, asked)
     for note in stored.value_notes:
         screen.say(f"note: {note}", "yellow")
     for made in stored.created_environments:
@@ -143,7 +146,7 @@ def list_(
 ) -> None:
     """List secrets by name, of all environments unless -e says one."""
     place = here()
-    found = secrets.list_(place.at, place.who, InProject(project=place.project(project), environment=environment))
+    found = place.ask(secrets.list_, InProject(project=place.project(project), environment=environment))
     if json:
         screen.show_json(found)
         return
@@ -196,12 +199,55 @@ def delete(
     place = here()
     project, environment = place.project(project), place.environment(environment)
     asked = SecretDeletion(project=project, environment=environment, name=name, force=force)
-    secrets.require_deletable(place.at, place.who, asked)  # what refuses is said before anything is asked
+    place.ask(secrets.require_deletable, asked)  # what refuses is said before anything is asked
     confirm(f"delete secret {name} of {project}/{environment} with all its versions, for good", yes)
-    deleted = secrets.delete(place.at, place.who, asked)
+    deleted = place.ask(secrets.delete, asked)
     screen.say(f"deleted secret {name} of {project}/{environment}")
     if json:
         screen.show_json(deleted)
+
+
+@app.command()
+def rename(
+    name: Name,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that it is to have.", show_default=False)],
+    project: options.Project = None,
+    environment: options.Environments = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although a source or catalog names it, which runs are then not given.")
+    ] = False,
+    json: options.Json = False,
+    yes: options.YesOfInstallers = False,
+) -> None:
+    """Give a secret another name. Its versions, its history and its receipts go on.
+
+    Runs that have begun keep what they were given. The name is a part of what a value is sealed for: where the private
+    key cannot be opened here, a worker that can does it, and this waits. With several environments each is renamed for
+    itself, once all of them can be.
+    """
+    place = here()
+    project = place.project(project)
+    environments = environments_named(place, project, environment, False)
+    confirm_name(new, yes)
+    asked = [
+        SecretRename(project=project, environment=one, name=name, new=new, force=force, confirmed=True)
+        for one in environments
+    ]
+    for one in asked:
+        place.ask(secrets.require_renamable, one)
+    renamed = [_renamed(place, one) for one in asked]
+    if json:
+        screen.show_json(renamed)
+
+
+def _renamed(place: Here, asked: SecretRename) -> RenamedSecret:
+    where = InEnvironment(project=asked.project, environment=asked.environment)
+    try:
+        done = place.ask(secrets.rename, asked)
+    except KeyOperationFailed as failed:
+        done = RenamedSecret(**by_a_worker(place, failed, where, lambda: place.ask(secrets.submit_rename, asked)))
+    screen.say(f"{asked.name} of {asked.project}/{asked.environment} is {asked.new} now: {done.versions} versions")
+    return done
 
 
 @app.command()
@@ -221,7 +267,7 @@ def history(
     place = here()
     asked = Named(project=place.project(project), environment=place.environment(environment), name=name)
     if version is None:
-        versions = secrets.history(place.at, place.who, asked)
+        versions = place.ask(secrets.history, asked)
         if json:
             screen.show_json(versions)
             return
@@ -231,7 +277,7 @@ def history(
             ("bold", "", "", "", "", "", "green", "yellow", "yellow"),
         )
         return
-    given = secrets.runs_given(place.at, place.who, VersionNamed(**dict(asked), version=version, limit=limit))
+    given = place.ask(secrets.runs_given, VersionNamed(**dict(asked), version=version, limit=limit))
     if json:
         screen.show_json(given)
     else:
@@ -286,7 +332,7 @@ def rollback(
     place = here()
     project, environment = place.project(project), place.environment(environment)
     asked = Rollback(project=project, environment=environment, name=name, to=to)
-    secret = secrets.rollback(place.at, place.who, asked)
+    secret = place.ask(secrets.rollback, asked)
     screen.say(f"{name} of {project}/{environment} is at version {secret.version} again")
     if left := time_left(secret.expires_at):
         screen.say(f"note: that version {left.replace('expired', 'has expired')}", "yellow")
