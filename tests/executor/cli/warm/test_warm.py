@@ -155,7 +155,8 @@ def test_the_warm_process_has_no_terminal_and_no_stream_of_a_command(warm: Warm)
 
     assert links["0"] == os.devnull
     assert {link.split(":")[0] for link in links.values()} <= {
-        os.devnull, "socket", "anon_inode", str(warm.folder), str(warm.folder / "log"), *map(str, warm.folder.glob("*.lock"))
+        os.devnull, "socket", "anon_inode",
+        str(warm.folder), str(warm.folder / "log"), *map(str, warm.folder.glob("*.lock"))
     }  # fmt: skip
 
 
