@@ -16,7 +16,7 @@ from typing import Self
 
 from executor.masking.heads import Heads
 from executor.masking.needles import AS_IT_IS, SHORTEST, needles_for
-from executor.masking.token_shape import LENGTH, PREFIX, is_token, may_be_token, places
+from executor.masking.token_shape import LENGTH, beginning, is_token, may_be_token, places
 
 MASK = b"***"
 TAIL_SHOWN = 3  # bytes; a longer tail that begins a needle is masked when the stream ends
@@ -164,20 +164,19 @@ class Masker:
 
     def _find(self, data: bytes, held: int) -> list[tuple[int, int]]:
         """Return where needles may begin, by place: their families. What begins in the held part was found before."""
-        found = [] if self._heads is None else self._heads.find(data, max(0, held - SHORTEST + 1))
-        own = places(data, max(0, held - len(PREFIX) + 1))
+        heads = self._heads
+        found = [] if heads is None else heads.find(data, held - SHORTEST + 1 if held >= SHORTEST else 0)
+        own = places(data, held - 3 if held > 3 else 0)
         if not own:  # nearly always
             return found
         return sorted([*found, *((_OWN, place) for place in own)], key=_PLACE)
 
     def _tail(self, data: bytes) -> int:
-        """Return the length of the longest end that may be the beginning of a head."""
-        kept = 0 if self._heads is None else self._heads.tail(data)
-        if data[-1] in PREFIX:
-            for length in (3, 2, 1):
-                if data.endswith(PREFIX[:length]):
-                    return max(kept, length)
-        return kept
+        """Return the length of the longest end that may be the beginning of a head, or of a token's."""
+        heads = self._heads
+        kept = 0 if heads is None else heads.tail(data)
+        # `srn` may become a token; `_` ends only what was found already.
+        return kept if kept > 2 or data[-1] not in b"srn" else max(kept, beginning(data))
 
     def _longest(self, family: int, data: bytes, start: int) -> int:
         """Return the length of the family's longest needle at `start`; 0 if there is none."""

@@ -1,7 +1,7 @@
 """What must happen though nobody asks.
 
 Lost runs, unheard bells, retries, runs that nobody can take, runs kept long enough, unlinked audit events, past keys,
-deleted projects, leftovers.
+deleted projects, expired sessions and tokens, leftovers.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from celery import Celery
 from executor import runs
 from executor.broker.doorbell import ring
 from executor.keys import rotation
+from executor.people.pruning import prune
 from executor.records.live import refuse_live
 from executor.runs import Offer, retention, unserved, workers
 from executor.sandbox import clearing, workspace
@@ -85,6 +86,11 @@ def destroy_deleted(db: Database, actor: Actor) -> int:
     """Destroy what is sealed in projects that were deleted, once their days are over; returns how many."""
     skipped = _tell("project %s could not be destroyed yet: %s")
     return len(vault.destroy_due(db, actor=actor, refuse_if=refuse_live, skipped=skipped))
+
+
+def forget_expired(db: Database) -> int:
+    """Delete sessions, tokens, codes and other answers that have expired; returns how many rows."""
+    return prune(db)
 
 
 def destroy_unused_keys(db: Database, actor: Actor) -> int:

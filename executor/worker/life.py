@@ -273,6 +273,7 @@ class WorkerLife:
             Duty("clear orphans", lambda: janitor.clear_orphans(self._settings.workspaces), _ORPHANS),
             Duty("prune the cache", self._start_pruning, _ORPHANS),
             Duty("destroy past keys", lambda: janitor.destroy_unused_keys(db, actor), _PAST),
+            Duty("forget what has expired", lambda: janitor.forget_expired(db), _PAST),
             Duty("destroy deleted projects", lambda: janitor.destroy_deleted(db, actor), _PAST),
             Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs, actor), _PAST),
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),

@@ -59,6 +59,9 @@ Environments = Annotated[
 CreateEnvironment = Annotated[
     bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")
 ]
+Installation = Annotated[
+    bool, typer.Option("--installation", help="What is of no project, or of all of them; without -p.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 NeverAsks = Annotated[bool, typer.Option("--yes", "-y", help="No effect: this command never asks.")]
