@@ -429,12 +429,6 @@ class UnknownJob(SealrunError):
     hint = "list them: sealrun job list -p {project}"
 
 
-class JobFailed(SealrunError):
-    """job {job} failed: {why}"""
-
-    code = "job_failed"
-
-
 class VersionsBroken(SealrunError):
     """{project}/{environment} has {count} version(s) that cannot be opened: {names}"""
 

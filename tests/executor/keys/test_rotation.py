@@ -212,7 +212,8 @@ class TestProcess:
         begun = vault.sealing_key(shop, "shop", "default", pins=pins)
         request = {"access": {"keys": settings.store.keys}, "place": vars(begun.place), "pair": begun.pair.to_json()}
         said = b""
-        with zygote.resealer() as channel:
+        with zygote.resealer() as resealing:
+            channel = resealing.channel
             answers = Receiver(channel)
             send(channel, Kind.ROTATE, request)
             frame = answers.receive(30)
