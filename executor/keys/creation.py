@@ -12,7 +12,8 @@ from executor.errors import KeyOperationFailed
 from executor.keys.access import key_access
 from executor.settings import Settings
 from secretstore.key_service import KeyPlace, WrappedKeyPair
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.vault import Birth, PlacedKey
 
 Made = TypeVar("Made")

@@ -24,7 +24,8 @@ from secretstore import vault
 from secretstore.bundle import SealedItem, items_to_json
 from secretstore.database import Database
 from secretstore.key_service import WrappedKeyPair
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.vault import Actor, KeyPairView, PlacedKey
 
 _PATIENCE = 180.0  # seconds for a key service to unwrap and wrap; a call of AWS KMS may take 60

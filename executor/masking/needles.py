@@ -62,7 +62,7 @@ def needles_for(value: bytes) -> dict[bytes, str]:
         line ending; its lines, the string members of a JSON text, the password of a URL; and the encoded forms of all
         these. None is shorter than `SHORTEST` bytes; a value that is shorter has none.
     """
-    if not _is_maskable(value):
+    if not is_maskable(value):
         return {}
     wholes = _wholes(value)
     parts = _masked(_parts(value))
@@ -92,7 +92,7 @@ def verdict(name: str, value: bytes) -> Verdict:
     Returns:
         Whether it can be masked at all, and notes on what is not masked: lines by number, members by path.
     """
-    if not _is_maskable(value):
+    if not is_maskable(value):
         return Verdict(False, (f"{name} has under {SHORTEST} bytes (without outer white space): it is not masked",))
     notes = []
     why = drawback(value)
@@ -134,7 +134,8 @@ def _left_out(name: str, kind: str, why: str, places: list[str]) -> str:
     return f"{kind}s {named} of {name} are {why}: they are not masked on their own"
 
 
-def _is_maskable(value: bytes) -> bool:
+def is_maskable(value: bytes) -> bool:
+    """Whether the masker looks for a value at all: a shorter one would turn ordinary output into stars."""
     return len(value.strip()) >= SHORTEST
 
 

@@ -11,6 +11,7 @@ from executor.explain.fit import misfits
 from executor.masking.needles import SHORTEST, drawback, verdict
 from executor.operations.deployment import Deployment
 from executor.schemas.importing import Change, Import, ImportPlan, Kind, Pair, PlannedEntry, Problem
+from executor.schemas.sealing import SealedImport, StoredSealed
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.errors import NameRefused, ValueRefused
@@ -22,8 +23,10 @@ from secretstore.naming import (
     shell_note,
     why_asked,
 )
+from secretstore.pin import GivenPin
 from secretstore.plain_values import has_no_value, why_plain
 from secretstore.vault import NewSecret, NewVariable, SecretSummary
+from secretstore.views import SecretView, VariableView
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Plan:
     shown: ImportPlan
     to_store: tuple[NewSecret | NewVariable, ...] = field(repr=False)
     """Nothing where there is a problem; and a variable that stays as it is, is not in it."""
+    pins: tuple[GivenPin, ...] = ()
+    """Key pairs that must be the environment's one."""
 
 
 def plan(at: Deployment, who: Actor, asked: Import) -> Plan:
@@ -70,7 +75,7 @@ def plan(at: Deployment, who: Actor, asked: Import) -> Plan:
     values = {planned.name: planned.entry.value for planned in entries if isinstance(planned.entry, NewSecret)}
     notes = (*_notes(entries, asked, there), *misfits(at.db, project, (environment,), values))
     to_store = tuple(planned.entry for planned in entries if planned.change != "unchanged")
-    return Plan(_shown(asked, entries, (), notes, skipped), to_store)
+    return Plan(_shown(asked, entries, (), notes, skipped), to_store, asked.pins)
 
 
 def carry_out(at: Deployment, who: Actor, planned: Plan) -> ImportPlan:
@@ -80,8 +85,30 @@ def carry_out(at: Deployment, who: Actor, planned: Plan) -> ImportPlan:
         UnknownProject, UnknownEnvironment: there is no such place any more.
         KeyChanged: the environment's key pair is not the one known to who asks.
     """
-    vault.store(at.db, planned.shown.project, planned.to_store, actor=who, pins=at.pins)
+    vault.store(at.db, planned.shown.project, planned.to_store, actor=who, pins=at.pins.also(planned.pins))
     return planned.shown
+
+
+def store_sealed(at: Deployment, who: Actor, asked: SealedImport) -> StoredSealed:
+    """Store a file's secrets, which were sealed for a reservation, and its variables: all of it, or nothing.
+
+    It takes what setting a variable takes, as these are set with it.
+
+    Raises:
+        SealingOvertaken: what was reserved no longer holds; reserve and seal again.
+        SealedRefused: something cannot be what was to be sealed.
+        NameRefused, ValueRefused: a name, a variable's value or what is said of a secret's breaks a rule.
+        UnknownProject, UnknownEnvironment: there is no such place any more.
+    """
+    asked.require_within()
+    if asked.secrets:
+        stored = vault.store_sealed(at.db, asked.project, asked.reservation or "", asked.entries(), actor=who)
+    else:
+        stored = vault.store(at.db, asked.project, asked.variables, actor=who, pins=None)
+    return StoredSealed(
+        secrets=tuple(view for view in stored if isinstance(view, SecretView)),
+        variables=tuple(view for view in stored if isinstance(view, VariableView)),
+    )
 
 
 @dataclass(frozen=True)

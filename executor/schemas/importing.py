@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from executor.schemas.places import InEnvironment, Output
+from secretstore.pin import GivenPin
 
 Kind = Literal["secret", "variable"]
 Change = Literal["new", "version", "changed", "unchanged"]
@@ -57,6 +58,8 @@ class Import(InEnvironment):
     allow_short: bool = False
     skip_refused: bool = False
     """Whether names that no secret may have are left out, and the rest imported."""
+    pins: tuple[GivenPin, ...] = ()
+    """Key pairs that must be the environment's one, beside the one that is known."""
 
 
 class PlannedEntry(Output):

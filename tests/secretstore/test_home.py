@@ -10,7 +10,8 @@ from secretstore.database import Database
 from secretstore.errors import FolderUnusable
 from secretstore.home import check_home, ensure_home
 from secretstore.local_keys import create_local_key
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 
 
 @pytest.fixture(autouse=True)
