@@ -335,6 +335,13 @@ class KeyFileUnusable(SecretStoreError):
     hint = "it must be a regular file of yours with mode 0600, in a folder only you can write to"
 
 
+class PublicHalfOnly(SecretStoreError):
+    """{path} is the public half of a local key: it wraps private keys, and unwraps none"""
+
+    code = "public_half_only"
+    hint = "this is done where the key file is: SEALRUN_KEYS=local:PATH with the path of the key file"
+
+
 class KmsError(SecretStoreError):
     """AWS KMS cannot do this"""
 
@@ -379,8 +386,8 @@ def of_key_service(code: str) -> bool:
 
     What was altered opens nowhere, and is not among them.
     """
-    own = LibraryMissing.code, KeyServiceMissing.code, KeyFileMissing.code, KeyFileUnusable.code, KmsError.code
-    return code in own or any(code == kind.code for kind in KmsError.__subclasses__())
+    own = LibraryMissing, KeyServiceMissing, KeyFileMissing, KeyFileUnusable, PublicHalfOnly, KmsError
+    return any(code == kind.code for kind in own) or any(code == kind.code for kind in KmsError.__subclasses__())
 
 
 # -- database

@@ -1,12 +1,15 @@
 """Bringing in a file of names and values: what was read of it, what is asked, and what would change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
 from executor.schemas.places import InEnvironment, Output
 from secretstore.pin import GivenPin
+from secretstore.run_connection import RunConnection
 
 Kind = Literal["secret", "variable"]
 Change = Literal["new", "version", "changed", "unchanged"]
@@ -60,6 +63,22 @@ class Import(InEnvironment):
     """Whether names that no secret may have are left out, and the rest imported."""
     pins: tuple[GivenPin, ...] = ()
     """Key pairs that must be the environment's one, beside the one that is known."""
+
+
+@dataclass(frozen=True)
+class KnownSecret:
+    """A secret that is there: its newest version, and when the one that runs get expires."""
+
+    last_version: int
+    expires_at: datetime | None
+
+
+class There(Output):
+    """What an environment has: secrets by name, variables with their values, and its data sources and catalogs."""
+
+    secrets: Mapping[str, KnownSecret]
+    variables: Mapping[str, str] = Field(repr=False)
+    connections: tuple[RunConnection, ...]
 
 
 class PlannedEntry(Output):

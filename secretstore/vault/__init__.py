@@ -42,6 +42,7 @@ from secretstore.vault.keys import (
 from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, deletion_of, require_living
 from secretstore.vault.projects import create_project, get_project, keys_kept, list_projects, set_project
 from secretstore.vault.references import connection_plan, dangling, require_unnamed
+from secretstore.vault.renaming import Renaming, begin_renaming, rename, require_renamable
 from secretstore.vault.reserving import prune_reservations, reserve
 from secretstore.vault.rotation import (
     Rotation,
@@ -97,6 +98,7 @@ __all__ = [
     "PlacedKey",
     "ProjectView",
     "RefuseIf",
+    "Renaming",
     "Rotation",
     "SecretSummary",
     "SecretView",
@@ -104,6 +106,7 @@ __all__ = [
     "VersionView",
     "add_resealed",
     "add_successor",
+    "begin_renaming",
     "check",
     "connection_plan",
     "create_connection",
@@ -142,9 +145,11 @@ __all__ = [
     "prune_reservations",
     "put",
     "record_test",
+    "rename",
     "replace_wrapping",
     "require_deletable",
     "require_living",
+    "require_renamable",
     "require_secrets",
     "require_unnamed",
     "reserve",

@@ -94,10 +94,18 @@ def placed_key(project: Project, environment: Environment, pair: KeyPair) -> Pla
     )
 
 
-def replace_wrapping(db: Database, key: PlacedKey, key_service: str, wrapped: bytes, *, actor: Actor) -> bool:
+def replace_wrapping(
+    db: Database,
+    key: PlacedKey,
+    key_service: str,
+    wrapped: bytes,
+    *,
+    actor: Actor,
+    also: Callable[[Session], None] = lambda session: None,
+) -> bool:
     """Replace the wrapping of a private key; return False if somebody else has.
 
-    Neither the public half nor a sealed value is touched.
+    Neither the public half nor a sealed value is touched. `also` is called in the transaction.
     """
     with db.writing() as session:
         changed = session.execute(
@@ -115,6 +123,7 @@ def replace_wrapping(db: Database, key: PlacedKey, key_service: str, wrapped: by
         detail = {"generation": key.pair.generation, "from": key.pair.key_service, "to": key_service}
         project = session.get_one(Project, key.place.project_id)
         append(session, project, actor, Act("key.rewrap", key.place.environment, detail))
+        also(session)
         return True
 
 

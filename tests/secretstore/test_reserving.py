@@ -190,8 +190,10 @@ class TestOvertaken:
         self.again(sealer)
         reservation = sealer.reserve()
         vault.delete_secret(shop, "shop", "default", "TOKEN", actor=sealer.actor)
-        sealer.refused(SealingOvertaken, "or TOKEN deleted", reservation, sealer.seal(reservation))
-        self.again(sealer)
+        sealed = sealer.seal(reservation)
+        sealer.refused(SealingOvertaken, "or TOKEN deleted", reservation, sealed)
+        self.again(sealer)  # another one of this name, whose next version has the reserved number
+        sealer.refused(SealingOvertaken, "or TOKEN deleted", reservation, sealed)
         assert [view.version for view in vault.history(shop, "shop", "default", "TOKEN")] == [1]
 
     def test_places_that_were_deleted(self, shop: Database, sealer: Sealer, birth: vault.Birth, actor: Actor) -> None:

@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from secretstore.entries import NewSecret
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyPlace
 from secretstore.keyring import wrapping_context
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pin import Pin
 from secretstore.pins import Pins
 from secretstore.reservation import Reservation, ReservedPlace, ReservedSecret, SealedSecret, seal_reserved
@@ -132,6 +133,7 @@ def _wrap(key: PrivateKey) -> dict[str, object]:
         return {
             "id": LocalKeys(file).id,
             "file": file.read_text(),
+            "public_file": file.with_suffix(".pub").read_text(),
             "context": context,
             "private": _text(key.to_bytes()),
             "wrapped": _text(wrapped),

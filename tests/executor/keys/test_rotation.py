@@ -27,9 +27,10 @@ from secretstore import audit_reading, vault
 from secretstore.bundle import items_to_json
 from secretstore.database import Database
 from secretstore.errors import KeyChanged
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyPlace
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair, Secret, SecretVersion
 from secretstore.pin import Pin
 from secretstore.pins import Pins

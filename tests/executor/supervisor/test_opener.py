@@ -15,9 +15,10 @@ from executor.supervisor.roles import Assumed, from_values
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyAccess
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pins
 from secretstore.run_connection import RunConnection
 from secretstore.vault import Actor
