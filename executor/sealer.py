@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from executor.masking.needles import Verdict, verdict
-from executor.schemas.sealing import Reserving
+from executor.schemas.sealing import MOST, Reserving
 from executor.schemas.secrets import NewSecret
 from secretstore import entries
 from secretstore.errors import SealingOvertaken, ValueRefused
@@ -67,9 +67,17 @@ def put_sealed(
 
     Raises:
         KeyChanged, KeyUnknown: a key pair is not known to be the right one; nothing was sent.
+        ValueRefused: there are too many of them.
         ReservationUnfit: the answer to the first step is not what was asked for.
         SealingOvertaken: others came in between each of the times.
     """
+    if len(values) > MOST:
+        raise ValueRefused(
+            "{count} secrets are more than the {most} that are stored together",
+            count=len(values),
+            most=MOST,
+            hint="store them in several parts",
+        )
     asked = Reserving(
         project=project,
         environments=tuple(dict.fromkeys(one.environment for one in values)),

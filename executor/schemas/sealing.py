@@ -10,8 +10,8 @@ from secretstore.errors import SealedRefused
 from secretstore.reservation import SealedSecret
 from secretstore.views import SecretView, VariableView
 
-MOST = 10_000
-"""Names or environments in one step; what is longer is stored in several."""
+MOST = 4_000
+"""Values, names or environments in one step: of short values a request of 8 MiB has so many."""
 
 _Words = Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST)]
 

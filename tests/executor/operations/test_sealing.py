@@ -17,7 +17,7 @@ from executor.operations import importing, keys, secrets
 from executor.schemas.places import InEnvironment, InProject
 from executor.schemas.sealing import Reserving, SealedImport, SealedValues, StoredSealed
 from secretstore import entries, sealing, vault
-from secretstore.errors import KeyUnknown, NameRefused, SealedRefused, SealingOvertaken, SecretStoreError
+from secretstore.errors import KeyUnknown, NameRefused, SealedRefused, SealingOvertaken, SecretStoreError, ValueRefused
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair
 from secretstore.pins import Pins, refuse_first_use
@@ -150,6 +150,13 @@ def test_who_is_always_overtaken_is_told(wire: Wire) -> None:
         wire.put(token())
     assert wire.tried == sealer.TRIES == 5
     assert wire.opened() == {"TOKEN": b"theirs came first, 4"}
+
+
+def test_more_than_a_request_holds_are_refused_in_a_sentence(wire: Wire) -> None:
+    """Before anything is asked; a part of them is not stored."""
+    with pytest.raises(ValueRefused, match="4001 secrets are more than the 4000"):
+        wire.put(*[token(name=f"TOKEN_{number}") for number in range(4001)])
+    assert wire.tried == 0
 
 
 def test_an_environment_that_the_request_does_not_name_is_refused(wire: Wire) -> None:
