@@ -64,7 +64,7 @@ def needles_for(value: bytes) -> dict[bytes, str]:
         these. None is shorter than `SHORTEST` bytes; a value that is shorter has none.
     """
     bare = value.strip()
-    if len(bare) < SHORTEST:
+    if not is_maskable(value):
         return {}
     if _has_parts(bare):
         wholes, parts = _wholes(value), _masked(_parts(value))
@@ -102,7 +102,7 @@ def verdict(name: str, value: bytes) -> Verdict:
     Returns:
         Whether it can be masked at all, and notes on what is not masked: lines by number, members by path.
     """
-    if not _is_maskable(value):
+    if not is_maskable(value):
         return Verdict(False, (f"{name} has under {SHORTEST} bytes (without outer white space): it is not masked",))
     notes = []
     why = drawback(value)
@@ -144,7 +144,8 @@ def _left_out(name: str, kind: str, why: str, places: list[str]) -> str:
     return f"{kind}s {named} of {name} are {why}: they are not masked on their own"
 
 
-def _is_maskable(value: bytes) -> bool:
+def is_maskable(value: bytes) -> bool:
+    """Whether the masker looks for a value at all: a shorter one would turn ordinary output into stars."""
     return len(value.strip()) >= SHORTEST
 
 

@@ -41,6 +41,7 @@ IN = {
 }
 OF_A_PROJECT = {"name": "shop"}
 ORDER = {"target": {"kind": "command", "argv": ["true"]}, "source_root": "/srv", "bundle": "0" * 64}
+SEALED = {"environment": "default", "name": "API_KEY", "sealed": "", "maskable": True}
 GIVEN: Mapping[str, Mapping[str, Any]] = {
     "connections.create": {"environments": ["default"], "kind": "s3", "settings": {}},
     "environments.require": {"environments": ["default"]},
@@ -57,6 +58,9 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "runs.upload": {"size": 1},
     "pruning.look": {"older_than": 1, "project": "shop"},
     "secrets.due": {"before": "2030-01-01T00:00:00Z"},
+    "importing.store_sealed": {"environments": ["default"]},
+    "secrets.reserve": {"environments": ["default"], "names": ["API_KEY"]},
+    "secrets.store_sealed": {"environments": ["default"], "reservation": "0" * 32, "secrets": [SEALED]},
     "secrets.require_renamable": {"new": "NEW_KEY"},
     "secrets.submit_rename": {"new": "NEW_KEY"},
     "variables.set_": {"environments": ["default"], "value": "1"},
