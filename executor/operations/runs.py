@@ -1,28 +1,26 @@
-"""Runs: submit, look at, follow, cancel and retry them, and fetch what they left.
-
-Who has the files and the database prepares a run and accepts it. Who has the files alone works out an order (see
-`executor.submission.ordering`), has it looked up, uploads its source and submits it.
-"""
+"""Runs: submit, look at, follow, cancel and retry them, and fetch what they left."""
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from executor.errors import RequestUnclear
+from executor.errors import RequestUnclear, UnknownOutput
 from executor.models import RunSpec
 from executor.operations.deployment import Deployment
-from executor.records import files, following, history
+from executor.people.sight import Sight
+from executor.records import files, history
 from executor.records import logs as output
+from executor.records.following import Following, looks
 from executor.runs import Refused, cancelling, follower
-from executor.schemas.order import LookedUp, Order, Orders, Staged, Upload, Uploaded, Wanted
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
-    Again,
     Cancelled,
     Download,
     Downloaded,
+    FileOf,
     Look,
+    OpenFile,
     OutputOf,
     Submitted,
     ThatAttempt,
@@ -31,10 +29,7 @@ from executor.schemas.run_operations import (
 )
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import STATES, RunView
-from executor.source import bundles
-from executor.submission import specification
-from executor.submission import submit as submitting
-from executor.submission.receiving import Reception, source
+from executor.submission import submit
 from executor.submission.remembered import Batch, Remembered
 from executor.submission.repeating import repeated
 from executor.submission.specification import specify
@@ -108,7 +103,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
         NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
-    return submitting.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
+    return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
 
 
 def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Submitted]:
@@ -124,7 +119,7 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
     specs = [one.spec for one in asked]
     _check_size(specs)
     try:
-        return submitting.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
+        return submit.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
     except Refused as refused:
         refused.why.place(f"items[{refused.place}]")
         raise refused.why from None
@@ -132,82 +127,19 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
 
 def _check_size(specs: Sequence[RunSpec]) -> None:
     """One transaction: on SQLite nobody else writes meanwhile, and what is at work has to."""
-    _check_count(len(specs))
+    if len(specs) > MOST_AT_ONCE:
+        raise RequestUnclear(
+            "{count} runs are submitted at once, of {most} at most",
+            count=f"{len(specs):,}",
+            most=f"{MOST_AT_ONCE:,}",
+            hint=_IN_PARTS,
+        )
     size = sum(len(json.dumps([spec.target, spec.variables])) for spec in specs)
     if size > _LARGEST_AT_ONCE:
         raise RequestUnclear(
             "what runs are submitted with is {size} MiB at once, of {most} at most",
             size=-(-size >> 20),
             most=_LARGEST_AT_ONCE >> 20,
-            hint=_IN_PARTS,
-        )
-
-
-def look_up(at: Deployment, who: Actor, asked: Wanted) -> LookedUp:
-    """What of a run's names and limits its place does not have: every reason to refuse the run, and nothing is done.
-
-    Raises:
-        UnknownProject, UnknownEnvironment: there is no such place.
-    """
-    return LookedUp(tuple(map(Staged.by, specification.look_up(at.db, asked).refusals)))
-
-
-def upload(at: Deployment, who: Actor, asked: Upload, content: Iterable[bytes]) -> Uploaded:
-    """Store a source for runs of its project; what is the same is kept once, and only who sent all of it may use it.
-
-    Raises:
-        UnknownProject, UnknownEnvironment: there is no such place.
-        SourceRefused: it is too large, not what its digest says, or no archive of ours.
-    """
-    _, place = vault.get_place(at.db, asked.project, asked.environment)
-    with source(content, asked, at.settings.source_bytes) as packed:
-        bundles.uploaded_by(at.db, place.project_id, packed, who.name)
-    return Uploaded(asked.digest)
-
-
-def submit(at: Deployment, who: Actor, asked: Order) -> Submitted:
-    """Accept a run that was ordered: all that it names is looked up, and what it says is checked.
-
-    Raises:
-        SealrunError: as of `prepare` and `accept`.
-        SourceUnavailable: who asks has not sent its source, or it is deleted since.
-    """
-    return accept(at, who, Prepared(Reception(at.db, at.settings, who.name).specification(asked)))
-
-
-def submit_many(at: Deployment, who: Actor, asked: Orders) -> list[Submitted]:
-    """Accept runs that were ordered together, in one transaction: all of them or none.
-
-    Raises:
-        SealrunError: as of `submit`, of one of them; the message begins with which.
-        RequestUnclear: they are too many, or too large.
-    """
-    _check_count(len(asked.items))
-    reception, prepared = Reception(at.db, at.settings, who.name), []
-    for place, order in enumerate(asked.items):
-        try:
-            prepared.append(Prepared(reception.specification(order)))
-        except SealrunError as error:
-            error.place(f"items[{place}]")
-            raise
-    return accept_all(at, who, prepared)
-
-
-def retry(at: Deployment, who: Actor, asked: Again) -> Submitted:
-    """Make a new run of one that is over: the same target, source and secrets; what is given now stands over the rest.
-
-    Raises:
-        SealrunError: as of `prepare_again` and `accept`; or something that is given now cannot be.
-    """
-    return accept(at, who, Prepared(repeated(at.db, at.settings, _id(at, asked), asked)))
-
-
-def _check_count(count: int) -> None:
-    if count > MOST_AT_ONCE:
-        raise RequestUnclear(
-            "{count} runs are submitted at once, of {most} at most",
-            count=f"{count:,}",
-            most=f"{MOST_AT_ONCE:,}",
             hint=_IN_PARTS,
         )
 
@@ -224,7 +156,8 @@ def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
     if asked.limit < 1:
         raise RequestUnclear("limit is above 0")
     project_id = vault.get_project(at.db, asked.project).id if asked.project is not None else None
-    return history.list_runs(at.db, project_id, asked.limit, asked.state)
+    sight = Sight.of(who, "see")
+    return history.list_runs(at.db, project_id, asked.limit, asked.state, before=asked.before, sight=sight)
 
 
 def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
@@ -283,6 +216,40 @@ def logs(at: Deployment, who: Actor, asked: OutputOf) -> Iterator[StoredPiece]:
     _check_streams(asked)
     run_id = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
     return _pieces(at, run_id, asked)
+
+
+def logs_page(at: Deployment, who: Actor, asked: OutputOf, *, limit: int) -> list[StoredPiece]:
+    """So many pieces of a run's masked output; it raises what `logs` does."""
+    _check_streams(asked)
+    run_id = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
+    return output.read(at.db, run_id, asked.after, limit, streams=asked.streams, attempt=asked.attempt)[0]
+
+
+def following(at: Deployment, who: Actor, asked: OutputOf, *, at_a_time: int) -> Following:
+    """A run to look at again and again, for a door that does other things in between; it raises what `follow` does."""
+    _check_streams(asked)
+    run_id = _id(at, asked)
+    history.require_kept(at.db, run_id)
+    follower.follow(at.db, run_id)
+    return Following(at.db, run_id, asked.after, streams=asked.streams, at_a_time=at_a_time)
+
+
+def open_file(at: Deployment, who: Actor, asked: FileOf) -> OpenFile:
+    """A file that a run left.
+
+    Raises:
+        UnknownRun, RunPruned, ProjectDeleted: there is nothing of such a run.
+        UnknownOutput: it left no such file, or the file is withheld.
+    """
+    view = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))
+    for file in view.outputs:
+        if file.path == asked.path and file.withheld is None and file.size is not None:
+            return OpenFile(file.size, files.parts(at.db, view.id, view.attempt, file.path))
+        if file.path == asked.path:
+            raise UnknownOutput(
+                "{path} of run {run} is withheld: {why}", path=file.path, run=view.id[:8], why=file.withheld
+            )
+    raise UnknownOutput(path=asked.path, run=view.id[:8])
 
 
 def follow(at: Deployment, who: Actor, asked: OutputOf, *, until: float | None = None) -> Iterator[Look]:
@@ -361,7 +328,7 @@ def _followed(at: Deployment, run_id: str, asked: OutputOf, until: float | None)
     if asked.streams != ():
         with contextlib.suppress(DatabaseUnavailable):  # it is only read more slowly
             follower.follow(at.db, run_id)
-    for look in following.looks(at.db, run_id, asked.after, streams=asked.streams, until=until):
+    for look in looks(at.db, run_id, asked.after, streams=asked.streams, until=until):
         if not looked and not look.away and asked.streams != ():
             history.require_kept(at.db, run_id)
         looked = looked or not look.away

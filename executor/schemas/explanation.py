@@ -21,10 +21,9 @@ class Explain(Input):
     layers: Sequence[tuple[str, Mapping[str, str]]] = ()
 
 
-class Foresee(Input):
+class Foresee(Wanted):
     """The same for where the database is: what the run wants of its place, and its plain variables."""
 
-    wanted: Wanted
     layers: Sequence[tuple[str, Mapping[str, str]]] = ()
 
 
