@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,7 @@ def test_a_folder_of_a_machine_takes_managing_its_place(at: Deployment, bench: B
         assert ask(known("maintainer"))
     assert orders.submit(at, ADA, asked).new  # who has the database has the rights of its operator
     fields = {"project_id": place.project_id, "environment_id": place.id, "host": "mill"}
-    lease = bench.running(at.db, **fields)
+    lease = replace(bench, offer=replace(bench.offer, host="mill")).running(at.db, **fields)
     finish(at.db, lease, Outcome("failed", "exit_code", exit_code=1))
     with pytest.raises(Forbidden, match="manage"):
         orders.retry(at, known("developer"), Again(run=lease.run_id))
