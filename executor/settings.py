@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from executor.masking.token_shape import is_token
 from executor.sandbox.folders import OpenFolder, why_not
 from secretstore import sizes
 from secretstore.errors import NameRefused
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.settings import (
+    DATABASE_URL,
     STORE_SETTINGS,
     Setting,
     SettingsReading,
@@ -43,6 +45,20 @@ BROKER_URL = Setting(
 )
 PROJECT = Setting("SEALRUN_PROJECT", "none", "name", "the project if -p is not given")
 ENVIRONMENT = Setting("SEALRUN_ENV", "default", "name", "the environment if -e is not given")
+SERVER = Setting(
+    "SEALRUN_SERVER",
+    "none",
+    "URL",
+    "the server that commands and `Client` speak to instead of a database, as in `https://sealrun.example.com`; http "
+    "is taken for this machine alone. `sealrun --server URL` says it for one command",
+)
+TOKEN = Setting(
+    "SEALRUN_TOKEN",
+    "that of `sealrun login`",
+    "token",
+    "the API token for SEALRUN_SERVER; it is sent to no other server",
+    from_file=True,
+)
 HOST = Setting(
     "SEALRUN_HOST",
     "this machine's host name",
@@ -186,10 +202,11 @@ WRITABLE = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
+    BROKER_URL, SERVER, TOKEN, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
 )  # fmt: skip
+DATABASE_URL_NAMES = (DATABASE_URL.name, f"{DATABASE_URL.name}_FILE")
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
 _FROM_FILES = [one for one in ALL_SETTINGS if one.from_file]
 
@@ -200,6 +217,8 @@ class Settings:
 
     store: StoreSettings
     broker_url: str | None = field(repr=False)
+    server: str | None
+    token: str | None = field(repr=False)
     project: str | None
     environment: str | None
     host: str
@@ -265,6 +284,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         store=store,
         broker_url=reading.value(BROKER_URL, _broker_url, None),
+        server=reading.value(SERVER, str, None),
+        token=reading.value(TOKEN, _token, None),
         project=reading.value(PROJECT, str, None),
         environment=reading.value(ENVIRONMENT, str, None),
         host=reading.value(HOST, printable_name, socket.gethostname()),
@@ -304,6 +325,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 def read_here() -> Settings:
     """Read the settings of this process; only doors call this."""
     return read_settings(os.environ)
+
+
+def _token(text: str) -> str:
+    if not is_token(text.encode(errors="replace")):
+        raise Unacceptable("is not a whole token: srn_ and 37 letters and digits")
+    return text
 
 
 def _broker_url(text: str) -> str:
