@@ -420,6 +420,21 @@ class KeyOperationFailed(SealrunError):
     code = "key_operation_failed"
 
 
+class UnknownJob(SealrunError):
+    """no job "{job}" in {project}, or several whose ids begin so"""
+
+    code = "unknown_job"
+    status = 404
+    exit_code = 2
+    hint = "list them: sealrun job list -p {project}"
+
+
+class JobFailed(SealrunError):
+    """job {job} failed: {why}"""
+
+    code = "job_failed"
+
+
 class VersionsBroken(SealrunError):
     """{project}/{environment} has {count} version(s) that cannot be opened: {names}"""
 

@@ -1,5 +1,6 @@
 """The application: its routes, what every request passes before them, and its own description."""
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from executor.api import endpoints, health, problems, streams, uploads
+from executor.api import endpoints, health, problems, streams
 from executor.api.middleware.bodies import Bodies
 from executor.api.middleware.hosts import Hosts
 from executor.api.middleware.identifying import Identifying
@@ -21,9 +22,10 @@ VERSION = "1"
 _OPEN = frozenset(BASE + path for path in (*health.OPEN, "/openapi.json"))
 """What is answered to everybody: it says nothing of the deployment."""
 
-_TOGETHER = re.compile(re.escape(BASE) + "/runs")
-_LARGEST_TOGETHER = 64 << 20
-"""Bytes of many orders, whose targets and variables may have half of that."""
+
+_BUNDLE = re.compile(r"/bundles/[0-9a-f]{64}$")
+RUNS_AT_ONCE = 48 << 20
+"""Bytes of the JSON of many runs: above what they may have of targets and variables."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,18 @@ def create_application(at: Deployment, origin: Origin) -> FastAPI:
         (HTTPException, problems.on_http),
     ):
         app.add_exception_handler(kind, told)
-    for made in (endpoints.router(at), streams.router(at), uploads.router(at), health.router(at)):
+    for made in (endpoints.router(at), streams.router(at), health.router(at)):
         app.include_router(made, prefix=BASE)
     # The last one added is the outermost.
     app.add_middleware(Identifying, db=at.db, origin=origin.url, open_=_OPEN)
-    app.add_middleware(
-        Bodies, larger={uploads.PATH: archive_limit(at.settings.source_bytes), _TOGETHER: _LARGEST_TOGETHER}
-    )
+    app.add_middleware(Bodies, most=functools.partial(_most, at))
     app.add_middleware(Hosts, hosts=origin.hosts)
     app.add_middleware(Requests)
     return app
+
+
+def _most(at: Deployment, path: str) -> int | None:
+    """Bytes of a body, where a route takes more than others: a source, and many runs at once."""
+    if _BUNDLE.search(path):
+        return archive_limit(at.settings.source_bytes)
+    return RUNS_AT_ONCE if path == f"{BASE}/runs/batch" else None

@@ -49,7 +49,7 @@ def _connections(role: str) -> tuple[Route, ...]:
         Route("connections.require_deletable", "GET", _AT + there + "/{name}/deletable", fixed),
         Route("connections.delete", "DELETE", _AT + there + "/{name}", fixed),
         Route("probing.begin", "POST", _AT + there + "/{name}/tests", fixed),
-        Route("probing.record", "PUT", _AT + there + "/{name}/tests/{run}", fixed),
+        Route("probing.record", "POST", _AT + there + "/{name}/tests/{run}", fixed),
     )
 
 
@@ -77,17 +77,25 @@ ROUTES: tuple[Route, ...] = (
     Route("variables.delete", "DELETE", _AT + "/variables/{name}"),
     *_connections("source"),
     *_connections("catalog"),
+    Route("secrets.require_renamable", "GET", _AT + "/secrets/{name}/renamable"),
+    Route("secrets.submit_rename", "POST", _AT + "/secrets/{name}/rename"),
     Route("keys.list_", "GET", _IN + "/keys"),
-    Route("importing.there", "GET", _AT + "/importing"),
-    Route("explanation.foresee", "POST", _AT + "/runs/foreseen"),
-    Route("orders.look_up", "POST", _AT + "/runs/looked-up"),
-    Route("orders.upload", "PUT", _AT + "/uploads/{digest}"),
-    Route("orders.submit", "POST", _AT + "/runs"),
-    Route("orders.submit_many", "POST", "/runs"),
-    Route("orders.retry", "POST", "/runs/{run}/retry"),
+    Route("keys.submit_rotation", "POST", _AT + "/keys/rotate"),
+    Route("keys.submit_rewrap", "POST", _IN + "/keys/rewrap"),
+    Route("jobs.list_", "GET", _IN + "/jobs"),
+    Route("jobs.serving", "GET", _AT + "/jobs/serving"),
+    Route("jobs.show", "GET", _IN + "/jobs/{job}"),
+    Route("runs.upload", "PUT", _AT + "/bundles/{digest}"),
+    Route("runs.look_up", "POST", _AT + "/runs/look-up"),
+    Route("runs.submit", "POST", _AT + "/runs"),
+    Route("runs.submit_many", "POST", "/runs/batch"),
+    Route("runs.retry", "POST", "/runs/{run}/retry"),
+    Route("explanation.foresee", "POST", "/foreseen-runs"),
+    Route("importing.there", "GET", _AT + "/import"),
     Route("runs.list_", "GET", "/runs"),
     Route("runs.show", "GET", "/runs/{run}"),
     Route("runs.state", "GET", "/runs/{run}/state"),
+    Route("runs.kept", "GET", "/runs/{run}/left"),
     Route("runs.logs", "GET", "/runs/{run}/logs"),
     Route("runs.follow", "GET", "/runs/{run}/events"),
     Route("runs.open_file", "GET", "/runs/{run}/outputs/{path:path}"),
@@ -96,13 +104,26 @@ ROUTES: tuple[Route, ...] = (
     Route("pruning.look", "GET", "/prunable-runs"),
     Route("audit.list_", "GET", _IN + "/audit"),
     Route("audit.verify", "GET", _IN + "/audit/verified"),
+    Route("members.list_", "GET", "/members"),
+    Route("members.add", "POST", "/members"),
+    Route("members.remove", "DELETE", "/members"),
+    Route("members.roles", "GET", "/roles"),
+    Route("people.list_", "GET", "/people", by=("name",)),
+    Route("people.create", "POST", "/people"),
+    Route("people.disable", "POST", "/people/{name}/disable"),
+    Route("people.enable", "POST", "/people/{name}/enable"),
+    Route("people.delete", "DELETE", "/people/{name}"),
+    Route("people.set_password", "PUT", "/people/{name}/password"),
+    Route("tokens.list_", "GET", "/tokens"),
+    Route("tokens.create", "POST", "/tokens"),
+    Route("tokens.revoke", "DELETE", "/tokens/{token}"),
     Route("workers.list_", "GET", "/workers"),
     Route("workers.serving", "GET", "/serving-workers"),
 )
 
 
-BY_HAND = frozenset({"orders.upload", "runs.logs", "runs.follow", "runs.open_file"})
-"""What is not one JSON document: see `streams` and `uploads`."""
+BY_HAND = frozenset({"runs.logs", "runs.follow", "runs.open_file", "runs.upload"})
+"""What is not one JSON document: see `streams`."""
 
 
 def route_of(operation: str) -> Route:

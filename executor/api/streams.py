@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import json
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -18,8 +19,10 @@ from starlette.responses import StreamingResponse
 from executor.api import asking
 from executor.api.endpoints import PROBLEMS
 from executor.api.routes import route_of
+from executor.errors import SourceRefused
 from executor.operations import runs
 from executor.operations.deployment import Deployment
+from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
 
@@ -78,6 +81,7 @@ def router(at: Deployment) -> APIRouter:
     _logs(made, at)
     _events(made, at)
     _file(made, at)
+    _upload(made, at)
     return made
 
 
@@ -159,6 +163,45 @@ async def _told(following: Followed) -> AsyncIterator[bytes]:
             spoken = time.monotonic()
             yield said
         await asyncio.sleep(following.pause)
+
+
+def _upload(made: APIRouter, at: Deployment) -> None:
+    route = route_of("runs.upload")
+
+    @made.put(
+        route.path,
+        name=route.name,
+        operation_id=route.name,
+        responses=dict(PROBLEMS),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            }
+        },
+    )
+    async def upload(
+        request: Request,
+        project: Annotated[str, Path()],
+        environment: Annotated[str, Path()],
+        digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+        size: Annotated[int, Query(gt=0, description="Bytes of the archive.")],
+    ) -> Uploaded:
+        """Send a source for runs of an environment: a gzipped tar of ours, named by the SHA-256 of its bytes."""
+        asked = Upload(project=project, environment=environment, digest=digest, size=size)
+        who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
+        with tempfile.TemporaryFile() as content:  # no thread waits for a slow sender
+            await _receive(request, content, asked.size)
+            return await run_in_threadpool(runs.upload, at, who, asked, content)
+
+
+async def _receive(request: Request, content: BinaryIO, most: int) -> None:
+    async for part in request.stream():
+        most -= len(part)
+        if most < 0:
+            raise SourceRefused("the source is longer than was said")
+        content.write(part)
+    content.flush()
 
 
 def _file(made: APIRouter, at: Deployment) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from executor.explain.connections import misfits
 from executor.masking.needles import SHORTEST, drawback, verdict
 from executor.schemas.importing import Change, Import, ImportPlan, Kind, Pair, PlannedEntry, Problem, There
+from secretstore.entries import NewSecret, NewVariable, check
 from secretstore.errors import NameRefused, ValueRefused
 from secretstore.naming import (
     alias_for,
@@ -20,7 +21,6 @@ from secretstore.naming import (
     why_asked,
 )
 from secretstore.plain_values import has_no_value, why_plain
-from secretstore.vault.entries import NewSecret, NewVariable, check
 
 
 @dataclass(frozen=True)

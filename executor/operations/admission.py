@@ -25,14 +25,19 @@ def admit(at: Deployment, who: KnownActor, operation: str, asked: Asked) -> Aske
     Raises:
         UnknownProject, UnknownEnvironment, UnknownRun: who asks sees nothing there, or there is nothing.
         Forbidden: who asks sees the place, and may not do this.
+        CredentialAsked: a browser has to prove again who it is.
     """
     right = RIGHTS[operation]
+    if right.place == "own":
+        return asked
     asked = _with_whole_ids(at, who, asked)
     for place in _places(at, who, right, asked):
         if right.place == "somewhere" and place.environment_id is None:
             _require_somewhere(who.principal, right, place)
         else:
-            who.principal.require(*right.verbs, at=place)
+            who.principal.require(*right.verbs_for(asked), at=place)
+    if right.fresh(asked):
+        who.principal.require_fresh(operation.replace("_", " ").replace(".", ": ").rstrip())
     return asked
 
 
@@ -58,22 +63,21 @@ def visible(
 
 def _places(at: Deployment, who: KnownActor, right: Right, asked: Input | None) -> Iterator[Place]:
     """Every place that the verbs have to hold for."""
-    if runs := _runs(asked):
-        for run in runs:
-            yield Place(*history.place_of(at.db, run))
-        if getattr(asked, "environment", None) is None:
-            return
-    if (several := getattr(asked, "items", None)) is not None:
-        for one in several:
+    for run in _runs(asked):
+        yield Place(*history.place_of(at.db, run))
+    if nested := getattr(asked, "items", None) or [one for one in [getattr(asked, "wanted", None)] if one is not None]:
+        for one in nested:
             yield from _places(at, who, right, one)
         return
     project = getattr(asked, "project", None)
     if project is None and right.place == "project":
         project = getattr(asked, "name", None)  # of what is asked of a project itself
+    named = getattr(asked, "environments", None) or [getattr(asked, "environment", None)]
+    if _runs(asked) and named == [None]:
+        return  # its project is known by the run
     if right.place == "installation" or project is None:
         yield INSTALLATION
         return
-    named = getattr(asked, "environments", None) or [getattr(asked, "environment", None)]
     for environment in [None] if right.place == "project" else named:
         yield find_place(at.db, who.principal, project, environment)
 

@@ -22,7 +22,7 @@ def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
         NoProjectNamed, UnknownProject, UnknownEnvironment: without a place there is nothing to look up.
     """
     made = of_request(at.settings, asked.run)
-    return explained(made, foresee(at, who, Foresee(**dict(made.wanted), layers=asked.layers)))
+    return explained(made, foresee(at, who, Foresee(wanted=made.wanted, layers=asked.layers)))
 
 
 def foresee(at: Deployment, who: Actor, asked: Foresee) -> Foreseen:
@@ -31,13 +31,13 @@ def foresee(at: Deployment, who: Actor, asked: Foresee) -> Foreseen:
     Raises:
         UnknownProject, UnknownEnvironment: there is no such place.
     """
-    found = look_up(at.db, asked)
+    run = asked.wanted
+    found = look_up(at.db, run)
     place = found.place
-    given = Asked(mapped(asked.sources, asked.catalogs), asked.secrets, connections=asked.connections)
+    given = Asked(mapped(run.sources, run.catalogs), run.secrets, connections=run.connections)
     seen = preview(at.db, place.project, place.name, layers=asked.layers, asked=given)
     notes = seen.notes
-    opens = asked.setup_secrets or seen.for_connections or seen.with_opener
-    if opens or any(one.kind == "secret" for one in seen.names):
+    if run.setup_secrets or seen.for_connections or seen.with_opener or any(one.kind == "secret" for one in seen.names):
         notes += tuple(unopened(at.db, place.id))
     explanation = Explanation(
         project=place.project,

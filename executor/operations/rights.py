@@ -1,17 +1,21 @@
 """What each operation takes: verbs, and the place that they have to be allowed for.
 
 One table for all doors. The roles of whoever asks are held against it; who has the database's URL has all of it.
+What an operation takes may depend on what is asked: a door holds `verbs_for(asked)` against the roles.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from executor.people.roles import Verb
+from executor.people.roles import ROLES, Verb
+from secretstore.naming import why_asked
 
-Place = Literal["installation", "project", "environment", "somewhere"]
+Place = Literal["installation", "project", "environment", "somewhere", "own"]
 """installation: everywhere; project: in the whole of it; environment: in each that is named, and of a run in its own;
-somewhere: in one environment at least, as what is listed is what lies where it is allowed."""
+somewhere: in one environment at least, as what is listed is what lies where it is allowed; own: it is about whoever
+asks, and what goes beyond that the operation checks itself. Without a project, `project` and `environment` are the
+installation."""
 
 
 class Right(NamedTuple):
@@ -19,10 +23,44 @@ class Right(NamedTuple):
 
     verbs: tuple[Verb, ...]
     place: Place
+    also: Callable[[Any], Iterable[Verb]] = lambda asked: ()
+    """Further verbs, by what is asked."""
+    fresh: Callable[[Any], bool] = lambda asked: False
+    """Whether a browser has to have proved lately who it is: see `Principal.require_fresh`."""
+
+    def verbs_for(self, asked: Any) -> tuple[Verb, ...]:
+        """All verbs that this takes."""
+        return tuple(dict.fromkeys((*self.verbs, *self.also(asked))))
 
 
-def _right(verbs: str, place: Place) -> Right:
-    return Right(tuple(verb for verb in get_args(Verb) if verb in verbs.split()), place)
+def _right(verbs: str, place: Place, **more: Any) -> Right:
+    return Right(tuple(verb for verb in get_args(Verb) if verb in verbs.split()), place, **more)
+
+
+def _acting(asked: Any) -> tuple[Verb, ...]:
+    """Under a name that installers act on, a value decides which code runs for everybody there."""
+    return ("use", "manage") if why_asked(asked.name) else ()
+
+
+def _renamed(asked: Any) -> tuple[Verb, ...]:
+    return ("use", "manage") if why_asked(asked.name) or why_asked(asked.new) else ()
+
+
+def _imported(planned: Any) -> tuple[Verb, ...]:
+    return ("use", "manage") if any(why_asked(entry.name) for entry in planned.to_store) else ()
+
+
+def _hosted(*orders: Any) -> tuple[Verb, ...]:
+    """A source that is not uploaded is whatever folder of a worker's machine somebody names."""
+    return ("manage",) if any(order.host is not None for order in orders) else ()
+
+
+def _gives_use(asked: Any) -> bool:
+    return asked.role in ROLES and "use" in ROLES[asked.role].verbs
+
+
+def _always(asked: Any) -> bool:
+    return True
 
 
 RIGHTS: Mapping[str, Right] = MappingProxyType(
@@ -39,30 +77,39 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "doctor.examine": _right("manage", "installation"),
         "doctor.unopened": _right("manage", "installation"),
         "environments.create": _right("manage", "project"),
-        "environments.delete": _right("manage", "environment"),
+        "environments.delete": _right("manage", "environment", fresh=_always),
         "environments.ensure": _right("manage", "project"),
         "environments.require": _right("see", "environment"),
         "environments.require_deletable": _right("manage", "environment"),
         "explanation.explain": _right("see", "environment"),
         "explanation.foresee": _right("see", "environment"),
-        "importing.carry_out": _right("seal use", "environment"),
+        "importing.carry_out": _right("seal use", "environment", also=_imported),
         "importing.plan": _right("see", "environment"),
         "importing.there": _right("see", "environment"),
+        "jobs.list_": _right("see", "somewhere"),
+        "jobs.serving": _right("see", "environment"),
+        "jobs.show": _right("see", "project"),
         "keys.create_file": _right("manage", "installation"),
         "keys.list_": _right("see", "somewhere"),
         "keys.rewrap": _right("manage", "project"),
         "keys.rotate": _right("manage", "environment"),
+        "keys.submit_rewrap": _right("manage", "project"),
+        "keys.submit_rotation": _right("manage", "environment"),
         "keys.trust": _right("see", "environment"),
-        # A source that is a folder of a machine takes "manage" as well: see the operations.
-        "orders.look_up": _right("see", "environment"),
-        "orders.retry": _right("use", "environment"),
-        "orders.submit": _right("use", "environment"),
-        "orders.submit_many": _right("use", "environment"),
-        "orders.upload": _right("use", "environment"),
+        "members.add": _right("manage", "environment", fresh=_gives_use),
+        "members.list_": _right("see", "environment"),
+        "members.remove": _right("manage", "environment"),
+        "members.roles": _right("", "own"),
+        "people.create": _right("manage", "installation", fresh=lambda asked: asked.admin),
+        "people.delete": _right("manage", "installation"),
+        "people.disable": _right("manage", "installation"),
+        "people.enable": _right("manage", "installation"),
+        "people.list_": _right("manage", "installation"),
+        "people.set_password": _right("", "own"),
         "probing.begin": _right("use", "environment"),
         "probing.record": _right("use", "environment"),
         "projects.create": _right("manage", "installation"),
-        "projects.delete": _right("manage", "project"),
+        "projects.delete": _right("manage", "project", fresh=_always),
         "projects.destroy_due": _right("manage", "installation"),
         "projects.list_": _right("see", "somewhere"),
         "projects.list_deleted": _right("manage", "installation"),
@@ -83,24 +130,35 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "runs.kept": _right("follow", "environment"),
         "runs.list_": _right("see", "somewhere"),
         "runs.logs": _right("follow", "environment"),
+        "runs.look_up": _right("use", "environment"),
         "runs.logs_page": _right("follow", "environment"),
         "runs.open_file": _right("follow", "environment"),
         "runs.prepare": _right("use", "environment"),
         "runs.prepare_all": _right("use", "environment"),
         "runs.prepare_again": _right("use", "environment"),
+        "runs.retry": _right("use", "environment"),
         "runs.show": _right("see", "environment"),
         "runs.state": _right("see", "environment"),
-        "secrets.delete": _right("seal", "environment"),
+        "runs.submit": _right("use", "environment", also=_hosted),
+        "runs.submit_many": _right("use", "environment", also=lambda asked: _hosted(*asked.items)),
+        "runs.upload": _right("use", "environment"),
+        "secrets.delete": _right("manage", "environment", also=_acting),
         "secrets.due": _right("see", "somewhere"),
         "secrets.history": _right("see", "environment"),
         "secrets.list_": _right("see", "somewhere"),
-        "secrets.require_deletable": _right("seal", "environment"),
-        "secrets.rollback": _right("seal", "environment"),
+        "secrets.rename": _right("seal", "environment", also=_renamed),
+        "secrets.require_deletable": _right("manage", "environment"),
+        "secrets.require_renamable": _right("seal", "environment"),
+        "secrets.rollback": _right("seal", "environment", also=_acting),
         "secrets.runs_given": _right("see", "environment"),
-        "secrets.set_": _right("seal", "environment"),
-        "variables.delete": _right("use", "environment"),
+        "secrets.set_": _right("seal", "environment", also=_acting),
+        "secrets.submit_rename": _right("seal", "environment", also=_renamed),
+        "tokens.create": _right("", "own"),
+        "tokens.list_": _right("", "own"),
+        "tokens.revoke": _right("", "own"),
+        "variables.delete": _right("use manage", "environment"),
         "variables.list_": _right("see", "somewhere"),
-        "variables.set_": _right("use", "environment"),
+        "variables.set_": _right("use", "environment", also=_acting),
         "workers.attend": _right("use", "environment"),
         "workers.check_may_wait": _right("see", "environment"),
         "workers.list_": _right("see", "installation"),

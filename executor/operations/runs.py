@@ -1,20 +1,30 @@
-"""Runs: submit, look at, follow, cancel and retry them, and fetch what they left."""
+"""Runs: submit, look at, follow, cancel and retry them, and fetch what they left.
+
+Who has the files and the database prepares a run and accepts it. Who has the files alone works out an order (see
+`executor.submission.ordering`), has it looked up, uploads its source and submits it.
+"""
 
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from executor.errors import RequestUnclear, UnknownOutput
 from executor.models import RunSpec
 from executor.operations.deployment import Deployment
+from executor.people.places import allowed
+from executor.people.principal import KnownActor
+from executor.people.principal import Place as PlaceOf
 from executor.people.sight import Sight
 from executor.records import files, history
 from executor.records import logs as output
 from executor.records.following import Following, looks
 from executor.runs import Refused, cancelling, follower
+from executor.schemas.order import LookedUp, Order, Orders, Staged, Upload, Uploaded, Wanted
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
+    Again,
     Cancelled,
     Download,
     Downloaded,
@@ -29,7 +39,10 @@ from executor.schemas.run_operations import (
 )
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import STATES, RunView
-from executor.submission import submit
+from executor.source import bundles
+from executor.submission import specification
+from executor.submission import submit as submitting
+from executor.submission.receiving import Reception, source
 from executor.submission.remembered import Batch, Remembered
 from executor.submission.repeating import repeated
 from executor.submission.specification import specify
@@ -103,7 +116,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
         NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
-    return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
+    return submitting.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
 
 
 def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Submitted]:
@@ -119,7 +132,7 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
     specs = [one.spec for one in asked]
     _check_size(specs)
     try:
-        return submit.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
+        return submitting.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
     except Refused as refused:
         refused.why.place(f"items[{refused.place}]")
         raise refused.why from None
@@ -127,19 +140,87 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
 
 def _check_size(specs: Sequence[RunSpec]) -> None:
     """One transaction: on SQLite nobody else writes meanwhile, and what is at work has to."""
-    if len(specs) > MOST_AT_ONCE:
-        raise RequestUnclear(
-            "{count} runs are submitted at once, of {most} at most",
-            count=f"{len(specs):,}",
-            most=f"{MOST_AT_ONCE:,}",
-            hint=_IN_PARTS,
-        )
+    _check_count(len(specs))
     size = sum(len(json.dumps([spec.target, spec.variables])) for spec in specs)
     if size > _LARGEST_AT_ONCE:
         raise RequestUnclear(
             "what runs are submitted with is {size} MiB at once, of {most} at most",
             size=-(-size >> 20),
             most=_LARGEST_AT_ONCE >> 20,
+            hint=_IN_PARTS,
+        )
+
+
+def look_up(at: Deployment, who: Actor, asked: Wanted) -> LookedUp:
+    """What of a run's names and limits its place does not have: every reason to refuse the run, and nothing is done.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    return LookedUp(tuple(map(Staged.by, specification.look_up(at.db, asked).refusals)))
+
+
+def upload(at: Deployment, who: Actor, asked: Upload, content: BinaryIO) -> Uploaded:
+    """Store a source, all of it in a file, for runs of its project; only who sent all of it may use it.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+        SourceRefused: it is too large, not what its digest says, or no archive of ours.
+    """
+    _, place = vault.get_place(at.db, asked.project, asked.environment)
+    with source(content, asked, at.settings.source_bytes) as packed:
+        bundles.uploaded_by(at.db, place.project_id, packed, who.name)
+    return Uploaded(asked.digest)
+
+
+def submit(at: Deployment, who: Actor, asked: Order) -> Submitted:
+    """Accept a run that was ordered: all that it names is looked up, and what it says is checked.
+
+    Raises:
+        SealrunError: as of `prepare` and `accept`.
+        SourceUnavailable: who asks has not sent its source, or it is deleted since.
+    """
+    return accept(at, who, Prepared(Reception(at.db, at.settings, who.name).specification(asked)))
+
+
+def submit_many(at: Deployment, who: Actor, asked: Orders) -> list[Submitted]:
+    """Accept runs that were ordered together, in one transaction: all of them or none.
+
+    Raises:
+        SealrunError: as of `submit`, of one of them; the message begins with which.
+        RequestUnclear: they are too many, or too large.
+    """
+    _check_count(len(asked.items))
+    reception, prepared = Reception(at.db, at.settings, who.name), []
+    for place, order in enumerate(asked.items):
+        try:
+            prepared.append(Prepared(reception.specification(order)))
+        except SealrunError as error:
+            error.place(f"items[{place}]")
+            raise
+    return accept_all(at, who, prepared)
+
+
+def retry(at: Deployment, who: Actor, asked: Again) -> Submitted:
+    """Make a new run of one that is over: the same target, source and secrets; what is given now stands over the rest.
+
+    Raises:
+        SealrunError: as of `prepare_again` and `accept`; or something that is given now cannot be.
+        Forbidden: its source is a folder of a machine, and who asks through a server may not manage its place.
+    """
+    spec = repeated(at.db, at.settings, _id(at, asked), asked)
+    if spec.host is not None and isinstance(who, KnownActor):  # others change a folder after somebody looked at it
+        at_place = PlaceOf(spec.project_id, spec.project, spec.environment_id, spec.environment)
+        who.principal.require("manage", at=at_place)
+    return accept(at, who, Prepared(spec))
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_AT_ONCE:
+        raise RequestUnclear(
+            "{count} runs are submitted at once, of {most} at most",
+            count=f"{count:,}",
+            most=f"{MOST_AT_ONCE:,}",
             hint=_IN_PARTS,
         )
 
@@ -157,11 +238,13 @@ def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
         raise RequestUnclear("limit is above 0")
     project_id = vault.get_project(at.db, asked.project).id if asked.project is not None else None
     sight = Sight.of(who, "see")
-    return history.list_runs(at.db, project_id, asked.limit, asked.state, before=asked.before, sight=sight)
+    found = history.list_runs(at.db, project_id, asked.limit, asked.state, before=asked.before, sight=sight)
+    followed = allowed(at.db, who, "follow", ((one.project, one.environment) for one in found))
+    return [one if (one.project, one.environment) in followed else one.without_output() for one in found]
 
 
 def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
-    """All there is to know of a run, receipts included.
+    """All there is to know of a run, receipts included; what it left only where who asks may follow runs there.
 
     Raises:
         UnknownRun: none is meant, or several are.
@@ -169,8 +252,9 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
         RequestUnclear: it has no such attempt.
     """
     view = history.show(at.db, _id(at, asked))
+    follows = allowed(at.db, who, "follow", [(view.project, view.environment)])
     if asked.attempt is None:
-        return view
+        return view if follows else view.without_output()
     if asked.attempt not in {one.number for one in view.attempts}:
         had = f"it had {view.attempt}" if view.attempts else "it had none yet"
         raise RequestUnclear(
@@ -180,7 +264,8 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
             had=had,
             hint=f"it is shown with all of them by: sealrun runs show {view.id[:8]}",
         )
-    return history.show(at.db, view.id, asked.attempt)
+    view = history.show(at.db, view.id, asked.attempt)
+    return view if follows else view.without_output()
 
 
 def kept(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, delete, select
 
-from executor.people.principal import Grant
-from executor.people.tables import BrowserSession, GroupMember, Membership, Token
+from executor.errors import Forbidden, UnknownAccount
+from executor.people.principal import Grant, Principal
+from executor.people.tables import Account, BrowserSession, GroupMember, Membership, Token
 from secretstore.database import Database
 
 GROUPS_HOLD_HOURS = 24
@@ -22,6 +23,28 @@ def grants_of(db: Database, session: Session, account_id: str) -> tuple[Grant, .
         or_(col(Membership.holder_id) == account_id, col(Membership.holder_id).in_(groups))
     )
     return tuple(Grant.of(*row) for row in session.exec(query))
+
+
+def require_over(db: Database, by: Principal, name: str) -> None:
+    """Refuse what would give power over an account that has more than who acts, such as setting its password.
+
+    Raises:
+        UnknownAccount: there is none of this name.
+        Forbidden: it has more, somewhere.
+    """
+    with db.reading() as session:
+        account = session.exec(select(Account).where(Account.name == name)).first()
+        if account is None:
+            raise UnknownAccount(name=name)
+        owned = grants_of(db, session, account.id)
+    for grant in owned:
+        if not grant.verbs <= by.verbs(grant.project_id or None, grant.environment_id or None):
+            raise Forbidden(
+                "{name} may not do this to {whose}, who has more than {name}",
+                name=by.name,
+                whose=name,
+                hint="ask an admin",
+            )
 
 
 def end_all(db: Database, session: Session, account_id: str, by: str) -> None:

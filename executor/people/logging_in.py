@@ -37,7 +37,7 @@ def log_in(
         TooManyAttempts: for this name, or from there.
         Unauthenticated: it is not right.
     """
-    account_id = _checked(db, name, password, address, origin)
+    account_id = check_password(db, name, password, address, origin)
     with db.writing() as session:
         account = session.get_one(Account, account_id)
         return _begun(db, session, account, address, origin, replaced, {"by": "password"})
@@ -51,7 +51,7 @@ def prove_again(db: Database, cookie: str, password: str, address: str, *, origi
         Unauthenticated: there is no session, or the password is not right.
     """
     principal = sessions.authenticate_session(db, cookie)
-    _checked(db, principal.name, password, address, origin)
+    check_password(db, principal.name, password, address, origin)
     new = sessions.proved_again(db, cookie)
     if new is None:
         raise Unauthenticated()
@@ -91,8 +91,12 @@ def log_in_oidc(
         return log_in_oidc(db, issuer, subject, wanted_name, said, address, origin=origin, replaced=replaced)
 
 
-def _checked(db: Database, name: str, password: str, address: str, origin: str) -> str:
-    """Return the id of the account whose name and password these are."""
+def check_password(db: Database, name: str, password: str, address: str, origin: str) -> str:
+    """Return the id of the account whose name and password these are.
+
+    Raises:
+        TooManyAttempts, Unauthenticated: as `log_in`.
+    """
     of, where = (throttle.LOG_IN_OF_ACCOUNT, name), (throttle.LOG_IN_FROM_ADDRESS, throttle.site_of(address))
     with db.reading() as session:
         found = session.exec(select(Account).where(Account.issuer == LOCAL, Account.subject == name)).first()

@@ -13,7 +13,7 @@ VERBS: Mapping[Verb, str] = MappingProxyType(
     {
         "see": "names, states, receipts, variables and settings; never a secret's value",
         "follow": "what runs leave: logs, results, problems, metrics, outputs and uploaded source",
-        "seal": "store, replace and delete secrets",
+        "seal": "store and replace secrets",
         "use": "submit, retry, replay and cancel runs, and set variables. Running code is reading: "
         "whoever has this can read every secret that runs are given there",
         "manage": "connections, keys, members, settings and deletion",
@@ -31,6 +31,11 @@ class Role:
     verbs: frozenset[Verb]
     says: str
     """What it is for, in a sentence."""
+
+    @property
+    def shown_verbs(self) -> tuple[Verb, ...]:
+        """Its verbs, in the order of the table of verbs."""
+        return tuple(verb for verb in get_args(Verb) if verb in self.verbs)
 
 
 def _role(name: str, verbs: str, says: str) -> Role:

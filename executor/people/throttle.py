@@ -2,13 +2,13 @@
 
 import ipaddress
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from math import ceil
-from typing import Any
 
 from sqlalchemy import case
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import col, delete
+from sqlmodel import Session, col, delete
 
 from executor.errors import TooManyAttempts
 from executor.people.tables import Attempts
@@ -44,7 +44,7 @@ def take(db: Database, *asked: tuple[Limit, str]) -> None:
     keyed = sorted((key_of(limit, whose), limit) for limit, whose in asked)
     with db.writing() as session:
         for key, limit in keyed:
-            count, ends_at = session.connection().execute(_counted(db, key, limit)).one()
+            count, ends_at = counted(db, session, key, limit.seconds)
             if count > limit.attempts:
                 wait = max(wait, ceil((ends_at - utc_now()).total_seconds()), 1)
                 first = first or count == limit.attempts + 1
@@ -80,15 +80,22 @@ def site_of(address: str) -> str:
     return str(found)
 
 
-def _counted(db: Database, key: str, limit: Limit) -> Any:
+def counted(db: Database, session: Session, key: str, seconds: int) -> tuple[int, datetime]:
+    """Count one more in the caller's transaction; how many that makes in this window, and when it ends."""
     table = table_of(Attempts)
     insert = postgresql.insert if db.dialect == "postgresql" else sqlite.insert
-    new = insert(table).values(key=key, count=1, ends_at=db.after(limit.seconds))
     over = table.c.ends_at <= db.now()
-    return new.on_conflict_do_update(
-        index_elements=["key"],
-        set_={
-            "count": case((over, 1), else_=table.c.count + 1),
-            "ends_at": case((over, db.after(limit.seconds)), else_=table.c.ends_at),
-        },
-    ).returning(table.c.count, table.c.ends_at)
+    one_more = (
+        insert(table)
+        .values(key=key, count=1, ends_at=db.after(seconds))
+        .on_conflict_do_update(
+            index_elements=["key"],
+            set_={
+                "count": case((over, 1), else_=table.c.count + 1),
+                "ends_at": case((over, db.after(seconds)), else_=table.c.ends_at),
+            },
+        )
+        .returning(table.c.count, table.c.ends_at)
+    )
+    count, ends_at = session.connection().execute(one_more).one()
+    return count, ends_at

@@ -10,6 +10,7 @@ ERRANDS: Mapping[str, str] = MappingProxyType(
     {
         "explanation.explain": "looking.explain",
         "importing.plan": "looking.plan",
+        "projects.destroy_due": "looking.destroy_due",
         "runs.accept": "submitting.accept",
         "runs.accept_all": "submitting.accept_all",
         "runs.download": "receiving.download",

@@ -18,12 +18,13 @@ from executor.submission.ordering import of_request
 
 if TYPE_CHECKING:
     from executor.remote.server import Server
+    from secretstore.views import ProjectView
 
 
 def explain(server: "Server", asked: Explain) -> Explanation:
     """As `explanation.explain`."""
     made = of_request(server.settings, uploading(asked.run))
-    foreseen: Foreseen = routed.ask(server, "explanation.foresee", Foresee(**dict(made.wanted), layers=asked.layers))
+    foreseen: Foreseen = routed.ask(server, "explanation.foresee", Foresee(wanted=made.wanted, layers=asked.layers))
     return explained(made, foreseen)
 
 
@@ -40,3 +41,8 @@ def check_may_wait(server: "Server", asked: ThatRun) -> None:
         run: RunView = routed.ask(server, "runs.show", ThatAttempt(run=asked.run))
         if run.queue in queues:
             raise WaitRefused(run=run.id[:8], queue=run.queue)
+
+
+def destroy_due(server: "Server") -> "tuple[ProjectView, ...]":
+    """As `projects.destroy_due`, which a server's workers see to."""
+    return ()

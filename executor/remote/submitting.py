@@ -63,7 +63,7 @@ def prepare_again(server: "Server", asked: ThatRun) -> Prepared:
 
 def accept(server: "Server", asked: Prepared) -> Submitted:
     """As `runs.accept`. A submission whose answer is lost on the way is sent again, and is the same."""
-    name = "orders.retry" if isinstance(asked.order, Again) else "orders.submit"
+    name = "runs.retry" if isinstance(asked.order, Again) else "runs.submit"
     accepted: Submitted = routed.ask(server, name, asked.order, headers={routed.KEY: uuid4().hex})
     return accepted
 
@@ -75,7 +75,7 @@ def accept_all(server: "Server", asked: Sequence[Prepared]) -> list[Submitted]:
     if not orders:
         return []
     headers = {routed.KEY: uuid4().hex}
-    accepted: list[Submitted] = routed.ask(server, "orders.submit_many", Orders(items=orders), headers=headers)
+    accepted: list[Submitted] = routed.ask(server, "runs.submit_many", Orders(items=orders), headers=headers)
     return accepted
 
 
@@ -101,7 +101,7 @@ def _prepared(server: "Server", asked: RunRequest, remembered: Remembered | Batc
 
 
 def _looked_up(server: "Server", made: Ordered) -> Iterator[tuple[Stage, SealrunError]]:
-    found: LookedUp = routed.ask(server, "orders.look_up", Wanted(**dict(made.wanted)))
+    found: LookedUp = routed.ask(server, "runs.look_up", Wanted(**dict(made.wanted)))
     for one in found.refusals:
         yield Stage(one.stage), one.refused.error
 
@@ -111,9 +111,10 @@ def _sent(server: "Server", order: Order, packed: Packed) -> str:
     key, now = (order.project, packed.digest), time.monotonic()
     if now - server.sent.get(key, -_KNOWN) >= _KNOWN:
         said = Upload(project=order.project, environment=order.environment, digest=packed.digest, size=packed.size)
-        path, _ = routed.placed(route_of("orders.upload"), said)
-        headers = {"content-type": "application/x-tar", "content-length": str(packed.size)}
-        server.request("PUT", path, sent=_Parts(packed.tar), headers=headers, again=True)
+        path, _ = routed.placed(route_of("runs.upload"), said)
+        headers = {"content-type": "application/octet-stream", "content-length": str(packed.size)}
+        sent = _Parts(packed.tar)
+        server.request("PUT", path, query={"size": packed.size}, sent=sent, headers=headers, again=True)
         server.sent[key] = now
     return packed.digest
 

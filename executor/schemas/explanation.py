@@ -21,9 +21,10 @@ class Explain(Input):
     layers: Sequence[tuple[str, Mapping[str, str]]] = ()
 
 
-class Foresee(Wanted):
+class Foresee(Input):
     """The same for where the database is: what the run wants of its place, and its plain variables."""
 
+    wanted: Wanted
     layers: Sequence[tuple[str, Mapping[str, str]]] = ()
 
 

@@ -74,7 +74,7 @@ def source(content: BinaryIO, said: Upload, limit: int) -> Iterator[Packed]:
     """
     sent = os.fstat(content.fileno()).st_size
     if said.size > archive_limit(limit):
-        raise too_large(limit)
+        raise _too_large(limit)
     if sent != said.size:
         raise SourceRefused("the source was not sent whole: {sent:,} of {said:,} bytes", sent=sent, said=said.size)
     with mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
@@ -86,13 +86,12 @@ def _entries(whole: memoryview, digest: str, limit: int) -> int:
     try:
         return unpacking.inspect(pieces, digest, limit)
     except unpacking.TooLarge:
-        raise too_large(limit) from None
+        raise _too_large(limit) from None
     except unpacking.Unacceptable as why:
         raise SourceRefused("the source is refused: {why}", why=why) from None
 
 
-def too_large(limit: int) -> SourceRefused:
-    """What a source is refused with that has more bytes or files than a project may upload."""
+def _too_large(limit: int) -> SourceRefused:
     return SourceRefused(
         "the source is too large: at most {limit}, in {most:,} files and folders",
         limit=size_text(limit),

@@ -15,8 +15,9 @@ from sqlmodel import Session, col, select, update
 
 from executor.errors import Forbidden, KeyTaken, RequestUnclear, RequirementsRefused, SourceRefused, SourceUnavailable
 from executor.models import Attempt, Result, Run, SourceBundle, SourceUpload
-from executor.operations import connections, orders, probing, projects, runs, secrets
+from executor.operations import connections, probing, projects, runs, secrets
 from executor.operations.deployment import Deployment
+from executor.operations.rights import RIGHTS
 from executor.people.principal import Grant, KnownActor, Principal
 from executor.runs import Outcome, finish
 from executor.schemas.connections import ConnectionNamed, NewConnection, ProbeRun
@@ -68,7 +69,7 @@ def upload(at: Deployment, packed: Packed, who: Actor = ADA) -> str:
     with tempfile.TemporaryFile() as file:
         file.write(packed.tar)
         file.flush()
-        return orders.upload(at, who, sent(packed), file).digest
+        return runs.upload(at, who, sent(packed), file).digest
 
 
 def order(bundle: str | None = "0" * 64, **other: Any) -> Order:
@@ -112,7 +113,7 @@ class TestFromARequest:
         made = of_request(at.settings, request, files)
         assert made.order is not None and not made.refusals
         document = json.loads(json.dumps(with_source(made.order, files, upload(at, packed)).model_dump()))
-        ordered = orders.submit(at, ADA, Order(**document))
+        ordered = runs.submit(at, ADA, Order(**document))
         direct = runs.accept(at, ADA, runs.prepare(at, ADA, request))
         first, second = (
             row(at, one.run_id).model_dump(exclude={"id", "created_at", "rung_at"}) for one in (ordered, direct)
@@ -134,7 +135,7 @@ class TestFromARequest:
         )
         made = of_request(at.settings, request)
         assert [stage for stage, _ in made.refusals] == [Stage.BOUNDS, Stage.FILES]
-        found = orders.look_up(at, ADA, made.wanted)
+        found = runs.look_up(at, ADA, made.wanted)
         assert [(one.stage, one.refused.code) for one in found.refusals] == [(0, "unknown_secret"), (4, "name_refused")]
         assert isinstance(found.refusals[0].refused.error, UnknownSecret)
         with pytest.raises(UnknownSecret):
@@ -146,13 +147,13 @@ class TestUpload:
         """It is kept once; each who runs it has sent all of it. Whether it is there is not told."""
         upload(at, packed)
         with pytest.raises(SourceUnavailable) as others:
-            orders.submit(at, BOB, order(packed.digest))
+            runs.submit(at, BOB, order(packed.digest))
         with pytest.raises(SourceUnavailable) as nobodys:
-            orders.submit(at, BOB, order("1" * 64))
+            runs.submit(at, BOB, order("1" * 64))
         assert others.value.hint == nobodys.value.hint
         assert str(others.value).replace(packed.digest[:12], "") == str(nobodys.value).replace("1" * 12, "")
         upload(at, packed, BOB)
-        assert orders.submit(at, BOB, order(packed.digest)).new
+        assert runs.submit(at, BOB, order(packed.digest)).new
         with at.db.reading() as session:
             assert len(session.exec(select(SourceBundle)).all()) == 1
             assert {one.by for one in session.exec(select(SourceUpload))} == {"ada", "bob"}
@@ -162,7 +163,7 @@ class TestUpload:
         projects.create(at, ADA, NewProject(name="toys"))
         upload(at, packed)
         with pytest.raises(SourceUnavailable):
-            orders.submit(at, ADA, order(packed.digest, project="toys"))
+            runs.submit(at, ADA, order(packed.digest, project="toys"))
 
     @pytest.mark.parametrize("how", ["cut", "longer", "other", "no archive", "too large"])
     def test_what_is_not_what_was_said_is_not_kept(self, at: Deployment, packed: Packed, how: str) -> None:
@@ -183,7 +184,7 @@ class TestUpload:
         with tempfile.TemporaryFile() as file, pytest.raises(SourceRefused):
             file.write(content)
             file.flush()
-            orders.upload(at, ADA, said, file)
+            runs.upload(at, ADA, said, file)
         with at.db.reading() as session:
             assert session.exec(select(SourceBundle)).all() == []
 
@@ -194,7 +195,7 @@ class TestUpload:
             session.exec(update(SourceBundle).values(used_at=at.db.after(-2 * bundles.KEPT)))
         assert bundles.delete_unused(at.db) == 1
         with pytest.raises(SourceUnavailable):
-            orders.submit(at, ADA, order(packed.digest))
+            runs.submit(at, ADA, order(packed.digest))
         with at.db.reading() as session:
             assert session.exec(select(SourceUpload)).all() == []
 
@@ -248,7 +249,7 @@ def test_what_no_sender_of_ours_sends_is_refused(
     """In a sentence; no run is made of it, and no value is repeated."""
     asked = order(**{"bundle": upload(at, packed)} | other)
     with pytest.raises(error):
-        orders.submit(at, ADA, asked)
+        runs.submit(at, ADA, asked)
     with at.db.reading() as session:
         assert session.exec(select(Run)).all() == []
 
@@ -281,27 +282,23 @@ def test_what_has_another_form_is_no_order(other: dict[str, Any]) -> None:
 
 def test_a_folder_of_a_machine_takes_managing_its_place(at: Deployment, bench: Bench) -> None:
     """Who comes through a server and may only use it, neither runs from one nor repeats a run that did."""
-    place = vault.get_environment(at.db, "shop", "default")
     asked = order(None, host="mill")
+    assert RIGHTS["runs.submit"].verbs_for(asked) == ("use", "manage")
+    assert RIGHTS["runs.submit_many"].verbs_for(Orders(items=[order(), asked])) == ("use", "manage")
+    assert RIGHTS["runs.submit"].verbs_for(order()) == ("use",)
+    assert runs.submit(at, ADA, asked).new  # who has the database has the rights of its operator
+    place = vault.get_environment(at.db, "shop", "default")
+    fields = {"project_id": place.project_id, "environment_id": place.id, "host": "mill"}
+    lease = replace(bench, offer=replace(bench.offer, host="mill")).running(at.db, **fields)
+    finish(at.db, lease, Outcome("failed", "exit_code", exit_code=1))
 
     def known(role: str) -> KnownActor:
         grant = Grant.of(role, place.project_id, place.id)
         return Principal("service", "s1", role, (grant,)).as_actor("api")
 
-    for ask in (
-        lambda who: orders.submit(at, who, asked),
-        lambda who: orders.submit_many(at, who, Orders(items=[asked])),
-    ):
-        with pytest.raises(Forbidden, match="manage"):
-            ask(known("developer"))
-        assert ask(known("maintainer"))
-    assert orders.submit(at, ADA, asked).new  # who has the database has the rights of its operator
-    fields = {"project_id": place.project_id, "environment_id": place.id, "host": "mill"}
-    lease = replace(bench, offer=replace(bench.offer, host="mill")).running(at.db, **fields)
-    finish(at.db, lease, Outcome("failed", "exit_code", exit_code=1))
     with pytest.raises(Forbidden, match="manage"):
-        orders.retry(at, known("developer"), Again(run=lease.run_id))
-    assert orders.retry(at, known("maintainer"), Again(run=lease.run_id)).new
+        runs.retry(at, known("developer"), Again(run=lease.run_id))
+    assert runs.retry(at, known("maintainer"), Again(run=lease.run_id)).new
 
 
 class TestMany:
@@ -310,27 +307,27 @@ class TestMany:
         upload(at, packed)
         good = order(packed.digest)
         with pytest.raises(UnknownSecret, match=r"^items\[1\]: "):
-            orders.submit_many(at, ADA, Orders(items=[good, order(packed.digest, secrets=["NONE"])]))
+            runs.submit_many(at, ADA, Orders(items=[good, order(packed.digest, secrets=["NONE"])]))
         with at.db.reading() as session:
             assert session.exec(select(Run)).all() == []
-        assert len({one.run_id for one in orders.submit_many(at, ADA, Orders(items=[good, good]))}) == 2
-        assert orders.submit_many(at, ADA, Orders(items=[])) == []
+        assert len({one.run_id for one in runs.submit_many(at, ADA, Orders(items=[good, good]))}) == 2
+        assert runs.submit_many(at, ADA, Orders(items=[])) == []
         with pytest.raises(RequestUnclear, match="at most 10,000 runs"):
-            orders.submit_many(at, ADA, Orders(items=[good] * 10_001))
+            runs.submit_many(at, ADA, Orders(items=[good] * 10_001))
 
     def test_a_key_is_a_runs_own(self, at: Deployment, packed: Packed) -> None:
         """The same order again is the same run; another under its key is refused."""
         upload(at, packed)
         asked = order(packed.digest, idempotency_key="nightly")
-        first = orders.submit(at, ADA, asked)
-        assert orders.submit(at, ADA, asked) == first.__class__(first.run_id, rung=True, new=False)
+        first = runs.submit(at, ADA, asked)
+        assert runs.submit(at, ADA, asked) == first.__class__(first.run_id, rung=True, new=False)
         with pytest.raises(KeyTaken):
-            orders.submit(at, ADA, asked.model_copy(update={"variables": {"A": "1"}}))
+            runs.submit(at, ADA, asked.model_copy(update={"variables": {"A": "1"}}))
 
 
 class TestRetry:
     def over(self, at: Deployment, bench: Bench, **fields: Any) -> str:
-        place = row(at, orders.submit(at, ADA, order(fields.pop("bundle"))).run_id)
+        place = row(at, runs.submit(at, ADA, order(fields.pop("bundle"))).run_id)
         known = {name: getattr(place, name) for name in ("project_id", "environment_id", "bundle", "target")}
         lease = bench.running(at.db, **known | {"host": None, "variables": {"A": "1"}, "timeout": 60.0} | fields)
         finish(at.db, lease, Outcome("failed", "exit_code", exit_code=1))
@@ -339,10 +336,10 @@ class TestRetry:
     def test_it_is_as_it_was_but_for_what_is_given(self, at: Deployment, bench: Bench, packed: Packed) -> None:
         """What is given is checked as of a new run, and another's source needs no upload to run again."""
         run_id = self.over(at, bench, bundle=upload(at, packed))
-        same = row(at, orders.retry(at, BOB, Again(run=run_id)).run_id)
+        same = row(at, runs.retry(at, BOB, Again(run=run_id)).run_id)
         assert (same.retry_of, same.bundle, same.timeout, same.variables) == (run_id, packed.digest, 60.0, {"A": "1"})
         changed = Again(run=run_id, timeout=None, variables={"B": "2"}, text={}, values={"day": 5}, secrets=["KEY"])
-        again = row(at, orders.retry(at, BOB, changed).run_id)
+        again = row(at, runs.retry(at, BOB, changed).run_id)
         assert (again.retry_of, again.timeout, again.variables, again.secret_names) == (
             run_id,
             None,
@@ -357,13 +354,13 @@ class TestRetry:
             ({"narrowed": {"cpus": 0.0}}, RequestUnclear),
         ):
             with pytest.raises(error):
-                orders.retry(at, BOB, Again(run=run_id, **given))
+                runs.retry(at, BOB, Again(run=run_id, **given))
 
     def test_a_run_that_is_not_over_is_not_tried_anew(self, at: Deployment, bench: Bench, packed: Packed) -> None:
         """It may still do what the new one would do."""
         upload(at, packed)
         with pytest.raises(InUse):
-            orders.retry(at, ADA, Again(run=orders.submit(at, ADA, order(packed.digest)).run_id, timeout=1.0))
+            runs.retry(at, ADA, Again(run=runs.submit(at, ADA, order(packed.digest)).run_id, timeout=1.0))
 
 
 class TestProbe:
@@ -406,12 +403,12 @@ class TestProbe:
     def test_no_other_run_tells_of_a_connection(self, at: Deployment, packed: Packed) -> None:
         """A run of somebody's own, be it a repetition of the test's, is none."""
         named = self.source(at)
-        forged = orders.submit(at, ADA, order(upload(at, packed))).run_id
+        forged = runs.submit(at, ADA, order(upload(at, packed))).run_id
         self.ended(at, forged, {"ok": True, "seconds": 0.5, "said": "fine"})
         begun = probing.begin(at, ADA, named)
         assert begun.run is not None
         self.ended(at, begun.run.run_id, {"ok": True, "seconds": 0.5, "said": "fine"})
-        again = orders.retry(at, ADA, Again(run=begun.run.run_id)).run_id
+        again = runs.retry(at, ADA, Again(run=begun.run.run_id)).run_id
         self.ended(at, again, {"ok": True, "seconds": 0.5, "said": "fine"})
         for run_id in (forged, again):
             with pytest.raises(RequestUnclear, match="is no test of source lake"):
@@ -425,5 +422,5 @@ def _attempt(session: Session, run_id: str) -> None:
 def test_what_a_run_wants_is_looked_up_and_nothing_is_done(at: Deployment) -> None:
     """Nothing refuses it: there is nothing to tell."""
     wanted = Wanted(project="shop", environment="default", secrets=["KEY"], narrowed={"network": "none"})
-    assert orders.look_up(at, ADA, wanted).refusals == ()
+    assert runs.look_up(at, ADA, wanted).refusals == ()
     assert runs.list_(at, ADA, ThoseRuns()) == []
