@@ -17,7 +17,6 @@ from secretstore import sizes
 from secretstore.errors import NameRefused
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.settings import (
-    DATABASE_URL,
     STORE_SETTINGS,
     Setting,
     SettingsReading,
@@ -215,7 +214,6 @@ EXECUTOR_SETTINGS = (
     RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
     WARM,
 )  # fmt: skip
-DATABASE_URL_NAMES = (DATABASE_URL.name, f"{DATABASE_URL.name}_FILE")
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
 _FROM_FILES = [one for one in ALL_SETTINGS if one.from_file]
 
@@ -294,7 +292,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         store=store,
         broker_url=reading.value(BROKER_URL, _broker_url, None),
-        server=reading.value(SERVER, str, None),
+        server=reading.value(SERVER, _server, None),
         token=reading.value(TOKEN, _token, None),
         project=reading.value(PROJECT, str, None),
         environment=reading.value(ENVIRONMENT, str, None),
@@ -336,6 +334,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 def read_here() -> Settings:
     """Read the settings of this process; only doors call this."""
     return read_settings(os.environ)
+
+
+def _server(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/@\s]+/?", text):
+        raise Unacceptable("is not the address of a server, as in https://sealrun.example.com")
+    return text
 
 
 def _token(text: str) -> str:

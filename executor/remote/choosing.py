@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from executor.errors import ServerNotAllowed
 from executor.remote.kept import LogIns
 from executor.remote.origin import origin_of
-from executor.settings import DATABASE_URL_NAMES, SERVER, Settings
+from executor.settings import SERVER, Settings
 from executor.source.root import ProjectFile
 from executor.submission import allowing
+from secretstore.settings import DATABASE_URL
+
+_OF_DATABASES = (DATABASE_URL.name, f"{DATABASE_URL.name}_FILE")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def chosen(settings: Settings, environ: Mapping[str, str], file: ProjectFile) ->
     if settings.server is not None:
         origin = origin_of(settings.server)
         return Chosen(origin, SERVER.name, settings.token or _token(kept, origin))
-    if any(name in environ for name in DATABASE_URL_NAMES):
+    if any(name in environ for name in _OF_DATABASES):
         return None
     if file.server is not None:
         return _of_file(settings, kept, file, file.server)

@@ -312,7 +312,7 @@ class TestMany:
             assert session.exec(select(Run)).all() == []
         assert len({one.run_id for one in runs.submit_many(at, ADA, Orders(items=[good, good]))}) == 2
         assert runs.submit_many(at, ADA, Orders(items=[])) == []
-        with pytest.raises(RequestUnclear, match="at most 10,000 runs"):
+        with pytest.raises(RequestUnclear, match="10,001 runs are submitted at once"):
             runs.submit_many(at, ADA, Orders(items=[good] * 10_001))
 
     def test_a_key_is_a_runs_own(self, at: Deployment, packed: Packed) -> None:
