@@ -44,7 +44,7 @@ def ask(server: "Server", name: str, asked: Input | None = None, **more: Any) ->
             route.method, path, query=_query(rest) if in_query else None, sent=None if in_query else rest,
             headers=headers, again=route.method == "GET" or bool(headers and KEY in headers),
         )  # fmt: skip
-        return None if returned is type(None) else _parsed(server.origin, returned, answer)
+        return None if returned is type(None) else parsed(server.origin, returned, answer)
     return _all_pages(server, route, path, _query(rest), returned)
 
 
@@ -107,8 +107,8 @@ def _all_pages(server: "Server", route: Route, path: str, query: dict[str, Any],
     while True:
         asked = None if sent is not None else query
         answer = server.request(route.method, path, query=asked, sent=sent, again=route.method == "GET")
-        page = _parsed(server.origin, dict[str, Any], answer)
-        items += _parsed(server.origin, list[of], json.dumps(page.get("items")).encode())  # type: ignore[valid-type]
+        page = parsed(server.origin, dict[str, Any], answer)
+        items += parsed(server.origin, list[of], json.dumps(page.get("items")).encode())  # type: ignore[valid-type]
         if page.get("next") is None or sent is not None:
             break
         query["cursor"] = page["next"]
@@ -119,7 +119,7 @@ def _is_many(returned: Any) -> bool:
     return get_origin(returned) in (tuple, list, Sequence)
 
 
-def _parsed(where: str, kind: Any, answer: bytes) -> Any:
+def parsed(where: str, kind: Any, answer: bytes) -> Any:
     try:
         return _adapter(kind).validate_json(answer)
     except ValidationError:
