@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from executor.masking.token_shape import is_token
 from executor.sandbox.folders import OpenFolder, why_not
 from secretstore import sizes
 from secretstore.errors import NameRefused
@@ -50,6 +51,20 @@ PIN = Setting(
     "list of [ENV=]PIN",
     "key pairs that secrets may be sealed to, as `key list --json` tells them, with commas between; one without `ENV=` "
     "is for every environment. Where nobody can be asked, the first use of a key pair over a network needs one",
+)
+SERVER = Setting(
+    "SEALRUN_SERVER",
+    "none",
+    "URL",
+    "the server that commands and `Client` speak to instead of a database, as in `https://sealrun.example.com`; http "
+    "is taken for this machine alone. `sealrun --server URL` says it for one command",
+)
+TOKEN = Setting(
+    "SEALRUN_TOKEN",
+    "that of `sealrun login`",
+    "token",
+    "the API token for SEALRUN_SERVER; it is sent to no other server",
+    from_file=True,
 )
 HOST = Setting(
     "SEALRUN_HOST",
@@ -202,7 +217,8 @@ WRITABLE = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, PROJECT, ENVIRONMENT, PIN, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
+    BROKER_URL, SERVER, TOKEN, PROJECT, ENVIRONMENT, PIN, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT,
+    OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
     WARM,
@@ -217,6 +233,8 @@ class Settings:
 
     store: StoreSettings
     broker_url: str | None = field(repr=False)
+    server: str | None
+    token: str | None = field(repr=False)
     project: str | None
     environment: str | None
     pins: tuple[GivenPin, ...]
@@ -284,6 +302,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         store=store,
         broker_url=reading.value(BROKER_URL, _broker_url, None),
+        server=reading.value(SERVER, _server, None),
+        token=reading.value(TOKEN, _token, None),
         project=reading.value(PROJECT, str, None),
         environment=reading.value(ENVIRONMENT, str, None),
         pins=reading.value(PIN, _pins, ()),
@@ -325,6 +345,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 def read_here() -> Settings:
     """Read the settings of this process; only doors call this."""
     return read_settings(os.environ)
+
+
+def _server(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/@\s]+/?", text):
+        raise Unacceptable("is not the address of a server, as in https://sealrun.example.com")
+    return text
+
+
+def _token(text: str) -> str:
+    if not is_token(text.encode(errors="replace")):
+        raise Unacceptable("is not a whole token: srn_ and 37 letters and digits")
+    return text
 
 
 def _broker_url(text: str) -> str:

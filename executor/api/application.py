@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
 from executor.api import endpoints, entry, health, problems, streams
 from executor.api.middleware.bodies import Bodies
@@ -15,6 +16,7 @@ from executor.api.middleware.identifying import Identifying
 from executor.api.middleware.requests import Requests
 from executor.api.oidc import Provider
 from executor.api.pages import routes as pages
+from executor.api.pages.showing import FOLDER
 from executor.api.routes import BASE
 from executor.operations.deployment import Deployment
 from executor.source.packing import archive_limit
@@ -62,6 +64,7 @@ def create_application(at: Deployment, origin: Origin) -> FastAPI:
     for made in (endpoints.router(at), streams.router(at), entry.router(at.db, origin.url), health.router(at)):
         app.include_router(made, prefix=BASE)
     app.include_router(pages.router(at.db, origin.url, origin.provider))
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     # The last one added is the outermost.
     app.add_middleware(Identifying, db=at.db, origin=origin.url, open_=_OPEN)
     app.add_middleware(Bodies, most=functools.partial(_most, at))

@@ -61,6 +61,11 @@ class Deployment:
         """Carry out one of the operations; it raises what the operation does."""
         return operation(self, who, *asked, **more)
 
+    @property
+    def where(self) -> str:
+        """What is asked: the database, as it may be shown."""
+        return f"the database {self.db.url_shown}"
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         self.db.close()

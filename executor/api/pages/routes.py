@@ -9,11 +9,10 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
 
 from executor.api import cookies
 from executor.api.oidc import Provider
-from executor.api.pages.showing import FOLDER, address, form, go, page, person, text
+from executor.api.pages.showing import address, form, go, page, person, text
 from executor.errors import CredentialAsked, Forbidden, RequestUnclear
 from executor.people import device, links, logging_in, loopback, oidc_states, sessions
 from executor.people.opaque import new_opaque
@@ -42,7 +41,6 @@ def router(db: Database, origin: str, provider: Provider | None) -> APIRouter:
     _command_line(made, db, origin)
     if provider is not None:
         _provider(made, db, provider)
-    made.mount("/static", StaticFiles(directory=FOLDER / "static"))
     return made
 
 
