@@ -1,7 +1,7 @@
 """What must happen though nobody asks.
 
 Lost runs, unheard bells, retries, runs that nobody can take, runs kept long enough, unlinked audit events, past keys,
-deleted projects, expired sessions and tokens, leftovers.
+deleted projects, reservations, expired sessions and tokens, leftovers.
 """
 
 import contextlib
@@ -96,6 +96,11 @@ def forget_expired(db: Database) -> int:
 def destroy_unused_keys(db: Database, actor: Actor) -> int:
     """Destroy what a rotation left of past key pairs once no run in flight was given them; returns how many."""
     return len(rotation.destroy_unused(db, actor, _tell("past key pairs of %s could not be destroyed: %s")))
+
+
+def delete_reservations(db: Database) -> int:
+    """Delete what was reserved for values that nobody stored; returns how many."""
+    return vault.prune_reservations(db)
 
 
 def delete_unused_bundles(db: Database) -> int:

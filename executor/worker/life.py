@@ -276,6 +276,7 @@ class WorkerLife:
             Duty("forget what has expired", lambda: janitor.forget_expired(db), _PAST),
             Duty("destroy deleted projects", lambda: janitor.destroy_deleted(db, actor), _PAST),
             Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs, actor), _PAST),
+            Duty("delete reservations", lambda: janitor.delete_reservations(db), _PAST),
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
             Duty("see whether it can be written", worker.storage.look, _JANITOR),
             *([Duty("count what waits", lambda: self._count(worker), COUNT)] if worker.metrics.measures else []),
