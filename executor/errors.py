@@ -273,6 +273,15 @@ class SecretsUnavailable(SealrunError):
     exit_code = 125
 
 
+class PlanRefused(SealrunError):
+    """this worker does not carry out the run: {why}"""
+
+    code = "plan_refused"
+    status = 403
+    exit_code = 125
+    hint = "its worker takes what the API server has accepted, as it was accepted (SEALRUN_DOORS=api): submit it there"
+
+
 class ReceiptRefused(SecretsUnavailable):
     """the database did not store the run's receipt, so no secret was opened"""
 

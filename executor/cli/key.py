@@ -55,10 +55,24 @@ def list_(
 @app.command()
 def create(
     path: Annotated[str, typer.Argument(metavar="PATH", help="Where there is no file yet.", show_default=False)],
+    signing: Annotated[
+        bool, typer.Option("--signing", help="For an API server: it signs the runs that it accepts.")
+    ] = False,
     json: options.Json = False,
     yes: options.NeverAsks = False,
 ) -> None:
-    """Make a local key file: to move keys to it with SEALRUN_KEYS=local:PATH,… and rewrap, or to start anew."""
+    """Make a local key file: to move keys to it with SEALRUN_KEYS=local:PATH,… and rewrap, or to start anew.
+
+    With --signing it is another kind of key: it opens nothing, and workers with SEALRUN_DOORS=api take what it signed.
+    """
+    if signing:
+        key = keys.create_signing_key(NewKeyFile(path=path))
+        screen.say(f"for the server: SEALRUN_SIGNING_KEY={screen.printable(key.path)}; for workers: SEALRUN_SIGNERS=")
+        if json:
+            screen.show_json(key)
+        else:
+            screen.show(key.signer)
+        return
     made = keys.create_file(NewKeyFile(path=path))
     screen.say("keep a copy of it somewhere safe: who loses it loses the secrets, who has it can open them")
     if json:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from executor.keys import rotation
+from executor.keys import rotation, signing
 from executor.keys.creation import rewrapped
 from executor.operations.deployment import Deployment
 from executor.schemas.keys import (
@@ -16,6 +16,7 @@ from executor.schemas.keys import (
     RewrappedKey,
     Rewrapping,
     Rotated,
+    SigningKeyFile,
     Trusted,
 )
 from executor.schemas.places import InProject
@@ -45,6 +46,17 @@ def create_file(asked: NewKeyFile) -> KeyFile:
     path = Path(asked.path).absolute()
     create_local_key(path)
     return KeyFile(path=str(path), id=LocalKeys(path).id)
+
+
+def create_signing_key(asked: NewKeyFile) -> SigningKeyFile:
+    """Make a server's signing key. No deployment is touched: settings name it afterwards.
+
+    Raises:
+        AlreadyExists: there is a file.
+        KeyFileUnusable: it cannot be written.
+    """
+    path = Path(asked.path).absolute()
+    return SigningKeyFile(path=str(path), signer=str(signing.create_signing_key(path)))
 
 
 def rotate(at: Deployment, who: Actor, asked: KeyRotation) -> Rotated:

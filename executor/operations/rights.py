@@ -42,6 +42,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "importing.carry_out": Right("seal", "environment"),
         "importing.plan": Right("seal", "environment"),
         "keys.create_file": Right("manage", "installation"),
+        "keys.create_signing_key": Right("manage", "installation"),
         "keys.list_": Right("see", "project"),
         "keys.rewrap": Right("manage", "project"),
         "keys.rotate": Right("manage", "environment"),

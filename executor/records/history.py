@@ -190,8 +190,8 @@ def require_kept(db: Database, run_id: str) -> None:
 def list_runs(db: Database, project_id: str | None = None, limit: int = 20, state: str | None = None) -> list[RunView]:
     """The latest runs first, without results and receipts."""
     # What environments are built of may be long, and is nobody's to see in a list.
-    light = defer(Run.requirements)  # type: ignore[arg-type]  # SQLModel gives a column the type of its value
-    statement = select(Run).options(light).where(_listed(project_id)).order_by(col(Run.created_at).desc()).limit(limit)
+    light = [defer(one) for one in (Run.requirements, Run.plan)]  # type: ignore[arg-type]  # SQLModel's typing
+    statement = select(Run).options(*light).where(_listed(project_id)).order_by(col(Run.created_at).desc()).limit(limit)
     if state is not None:
         statement = statement.where(Run.state == state)
     with db.reading() as session:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from sqlmodel import Session
 
+from executor.boundary import plans
 from executor.errors import ConnectionNotGiven
 from executor.models import Run
 from secretstore import vault
@@ -82,19 +83,22 @@ class Asked:
         return cls(run.mapped, run.secret_names, run.setup_secret_names or (), run.connections)
 
 
-def read_given(session: Session, run: Run) -> Given:
-    """What a run is given now, read in the caller's transaction.
+def read_given(session: Session, run: Run, pins: Mapping[str, str] | None = None) -> Given:
+    """What a run is given now, read in the caller's transaction; `pins` are what its plan says of its connections.
 
     A connection that lacks a secret is refused in the plan, and left out of the run: one half-made data source is no
     reason for every other run of its environment to fail.
 
     Raises:
         ConnectionNotGiven: one that the run asks for by name cannot be given.
+        PlanRefused: one is not as it was when the run was accepted.
         SecretStoreError: a secret that it asks for is not there, or was never sealed.
     """
     asked = Asked.by(run)
     everything = vault.connection_plan(session, run.environment_id)
     plan = chosen(asked, everything)
+    if pins is not None:
+        plan = plans.held(pins, plan)
     needed = _needed(plan)
     if run.secret_names == [] and not needed:
         _insist_on_mapped(asked, plan)
