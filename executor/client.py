@@ -17,12 +17,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Unpack
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack
 
 from executor.errors import Problem, RequestUnclear, WaitTimedOut
 from executor.operations import runs, workers
@@ -52,6 +52,9 @@ from executor.submission.context import maybe_project
 from executor.submission.remembered import Remembered
 from secretstore.audit import Actor
 from secretstore.errors import DatabaseUnavailable, SealrunError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Stream = Literal["stdout", "stderr", "setup"]
 
@@ -149,8 +152,7 @@ class Client:
             SealrunError: it was not accepted; the same errors as `sealrun run` has.
         """
         request = self._request(target, module, command, argv, args, folder, options)
-        at, who = self._at, self._who
-        return Run(self, runs.accept(at, who, runs.prepare(at, who, request)).run_id)
+        return Run(self, self._ask(runs.accept, self._ask(runs.prepare, request)).run_id)
 
     def run_many(self, items: Iterable[Mapping[str, Any]], **common: Any) -> "builtins.list[Run]":
         """Submit several runs in one transaction, all of them or none, and return at once.
@@ -175,8 +177,7 @@ class Client:
             except SealrunError as error:
                 error.place(f"items[{place}]")
                 raise
-        at, who = self._at, self._who
-        accepted = runs.accept_all(at, who, runs.prepare_all(at, who, requests))
+        accepted = self._ask(runs.accept_all, self._ask(runs.prepare_all, requests))
         return [Run(self, one.run_id) for one in accepted]
 
     def _request(
@@ -213,7 +214,7 @@ class Client:
         """
         project = self._named(None) if reference == "@last" else None
         that = asked(ThatAttempt, run=reference, project=project)
-        return Run(self, runs.show(self._at, self._who, that).id)
+        return Run(self, self._ask(runs.show, that).id)
 
     def list(self, *, project: str | None = None, state: str | None = None, limit: int = 20) -> Sequence[RunView]:
         """Runs as they are now, the latest first, without results and receipts: of the project, else of all.
@@ -222,7 +223,7 @@ class Client:
             UnknownProject: there is none of this name.
             RequestUnclear: there is no such state.
         """
-        return runs.list_(self._at, self._who, asked(ThoseRuns, project=self._named(project), state=state, limit=limit))
+        return self._ask(runs.list_, asked(ThoseRuns, project=self._named(project), state=state, limit=limit))
 
     def _named(self, project: str | None) -> str | None:
         return maybe_project(self._settings, project or self._project)
@@ -249,9 +250,8 @@ class Client:
                 self._open = Deployment.open(self._settings, environ=self._environ, remembered=Remembered())
             return self._open
 
-    @property
-    def _who(self) -> Actor:
-        return Actor(self._settings.store.actor, "api")
+    def _ask(self, operation: Callable[Concatenate[Deployment, Actor, P], T], *asked: P.args, **more: P.kwargs) -> T:
+        return self._at.ask(Actor(self._settings.store.actor, "api"), operation, *asked, **more)
 
 
 class Run:
@@ -278,7 +278,7 @@ class Run:
     @property
     def state(self) -> str:
         """`pending`, `running`, `succeeded`, `failed` or `cancelled`."""
-        return runs.state(self._at, self._who, self._that)
+        return self._ask(runs.state, self._that)
 
     @property
     def done(self) -> bool:
@@ -327,11 +327,11 @@ class Run:
             RunPruned: it was deleted since.
         """
         self.wait(check=True)
-        return runs.kept(self._at, self._who, ThatAttempt(run=self._id)).result
+        return self._ask(runs.kept, ThatAttempt(run=self._id)).result
 
     def show(self) -> RunView:
         """All there is to know of it now, receipts included."""
-        return runs.show(self._at, self._who, ThatAttempt(run=self._id))
+        return self._ask(runs.show, ThatAttempt(run=self._id))
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> "Run":
         """Wait until it is over, and return it. A database that goes away is waited for, too, for ten minutes at most.
@@ -396,7 +396,7 @@ class Run:
             RequestUnclear: it has no such attempt.
         """
         of_it = asked(Download, run=self._id, folder=folder_of(folder), attempt=attempt)
-        found = runs.download(self._at, self._who, of_it)
+        found = self._ask(runs.download, of_it)
         return list(found.written)
 
     def cancel(self) -> bool:
@@ -405,15 +405,10 @@ class Run:
         Raises:
             RunOver: it has ended; its outcome stands.
         """
-        return runs.cancel(self._at, self._who, self._that).cancelled
+        return self._ask(runs.cancel, self._that).cancelled
 
-    @property
-    def _at(self) -> Deployment:
-        return self._client._at
-
-    @property
-    def _who(self) -> Actor:
-        return self._client._who
+    def _ask(self, operation: Callable[Concatenate[Deployment, Actor, P], T], *asked: P.args, **more: P.kwargs) -> T:
+        return self._client._ask(operation, *asked, **more)
 
     @property
     def _that(self) -> ThatRun:
@@ -427,7 +422,7 @@ class Run:
             for found in self._looks(place, timeout, streams):
                 yield from map(told, found)
             return
-        yield from map(told, runs.logs(self._at, self._who, OutputOf(run=self._id, after=place, streams=streams)))
+        yield from map(told, self._ask(runs.logs, OutputOf(run=self._id, after=place, streams=streams)))
 
     def _looks(
         self, place: Place, timeout: float | None, streams: Collection[str] | None
@@ -435,16 +430,16 @@ class Run:
         """New output until the run is over; meanwhile a run that waits is given a worker, where that is ours to do."""
         mind_at, state, may_wait = 0.0, "pending", False
         until = None if timeout is None else time.monotonic() + timeout
-        for look in runs.follow(self._at, self._who, OutputOf(run=self._id, after=place, streams=streams), until=until):
+        for look in self._ask(runs.follow, OutputOf(run=self._id, after=place, streams=streams), until=until):
             state = look.state
             yield look.pieces
             if not may_wait and not look.away and state not in OVER:
-                workers.check_may_wait(self._at, self._who, self._that)
+                self._ask(workers.check_may_wait, self._that)
                 may_wait = True
             if state == "pending" and not look.away and time.monotonic() >= mind_at:
                 mind_at = time.monotonic() + _MIND
                 try:
-                    workers.attend(self._at, self._who, self._that)
+                    self._ask(workers.attend, self._that)
                 except DatabaseUnavailable:
                     continue  # the next look finds out
         if state not in OVER:

@@ -39,7 +39,7 @@ def list_(
     asked = Events(
         project=place.project(project), limit=limit, since=since, actor=actor, action=action, subject=subject
     )
-    found = audit.list_(place.at, place.who, asked)
+    found = place.ask(audit.list_, asked)
     _say_waiting(found.waiting)
     if json:
         screen.show_json([event.fields() for event in found.events])
@@ -64,7 +64,7 @@ def verify(
     """
     expect = _head(expect_head)
     place = here()
-    verified = audit.verify(place.at, place.who, Chain(project=place.project(project), expect=expect))
+    verified = place.ask(audit.verify, Chain(project=place.project(project), expect=expect))
     _say_waiting(verified.waiting)
     found = verified.found
     if json:

@@ -48,7 +48,7 @@ def create(
         settings=settings,
         replace=replace,
     )
-    views = connections.create(place.at, place.who, asked)
+    views = place.ask(connections.create, asked)
     for view in views:
         verb = "created" if view.created_at == view.updated_at else "replaced"
         screen.say(f"{verb} {view.label} in {project}/{view.environment}: {view.kind}, {view.where}")
@@ -62,7 +62,7 @@ def list_(role: Role, project: str | None, environment: str | None, json: bool) 
     """List sources or catalogs."""
     place = here()
     asked = Connections(project=place.project(project), environment=environment, role=role)
-    found = connections.list_(place.at, place.who, asked)
+    found = place.ask(connections.list_, asked)
     if json:
         screen.show_json(found)
         return
@@ -85,9 +85,9 @@ def delete(
     place = here()
     project, environment = place.project(project), place.environment(environment)
     asked = ConnectionDeletion(project=project, environment=environment, role=role, name=name, force=force)
-    connections.require_deletable(place.at, place.who, asked)  # what refuses is said before anything is asked
+    place.ask(connections.require_deletable, asked)  # what refuses is said before anything is asked
     confirm(f"delete {role} {name} of {project}/{environment}; the secrets it names stay", yes)
-    deleted = connections.delete(place.at, place.who, asked)
+    deleted = place.ask(connections.delete, asked)
     screen.say(f"deleted {role} {name} of {project}/{environment}")
     for note in deleted.notes:
         screen.say(f"note: {note}", "yellow")

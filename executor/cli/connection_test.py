@@ -32,12 +32,12 @@ def test(role: Role, name: str, project: str | None, environment: str | None, js
     asked = ConnectionNamed(
         project=place.project(project), environment=place.environment(environment), role=role, name=name
     )
-    probe = probing.prepare(place.at, place.who, asked)
+    probe = place.ask(probing.prepare, asked)
     view = probe.connection
     if probe.known is not None:
         for lack in view.missing:
             screen.say(f"note: {lacking(view, lack, asked.project)}", "yellow")
-        tested = probing.record(place.at, place.who, probe, None)
+        tested = place.ask(probing.record, probe, None)
     else:
         tested = _by_a_run(place, probe)
     if json:
@@ -58,9 +58,8 @@ def _by_a_run(place: Here, probe: "Probe") -> "Tested":
     from executor.operations import probing, runs
     from secretstore.errors import SealrunError
 
-    at = place.at
     try:
-        submitted = Submission(place, runs.prepare(at, place.who, probe.request))
+        submitted = Submission(place, place.ask(runs.prepare, probe.request))
     except SealrunError as error:
         raise never_started(error) from None
     try:
@@ -68,4 +67,4 @@ def _by_a_run(place: Here, probe: "Probe") -> "Tested":
     except Detached:
         screen.say(f"how the test of {probe.connection.label} ends is not kept: nobody waited for it")
         raise typer.Exit(130) from None
-    return probing.record(at, place.who, probe, run)
+    return place.ask(probing.record, probe, run)

@@ -84,7 +84,7 @@ def demo(yes: options.NeverAsks = False) -> None:
     at = here()
     current_folder()  # before anything is made, as the examples are copied below it
     if not at.at.settings.embedded:
-        serving = workers.serving(at.at, at.who)
+        serving = at.ask(workers.serving)
         if not serving.live:
             raise NoWorkerSeen(since=unseen(serving))
     _heading("A project, its key pair, and secrets sealed to it")
@@ -99,7 +99,7 @@ def demo(yes: options.NeverAsks = False) -> None:
 def _seal_missing(at: Here) -> None:
     """Values are made up here and told to nobody; a secret that is there already is somebody's, and stays."""
     place = InProject(project=PROJECT, environment=DEFAULT_ENVIRONMENT)
-    there = {secret.name for secret in list_secrets(at.at, at.who, place)}
+    there = {secret.name for secret in at.ask(list_secrets, place)}
     values = {
         "DATABASE_URL": DATABASE,
         "API_KEY": f"demo-{secrets.token_urlsafe(24)}",
@@ -127,7 +127,7 @@ def _show(at: Here, job: Job, folder: Path) -> RunView:
         timeout=60,
         folder=folder,
     )
-    submission = Submission(at, runs.prepare(at.at, at.who, request))
+    submission = Submission(at, at.ask(runs.prepare, request))
     heard = _Heard()
     view = submission.follow(also=heard)
     tell(view, json=False)

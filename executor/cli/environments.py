@@ -19,7 +19,7 @@ def environments_named(place: Here, project: str, given: Sequence[str] | None, c
     names = tuple(dict.fromkeys(given or [place.environment(None)]))
     if not create:
         try:
-            environments.require(place.at, place.who, InEnvironments(project=project, environments=names))
+            place.ask(environments.require, InEnvironments(project=project, environments=names))
         except UnknownEnvironment as error:
             error.advise(f"{error.hint}; to make a new one, add --create-env")
             raise

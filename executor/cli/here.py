@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ from executor.settings import read_here
 from executor.submission import allowing, context
 from secretstore.audit import Actor
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -26,6 +27,10 @@ class Here:
     who: Actor
     asks: bool = True
     """Whether somebody may be asked, where there is a terminal."""
+
+    def ask(self, operation: Callable[Concatenate[Deployment, Actor, P], T], *asked: P.args, **more: P.kwargs) -> T:
+        """Carry out one of the operations as this user; it raises what the operation does."""
+        return self.at.ask(self.who, operation, *asked, **more)
 
     def project(self, given: str | None) -> str:
         """The project: `-p`, else SEALRUN_PROJECT, else the project file.

@@ -33,7 +33,7 @@ def list_(
 ) -> None:
     """List a project's key pairs: generation, fingerprint, state, key service. With -e, one environment's."""
     place = here()
-    pairs = keys.list_(place.at, place.who, InProject(project=place.project(project), environment=environment))
+    pairs = place.ask(keys.list_, InProject(project=place.project(project), environment=environment))
     if json:
         screen.show_json(pairs)
         return
@@ -99,7 +99,7 @@ def rotate(
     asked = KeyRotation(
         project=place.project(project), environment=place.environment(environment), drop_broken=drop_broken
     )
-    done = keys.rotate(place.at, place.who, asked)
+    done = place.ask(keys.rotate, asked)
     _say_what_went(done)
     if json:
         screen.show_json(done)
@@ -140,7 +140,7 @@ def rewrap(
         )
     place = here()
     asked = Rewrapping(project=None if every else place.project(project), environment=environment)
-    done = keys.rewrap(place.at, place.who, asked, tell=_say_rewrapped)
+    done = place.ask(keys.rewrap, asked, tell=_say_rewrapped)
     if json:
         screen.show_json(done)
     else:
@@ -167,7 +167,7 @@ def trust(
     asked = KeyTrust(
         project=place.project(project), environment=place.environment(environment), fingerprint=fingerprint
     )
-    trusted = keys.trust(place.at, place.who, asked)
+    trusted = place.ask(keys.trust, asked)
     now, before = trusted.now, trusted.before
     if before is not None:
         screen.say(f"known until now: generation {before.generation}, {before.fingerprint}")

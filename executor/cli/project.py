@@ -128,7 +128,7 @@ def set_(
         **amounts,
     )
     place = manager()
-    changed = projects.set_(place.at, place.who, asked)
+    changed = place.ask(projects.set_, asked)
     if queue is not None:
         screen.say(
             f"runs of {name}/{environment} wait in the queue {queue}; a worker for them: sealrun worker -Q {queue}"
@@ -194,7 +194,7 @@ def list_(
     if deleted:
         _list_deleted(place, json)
         return
-    found = projects.list_(place.at, place.who)
+    found = place.ask(projects.list_)
     if json:
         screen.show_json(found)
         return
@@ -220,7 +220,7 @@ def _aside(project: ListedProject) -> str:
 
 
 def _list_deleted(place: Here, json: bool) -> None:
-    gone = projects.list_deleted(place.at, place.who)
+    gone = place.ask(projects.list_deleted)
     if json:
         screen.show_json(gone)
         return
@@ -243,7 +243,7 @@ app.command()(restore)
 
 def create_project(place: Here, name: str, further: Sequence[str]) -> CreatedProject:
     """Make what is not there yet of a project and its environments, and say what was made."""
-    created = projects.create(place.at, place.who, NewProject(name=name, environments=tuple(further)))
+    created = place.ask(projects.create, NewProject(name=name, environments=tuple(further)))
     if created.key_file is not None:
         screen.say(f"made the local key file {created.key_file}")
         screen.say("keep a copy of it somewhere safe: who loses it loses the secrets, who has it can open them")

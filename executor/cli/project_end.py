@@ -30,7 +30,7 @@ def manager() -> Here:
     """As `here`, for who manages projects: those whose days are over are destroyed on the way, and that is said."""
     place = here()
     with contextlib.suppress(DatabaseUnwritable):  # what follows may only want to look
-        for project in projects.destroy_due(place.at, place.who):
+        for project in place.ask(projects.destroy_due):
             screen.say(f"project {project.name}, deleted by {project.deleted_by}, is destroyed: its time is over")
     return place
 
@@ -69,12 +69,12 @@ def delete(
         _delete_environment(place, name, environment, yes, json)
         return
     asked = ProjectDeletion(name=name, now=now)
-    projects.require_deletable(place.at, place.who, asked)
+    place.ask(projects.require_deletable, asked)
     if now:
         _confirm_twice(name, confirmed, yes)
     else:
         confirm(f'delete project "{name}" and cancel its runs; for 7 days it can be brought back', yes)
-    deleted = projects.delete(place.at, place.who, asked)
+    deleted = place.ask(projects.delete, asked)
     if deleted.destroy_at is None:
         screen.say(f'destroyed project "{name}": what was sealed there opens nowhere any more')
     else:
@@ -87,7 +87,7 @@ def delete(
 def restore(name: _Deleted, json: options.Json = False, yes: options.NeverAsks = False) -> None:
     """Bring back a deleted project with everything in it. Runs that were cancelled with it stay cancelled."""
     place = manager()
-    project = projects.restore(place.at, place.who, ProjectNamed(name=name))
+    project = place.ask(projects.restore, ProjectNamed(name=name))
     screen.say(f"project {name} is back")
     if json:
         screen.show_json(project)
@@ -96,9 +96,9 @@ def restore(name: _Deleted, json: options.Json = False, yes: options.NeverAsks =
 def _delete_environment(place: Here, project: str, environment: str, yes: bool, json: bool) -> None:
     part = InEnvironment(project=project, environment=environment)
     what = f'environment "{environment}" of project "{project}"'
-    environments.require_deletable(place.at, place.who, part)
+    place.ask(environments.require_deletable, part)
     confirm(f"delete {what} and destroy its keys, so that nothing sealed there can ever be opened again", yes)
-    deleted = environments.delete(place.at, place.who, part)
+    deleted = place.ask(environments.delete, part)
     screen.say(f"deleted {what}; its keys are destroyed")
     if json:
         screen.show_json(deleted)

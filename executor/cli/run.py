@@ -55,7 +55,7 @@ def run(
         try:
             at = here()
             meant = {"project": at.project(request.project), "environment": at.environment(request.environment)}
-            prepared = runs.prepare(at.at, at.who, request.model_copy(update=meant))
+            prepared = at.ask(runs.prepare, request.model_copy(update=meant))
             for note in prepared.notes:
                 screen.say(f"note: {note}", "yellow")
             folder = _output_folder(output)
@@ -82,7 +82,7 @@ class Submission:
         prepared.spec.followed = followed
         with interrupts() as pressed:
             with uncollected():  # it imports what rings
-                accepted = runs.accept(at.at, at.who, prepared)
+                accepted = at.ask(runs.accept, prepared)
             self.id = accepted.run_id
             self.waiting = Waiting(at, self.id)
             if accepted.started:
@@ -106,7 +106,7 @@ class Submission:
 
     def show(self) -> RunView:
         """The run as it is."""
-        return runs.show(self.at.at, self.at.who, ThatAttempt(run=self.id))
+        return self.at.ask(runs.show, ThatAttempt(run=self.id))
 
     def follow(self, json: bool = False, also: Callable[[bytes], None] | None = None) -> RunView:
         """Show its output until it is over, and give it to `also`; a second Ctrl-C cancels it.
@@ -135,7 +135,7 @@ class Submission:
         return self.show()
 
     def _cancel(self) -> None:
-        runs.cancel(self.at.at, self.at.who, ThatRun(run=self.id))
+        self.at.ask(runs.cancel, ThatRun(run=self.id))
 
     def _second_thoughts(self, place: Place) -> None:
         with interrupts() as pressed:
@@ -223,6 +223,6 @@ def _output_folder(path: str | None) -> Path | None:
 
 
 def _fetch(at: Here, view: RunView, folder: Path) -> None:
-    found = runs.download(at.at, at.who, Download(run=view.id, folder=folder))
+    found = at.ask(runs.download, Download(run=view.id, folder=folder))
     names = ", ".join(screen.printable(str(path.relative_to(folder))) for path in found.written)
     screen.say(f"wrote {names} to {folder}" if found.written else "the run left no files")

@@ -45,7 +45,7 @@ def list_(
     if state is not None and state not in STATES:
         raise typer.BadParameter(f"one of {', '.join(STATES)}", param_hint="--state")
     at = here()
-    found = runs.list_(at.at, at.who, ThoseRuns(project=at.maybe_project(project), state=state, limit=limit))
+    found = at.ask(runs.list_, ThoseRuns(project=at.maybe_project(project), state=state, limit=limit))
     if json:
         screen.show_json([verdict.brief(view) for view in found])
         return
@@ -77,7 +77,7 @@ def show(
 ) -> None:
     """Show a run: how it ended, what it returned, what it left, and its receipts: what it saw."""
     at = here()
-    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
+    view = at.ask(runs.show, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
     if json:
         screen.show_json(verdict.document(view))
         return
@@ -114,10 +114,10 @@ def logs_(
         raise Misuse("--json has the moments; --timestamps is for lines", command="runs logs")
     begin = Place.parse(after) if after is not None else BEGINNING
     at = here()
-    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
+    view = at.ask(runs.show, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
     write = as_json(sys.stdout.buffer) if json else to_streams(sys.stdout.buffer, stamped=timestamps)
     if not following:
-        for piece in runs.logs(at.at, at.who, OutputOf(run=view.id, after=begin, streams=stream, attempt=attempt)):
+        for piece in at.ask(runs.logs, OutputOf(run=view.id, after=begin, streams=stream, attempt=attempt)):
             write(piece)
         return
     waiting = None if view.over else Waiting(at, view.id)
@@ -127,7 +127,7 @@ def logs_(
         screen.say("")
         screen.say(f"come back: {come_back(view.id, left.place)}")
         raise typer.Exit(verdict.CANCELLED) from None
-    view = runs.show(at.at, at.who, ThatAttempt(run=view.id))
+    view = at.ask(runs.show, ThatAttempt(run=view.id))
     if view.state != "succeeded":
         screen.say(verdict.sentence(view, followed=stream is None and after is None), "yellow")
     raise typer.Exit(verdict.exit_code(view))
@@ -139,7 +139,7 @@ def cancel(
 ) -> None:
     """Cancel a run: at once while it waits, else by asking its worker to end it."""
     at = here()
-    done = runs.cancel(at.at, at.who, ThatRun(run=run, project=_within(at, run, project)))
+    done = at.ask(runs.cancel, ThatRun(run=run, project=_within(at, run, project)))
     if json:
         screen.show_json({"run": done.run_id, "cancelled": done.cancelled})
         return
@@ -161,7 +161,7 @@ def retry(
     with refusals_as_json(json):
         at = here()
         again = ThatRun(run=run, project=_within(at, run, project))
-        submitted = Submission(at, runs.prepare_again(at.at, at.who, again))
+        submitted = Submission(at, at.ask(runs.prepare_again, again))
     screen.say(f"run {submitted.id[:8]}")
     if detach:
         submitted.leave(json)
@@ -184,10 +184,10 @@ def download(
 ) -> None:
     """Write the files that a run left into a folder."""
     at = here()
-    view = runs.show(at.at, at.who, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
+    view = at.ask(runs.show, ThatAttempt(run=run, project=_within(at, run, project), attempt=attempt))
     folder = f"run-{view.id[:8]}" + (f"-{attempt}" if attempt is not None else "")
     asked = Download(run=view.id, folder=Path(output or folder), attempt=attempt)
-    found = runs.download(at.at, at.who, asked)
+    found = at.ask(runs.download, asked)
     if json:
         withheld = [{"path": file.path, "withheld": file.withheld} for file in found.withheld]
         masked = [{"path": file.path, "masked": file.masked, "masked_more": file.masked_more} for file in found.masked]

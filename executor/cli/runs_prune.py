@@ -34,7 +34,7 @@ def prune(
     at = manager()
     named = at.maybe_project(project)
     asked = OldRuns(older_than=older_than, keep_failed=keep_failed, project=named)
-    found = pruning.look(at.at, at.who, asked)
+    found = at.ask(pruning.look, asked)
     whose = f"project {named}" if named is not None else "all projects"
     runs = f"{found.runs:,} run{'s' * (found.runs != 1)} of {whose}"
     size = f"{size_text(found.output_bytes)} of output, {size_text(found.file_bytes)} of files"
@@ -44,7 +44,7 @@ def prune(
         screen.say(f"would delete what {runs} left: {size}" if found.runs else f"nothing to delete: 0 {runs[2:]}")
         return
     confirm(f"delete what {runs} left for good ({size})", yes)
-    _tell(pruning.prune(at.at, at.who, asked), json)
+    _tell(at.ask(pruning.prune, asked), json)
 
 
 def delete(
@@ -59,11 +59,11 @@ def delete(
     """Delete what these runs left, as `runs prune` does with old ones. One that is not over is refused."""
     at = manager()
     asked = NamedRuns(runs=tuple(references), project=project)
-    found = pruning.require_over(at.at, at.who, asked)
+    found = at.ask(pruning.require_over, asked)
     names = ", ".join(run.id[:8] for run in found)
     if any(run.pruned_at is None for run in found):
         confirm(f"delete what {'run' if len(found) == 1 else 'runs'} {names} left for good", yes)
-    _tell(pruning.delete(at.at, at.who, asked), json)
+    _tell(at.ask(pruning.delete, asked), json)
 
 
 def _tell(done: Pruned, json: bool) -> None:

@@ -123,7 +123,7 @@ def set_(
 
 def seal(place: Here, asked: NewSecret) -> SetSecret:
     """Store a value, and say what became of it and under which names a run will find it."""
-    stored = secrets.set_(place.at, place.who, asked)
+    stored = place.ask(secrets.set_, asked)
     for note in stored.value_notes:
         screen.say(f"note: {note}", "yellow")
     for made in stored.created_environments:
@@ -143,7 +143,7 @@ def list_(
 ) -> None:
     """List secrets by name, of all environments unless -e says one."""
     place = here()
-    found = secrets.list_(place.at, place.who, InProject(project=place.project(project), environment=environment))
+    found = place.ask(secrets.list_, InProject(project=place.project(project), environment=environment))
     if json:
         screen.show_json(found)
         return
@@ -196,9 +196,9 @@ def delete(
     place = here()
     project, environment = place.project(project), place.environment(environment)
     asked = SecretDeletion(project=project, environment=environment, name=name, force=force)
-    secrets.require_deletable(place.at, place.who, asked)  # what refuses is said before anything is asked
+    place.ask(secrets.require_deletable, asked)  # what refuses is said before anything is asked
     confirm(f"delete secret {name} of {project}/{environment} with all its versions, for good", yes)
-    deleted = secrets.delete(place.at, place.who, asked)
+    deleted = place.ask(secrets.delete, asked)
     screen.say(f"deleted secret {name} of {project}/{environment}")
     if json:
         screen.show_json(deleted)
@@ -221,7 +221,7 @@ def history(
     place = here()
     asked = Named(project=place.project(project), environment=place.environment(environment), name=name)
     if version is None:
-        versions = secrets.history(place.at, place.who, asked)
+        versions = place.ask(secrets.history, asked)
         if json:
             screen.show_json(versions)
             return
@@ -231,7 +231,7 @@ def history(
             ("bold", "", "", "", "", "", "green", "yellow", "yellow"),
         )
         return
-    given = secrets.runs_given(place.at, place.who, VersionNamed(**dict(asked), version=version, limit=limit))
+    given = place.ask(secrets.runs_given, VersionNamed(**dict(asked), version=version, limit=limit))
     if json:
         screen.show_json(given)
     else:
@@ -286,7 +286,7 @@ def rollback(
     place = here()
     project, environment = place.project(project), place.environment(environment)
     asked = Rollback(project=project, environment=environment, name=name, to=to)
-    secret = secrets.rollback(place.at, place.who, asked)
+    secret = place.ask(secrets.rollback, asked)
     screen.say(f"{name} of {project}/{environment} is at version {secret.version} again")
     if left := time_left(secret.expires_at):
         screen.say(f"note: that version {left.replace('expired', 'has expired')}", "yellow")

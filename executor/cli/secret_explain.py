@@ -38,7 +38,7 @@ def explain(context: typer.Context, options: RunOptions, json: shared.Json = Fal
     at = here()
     meant = {"project": at.project(request.project), "environment": at.environment(request.environment)}
     run = request.model_copy(update=meant)
-    seen = explanation.explain(at.at, at.who, Explain(run=run, layers=layers))
+    seen = at.ask(explanation.explain, Explain(run=run, layers=layers))
     told += seen.refusals
     if json:
         document = screen.plain_data(seen)

@@ -64,7 +64,7 @@ def import_(
     place = here()
     project, environment = place.project(project), place.environment(environment)
     # An unknown one is refused before anything is read.
-    environments.require(place.at, place.who, InEnvironments(project=project, environments=(environment,)))
+    place.ask(environments.require, InEnvironments(project=project, environments=(environment,)))
     source = "stdin" if file == "-" else file
     content = _content(file)
     kind: Format = format_ or pairs.format_of(file, content)
@@ -79,7 +79,7 @@ def import_(
         skip_refused=skip_refused,
     )
     del content
-    plan = importing.plan(place.at, place.who, asked)
+    plan = place.ask(importing.plan, asked)
     shown = plan.shown
     if shown.problems:
         if json:
@@ -94,7 +94,7 @@ def import_(
     written = bool(plan.to_store) and not dry_run
     if written:
         confirm(f"import {_counted(shown)} into {project}/{environment}", yes)
-        importing.carry_out(place.at, place.who, plan)
+        place.ask(importing.carry_out, plan)
     if json:
         screen.show_json(_document(source, kind, shown, dry_run, written))
     _say_what_came_of_it(shown, file, dry_run=dry_run, written=written)

@@ -58,7 +58,7 @@ def set_(
         create_environments=create_env,
         confirmed=True,
     )
-    stored = variables.set_(place.at, place.who, asked)
+    stored = place.ask(variables.set_, asked)
     for made in stored.created_environments:
         screen.say(f"created environment {made} in project {project}")
     for note in stored.notes:
@@ -75,7 +75,7 @@ def list_(
 ) -> None:
     """List variables with their values, of all environments unless -e says one."""
     place = here()
-    found = variables.list_(place.at, place.who, InProject(project=place.project(project), environment=environment))
+    found = place.ask(variables.list_, InProject(project=place.project(project), environment=environment))
     if json:
         screen.show_json(found)
         return
@@ -98,10 +98,10 @@ def delete(
     place = here()
     project, environment = place.project(project), place.environment(environment)
     # An unknown name is refused below, and nothing is asked.
-    there = variables.list_(place.at, place.who, InProject(project=project, environment=environment))
+    there = place.ask(variables.list_, InProject(project=project, environment=environment))
     if any(entry.name == name for entry in there):
         confirm(f"delete variable {name} of {project}/{environment}", yes)
-    deleted = variables.delete(place.at, place.who, Named(project=project, environment=environment, name=name))
+    deleted = place.ask(variables.delete, Named(project=project, environment=environment, name=name))
     screen.say(f"deleted variable {name} of {project}/{environment}")
     if json:
         screen.show_json(deleted)

@@ -22,7 +22,7 @@ def workers(
 ) -> None:
     """List workers, the latest seen first: what each offers, what it runs, when it was last seen."""
     at = here()
-    found = operations.list_(at.at, at.who, Those(every=every))
+    found = at.ask(operations.list_, Those(every=every))
     if json:
         screen.show_json([{**screen.plain_data(one.worker), "running": list(one.running)} for one in found])
         return

@@ -1,14 +1,15 @@
 """What every operation works on: one installation of sealrun."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from executor.boundary.plans import SigningKey
 from executor.database import open_database
 from executor.settings import Settings
 from executor.submission.standby import Standby
+from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.pins import Pin, Pins
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from executor.submission.remembered import Remembered
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,16 @@ class Deployment:
             SchemaMismatch, DatabaseUnavailable: it cannot be used.
         """
         return cls(settings, open_database(settings), committed or {}, environ, remembered)
+
+    def ask(
+        self,
+        who: Actor,
+        operation: "Callable[Concatenate[Deployment, Actor, P], T]",
+        *asked: P.args,
+        **more: P.kwargs,
+    ) -> T:
+        """Carry out one of the operations; it raises what the operation does."""
+        return operation(self, who, *asked, **more)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

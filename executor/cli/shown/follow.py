@@ -57,7 +57,7 @@ def follow(
     away, retried, held_up, lost_to = False, 0, None, None
     with interrupts() as pressed:
         try:
-            for look in runs.follow(at.at, at.who, OutputOf(run=run_id, after=after, streams=streams)):
+            for look in at.ask(runs.follow, OutputOf(run=run_id, after=after, streams=streams)):
                 if waiting is not None and (look.state != "pending" or look.pieces or look.away):
                     waiting.over()
                 if look.away is not away:
@@ -74,7 +74,7 @@ def follow(
                         screen.say(screen.printable(lost_to), "yellow")
                 if look.retried != retried and look.state not in OVER:
                     with contextlib.suppress(DatabaseUnavailable):  # the next look tells
-                        screen.say(runs.show(at.at, at.who, ThatAttempt(run=run_id)).tried_again, "yellow")
+                        screen.say(at.ask(runs.show, ThatAttempt(run=run_id)).tried_again, "yellow")
                         retried = look.retried
                 if pressed():
                     raise Detached(look.place)
@@ -96,7 +96,7 @@ def come_back(run_id: str, place: Place) -> str:
 def wait_until_over(at: Here, run_id: str, seconds: float, stop: Callable[[], bool]) -> bool:
     """Whether a run ends within so many seconds, and before `stop` says so."""
     until = time.monotonic() + seconds
-    while runs.state(at.at, at.who, ThatRun(run=run_id)) not in OVER:
+    while at.ask(runs.state, ThatRun(run=run_id)) not in OVER:
         if stop() or time.monotonic() > until:
             return False
         time.sleep(_PAUSE)

@@ -38,7 +38,7 @@ class Waiting:
         waited = time.monotonic() - self._began
         if waited - self._looked_at >= _LOOK:
             self._looked_at = waited
-            if (attended := workers.attend(self._at.at, self._at.who, self._run)) is not None:
+            if (attended := self._at.ask(workers.attend, self._run)) is not None:
                 self._tell(attended)
         if waited >= _QUIET:
             self._line.show(f"waiting for a worker … {waited:.0f} s")

@@ -49,7 +49,7 @@ def projects(place: "Here", ctx: typer.Context) -> Proposals:
     """Every project."""
     from executor.operations import projects
 
-    return [(found.name, f"by {found.created_by}") for found in projects.list_(place.at, place.who)]
+    return [(found.name, f"by {found.created_by}") for found in place.ask(projects.list_)]
 
 
 @_completer
@@ -57,7 +57,7 @@ def deleted_projects(place: "Here", ctx: typer.Context) -> Proposals:
     """Every project that can be brought back."""
     from executor.operations import projects
 
-    found = projects.list_deleted(place.at, place.who)
+    found = place.ask(projects.list_deleted)
     return [(one.name, f"deleted by {one.deleted_by}") for one in found if one.destroyed_at is None]
 
 
@@ -67,7 +67,7 @@ def environments(place: "Here", ctx: typer.Context) -> Proposals:
     from executor.operations import projects
 
     wanted = place.project(_project_typed(ctx))
-    found = projects.list_(place.at, place.who)
+    found = place.ask(projects.list_)
     return [(name, wanted) for project in found if project.name == wanted for name in project.environments]
 
 
@@ -76,7 +76,7 @@ def secrets(place: "Here", ctx: typer.Context) -> Proposals:
     """By name, each once whatever the number of environments that have it."""
     from executor.operations import secrets
 
-    return _once((found.name, found.environment) for found in secrets.list_(place.at, place.who, _within(place, ctx)))
+    return _once((found.name, found.environment) for found in place.ask(secrets.list_, _within(place, ctx)))
 
 
 @_completer
@@ -84,7 +84,7 @@ def variables(place: "Here", ctx: typer.Context) -> Proposals:
     """As for secrets."""
     from executor.operations import variables
 
-    found = variables.list_(place.at, place.who, _within(place, ctx))
+    found = place.ask(variables.list_, _within(place, ctx))
     return _once((variable.name, variable.environment) for variable in found)
 
 
@@ -98,7 +98,7 @@ def connections(place: "Here", ctx: typer.Context) -> Proposals:
     within = _within(place, ctx)
     role: Role = "source" if of_sources else "catalog"
     asked = Connections(project=within.project, environment=within.environment, role=role)
-    return _once((found.name, found.kind) for found in connections.list_(place.at, place.who, asked))
+    return _once((found.name, found.kind) for found in place.ask(connections.list_, asked))
 
 
 @_completer
@@ -108,7 +108,7 @@ def runs(place: "Here", ctx: typer.Context) -> Proposals:
     from executor.schemas.run_operations import ThoseRuns
 
     asked = ThoseRuns(project=place.maybe_project(_project_typed(ctx)), limit=50)
-    found = runs.list_(place.at, place.who, asked)
+    found = place.ask(runs.list_, asked)
     return [("@last", "the latest"), *((run.id[:8], f"{run.state} {run.title}") for run in found)]
 
 
