@@ -446,6 +446,18 @@ class FileInvalid(SealrunError):
     exit_code = 2
 
 
+# -- the database's roles
+
+
+class GrantsRefused(SealrunError):
+    """the database {url} has no roles to give rights to"""
+
+    code = "grants_refused"
+    status = 422
+    exit_code = 2
+    hint = "roles are PostgreSQL's: set SEALRUN_DATABASE_URL to one; a SQLite file has its owner and its mode"
+
+
 # -- the command line
 
 

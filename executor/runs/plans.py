@@ -29,9 +29,17 @@ NOT_SIGNED: Mapping[str, str] = MappingProxyType(
         "idempotency_key": "asked at acceptance alone; which run a later submission stands for is no worker's concern",
     }
 )
-"""Columns of what is asked for that are in no plan, and why. All others are: a new one is signed unless it is here."""
+"""Columns of what is asked for that are in no plan, and why."""
 
-SIGNED = tuple(name for name in RunSpec.model_fields if name not in NOT_SIGNED)
+SIGNED = (
+    "project_id", "project", "environment_id", "environment", "target", "source_root", "host", "bundle",
+    "source_commit", "source_dirty", "python", "python_version", "requirements", "package", "setup_secret_names",
+    "variables", "secret_names", "connections", "timeout", "queue", "queue_timeout", "rung_min", "network", "retries",
+    "retry_on", "retry_of", "kept_bytes", "output_limit", "memory_bytes", "cpus", "pids", "disk_bytes", "narrowed",
+    "collect",
+)  # fmt: skip
+"""Columns of what is asked for that are in every plan: what decides which code runs, with what, or what it is given."""
+
 _FLOATS = tuple(name for name, field in RunSpec.model_fields.items() if "float" in str(field.annotation))
 
 LIFE = 30 * 86400
