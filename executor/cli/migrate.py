@@ -65,8 +65,9 @@ def migrate(
 def _show_statements(statements: list[str], json: bool) -> None:
     if json:
         screen.show_json(statements)
-    else:
-        screen.show("\n".join(f"{one};" for one in statements))
+        return
+    for one in statements:
+        screen.show(f"{one};")
 
 
 def _told(revisions: tuple[str | None, str | None]) -> str:

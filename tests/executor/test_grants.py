@@ -1,6 +1,7 @@
 """What each role of the database may do: the real paths under it go through, and what is not its part is refused."""
 
 import contextlib
+import json
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import MetaData, make_url, text
+from typer.testing import CliRunner
 
 from executor import database, grants, models
 from executor import runs as lifecycle
+from executor.cli.migrate import app
 from executor.errors import GrantsRefused
 from executor.operations import audit, connections, environments, projects, pruning, runs, variables
 from executor.operations import secrets as secret_operations
@@ -109,6 +112,22 @@ def test_again_changes_nothing_and_takes_away_what_was_given_beside(roles: Roles
     done = grants.grant(roles.owner, roles.named)
     assert _rights(roles) == before and not any("CREATE ROLE" in one for one in done)
     assert grants.shown(roles.owner, roles.named) == done
+
+
+def test_the_command_shows_the_statements_first(roles: Roles) -> None:
+    """`--sql` changes nothing; each statement is a line that psql takes."""
+    words = [word for part, name in roles.named.items() for word in (f"--{part}-role", name)]
+    url = roles.owner.engine.url.render_as_string(hide_password=False)
+    environ = {"SEALRUN_HOME": str(roles.home), "SEALRUN_DATABASE_URL": url.replace("+psycopg", "")}
+
+    def migrate(*more: str) -> str:
+        done = CliRunner().invoke(app, ["--grants", *words, *more], env=environ)
+        assert done.exit_code == 0, done.output
+        return str(done.stdout)
+
+    shown = migrate("--sql").splitlines()
+    assert shown == [f"{one};" for one in grants.shown(roles.owner, roles.named)]
+    assert json.loads(migrate("--json"))["grants"] == [one.removesuffix(";") for one in shown]
 
 
 def _rights(roles: Roles) -> object:

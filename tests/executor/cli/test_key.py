@@ -133,3 +133,13 @@ def test_rewrap_moves_keys_to_the_first_key_service(new_cli: Cli) -> None:
     new_cli.ok("key", "rotate", "-p", "one", environ={"SEALRUN_KEYS": f"local:{new}"})
     refused = new_cli("key", "rotate", "-p", "two", code=1)
     assert "the key pair of two/default was not rotated: no key file at" in refused.stderr
+
+
+def test_a_signing_key_tells_its_public_half(cli: Cli) -> None:
+    """On stdout, for the workers' settings; the file is the server's."""
+    path = cli.home / "signing.pem"
+    made = cli("key", "create", "--signing", str(path), code=0)
+    assert made.stdout.startswith("ed25519:") and f"SEALRUN_SIGNING_KEY={path}" in made.stderr
+    told = made.stdout.strip()
+    assert cli.json("key", "create", "--signing", f"{path}.2", "--json")["signer"] != told
+    assert "never overwritten" in cli("key", "create", "--signing", str(path), code=1).stderr
