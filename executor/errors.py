@@ -38,6 +38,15 @@ class RequestUnclear(SealrunError):
     exit_code = 2
 
 
+class UnknownOutput(SealrunError):
+    """run {run} left no file {path}"""
+
+    code = "unknown_output"
+    status = 404
+    exit_code = 2
+    hint = "see what it left: sealrun runs show {run}"
+
+
 class KeyTaken(SealrunError):
     """the idempotency key "{key}" belongs to run {run}, which has {differs}"""
 
@@ -425,6 +434,116 @@ class VersionsBroken(SealrunError):
     code = "versions_broken"
     status = 409
     hint = "nothing was changed; set or delete these secrets, or drop the versions for good: --drop-broken"
+
+
+# -- who asks, and what they may do
+
+
+class Unauthenticated(SealrunError):
+    """this needs somebody to be logged in, or a token"""
+
+    # One class whatever is wrong: an unknown name, a wrong password and a disabled person are answered alike.
+    code = "unauthenticated"
+    status = 401
+    hint = "log in: sealrun login; or set SEALRUN_TOKEN to a token that is in force"
+
+
+class Forbidden(SealrunError):
+    """{name} may not {verb} {place}"""
+
+    code = "forbidden"
+    status = 403
+
+
+class CredentialAsked(SealrunError):
+    """{act} asks for your password, or your log-in, again"""
+
+    code = "credential_asked"
+    status = 403
+    hint = "log in again, and do it within {minutes} minutes"
+
+
+class TooManyAttempts(SealrunError):
+    """too many attempts: wait {seconds} seconds"""
+
+    code = "too_many_attempts"
+    status = 429
+
+
+class UnknownAccount(SealrunError):
+    """no person or service account "{name}" """
+
+    code = "unknown_account"
+    status = 404
+    exit_code = 2
+    hint = "list them: sealrun user list"
+
+
+class UnknownToken(SealrunError):
+    """no token "{reference}" """
+
+    code = "unknown_token"
+    status = 404
+    exit_code = 2
+    hint = "list them: sealrun token list"
+
+
+class NotGiven(SealrunError):
+    """{name} has no role "{role}" for {place}"""
+
+    code = "not_given"
+    status = 404
+    exit_code = 2
+    hint = "see who has: sealrun member list"
+
+
+class LastAdmin(SealrunError):
+    """{name} is the last admin"""
+
+    code = "last_admin"
+    status = 409
+    exit_code = 2
+    hint = "make another one first: sealrun member add NAME --role admin --installation"
+
+
+class PasswordRefused(SealrunError):
+    """the password is refused: {why}"""
+
+    code = "password_refused"
+    status = 422
+    exit_code = 2
+
+
+class LinkSpent(SealrunError):
+    """this link is not in force: it was used, it is older than {minutes} minutes, or there is an admin"""
+
+    code = "link_spent"
+    status = 410
+    hint = "on the machine itself: sealrun user create NAME --admin"
+
+
+class CodeRefused(SealrunError):
+    """no command line waits with this code"""
+
+    code = "code_refused"
+    status = 404
+    hint = "a code holds for ten minutes; compare it with the one on your terminal, or start anew: sealrun login"
+
+
+class AnswerPending(SealrunError):
+    """the request with this Idempotency-Key is still being answered"""
+
+    code = "answer_pending"
+    status = 409
+    hint = "send it again in a moment"
+
+
+class KeyOfAnother(SealrunError):
+    """this Idempotency-Key belongs to a request with another body"""
+
+    code = "key_of_another"
+    status = 422
+    hint = "use a new key for a new request"
 
 
 # -- files that a person names

@@ -92,6 +92,17 @@ GRANTS: Mapping[str, Rights] = MappingProxyType(
         "executor_worker": Rights(
             _ALL, _READ, "", "heartbeats; the server says who lives"
         ),
+        "executor_account": Rights("", _ALL, "", "people and service accounts, with hashes of passwords"),
+        "executor_group": Rights("", _ALL, "", "groups that log-ins tell"),
+        "executor_group_member": Rights("", _ALL, "", "as the groups"),
+        "executor_membership": Rights("", _ALL, "", "who may do what: a worker asks for plans, not for people"),
+        "executor_session": Rights("", _ALL, "", "browsers that are logged in"),
+        "executor_token": Rights("", _ALL, "", "API tokens, by their hashes"),
+        "executor_link": Rights("", _ALL, "", "links that work once"),
+        "executor_device_code": Rights("", _ALL, "", "command lines that wait to be let in"),
+        "executor_oidc_state": Rights("", _ALL, "", "log-ins that were sent to an issuer"),
+        "executor_attempts": Rights("", _ALL, "", "counters that slow down who guesses"),
+        "executor_answer": Rights("", _ALL, "", "answers to requests that may be sent again"),
         "secretstore_revision": Rights(_READ, _READ, _READ, "every program looks whether the tables are its own"),
         "executor_revision": Rights(_READ, _READ, _READ, "every program looks whether the tables are its own"),
     }

@@ -8,7 +8,8 @@ sys.path.insert(0, str(CHECKOUT))
 
 import generated_page
 
-from executor.settings import EXECUTOR_SETTINGS  # the checkout's own, whatever is installed
+from executor.server_settings import SERVER_SETTINGS  # the checkout's own, whatever is installed
+from executor.settings import EXECUTOR_SETTINGS
 from secretstore.settings import STORE_SETTINGS, Setting
 
 PAGE = CHECKOUT / "docs" / "reference" / "settings.md"
@@ -66,7 +67,8 @@ def page() -> str:
     """The page as the code has it."""
     keeping = section("Keeping secrets", "Read by everything.", STORE_SETTINGS)
     running = section("Running code", "Read by the command line and by workers.", EXECUTOR_SETTINGS)
-    return "\n".join([HEAD, keeping, running]) + TAIL
+    serving = section("Serving", "Read by `sealrun serve`.", SERVER_SETTINGS)
+    return "\n".join([HEAD, keeping, running, serving]) + TAIL
 
 
 def section(title: str, sentence: str, settings: tuple[Setting, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What was done, by whom: append-only, and hash-chained per project.
+"""What was done, by whom: append-only, and hash-chained per project; what is of no project has a chain of its own.
 
 The canonical form of an event is JSON (keys sorted, no blanks, non-ASCII escaped) of all its fields but `hash`; `at` is
 ISO 8601 in UTC with six digits of a second. `hash` is the SHA-256 of that in hexadecimal. As `previous_hash` (64 zeros
@@ -28,6 +28,8 @@ from secretstore.timestamps import utc_now
 from secretstore.views import hashed_moment
 
 FIRST_PREVIOUS_HASH = "0" * 64
+INSTALLATION = "(installation)"
+"""In the place of a project's id and name: the chain of what is of none. No project can have this name or this id."""
 _BATCH = 1000
 _LAST = 2**31 - 1
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -39,10 +41,11 @@ _WIDTH = {"actor": 255, "origin": 255, "subject": 512}
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, as claimed, and through which door (`cli`, `console`, `api`, `worker NAME`)."""
+    """Who acts, as claimed, through which door (`cli`, `console`, `api`, `worker NAME`), and by which request there."""
 
     name: str
     origin: str
+    request: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,12 @@ def append(session: Session, project: Project, actor: Actor, *acts: Act) -> None
 
     Call it last: on PostgreSQL other writers to this project's chain wait until the transaction ends.
     """
-    session.flush()
-    now = utc_now()
-    _link(session, project.id, [_event(project.id, project.name, actor, act, now) for act in acts])
+    _append(session, project.id, project.name, actor, acts)
+
+
+def append_to_installation(session: Session, actor: Actor, *acts: Act) -> None:
+    """Add events of no project, such as a new person: as `append`, and last, too."""
+    _append(session, INSTALLATION, INSTALLATION, actor, acts)
 
 
 def append_later(
@@ -151,6 +157,12 @@ def as_moment(at: Any) -> datetime | None:
         return None
 
 
+def _append(session: Session, project_id: str, project: str, actor: Actor, acts: Iterable[Act]) -> None:
+    session.flush()
+    now = utc_now()
+    _link(session, project_id, [_event(project_id, project, actor, act, now) for act in acts])
+
+
 def _link_project(db: Database, project_id: str, most: int) -> int:
     linked = 0
     while True:
@@ -218,6 +230,7 @@ def _link(session: Session, project_id: str, events: list[dict[str, Any]]) -> No
 
 
 def _event(project_id: str, project: str, actor: Actor, act: Act, at: datetime) -> dict[str, Any]:
+    by_request = {} if actor.request is None else {"request": actor.request}
     event = {
         "project_id": project_id,
         "project": project,
@@ -226,7 +239,7 @@ def _event(project_id: str, project: str, actor: Actor, act: Act, at: datetime) 
         "origin": actor.origin,
         "action": act.action,
         "subject": act.subject,
-        "detail": json.dumps(dict(act.detail), sort_keys=True),
+        "detail": json.dumps({**act.detail, **by_request}, sort_keys=True),
         "outcome": act.outcome,
     }
     return event | {name: str(event[name])[:width] for name, width in _WIDTH.items()}

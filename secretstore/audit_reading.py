@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
-from secretstore.audit import FIRST_PREVIOUS_HASH, as_moment, event_hash, readable
+from secretstore.audit import FIRST_PREVIOUS_HASH, INSTALLATION, as_moment, event_hash, readable
 from secretstore.database import Database
 from secretstore.errors import UnknownProject
 from secretstore.models import AuditEvent, Project
@@ -32,6 +32,7 @@ def list_events(db: Database, project: str, *, limit: int | None = None, only: F
     """Return a project's events in the order of their chain, those of deleted projects of the same name first.
 
     Args:
+        project: its name, or `INSTALLATION`.
         limit: how many, the newest; None for all.
         only: which.
 
@@ -83,7 +84,7 @@ def verify(db: Database, project: str, *, expect: Head | None = None) -> VerifyR
                     expect is not None and head.hash == expect.hash and expect.sequence in (None, expected)
                 )
                 checked += 1
-            if head.sequence == 0:
+            if head.sequence == 0 and (project != INSTALLATION or expect is not None):
                 why = "event 1 is missing: the project has no events"
                 return VerifyResult(project, project_id, checked, str(head), 1, why)
             heads.append((project_id, head))
@@ -125,6 +126,9 @@ def _youngest_first(session: Session, project: str) -> Iterator[str]:
 
     That one comes at once: finding the others takes a walk over all events.
     """
+    if project == INSTALLATION:
+        yield INSTALLATION
+        return
     # Deleted or not: the name is its own until it is destroyed.
     its_own = (Project.name == project, col(Project.destroyed_at).is_(None))
     living = session.exec(select(Project.id).where(*its_own)).first()

@@ -29,6 +29,7 @@ COMMANDS = {
     "worker": "Execute runs on this machine until stopped.",
     "workers": "List workers: what each offers, what it runs, when it was last seen.",
     "up": "Start an embedded broker and a worker, until Ctrl-C.",
+    "serve": "Serve the HTTP API, until stopped.",
     "doctor": "Say what is in force here, what is missing and how to mend it.",
     "migrate": "Bring the database's tables to this version.",
     "audit": "List and verify the record of who changed what.",

@@ -5,31 +5,32 @@ from sqlalchemy.exc import DBAPIError
 from executor.operations.deployment import Deployment
 from executor.schemas.audit import Chain, Events, ListedEvents, VerifiedChain
 from secretstore import audit, audit_reading
-from secretstore.audit import Actor
+from secretstore.audit import INSTALLATION, Actor
 from secretstore.audit_reading import Filter
 from secretstore.errors import SealrunError
 
 
 def list_(at: Deployment, who: Actor, asked: Events) -> ListedEvents:
-    """A project's events in the order of their chain, the newest of them where there is a limit.
+    """Events in the order of their chain, the newest of them where there is a limit: a project's, or those of none.
 
     Raises:
         UnknownProject: no project ever had this name.
     """
     waiting = _link(at)
     only = Filter(asked.since, asked.actor, asked.action, asked.subject)
-    events = audit_reading.list_events(at.db, asked.project, limit=asked.limit, only=only)
+    events = audit_reading.list_events(at.db, asked.project or INSTALLATION, limit=asked.limit, only=only)
     return ListedEvents(events=tuple(events), waiting=waiting)
 
 
 def verify(at: Deployment, who: Actor, asked: Chain) -> VerifiedChain:
-    """Walk a project's chain of events and name the first that is not as it was written.
+    """Walk a project's chain of events, or that of the installation, and name the first that is not as it was written.
 
     Raises:
         UnknownProject: no project ever had this name.
     """
     waiting = _link(at)
-    return VerifiedChain(found=audit_reading.verify(at.db, asked.project, expect=asked.expect), waiting=waiting)
+    found = audit_reading.verify(at.db, asked.project or INSTALLATION, expect=asked.expect)
+    return VerifiedChain(found=found, waiting=waiting)
 
 
 def _link(at: Deployment) -> int:

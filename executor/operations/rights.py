@@ -1,95 +1,145 @@
-"""What each operation takes: a verb, and the place that it has to be allowed for.
+"""What each operation takes: verbs, and the place that they have to be allowed for.
 
-One table for all doors. A person's roles will be held against it; who has the database's URL has all of it.
+One table for all doors. The roles of whoever asks are held against it; who has the database's URL has all of it.
+What an operation takes may depend on what is asked: a door holds `verbs_for(asked)` against the roles.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-Verb = Literal["see", "seal", "use", "manage", "audit"]
-"""see: names and states, never a secret's value; seal: store, replace and delete secrets and variables; use: run code,
-which is given secrets; manage: projects, environments, keys and connections; audit: read the record of who did what."""
+from executor.people.roles import ROLES, Verb
+from secretstore.naming import why_asked
 
-Place = Literal["installation", "project", "environment"]
+Place = Literal["installation", "project", "environment", "somewhere", "own"]
+"""installation: everywhere; project: in the whole of it; environment: in each that is named, and of a run in its own;
+somewhere: in one environment at least, as what is listed is what lies where it is allowed; own: it is about whoever
+asks, and what goes beyond that the operation checks itself. Without a project, `project` and `environment` are the
+installation."""
 
 
 class Right(NamedTuple):
     """What an operation takes."""
 
-    verb: Verb
+    verbs: tuple[Verb, ...]
     place: Place
+    also: Callable[[Any], Iterable[Verb]] = lambda asked: ()
+    """Further verbs, by what is asked."""
+    fresh: Callable[[Any], bool] = lambda asked: False
+    """Whether a browser has to have proved lately who it is: see `Principal.require_fresh`."""
+
+    def verbs_for(self, asked: Any) -> tuple[Verb, ...]:
+        """All verbs that this takes."""
+        return tuple(dict.fromkeys((*self.verbs, *self.also(asked))))
+
+
+def _right(verbs: str, place: Place, **more: Any) -> Right:
+    return Right(tuple(verb for verb in get_args(Verb) if verb in verbs.split()), place, **more)
+
+
+def _acting(asked: Any) -> tuple[Verb, ...]:
+    """Under a name that installers act on, a value decides which code runs for everybody there."""
+    return ("use", "manage") if why_asked(asked.name) else ()
+
+
+def _imported(planned: Any) -> tuple[Verb, ...]:
+    return ("use", "manage") if any(why_asked(entry.name) for entry in planned.to_store) else ()
+
+
+def _gives_use(asked: Any) -> bool:
+    return asked.role in ROLES and "use" in ROLES[asked.role].verbs
+
+
+def _always(asked: Any) -> bool:
+    return True
 
 
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
-        "audit.list_": Right("audit", "project"),
-        "audit.verify": Right("audit", "project"),
-        "connections.create": Right("manage", "environment"),
-        "connections.delete": Right("manage", "environment"),
-        "connections.get": Right("see", "environment"),
-        "connections.list_": Right("see", "project"),
-        "connections.require_deletable": Right("manage", "environment"),
-        "doctor.dangling": Right("see", "installation"),
-        "doctor.examine": Right("manage", "installation"),
-        "doctor.unopened": Right("manage", "installation"),
-        "environments.create": Right("manage", "project"),
-        "environments.delete": Right("manage", "environment"),
-        "environments.ensure": Right("manage", "project"),
-        "environments.require": Right("see", "project"),
-        "environments.require_deletable": Right("manage", "environment"),
-        "explanation.explain": Right("see", "environment"),
-        "importing.carry_out": Right("seal", "environment"),
-        "importing.plan": Right("seal", "environment"),
-        "keys.create_file": Right("manage", "installation"),
-        "keys.create_signing_key": Right("manage", "installation"),
-        "keys.list_": Right("see", "project"),
-        "keys.rewrap": Right("manage", "project"),
-        "keys.rotate": Right("manage", "environment"),
-        "keys.trust": Right("see", "environment"),
-        "probing.prepare": Right("use", "environment"),
-        "probing.record": Right("use", "environment"),
-        "projects.create": Right("manage", "installation"),
-        "projects.delete": Right("manage", "project"),
-        "projects.destroy_due": Right("manage", "installation"),
-        "projects.list_": Right("see", "installation"),
-        "projects.list_deleted": Right("manage", "installation"),
-        "projects.require_deletable": Right("manage", "project"),
-        "projects.restore": Right("manage", "project"),
-        "projects.set_": Right("manage", "project"),
-        "pruning.delete": Right("manage", "project"),
-        "pruning.look": Right("see", "project"),
-        "pruning.prune": Right("manage", "project"),
-        "pruning.require_over": Right("see", "project"),
-        "room.findings": Right("see", "installation"),
-        "runs.accept": Right("use", "environment"),
-        "runs.accept_all": Right("use", "environment"),
-        "runs.cancel": Right("use", "environment"),
-        "runs.download": Right("see", "project"),
-        "runs.kept": Right("see", "project"),
-        "runs.follow": Right("see", "project"),
-        "runs.list_": Right("see", "project"),
-        "runs.logs": Right("see", "project"),
-        "runs.prepare": Right("use", "environment"),
-        "runs.prepare_all": Right("use", "environment"),
-        "runs.prepare_again": Right("use", "environment"),
-        "runs.show": Right("see", "project"),
-        "runs.state": Right("see", "project"),
-        "secrets.delete": Right("seal", "environment"),
-        "secrets.due": Right("see", "installation"),
-        "secrets.history": Right("see", "environment"),
-        "secrets.list_": Right("see", "project"),
-        "secrets.require_deletable": Right("seal", "environment"),
-        "secrets.rollback": Right("seal", "environment"),
-        "secrets.runs_given": Right("see", "environment"),
-        "secrets.set_": Right("seal", "environment"),
-        "variables.delete": Right("seal", "environment"),
-        "variables.list_": Right("see", "project"),
-        "variables.set_": Right("seal", "environment"),
-        "workers.attend": Right("use", "environment"),
-        "workers.check_may_wait": Right("see", "project"),
-        "workers.list_": Right("see", "installation"),
-        "workers.serving": Right("see", "installation"),
+        "audit.list_": _right("audit", "project"),
+        "audit.verify": _right("audit", "project"),
+        # Who edits an endpoint is sent the token that the next run takes there.
+        "connections.create": _right("use manage", "environment"),
+        "connections.delete": _right("manage", "environment"),
+        "connections.get": _right("see", "environment"),
+        "connections.list_": _right("see", "somewhere"),
+        "connections.require_deletable": _right("manage", "environment"),
+        "doctor.dangling": _right("manage", "installation"),
+        "doctor.examine": _right("manage", "installation"),
+        "doctor.unopened": _right("manage", "installation"),
+        "environments.create": _right("manage", "project"),
+        "environments.delete": _right("manage", "environment", fresh=_always),
+        "environments.ensure": _right("manage", "project"),
+        "environments.require": _right("see", "environment"),
+        "environments.require_deletable": _right("manage", "environment"),
+        "explanation.explain": _right("see", "environment"),
+        "importing.carry_out": _right("seal use", "environment", also=_imported),
+        "importing.plan": _right("see", "environment"),
+        "keys.create_file": _right("manage", "installation"),
+        "keys.create_signing_key": _right("manage", "installation"),
+        "keys.list_": _right("see", "somewhere"),
+        "keys.rewrap": _right("manage", "project"),
+        "keys.rotate": _right("manage", "environment"),
+        "keys.trust": _right("see", "environment"),
+        "members.add": _right("manage", "environment", fresh=_gives_use),
+        "members.list_": _right("see", "environment"),
+        "members.remove": _right("manage", "environment"),
+        "members.roles": _right("", "own"),
+        "people.create": _right("manage", "installation", fresh=lambda asked: asked.admin),
+        "people.delete": _right("manage", "installation"),
+        "people.disable": _right("manage", "installation"),
+        "people.enable": _right("manage", "installation"),
+        "people.list_": _right("manage", "installation"),
+        "people.set_password": _right("", "own"),
+        "probing.prepare": _right("use", "environment"),
+        "probing.record": _right("use", "environment"),
+        "projects.create": _right("manage", "installation"),
+        "projects.delete": _right("manage", "project", fresh=_always),
+        "projects.destroy_due": _right("manage", "installation"),
+        "projects.list_": _right("see", "somewhere"),
+        "projects.list_deleted": _right("manage", "installation"),
+        "projects.require_deletable": _right("manage", "project"),
+        "projects.restore": _right("manage", "project"),
+        "projects.set_": _right("manage", "project"),
+        "pruning.delete": _right("manage", "environment"),
+        "pruning.look": _right("manage", "project"),
+        "pruning.prune": _right("manage", "project"),
+        "pruning.require_over": _right("manage", "environment"),
+        "room.findings": _right("manage", "installation"),
+        "runs.accept": _right("use", "environment"),
+        "runs.accept_all": _right("use", "environment"),
+        "runs.cancel": _right("use", "environment"),
+        "runs.download": _right("follow", "environment"),
+        "runs.follow": _right("follow", "environment"),
+        "runs.following": _right("follow", "environment"),
+        "runs.kept": _right("follow", "environment"),
+        "runs.list_": _right("see", "somewhere"),
+        "runs.logs": _right("follow", "environment"),
+        "runs.logs_page": _right("follow", "environment"),
+        "runs.open_file": _right("follow", "environment"),
+        "runs.prepare": _right("use", "environment"),
+        "runs.prepare_all": _right("use", "environment"),
+        "runs.prepare_again": _right("use", "environment"),
+        "runs.show": _right("see", "environment"),
+        "runs.state": _right("see", "environment"),
+        "secrets.delete": _right("manage", "environment", also=_acting),
+        "secrets.due": _right("see", "somewhere"),
+        "secrets.history": _right("see", "environment"),
+        "secrets.list_": _right("see", "somewhere"),
+        "secrets.require_deletable": _right("manage", "environment"),
+        "secrets.rollback": _right("seal", "environment", also=_acting),
+        "secrets.runs_given": _right("see", "environment"),
+        "secrets.set_": _right("seal", "environment", also=_acting),
+        "tokens.create": _right("", "own"),
+        "tokens.list_": _right("", "own"),
+        "tokens.revoke": _right("", "own"),
+        "variables.delete": _right("use manage", "environment"),
+        "variables.list_": _right("see", "somewhere"),
+        "variables.set_": _right("use", "environment", also=_acting),
+        "workers.attend": _right("use", "environment"),
+        "workers.check_may_wait": _right("see", "environment"),
+        "workers.list_": _right("see", "installation"),
+        "workers.serving": _right("see", "installation"),
     }
 )
 """By module and function of `executor.operations`."""

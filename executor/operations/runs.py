@@ -5,11 +5,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from executor.errors import RequestUnclear
+from executor.errors import RequestUnclear, UnknownOutput
 from executor.models import RunSpec
 from executor.operations.deployment import Deployment
-from executor.records import files, following, history
+from executor.people.places import allowed
+from executor.people.principal import KnownActor
+from executor.people.sight import Sight
+from executor.records import files, history
 from executor.records import logs as output
+from executor.records.following import Following, looks
 from executor.runs import Refused, cancelling, follower
 from executor.runs.plans import DIRECT, Door
 from executor.schemas.output import STREAMS, StoredPiece
@@ -17,7 +21,9 @@ from executor.schemas.run_operations import (
     Cancelled,
     Download,
     Downloaded,
+    FileOf,
     Look,
+    OpenFile,
     OutputOf,
     Submitted,
     ThatAttempt,
@@ -119,7 +125,7 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
 
 def _door(at: Deployment, who: Actor) -> Door:
     """The way by which somebody comes in; what comes through a process that has a signing key is signed."""
-    return Door("api" if who.origin == "api" else DIRECT.name, at.signing_key)
+    return Door("api" if isinstance(who, KnownActor) else DIRECT.name, at.signing_key)
 
 
 def _check_size(specs: Sequence[RunSpec]) -> None:
@@ -153,11 +159,14 @@ def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
     if asked.limit < 1:
         raise RequestUnclear("limit is above 0")
     project_id = vault.get_project(at.db, asked.project).id if asked.project is not None else None
-    return history.list_runs(at.db, project_id, asked.limit, asked.state)
+    sight = Sight.of(who, "see")
+    found = history.list_runs(at.db, project_id, asked.limit, asked.state, before=asked.before, sight=sight)
+    followed = allowed(at.db, who, "follow", ((one.project, one.environment) for one in found))
+    return [one if (one.project, one.environment) in followed else one.without_output() for one in found]
 
 
 def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
-    """All there is to know of a run, receipts included.
+    """All there is to know of a run, receipts included; what it left only where who asks may follow runs there.
 
     Raises:
         UnknownRun: none is meant, or several are.
@@ -165,8 +174,9 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
         RequestUnclear: it has no such attempt.
     """
     view = history.show(at.db, _id(at, asked))
+    follows = allowed(at.db, who, "follow", [(view.project, view.environment)])
     if asked.attempt is None:
-        return view
+        return view if follows else view.without_output()
     if asked.attempt not in {one.number for one in view.attempts}:
         had = f"it had {view.attempt}" if view.attempts else "it had none yet"
         raise RequestUnclear(
@@ -176,7 +186,8 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
             had=had,
             hint=f"it is shown with all of them by: sealrun runs show {view.id[:8]}",
         )
-    return history.show(at.db, view.id, asked.attempt)
+    view = history.show(at.db, view.id, asked.attempt)
+    return view if follows else view.without_output()
 
 
 def kept(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
@@ -212,6 +223,40 @@ def logs(at: Deployment, who: Actor, asked: OutputOf) -> Iterator[StoredPiece]:
     _check_streams(asked)
     run_id = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
     return _pieces(at, run_id, asked)
+
+
+def logs_page(at: Deployment, who: Actor, asked: OutputOf, *, limit: int) -> list[StoredPiece]:
+    """So many pieces of a run's masked output; it raises what `logs` does."""
+    _check_streams(asked)
+    run_id = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt)).id
+    return output.read(at.db, run_id, asked.after, limit, streams=asked.streams, attempt=asked.attempt)[0]
+
+
+def following(at: Deployment, who: Actor, asked: OutputOf, *, at_a_time: int) -> Following:
+    """A run to look at again and again, for a door that does other things in between; it raises what `follow` does."""
+    _check_streams(asked)
+    run_id = _id(at, asked)
+    history.require_kept(at.db, run_id)
+    follower.follow(at.db, run_id)
+    return Following(at.db, run_id, asked.after, streams=asked.streams, at_a_time=at_a_time)
+
+
+def open_file(at: Deployment, who: Actor, asked: FileOf) -> OpenFile:
+    """A file that a run left.
+
+    Raises:
+        UnknownRun, RunPruned, ProjectDeleted: there is nothing of such a run.
+        UnknownOutput: it left no such file, or the file is withheld.
+    """
+    view = kept(at, who, ThatAttempt(run=asked.run, project=asked.project, attempt=asked.attempt))
+    for file in view.outputs:
+        if file.path == asked.path and file.withheld is None and file.size is not None:
+            return OpenFile(file.size, files.parts(at.db, view.id, view.attempt, file.path))
+        if file.path == asked.path:
+            raise UnknownOutput(
+                "{path} of run {run} is withheld: {why}", path=file.path, run=view.id[:8], why=file.withheld
+            )
+    raise UnknownOutput(path=asked.path, run=view.id[:8])
 
 
 def follow(at: Deployment, who: Actor, asked: OutputOf, *, until: float | None = None) -> Iterator[Look]:
@@ -290,7 +335,7 @@ def _followed(at: Deployment, run_id: str, asked: OutputOf, until: float | None)
     if asked.streams != ():
         with contextlib.suppress(DatabaseUnavailable):  # it is only read more slowly
             follower.follow(at.db, run_id)
-    for look in following.looks(at.db, run_id, asked.after, streams=asked.streams, until=until):
+    for look in looks(at.db, run_id, asked.after, streams=asked.streams, until=until):
         if not looked and not look.away and asked.streams != ():
             history.require_kept(at.db, run_id)
         looked = looked or not look.away

@@ -44,10 +44,10 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
     for file in list_files(db, run_id, attempt):
         if file.withheld is not None:
             continue
-        parts = PurePosixPath(file.path).parts
-        if not parts or ".." in parts or PurePosixPath(file.path).is_absolute():
+        names = PurePosixPath(file.path).parts
+        if not names or ".." in names or PurePosixPath(file.path).is_absolute():
             continue
-        target = folder.joinpath(*parts)
+        target = folder.joinpath(*names)
         if not target.parent.resolve().is_relative_to(folder.resolve()):
             continue
         # Of no name that a run could have chosen, and not longer than one.
@@ -57,7 +57,7 @@ def download(db: Database, run_id: str, attempt: int, folder: Path) -> list[Path
             target.parent.mkdir(parents=True, exist_ok=True)
             mode = 0o777 if file.path in programs else 0o666
             with open(partial, "xb", opener=_with_mode(mode)) as out:
-                for data in _pieces(db, run_id, attempt, file.path):
+                for data in parts(db, run_id, attempt, file.path):
                     out.write(data)
             os.replace(partial, target)
         except OSError as error:
@@ -86,7 +86,8 @@ def _with_mode(mode: int) -> Callable[[str, int], int]:
     return lambda path, flags: os.open(path, flags, mode)
 
 
-def _pieces(db: Database, run_id: str, attempt: int, path: str) -> Iterator[bytes]:
+def parts(db: Database, run_id: str, attempt: int, path: str) -> Iterator[bytes]:
+    """A file's bytes, a part at a time."""
     sequence = -1
     while True:
         with db.reading() as session:

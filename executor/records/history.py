@@ -16,6 +16,7 @@ from sqlmodel import col, select
 
 from executor.errors import Problem, UnknownRun
 from executor.models import Result, Run, Worker
+from executor.people.sight import ALL, Sight
 from executor.records import attempts
 from executor.records.files import list_files
 from executor.runs import needs, workers
@@ -29,15 +30,16 @@ from secretstore.errors import ProjectDeleted
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
 
 
-def find(db: Database, reference: str, project_id: str | None = None) -> str:
-    """The id of a run named by id, unique prefix, or `@last`.
+def find(db: Database, reference: str, project_id: str | None = None, sight: Sight = ALL) -> str:
+    """The id of a run named by id, unique prefix, or `@last`, among those that who asks may see.
 
     Raises:
         UnknownRun: none is meant.
         UnknownRun: several are.
         ProjectDeleted: it is named by its whole id, and its project is deleted.
     """
-    statement = select(Run.id).where(_listed(project_id)).order_by(col(Run.created_at).desc())
+    mine = _seen(sight)
+    statement = select(Run.id).where(_listed(project_id), mine).order_by(col(Run.created_at).desc())
     with db.reading() as session:
         if reference == "@last":
             found = session.exec(statement.limit(1)).all()
@@ -45,7 +47,8 @@ def find(db: Database, reference: str, project_id: str | None = None) -> str:
             found = []
         else:
             found = session.exec(statement.where(col(Run.id).startswith(reference)).limit(100)).all()
-        run = session.get(Run, reference) if not found and project_id is None else None
+        whole = select(Run).where(Run.id == reference, mine)
+        run = session.exec(whole).first() if not found and project_id is None else None
         if run is not None and (gone := vault.deletion_of(session, run.project_id)) is not None:
             raise gone
     if not found:
@@ -187,13 +190,40 @@ def require_kept(db: Database, run_id: str) -> None:
         raise gone
 
 
-def list_runs(db: Database, project_id: str | None = None, limit: int = 20, state: str | None = None) -> list[RunView]:
-    """The latest runs first, without results and receipts."""
+def place_of(db: Database, run_id: str) -> tuple[str, str, str, str]:
+    """The project and the environment of a run: of each the id, and the name that it had.
+
+    Raises:
+        UnknownRun: there is none of this id.
+    """
+    columns = col(Run.project_id), col(Run.project), col(Run.environment_id), col(Run.environment)
+    with db.reading() as session:
+        found = session.execute(select_rows(*columns).where(col(Run.id) == run_id)).first()
+    if found is None:
+        raise UnknownRun(reference=run_id)
+    return found.project_id, found.project, found.environment_id, found.environment
+
+
+def list_runs(
+    db: Database,
+    project_id: str | None = None,
+    limit: int = 20,
+    state: str | None = None,
+    *,
+    before: str | None = None,
+    sight: Sight = ALL,
+) -> list[RunView]:
+    """The latest runs first, without results and receipts: of those that who asks may see, older than `before`."""
     # What environments are built of may be long, and is nobody's to see in a list.
     light = [defer(one) for one in (Run.requirements, Run.plan)]  # type: ignore[arg-type]  # SQLModel's typing
-    statement = select(Run).options(*light).where(_listed(project_id)).order_by(col(Run.created_at).desc()).limit(limit)
+    statement = select(Run).options(*light).where(_listed(project_id), _seen(sight))
+    statement = statement.order_by(col(Run.created_at).desc(), col(Run.id).desc()).limit(limit)
     if state is not None:
         statement = statement.where(Run.state == state)
+    if before is not None:
+        begin = select(Run.created_at).where(Run.id == before).scalar_subquery()
+        same = and_(col(Run.created_at) == begin, col(Run.id) < before)
+        statement = statement.where(or_(col(Run.created_at) < begin, same))
     with db.reading() as session:
         found = session.exec(statement).all()
     waiting = _waiting_for(db, found)
@@ -208,6 +238,10 @@ def _of_deleted(run: Run, gone: ProjectDeleted | None) -> str | None:
 def _listed(project_id: str | None) -> ColumnElement[bool]:
     """Runs of the project, else of all: nothing of deleted ones is listed, or found by a part of its id."""
     return col(Run.project_id).not_in(vault.deleted_ids()) if project_id is None else col(Run.project_id) == project_id
+
+
+def _seen(sight: Sight) -> ColumnElement[bool]:
+    return sight.within(col(Run.project_id), col(Run.environment_id))
 
 
 def _view(run: Run, **more: Any) -> RunView:

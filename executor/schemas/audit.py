@@ -9,9 +9,12 @@ from secretstore.views import EventView, Head, VerifyResult
 
 
 class Events(Input):
-    """Which events of a project; of the actor, action and subject, `*` at the end means all that begin so."""
+    """Which events of a project, or without one of the installation.
 
-    project: str
+    Of the actor, action and subject, `*` at the end means all that begin so.
+    """
+
+    project: str | None = None
     limit: int | None = Field(default=None, ge=1)
     since: datetime | None = None
     actor: str | None = None
@@ -27,9 +30,9 @@ class ListedEvents(Output):
 
 
 class Chain(Input):
-    """A project's chain of events, and a head that was kept elsewhere."""
+    """A project's chain of events, or without one the installation's, and a head that was kept elsewhere."""
 
-    project: str
+    project: str | None = None
     expect: Head | None = None
 
 

@@ -1,6 +1,6 @@
 """What goes into the operations on runs that were accepted, and what comes out beside a view of the run."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -24,13 +24,17 @@ class ThatAttempt(ThatRun):
 
 
 class ThoseRuns(Input):
-    """Runs of a project, else of all; in one state, else in any. At most so many, the latest first."""
+    """Runs of a project, else of all; in one state, else in any. At most so many, the latest first.
+
+    With `before` they are older than that run: what comes behind a page that ended with it.
+    """
 
     model_config = ConfigDict(strict=True)
 
     project: str | None = None
     state: str | None = None
     limit: int = 20
+    before: str | None = None
 
 
 class OutputOf(ThatAttempt):
@@ -40,10 +44,24 @@ class OutputOf(ThatAttempt):
     streams: Collection[str] | None = None
 
 
+class FileOf(ThatAttempt):
+    """One of the files that an attempt left, by its path."""
+
+    path: str
+
+
 class Download(ThatAttempt):
     """The files that an attempt left, to be written below a folder."""
 
     folder: Path
+
+
+@dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True))
+class OpenFile:
+    """A file that a run left: its size in bytes, and its parts, read as they are taken."""
+
+    size: int
+    parts: Iterator[bytes]
 
 
 @dataclass(frozen=True)

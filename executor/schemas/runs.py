@@ -1,6 +1,7 @@
 """Runs as they are shown: their attempts, what they used and what they left."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -155,6 +156,25 @@ class RunView:
     pruned_at: datetime | None = None
     pruned_by: str | None = None
     masked: tuple[MaskedView, ...] = ()
+
+    def without_output(self) -> "RunView":
+        """The same for who may see that there is such a run and how it ended, and not what it printed and left.
+
+        What it says of itself goes, too: an exception's message is the run's own.
+        """
+        quiet = [replace(one, metrics=None, message=None if one.started_at else one.message) for one in self.attempts]
+        return replace(
+            self,
+            result=None,
+            note=None,
+            problem=None,
+            message=None if self.started_at else self.message,
+            outputs=(),
+            metrics=None,
+            reported=(),
+            samples=(),
+            attempts=tuple(quiet),
+        )
 
     @property
     def over(self) -> bool:

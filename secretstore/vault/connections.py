@@ -14,6 +14,7 @@ from secretstore.database import Database
 from secretstore.errors import AlreadyExists, ConnectionRefused, UnknownConnection
 from secretstore.models import Connection, Environment, Project
 from secretstore.naming import is_connection_name
+from secretstore.plain_values import without_login
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from secretstore.timestamps import utc_now
 from secretstore.vault.lookup import (
@@ -29,6 +30,7 @@ from secretstore.vault.references import listed, missing_names, named_by, refuse
 from secretstore.views import ConnectionView, Missing, view_of
 
 _LONGEST_MESSAGE = 1000  # characters
+_TOLD = 500  # characters of a setting
 
 
 def create_connection(
@@ -92,8 +94,9 @@ def create_connections(
             _refuse_values(role, name, missing)
             _refuse_unfit_source(session, environment, role, name, kind, read)
             action = f"{role}.create" if row is None else f"{role}.replace"
+            old = None if row is None else stored(row).settings
             row = _set(session, environment, row, role, name, kind, read, actor)
-            acts.append(_act(row, environment.name, action))
+            acts.append(_act(row, environment.name, action, old))
             views[environment.name] = _view(row, environment.name, missing)
         append(session, place, actor, *acts)
         return [views[environment] for environment in dict.fromkeys(environments)]
@@ -265,13 +268,24 @@ def _find(session: Session, project: Project, environment: Environment, role: st
     raise UnknownConnection(role=role, name=name, project=project.name, environment=environment.name, hint=hint)
 
 
-def _act(row: Connection, environment: str, action: str) -> Act:
-    """Return the audit entry of an act: the kind, and what the connection names."""
+def _act(row: Connection, environment: str, action: str, old: dict[str, Any] | None = None) -> Act:
+    """Return the audit entry of an act: the kind, what the connection names, and where it leads and led.
+
+    Whoever changes an address is sent the credential that runs take there.
+    """
     entry = stored(row)
-    detail = {"connection_id": row.id, "kind": row.kind, "secrets": sorted(entry.secrets())}
+    detail: dict[str, Any] = {"connection_id": row.id, "kind": row.kind, "secrets": sorted(entry.secrets())}
+    detail["settings"] = _told(entry.settings)
+    if old is not None:
+        detail["old"] = _told(old)
     if source := entry.settings.get("source"):
         detail["source"] = source
     return Act(action, f"{environment}/{row.name}", detail)
+
+
+def _told(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as the record keeps them for good: names of secrets, and texts without a login in their URLs."""
+    return {key: without_login(one)[:_TOLD] if isinstance(one, str) else one for key, one in settings.items()}
 
 
 def _view(row: Connection, environment: str, missing: tuple[Missing, ...]) -> ConnectionView:

@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from executor import database, models
+from executor.people import tables
 from executor.settings import Settings, read_settings
 from secretstore.database import Database
 from secretstore.errors import DatabaseUnavailable, SchemaMismatch
@@ -39,6 +40,7 @@ def test_the_migrated_schema_is_the_models(db: Database) -> None:
     with db.engine.connect() as connection:
         opts = {"include_name": ours, "compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=opts)
+        assert tables.Account.metadata is models.metadata
         assert compare_metadata(context, models.metadata) == []
         keys = {
             table: inspect(connection).get_pk_constraint(table)["constrained_columns"]

@@ -15,15 +15,29 @@ from executor import database, grants, models
 from executor import runs as lifecycle
 from executor.cli.migrate import app
 from executor.errors import GrantsRefused
-from executor.operations import audit, connections, environments, projects, pruning, runs, variables
+from executor.operations import (
+    audit,
+    connections,
+    environments,
+    members,
+    people,
+    projects,
+    pruning,
+    runs,
+    tokens,
+    variables,
+)
 from executor.operations import secrets as secret_operations
 from executor.operations.deployment import Deployment
+from executor.people import pruning as people_pruning
+from executor.people.principal import operator
 from executor.records import history
 from executor.runs import output
 from executor.runs.spec import Hit
 from executor.schemas.audit import Chain, Events
 from executor.schemas.connections import ConnectionDeletion, NewConnection
 from executor.schemas.output import Piece
+from executor.schemas.people import Member, NewAccount, NewToken
 from executor.schemas.places import InEnvironment, Named
 from executor.schemas.projects import NewProject, ProjectChange, ProjectDeletion, ProjectNamed
 from executor.schemas.pruning import OldRuns
@@ -43,7 +57,7 @@ from tests.conftest import empty_database
 from tests.databases import driver
 from tests.executor.conftest import Bench
 
-WHO = Actor("ada@example", "api")
+WHO = operator("ada@example").as_actor("api")
 
 
 @dataclass
@@ -154,6 +168,8 @@ FORBIDDEN = {
         "UPDATE secretstore_audit_event SET actor = ''",
         "DELETE FROM secretstore_audit_event",
         "DELETE FROM executor_receipt",
+        "SELECT 1 FROM executor_account",
+        "SELECT 1 FROM executor_token",
     ),
     "server": (
         "UPDATE secretstore_audit_event SET actor = ''",
@@ -222,6 +238,10 @@ def test_what_a_server_does_goes_through(roles: Roles, tmp_path: Path) -> None:
     assert audit.verify(at, WHO, Chain(project="shop")).found.first_bad is None
     projects.delete(at, WHO, ProjectDeletion(name="shop"))
     projects.restore(at, WHO, ProjectNamed(name="shop"))
+    people.create(at, WHO, NewAccount(name="ci", service=True))
+    members.add(at, WHO, Member(name="ci", role="runner", project="shop"))
+    tokens.create(at, WHO, NewToken(name="nightly", owner="ci", role="runner", project="shop"))
+    people_pruning.prune(at.db)
     with pytest.raises(DatabaseForbids, match="secretstore_environment"):
         environments.delete(at, WHO, InEnvironment(project="shop", environment="staging"))
     with pytest.raises(DatabaseForbids):

@@ -16,6 +16,9 @@ def upgrade() -> None:
     _what_runs_leave()
     _uploads()
     _workers()
+    _people()
+    _credentials()
+    _counters()
 
 
 def _runs() -> None:
@@ -267,6 +270,135 @@ def _workers() -> None:
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("seen_at", UtcDateTime(), nullable=False),
         sa.Column("stopped_at", UtcDateTime()),
+    )
+
+
+def _people() -> None:
+    op.create_table(
+        "executor_account",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("password", sa.String()),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("logged_in_at", UtcDateTime()),
+        sa.Column("disabled_at", UtcDateTime()),
+        sa.Column("disabled_by", sa.String()),
+    )
+    op.create_index("executor_account_name", "executor_account", ["name"], unique=True)
+    op.create_index("executor_account_identity", "executor_account", ["issuer", "subject"], unique=True)
+    op.create_table(
+        "executor_group",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+    )
+    op.create_index("executor_group_name", "executor_group", ["issuer", "name"], unique=True)
+    op.create_table(
+        "executor_group_member",
+        sa.Column("group_id", sa.String(), primary_key=True),
+        sa.Column("account_id", sa.String(), primary_key=True),
+        sa.Column("said_at", UtcDateTime(), nullable=False),
+    )
+    op.create_index("executor_group_member_account", "executor_group_member", ["account_id"])
+    op.create_table(
+        "executor_membership",
+        sa.Column("holder_id", sa.String(), primary_key=True),
+        sa.Column("project_id", sa.String(), primary_key=True),
+        sa.Column("environment_id", sa.String(), primary_key=True),
+        sa.Column("role", sa.String(), primary_key=True),
+        sa.Column("given_at", UtcDateTime(), nullable=False),
+        sa.Column("given_by", sa.String(), nullable=False),
+    )
+    op.create_index("executor_membership_place", "executor_membership", ["project_id", "environment_id"])
+
+
+def _credentials() -> None:
+    op.create_table(
+        "executor_session",
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("asked_at", UtcDateTime(), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("renew", sa.Boolean(), nullable=False),
+        sa.Column("previous_digest", sa.String()),
+        sa.Column("previous_until", UtcDateTime()),
+    )
+    op.create_index("executor_session_account", "executor_session", ["account_id"])
+    op.create_index("executor_session_previous", "executor_session", ["previous_digest"])
+    op.create_table(
+        "executor_token",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("role", sa.String()),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("environment_id", sa.String(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("used_at", UtcDateTime()),
+        sa.Column("revoked_at", UtcDateTime()),
+        sa.Column("revoked_by", sa.String()),
+    )
+    op.create_index("executor_token_digest", "executor_token", ["digest"], unique=True)
+    op.create_index("executor_token_account", "executor_token", ["account_id"])
+    op.create_table(
+        "executor_link",
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("purpose", sa.String(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+    )
+    op.create_table(
+        "executor_device_code",
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("typed_digest", sa.String(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("host", sa.String(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("account_id", sa.String()),
+        sa.Column("refused", sa.Boolean(), nullable=False),
+    )
+    op.create_index("executor_device_code_typed", "executor_device_code", ["typed_digest"], unique=True)
+    op.create_table(
+        "executor_oidc_state",
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("browser_digest", sa.String(), nullable=False),
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("nonce", sa.String(), nullable=False),
+        sa.Column("verifier", sa.String(), nullable=False),
+        sa.Column("return_to", sa.String(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+    )
+
+
+def _counters() -> None:
+    op.create_table(
+        "executor_attempts",
+        sa.Column("key", sa.String(), primary_key=True),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("ends_at", UtcDateTime(), nullable=False),
+    )
+    op.create_table(
+        "executor_answer",
+        sa.Column("principal_id", sa.String(), primary_key=True),
+        sa.Column("project_id", sa.String(), primary_key=True),
+        sa.Column("route", sa.String(), primary_key=True),
+        sa.Column("key", sa.String(), primary_key=True),
+        sa.Column("body_digest", sa.String(), nullable=False),
+        sa.Column("begun_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("status", sa.Integer()),
+        sa.Column("headers", sa.Text()),
+        sa.Column("body", sa.LargeBinary()),
     )
 
 

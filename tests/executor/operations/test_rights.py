@@ -11,10 +11,16 @@ NOT_OF_A_DEPLOYMENT = {"keys.create_file", "keys.create_signing_key", "doctor.ex
 """The first two make a file, which settings may name afterwards; the third says why a deployment does not open."""
 
 
+NO_OPERATIONS = {"admission"}
+"""Modules that hold operations against the table, and have none."""
+
+
 def public_functions() -> dict[str, inspect.Signature]:
     """What the modules of the room define for others, by module and name."""
     found = {}
     for module in pkgutil.iter_modules(operations.__path__):
+        if module.name in NO_OPERATIONS:
+            continue
         loaded = importlib.import_module(f"{operations.__name__}.{module.name}")
         for name, member in inspect.getmembers(loaded, inspect.isfunction):
             if member.__module__ == loaded.__name__ and not name.startswith("_"):

@@ -165,11 +165,17 @@ class TestRefused:
                 doors.check(good)
 
     def test_changed(self, shop: Database, accepted: Callable[..., str], doors: Doors) -> None:
-        """The target; the list of secrets; the environment."""
+        """The target; the list of secrets; the environment; who submitted it."""
         other = vault.get_environment(shop, "other", "default")
         place = {"project_id": other.project_id, "project": "other", "environment_id": other.id}
         argv = {"kind": "command", "argv": ["env"]}
-        for values in ({"target": argv}, {"secret_names": None}, {"environment_id": other.id}, place):
+        for values in (
+            {"target": argv},
+            {"secret_names": None},
+            {"environment_id": other.id},
+            place,
+            {"created_by": "eve"},
+        ):
             with pytest.raises(PlanRefused, match="not what was signed"):
                 doors.check(change(shop, accepted(secret_names=["KEYS"]), **values))
 

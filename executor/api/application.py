@@ -1,0 +1,57 @@
+"""The application: its routes, what every request passes before them, and its own description."""
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from executor.api import endpoints, health, problems, streams
+from executor.api.middleware.bodies import Bodies
+from executor.api.middleware.hosts import Hosts
+from executor.api.middleware.identifying import Identifying
+from executor.api.middleware.requests import Requests
+from executor.api.routes import BASE
+from executor.operations.deployment import Deployment
+from secretstore.errors import SealrunError
+
+VERSION = "1"
+_OPEN = frozenset(BASE + path for path in (*health.OPEN, "/openapi.json"))
+"""What is answered to everybody: it says nothing of the deployment."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where people reach the server: what its cookies, links and checks go by."""
+
+    url: str
+    """As `https://sealrun.example.com`, without a path."""
+    hosts: frozenset[str]
+    """What a request's `Host` may be."""
+
+
+def create_application(at: Deployment, origin: Origin) -> FastAPI:
+    """The API of a deployment. It holds no state: two processes behind one proxy are one server."""
+    app = FastAPI(
+        title="sealrun",
+        version=VERSION,
+        description="Projects, their sealed secrets, and runs that are given them. No route shows a secret's value.",
+        openapi_url=f"{BASE}/openapi.json",
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for kind, told in (
+        (SealrunError, problems.on_error),
+        (RequestValidationError, problems.on_invalid),
+        (HTTPException, problems.on_http),
+    ):
+        app.add_exception_handler(kind, told)
+    for made in (endpoints.router(at), streams.router(at), health.router(at)):
+        app.include_router(made, prefix=BASE)
+    # The last one added is the outermost.
+    app.add_middleware(Identifying, db=at.db, origin=origin.url, open_=_OPEN)
+    app.add_middleware(Bodies, larger={})
+    app.add_middleware(Hosts, hosts=origin.hosts)
+    app.add_middleware(Requests)
+    return app

@@ -1,0 +1,148 @@
+"""FastAPI's endpoints, made of the table of routes: parse, admit, carry out, answer."""
+
+import functools
+import inspect
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin
+
+from fastapi import APIRouter, Body, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, create_model
+from pydantic.fields import FieldInfo
+from starlette.responses import Response
+
+from executor.api import asking, paging
+from executor.api.problems import MEDIA_TYPE, Problem
+from executor.api.routes import BY_HAND, ROUTES, Route, operation_of, taken_and_returned
+from executor.operations import admission
+from executor.operations.deployment import Deployment
+from executor.schemas.asking import asked as asked_for
+from executor.schemas.places import Input
+
+PROBLEMS: Mapping[int | str, Any] = {
+    status: {"model": Problem, "description": "What is wrong, and how to mend it.", "content": {MEDIA_TYPE: {}}}
+    for status in ("4XX", 503)
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Where each field of an operation's input comes from."""
+
+    kind: type[Input] | None
+    path: tuple[str, ...]
+    query: type[BaseModel] | None
+    body: type[BaseModel] | None
+    paged: bool
+
+    def asked(self, route: Route, given: Mapping[str, Any]) -> Input | None:
+        """The input, of what FastAPI has read.
+
+        Raises:
+            RequestUnclear: a field does not fit.
+        """
+        if self.kind is None:
+            return None
+        fields: dict[str, Any] = {**route.fixed, **{name: given[name] for name in self.path}}
+        for part in (given.get("query"), given.get("body")):
+            if part is not None:
+                sent = part.model_fields_set & self.kind.model_fields.keys()
+                fields |= {name: getattr(part, name) for name in sent}
+        return asked_for(self.kind, **fields)
+
+
+def router(at: Deployment) -> APIRouter:
+    """Every route of the table."""
+    made = APIRouter()
+    for route in ROUTES:
+        if route.operation not in BY_HAND:
+            _add(made, route, at)
+    return made
+
+
+def parsed(route: Route) -> Parsed:
+    """How the input of a route's operation is read from a request."""
+    kind, returned = taken_and_returned(route.operation)
+    in_path = tuple(part[1:-1] for part in route.path.split("/") if part.startswith("{"))
+    paged = is_many(returned)
+    fields = dict(kind.model_fields) if kind is not None else {}
+    left = {name: field for name, field in fields.items() if name not in in_path and name not in route.fixed}
+    in_query = route.method in ("GET", "DELETE")
+    extra: dict[str, Any] = {}
+    if paged and route.by:
+        extra = {
+            "limit": (int, Query(default=paging.LIMIT, ge=1, le=paging.MOST, description="Items of a page.")),
+            "cursor": (str | None, Query(default=None, description="The `next` of the page before.")),
+        }
+    label = "".join(part.title() for part in route.name.replace("_", ".").split("."))
+    query = _model(label + "Query", left if in_query else {}, extra) if (left and in_query) or extra else None
+    body = _model(label + "Body", left, {}) if left and not in_query else None
+    return Parsed(kind, in_path, query, body, paged)
+
+
+def is_many(returned: Any) -> bool:
+    """Whether an operation returns a listing."""
+    return get_origin(returned) in (tuple, list, Sequence)
+
+
+def _add(to: APIRouter, route: Route, at: Deployment) -> None:
+    reads, operation = parsed(route), operation_of(route.operation)
+    _, returned = taken_and_returned(route.operation)
+
+    def endpoint(request: Request, **given: Any) -> Any:
+        who, asked = asking.admit(at, request, route, reads.asked(route, given))
+        found = operation(at, who, *(() if asked is None else (asked,)))
+        if returned is type(None):
+            return Response(status_code=204)
+        if reads.paged:
+            query, found = given.get("query"), admission.visible(at, who, route.operation, asked, found)
+            return paging.page(found, route.by, getattr(query, "limit", 0), getattr(query, "cursor", None))
+        return found
+
+    endpoint.__signature__ = inspect.Signature(list(_parameters(reads)))  # type: ignore[attr-defined]  # FastAPI reads it
+    summary, _, rest = (inspect.getdoc(operation) or "").partition("\n")
+    nothing = returned is type(None)
+    model: Any = None if nothing else returned
+    if reads.paged:
+        model = paging.Page.__class_getitem__(get_args(returned)[0])
+    to.add_api_route(
+        route.path,
+        endpoint,
+        methods=[route.method],
+        name=route.name,
+        operation_id=route.name,
+        tags=[route.operation.partition(".")[0]],
+        summary=summary,
+        description=rest.partition("Raises:")[0].strip() or None,
+        response_model=model,
+        status_code=204 if nothing else 200,
+        responses=dict(PROBLEMS),
+    )
+
+
+def _parameters(reads: Parsed) -> Iterator[inspect.Parameter]:
+    """What FastAPI is to read of a request, by name and type."""
+    one = functools.partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+    yield one("request", annotation=Request)
+    for name in reads.path:
+        field = reads.kind.model_fields[name] if reads.kind is not None else FieldInfo()
+        yield one(name, annotation=_shown(field.annotation), default=Path(description=field.description))
+    if reads.query is not None:
+        yield one("query", annotation=reads.query, default=Query())
+    if reads.body is not None:
+        yield one("body", annotation=reads.body, default=Body())
+
+
+def _model(name: str, fields: Mapping[str, FieldInfo], extra: Mapping[str, Any]) -> type[BaseModel]:
+    """What is left of an input in a query or a body; an unknown field is refused."""
+    own = {field: (_shown(about.annotation), about) for field, about in fields.items()}
+    config = ConfigDict(extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    made: type[BaseModel] = create_model(name, __config__=config, **{**own, **extra})
+    return made
+
+
+def _shown(kind: Any) -> Any:
+    """The type by which a field is read."""
+    if any(get_origin(one) is Collection for one in (kind, *get_args(kind))):
+        return list[str] | None
+    return kind

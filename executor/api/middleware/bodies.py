@@ -1,0 +1,88 @@
+"""How large a request may be, and how slow: what has no bound fills a server's memory or holds its connections."""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from executor.api import problems
+
+LARGEST = 8 << 20
+"""Bytes of a body where the route says nothing."""
+SECONDS = 30.0
+"""Between two parts of a body that is read."""
+READING = 60.0
+"""Seconds in which a caller has to take a part of the answer."""
+
+
+class Refused(Exception):
+    """A body that is too large, or does not come."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(code)
+        self.status, self.code, self.detail = status, code, detail
+
+
+class Bodies:
+    """Refuses a body that is larger than its route takes, before it is read where it says its length."""
+
+    def __init__(self, app: ASGIApp, larger: Mapping[str, int]) -> None:
+        """Keep the bounds.
+
+        Args:
+            app: what comes behind.
+            larger: bytes by the end of a path, of routes that take more than `LARGEST`.
+        """
+        self.app, self.larger = app, larger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a body that is watched."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        most = next((size for end, size in self.larger.items() if scope["path"].endswith(end)), LARGEST)
+        read, begun, finished, refused = 0, False, False, None
+
+        async def watched() -> Message:
+            nonlocal read, finished, refused
+            if finished:  # a follower waits for the end of its connection as long as it lasts
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), SECONDS)
+            except TimeoutError:
+                refused = Refused(408, "body_too_slow", "the body of the request did not come in time")
+                raise refused from None
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                finished = not message.get("more_body", False)
+                if read > most:
+                    refused = _too_large(most)
+                    raise refused
+            return message
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            if refused is not None and not begun:
+                return  # whoever read the body makes a problem of its own of it
+            begun = begun or message["type"] == "http.response.start"
+            await asyncio.wait_for(send(message), READING)  # who does not read holds nothing for long
+
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdecimal() and int(length) > most:
+            refused = _too_large(most)
+        else:
+            try:
+                await self.app(scope, watched, answer)
+            except Refused:
+                if begun:
+                    raise
+        if refused is not None and not begun:
+            id_ = scope.get("state", {}).get("request_id")
+            told = problems.answer(refused.status, refused.code, refused.detail, request_id=id_)
+            told.headers["connection"] = "close"
+            await told(scope, receive, send)
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, "body_too_large", f"a body may have {most:,} bytes here")

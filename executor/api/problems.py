@@ -1,0 +1,92 @@
+"""What went wrong, as problem details (RFC 9457), from the error's own code, sentence and hint. It quotes no value."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from secretstore.errors import SealrunError
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """Problem details: `code` is for programs, `detail` and `hint` are for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str | None = None
+    request_id: str | None = None
+
+
+def answer(
+    status: int,
+    code: str,
+    detail: str,
+    hint: str | None = None,
+    request_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A problem as an answer."""
+    problem = Problem(
+        type=f"urn:sealrun:error:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        hint=hint,
+        request_id=request_id,
+    )
+    return JSONResponse(problem.model_dump(exclude_none=True), status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def of_error(error: SealrunError, request_id: str | None = None) -> JSONResponse:
+    """The problem that an error of ours is."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else {}
+    return answer(error.status, error.code, error.message, error.hint, request_id, headers)
+
+
+def request_id(request: Request) -> str | None:
+    """The id of the request, which its audit entries have, too."""
+    found = request.scope.get("state", {}).get("request_id")
+    return str(found) if found else None
+
+
+async def on_error(request: Request, error: Exception) -> JSONResponse:
+    """An error of ours."""
+    assert isinstance(error, SealrunError), "it is registered for these alone"
+    return of_error(error, request_id(request))
+
+
+async def on_invalid(request: Request, error: Exception) -> JSONResponse:
+    """What does not fit the description: the fields and what each should be, never what was sent."""
+    assert isinstance(error, RequestValidationError), "it is registered for these alone"
+    said = [f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in error.errors()]
+    return answer(422, "request_unclear", "; ".join(said[:5]), request_id=request_id(request))
+
+
+async def on_http(request: Request, error: Exception) -> JSONResponse:
+    """What the router itself refuses: no such route, no such method."""
+    assert isinstance(error, HTTPException), "it is registered for these alone"
+    detail = f"there is no {request.method} {request.url.path}" if error.status_code in (404, 405) else error.detail
+    code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return answer(error.status_code, code, detail, request_id=request_id(request), headers=error.headers)
+
+
+def unforeseen(error: Exception, id_: str | None) -> JSONResponse:
+    """A fault of ours: kind and place go to the log, and the text of no exception that saw a request."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown"
+    _log.error("request %s failed: %s at %s", id_, type(error).__name__, where)
+    return answer(500, "internal_error", "the server failed; its log has the request's id", request_id=id_)

@@ -1,0 +1,98 @@
+"""The API of a deployment with two projects, asked by people and service accounts of every role."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from starlette.testclient import TestClient
+
+from executor import database, runs
+from executor.api.application import Origin, create_application
+from executor.api.routes import BASE
+from executor.models import RunSpec
+from executor.operations import projects
+from executor.operations.deployment import Deployment
+from executor.people import accounts, memberships, tokens
+from executor.people.principal import INSTALLATION, Place, operator
+from executor.schemas.projects import NewProject
+from executor.settings import read_settings
+from secretstore import vault
+from secretstore.audit import Actor
+from secretstore.database import Database
+from tests.conftest import database_for
+
+OPERATOR = Actor("ada", "cli")
+HOST = "sealrun.test"
+ORIGIN = Origin(f"https://{HOST}", frozenset({HOST}))
+
+
+@dataclass
+class House:
+    """A deployment whose API is asked."""
+
+    at: Deployment
+    client: TestClient
+    made: dict[tuple[str, Place], str] = field(default_factory=dict)
+
+    def place(self, project: str | None = None, environment: str | None = None) -> Place:
+        """A place by its names."""
+        if project is None:
+            return INSTALLATION
+        if environment is None:
+            return Place(vault.get_project(self.at.db, project).id, project)
+        found = vault.get_environment(self.at.db, project, environment)
+        return Place(found.project_id, project, found.id, environment)
+
+    def token(self, role: str, project: str | None = None, environment: str | None = None) -> str:
+        """A token of a service account that has a role at a place, and of nothing else."""
+        at = self.place(project, environment)
+        if (role, at) not in self.made:
+            by, name = operator("ada"), f"{role}-{len(self.made)}"
+            accounts.create(self.at.db, name, service=True, actor=OPERATOR)
+            memberships.give(self.at.db, name, role, at, actor=OPERATOR, by=by)
+            new = tokens.create(self.at.db, name, "t", role, at, actor=OPERATOR, by=by)
+            self.made[role, at] = new.token
+        return self.made[role, at]
+
+    def run(self, project: str, environment: str) -> str:
+        """The id of a run that waits."""
+        found = vault.get_environment(self.at.db, project, environment)
+        spec = RunSpec(
+            project_id=found.project_id,
+            project=project,
+            environment_id=found.id,
+            environment=environment,
+            target={"kind": "command", "argv": ["true"]},
+            source_root="/srv",
+            host="elsewhere",
+        )
+        return runs.accept(self.at.db, spec, "ada").run_id
+
+    def ask(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
+        """Send a request to the API."""
+        headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+        return self.client.request(method, BASE + path, headers={**headers, **more.pop("headers", {})}, **more)
+
+
+def deployment_of(url: str, home: Path) -> Deployment:
+    """A deployment with the projects `shop` and `bank`, each with `default` and `staging`."""
+    settings = read_settings(
+        {"SEALRUN_HOME": str(home), "SEALRUN_DATABASE_URL": url, "SEALRUN_BROKER_URL": "redis://127.0.0.1:6379/9"}
+    )
+    at = Deployment(settings, Database(url))
+    for name in ("shop", "bank"):
+        projects.create(at, OPERATOR, NewProject(name=name, environments=("staging",)))
+    return at
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    """A deployment of this test's own, on each kind of database."""
+    with database_for(request, tmp_path, database.migrate) as url:
+        at = deployment_of(url, tmp_path / "home")
+        with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
+            yield House(at, client)
+        at.close()

@@ -1,0 +1,166 @@
+"""Every route against everybody: made of the table of routes, so that none can be forgotten."""
+
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from executor import database
+from executor.api import asking, health
+from executor.api.application import create_application
+from executor.api.routes import BASE, ROUTES, Route, taken_and_returned
+from executor.operations.rights import RIGHTS
+from executor.people.roles import ROLES
+from secretstore.errors import SealrunError
+from tests.databases import sqlite_file
+from tests.executor.api.conftest import ORIGIN, House, deployment_of
+
+ADMITTED = 418
+
+
+class Admitted(SealrunError):
+    """admitted"""
+
+    code = "admitted"
+    status = ADMITTED
+
+
+IN = {"project": "shop", "name": "API_KEY", "version": "1", "path": "report.csv", "token": "0123"}
+OF_A_PROJECT = {"name": "shop"}
+GIVEN: Mapping[str, Mapping[str, Any]] = {
+    "connections.create": {"environments": ["default"], "kind": "s3", "settings": {}},
+    "environments.require": {"environments": ["default"]},
+    "members.add": {"project": "shop", "environment": "default", "role": "viewer", "name": "ada"},
+    "members.list_": {"project": "shop", "environment": "default"},
+    "members.remove": {"project": "shop", "environment": "default", "role": "viewer", "name": "ada"},
+    "people.create": {"name": "grace", "service": True},
+    "people.set_password": {"password": "correct horse battery"},
+    "projects.create": {"name": "third"},
+    "tokens.create": {"name": "ci", "role": "viewer"},
+    "pruning.look": {"older_than": 1, "project": "shop"},
+    "secrets.due": {"before": "2030-01-01T00:00:00Z"},
+    "variables.set_": {"environments": ["default"], "value": "1"},
+    "workers.serving": {"queue": "sealrun"},
+}
+"""What has to be said beside the path."""
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    """Where whoever is admitted hears so, and nothing is done: one deployment for all."""
+
+    def refuse(*asked: Any, **more: Any) -> Any:
+        admit(*asked, **more)
+        raise Admitted
+
+    admit = asking.admit
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        url = f"sqlite:///{sqlite_file(Path(folder) / 'store' / 'sealrun.db', database.migrate)}"
+        at = deployment_of(url, Path(folder) / "home")
+        patch.setattr(asking, "admit", refuse)
+        with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
+            yield House(at, client)
+        at.close()
+
+
+@functools.cache
+def _run(house: House) -> str:
+    return house.run("shop", "default")
+
+
+House.__hash__ = object.__hash__  # type: ignore[method-assign]  # one of them stands for itself
+
+
+def asked(house: House, route: Route) -> tuple[str, dict[str, Any]]:
+    """The path of a route in shop, and what goes with it."""
+    names = IN | {"environment": "default", "run": _run(house)}
+    if route.operation.startswith("projects."):
+        names |= OF_A_PROJECT
+    path = route.path
+    for name, value in names.items():
+        path = path.replace(f"{{{name}}}", value).replace(f"{{{name}:path}}", value)
+    given = dict(GIVEN.get(route.operation, {}))
+    return path, ({"params": given} if route.method in ("GET", "DELETE") else {"json": given})
+
+
+def status(house: House, route: Route, token: str | None) -> int:
+    """How a request with this token is answered."""
+    path, more = asked(house, route)
+    answer = house.ask(route.method, path, token, **more)
+    assert answer.status_code in (ADMITTED, 401, 403, 404), answer.text
+    return answer.status_code
+
+
+each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+
+
+@each_route
+def test_nobody_is_let_in(house: House, route: Route) -> None:
+    """Without a credential, with one that is cut off, and with one that was revoked."""
+    whole = house.token("admin")
+    for token in (None, "", whole[:-1], whole[:-1] + ("0" if whole[-1] != "0" else "1"), "x"):
+        assert status(house, route, token) == 401
+
+
+@each_route
+def test_roles_let_in_whom_the_table_says(house: House, route: Route) -> None:
+    """Each role, held for the installation, for the project, for the environment, and for the wrong one of these."""
+    right = RIGHTS[route.operation]
+    over_all = right.place == "own" or (right.place == "somewhere" and "{project}" not in route.path)
+    for name, role in ROLES.items():
+        has = set(right.verbs) <= role.verbs
+        inside = has and right.place != "installation"
+        within = has and right.place in ("environment", "somewhere")
+        let_in = {
+            (): has or over_all,
+            ("shop",): inside or over_all,
+            ("shop", "default"): within or over_all,
+            ("shop", "staging"): (within and right.place == "somewhere") or over_all,
+            ("bank",): over_all,
+        }
+        for place, expected in let_in.items():
+            if not has and place:
+                continue  # what a role does not give everywhere it gives nowhere
+            found = status(house, route, house.token(name, *place))
+            assert (found == ADMITTED) == expected, (name, place, found)
+            assert found != 401
+
+
+@each_route
+def test_who_sees_nothing_there_is_not_told_whether_there_is_something(house: House, route: Route) -> None:
+    """Somebody of another project is answered as if this one did not exist: in the same words, for any name."""
+    if "{project}" not in route.path and "{run}" not in route.path:
+        return
+    outsider = house.token("admin", "bank")
+    path, more = asked(house, route)
+    there = house.ask(route.method, path, outsider, **more)
+    missing = path.replace("/shop", "/nowhere").replace(_run(house), "0" * 32)
+    none = house.ask(route.method, missing, outsider, **more)
+    assert (there.status_code, there.json()["code"]) == (none.status_code, none.json()["code"])
+    told, other = there.json()["detail"], none.json()["detail"]
+    assert told.replace("shop", "nowhere").replace(_run(house), "0" * 32) == other
+
+
+def test_the_application_has_no_other_route(house: House) -> None:
+    """What is not in the table is open to all, and says nothing of the deployment."""
+    app: Any = house.client.app
+    included = [part.original_router for part in app.routes if hasattr(part, "original_router")]
+    assert len(included) + 1 == len(app.routes), "beside what is included there is the description alone"
+    there = {(method, BASE + one.path) for router in included for one in router.routes for method in one.methods}
+    known = {(route.method, BASE + route.path) for route in ROUTES}
+    assert there == known | {("GET", BASE + path) for path in health.OPEN}
+
+
+def test_each_route_has_an_operation_with_a_right() -> None:
+    """A route without a declared verb does not start."""
+    for route in ROUTES:
+        right = RIGHTS[route.operation]
+        assert right.verbs or right.place == "own"
+        kind, _ = taken_and_returned(route.operation)
+        fields = set(kind.model_fields) if kind is not None else set()
+        named = {part[1:-1].partition(":")[0] for part in route.path.split("/") if part.startswith("{")}
+        assert named <= fields | {"run", "path"}
