@@ -67,7 +67,7 @@ def create(
     """
     if signing:
         key = keys.create_signing_key(NewKeyFile(path=path))
-        screen.say(f"for the server: SEALRUN_SIGNING_KEY={screen.printable(key.path)}; for workers: SEALRUN_SIGNERS=")
+        screen.say(f"for the server: SEALRUN_SIGNING_KEY={screen.printable(key.path)}; for SEALRUN_SIGNERS of workers:")
         if json:
             screen.show_json(key)
         else:
