@@ -29,7 +29,6 @@ class Rights:
 _READ = "select"
 _ALL = "select, insert, update, delete"
 _LEFT = "select, insert, delete"
-_LOCK = "update (created_at)"
 
 GRANTS: Mapping[str, Rights] = MappingProxyType(
     {
@@ -40,17 +39,20 @@ GRANTS: Mapping[str, Rights] = MappingProxyType(
             " an auditor finds a chain by its project's name",
         ),
         "secretstore_environment": Rights(
-            f"select, {_LOCK}, delete", "select, insert, update", "",
+            "select, update (generation, created_at), delete", "select, insert, update", "",
             "with an environment go its wrapped keys: the server deletes none; a worker does, of a destroyed project",
         ),
         "secretstore_key_pair": Rights(
-            "select, update (wrapped_private_key, destroyed_at)", "select, insert", "",
-            "the server makes environments; wrapped keys that are there it neither changes nor deletes",
+            _ALL, "select, insert", "",
+            "the server makes environments; wrapped keys that are there it neither changes nor deletes: workers rotate",
         ),
-        "secretstore_secret": Rights(_READ, _ALL, "", "stored and deleted through the server"),
+        "secretstore_secret": Rights(
+            "select, update", _ALL, "", "stored and deleted through the server, renamed by workers"
+        ),
         "secretstore_secret_version": Rights(
-            _READ, _ALL, "", "sealed values; a worker hands them to an opener"
+            _ALL, _ALL, "", "stored through the server; a rotation by a worker seals anew and deletes what it replaced"
         ),
+        "secretstore_secret_reservation": Rights("", _ALL, "", "what may be sealed next, between the two steps"),
         "secretstore_variable": Rights(_READ, _ALL, "", "plain configuration"),
         "secretstore_connection": Rights(
             "select, update (tested_at, test_outcome, test_seconds, test_message, test_run)",
@@ -75,6 +77,11 @@ GRANTS: Mapping[str, Rights] = MappingProxyType(
             _ALL, _READ, _READ,
             "as the receipt; what an opened secret turns out to lack is taken out again",
         ),
+        "executor_job": Rights(
+            "select, update", "select, insert", "", "asked for through the server, done by workers"
+        ),
+        "executor_job_receipt": Rights("select, insert, update", _READ, _READ, "as the receipts of runs"),
+        "executor_job_receipt_secret": Rights("select, insert", _READ, _READ, "as the receipts of runs"),
         "executor_log_chunk": Rights(_LEFT, "select, delete", "", "what runs left, which is pruned"),
         "executor_result": Rights(_LEFT, "select, delete", "", "what runs left, which is pruned"),
         "executor_sample": Rights(_LEFT, "select, delete", "", "what runs left, which is pruned"),
@@ -89,6 +96,9 @@ GRANTS: Mapping[str, Rights] = MappingProxyType(
             "uploaded through the server, fetched by workers",
         ),
         "executor_source_bundle_chunk": Rights("select, delete", "select, insert", "", "as the bundle"),
+        "executor_source_upload": Rights(
+            "select, delete", "select, insert, update", "", "who has sent a bundle; gone with it"
+        ),
         "executor_worker": Rights(
             _ALL, _READ, "", "heartbeats; the server says who lives"
         ),

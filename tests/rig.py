@@ -33,7 +33,7 @@ from executor.settings import read_settings
 from executor.source import bundles, packing
 from executor.submission import submit
 from secretstore import vault
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from secretstore.pins import Pins
 from tests.databases import sqlite_file
 from tests.processes import children, descendants, eventually, innermost, is_alive, name, of_run
@@ -162,6 +162,7 @@ class Rig:
             "SEALRUN_WORKSPACES": str(folder / "runs"),
             "SEALRUN_CACHE": str(folder / "stored/cache"),
             "SEALRUN_TERM_GRACE_SECONDS": "1",
+            "SEALRUN_WARM_SECONDS": "0",
             **({"SEALRUN_BROKER_URL": broker} if broker else {}),
             **({"SEALRUN_DATABASE_URL": database} if database else {}),
             **settings,

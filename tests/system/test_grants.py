@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import make_url
 
 from executor import grants
+from executor.jobs import claims, reading
 from secretstore import audit, vault
 from tests.databases import driver
-from tests.rig import ACTOR, command, file, function, rig
+from tests.processes import eventually
+from tests.rig import ACTOR, PATIENCE, command, file, function, rig
 
 KEYS = {"aws_access_key_id": "AKIALAKE0000EXAMPLE1", "aws_secret_access_key": "lake+secret/key-4711-9f3b7c"}
 LEAVES = """
@@ -37,8 +39,7 @@ def test_all_of_a_run_goes_through(postgres_url: str) -> None:
             vault.create_connection(shop.db, "shop", "default", "source", "lake", "s3", lake, actor=ACTOR)
             url = at.render_as_string(hide_password=False)
             shop.start_worker(environ={"SEALRUN_DATABASE_URL": url})
-            job = file(shop.job(LEAVES))
-            ended = shop.run(job, **shop.uploaded())
+            ended = shop.run(file(shop.job(LEAVES)), **shop.uploaded())
             assert ended.how == ("succeeded", None, 0), shop.told(ended.view.id)
             assert [one.path for one in ended.view.outputs] == ["left.txt"]
             assert ended.view.receipt is not None and ended.view.receipt.status == "closed"
@@ -48,6 +49,10 @@ def test_all_of_a_run_goes_through(postgres_url: str) -> None:
             assert shop.run(function(path, "answer")).view.result == {"a": 1}
             again = shop.run(command("sh", "-c", "exit 3"), retries=1, retry_on=["exit_code"])
             assert (again.how, again.view.attempt) == (("failed", "exit_code", 3), 2)
+            place = vault.get_environment(shop.db, "shop", "default")
+            job = claims.submit(shop.db, "rotate", place, {"drop_broken": False}, actor=ACTOR)
+            eventually(lambda: reading.show(shop.db, "shop", job).finished_at, PATIENCE, "the job is done")
+            assert reading.show(shop.db, "shop", job).state == "succeeded", reading.show(shop.db, "shop", job)
             (worker,) = shop.workers
             assert "permission denied" not in worker.said() and "Traceback" not in worker.said(), worker.said()
             worker.end()
