@@ -20,8 +20,9 @@ from executor.runs.grant import read_given
 from executor.runs.plans import Door, Doors
 from secretstore import vault
 from secretstore.database import Database
+from secretstore.key_files import create_local_key
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pins
 from secretstore.vault import Actor
 from tests.executor.conftest import Bench
