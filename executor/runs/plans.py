@@ -35,8 +35,8 @@ SIGNED = (
     "project_id", "project", "environment_id", "environment", "target", "source_root", "host", "bundle",
     "source_commit", "source_dirty", "python", "python_version", "requirements", "package", "setup_secret_names",
     "variables", "secret_names", "connections", "timeout", "queue", "queue_timeout", "rung_min", "network", "retries",
-    "retry_on", "retry_of", "probe", "kept_bytes", "output_limit", "memory_bytes", "cpus", "pids", "disk_bytes", "narrowed",
-    "collect",
+    "retry_on", "retry_of", "probe", "kept_bytes", "output_limit", "memory_bytes", "cpus", "pids", "disk_bytes",
+    "narrowed", "collect",
 )  # fmt: skip
 """Columns of what is asked for that are in every plan: what decides which code runs, with what, or what it is given."""
 
