@@ -110,6 +110,7 @@ GRANTS: Mapping[str, Rights] = MappingProxyType(
         "executor_token": Rights("", _ALL, "", "API tokens, by their hashes"),
         "executor_link": Rights("", _ALL, "", "links that work once"),
         "executor_device_code": Rights("", _ALL, "", "command lines that wait to be let in"),
+        "executor_command_line_code": Rights("", _ALL, "", "command lines that a browser lets in"),
         "executor_oidc_state": Rights("", _ALL, "", "log-ins that were sent to an issuer"),
         "executor_attempts": Rights("", _ALL, "", "counters that slow down who guesses"),
         "executor_answer": Rights("", _ALL, "", "answers to requests that may be sent again"),

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from executor import database, grants
+from executor.cli.here import operators_only
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.errors import Misuse
-from executor.settings import read_here
 from secretstore.database import Database
 from secretstore.home import ensure_home
 
@@ -40,7 +40,7 @@ def migrate(
     """
     if sql and not rights:
         raise Misuse("--sql goes with --grants", command="migrate")
-    settings = read_here()
+    settings = operators_only("migrate")
     named = {"worker": worker, "server": server, "auditor": auditor}
     if sql:
         _show_statements(grants.shown(Database(settings.store.database_url), named), json)

@@ -4,8 +4,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sqlmodel import Session
-
 from executor.boundary import plans
 from executor.errors import ConnectionNotGiven
 from executor.models import Run
@@ -13,6 +11,7 @@ from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.key_service import KeyAccess
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
+from secretstore.transaction import Reader
 
 Channel = Literal["environment", "file", "connection"]
 
@@ -83,8 +82,10 @@ class Asked:
         return cls(run.mapped, run.secret_names, run.setup_secret_names or (), run.connections)
 
 
-def read_given(session: Session, run: Run, pins: Mapping[str, str] | None = None) -> Given:
-    """What a run is given now, read in the caller's transaction; `pins` are what its plan says of its connections.
+def read_given(session: Reader, run: Run, pins: Mapping[str, str] | None = None) -> Given:
+    """What a run is given now, read in the caller's transaction, where it waits once if the run takes all secrets.
+
+    `pins` are what its plan says of its connections.
 
     A connection that lacks a secret is refused in the plan, and left out of the run: one half-made data source is no
     reason for every other run of its environment to fail.
@@ -95,7 +96,9 @@ def read_given(session: Session, run: Run, pins: Mapping[str, str] | None = None
         SecretStoreError: a secret that it asks for is not there, or was never sealed.
     """
     asked = Asked.by(run)
-    everything = vault.connection_plan(session, run.environment_id)
+    connections = vault.ask_connections(session, run.environment_id)
+    all_secrets = vault.ask_sealed(session, run.environment_id, None) if run.secret_names is None else None
+    everything = connections()
     plan = chosen(asked, everything)
     if pins is not None:
         plan = plans.held(pins, plan)
@@ -103,7 +106,10 @@ def read_given(session: Session, run: Run, pins: Mapping[str, str] | None = None
     if run.secret_names == [] and not needed:
         _insist_on_mapped(asked, plan)
         return Given(None, {}, tuple(plan))
-    bundle = vault.sealed_bundle(session, run.environment_id, run.secret_names, beside=needed)
+    if all_secrets is not None:
+        bundle = all_secrets()
+    else:
+        bundle = vault.sealed_bundle(session, run.environment_id, run.secret_names, beside=needed)
     there = {item.name: item.as_file for item in bundle.items}
     plan = with_refusals(plan, there, f"{bundle.project} ({bundle.environment})")
     channels = channels_of(asked, plan, there, exchanged(everything))

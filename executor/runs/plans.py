@@ -7,12 +7,10 @@ and where its packages come from, and where its data sources and catalogs lead, 
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
-
-from sqlmodel import Session
 
 from executor.boundary import plans
 from executor.boundary.plans import Signer, SigningKey, canonical
@@ -22,6 +20,7 @@ from executor.runs.grant import Asked, chosen
 from executor.runs.spec import mapped_by
 from secretstore import vault
 from secretstore.run_connection import RunConnection
+from secretstore.transaction import Reader
 
 NOT_SIGNED: Mapping[str, str] = MappingProxyType(
     {
@@ -62,7 +61,7 @@ DIRECT = Door()
 class Signing:
     """Signs the runs of one submission; what they have in common is read once."""
 
-    def __init__(self, session: Session, key: SigningKey) -> None:
+    def __init__(self, session: Reader, key: SigningKey) -> None:
         """Nothing is read yet; it is, in the caller's transaction."""
         self._session, self._key = session, key
         self._places: dict[str, tuple[dict[str, str], list[RunConnection]]] = {}
@@ -129,14 +128,21 @@ class Doors:
         if self.signers:
             check(run, self.signers)
 
-    def variables(self, session: Session, run: Run) -> dict[str, str]:
-        """Return the plain variables of a run's environment: those of its plan, or as they are now.
+    def ask_variables(self, session: Reader, run: Run) -> Callable[[], dict[str, str]]:
+        """Ask for the plain variables of a run's environment; the answer is those of its plan, or as they are now.
 
         Raises:
-            EnvironmentGone: the environment does not exist any more.
+            EnvironmentGone: from the answer, where the environment does not exist any more.
         """
-        now = vault.plain_variables(session, run.environment_id)
-        return dict(_plan_of(run)["variables"]) if self.signers else now
+        now = vault.ask_variables(session, run.environment_id)
+        if not self.signers:
+            return now
+
+        def of_plan() -> dict[str, str]:
+            now()
+            return dict(_plan_of(run)["variables"])
+
+        return of_plan
 
     def pins(self, run: Run) -> Mapping[str, str] | None:
         """Return what its data sources and catalogs are held against; None where they may be any."""

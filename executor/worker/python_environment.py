@@ -111,8 +111,8 @@ def _parts(python: Path, interpreter: Interpreter) -> tuple[Path, ...]:
 def _order(worker: Equipment, run: Run) -> Order:
     document: dict[str, Any] = run.requirements or {}
     interpreter = worker.pythons.choose(run.python_version, document)
-    with worker.db.reading() as session:
-        configured = worker.doors.variables(session, run)
+    with worker.db.looking() as transaction:
+        configured = worker.doors.ask_variables(transaction, run)()
     variables = {
         name: value
         for name, value in (configured | run.variables).items()

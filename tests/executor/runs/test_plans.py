@@ -254,8 +254,11 @@ class TestWhatIsGivenBeside:
         run = row(shop, accepted())
         vault.set_variable(shop, "shop", "default", "UV_INDEX_URL", "https://evil.example", actor=ACTOR)
         with shop.reading() as session:
-            assert doors.variables(session, run) == {"REGION": "eu-north-1"}
-            assert Doors().variables(session, run) == {"REGION": "eu-north-1", "UV_INDEX_URL": "https://evil.example"}
+            assert doors.ask_variables(session, run)() == {"REGION": "eu-north-1"}
+            assert Doors().ask_variables(session, run)() == {
+                "REGION": "eu-north-1",
+                "UV_INDEX_URL": "https://evil.example",
+            }
         run.plan = {**(run.plan or {}), "variables": {}}
         with pytest.raises(PlanRefused, match="not what was signed"):
             doors.check(run)
