@@ -16,6 +16,7 @@ from sqlmodel import col, select
 
 from executor.errors import Problem, UnknownRun
 from executor.models import Result, Run, Worker
+from executor.people.principal import KnownActor
 from executor.people.sight import ALL, Sight
 from executor.records import attempts
 from executor.records.files import list_files
@@ -24,9 +25,11 @@ from executor.runs.conditions import RUN
 from executor.runs.retention import refuse_pruned
 from executor.schemas.runs import OVER, RunView
 from secretstore import vault
+from secretstore.audit import Actor
 from secretstore.database import Database, clock
 from secretstore.errors import ProjectDeleted
 
+_AT_ONCE = 1000  # ids in a statement
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
 
 
@@ -202,6 +205,22 @@ def place_of(db: Database, run_id: str) -> tuple[str, str, str, str]:
     if found is None:
         raise UnknownRun(reference=run_id)
     return found.project_id, found.project, found.environment_id, found.environment
+
+
+def followed(db: Database, who: Actor, run_ids: Sequence[str]) -> frozenset[str]:
+    """Which of these runs who acts may follow; all where it is nobody of a server's, who has the database itself.
+
+    By the ids of project and environment: another environment may have the name by now.
+    """
+    if not isinstance(who, KnownActor):
+        return frozenset(run_ids)
+    sight = Sight.of(who, "follow")
+    found: set[str] = set()
+    with db.reading() as session:
+        for at in range(0, len(run_ids), _AT_ONCE):
+            some = col(Run.id).in_(run_ids[at : at + _AT_ONCE])
+            found.update(session.exec(select(Run.id).where(some, _seen(sight))))
+    return frozenset(found)
 
 
 def list_runs(
