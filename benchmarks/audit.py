@@ -136,8 +136,9 @@ def _receipts(db: Any, secrets: int, receipts: int) -> None:
     from executor.models import Receipt, ReceiptSecret, Run
     from executor.records import secret_uses
     from secretstore import vault
+    from secretstore.key_files import create_local_key
     from secretstore.keyring import generate_wrapped
-    from secretstore.local_keys import LocalKeys, create_local_key
+    from secretstore.local_keys import LocalKeys
     from secretstore.models import Secret
 
     with tempfile.TemporaryDirectory(prefix="sealrun-bench-") as folder:

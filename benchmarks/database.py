@@ -180,7 +180,7 @@ class _Worker:
         from executor.keys.creation import birth
         from executor.runs import Offer
         from executor.settings import read_here
-        from secretstore import keyring, local_keys, vault
+        from secretstore import key_files, keyring, vault
         from secretstore.database import Database
         from secretstore.key_service import KeyAccess
         from secretstore.pins import Pins
@@ -191,7 +191,7 @@ class _Worker:
         self.db = open_database(settings)
         key = Path(settings.store.keys.removeprefix("local:"))
         if not key.exists():
-            local_keys.create_local_key(key)
+            key_files.create_local_key(key)
         actor = vault.Actor("bench", "bench")
         name = f"bench-{secrets.token_hex(4)}"
         vault.create_project(self.db, name, actor=actor, birth=birth(settings))

@@ -29,9 +29,9 @@ from executor.sandbox import tree
 from secretstore import sealing
 from secretstore.aws_kms import Credentials
 from secretstore.bundle import SealedBundle, SealedItem
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyAccess, KeyPlace
-from secretstore.keyring import generate_wrapped, key_service
-from secretstore.local_keys import create_local_key
+from secretstore.keyring import generate_wrapped, wrapping
 from tests import kms
 
 _GATE = 0.01  # seconds that a worker takes from a ready supervisor to the committed gate
@@ -75,7 +75,7 @@ def main() -> int:
         seconds: dict[str, list[tuple[float, float]]] = {way.title: [] for way in ways}
         alone: list[float] = []
         warm = kms.client(plain)
-        blob = key_service(KeyAccess(kms.spec(arn, plain), credentials=credentials())).wrap(bytes(96), {})
+        blob = wrapping(KeyAccess(kms.spec(arn, plain), credentials=credentials())).wrap(bytes(96), {})
         for turn in range(asked.rounds + 5):
             for way in ways:
                 found = opening(way)
@@ -141,7 +141,7 @@ def made(
 
 def sealed(access: KeyAccess, count: int) -> SealedBundle:
     """Some secrets of 40 bytes, sealed to a key pair that is wrapped in this way."""
-    pair = generate_wrapped(key_service(access), PLACE, 1)
+    pair = generate_wrapped(wrapping(access), PLACE, 1)
     public = sealing.PublicKey.from_bytes(pair.public_key)
     items = []
     for number in range(count):

@@ -50,7 +50,7 @@ from executor.settings import read_here
 from executor.submission.specification import specify
 from executor.submission.submit import submit
 from executor.submission.target import parse
-from secretstore import keyring, local_keys, vault
+from secretstore import key_files, keyring, vault
 from secretstore.database import Database
 from secretstore.key_service import KeyAccess
 from secretstore.pins import Pins
@@ -133,7 +133,7 @@ class Sealrun:
             (self.jobs / name).write_text(code)
         key = Path(self.settings.store.keys.removeprefix("local:"))
         if not key.exists():
-            local_keys.create_local_key(key)
+            key_files.create_local_key(key)
         self.projects: dict[int, str] = {}
 
     def project(self, count: int) -> str:

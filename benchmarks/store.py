@@ -31,9 +31,10 @@ from sqlalchemy import event
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pins
 from secretstore.reveal import reveal
 from secretstore.sealing import Binding, generate_private_key, open_, seal

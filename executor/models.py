@@ -95,6 +95,7 @@ class RunSpec(SQLModel):
     collect: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     idempotency_key: str | None = None
     followed: bool = False
+    probe: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class Run(Table, RunSpec, table=True):
@@ -315,6 +316,17 @@ class SourceBundleChunk(Table, table=True):
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+class SourceUpload(Table, table=True):
+    """Somebody has sent all of a bundle themselves: a digest alone gives nobody a source that they may not read."""
+
+    __tablename__ = "executor_source_upload"
+
+    project_id: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    by: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+
+
 class Masked(Table, table=True):
     """How often a secret was found in what an attempt gave out, in a form, and masked there.
 
@@ -389,3 +401,70 @@ class Worker(Table, table=True):
     started_at: datetime = Field(sa_type=UtcDateTime)
     seen_at: datetime = Field(sa_type=UtcDateTime)
     stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Job(Table, table=True):
+    """Work that needs an environment's private key, done by a worker that has its key service: see `executor.jobs`.
+
+    `asked` are names, ids and choices; `done` is what was committed together with the act itself, so that it is never
+    done twice. `message` is why it failed, or why a worker gave it back.
+    """
+
+    __tablename__ = "executor_job"
+    __table_args__ = (
+        _partial("executor_job_open", "created_at", where="finished_at IS NULL"),
+        Index("executor_job_by_project", "project_id", "created_at"),
+    )
+
+    id: str = Field(primary_key=True, default_factory=new_id)
+    kind: str
+    project_id: str
+    project: str
+    environment_id: str
+    environment: str
+    asked: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    state: str = "pending"
+    reason: str | None = None
+    message: str | None = Field(default=None, sa_column=Column(Text))
+    done: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    attempt: int = 0
+    fencing_token: int = 0
+    lease_owner: str | None = None
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    created_by: str
+    origin: str
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class JobReceipt(Table, table=True):
+    """Which private key an attempt of a job had unwrapped, written as `opening` before it was; see `Receipt`."""
+
+    __tablename__ = "executor_job_receipt"
+
+    job_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    status: str = "opening"
+    worker: str
+    environment_id: str
+    fingerprint: str
+    key_service: str
+    opening_at: datetime = Field(sa_type=UtcDateTime)
+    opened_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    dropped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reason: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class JobReceiptSecret(Table, table=True):
+    """Which version of which secret an attempt of a job had opened, to be sealed anew."""
+
+    __tablename__ = "executor_job_receipt_secret"
+
+    job_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    secret_id: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    name: str
+    given_at: datetime = Field(sa_type=UtcDateTime)

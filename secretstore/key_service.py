@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 
-class KeyService(Protocol):
-    """Wraps and unwraps private keys; the context is authenticated, and must be the same both times."""
+class Wraps(Protocol):
+    """What making a key pair needs of a key service: no secret of a local key, and of AWS KMS `Encrypt` alone."""
 
     @property
     def id(self) -> str:
@@ -14,6 +14,10 @@ class KeyService(Protocol):
 
     def wrap(self, private_key: bytes, context: Mapping[str, str]) -> bytes:
         """Return the private key wrapped for this context."""
+
+
+class KeyService(Wraps, Protocol):
+    """Wraps and unwraps private keys; the context is authenticated, and must be the same both times."""
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         """Return the private key, or raise a `SecretStoreError` that says why not."""

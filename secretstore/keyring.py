@@ -1,32 +1,23 @@
-"""The key services of the settings: which one wraps or unwraps a private key, and moving keys between them."""
+"""The key services of the settings: what wraps a private key, and what each may open. Nothing here unwraps one."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from secretstore import sealing
 from secretstore.aws_kms import AwsKms, is_alias, key_id, prepare
-from secretstore.errors import KeyServiceMissing, SecretStoreError, WrapBroken
-from secretstore.key_service import KeyAccess, KeyPlace, KeyService, WrappedKeyPair
+from secretstore.errors import KeyServiceMissing, PublicHalfOnly, SecretStoreError
+from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair, Wraps
 from secretstore.local_keys import LocalKeys
 from secretstore.settings import KeySpec, key_specs
 
-_RECORDED = re.compile(r"(?:local|aws-kms):[A-Za-z0-9:/_-]{1,300}")
 
-
-def key_service(access: KeyAccess, recorded: str | None = None) -> KeyService:
-    """Return one of the key services of `access`.
-
-    Args:
-        recorded: the `key_service` of a wrapped key pair, for the service that unwraps it. Without it, the first
-            service of the list, which wraps new keys.
+def wrapping(access: KeyAccess) -> Wraps:
+    """Return the key service that wraps new keys: the first of the list.
 
     Raises:
-        KeyServiceMissing: the list is invalid, which is not quoted, or none of it can have wrapped that pair.
+        KeyServiceMissing: the list is invalid, which is not quoted.
     """
-    specs = _specs(access)
-    return _service(_opening(specs, recorded) if recorded is not None else specs[0], access)
+    return service(specs(access)[0], access)
 
 
 def opens(access: KeyAccess, recorded: str) -> bool:
@@ -35,6 +26,11 @@ def opens(access: KeyAccess, recorded: str) -> bool:
         return any(fits(pattern, recorded) for pattern in offered(access))
     except KeyServiceMissing:
         return False
+
+
+def lists(access: KeyAccess, recorded: str) -> bool:
+    """Whether one of the services is the recorded one by its name or its public half, be it able to unwrap or not."""
+    return any(names(spec, recorded) for spec in specs(access))
 
 
 def offered(access: KeyAccess, unread: str | None = None) -> tuple[str, ...]:
@@ -49,7 +45,7 @@ def offered(access: KeyAccess, unread: str | None = None) -> tuple[str, ...]:
     Raises:
         KeyServiceMissing: the list is invalid.
     """
-    return tuple(dict.fromkeys(pattern for spec in _specs(access) for pattern in _patterns(spec, unread)))
+    return tuple(dict.fromkeys(pattern for spec in specs(access) for pattern in _patterns(spec, unread)))
 
 
 def _patterns(spec: KeySpec, unread: str | None) -> Iterator[str]:
@@ -58,7 +54,9 @@ def _patterns(spec: KeySpec, unread: str | None) -> Iterator[str]:
         yield from ("aws-kms:*",) if is_alias(spec.place) else (f"aws-kms:*:key/{key}", f"aws-kms:{key}")
         return
     try:
-        yield LocalKeys(Path(spec.place)).id
+        yield LocalKeys(Path(spec.place)).opening_id
+    except PublicHalfOnly:
+        return
     except SecretStoreError:
         if unread is not None:
             yield unread
@@ -78,12 +76,17 @@ def warm_up(access: KeyAccess) -> None:
     Raises:
         LibraryMissing, KmsError: botocore or its certificates cannot be loaded.
     """
-    for spec in _specs(access):
+    for spec in specs(access):
         if spec.kind == "aws-kms":
             prepare(spec.region, spec.endpoint_url, access.network).rehearse()
 
 
-def _specs(access: KeyAccess) -> tuple[KeySpec, ...]:
+def specs(access: KeyAccess) -> tuple[KeySpec, ...]:
+    """Return the key services of `access`, in their order.
+
+    Raises:
+        KeyServiceMissing: the list is invalid, which is not quoted.
+    """
     try:
         return key_specs(access.keys)
     except (ValueError, TypeError):
@@ -92,7 +95,8 @@ def _specs(access: KeyAccess) -> tuple[KeySpec, ...]:
         ) from None
 
 
-def _service(spec: KeySpec, access: KeyAccess) -> "LocalKeys | AwsKms":
+def service(spec: KeySpec, access: KeyAccess) -> "LocalKeys | AwsKms":
+    """Return one of them; nothing is read or called yet."""
     if spec.kind == "local":
         return LocalKeys(Path(spec.place))
     return AwsKms(
@@ -105,33 +109,17 @@ def _service(spec: KeySpec, access: KeyAccess) -> "LocalKeys | AwsKms":
     )
 
 
-def _opening(specs: tuple[KeySpec, ...], recorded: str) -> KeySpec:
-    """Return the recorded service, or one of its kind that may be it.
-
-    SEALRUN_KEYS names the key, not the row: whoever writes to the database cannot bring a key of their own.
-    """
-    kind, _, mark = recorded.partition(":")
-    same = [spec for spec in specs if spec.kind == kind]
-    if not same:
-        known = recorded if _RECORDED.fullmatch(recorded) else "a key service of an unknown kind"
-        raise KeyServiceMissing(recorded=known)
-    if len(same) == 1:
-        return same[0]
-    exact = [spec for spec in same if _names(spec, recorded, mark)]
-    aliases = [spec for spec in same if spec.kind == "aws-kms" and is_alias(spec.place)]
-    return (exact or aliases or same)[0]
-
-
-def _names(spec: KeySpec, recorded: str, mark: str) -> bool:
+def names(spec: KeySpec, recorded: str) -> bool:
+    """Whether this service wraps what is recorded as `recorded`."""
     if spec.kind == "aws-kms":
-        return key_id(spec.place) == key_id(mark)
+        return key_id(spec.place) == key_id(recorded.partition(":")[2])
     try:
         return LocalKeys(Path(spec.place)).id == recorded
     except SecretStoreError:
         return False
 
 
-def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> WrappedKeyPair:
+def generate_wrapped(service: Wraps, place: KeyPlace, generation: int) -> WrappedKeyPair:
     """Make an environment's key pair and wraps its private half.
 
     The private key stays in this process as plaintext until it ends: call this only in a one-shot, hardened one.
@@ -145,35 +133,6 @@ def generate_wrapped(service: KeyService, place: KeyPlace, generation: int) -> W
         key_service=service.id,
         wrapped=wrapped,
     )
-
-
-def rewrap_pair(access: KeyAccess, place: KeyPlace, pair: WrappedKeyPair) -> WrappedKeyPair | None:
-    """Return a key pair with its private half wrapped by the first key service, None if that has wrapped it.
-
-    Between two KMS keys, KMS does it. Otherwise the private key stays in this process as plaintext until it ends: call
-    this only in a one-shot, hardened one.
-
-    Raises:
-        KeyServiceMissing: none of the key services can have wrapped it.
-        WrapBroken: it is not the private half of this pair.
-        SecretStoreError: a key service cannot unwrap or wrap, and why.
-    """
-    if _names(_specs(access)[0], pair.key_service, pair.key_service.partition(":")[2]):
-        return None
-    old, new = key_service(access, pair.key_service), key_service(access)
-    context = wrapping_context(place, pair.fingerprint)
-    if isinstance(old, AwsKms) and isinstance(new, AwsKms):
-        wrapped = old.rewrap(pair.wrapped, context, new)
-    else:
-        private = old.unwrap(pair.wrapped, context)
-        if sealing.PrivateKey.from_bytes(private).fingerprint != pair.fingerprint:
-            raise WrapBroken
-        # The old wrapping is about to be replaced: make sure that the new one opens.
-        wrapped = new.wrap(private, context)
-        if isinstance(new, LocalKeys) and new.unwrap(wrapped, context) != private:
-            raise WrapBroken
-    # An alias may lead to the same key; KMS has told which one it is only now.
-    return None if new.id == pair.key_service else replace(pair, key_service=new.id, wrapped=wrapped)
 
 
 def wrapping_context(place: KeyPlace, fingerprint: str) -> dict[str, str]:

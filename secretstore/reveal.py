@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.errors import DoesNotOpen, SealBroken, WrapBroken
-from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair
+from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair, Wraps
 from secretstore.keyring import generate_wrapped, wrapping_context
 from secretstore.sealing import Binding, PrivateKey, PublicKey, open_, seal, succession
+from secretstore.unwrapping import check_wrapping
 
 
 def reveal(service: KeyService, bundle: SealedBundle) -> Iterator[tuple[SealedItem, bytes]]:
@@ -37,7 +38,7 @@ class Resealer:
     The successor never comes from outside: whoever can write to the database could have put their own pair there.
     """
 
-    def __init__(self, old: KeyService, new: KeyService, place: KeyPlace, pair: WrappedKeyPair) -> None:
+    def __init__(self, old: KeyService, new: Wraps, place: KeyPlace, pair: WrappedKeyPair) -> None:
         """Unwrap the pair's private half, make its successor and have the pair vouch for it.
 
         Args:
@@ -49,12 +50,10 @@ class Resealer:
             WrapBroken: the private half does not have the pair's fingerprint.
             SecretStoreError: a key service cannot unwrap or wrap.
         """
-        context = wrapping_context(place, pair.fingerprint)
-        self._private = PrivateKey.from_bytes(old.unwrap(pair.wrapped, context))
-        if self._private.fingerprint != pair.fingerprint:
-            raise WrapBroken
+        self._private = _unwrapped(old, place, pair)
         self._place = place
         self.successor = generate_wrapped(new, place, pair.generation + 1)
+        check_wrapping(new, place, self.successor)
         self._public = PublicKey.from_bytes(self.successor.public_key)
         self.voucher = self._private.vouch(
             succession(
@@ -79,6 +78,45 @@ class Resealer:
                 yield None
             else:
                 yield seal(self._public, self.successor.generation, value, binding)
+
+
+class Renamer:
+    """Seals to the same key pair, for another name, what is sealed for one."""
+
+    def __init__(self, service: KeyService, place: KeyPlace, pair: WrappedKeyPair, name: str) -> None:
+        """Unwrap the pair's private half, which gives the public one, too.
+
+        Args:
+            service: the key service that unwraps the pair.
+            place: where it belongs.
+            pair: the pair.
+            name: the new name.
+
+        Raises:
+            WrapBroken: the private half does not have the pair's fingerprint.
+            SecretStoreError: the key service cannot unwrap.
+        """
+        self._private = _unwrapped(service, place, pair)
+        self._place, self._generation, self._name = place, pair.generation, name
+
+    def reseal(self, items: Iterable[SealedItem]) -> Iterator[bytes | None]:
+        """Yield each item, sealed anew for the new name; None for one that does not open."""
+        for item in items:
+            of_environment = (self._place.project_id, self._place.environment_id, item.secret_id)
+            try:
+                value = open_(self._private, item.sealed, Binding(*of_environment, item.name, item.version))
+            except DoesNotOpen:
+                yield None
+            else:
+                renamed = Binding(*of_environment, self._name, item.version)
+                yield seal(self._private.public_key(), self._generation, value, renamed)
+
+
+def _unwrapped(service: KeyService, place: KeyPlace, pair: WrappedKeyPair) -> PrivateKey:
+    private = PrivateKey.from_bytes(service.unwrap(pair.wrapped, wrapping_context(place, pair.fingerprint)))
+    if private.fingerprint != pair.fingerprint:
+        raise WrapBroken
+    return private
 
 
 def _open(private: PrivateKey, bundle: SealedBundle, item: SealedItem) -> bytes:

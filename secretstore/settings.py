@@ -44,7 +44,8 @@ KEYS = Setting(
     "SEALRUN_KEYS",
     "local:$SEALRUN_HOME/keys/local.key",
     "key service",
-    "wraps private keys: local:PATH is a key file, which protects against a stolen database; "
+    "wraps private keys: local:PATH is a key file, which protects against a stolen database, or its public half, "
+    "PATH.pub, which wraps and opens nothing; "
     "aws-kms:KEY_ID_OR_ALIAS_OR_ARN[?region=…&endpoint_url=…] is a key of AWS KMS, see [AWS KMS](../how-to/kms.md). "
     "Separate several by commas: the first wraps new keys, each unwraps its own",
 )

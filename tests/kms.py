@@ -78,6 +78,8 @@ class KmsProxy:
         self._always: str | None = None
         self.denied: set[str] = set()
         """The access keys that may not do what they ask for."""
+        self.allowed: set[str] | None = None
+        """The actions that a policy allows, as in `Encrypt`; None for all."""
         self._enough = threading.Event()
         self.dribbling = False
         """Whether an answer is on its way byte by byte, at this moment."""
@@ -141,7 +143,7 @@ class KmsProxy:
         signed_by = handler.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
         self.calls.append(Called(action, key, context, signed_by, _without_blobs(asked)))
         fault = self._always or (self._faults.pop(0) if self._faults else None)
-        if signed_by in self.denied:
+        if signed_by in self.denied or (self.allowed is not None and action not in self.allowed):
             fault = "AccessDeniedException"
         if fault is None:
             self._pass_on(handler, body)

@@ -32,7 +32,7 @@ from executor.settings import read_settings
 from executor.source import bundles, packing
 from executor.submission import submit
 from secretstore import vault
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from secretstore.pins import Pins
 from tests.databases import sqlite_file
 from tests.processes import children, descendants, eventually, innermost, is_alive, name, of_run

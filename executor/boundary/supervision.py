@@ -62,6 +62,19 @@ class Supervision:
         return int(json.loads(text)["status"]) if text else None
 
 
+@dataclass(frozen=True)
+class Resealing:
+    """The channel to a process that holds a private key, and the pipe that tells its end."""
+
+    channel: socket.socket
+    _status: int
+
+    def end(self, patience: float) -> bool:
+        """Let the process end, and wait until it has; False where that cannot be known."""
+        self.channel.close()
+        return readable(self._status, patience) and bool(read_all(self._status, 4096))
+
+
 class Zygote:
     """The zygote process of this worker; started again should it die."""
 
@@ -126,20 +139,24 @@ class Zygote:
             yield Supervision(ours, asking, Receiver(ours), Receiver(asking), status)
 
     @contextlib.contextmanager
-    def resealer(self) -> Iterator[socket.socket]:
-        """The channel to a process for one rotation, which ends with the context.
+    def resealer(self) -> Iterator[Resealing]:
+        """A process for one rotation or renaming, which ends with the context.
 
         Raises:
             ZygoteFailed: it could not be reached, nor started again.
         """
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                try:
-                    self._request(b"reseal", [theirs.fileno()])
-                except OSError as error:
-                    raise ZygoteFailed(why=os.strerror(error.errno or 0)) from None
-            yield ours
+        with contextlib.ExitStack() as ending:
+            ours, theirs = (ending.enter_context(end) for end in socket.socketpair())
+            status, status_write = os.pipe2(os.O_CLOEXEC)
+            ending.callback(os.close, status)
+            try:
+                self._request(b"reseal", [theirs.fileno(), status_write])
+            except OSError as error:
+                raise ZygoteFailed(why=os.strerror(error.errno or 0)) from None
+            finally:
+                os.close(status_write)
+                theirs.close()
+            yield Resealing(ours, status)
 
     def offered(self, access: KeyAccess) -> tuple[str, ...] | None:
         """Patterns of the key services of `access`, see `secretstore.keyring.offered`; None without an answer.

@@ -31,6 +31,7 @@ class Kind(IntEnum):
     ROTATE = 6  # a wrapped key pair that is to be followed by another, to a resealer
     RESEAL = 7  # values sealed to it
     KEYS = 8  # which key services are asked after
+    RENAME = 9  # a wrapped key pair and a name that values sealed to it are to have, to a resealer
 
     READY = 32
     STDOUT = 33

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from executor.cli.here import here
+from executor.cli.here import Here, here
 from executor.cli.shown import screen
+from executor.cli.shown.job import by_a_worker, wait
 from executor.cli.typed import options
-from executor.errors import Misuse
-from executor.operations import keys
-from executor.schemas.keys import KeyRotation, KeyTrust, NewKeyFile, RewrappedKey, Rewrapping, Rotated
+from executor.errors import KeyOperationFailed, Misuse
+from executor.operations import keys, projects
+from executor.schemas.keys import KeyRotation, KeyTrust, NewKeyFile, Rewrapped, RewrappedKey, Rewrapping, Rotated
 from executor.schemas.places import InProject
 
 app = typer.Typer(
@@ -58,13 +59,18 @@ def create(
     json: options.Json = False,
     yes: options.NeverAsks = False,
 ) -> None:
-    """Make a local key file: to move keys to it with SEALRUN_KEYS=local:PATH,… and rewrap, or to start anew."""
+    """Make a local key file: to move keys to it with SEALRUN_KEYS=local:PATH,… and rewrap, or to start anew.
+
+    Its public half is written beside it, with the suffix .pub. It wraps keys and opens none: name it in the
+    SEALRUN_KEYS of a server that creates environments and is to open no secret.
+    """
     made = keys.create_file(NewKeyFile(path=path))
     screen.say("keep a copy of it somewhere safe: who loses it loses the secrets, who has it can open them")
     if json:
         screen.show_json(made)
     else:
-        screen.show(f"made {made.id}; to use it: SEALRUN_KEYS=local:{screen.printable(str(made.path))}")
+        screen.show(f"made {made.id}; to use it: SEALRUN_KEYS=local:{screen.printable(made.path)}")
+        screen.show(f"for who may wrap and open nothing: SEALRUN_KEYS=local:{screen.printable(made.public_path)}")
 
 
 @app.command()
@@ -79,13 +85,17 @@ def rotate(
 ) -> None:
     """Give an environment a new key pair and seal all versions of its secrets to it, while runs go on.
 
-    It can be ended at any moment and run again. The old key pair is destroyed once no run in flight was given it.
+    It can be ended at any moment and run again. The old key pair is destroyed once no run in flight was given it. Where
+    the old one cannot be opened here, a worker that can does it, and this waits.
     """
     place = here()
     asked = KeyRotation(
         project=place.project(project), environment=place.environment(environment), drop_broken=drop_broken
     )
-    done = place.ask(keys.rotate, asked)
+    try:
+        done = place.ask(keys.rotate, asked)
+    except KeyOperationFailed as failed:
+        done = Rotated(**by_a_worker(place, failed, asked, lambda: place.ask(keys.submit_rotation, asked)))
     _say_what_went(done)
     if json:
         screen.show_json(done)
@@ -111,13 +121,17 @@ def rewrap(
     project: options.Project = None,
     environment: options.AnyEnvironment = None,
     every: Annotated[bool, typer.Option("--all-projects", help="Of all projects.")] = False,
+    by_workers: Annotated[
+        bool, typer.Option("--by-workers", help="Have workers do it, for a machine that opens no key; and wait.")
+    ] = False,
     json: options.Json = False,
     yes: options.NeverAsks = False,
 ) -> None:
     """Wrap private keys anew with the first key service of SEALRUN_KEYS, where another one has wrapped them.
 
     SEALRUN_KEYS=NEW,OLD names both: the first wraps, each opens what it has wrapped. Key pairs, fingerprints and
-    sealed values stay as they are. Without -e, all environments of the project are meant.
+    sealed values stay as they are. Without -e, all environments of the project are meant. With --by-workers it is done
+    by workers that have both, with the first of their SEALRUN_KEYS.
     """
     if every and (project or environment):
         raise Misuse(
@@ -126,11 +140,35 @@ def rewrap(
         )
     place = here()
     asked = Rewrapping(project=None if every else place.project(project), environment=environment)
-    done = place.ask(keys.rewrap, asked, tell=_say_rewrapped)
+    if by_workers:
+        done = _rewrapped_by_workers(place, asked)
+    else:
+        done = place.ask(keys.rewrap, asked, tell=_say_rewrapped)
     if json:
         screen.show_json(done)
     else:
         screen.show(f"{len(done.keys)} of {done.of} private keys wrapped anew")
+
+
+def _rewrapped_by_workers(place: Here, asked: Rewrapping) -> Rewrapped:
+    """A job for each environment, all of them submitted before the first is waited for."""
+    named = [one.name for one in place.ask(projects.list_)] if asked.project is None else [asked.project]
+    submitted = [
+        job
+        for project in named
+        for job in place.ask(keys.submit_rewrap, InProject(project=project, environment=asked.environment))
+    ]
+    done: list[RewrappedKey] = []
+    of = 0
+    for job in submitted:
+        screen.say(f"job {job.id[:8]}: {job.project}/{job.environment}")
+    for job in submitted:
+        found = Rewrapped(**wait(place, job))
+        done += found.keys
+        of += found.of
+        for key in found.keys:
+            _say_rewrapped(key)
+    return Rewrapped(keys=tuple(done), of=of)
 
 
 def _say_rewrapped(key: RewrappedKey) -> None:

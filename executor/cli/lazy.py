@@ -21,6 +21,7 @@ COMMANDS = {
     "project": "Create, change, list, delete and restore projects.",
     "secret": "Store secrets, list their names, delete them. Nothing shows a value.",
     "key": "List, rotate, rewrap and trust key pairs; make a local key file.",
+    "job": "List and show jobs: rotating, rewrapping and renaming that a worker does.",
     "variable": "Set, list and delete variables: plain configuration, never masked.",
     "source": "Create, list, test and delete data sources: buckets and databases, with secrets by name.",
     "catalog": "Create, list, test and delete catalogs: Unity Catalog, Iceberg, Glue.",

@@ -10,19 +10,22 @@ from executor.cli.secret_explain import explain
 from executor.cli.secret_import import import_
 from executor.cli.shown import screen
 from executor.cli.shown.expiry import time_left
+from executor.cli.shown.job import by_a_worker
 from executor.cli.typed import completion, options
 from executor.cli.typed.new_value import WithoutValues, read_value, value_on_command_line
 from executor.cli.typed.signposts import Signposted
 from executor.cli.typed.target import RunCommand
 from executor.cli.typed.times import expiry
-from executor.errors import Misuse
+from executor.errors import KeyOperationFailed, Misuse
 from executor.operations import secrets
-from executor.schemas.places import InProject, Named
+from executor.schemas.places import InEnvironment, InProject, Named
 from executor.schemas.secrets import (
     ListedSecret,
     NewSecret,
+    RenamedSecret,
     Rollback,
     SecretDeletion,
+    SecretRename,
     SeenIn,
     SetSecret,
     VersionNamed,
@@ -202,6 +205,49 @@ def delete(
     screen.say(f"deleted secret {name} of {project}/{environment}")
     if json:
         screen.show_json(deleted)
+
+
+@app.command()
+def rename(
+    name: Name,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that it is to have.", show_default=False)],
+    project: options.Project = None,
+    environment: options.Environments = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although a source or catalog names it, which runs are then not given.")
+    ] = False,
+    json: options.Json = False,
+    yes: options.YesOfInstallers = False,
+) -> None:
+    """Give a secret another name. Its versions, its history and its receipts go on.
+
+    Runs that have begun keep what they were given. The name is a part of what a value is sealed for: where the private
+    key cannot be opened here, a worker that can does it, and this waits. With several environments each is renamed for
+    itself, once all of them can be.
+    """
+    place = here()
+    project = place.project(project)
+    environments = environments_named(place, project, environment, False)
+    confirm_name(new, yes)
+    asked = [
+        SecretRename(project=project, environment=one, name=name, new=new, force=force, confirmed=True)
+        for one in environments
+    ]
+    for one in asked:
+        place.ask(secrets.require_renamable, one)
+    renamed = [_renamed(place, one) for one in asked]
+    if json:
+        screen.show_json(renamed)
+
+
+def _renamed(place: Here, asked: SecretRename) -> RenamedSecret:
+    where = InEnvironment(project=asked.project, environment=asked.environment)
+    try:
+        done = place.ask(secrets.rename, asked)
+    except KeyOperationFailed as failed:
+        done = RenamedSecret(**by_a_worker(place, failed, where, lambda: place.ask(secrets.submit_rename, asked)))
+    screen.say(f"{asked.name} of {asked.project}/{asked.environment} is {asked.new} now: {done.versions} versions")
+    return done
 
 
 @app.command()

@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 from executor.errors import KeyOperationFailed
 from executor.keys.access import key_access
 from executor.settings import Settings
+from secretstore.errors import of_key_service
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.pins import Pin, Pins
 from secretstore.vault import Birth, PlacedKey
 
 Made = TypeVar("Made")
 
-_CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.supervisor.key_creation import main; sys.exit(main())"
+_CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from executor.supervisor.{} import main; sys.exit(main())"
+_CREATION, _REWRAPPING = _CODE.format("key_creation"), _CODE.format("key_rewrapping")
 _PATIENCE = 90.0  # seconds; a call of AWS KMS may take 60
 _AT_ONCE = 20  # keys wrapped anew by one process
 _AWAY = "kms_unavailable"  # the next key would wait as long in vain; other reasons concern only this key
@@ -30,7 +32,7 @@ def birth(settings: Settings) -> Birth:
 
     def new_key_pair(place: KeyPlace, generation: int) -> WrappedKeyPair:
         request = {"place": asdict(place), "generation": generation}
-        return WrappedKeyPair.from_json(_answer(settings, request, _NOT_CREATED))
+        return WrappedKeyPair.from_json(_answer(_CREATION, settings, request, _NOT_CREATED))
 
     return new_key_pair
 
@@ -49,7 +51,7 @@ def with_new_key(settings: Settings, pins: Pins, project: str, environment: str,
 
     def new_pair(place: KeyPlace, generation: int) -> WrappedKeyPair:
         pair = birth(settings)(place, generation)
-        new.append(Pin(pair.generation, pair.fingerprint))
+        new.append(Pin(place.project_id, place.environment_id, pair.generation, pair.fingerprint))
         return pair
 
     made = make(new_pair)
@@ -67,7 +69,7 @@ def rewrapped(settings: Settings, keys: Sequence[PlacedKey]) -> Iterator[tuple[P
     for start in range(0, len(keys), _AT_ONCE):
         some = keys[start : start + _AT_ONCE]
         asked = [{"place": asdict(key.place), "pair": key.pair.to_json()} for key in some]
-        answers = _answer(settings, {"keys": asked}, _NOT_REWRAPPED)["keys"]
+        answers = _answer(_REWRAPPING, settings, {"keys": asked}, _NOT_REWRAPPED)["keys"]
         for key, answer in zip(some, answers, strict=True):
             if answer is not None and "error" in answer:
                 which = f"{key.place.project}/{key.place.environment}, generation {key.pair.generation}: "
@@ -81,12 +83,12 @@ def rewrapped(settings: Settings, keys: Sequence[PlacedKey]) -> Iterator[tuple[P
         raise failed
 
 
-def _answer(settings: Settings, request: dict[str, Any], failure: str) -> dict[str, Any]:
+def _answer(code: str, settings: Settings, request: dict[str, Any], failure: str) -> dict[str, Any]:
     """Return the answer of a process of its own, which gets its request on stdin and an empty environment."""
     patience = _PATIENCE * max(1, 2 * len(request.get("keys", ())))
     try:
         ended = subprocess.run(
-            [sys.executable, "-I", "-c", _CODE, str(Path(__file__).resolve().parents[2])],
+            [sys.executable, "-I", "-c", code, str(Path(__file__).resolve().parents[2])],
             input=json.dumps({"access": key_access(settings).to_json(), **request}),
             text=True,
             capture_output=True,
@@ -106,4 +108,6 @@ def _answer(settings: Settings, request: dict[str, Any], failure: str) -> dict[s
 
 
 def _failure(message: str, answer: dict[str, Any], which: str = "") -> KeyOperationFailed:
-    return KeyOperationFailed(message, why=which + answer["message"], hint=answer["hint"])
+    code = answer["error"]
+    unopened = code if of_key_service(code) else None
+    return KeyOperationFailed(message, why=which + answer["message"], hint=answer["hint"], unopened=unopened)

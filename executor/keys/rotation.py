@@ -4,30 +4,22 @@ A process of its own opens the values and has no database; this one has the data
 cut off has no effect: the next one starts with a new key pair and deletes what it left.
 """
 
-import contextlib
-import socket
-from base64 import b64decode
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
-from typing import Any
 
 from sqlmodel import Session, select
 
 from executor.boundary.supervision import Zygote
-from executor.boundary.wire import Kind, Receiver, WireBroken, send
-from executor.errors import KeyOperationFailed, VersionsBroken
-from executor.keys.access import key_access
+from executor.errors import VersionsBroken
+from executor.keys.resealing import ROTATED, Witness, resealing_process
 from executor.models import Receipt, Run
 from executor.schemas.keys import Rotated
 from executor.settings import Settings
 from secretstore import vault
-from secretstore.bundle import SealedItem, items_to_json
+from secretstore.bundle import SealedItem
 from secretstore.database import Database
-from secretstore.key_service import WrappedKeyPair
 from secretstore.pins import Pin, Pins
-from secretstore.vault import Actor, KeyPairView, PlacedKey
+from secretstore.vault import Actor, KeyPairView
 
-_PATIENCE = 180.0  # seconds for a key service to unwrap and wrap; a call of AWS KMS may take 60
 _NAMED = 5  # versions that do not open, in an error
 
 Tell = Callable[[str, int], None]
@@ -44,6 +36,8 @@ def rotate(
     pins: Pins,
     drop_broken: bool = False,
     tell: Tell = lambda step, count: None,
+    zygote: Zygote | None = None,
+    witness: Witness = Witness(),
 ) -> Rotated:
     """Make an environment's next key pair, seal every kept version to it beside the old ones, and make it current.
 
@@ -54,6 +48,8 @@ def rotate(
         pins: the key pairs this user remembers; the new one is added.
         drop_broken: leave versions behind that do not open, instead of giving up.
         tell: called with the progress.
+        zygote: the worker's, which forks the process that opens; without it one is started.
+        witness: told of what is opened.
 
     Raises:
         KeyChanged: the current key pair is not the one remembered.
@@ -62,15 +58,16 @@ def rotate(
         RotationOvertaken: another rotation or a deletion came in between.
     """
     begun = vault.sealing_key(db, project, environment, pins=pins)
-    with _zygote() as zygote, zygote.resealer() as channel:
-        process = _Process(channel, begun)
-        rotation = process.begin(settings)
+    with resealing_process(begun, ROTATED, witness, zygote) as process:
+        rotation = process.rotate(settings)
+        successor = rotation.successor
         discarded = vault.add_successor(db, rotation, actor=actor)
-        tell("begun", rotation.successor.generation)
+        tell("begun", successor.generation)
         # Most values are sealed anew here, while runs and writers go on; the flip is left with what they changed.
         broken: dict[tuple[str, int], str] = {}
         count = 0
         for items in vault.unresealed(db, rotation):
+            witness.given(items)
             sealed = list(zip(items, process.reseal(items), strict=True))
             failed = [item for item, anew in sealed if anew is None]
             broken |= {(item.secret_id, item.version): f"{item.name} {item.version}" for item in failed}
@@ -82,19 +79,34 @@ def rotate(
             listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
             raise VersionsBroken(project=project, environment=environment, count=len(names), names=listed)
         tell("flipping", count)
-        count += vault.flip(db, rotation, process.reseal, actor=actor, dropped=broken.keys())
-        tell("flipped", count)
+        late: list[SealedItem] = []
+        done: list[Rotated] = []
+
+        def reseal(left: Sequence[SealedItem]) -> list[bytes | None]:
+            late.extend(left)
+            return process.reseal(left)
+
+        def also(session: Session, carried: int) -> None:
+            done.append(
+                Rotated(
+                    generation=successor.generation,
+                    fingerprint=successor.fingerprint,
+                    previous=begun.pair.fingerprint,
+                    resealed=count + carried,
+                    left_behind=tuple(names),
+                    discarded=discarded,
+                )
+            )
+            witness.given_late(session, late)
+            witness.committing(session, done[-1])
+
+        vault.flip(db, rotation, reseal, actor=actor, dropped=broken.keys(), also=also)
+        tell("flipped", done[-1].resealed)
     # Outside the database's transaction: if this fails, the voucher still leads from the old pin to the new pair.
     successor = rotation.successor
-    pins.remember(project, environment, Pin(successor.generation, successor.fingerprint))
-    return Rotated(
-        generation=successor.generation,
-        fingerprint=successor.fingerprint,
-        previous=begun.pair.fingerprint,
-        resealed=count,
-        left_behind=tuple(names),
-        discarded=discarded,
-    )
+    ids = begun.place.project_id, begun.place.environment_id
+    pins.remember(project, environment, Pin(*ids, successor.generation, successor.fingerprint))
+    return done[-1]
 
 
 def destroy_unused(
@@ -113,55 +125,3 @@ def in_use(session: Session) -> Collection[tuple[str, int]]:
         Run.state == "running", Receipt.run_id == Run.id, Receipt.attempt == Run.attempt
     )
     return set(session.exec(query.distinct()))
-
-
-@contextlib.contextmanager
-def _zygote() -> Any:
-    zygote = Zygote()
-    zygote.start()
-    try:
-        yield zygote
-    finally:
-        zygote.stop()
-
-
-class _Process:
-    """The process that holds the old private key, behind its channel: only ciphertext comes back."""
-
-    def __init__(self, channel: socket.socket, begun: PlacedKey) -> None:
-        self._channel = channel
-        self._answers = Receiver(channel)
-        self._begun = begun
-
-    def begin(self, settings: Settings) -> vault.Rotation:
-        """Let it make the successor."""
-        place, pair = self._begun.place, self._begun.pair
-        request = {"access": key_access(settings).to_json(), "place": asdict(place), "pair": pair.to_json()}
-        answer = self._ask(Kind.ROTATE, request, Kind.SUCCESSOR)
-        successor, voucher = WrappedKeyPair.from_json(answer["pair"]), bytes.fromhex(answer["voucher"])
-        return vault.Rotation(place, pair, successor, voucher)
-
-    def reseal(self, items: Sequence[SealedItem]) -> list[bytes | None]:
-        """Let it seal values anew; None for one that does not open."""
-        if not items:
-            return []
-        answer = self._ask(Kind.RESEAL, items_to_json(items), Kind.RESEALED)
-        return [b64decode(one) if one is not None else None for one in answer["sealed"]]
-
-    def _ask(self, kind: Kind, document: Any, wanted: Kind) -> Any:
-        try:
-            send(self._channel, kind, document)
-            frame = self._answers.receive(_PATIENCE)
-        except (OSError, WireBroken):  # OSError includes a time-out
-            frame = None
-        if frame is not None and frame.kind is wanted:
-            return frame.json()
-        said = frame.json() if frame is not None and frame.kind is Kind.NOT_OPENED else {}
-        why = said.get("message", "the sealing process ended, or did not answer")
-        raise KeyOperationFailed(
-            "the key pair of {project}/{environment} was not rotated: {why}",
-            project=self._begun.place.project,
-            environment=self._begun.place.environment,
-            why=why,
-            hint=said.get("hint"),
-        )

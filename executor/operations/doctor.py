@@ -30,7 +30,7 @@ from secretstore.database import Database
 from secretstore.errors import KeyFileMissing, SealrunError, SettingsProblem, installing
 from secretstore.home import ensure_home
 from secretstore.key_service import KeyAccess
-from secretstore.keyring import opens
+from secretstore.keyring import lists, opens
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair
 
@@ -119,9 +119,16 @@ def _keys(settings: Settings, db: Database | None) -> Iterator[Finding]:
 
 
 def _key_file(settings: Settings, path: Path, db: Database | None) -> Finding:
+    service = LocalKeys(path)
     try:
-        service = LocalKeys(path)
-        return Finding("key file", "ok", f"{path} is {service.id}, readable by its owner alone")
+        if service.is_public_alone:
+            text = f"{path} is the public half of {service.id}: keys are wrapped with it here, and none is opened"
+            return Finding("key file", "ok", text)
+        wraps, opens_ = service.id, service.opening_id
+        if wraps != opens_:
+            text = f"{path} is {opens_}, and {service.public_path} beside it is {wraps}: what that wraps would not open"
+            return Finding("key file", "wrong", text, "put the key file's own public half there, or remove that one")
+        return Finding("key file", "ok", f"{path} is {opens_}, readable by its owner alone")
     except KeyFileMissing as error:
         if db is not None and not vault.keys_kept(db):
             made = "the first `sealrun project create` makes it" if _is_default(settings) else str(error.hint)
@@ -145,7 +152,7 @@ def _wrapped_elsewhere(db: Database, access: KeyAccess) -> list[str]:
     """Key services under which private keys are wrapped and that SEALRUN_KEYS does not list."""
     with db.reading() as session:
         recorded = set(session.exec(select(KeyPair.key_service)))
-    return sorted(found for found in recorded if not opens(access, found))
+    return sorted(found for found in recorded if not opens(access, found) and not lists(access, found))
 
 
 def _is_default(settings: Settings) -> bool:

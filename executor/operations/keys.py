@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from executor.keys import rotation
-from executor.keys.creation import rewrapped
+from executor.jobs import claims, reading
+from executor.keys import rewrapping, rotation
 from executor.operations.deployment import Deployment
+from executor.schemas.jobs import JobView
 from executor.schemas.keys import (
     KeyFile,
     KeyRotation,
@@ -21,7 +22,8 @@ from executor.schemas.keys import (
 from executor.schemas.places import InProject
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.key_files import create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pin
 from secretstore.views import KeyPairView
 
@@ -36,15 +38,16 @@ def list_(at: Deployment, who: Actor, asked: InProject) -> Sequence[KeyPairView]
 
 
 def create_file(asked: NewKeyFile) -> KeyFile:
-    """Make a local key file. No deployment is touched: settings name it afterwards.
+    """Make a local key: a key file that unwraps, and its public file that wraps alone. Settings name it afterwards.
 
     Raises:
-        AlreadyExists: there is a file.
+        AlreadyExists: there is one of the two.
         KeyFileUnusable: it cannot be written.
     """
     path = Path(asked.path).absolute()
     create_local_key(path)
-    return KeyFile(path=str(path), id=LocalKeys(path).id)
+    keys = LocalKeys(path)
+    return KeyFile(path=str(path), public_path=str(keys.public_path), id=keys.id)
 
 
 def rotate(at: Deployment, who: Actor, asked: KeyRotation) -> Rotated:
@@ -83,24 +86,33 @@ def rewrap(
         KeyOperationFailed: a key could not be wrapped anew; all that can be are, before.
     """
     keys = vault.keys_to_rewrap(at.db, asked.project, asked.environment)
-    done: list[RewrappedKey] = []
-    try:
-        for key, pair in rewrapped(at.settings, keys):
-            if vault.replace_wrapping(at.db, key, pair.key_service, pair.wrapped, actor=who):
-                done.append(
-                    RewrappedKey(
-                        project=key.place.project,
-                        environment=key.place.environment,
-                        generation=pair.generation,
-                        from_key_service=key.pair.key_service,
-                        to_key_service=pair.key_service,
-                    )
-                )
-                tell(done[-1])
-    finally:
-        if done:
-            at.db.wipe()
-    return Rewrapped(keys=tuple(done), of=len(keys))
+    return rewrapping.rewrap(at.settings, at.db, keys, actor=who, tell=tell)
+
+
+def submit_rotation(at: Deployment, who: Actor, asked: KeyRotation) -> JobView:
+    """Have a worker do what `rotate` does: its id and state, and what it waits for if no live worker could do it.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    environment = vault.get_environment(at.db, asked.project, asked.environment)
+    job = claims.submit(at.db, "rotate", environment, {"drop_broken": asked.drop_broken}, actor=who)
+    return reading.show(at.db, asked.project, job)
+
+
+def submit_rewrap(at: Deployment, who: Actor, asked: InProject) -> Sequence[JobView]:
+    """Have workers do what `rewrap` does, to the first of the key services that they have: a job for each environment.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    named = [one.name for one in vault.list_environments(at.db, asked.project)]
+    found = [
+        vault.get_environment(at.db, asked.project, name)
+        for name in (named if asked.environment is None else [asked.environment])
+    ]
+    jobs = [claims.submit(at.db, "rewrap", environment, {}, actor=who) for environment in found]
+    return [reading.show(at.db, asked.project, job) for job in jobs]
 
 
 def trust(at: Deployment, who: Actor, asked: KeyTrust) -> Trusted:

@@ -29,7 +29,7 @@ from executor.settings import QUEUE
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.errors import AlreadyExists, KeyFileMissing
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from secretstore.naming import check_environment_name, check_project_name
 from secretstore.vault.environments import DEFAULT_ENVIRONMENT
 from secretstore.views import ProjectView

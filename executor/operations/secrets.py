@@ -3,20 +3,25 @@
 from typing import Any
 
 from executor.explain.fit import misfits
+from executor.jobs import claims, reading
+from executor.keys import renaming
 from executor.masking.needles import verdict
 from executor.operations import environments
 from executor.operations.deployment import Deployment
 from executor.records import secret_seen, secret_uses
 from executor.records.secret_seen import Seen
 from executor.records.secret_uses import Uses
+from executor.schemas.jobs import JobView
 from executor.schemas.places import Deleted, InProject, Named
 from executor.schemas.secrets import (
     DueBefore,
     DueSecrets,
     ListedSecret,
     NewSecret,
+    RenamedSecret,
     Rollback,
     SecretDeletion,
+    SecretRename,
     SetSecret,
     VersionNamed,
     VersionRuns,
@@ -111,6 +116,48 @@ def rollback(at: Deployment, who: Actor, asked: Rollback) -> SecretView:
         RollbackRefused: the version is not kept, or is the current one.
     """
     return vault.rollback(at.db, asked.project, asked.environment, asked.name, to=asked.to, actor=who)
+
+
+def require_renamable(at: Deployment, who: Actor, asked: SecretRename) -> None:
+    """Check that `rename` would not refuse, before anything is opened for it.
+
+    Raises:
+        NameRefused, NeedsYes, UnknownProject, UnknownEnvironment, UnknownSecret, AlreadyExists, InUse: as `rename`.
+    """
+    check_secret_name(asked.new)
+    asked.require_confirmed()
+    place = asked.project, asked.environment
+    vault.require_renamable(at.db, *place, asked.name, asked.new, force=asked.force)
+
+
+def rename(at: Deployment, who: Actor, asked: SecretRename) -> RenamedSecret:
+    """Give a secret another name. Its versions, its history, its uses and its receipts go on.
+
+    Raises:
+        NameRefused: the new name breaks the rule for secrets.
+        NeedsYes: installers act on the new name, and nobody confirmed it.
+        UnknownProject, UnknownEnvironment, UnknownSecret: there is none of this name.
+        AlreadyExists: a secret or a variable has the new name.
+        InUse: a source or catalog names it, without `force`.
+        KeyOperationFailed: the key service does not unwrap here.
+        VersionsBroken: a version does not open; nothing was renamed.
+    """
+    require_renamable(at, who, asked)
+    place = asked.project, asked.environment
+    return renaming.rename(at.settings, at.db, *place, asked.name, asked.new, actor=who, force=asked.force)
+
+
+def submit_rename(at: Deployment, who: Actor, asked: SecretRename) -> JobView:
+    """Have a worker do what `rename` does: its id and state, and what it waits for if no live worker could do it.
+
+    Raises:
+        NameRefused, NeedsYes, UnknownProject, UnknownEnvironment, UnknownSecret, AlreadyExists, InUse: as `rename`.
+    """
+    require_renamable(at, who, asked)
+    environment = vault.get_environment(at.db, asked.project, asked.environment)
+    secret = vault.secret_id(at.db, asked.project, asked.environment, asked.name)
+    wanted = {"secret_id": secret, "name": asked.name, "new": asked.new, "force": asked.force}
+    return reading.show(at.db, asked.project, claims.submit(at.db, "rename", environment, wanted, actor=who))
 
 
 def require_deletable(at: Deployment, who: Actor, asked: SecretDeletion) -> None:

@@ -33,7 +33,7 @@ class KeyNeed:
         """Whether a worker that offers this meets it, asked of a run's row; of `one` row, or of many."""
         if "*" in offer.key_services:
             return true()
-        among = or_(false(), *(_fits(pattern, _PAIR.key_service) for pattern in offer.key_services))
+        among = or_(false(), *(fitting(pattern, _PAIR.key_service) for pattern in offer.key_services))
         return _of_no(one, ~among)
 
     def met_by(self, run: object, offer: Offer) -> bool:
@@ -84,7 +84,7 @@ def sealed() -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _fits(pattern: str, column: Any) -> ColumnElement[bool]:
+def fitting(pattern: str, column: Any) -> ColumnElement[bool]:
     """`secretstore.keyring.fits` in SQL; LIKE would take small letters for capitals in SQLite."""
     head, star, tail = pattern.partition("*")
     if not star:

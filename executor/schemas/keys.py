@@ -10,9 +10,10 @@ class NewKeyFile(Input):
 
 
 class KeyFile(Output):
-    """A local key file, and the id of its key."""
+    """A local key file, its public file, and the id of the key."""
 
     path: str
+    public_path: str
     id: str
 
 

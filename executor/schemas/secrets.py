@@ -75,6 +75,32 @@ class Rollback(Named):
     to: int | None = None
 
 
+class SecretRename(Named):
+    """The name that a secret is to have; with `force` although a source or catalog names the old one."""
+
+    new: str
+    force: bool = False
+    confirmed: bool = False
+    """Whether whoever asks knows that installers act on the new name, where they do."""
+
+    def require_confirmed(self) -> None:
+        """Refuse a name that has to be confirmed.
+
+        Raises:
+            NeedsYes: it was not.
+        """
+        naming = Naming(project=self.project, environments=(self.environment,), name=self.new, confirmed=self.confirmed)
+        naming.require_confirmed()
+
+
+class RenamedSecret(Output):
+    """A secret under its new name, the one it had, and how many versions were sealed anew for it."""
+
+    secret: SecretView
+    was: str
+    versions: int
+
+
 class VersionUse(Output):
     """A version of a secret, and how many runs were given it.
 

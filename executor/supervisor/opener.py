@@ -1,7 +1,7 @@
 """One-shot: takes a sealed bundle, unwraps its key once, opens the values, hands them to the supervisor, exits.
 
-Or, for a rotation: opens values and seals each at once to a key pair made here; only ciphertext comes out. The only
-importer of `secretstore.reveal`. Forked from the zygote; it has no database, no broker and no child.
+Or, for a rotation or a new name: opens values and seals each at once, to a key pair made here or for the name; only
+ciphertext comes out. The only importer of `secretstore.reveal`. Forked from the zygote; it has no database, no broker and no child.
 """
 
 import contextlib
@@ -22,10 +22,11 @@ from executor.supervisor.roles import MARK, assume_roles, to_values
 from secretstore.bundle import SealedBundle, items_from_json
 from secretstore.errors import SealrunError
 from secretstore.key_service import KeyAccess, KeyPlace, WrappedKeyPair
-from secretstore.keyring import key_service
+from secretstore.keyring import wrapping
 from secretstore.naming import check_secret_name
-from secretstore.reveal import Resealer, reveal
+from secretstore.reveal import Renamer, Resealer, reveal
 from secretstore.run_connection import RunConnection
+from secretstore.unwrapping import unwrapping
 
 
 def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
@@ -51,7 +52,7 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     try:
         bundle = SealedBundle.from_json(request["bundle"])
         with _while_wanted(supervisor):
-            service = key_service(KeyAccess.from_json(request["access"]), bundle.key_service)
+            service = unwrapping(KeyAccess.from_json(request["access"]), bundle.key_service)
             values = {}
             for item, value in reveal(service, bundle):
                 opened = True
@@ -112,36 +113,48 @@ def _handed_over(
 
 
 def reseal(asker: socket.socket) -> int:
-    """Serve one rotation until the asker closes its end, and return the exit status.
+    """Serve one rotation or renaming until the asker closes its end, and return the exit status.
 
     Args:
-        asker: sends one ROTATE frame, answered with SUCCESSOR, then RESEAL frames, each answered with RESEALED;
-            NOT_OPENED instead says why it ends here.
+        asker: sends one ROTATE frame, answered with SUCCESSOR, or one RENAME frame, answered with OPENED; then RESEAL
+            frames, each answered with RESEALED. NOT_OPENED instead says why it ends here.
     """
     kernel.harden()
     kernel.name_process("sealrun-reseal")
     asked = Receiver(asker)
+    sealing: Resealer | Renamer | None = None
     try:
         frame = asked.receive()
-        if frame is None or frame.kind is not Kind.ROTATE:
+        if frame is None or frame.kind not in (Kind.ROTATE, Kind.RENAME):
             return 0
-        request = frame.json()
-        pair = WrappedKeyPair.from_json(request["pair"])
-        access = KeyAccess.from_json(request["access"])
-        services = key_service(access, pair.key_service), key_service(access)
-        resealer = Resealer(*services, KeyPlace(**request["place"]), pair)
-        send(asker, Kind.SUCCESSOR, {"pair": resealer.successor.to_json(), "voucher": resealer.voucher.hex()})
+        if frame.kind is Kind.ROTATE:
+            sealing = rotating = _resealer(frame.json())
+            said = {"pair": rotating.successor.to_json(), "voucher": rotating.voucher.hex()}
+            send(asker, Kind.SUCCESSOR, said)
+        else:
+            sealing = _renamer(frame.json())
+            send(asker, Kind.OPENED)
         while (frame := asked.receive()) is not None and frame.kind is Kind.RESEAL:
-            sealed = resealer.reseal(items_from_json(frame.json()))
+            sealed = sealing.reseal(items_from_json(frame.json()))
             answer = [b64encode(one).decode() if one is not None else None for one in sealed]
             send(asker, Kind.RESEALED, {"sealed": answer})
     except (WireBroken, OSError):
         return 1
     except SealrunError as error:
-        return _refuse(asker, error.code, str(error), error.hint)
+        return _refuse(asker, error.code, str(error), error.hint, unopened=sealing is None)
     except Exception as error:  # noqa: BLE001  # see above
         return _refuse(asker, type(error).__name__, "the values could not be resealed")
     return 0
+
+
+def _resealer(request: Mapping[str, Any]) -> Resealer:
+    pair, access = WrappedKeyPair.from_json(request["pair"]), KeyAccess.from_json(request["access"])
+    return Resealer(unwrapping(access, pair.key_service), wrapping(access), KeyPlace(**request["place"]), pair)
+
+
+def _renamer(request: Mapping[str, Any]) -> Renamer:
+    pair, access = WrappedKeyPair.from_json(request["pair"]), KeyAccess.from_json(request["access"])
+    return Renamer(unwrapping(access, pair.key_service), KeyPlace(**request["place"]), pair, request["name"])
 
 
 def _refuse(asker: socket.socket, kind: str, message: str, hint: str | None = None, *, unopened: bool = False) -> int:

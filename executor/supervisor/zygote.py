@@ -45,7 +45,7 @@ def serve(control_fd: int) -> int:
     The first datagram says what else openers need: nothing if it is blank, else the access to AWS KMS as JSON, without
     credentials. Each further one is a request. `pair` comes with three descriptors: the supervisor's channel, the
     opener's channel, and a pipe that receives the supervisor's wait status as JSON; words after it are the parts of a
-    box. `reseal` and `marks` come with one.
+    box. `marks` comes with one, `reseal` with a pipe for its wait status, too.
     """
     os.setsid()
     os.chdir("/")
@@ -152,8 +152,9 @@ def _fork_one_shot(serve_one: Callable[[socket.socket], int], fds: list[int], ch
     with contextlib.ExitStack() as ending:
         for fd in fds:
             ending.callback(os.close, fd)
-        if len(fds) == 1:
-            children[fork(lambda: serve_one(adopt(fds[0])), {fds[0]})] = None
+        if fds:  # else this process had no room for it
+            one = fork(lambda: serve_one(adopt(fds[0])), {fds[0]})
+            children[one] = os.dup(fds[1]) if len(fds) > 1 else None
 
 
 def _reap(children: _Children) -> None:

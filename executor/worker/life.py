@@ -36,6 +36,7 @@ from executor.worker.dispatch import commit_late, dispatch
 from executor.worker.duties import Duty, perform
 from executor.worker.equipment import Equipment
 from executor.worker.health import Health, Leaving
+from executor.worker.jobs import Jobs
 from executor.worker.metrics import COUNT, Measured
 from executor.worker.presence import present
 from executor.worker.programs import only_its_user_submits
@@ -82,6 +83,7 @@ class WorkerLife:
         self._ending = contextlib.ExitStack()
         self._worker: Equipment | None = None
         self._id: str | None = None
+        self._jobs: Jobs | None = None
         self._lacking = False  # of file descriptors
         self._show: Callable[[], None] = lambda: None
         self._pulse: threading.Thread | None = None
@@ -180,6 +182,8 @@ class WorkerLife:
         self._worker.stopping.set()
         if self._pulse is not None:
             self._pulse.join(5)
+        if self._jobs is not None:
+            self._jobs.end()
         if self._id is not None:
             with contextlib.suppress(SealrunError):
                 workers.leave(self._worker.db, self._id)
@@ -245,6 +249,7 @@ class WorkerLife:
         worker = self._worker
         assert worker is not None and self._id is not None
         self._began = time.monotonic()
+        self._jobs = Jobs(worker)
         duties = self._duties(worker, self._id)
         while not worker.stopping.wait(_PULSE):
             self._leave_in_time()
@@ -257,6 +262,7 @@ class WorkerLife:
         return [
             Duty("look for cancellations", lambda: self._look_for_cancellations(worker), _LOOK),
             Duty("ring for retries", lambda: janitor.ring_due(db, self._app), _LOOK),
+            Duty("look for jobs", self._look_for_jobs, _LOOK),
             Duty("beat", lambda: self._beat(worker, worker_id), workers.BEAT),
             Duty("see who else opens", lambda: self._see_who_else_opens(worker), _JANITOR),
             Duty("commit outcomes", lambda: commit_late(worker), _JANITOR),
@@ -273,6 +279,11 @@ class WorkerLife:
             Duty("see whether it can be written", worker.storage.look, _JANITOR),
             *([Duty("count what waits", lambda: self._count(worker), COUNT)] if worker.metrics.measures else []),
         ]
+
+    def _look_for_jobs(self) -> None:
+        worker, jobs = self._worker, self._jobs
+        assert worker is not None and jobs is not None
+        jobs.look(takes=self._takes_runs(worker))
 
     def _beat(self, worker: Equipment, worker_id: str) -> None:
         can = worker.openings
@@ -347,7 +358,7 @@ class WorkerLife:
     def _leave_when_idle(self, worker: Equipment) -> None:
         """A worker that was started for one `sealrun run` ends by itself."""
         patience = self._app.conf.get("sealrun_idle_exit")
-        if worker.active:
+        if worker.active or (self._jobs is not None and self._jobs.busy):
             self._idle_since = time.monotonic()
         elif patience and time.monotonic() - self._idle_since > patience:
             if self._let_go(worker):

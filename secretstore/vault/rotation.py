@@ -23,6 +23,7 @@ from secretstore.models import Environment, KeyPair, Project, Secret, SecretVers
 from secretstore.pins import Pins
 from secretstore.sealing import PublicKey, fingerprint
 from secretstore.vault.environments import key_pair_row
+from secretstore.vault.key_pairs import known_pair
 from secretstore.vault.keys import PlacedKey, delete_versions, placed_key
 from secretstore.vault.lookup import find_place, hold_environment, hold_project, take_environment
 from secretstore.vault.sealed import FETCHED
@@ -32,6 +33,7 @@ BATCH = 100
 
 _Version = tuple[str, int]
 # A copy under another generation keeps who set the version and when. SQLModel makes __table__.
+_NAME = "its_name"
 _ALL_BUT_SEALED = [column for column in SecretVersion.__table__.columns if column.name != "sealed"]  # type: ignore[attr-defined]
 
 Reseal = Callable[[Sequence[SealedItem]], Sequence[bytes | None]]
@@ -57,7 +59,7 @@ def sealing_key(db: Database, project: str, environment: str, *, pins: Pins) -> 
     """
     with db.reading() as session:
         place, found = find_place(session, project, environment)
-        pair = pins.sealing_key(session, place, found)
+        pair = known_pair(session, place, found, pins)
         key = placed_key(place, found, pair)
         known = fingerprint(PublicKey.from_bytes(pair.public_key))  # the row may claim another
         return replace(key, pair=replace(key.pair, fingerprint=known))
@@ -139,7 +141,15 @@ def add_resealed(db: Database, rotation: Rotation, resealed: Iterable[tuple[Seal
         return _add(session, environment, rotation, resealed)
 
 
-def flip(db: Database, rotation: Rotation, reseal: Reseal, *, actor: Actor, dropped: Collection[_Version] = ()) -> int:
+def flip(
+    db: Database,
+    rotation: Rotation,
+    reseal: Reseal,
+    *,
+    actor: Actor,
+    dropped: Collection[_Version] = (),
+    also: Callable[[Session, int], None] = lambda session, carried: None,
+) -> int:
     """Make the successor current, in one transaction in which no run is given anything.
 
     Versions sealed to the old key pair meanwhile are carried over first.
@@ -148,6 +158,7 @@ def flip(db: Database, rotation: Rotation, reseal: Reseal, *, actor: Actor, drop
         rotation: its own data about the successor replaces what the row says.
         reseal: re-seals what is left.
         dropped: versions that do not open and are left behind.
+        also: called in the transaction, with how many versions were carried over.
 
     Returns:
         How many versions were carried over.
@@ -179,6 +190,7 @@ def flip(db: Database, rotation: Rotation, reseal: Reseal, *, actor: Actor, drop
             "left_behind": len(dropped),
         }
         append(session, project, actor, Act("key.rotate", environment.name, detail))
+        also(session, carried)
         return carried
 
 
@@ -255,10 +267,10 @@ def _left_to_reseal(session: Session, rotation: Rotation, after: _Version | None
 def _add(
     session: Session, environment: Environment, rotation: Rotation, resealed: Iterable[tuple[SealedItem, bytes]]
 ) -> int:
-    given = {(item.secret_id, item.version): sealed for item, sealed in resealed}
+    given = {(item.secret_id, item.version): (item.name, sealed) for item, sealed in resealed}
     if not given:
         return 0
-    query = select_rows(*_ALL_BUT_SEALED).where(
+    query = select_rows(*_ALL_BUT_SEALED, col(Secret.name).label(_NAME)).where(
         col(SecretVersion.secret_id).in_({secret_id for secret_id, _ in given}),
         col(SecretVersion.secret_id) == Secret.id,
         col(Secret.environment_id) == environment.id,
@@ -267,11 +279,12 @@ def _add(
     rows = [dict(row) for row in session.execute(query).mappings()]
     generation = rotation.successor.generation
     there = {(row["secret_id"], row["version"]) for row in rows if row["generation"] == generation}
-    copies = [
-        row | {"generation": generation, "sealed": given[version]}
-        for row in rows
-        if (version := (row["secret_id"], row["version"])) in given and version not in there
-    ]
+    copies = []
+    for row in rows:
+        version, name = (row["secret_id"], row["version"]), row.pop(_NAME)
+        # What was sealed for a name that the secret has no more would not open: the flip seals it for the one it has.
+        if version in given and version not in there and given[version][0] == name:
+            copies.append(row | {"generation": generation, "sealed": given[version][1]})
     if copies:
         session.execute(insert(SecretVersion), copies)
     return len(copies)

@@ -89,7 +89,7 @@ def history(db: Database, project: str, environment: str, name: str) -> list[Ver
         UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.reading() as session:
-        secret = _find(session, *find_place(session, project, environment), name)
+        secret = find_secret(session, *find_place(session, project, environment), name)
         query = select(SecretVersion).where(SecretVersion.secret_id == secret.id)
         # A version re-sealed under a newer key pair has several rows; the oldest tells when it was set.
         rows = session.exec(query.order_by(col(SecretVersion.version).desc(), col(SecretVersion.generation)))
@@ -115,7 +115,7 @@ def rollback(
     """
     with db.writing() as session:
         place, held = hold_place(session, project, environment)
-        secret = _find(session, place, held, name)
+        secret = find_secret(session, place, held, name)
         query = (
             select(SecretVersion.version, SecretVersion.maskable, SecretVersion.expires_at)
             # A version that is not sealed under the current key pair could not be opened.
@@ -144,7 +144,7 @@ def secret_id(db: Database, project: str, environment: str, name: str) -> str:
         UnknownProject, UnknownEnvironment, UnknownSecret: it does not exist.
     """
     with db.reading() as session:
-        return _find(session, *find_place(session, project, environment), name).id
+        return find_secret(session, *find_place(session, project, environment), name).id
 
 
 def delete_secret(
@@ -158,7 +158,7 @@ def delete_secret(
     """
     with db.writing() as session:
         place, held = hold_place(session, project, environment)
-        secret = _find(session, place, held, name)
+        secret = find_secret(session, place, held, name)
         if not force:
             refuse_named(session, place, held, "secret", name)
         session.delete(secret)
@@ -240,7 +240,12 @@ def unknown_secret(
     return UnknownSecret(name=name, project=project, environment=environment.name, hint=hint)
 
 
-def _find(session: Session, project: Project, environment: Environment, name: str) -> Secret:
+def find_secret(session: Session, project: Project, environment: Environment, name: str) -> Secret:
+    """Return a secret of an environment.
+
+    Raises:
+        UnknownSecret: it does not exist.
+    """
     query = select(Secret).where(Secret.environment_id == environment.id, Secret.name == name)
     if secret := session.exec(query).first():
         return secret

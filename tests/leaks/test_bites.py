@@ -51,12 +51,13 @@ def test_without_the_masker() -> None:
 REVEALING = """
 from executor.settings import read_here
 from secretstore.key_service import KeyAccess
-from secretstore.keyring import key_service
 from secretstore.reveal import reveal
+from secretstore.unwrapping import unwrapping
 
 def _revealing(*arguments, **options):
     bundle = _pass_gate(*arguments, **options)
-    _values.append(list(reveal(key_service(KeyAccess(read_here().store.keys)), getattr(bundle, "bundle", bundle))))
+    sealed = getattr(bundle, "bundle", bundle)
+    _values.append(list(reveal(unwrapping(KeyAccess(read_here().store.keys), sealed.key_service), sealed)))
     return bundle
 
 _values = []

@@ -8,8 +8,9 @@ import pytest
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, migrate
+from secretstore.key_files import create_local_key
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pins
 from secretstore.vault import Actor, Birth
 from tests.conftest import database_for

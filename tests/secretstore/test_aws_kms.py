@@ -17,8 +17,9 @@ from secretstore import errors
 from secretstore.aws_kms import AwsKms, Credentials
 from secretstore.errors import KeyServiceMissing, KmsError, KmsKeyUnusable, WrapBroken
 from secretstore.key_service import KeyAccess, KeyPlace
-from secretstore.keyring import fits, generate_wrapped, key_service, offered, opens, wrapping_context
+from secretstore.keyring import fits, generate_wrapped, offered, opens, wrapping, wrapping_context
 from secretstore.local_keys import LocalKeys
+from secretstore.unwrapping import unwrapping
 from tests import kms
 from tests.kms import ACCESS_KEY, ERRORS, REGION, SECRET_KEY, TOKEN, KmsProxy
 
@@ -158,7 +159,7 @@ def test_the_first_wraps_and_each_opens_what_it_wrapped(
     """While keys move, `SEALRUN_KEYS` lists both: what is recorded with a pair chooses, and one call is made."""
     second = kms.make_key(moto)
     given = access(kms.spec(arn, proxy.url), kms.spec(second.rpartition("/")[2], proxy.url), f"local:{key_file}")
-    first = key_service(given)
+    first = wrapping(given)
     assert isinstance(first, AwsKms) and first.key == arn
     made = {
         f"aws-kms:{arn}": first.wrap(PRIVATE, CONTEXT),
@@ -167,7 +168,7 @@ def test_the_first_wraps_and_each_opens_what_it_wrapped(
     }
     proxy.forget()
     for recorded, wrapped in made.items():
-        assert key_service(given, recorded).unwrap(wrapped, CONTEXT) == PRIVATE
+        assert unwrapping(given, recorded).unwrap(wrapped, CONTEXT) == PRIVATE
         assert opens(given, recorded)
     assert proxy.actions() == ["Decrypt", "Decrypt"]
 
@@ -176,7 +177,7 @@ def test_an_alias_may_stand_for_what_is_recorded(moto: str, arn: str) -> None:
     """Beside keys that are named and are not it."""
     other = kms.make_key(moto)
     given = access(kms.spec(other, moto), kms.spec("alias/sealrun", moto))
-    found = key_service(given, f"aws-kms:{arn}")
+    found = unwrapping(given, f"aws-kms:{arn}")
     assert isinstance(found, AwsKms) and found.key == "alias/sealrun" and opens(given, f"aws-kms:{arn}")
 
 
@@ -186,7 +187,7 @@ def test_a_database_writer_cannot_bring_a_key(proxy: KmsProxy, moto: str, arn: s
     wrapped = service(theirs, moto).wrap(PRIVATE, CONTEXT)
     given = access(kms.spec(arn, proxy.url))
     with pytest.raises(KmsError):
-        key_service(given, f"aws-kms:{theirs}").unwrap(wrapped, CONTEXT)
+        unwrapping(given, f"aws-kms:{theirs}").unwrap(wrapped, CONTEXT)
     assert [call.key for call in proxy.calls] == [arn]
     assert not opens(given, f"aws-kms:{theirs}")
 
@@ -207,9 +208,9 @@ def test_a_kind_that_is_not_listed_is_said(key_file: Path) -> None:
     """I10: and a row that names nonsense is not quoted."""
     given = KeyAccess(f"local:{key_file}")
     with pytest.raises(KeyServiceMissing, match=r"wrapped by aws-kms:arn:aws:kms:eu-north-1:1:key/a, and"):
-        key_service(given, "aws-kms:arn:aws:kms:eu-north-1:1:key/a")
+        unwrapping(given, "aws-kms:arn:aws:kms:eu-north-1:1:key/a")
     with pytest.raises(KeyServiceMissing) as refusal:
-        key_service(given, "canary \x1b[31m:x")
+        unwrapping(given, "canary \x1b[31m:x")
     assert "canary" not in str(refusal.value)
     assert not opens(given, "nonsense") and not opens(KeyAccess("local:/no/where"), "local:0123456789abcdef")
 
@@ -444,11 +445,11 @@ def test_botocore_is_loaded_by_who_calls_kms_alone(tmp_path: Path) -> None:
     code = """
 import sys
 from secretstore.key_service import KeyAccess
-from secretstore.keyring import key_service
+from secretstore.keyring import wrapping
 from executor.settings import read_settings
 import secretstore.vault
 found = read_settings({"SEALRUN_HOME": sys.argv[1], "SEALRUN_KEYS": "aws-kms:alias/x?region=eu-north-1"})
-print(key_service(KeyAccess(found.store.keys)).id, sorted({"botocore", "urllib3"} & set(sys.modules)))
+print(wrapping(KeyAccess(found.store.keys)).id, sorted({"botocore", "urllib3"} & set(sys.modules)))
 """
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("aws-kms:alias/x []\n", "")
@@ -485,9 +486,9 @@ def test_nobodys_configuration_is_read(proxy: KmsProxy, arn: str, wrapped: bytes
 import json, os, sys
 from secretstore.aws_kms import prepare
 from secretstore.key_service import KeyAccess
-from secretstore.keyring import key_service
+from secretstore.unwrapping import unwrapping
 given = json.load(sys.stdin)
-service = key_service(KeyAccess.from_json(given["access"]))
+service = unwrapping(KeyAccess.from_json(given["access"]), "aws-kms:any")
 print(service.unwrap(bytes.fromhex(given["wrapped"]), given["context"]).hex(), prepare("eu-north-1", "", {}).endpoint)
 """
     given = {"access": access(kms.spec(arn, proxy.url)).to_json(), "wrapped": wrapped.hex(), "context": CONTEXT}

@@ -9,7 +9,7 @@ import pytest
 from secretstore.database import Database
 from secretstore.errors import FolderUnusable
 from secretstore.home import check_home, ensure_home
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from secretstore.pins import Pin, Pins
 
 

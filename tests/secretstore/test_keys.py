@@ -21,12 +21,14 @@ from secretstore.errors import (
     UnknownProject,
     WrapBroken,
 )
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyAccess
-from secretstore.keyring import key_service, rewrap_pair, wrapping_context
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.keyring import wrapping_context
+from secretstore.local_keys import LocalKeys
 from secretstore.models import Environment, KeyPair, Secret, SecretVersion
 from secretstore.pins import Pins
 from secretstore.reveal import Resealer, reveal
+from secretstore.unwrapping import rewrap_pair, unwrapping
 from secretstore.vault import Actor, PlacedKey, Rotation
 
 Bundled = Callable[..., SealedBundle]
@@ -457,7 +459,7 @@ class TestRewrap:
     ) -> None:
         """After the move the new key file alone opens all; public halves and sealed values are untouched."""
         before = bundled(stocked)
-        assert opened(key_service(both, before.key_service), before)["TWO"] == b"value of two"
+        assert opened(unwrapping(both, before.key_service), before)["TWO"] == b"value of two"
         new = LocalKeys(tmp_path / "new" / "local.key")
         for key in vault.keys_to_rewrap(stocked, "shop"):
             pair = rewrap_pair(both, key.place, key.pair)
@@ -465,7 +467,7 @@ class TestRewrap:
             assert vault.replace_wrapping(stocked, key, pair.key_service, pair.wrapped, actor=actor)
         after = bundled(stocked)
         assert after == replace(before, key_service=new.id, wrapped=after.wrapped) and after.wrapped != before.wrapped
-        assert opened(new, after)["TWO"] == b"value of two" == opened(key_service(both, new.id), after)["TWO"]
+        assert opened(new, after)["TWO"] == b"value of two" == opened(unwrapping(both, new.id), after)["TWO"]
         with pytest.raises(KeyFileUnusable, match="was wrapped under key"):
             opened(keys, after)
         events = [event for event in audit_reading.list_events(stocked, "shop") if event.action == "key.rewrap"]

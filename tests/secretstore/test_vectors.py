@@ -38,11 +38,12 @@ def test_a_key_vector_keeps_its_forms(key: dict[str, str]) -> None:
 
 
 def test_a_wrapped_vector_unwraps(tmp_path: Path) -> None:
-    """A private key wrapped under a key file unwraps with that file."""
+    """A private key wrapped under a public file unwraps with its key file."""
     vector = json.loads((VECTORS / "local-wrap-1.json").read_text())
     file = tmp_path / "local.key"
     os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
     file.write_text(vector["file"])
     keys = LocalKeys(file)
-    assert keys.id == vector["id"]
+    file.with_suffix(".pub").write_text(vector["public_file"])
+    assert keys.id == keys.opening_id == vector["id"]
     assert keys.unwrap(b64decode(vector["wrapped"]), vector["context"]) == b64decode(vector["private"])

@@ -7,8 +7,8 @@ import pytest
 
 from executor.python.requirements import with_packages
 from secretstore import audit, audit_reading, keyring, vault
+from secretstore.key_files import create_local_key
 from secretstore.key_service import Credentials, KeyAccess, KeyPlace, WrappedKeyPair
-from secretstore.local_keys import create_local_key
 from tests import kms
 from tests.kms import ACCESS_KEY, ENVIRONMENT, SECRET_KEY, TOKEN, KmsProxy
 from tests.processes import eventually
@@ -49,7 +49,7 @@ def crew(proxy: KmsProxy) -> Iterator[Rig]:
 
 def project(made: Rig, name: str, keys: str) -> None:
     """A project with a secret, its private key wrapped by this key service."""
-    service = keyring.key_service(KeyAccess(keys, credentials=Credentials(ACCESS_KEY, SECRET_KEY, TOKEN)))
+    service = keyring.wrapping(KeyAccess(keys, credentials=Credentials(ACCESS_KEY, SECRET_KEY, TOKEN)))
 
     def birth(place: KeyPlace, generation: int) -> WrappedKeyPair:
         return keyring.generate_wrapped(service, place, generation)

@@ -13,7 +13,7 @@ import pytest
 from sqlmodel import select
 
 from secretstore import sealing, vault
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from secretstore.models import KeyPair, Secret, SecretVersion, new_id
 from tests import kms
 from tests.kms import ENVIRONMENT, SECRET_KEY, TOKEN, KmsProxy
@@ -95,6 +95,20 @@ def seal_at_once(made: Rig, place: vault.EnvironmentView, values: Mapping[str, b
 
 
 # Calls --------------------------------------------------------------------------------------------
+
+
+def test_i4_who_makes_environments_needs_encrypt_alone(shop: Rig, proxy: KmsProxy) -> None:
+    """As AWS would refuse all else: projects, environments and values are made and stored, and nothing is opened."""
+    proxy.allowed = {"Encrypt"}
+    try:
+        sealrun(shop, "project", "create", "wrapping", "-e", "staging")
+        sealrun(shop, "secret", "set", "API_KEY", "-p", "wrapping", stdin=SECRET.decode())
+        assert proxy.actions() == ["Encrypt", "Encrypt"]
+        refused = sealrun(shop, "key", "rotate", "-p", "wrapping", code=1)
+    finally:
+        proxy.allowed = None
+    assert "AWS denies kms:Decrypt" in refused
+    assert [key.generation for key in vault.list_keys(shop.db, "wrapping")] == [1, 1]
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ import pytest
 from executor.database import open_database
 from executor.runs import workers
 from executor.settings import read_settings
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from tests.executor.cli.conftest import PATIENCE, Cli, made
 from tests.processes import alive, children, eventually, of_run
 

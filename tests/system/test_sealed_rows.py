@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from executor.keys.creation import birth
 from secretstore import vault
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from tests.rig import ACTOR, Ended, Rig, rig
 
 FIRST, SECOND = b"the-first-secret-value", b"the-second-secret-value"

@@ -13,9 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyPlace
 from secretstore.keyring import wrapping_context
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.sealing import Binding, PrivateKey, generate_private_key, seal
 
 HERE = Path(__file__).parent
@@ -78,6 +79,7 @@ def _wrap(key: PrivateKey) -> dict[str, object]:
         return {
             "id": LocalKeys(file).id,
             "file": file.read_text(),
+            "public_file": file.with_suffix(".pub").read_text(),
             "context": context,
             "private": _text(key.to_bytes()),
             "wrapped": _text(wrapped),

@@ -13,7 +13,7 @@ from kombu.connection import Connection
 from executor.operations import doctor
 from executor.schemas.doctor import Finding
 from executor.settings import read_settings
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from tests.executor.cli.conftest import Cli
 from tests.executor.test_unguarded import redis_server
 
@@ -160,16 +160,30 @@ def test_a_package_of_our_name_that_is_not_ours_is_refused(shop: Cli, package: s
 def test_a_key_file_of_another_key_is_wrong(shop: Cli) -> None:
     """It is in perfect order, and opens nothing that is sealed here."""
     key_file = shop.home / "keys" / "local.key"
-    hidden = key_file.rename(shop.folder / "hidden.key")
-    try:
-        create_local_key(key_file)
-        wrong = findings(shop, 1)["wrapped keys"]
-    finally:
-        key_file.unlink()
-        hidden.rename(key_file)
+    other = shop.folder / "other" / "local.key"
+    create_local_key(other)
+    wrong = findings(shop, 1, SEALRUN_KEYS=f"local:{other}")["wrapped keys"]
     assert wrong["status"] == "wrong"
     assert "private keys are wrapped by local:" in str(wrong["text"])
     assert findings(shop, 0)["key file"]["status"] == "ok"
+
+    # With the public half of another key beside it, what is made next would not open.
+    public = key_file.with_suffix(".pub")
+    own = public.read_bytes()
+    public.write_bytes(other.with_suffix(".pub").read_bytes())
+    try:
+        wrong = findings(shop, 1)["key file"]
+    finally:
+        public.write_bytes(own)
+    assert wrong["status"] == "wrong" and "what that wraps would not open" in str(wrong["text"])
+
+
+def test_a_public_half_alone_wraps_and_is_said_to_open_nothing(shop: Cli) -> None:
+    """As a server has it: it creates environments, and which keys it could not open is not its trouble."""
+    public = shop.home / "keys" / "local.pub"
+    found = findings(shop, 0, SEALRUN_KEYS=f"local:{public}")
+    assert "keys are wrapped with it here, and none is opened" in str(found["key file"]["text"])
+    assert "wrapped keys" not in found
 
 
 def test_a_home_that_cannot_be_used_is_a_sentence(new_cli: Cli) -> None:

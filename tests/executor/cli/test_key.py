@@ -8,7 +8,7 @@ import pytest
 from executor.database import open_database
 from executor.settings import read_settings
 from secretstore import sealing, vault
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from secretstore.models import KeyPair
 from tests.executor.cli.conftest import Cli
 
@@ -94,11 +94,12 @@ def test_a_pin_in_the_project_file_is_checked(shop: Cli) -> None:
     """The one of this folder's project, beside what the user knows."""
     folder = shop.folder / "pinned"
     folder.mkdir()
-    mark = next(key["fingerprint"] for key in keys(shop, "-e", "default") if key["generation"] == 2)
+    pin = str(next(key["pin"] for key in keys(shop, "-e", "default") if key["generation"] == 2))
+    wrong = pin[:-64] + "0" * 64
     pins = folder / ".sealrun.toml"
-    pins.write_text(f'project = "shop"\n[pins]\ndefault = "2:{mark}"\n')
+    pins.write_text(f'project = "shop"\n[pins]\ndefault = "{pin}"\n')
     shop.ok("secret", "set", "API_KEY", stdin="hunter2-prod-key-3", cwd=folder)
-    pins.write_text(f'project = "shop"\n[pins]\ndefault = "2:{"0" * 64}"\n')
+    pins.write_text(f'project = "shop"\n[pins]\ndefault = "{wrong}"\n')
     refused = shop("secret", "set", "API_KEY", stdin="hunter2-prod-key-4", cwd=folder, code=1)
     assert "the project file pins" in refused.stderr
 
@@ -133,3 +134,26 @@ def test_rewrap_moves_keys_to_the_first_key_service(new_cli: Cli) -> None:
     new_cli.ok("key", "rotate", "-p", "one", environ={"SEALRUN_KEYS": f"local:{new}"})
     refused = new_cli("key", "rotate", "-p", "two", code=1)
     assert "the key pair of two/default was not rotated: no key file at" in refused.stderr
+
+
+def test_i9_a_machine_with_the_public_half_makes_environments_and_opens_none(new_cli: Cli) -> None:
+    """It creates, seals and lists; what needs the private half ends with a sentence that says where that is done."""
+    key_file = new_cli.folder / "keys" / "team.key"
+    made = new_cli("key", "create", str(key_file), code=0)
+    assert (
+        f"SEALRUN_KEYS=local:{key_file}\n" in made.stdout and f"local:{key_file.with_suffix('.pub')}\n" in made.stdout
+    )
+    server = new_cli.folder / "server" / "team.pub"
+    server.parent.mkdir(mode=0o755)
+    key_file.with_suffix(".pub").rename(server)
+    alone = {"SEALRUN_KEYS": f"local:{server}"}
+    new_cli.ok("project", "create", "shop", "-e", "staging", environ=alone)
+    new_cli.ok("secret", "set", "API_KEY", "-p", "shop", stdin="hunter2-prod-key", environ=alone)
+    refused = new_cli("key", "rotate", "-p", "shop", environ=alone, code=1).stderr
+    assert (
+        f"was not rotated: {server} is the public half of a local key: it wraps private keys, and unwraps none"
+        in refused
+    )
+    assert "hint: this is done where the key file is" in refused
+    told = new_cli("key", "rotate", "-p", "shop", environ={"SEALRUN_KEYS": f"local:{key_file}"}, code=0)
+    assert "has generation 2" in told.stdout

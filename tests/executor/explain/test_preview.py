@@ -10,8 +10,9 @@ from executor.explain.preview import Preview, preview
 from executor.runs.grant import Asked
 from secretstore import vault
 from secretstore.database import Database
+from secretstore.key_files import create_local_key
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pins
 from secretstore.vault import Actor, NewSecret, NewVariable
 

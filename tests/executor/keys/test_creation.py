@@ -12,9 +12,10 @@ from executor.keys import creation
 from executor.keys.creation import birth
 from executor.settings import Settings, read_settings
 from secretstore import sealing
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyPlace
 from secretstore.keyring import wrapping_context
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from tests.executor.conftest import ROOT, OrdinaryUser
 
 PLACE = KeyPlace("shop", "p1", "staging", "e1")
@@ -115,7 +116,9 @@ def test_the_process_cannot_be_read_by_its_own_user(as_ordinary_user: OrdinaryUs
 import os, subprocess, sys, time
 sys.path[:0] = [sys.argv[1]]
 from executor.keys import creation as key_birth
-process = subprocess.Popen([sys.executable, "-I", "-c", key_birth._CODE, sys.argv[1]], stdin=subprocess.PIPE, env={})
+process = subprocess.Popen(
+    [sys.executable, "-I", "-c", key_birth._CREATION, sys.argv[1]], stdin=subprocess.PIPE, env={}
+)
 until = time.monotonic() + 20
 while time.monotonic() < until:
     try:

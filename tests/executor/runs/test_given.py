@@ -12,8 +12,9 @@ from executor.models import Run
 from executor.runs.grant import Asked, Given, read_given
 from secretstore import vault
 from secretstore.database import Database
+from secretstore.key_files import create_local_key
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pins
 from secretstore.vault import Actor
 

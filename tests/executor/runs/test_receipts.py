@@ -18,9 +18,10 @@ from executor.runs.grant import Given
 from secretstore import audit, audit_reading, vault
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import Database
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.keyring import generate_wrapped
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.models import WaitingAuditEvent
 from secretstore.pins import Pins
 from tests.executor.conftest import Bench

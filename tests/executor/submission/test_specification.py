@@ -15,7 +15,7 @@ from executor.settings import Settings, read_settings
 from executor.submission.specification import examine, specify
 from secretstore import vault
 from secretstore.database import Database
-from secretstore.local_keys import create_local_key
+from secretstore.key_files import create_local_key
 from tests.executor.source.test_bundles import stored
 from tests.executor.source.test_ignoring import write
 from tests.rig import job_python

@@ -10,8 +10,9 @@ from executor.schemas.workers import Refusal
 from executor.settings import read_settings
 from executor.worker import openings
 from executor.worker.openings import Openings
+from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyAccess
-from secretstore.local_keys import LocalKeys, create_local_key
+from secretstore.local_keys import LocalKeys
 from secretstore.settings import StoreSettings
 
 KMS = "aws-kms:arn:aws:kms:eu-north-1:123456789012:key/1234abcd"
@@ -46,6 +47,7 @@ def test_key_files_are_told_as_they_come_and_go(zygote: Zygote, tmp_path: Path) 
     first = LocalKeys(file).id
     assert can.key_services == can.key_services == (*kms, first)
     file.rename(tmp_path / "keys" / "first.key")
+    file.with_suffix(".pub").unlink()
     create_local_key(file)
     second = LocalKeys(file).id
     assert first != second and can.key_services == (*kms, second)
