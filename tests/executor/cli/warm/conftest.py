@@ -123,7 +123,9 @@ def warm() -> Iterator[Warm]:
     with made() as cli:
         one = Warm(cli)
         try:
+            cli.forks = True
             cli.ok("project", "create", "shop")
+            cli.forks = False
             cli.ok("runs", "list")
             one.left()
             yield one
