@@ -54,9 +54,9 @@ class Waiting:
         if before is not None and now - before > IDLE:
             return
         self._line.clear()
-        screen.say(
-            f"no worker was running: started one, which ends after {IDLE} idle seconds (log: {self._at.at.standby.log})"
-        )
+        standby = getattr(self._at.at, "standby", None)  # of a server it is on the server's machine
+        log = "" if standby is None else f" (log: {standby.log})"
+        screen.say(f"no worker was running: started one, which ends after {IDLE} idle seconds{log}")
 
     def _tell(self, attended: Attended) -> None:
         """What was done, and what is missing: once, and again when it is something else."""
