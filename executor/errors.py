@@ -5,6 +5,7 @@ Processes that see plaintext import this, so it imports only the standard librar
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from secretstore.errors import SealrunError, installing
@@ -603,3 +604,28 @@ class WouldBeRefused(SealrunError):
 
     code = "would_be_refused"
     status = 422
+
+
+# -- from one process to another
+
+
+def error_of(code: str, message: str, hint: str | None = None) -> SealrunError:
+    """The error that another process has told of: of the class that has this code, else of none in particular."""
+    kind = _by_code().get(code, SealrunError)
+    error = kind.__new__(kind)
+    error.args, error.message, error.names = (message,), message, {}
+    error.advise(hint)
+    return error
+
+
+@cache
+def _by_code() -> Mapping[str, type[SealrunError]]:
+    found: dict[str, type[SealrunError]] = {}
+    left = [SealrunError]
+    while left:
+        kind = left.pop()
+        found.setdefault(
+            kind.code, kind
+        )  # a class that has its parent's code stands for it only where nobody else does
+        left += kind.__subclasses__()
+    return found

@@ -95,6 +95,7 @@ class RunSpec(SQLModel):
     collect: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     idempotency_key: str | None = None
     followed: bool = False
+    probe: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class Run(Table, RunSpec, table=True):
@@ -313,6 +314,17 @@ class SourceBundleChunk(Table, table=True):
     digest: str = Field(primary_key=True)
     sequence: int = Field(primary_key=True)
     data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class SourceUpload(Table, table=True):
+    """Somebody has sent all of a bundle themselves: a digest alone gives nobody a source that they may not read."""
+
+    __tablename__ = "executor_source_upload"
+
+    project_id: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    by: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
 
 
 class Masked(Table, table=True):

@@ -170,6 +170,14 @@ RUN_UIDS = Setting(
     "a worker that runs as root lends each run one of these; neither Debian nor systemd uses the default range",
 )
 
+WARM = Setting(
+    "SEALRUN_WARM_SECONDS",
+    "600",
+    "seconds",
+    "how long a process that has everything imported waits for the next `sealrun run` or `sealrun runs` of this user; "
+    "0 leaves none behind, and uses none. It holds no secret and no setting, see "
+    "[the warm process](../internals/warm.md)",
+)
 READABLE = Setting(
     "SEALRUN_READABLE",
     "none",
@@ -189,6 +197,7 @@ EXECUTOR_SETTINGS = (
     BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
+    WARM,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
 _FROM_FILES = [one for one in ALL_SETTINGS if one.from_file]
@@ -223,6 +232,7 @@ class Settings:
     readable: tuple[OpenFolder, ...]
     writable: tuple[OpenFolder, ...]
     metrics_listen: tuple[str, int] | None
+    warm: int
     run_memory: int | None
     run_cpus: float | None
     run_pids: int
@@ -286,6 +296,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         keep_runs=reading.value(KEEP_RUNS, length_of_time(0, 36500, "d"), 30 * 86400),
         readable=reading.value(READABLE, _open_folders, ()),
         writable=reading.value(WRITABLE, _open_folders, ()),
+        warm=reading.value(WARM, length_of_time(0, 86400), 600),
         run_memory=reading.value(RUN_MEMORY, _size(16 << 20), None),
         run_cpus=reading.value(RUN_CPUS, _cpus, None),
         run_pids=reading.value(RUN_PIDS, number(16, 1 << 22), 4096),

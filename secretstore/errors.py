@@ -215,6 +215,29 @@ class RollbackRefused(SecretStoreError):
 # -- sealing
 
 
+class SealingOvertaken(SecretStoreError):
+    """what was reserved in project "{project}" holds no more, and nothing was stored: {why}"""
+
+    # Its remedy is the sealer's own: it reserves and seals again, a few times.
+    code = "sealing_overtaken"
+    status = 409
+    hint = "reserve and seal again"
+
+
+class SealedRefused(SecretStoreError):
+    """the sealed value of "{name}" for {environment} is refused, and nothing was stored: {why}"""
+
+    code = "sealed_refused"
+    status = 422
+
+
+class ReservationUnfit(SecretStoreError):
+    """the answer does not fit what was asked, so nothing was sealed: {why}"""
+
+    code = "reservation_unfit"
+    status = 502
+
+
 class DoesNotOpen(SecretStoreError):
     """the sealed value does not open"""
 
@@ -251,6 +274,17 @@ class KeyChanged(SecretStoreError):
     hint = (
         "ask whoever rotated or recreated it, compare fingerprints (sealrun key list -p {project}), "
         "and only then: sealrun key trust -p {project} -e {environment} FINGERPRINT"
+    )
+
+
+class KeyUnknown(SecretStoreError):
+    """the key pair {fingerprint} of {project}/{environment} on {server} is not known here, so nothing was sealed"""
+
+    code = "key_unknown"
+    status = 409
+    hint = (
+        "compare that fingerprint with a colleague's (sealrun key list -p {project}), then give the pin they tell you: "
+        "--pin, SEALRUN_PIN, or [pins] in .sealrun.toml; on a terminal it is enough to say yes"
     )
 
 

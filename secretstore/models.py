@@ -135,6 +135,19 @@ class SecretVersion(SQLModel, table=True):
     created_by: str = Field(max_length=255)
 
 
+class SecretReservation(SQLModel, table=True):
+    """What values may be sealed for until it expires, once: ids, versions and generations, see `vault.reserving`."""
+
+    __tablename__ = "secretstore_secret_reservation"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    project_id: str = Field(foreign_key="secretstore_project.id", ondelete="CASCADE", max_length=32)
+    reserved: str = Field(sa_type=Text)
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    created_by: str = Field(max_length=255)
+
+
 class Variable(SQLModel, table=True):
     """Plain configuration, shown openly."""
 

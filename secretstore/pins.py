@@ -1,93 +1,199 @@
-"""Which key pair to seal to: the database's, if it agrees with what this user remembers.
+"""Which key pair to seal to: the one that is offered, if it agrees with what this user remembers.
 
-Whoever can write to the database could replace an environment's public key with their own, and read the values sealed
-next. So we remember each environment's key pair at first use, as ssh does a host's key, and accept another one only if
-every pair in between has vouched for its successor. A pair is remembered under names: an environment that is deleted
-and created again does not count as a first use.
+Whoever can write to the database, or answers in a server's place, could offer a public key of their own, and read the
+values sealed next. So we remember each environment's key pair at first use, as ssh does a host's key, and accept
+another one only if every pair in between has vouched for its successor. It is remembered together with the server and
+the ids of project and environment, which are part of what a value is sealed for, and under names: an environment that
+is deleted and created again does not count as a first use.
+
+Nothing here asks a database or a network: who offers a key pair offers all its generations, see `succession`.
 """
 
 import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlmodel import Session, col, select
-
-from secretstore.errors import KeyChanged, KeyUnreadable, KnownKeysUnusable
+from secretstore.errors import FingerprintWrong, KeyChanged, KeyUnknown, KeyUnreadable, KnownKeysUnusable
 from secretstore.home import private_folder
-from secretstore.models import Environment, KeyPair, Project
-from secretstore.sealing import PublicKey, fingerprint, succession
+from secretstore.naming import check_environment_name, check_project_name
+from secretstore.sealing import PublicKey, fingerprint
+from secretstore.succession import SHORT, Succession
 
 _COMMENT = (
     "# sealrun known keys: the key pair each environment had when this user last sealed to it.\n"
-    "# project, environment, generation, fingerprint of the public key, database. See: sealrun key list\n"
+    "# project, environment, generation, fingerprint of the public key, both ids, server. See: sealrun key list\n"
 )
-_LINE = re.compile(r"(\S+) (\S+) ([1-9][0-9]{0,9}) ([0-9a-f]{64}) (.+)")
-_PIN = re.compile(r"([1-9][0-9]{0,9}):([0-9a-f]{64})")
+_ID, _MARK, _GENERATION = r"([0-9a-f]{32})", r"([0-9a-f]{64})", r"([1-9][0-9]{0,9})"
+_LINE = re.compile(rf"(\S+) (\S+) {_GENERATION} {_MARK} {_ID} {_ID} (.+)")
+_PIN = re.compile(rf"{_ID}:{_ID}:{_GENERATION}:{_MARK}")
 _FILE_LIMIT = 16 << 20
-_SHORT = 16
+_LEAST_FINGERPRINT = 16
 
 _Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A remembered key pair."""
+    """A remembered key pair, and whose it is."""
 
+    project_id: str
+    environment_id: str
     generation: int
     fingerprint: str
 
     @classmethod
     def parse(cls, text: str) -> "Pin":
-        """Read `GENERATION:FINGERPRINT`, the fingerprint in full.
+        """Read `PROJECT_ID:ENVIRONMENT_ID:GENERATION:FINGERPRINT`, all in full.
 
         Raises:
             ValueError: it has another form.
         """
         found = _PIN.fullmatch(text)
         if found is None:
-            raise ValueError("it is not GENERATION:FINGERPRINT, as in 1: and 64 hexadecimal digits")
-        return cls(int(found[1]), found[2])
+            raise ValueError(
+                "it is not PROJECT_ID:ENVIRONMENT_ID:GENERATION:FINGERPRINT, the pin that key list --json tells"
+            )
+        return cls(found[1], found[2], int(found[3]), found[4])
+
+    def __str__(self) -> str:
+        return f"{self.project_id}:{self.environment_id}:{self.generation}:{self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class GivenPin:
+    """A pin that somebody gave for what they do now: for one environment, or for every one."""
+
+    environment: str | None
+    pin: Pin
+    where: str
+    """Who says so, in a sentence's end: `--pin gives`."""
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> "GivenPin":
+        """Read `[ENVIRONMENT=]PIN`.
+
+        Raises:
+            ValueError: it has another form.
+        """
+        environment, _, pin = text.rpartition("=")
+        return cls(environment or None, Pin.parse(pin), where)
+
+
+FirstUse = Callable[[str, str, str, Pin], None]
+"""Called with project, environment, server and the key pair that is offered, where nothing is known to compare it with.
+It raises the reason not to seal to it."""
+
+
+def remember_at_first_use(project: str, environment: str, server: str, offered: Pin) -> None:
+    """Take what is offered: for the direct door, whose user has the database itself."""
+
+
+def refuse_first_use(project: str, environment: str, server: str, offered: Pin) -> None:
+    """Take nothing that is not known: for who seals over a network, and has nobody to ask.
+
+    Raises:
+        KeyUnknown: always.
+    """
+    raise KeyUnknown(project=project, environment=environment, server=server, fingerprint=offered.fingerprint)
 
 
 class Pins:
     """The key pairs of environments that one user remembers, in a file of theirs."""
 
-    def __init__(self, file: Path, database: str, committed: Mapping[tuple[str, str], Pin] | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        server: str,
+        committed: Mapping[tuple[str, str], Pin] | None = None,
+        *,
+        given: Iterable[GivenPin] = (),
+        first_use: FirstUse = remember_at_first_use,
+    ) -> None:
         """Keep where they are; nothing is read yet.
 
         Args:
             file: created at first use.
-            database: the database's URL without passwords: two databases may have projects of the same name.
+            server: the database's URL without passwords, or an API's origin: two of them may have projects of the same
+                name.
             committed: pins from a project file, by project and environment. They must hold as well, and are never
                 changed.
+            given: more pins that must hold, of environments of whatever project is sealed for.
+            first_use: what is to be done where nothing is known of a key pair.
         """
         self.file = file
-        self.database = "".join(c if c.isprintable() else "?" for c in database)
+        self.server = "".join(c if c.isprintable() else "?" for c in server)
         self.committed = dict(committed or {})
+        self.given = tuple(given)
+        self.first_use = first_use
 
-    def sealing_key(self, session: Session, project: Project, environment: Environment) -> KeyPair:
-        """Return the environment's key pair for sealing, in the caller's transaction.
+    def also(self, given: Iterable[GivenPin]) -> "Pins":
+        """Return the same pins, with more that must hold."""
+        more = (*self.given, *given)
+        return Pins(self.file, self.server, self.committed, given=more, first_use=self.first_use)
+
+    def sealing_key(self, project: str, environment: str, offered: Succession) -> PublicKey:
+        """Return the public key to seal to, of the key pair that somebody offers for an environment.
 
         It is remembered at first use. Later, a generation that its predecessors vouch for replaces the remembered one.
 
+        Args:
+            project: as it was typed.
+            environment: as it was typed.
+            offered: what the database or the server says.
+
         Raises:
-            KeyChanged: the key pair is neither the remembered one nor vouched for by it.
+            NameRefused: no project or environment has such a name.
+            KeyChanged: the key pair is neither the remembered one nor vouched for by it, or belongs to something else.
+            KeyUnknown: nothing is known of it, and nobody says that it is the right one.
             KnownKeysUnusable: the file cannot be read or written.
         """
-        names = project.name, environment.name
-        pair, now = current_pin(session, project, environment)
-        pinned = self.known(*names)
-        for pin, where in ((pinned, "is remembered here"), (self.committed.get(names), "the project file pins")):
-            if pin is not None and pin != now:
-                _require_succession(session, project, environment, pin, now, where)
+        public, now = _offered(project, environment, offered)
+        pinned = self.known(project, environment)
+        insisted = [(pin, where) for pin, where in self._insisted(project, environment) if pin is not None]
+        for pin, where in [*([(pinned, "is remembered here")] if pinned else []), *insisted]:
+            if pin != now and (why := _mismatch(offered, pin)):
+                known = f"generation {pin.generation}, {pin.fingerprint[:SHORT]}… {where}"
+                raise KeyChanged(project=project, environment=environment, why=f"{why}; {known}")
+        if pinned is None and not insisted:
+            self.first_use(project, environment, self.server, now)
         if pinned != now:
-            self._advance(*names, pinned, now)
-        return pair
+            self._advance(project, environment, pinned, now)
+        return public
+
+    def trust(self, project: str, environment: str, offered: Succession, given: str) -> Pin:
+        """Remember the key pair that is offered, whose fingerprint a person has compared.
+
+        Args:
+            project: as it was typed.
+            environment: as it was typed.
+            offered: what the database or the server says.
+            given: the fingerprint, in full or its first 16 digits or more.
+
+        Raises:
+            FingerprintWrong: it is another key pair's, or too short to tell.
+            KeyChanged: the current key pair cannot be read.
+            KnownKeysUnusable: the file cannot be read or written.
+        """
+        _, now = _offered(project, environment, offered)
+        wanted = given.strip().lower().removesuffix("…")
+        # Only what could be a fingerprint is shown: people paste other things by mistake.
+        shown = given if given.isascii() and given.isalnum() and len(given) <= 64 else "the text given"
+        if len(wanted) < _LEAST_FINGERPRINT:
+            raise FingerprintWrong(
+                "{given} is too short to tell key pairs apart, and nothing was recorded",
+                given=shown,
+                least=_LEAST_FINGERPRINT,
+                hint=f"give the whole fingerprint, or at least its first {_LEAST_FINGERPRINT} digits",
+            )
+        if not now.fingerprint.startswith(wanted):
+            raise FingerprintWrong(project=project, environment=environment, found=now.fingerprint, given=shown)
+        self.remember(project, environment, now)
+        return now
 
     def known(self, project: str, environment: str) -> Pin | None:
         """Return the key pair that is remembered for an environment.
@@ -95,7 +201,7 @@ class Pins:
         Raises:
             KnownKeysUnusable: the file cannot be read, or is malformed.
         """
-        return self._read().get((project, environment, self.database))
+        return self._read().get((project, environment, self.server))
 
     def remember(self, project: str, environment: str, pin: Pin) -> None:
         """Remember an environment's key pair in place of any other: whoever made or compared it says so.
@@ -104,7 +210,7 @@ class Pins:
             KnownKeysUnusable: the file cannot be read or written.
         """
         with self._locked():
-            self._write({**self._read(), (project, environment, self.database): pin})
+            self._write({**self._read(), (project, environment, self.server): pin})
 
     def forget(self, project: str, environment: str | None = None) -> None:
         """Forget an environment's key pair, or those of all of a project's, when it is deleted.
@@ -122,14 +228,20 @@ class Pins:
 
     def _advance(self, project: str, environment: str, before: Pin | None, now: Pin) -> None:
         """Remember a pair that was checked against `before`, unless another process has remembered one meanwhile."""
-        place = (project, environment, self.database)
+        place = (project, environment, self.server)
         with self._locked():
             pins = self._read()
             if pins.get(place) == before:
                 self._write({**pins, place: now})
 
+    def _insisted(self, project: str, environment: str) -> Iterator[tuple[Pin | None, str]]:
+        yield self.committed.get((project, environment)), "the project file pins"
+        for given in self.given:
+            if given.environment in (None, environment):
+                yield given.pin, given.where
+
     def _belongs_to(self, place: _Place, project: str, environment: str | None) -> bool:
-        return (place[0], place[2]) == (project, self.database) and environment in (None, place[1])
+        return (place[0], place[2]) == (project, self.server) and environment in (None, place[1])
 
     def _read(self) -> dict[_Place, Pin]:
         try:
@@ -151,19 +263,20 @@ class Pins:
             found = _LINE.fullmatch(line)
             if found is None:
                 # Refused rather than skipped: a pin that is lost would make the next key pair a first use.
-                why = f"line {number} is not project, environment, generation, fingerprint, database"
+                why = f"line {number} is not project, environment, generation, fingerprint, two ids, server"
                 raise KnownKeysUnusable(path=self.file, why=why)
-            place = (found[1], found[2], found[5])
+            place = (found[1], found[2], found[7])
             if place in pins:
                 raise KnownKeysUnusable(path=self.file, why=f"line {number} repeats an environment")
-            pins[place] = Pin(int(found[3]), found[4])
+            pins[place] = Pin(found[5], found[6], int(found[3]), found[4])
         return pins
 
     def _write(self, pins: Mapping[_Place, Pin]) -> None:
         """Replace the file as a whole: a reader sees the old one or the new one."""
         lines = [
-            f"{project} {environment} {pin.generation} {pin.fingerprint} {database}\n"
-            for (project, environment, database), pin in sorted(pins.items())
+            f"{project} {environment} {pin.generation} {pin.fingerprint} "
+            f"{pin.project_id} {pin.environment_id} {server}\n"
+            for (project, environment, server), pin in sorted(pins.items(), key=lambda item: item[0])
         ]
         unfinished = self.file.with_name(f".{self.file.name}.{os.urandom(8).hex()}")
         try:
@@ -192,66 +305,29 @@ class Pins:
             os.close(lock)
 
 
-def current_pin(session: Session, project: Project, environment: Environment) -> tuple[KeyPair, Pin]:
-    """Return an environment's current key pair, and its pin by its own bytes: the row may claim anything.
-
-    Raises:
-        KeyChanged: it is missing or cannot be read.
-    """
-    pair = session.get(KeyPair, (environment.id, environment.generation))
-    if pair is None:
-        why = f"its generation {environment.generation} is missing"
-        raise KeyChanged(project=project.name, environment=environment.name, why=why)
+def _offered(project: str, environment: str, offered: Succession) -> tuple[PublicKey, Pin]:
+    """Return the key pair that is offered, and its pin by its own bytes: the fingerprint beside it may be anything."""
+    check_project_name(project)
+    check_environment_name(environment)
     try:
-        return pair, Pin(pair.generation, fingerprint(PublicKey.from_bytes(pair.public_key)))
-    except KeyUnreadable:
-        why = f"generation {pair.generation} has no readable public key"
-        raise KeyChanged(project=project.name, environment=environment.name, why=why) from None
+        public = offered.current()
+    except KeyUnreadable as why:
+        raise KeyChanged(project=project, environment=environment, why=str(why)) from None
+    return public, Pin(offered.project_id, offered.environment_id, offered.generation, fingerprint(public))
 
 
-def _require_succession(
-    session: Session, project: Project, environment: Environment, pin: Pin, now: Pin, where: str
-) -> None:
-    """Refuse the current key pair unless each one from the known pair on has vouched for the next."""
-    if why := _broken_link(session, environment, pin, now):
-        known = f"generation {pin.generation}, {pin.fingerprint[:_SHORT]}… {where}"
-        raise KeyChanged(project=project.name, environment=environment.name, why=f"{why}; {known}")
-
-
-def _broken_link(session: Session, environment: Environment, pin: Pin, now: Pin) -> str | None:
-    if now.generation < pin.generation:
-        return (
-            f"generation {now.generation}, {now.fingerprint[:_SHORT]}… is a step back: "
-            "an older copy of the database was restored, or an older key put back"
-        )
-    if now.generation == pin.generation:
-        return (
-            f"generation {now.generation} has another fingerprint, {now.fingerprint[:_SHORT]}…: "
-            "the environment was recreated, or its key was swapped"
-        )
-    query = select(KeyPair).where(
-        KeyPair.environment_id == environment.id,
-        col(KeyPair.generation).between(pin.generation, now.generation),
-    )
-    pairs = {pair.generation: pair for pair in session.exec(query)}
-    # Each public key is checked against a fingerprint we trust, the pin's at first, then used to check the next one.
-    known, mark = None, pin.fingerprint
-    for generation in range(pin.generation, now.generation + 1):
-        if generation not in pairs:
-            return f"generation {generation} is missing, so nothing explains generation {now.generation}"
-        try:
-            public = PublicKey.from_bytes(pairs[generation].public_key)
-        except KeyUnreadable:
-            return f"generation {generation} has no readable public key"
-        found = fingerprint(public)
-        if known is None and found != mark:
-            return f"generation {generation} has another fingerprint, {found[:_SHORT]}…: its key was swapped"
-        if known is not None:
-            statement = succession(environment.project_id, environment.id, generation - 1, mark, generation, found)
-            if not known.has_vouched(pairs[generation].voucher or b"", statement):
-                return f"generation {generation}, {found[:_SHORT]}… is not vouched for by the one before it"
-        known, mark = public, found
-    return None
+def _mismatch(offered: Succession, pin: Pin) -> str | None:
+    """Say why what is offered is not what is known, nor follows from it."""
+    for what, known, now in (
+        ("project", pin.project_id, offered.project_id),
+        ("environment", pin.environment_id, offered.environment_id),
+    ):
+        if known != now:
+            return (
+                f"the {what} has another id, {now[:SHORT]}… and not {known[:SHORT]}…: "
+                "it was deleted and recreated, or another one answers in its place"
+            )
+    return offered.broken_link(pin.generation, pin.fingerprint)
 
 
 def _reason(problem: OSError) -> str:

@@ -52,6 +52,11 @@ _PRIVATE_FORM = b"\x01"
 LONGEST_SEALED = _HEADER.size + _OVERHEAD + (1 << (_LENGTH.size + MAX_VALUE - 1).bit_length())
 """Bytes of the longest value once it is padded and sealed."""
 
+_SEALED_SIZES = frozenset(
+    _HEADER.size + _OVERHEAD + (1 << bits)
+    for bits in range(_LEAST_PADDED.bit_length() - 1, (_LENGTH.size + MAX_VALUE - 1).bit_length() + 1)
+)
+
 _SEED, _MLKEM_PUBLIC, _X25519, _ED25519 = 64, 1184, 32, 32
 
 
@@ -243,6 +248,26 @@ def header(sealed: bytes) -> Header:
         raise DoesNotOpen
     format_, suite, generation, mark = _HEADER.unpack_from(sealed)
     return Header(format_, suite, generation, mark.hex())
+
+
+def why_not_sealed_to(sealed: bytes, generation: int, mark: str) -> str | None:
+    """Say why bytes cannot be a value that was sealed to a key pair, as far as one sees without its private half.
+
+    Args:
+        sealed: the bytes.
+        generation: the key pair's.
+        mark: the fingerprint of its public half.
+    """
+    if len(sealed) not in _SEALED_SIZES:
+        return "it has not the size of a sealed value"
+    found = header(sealed)
+    if (found.format, found.suite) != (FORMAT, SUITE):
+        return f"its format is {found.format} and its suite {found.suite}, not {FORMAT} and {SUITE}"
+    if (found.generation, found.fingerprint) != (generation, mark):
+        return (
+            f"it is addressed to generation {found.generation}, {found.fingerprint[:16]}…, not to the current key pair"
+        )
+    return None
 
 
 def _info(head: bytes, binding: Binding) -> bytes:

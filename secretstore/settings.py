@@ -11,6 +11,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from secretstore import durations
+from secretstore.default_home import default_home, passwd_home
 from secretstore.errors import SettingsProblem
 
 T = TypeVar("T")
@@ -138,7 +139,7 @@ def read_store_settings(environ: Mapping[str, str]) -> StoreSettings:
 
 def parse_store_settings(reading: "SettingsReading") -> StoreSettings:
     """Read them as part of a larger reading, whose `finish` reports all problems."""
-    home = reading.value(HOME, absolute_path, _default_home(reading.environ))
+    home = reading.value(HOME, absolute_path, Path(default_home(reading.environ)))
     default_database = f"sqlite:///{home}/sealrun.db"
     database_url = reading.value(DATABASE_URL, database_address, default_database)
     return StoreSettings(
@@ -328,7 +329,7 @@ def _profile_region(environ: Mapping[str, str]) -> str | None:
     import configparser  # here: few need it, and every process imports this module
 
     profile = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
-    file = environ.get("AWS_CONFIG_FILE") or f"{environ.get('HOME') or _passwd_home()}/.aws/config"
+    file = environ.get("AWS_CONFIG_FILE") or f"{environ.get('HOME') or passwd_home()}/.aws/config"
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read(os.path.expanduser(file), encoding="utf-8")
@@ -352,21 +353,6 @@ def _file_text(file: str) -> str:
     if len(text) > _FILE_LIMIT:
         raise Unacceptable(f"comes from a file of more than {_FILE_LIMIT} characters")
     return text.removesuffix("\n").removesuffix("\r")
-
-
-def _default_home(environ: Mapping[str, str]) -> Path:
-    # The XDG rule: a relative or empty XDG_DATA_HOME is ignored.
-    data = environ.get("XDG_DATA_HOME", "")
-    if data.startswith("/"):
-        return Path(data) / "sealrun"
-    return Path(environ.get("HOME") or _passwd_home()) / ".local" / "share" / "sealrun"
-
-
-def _passwd_home() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return "/nonexistent"
 
 
 def _default_actor() -> str:

@@ -65,7 +65,8 @@ class EnvironmentView:
 class KeyPairView:
     """One generation of an environment's key pair.
 
-    `state`: pending (a rotation prepares it), current, kept (past, not destroyed yet) or destroyed.
+    `state`: pending (a rotation prepares it), current, kept (past, not destroyed yet) or destroyed. `pin` is what a
+    project file or `--pin` takes.
     """
 
     project: str
@@ -77,6 +78,7 @@ class KeyPairView:
     created_at: datetime
     created_by: str
     destroyed_at: datetime | None
+    pin: str
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,7 @@ class Rig:
             "SEALRUN_WORKSPACES": str(folder / "runs"),
             "SEALRUN_CACHE": str(folder / "stored/cache"),
             "SEALRUN_TERM_GRACE_SECONDS": "1",
+            "SEALRUN_WARM_SECONDS": "0",
             **({"SEALRUN_BROKER_URL": broker} if broker else {}),
             **({"SEALRUN_DATABASE_URL": database} if database else {}),
             **settings,

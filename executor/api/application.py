@@ -1,5 +1,7 @@
 """The application: its routes, what every request passes before them, and its own description."""
 
+import functools
+import re
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -13,11 +15,17 @@ from executor.api.middleware.identifying import Identifying
 from executor.api.middleware.requests import Requests
 from executor.api.routes import BASE
 from executor.operations.deployment import Deployment
+from executor.source.packing import archive_limit
 from secretstore.errors import SealrunError
 
 VERSION = "1"
 _OPEN = frozenset(BASE + path for path in (*health.OPEN, "/openapi.json"))
 """What is answered to everybody: it says nothing of the deployment."""
+
+
+_BUNDLE = re.compile(r"/bundles/[0-9a-f]{64}$")
+RUNS_AT_ONCE = 48 << 20
+"""Bytes of the JSON of many runs: above what they may have of targets and variables."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,14 @@ def create_application(at: Deployment, origin: Origin) -> FastAPI:
         app.include_router(made, prefix=BASE)
     # The last one added is the outermost.
     app.add_middleware(Identifying, db=at.db, origin=origin.url, open_=_OPEN)
-    app.add_middleware(Bodies, larger={})
+    app.add_middleware(Bodies, most=functools.partial(_most, at))
     app.add_middleware(Hosts, hosts=origin.hosts)
     app.add_middleware(Requests)
     return app
+
+
+def _most(at: Deployment, path: str) -> int | None:
+    """Bytes of a body, where a route takes more than others: a source, and many runs at once."""
+    if _BUNDLE.search(path):
+        return archive_limit(at.settings.source_bytes)
+    return RUNS_AT_ONCE if path == f"{BASE}/runs/batch" else None

@@ -48,6 +48,8 @@ def _connections(role: str) -> tuple[Route, ...]:
         Route("connections.get", "GET", _AT + there + "/{name}", fixed),
         Route("connections.require_deletable", "GET", _AT + there + "/{name}/deletable", fixed),
         Route("connections.delete", "DELETE", _AT + there + "/{name}", fixed),
+        Route("probing.begin", "POST", _AT + there + "/{name}/tests", fixed),
+        Route("probing.record", "POST", _AT + there + "/{name}/tests/{run}", fixed),
     )
 
 
@@ -81,8 +83,15 @@ ROUTES: tuple[Route, ...] = (
     Route("keys.submit_rotation", "POST", _AT + "/keys/rotate"),
     Route("keys.submit_rewrap", "POST", _IN + "/keys/rewrap"),
     Route("jobs.list_", "GET", _IN + "/jobs"),
+    Route("jobs.serving", "GET", _AT + "/jobs/serving"),
     Route("jobs.show", "GET", _IN + "/jobs/{job}"),
-    Route("jobs.serving", "GET", _AT + "/job-workers"),
+    Route("runs.upload", "PUT", _AT + "/bundles/{digest}"),
+    Route("runs.look_up", "POST", _AT + "/runs/look-up"),
+    Route("runs.submit", "POST", _AT + "/runs"),
+    Route("runs.submit_many", "POST", "/runs/batch"),
+    Route("runs.retry", "POST", "/runs/{run}/retry"),
+    Route("explanation.foresee", "POST", "/foreseen-runs"),
+    Route("importing.there", "GET", _AT + "/import"),
     Route("runs.list_", "GET", "/runs"),
     Route("runs.show", "GET", "/runs/{run}"),
     Route("runs.state", "GET", "/runs/{run}/state"),
@@ -112,7 +121,7 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-BY_HAND = frozenset({"runs.logs", "runs.follow", "runs.open_file"})
+BY_HAND = frozenset({"runs.logs", "runs.follow", "runs.open_file", "runs.upload"})
 """What is not one JSON document: see `streams`."""
 
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from executor.api.endpoints import PROBLEMS
 from executor.api.routes import route_of
 from executor.operations import runs
 from executor.operations.deployment import Deployment
+from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
 
@@ -78,6 +79,7 @@ def router(at: Deployment) -> APIRouter:
     _logs(made, at)
     _events(made, at)
     _file(made, at)
+    _upload(made, at)
     return made
 
 
@@ -159,6 +161,44 @@ async def _told(following: Followed) -> AsyncIterator[bytes]:
             spoken = time.monotonic()
             yield said
         await asyncio.sleep(following.pause)
+
+
+def _upload(made: APIRouter, at: Deployment) -> None:
+    route = route_of("runs.upload")
+
+    @made.put(
+        route.path,
+        name=route.name,
+        operation_id=route.name,
+        responses=dict(PROBLEMS),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            }
+        },
+    )
+    async def upload(
+        request: Request,
+        project: Annotated[str, Path()],
+        environment: Annotated[str, Path()],
+        digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+        size: Annotated[int, Query(gt=0, description="Bytes of the archive.")],
+    ) -> Uploaded:
+        """Send a source for runs of an environment: a gzipped tar of ours, named by the SHA-256 of its bytes."""
+        asked = Upload(project=project, environment=environment, digest=digest, size=size)
+        who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
+        parts = request.stream()
+        loop = asyncio.get_running_loop()
+
+        async def part() -> bytes:
+            return await anext(parts, b"")
+
+        def read() -> Iterator[bytes]:
+            while (found := asyncio.run_coroutine_threadsafe(part(), loop).result()) != b"":
+                yield found
+
+        return await run_in_threadpool(runs.upload, at, who, asked, read())
 
 
 def _file(made: APIRouter, at: Deployment) -> None:

@@ -1,5 +1,5 @@
 """`python -m executor.cli` is `sealrun`."""
 
-from executor.cli.main import main
+from executor.cli.warm.entry import main
 
 main()

@@ -14,8 +14,8 @@ from executor.schemas.connections import ConnectionNamed
 from secretstore.connections import Role
 
 if TYPE_CHECKING:
-    from executor.operations.probing import Probe
     from executor.schemas.connections import Tested
+    from executor.schemas.run_operations import Submitted
 
 
 def test(role: Role, name: str, project: str | None, environment: str | None, json: bool) -> None:
@@ -26,20 +26,26 @@ def test(role: Role, name: str, project: str | None, environment: str | None, js
         SealrunError: its run was not accepted.
         typer.Exit: with 1 where the connection does not work, and 130 where nobody waited for it.
     """
+    from executor.cli.run import never_started
     from executor.operations import probing
+    from secretstore.errors import SealrunError
 
     place = here()
     asked = ConnectionNamed(
         project=place.project(project), environment=place.environment(environment), role=role, name=name
     )
-    probe = place.ask(probing.prepare, asked)
-    view = probe.connection
-    if probe.known is not None:
+    try:
+        begun = place.ask(probing.begin, asked)
+    except SealrunError as error:
+        raise never_started(error) from None
+    view = begun.connection
+    if begun.tested is not None:
+        tested = begun.tested
         for lack in view.missing:
             screen.say(f"note: {lacking(view, lack, asked.project)}", "yellow")
-        tested = place.ask(probing.record, probe, None)
     else:
-        tested = _by_a_run(place, probe)
+        assert begun.run is not None, "a probe that lacks nothing is made by a run"
+        tested = _by_a_run(place, asked, begun.run, view.label)
     if json:
         screen.show_json({role: name} | {field: value for field, value in tested if field not in ("role", "name")})
     else:
@@ -51,20 +57,17 @@ def test(role: Role, name: str, project: str | None, environment: str | None, js
         raise typer.Exit(1)
 
 
-def _by_a_run(place: Here, probe: "Probe") -> "Tested":
+def _by_a_run(place: Here, asked: ConnectionNamed, run: "Submitted", label: str) -> "Tested":
     """What its run has found."""
-    from executor.cli.run import Submission, never_started
+    from executor.cli.run import Submission
     from executor.cli.shown.follow import Detached
-    from executor.operations import probing, runs
-    from secretstore.errors import SealrunError
+    from executor.operations import probing
+    from executor.schemas.connections import ProbeRun
 
+    submitted = Submission(place, lambda: run)
     try:
-        submitted = Submission(place, place.ask(runs.prepare, probe.request))
-    except SealrunError as error:
-        raise never_started(error) from None
-    try:
-        run = submitted.follow(json=True)  # what its run says goes to stderr
+        over = submitted.follow(json=True)  # what its run says goes to stderr
     except Detached:
-        screen.say(f"how the test of {probe.connection.label} ends is not kept: nobody waited for it")
+        screen.say(f"how the test of {label} ends is not kept: nobody waited for it")
         raise typer.Exit(130) from None
-    return place.ask(probing.record, probe, run)
+    return place.ask(probing.record, ProbeRun(**dict(asked), run=over.id))

@@ -127,7 +127,8 @@ def _show(at: Here, job: Job, folder: Path) -> RunView:
         timeout=60,
         folder=folder,
     )
-    submission = Submission(at, at.ask(runs.prepare, request))
+    prepared = at.ask(runs.prepare, request).followed()
+    submission = Submission(at, lambda: at.ask(runs.accept, prepared))
     heard = _Heard()
     view = submission.follow(also=heard)
     tell(view, json=False)

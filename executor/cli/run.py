@@ -21,7 +21,7 @@ from executor.cli.typed.target import TAIL, RunCommand, refusals_as_json
 from executor.errors import NoProjectNamed, RunOver, StandbyFailed
 from executor.operations import runs
 from executor.schemas.output import BEGINNING, Place
-from executor.schemas.run_operations import Download, ThatAttempt, ThatRun
+from executor.schemas.run_operations import Download, Submitted, ThatAttempt, ThatRun
 from executor.schemas.runs import RunView
 from executor.source.results import make_folder
 from secretstore.errors import FolderUnusable, SealrunError
@@ -59,7 +59,8 @@ def run(
             for note in prepared.notes:
                 screen.say(f"note: {note}", "yellow")
             folder = _output_folder(output)
-            submitted = Submission(at, prepared, followed=not detach)
+            prepared = prepared.followed(not detach)
+            submitted = Submission(at, lambda: at.ask(runs.accept, prepared))
         except NoProjectNamed as error:
             if {"-p", "--project"} & {*request.target.argv}:
                 error.advise(
@@ -77,12 +78,11 @@ def run(
 class Submission:
     """A run that was accepted, and what is to be done until somebody takes it."""
 
-    def __init__(self, at: Here, prepared: runs.Prepared, *, followed: bool = True) -> None:
+    def __init__(self, at: Here, submit: Callable[[], Submitted]) -> None:
         self.at = at
-        prepared.spec.followed = followed
         with interrupts() as pressed:
             with uncollected():  # it imports what rings
-                accepted = at.ask(runs.accept, prepared)
+                accepted = submit()
             self.id = accepted.run_id
             self.waiting = Waiting(at, self.id)
             if accepted.started:

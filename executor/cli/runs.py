@@ -161,7 +161,8 @@ def retry(
     with refusals_as_json(json):
         at = here()
         again = ThatRun(run=run, project=_within(at, run, project))
-        submitted = Submission(at, at.ask(runs.prepare_again, again))
+        prepared = at.ask(runs.prepare_again, again).followed()
+        submitted = Submission(at, lambda: at.ask(runs.accept, prepared))
     screen.say(f"run {submitted.id[:8]}")
     if detach:
         submitted.leave(json)

@@ -25,7 +25,8 @@ def explain(context: typer.Context, options: RunOptions, json: shared.Json = Fal
     from executor.cli.shown import screen
     from executor.errors import FileInvalid, FileUnreadable, WouldBeRefused
     from executor.operations import explanation
-    from executor.schemas.explanation import Explain, Refused
+    from executor.schemas.explanation import Explain
+    from executor.schemas.refusal import Refused
 
     told = []
     try:

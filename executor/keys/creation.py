@@ -51,7 +51,7 @@ def with_new_key(settings: Settings, pins: Pins, project: str, environment: str,
 
     def new_pair(place: KeyPlace, generation: int) -> WrappedKeyPair:
         pair = birth(settings)(place, generation)
-        new.append(Pin(pair.generation, pair.fingerprint))
+        new.append(Pin(place.project_id, place.environment_id, pair.generation, pair.fingerprint))
         return pair
 
     made = make(new_pair)

@@ -103,7 +103,9 @@ def rotate(
         vault.flip(db, rotation, reseal, actor=actor, dropped=broken.keys(), also=also)
         tell("flipped", done[-1].resealed)
     # Outside the database's transaction: if this fails, the voucher still leads from the old pin to the new pair.
-    pins.remember(project, environment, Pin(successor.generation, successor.fingerprint))
+    successor = rotation.successor
+    ids = begun.place.project_id, begun.place.environment_id
+    pins.remember(project, environment, Pin(*ids, successor.generation, successor.fingerprint))
     return done[-1]
 
 

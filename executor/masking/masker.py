@@ -4,15 +4,19 @@ It works on a stream of bytes, however it is cut into chunks, and holds back onl
 Leftmost-longest search leaves the end of overlapping secrets in clear, and an automaton over long patterns takes
 gigabytes. So what searches (`heads.py`) knows only the head of each needle, its first bytes, and reports every place
 where one occurs; the whole needle is compared there. Matches that overlap or touch become one `***`.
+
+sealrun's own API tokens are masked whatever a run was given: they are told by their shape (`token_shape.py`).
 """
 
 import copy
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Self
 
 from executor.masking.heads import Heads
-from executor.masking.needles import SHORTEST, needles_for
+from executor.masking.needles import AS_IT_IS, SHORTEST, needles_for
+from executor.masking.token_shape import LENGTH, PREFIX, is_token, may_be_token, places
 
 MASK = b"***"
 TAIL_SHOWN = 3  # bytes; a longer tail that begins a needle is masked when the stream ends
@@ -21,6 +25,10 @@ BLOCK = 64 << 10  # bytes searched at a time: each may start a match, and a matc
 
 Origin = tuple[str, str]
 """Whose needle it is, and the name of its form."""
+
+OWN_TOKEN: Origin = ("an API token of sealrun", AS_IT_IS)
+_OWN = -1  # in place of a family's number
+_PLACE = itemgetter(1)
 
 Hits = dict[Origin, int]
 """How often the needles of a secret were seen in a form."""
@@ -95,9 +103,9 @@ class Masker:
 
     def mask(self, data: bytes) -> bytes:
         """Mask a whole buffer. Mask before cutting it to a length: half a secret is not recognised."""
-        if self._heads is None or len(data) < SHORTEST:
+        if len(data) < SHORTEST:
             return data
-        if len(data) <= BLOCK and not self._heads.find(data, 0):
+        if len(data) <= BLOCK and not self._find(data, 0):
             return data
         stream = self.stream()
         return stream.feed(data) + stream.rest()
@@ -163,8 +171,27 @@ class Masker:
             return True
         return any(self.mask(text.encode()) != text.encode() for text in texts)
 
+    def _find(self, data: bytes, held: int) -> list[tuple[int, int]]:
+        """Return where needles may begin, by place: their families. What begins in the held part was found before."""
+        found = [] if self._heads is None else self._heads.find(data, max(0, held - SHORTEST + 1))
+        own = places(data, max(0, held - len(PREFIX) + 1))
+        if not own:  # nearly always
+            return found
+        return sorted([*found, *((_OWN, place) for place in own)], key=_PLACE)
+
+    def _tail(self, data: bytes) -> int:
+        """Return the length of the longest end that may be the beginning of a head."""
+        kept = 0 if self._heads is None else self._heads.tail(data)
+        if data[-1] in PREFIX:
+            for length in (3, 2, 1):
+                if data.endswith(PREFIX[:length]):
+                    return max(kept, length)
+        return kept
+
     def _longest(self, family: int, data: bytes, start: int) -> int:
         """Return the length of the family's longest needle at `start`; 0 if there is none."""
+        if family == _OWN:
+            return LENGTH if is_token(data[start : start + LENGTH]) else 0
         members = self._families[family]
         if isinstance(members, bytes):
             return len(members) if data.startswith(members, start) else 0
@@ -174,6 +201,8 @@ class Masker:
 
     def _may_grow(self, family: int, data: bytes, start: int) -> bool:
         """Tell whether everything from `start` on is the beginning of a longer needle of the family."""
+        if family == _OWN:
+            return len(data) - start < LENGTH and may_be_token(data[start:])
         members = self._families[family]
         if isinstance(members, bytes):
             return len(data) - start < len(members) and members.startswith(data[start:])
@@ -187,7 +216,7 @@ class Masker:
         return made
 
     def _whose(self, needle: bytes) -> tuple[Origin, ...]:
-        return (self._origins[needle], *self._shared.get(needle, ()))
+        return (self._origins.get(needle, OWN_TOKEN), *self._shared.get(needle, ()))
 
 
 class Stream:
@@ -217,8 +246,6 @@ class Stream:
 
         The longest end that is a proper prefix of a needle is held back.
         """
-        if self._masker._heads is None:
-            return data
         if len(data) <= BLOCK:
             return self._take(data)
         return b"".join([self._take(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)])
@@ -237,20 +264,16 @@ class Stream:
 
     def _take(self, data: bytes) -> bytes:
         masker, held = self._masker, self._held
-        heads = masker._heads
-        if heads is None or not data:
+        if not data:
             return data
-        new_from = 0
         if held:
             data = held + data
-            # Heads that begin before this place were found with an earlier chunk.
-            new_from = max(0, len(held) - SHORTEST + 1)
-        found = heads.find(data, new_from)
+        found = masker._find(data, len(held))
         if found or self._open or self._covered:
             self._open += [(family, self._base + start) for family, start in found]
             return self._resolve(data)
         # The common case: no head anywhere, so all but the tail goes out as it is.
-        kept = heads.tail(data)
+        kept = masker._tail(data)
         self._held = data[-kept:] if kept else b""
         if kept:
             data = data[:-kept]
@@ -285,7 +308,7 @@ class Stream:
                 touching = True
             self.found = True
             needle = data[start:end]
-            origin = masker._origins[needle]
+            origin = masker._origins.get(needle, OWN_TOKEN)
             if end <= at or needle in masker._shared or origin not in self.first:
                 self._count(needle, inside=end <= at)
             else:  # the common case in a flood of them
@@ -296,7 +319,7 @@ class Stream:
         del self._open[:decided]
         if hold is None:
             # Every head is decided; the tail may still begin another one.
-            hold = len(data) if last or masker._heads is None else len(data) - masker._heads.tail(data)
+            hold = len(data) if last or not data else len(data) - masker._tail(data)
         if at < hold:
             pieces.append(data[at:hold])
             touching = False

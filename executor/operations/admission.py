@@ -63,17 +63,21 @@ def visible(
 
 def _places(at: Deployment, who: KnownActor, right: Right, asked: Input | None) -> Iterator[Place]:
     """Every place that the verbs have to hold for."""
-    if runs := _runs(asked):
-        for run in runs:
-            yield Place(*history.place_of(at.db, run))
+    for run in _runs(asked):
+        yield Place(*history.place_of(at.db, run))
+    if nested := getattr(asked, "items", None) or [one for one in [getattr(asked, "wanted", None)] if one is not None]:
+        for one in nested:
+            yield from _places(at, who, right, one)
         return
     project = getattr(asked, "project", None)
     if project is None and right.place == "project":
         project = getattr(asked, "name", None)  # of what is asked of a project itself
+    named = getattr(asked, "environments", None) or [getattr(asked, "environment", None)]
+    if _runs(asked) and named == [None]:
+        return  # its project is known by the run
     if right.place == "installation" or project is None:
         yield INSTALLATION
         return
-    named = getattr(asked, "environments", None) or [getattr(asked, "environment", None)]
     for environment in [None] if right.place == "project" else named:
         yield find_place(at.db, who.principal, project, environment)
 

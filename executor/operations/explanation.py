@@ -5,10 +5,13 @@ from executor.operations.deployment import Deployment
 from executor.runs.grant import Asked
 from executor.runs.spec import mapped
 from executor.runs.unopened import unopened
-from executor.schemas.explanation import Explain, Explanation, Refused, Seen
+from executor.schemas.explanation import Explain, Explanation, Foresee, Foreseen
+from executor.schemas.order import Staged
+from executor.schemas.refusal import Refused
+from executor.submission.explained import explained
 from executor.submission.narrowing import described
-from executor.submission.specification import examine
-from secretstore import vault
+from executor.submission.ordering import of_request
+from executor.submission.specification import look_up
 from secretstore.audit import Actor
 
 
@@ -18,26 +21,30 @@ def explain(at: Deployment, who: Actor, asked: Explain) -> Explanation:
     Raises:
         NoProjectNamed, UnknownProject, UnknownEnvironment: without a place there is nothing to look up.
     """
-    run = asked.run
-    examined = examine(at.db, at.settings, run)
-    place = examined.place
+    made = of_request(at.settings, asked.run)
+    return explained(made, foresee(at, who, Foresee(wanted=made.wanted, layers=asked.layers)))
+
+
+def foresee(at: Deployment, who: Actor, asked: Foresee) -> Foreseen:
+    """The part of it that its place says, and not the submitter's files.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    run = asked.wanted
+    found = look_up(at.db, run)
+    place = found.place
     given = Asked(mapped(run.sources, run.catalogs), run.secrets, connections=run.connections)
     seen = preview(at.db, place.project, place.name, layers=asked.layers, asked=given)
-    names, notes = seen.names, seen.notes
-    if run.setup_secrets or seen.for_connections or seen.with_opener or any(one.kind == "secret" for one in names):
+    notes = seen.notes
+    if run.setup_secrets or seen.for_connections or seen.with_opener or any(one.kind == "secret" for one in seen.names):
         notes += tuple(unopened(at.db, place.id))
-    if examined.spec is not None and examined.spec.package is not None:
-        names += (Seen("PYTHONPATH", "sealrun", "sealrun, where the run's Python does not have the project installed"),)
-    return Explanation(
+    explanation = Explanation(
         project=place.project,
         environment=place.name,
-        source_root=None if examined.root is None else str(examined.root),
-        python=examined.python,
-        limits=described(vault.get_project(at.db, place.project)),
-        **vars(seen)
-        | {
-            "names": names,
-            "notes": notes,
-            "refusals": tuple(dict.fromkeys(map(Refused.by, (*examined.refusals, *seen.refusals)))),
-        },
+        source_root=None,
+        python=None,
+        limits=described(found.project),
+        **vars(seen) | {"notes": notes, "refusals": tuple(map(Refused.by, seen.refusals))},
     )
+    return Foreseen(explanation, tuple(map(Staged.by, found.refusals)))

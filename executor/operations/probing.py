@@ -1,19 +1,25 @@
 """Testing a data source or catalog: one real, harmless call, made by a run like any other, and what came of it.
 
-`prepare` says which run makes the call, the door submits and follows it, and `record` keeps what it found.
+`begin` submits the run that makes the call, the door follows it, and `record` keeps what it found. Nothing of that is
+taken from who asks: the run says it, and its row says whose test it is.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from executor.errors import RequestUnclear
+from executor.models import Run
+from executor.operations import runs
 from executor.operations.deployment import Deployment
-from executor.schemas.connections import ConnectionNamed, Tested
+from executor.schemas.connections import Begun, ConnectionNamed, ProbeRun, Tested
+from executor.schemas.run_operations import ThatAttempt
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import RunView
 from executor.schemas.target import Target
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.connections import Role
+from secretstore.errors import InUse
 from secretstore.run_connection import SOURCE
 from secretstore.views import ConnectionView
 
@@ -88,48 +94,63 @@ class Probe:
         )
 
 
-def prepare(at: Deployment, who: Actor, asked: ConnectionNamed) -> Probe:
-    """The probe of a connection.
+def begin(at: Deployment, who: Actor, asked: ConnectionNamed) -> Begun:
+    """Submit the run that tests a connection; where something that it names is missing, that is kept and no run made.
 
     Raises:
         UnknownProject, UnknownEnvironment, UnknownConnection: there is none of this name.
+        SealrunError: its run was not accepted.
     """
     view = vault.get_connection(at.db, asked.project, asked.environment, asked.role, asked.name)
-    return Probe(asked.project, view)
+    probe = Probe(asked.project, view)
+    if (known := probe.known) is not None:
+        return Begun(connection=view, tested=_kept(at, who, asked, known, None, view.updated_at))
+    prepared = runs.prepare(at, who, probe.request).followed()
+    prepared.spec.probe = {"connection": view.id, "changed": view.updated_at.isoformat()}
+    return Begun(connection=view, run=runs.accept(at, who, prepared))
 
 
-def record(at: Deployment, who: Actor, probe: Probe, run: RunView | None) -> Tested:
-    """Keep what a probe found: what its run said, which is over, or without one what was known before.
+def record(at: Deployment, who: Actor, asked: ProbeRun) -> Tested:
+    """Keep what the test of a connection found, once its run is over.
 
     Raises:
         UnknownProject, UnknownEnvironment, UnknownConnection: it is not there any more.
+        UnknownRun: there is no such run of this project.
+        RequestUnclear: the run is no test of this connection.
+        InUse: the run is not over.
+        RunPruned: what it found is deleted.
     """
-    found = probe.known if run is None else Found.by(run)
-    if found is None:
-        raise ValueError("a probe that lacks nothing is made by a run")
-    view = probe.connection
-    role: Role = "source" if view.role == SOURCE else "catalog"
+    view = vault.get_connection(at.db, asked.project, asked.environment, asked.role, asked.name)
+    run = runs.kept(at, who, ThatAttempt(run=asked.run, project=asked.project))
+    with at.db.reading() as session:
+        row = session.get(Run, run.id)
+    probe = row.probe if row is not None else None
+    if not probe or probe["connection"] != view.id:
+        raise RequestUnclear("run {run} is no test of {label}", run=run.id[:8], label=view.label)
+    if not run.over:
+        raise InUse("run {run} has not ended yet: it is {state}", run=run.id[:8], state=run.state)
+    return _kept(at, who, asked, Found.by(run), run.id, datetime.fromisoformat(probe["changed"]))
+
+
+def _kept(
+    at: Deployment, who: Actor, asked: ConnectionNamed, found: Found, run_id: str | None, changed: datetime
+) -> Tested:
+    """What was found, stored if the connection is as it was."""
     kept = vault.record_test(
         at.db,
-        probe.project,
-        view.environment,
-        role,
-        view.name,
+        asked.project,
+        asked.environment,
+        asked.role,
+        asked.name,
         outcome="ok" if found.ok else "failed",
         seconds=found.seconds,
         message=found.said,
-        run=run.id if run else None,
+        run=run_id,
         actor=who,
-        tested=view.updated_at,
+        tested=changed,
     )
     return Tested(
-        role=role,
-        name=view.name,
-        ok=found.ok,
-        seconds=found.seconds,
-        said=found.said,
-        run=run.id if run else None,
-        kept=kept,
+        role=asked.role, name=asked.name, ok=found.ok, seconds=found.seconds, said=found.said, run=run_id, kept=kept
     )
 
 

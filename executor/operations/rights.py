@@ -43,12 +43,16 @@ def _acting(asked: Any) -> tuple[Verb, ...]:
 
 
 def _renamed(asked: Any) -> tuple[Verb, ...]:
-    """It is deleted under one name and set under another."""
     return ("use", "manage") if why_asked(asked.name) or why_asked(asked.new) else ()
 
 
 def _imported(planned: Any) -> tuple[Verb, ...]:
     return ("use", "manage") if any(why_asked(entry.name) for entry in planned.to_store) else ()
+
+
+def _hosted(*orders: Any) -> tuple[Verb, ...]:
+    """A source that is not uploaded is whatever folder of a worker's machine somebody names."""
+    return ("manage",) if any(order.host is not None for order in orders) else ()
 
 
 def _gives_use(asked: Any) -> bool:
@@ -78,8 +82,10 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "environments.require": _right("see", "environment"),
         "environments.require_deletable": _right("manage", "environment"),
         "explanation.explain": _right("see", "environment"),
+        "explanation.foresee": _right("see", "environment"),
         "importing.carry_out": _right("seal use", "environment", also=_imported),
         "importing.plan": _right("see", "environment"),
+        "importing.there": _right("see", "environment"),
         "jobs.list_": _right("see", "somewhere"),
         "jobs.serving": _right("see", "environment"),
         "jobs.show": _right("see", "somewhere"),
@@ -100,7 +106,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "people.enable": _right("manage", "installation"),
         "people.list_": _right("manage", "installation"),
         "people.set_password": _right("", "own"),
-        "probing.prepare": _right("use", "environment"),
+        "probing.begin": _right("use", "environment"),
         "probing.record": _right("use", "environment"),
         "projects.create": _right("manage", "installation"),
         "projects.delete": _right("manage", "project", fresh=_always),
@@ -124,24 +130,29 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "runs.kept": _right("follow", "environment"),
         "runs.list_": _right("see", "somewhere"),
         "runs.logs": _right("follow", "environment"),
+        "runs.look_up": _right("use", "environment"),
         "runs.logs_page": _right("follow", "environment"),
         "runs.open_file": _right("follow", "environment"),
         "runs.prepare": _right("use", "environment"),
         "runs.prepare_all": _right("use", "environment"),
         "runs.prepare_again": _right("use", "environment"),
+        "runs.retry": _right("use", "environment"),
         "runs.show": _right("see", "environment"),
         "runs.state": _right("see", "environment"),
+        "runs.submit": _right("use", "environment", also=_hosted),
+        "runs.submit_many": _right("use", "environment", also=lambda asked: _hosted(*asked.items)),
+        "runs.upload": _right("use", "environment"),
         "secrets.delete": _right("manage", "environment", also=_acting),
         "secrets.due": _right("see", "somewhere"),
         "secrets.history": _right("see", "environment"),
         "secrets.list_": _right("see", "somewhere"),
+        "secrets.rename": _right("seal", "environment", also=_renamed),
         "secrets.require_deletable": _right("manage", "environment"),
-        "secrets.rename": _right("manage", "environment", also=_renamed),
-        "secrets.require_renamable": _right("manage", "environment", also=_renamed),
+        "secrets.require_renamable": _right("seal", "environment"),
         "secrets.rollback": _right("seal", "environment", also=_acting),
         "secrets.runs_given": _right("see", "environment"),
         "secrets.set_": _right("seal", "environment", also=_acting),
-        "secrets.submit_rename": _right("manage", "environment", also=_renamed),
+        "secrets.submit_rename": _right("seal", "environment", also=_renamed),
         "tokens.create": _right("", "own"),
         "tokens.list_": _right("", "own"),
         "tokens.revoke": _right("", "own"),

@@ -1,9 +1,13 @@
-"""Runs: submit, look at, follow, cancel and retry them, and fetch what they left."""
+"""Runs: submit, look at, follow, cancel and retry them, and fetch what they left.
+
+Who has the files and the database prepares a run and accepts it. Who has the files alone works out an order (see
+`executor.submission.ordering`), has it looked up, uploads its source and submits it.
+"""
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from executor.errors import RequestUnclear, UnknownOutput
 from executor.models import RunSpec
@@ -14,8 +18,10 @@ from executor.records import files, history
 from executor.records import logs as output
 from executor.records.following import Following, looks
 from executor.runs import Refused, cancelling, follower
+from executor.schemas.order import LookedUp, Order, Orders, Staged, Upload, Uploaded, Wanted
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
+    Again,
     Cancelled,
     Download,
     Downloaded,
@@ -30,9 +36,13 @@ from executor.schemas.run_operations import (
 )
 from executor.schemas.run_request import RunRequest
 from executor.schemas.runs import STATES, RunView
-from executor.submission import submit
+from executor.source import bundles
+from executor.submission import specification
+from executor.submission import submit as submitting
+from executor.submission.receiving import Reception, source
 from executor.submission.remembered import Batch, Remembered
-from executor.submission.specification import repeated, specify
+from executor.submission.repeating import repeated
+from executor.submission.specification import specify
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.errors import DatabaseUnavailable, FolderUnusable, SealrunError
@@ -51,6 +61,10 @@ class Prepared:
 
     spec: RunSpec
     notes: tuple[str, ...] = ()
+
+    def followed(self, followed: bool = True) -> "Prepared":
+        """The same, for somebody who reads its output as it comes."""
+        return replace(self, spec=self.spec.model_copy(update={"followed": followed}))
 
 
 def prepare(at: Deployment, who: Actor, asked: RunRequest) -> Prepared:
@@ -88,7 +102,7 @@ def prepare_again(at: Deployment, who: Actor, asked: ThatRun) -> Prepared:
         RunPruned: what it asked for is deleted.
         EnvironmentGone: its environment is deleted, whatever has its name now.
     """
-    return Prepared(repeated(at.db, _id(at, asked)))
+    return Prepared(repeated(at.db, at.settings, _id(at, asked)))
 
 
 def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
@@ -99,7 +113,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
         NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
-    return submit.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
+    return submitting.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
 
 
 def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Submitted]:
@@ -115,7 +129,7 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
     specs = [one.spec for one in asked]
     _check_size(specs)
     try:
-        return submit.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
+        return submitting.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
     except Refused as refused:
         refused.why.place(f"items[{refused.place}]")
         raise refused.why from None
@@ -123,19 +137,82 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
 
 def _check_size(specs: Sequence[RunSpec]) -> None:
     """One transaction: on SQLite nobody else writes meanwhile, and what is at work has to."""
-    if len(specs) > MOST_AT_ONCE:
-        raise RequestUnclear(
-            "{count} runs are submitted at once, of {most} at most",
-            count=f"{len(specs):,}",
-            most=f"{MOST_AT_ONCE:,}",
-            hint=_IN_PARTS,
-        )
+    _check_count(len(specs))
     size = sum(len(json.dumps([spec.target, spec.variables])) for spec in specs)
     if size > _LARGEST_AT_ONCE:
         raise RequestUnclear(
             "what runs are submitted with is {size} MiB at once, of {most} at most",
             size=-(-size >> 20),
             most=_LARGEST_AT_ONCE >> 20,
+            hint=_IN_PARTS,
+        )
+
+
+def look_up(at: Deployment, who: Actor, asked: Wanted) -> LookedUp:
+    """What of a run's names and limits its place does not have: every reason to refuse the run, and nothing is done.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    return LookedUp(tuple(map(Staged.by, specification.look_up(at.db, asked).refusals)))
+
+
+def upload(at: Deployment, who: Actor, asked: Upload, content: Iterable[bytes]) -> Uploaded:
+    """Store a source for runs of its project; what is the same is kept once, and only who sent all of it may use it.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+        SourceRefused: it is too large, not what its digest says, or no archive of ours.
+    """
+    _, place = vault.get_place(at.db, asked.project, asked.environment)
+    with source(content, asked, at.settings.source_bytes) as packed:
+        bundles.uploaded_by(at.db, place.project_id, packed, who.name)
+    return Uploaded(asked.digest)
+
+
+def submit(at: Deployment, who: Actor, asked: Order) -> Submitted:
+    """Accept a run that was ordered: all that it names is looked up, and what it says is checked.
+
+    Raises:
+        SealrunError: as of `prepare` and `accept`.
+        SourceUnavailable: who asks has not sent its source, or it is deleted since.
+    """
+    return accept(at, who, Prepared(Reception(at.db, at.settings, who.name).specification(asked)))
+
+
+def submit_many(at: Deployment, who: Actor, asked: Orders) -> list[Submitted]:
+    """Accept runs that were ordered together, in one transaction: all of them or none.
+
+    Raises:
+        SealrunError: as of `submit`, of one of them; the message begins with which.
+        RequestUnclear: they are too many, or too large.
+    """
+    _check_count(len(asked.items))
+    reception, prepared = Reception(at.db, at.settings, who.name), []
+    for place, order in enumerate(asked.items):
+        try:
+            prepared.append(Prepared(reception.specification(order)))
+        except SealrunError as error:
+            error.place(f"items[{place}]")
+            raise
+    return accept_all(at, who, prepared)
+
+
+def retry(at: Deployment, who: Actor, asked: Again) -> Submitted:
+    """Make a new run of one that is over: the same target, source and secrets; what is given now stands over the rest.
+
+    Raises:
+        SealrunError: as of `prepare_again` and `accept`; or something that is given now cannot be.
+    """
+    return accept(at, who, Prepared(repeated(at.db, at.settings, _id(at, asked), asked)))
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_AT_ONCE:
+        raise RequestUnclear(
+            "{count} runs are submitted at once, of {most} at most",
+            count=f"{count:,}",
+            most=f"{MOST_AT_ONCE:,}",
             hint=_IN_PARTS,
         )
 

@@ -150,6 +150,32 @@ def with_packages(document: dict[str, Any] | None, packages: Sequence[str], wher
     return found | {"with": [*found["with"], *packages]}
 
 
+def check(document: Mapping[str, Any]) -> None:
+    """Refuse a document that somebody else has made, where this module would not have made it.
+
+    Raises:
+        RequirementsRefused: it is too large, or names a file outside, a password or a local package.
+    """
+    size = sum(len(text.encode()) for text in document["files"].values())
+    if size > TEXT_LIMIT:
+        raise _too_large(", ".join(document["files"]), size)
+    for name, text in document["files"].items():
+        _included(name, "", (name, 1))
+        for number, line in _lines(text) if document["kind"] == "requirements" else ():
+            if included := _INCLUDE.fullmatch(line):
+                _included(included["path"], name, (name, number))
+            elif line.startswith("-"):
+                _check_option(line, (name, number))
+            else:
+                _check(_OPTION.sub("", line), name, number)
+    if document["kind"] == "requirements" and document["entry"] not in document["files"]:
+        raise RequirementsRefused(place="requirements", why="the file that they begin with is missing")
+    for package in document["with"]:
+        if len(package.splitlines()) != 1:
+            raise RequirementsRefused(place="--with", why="a package is one line")
+        _check(package, "--with", None)
+
+
 def installs(document: Mapping[str, Any] | None) -> bool:
     """Tell whether anything is to be installed; a document that names nothing asks for an environment all the same."""
     return document is not None and bool(document["files"] or document["with"])

@@ -16,8 +16,8 @@ from secretstore.errors import DatabaseUnavailable
 PATIENCE = 600.0
 """Seconds for which a database that is away is waited for."""
 
-_SHORTEST, _LONGEST = 0.01, 0.1  # seconds between two looks: short while something happens
-_SLOWING = 1.3
+_SHORTEST, _LONGEST = 0.004, 0.1  # seconds between two looks
+_SHARE = 0.15  # of the time since something happened: what comes soon is seen soon
 _AWAY_PAUSE = 0.5  # seconds between two tries at a database that is away
 
 
@@ -50,6 +50,7 @@ class Following:
         self._place, self._seen, self._retried = after, "", 0
         self._lost_to: str | None = None
         self._away_since: float | None = None
+        self._happened = time.monotonic()
 
     def look(self) -> Look:
         """Look once.
@@ -75,8 +76,10 @@ class Following:
                 raise
             self.pause = _AWAY_PAUSE
             return Look(self._seen, (), self._place, away=True, retried=self._retried)
-        news = pieces or state != self._seen or self._away_since
-        self.pause = _SHORTEST if news else min(self.pause * _SLOWING, _LONGEST)
+        now = time.monotonic()
+        if pieces or state != self._seen or self._away_since:
+            self._happened = now
+        self.pause = min(max(_SHORTEST, (now - self._happened) * _SHARE), _LONGEST)
         self._seen, self._away_since = state, None
         self.over = state in OVER and len(pieces) < self._at_a_time
         lost_to = self._lost_to if lost else None

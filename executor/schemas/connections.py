@@ -3,7 +3,9 @@
 from typing import Any
 
 from executor.schemas.places import InEnvironments, InProject, Named, Output
+from executor.schemas.run_operations import Submitted
 from secretstore.connections import Role
+from secretstore.views import ConnectionView
 
 
 class NewConnection(InEnvironments):
@@ -28,6 +30,12 @@ class ConnectionNamed(Named):
     role: Role
 
 
+class ProbeRun(ConnectionNamed):
+    """The run that tested a data source or catalog, and is over."""
+
+    run: str
+
+
 class ConnectionDeletion(ConnectionNamed):
     """A data source or catalog to delete; with `force` even where something names it."""
 
@@ -48,3 +56,11 @@ class Tested(Output):
     said: str
     run: str | None
     kept: bool
+
+
+class Begun(Output):
+    """A test that has begun: the run that makes the call, or where something is missing what came of it at once."""
+
+    connection: ConnectionView
+    run: Submitted | None = None
+    tested: Tested | None = None

@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
+from executor.schemas.order import Staged, Wanted
 from executor.schemas.places import Input
+from executor.schemas.refusal import Refused
 from executor.schemas.run_request import RunRequest
-from secretstore.errors import SealrunError
 
 NOT_ASKED_FOR = "not asked for"
 
@@ -17,6 +18,13 @@ class Explain(Input):
     """A run that somebody has in mind; `layers` are its plain variables by where they were typed."""
 
     run: RunRequest
+    layers: Sequence[tuple[str, Mapping[str, str]]] = ()
+
+
+class Foresee(Input):
+    """The same for where the database is: what the run wants of its place, and its plain variables."""
+
+    wanted: Wanted
     layers: Sequence[tuple[str, Mapping[str, str]]] = ()
 
 
@@ -63,20 +71,6 @@ class SeenConnection:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """Why the run would be refused, as a word for programs and as a sentence."""
-
-    code: str
-    sentence: str
-    hint: str | None
-
-    @classmethod
-    def by(cls, error: SealrunError) -> "Refused":
-        """An error, as a reason why a run would be refused."""
-        return cls(error.code, error.message, error.hint)
-
-
-@dataclass(frozen=True)
 class Explanation:
     """Where a run would be, the names it would see, the secrets it would not be given, and what refuses it.
 
@@ -97,3 +91,11 @@ class Explanation:
     notes: tuple[str, ...]
     refusals: tuple[Refused, ...]
     limits: str = ""
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What its place says of a run: an explanation without what files say, and why what it wants would be refused."""
+
+    explanation: Explanation
+    looked_up: tuple[Staged, ...]

@@ -1,11 +1,14 @@
 """Bringing in a file of names and values: what was read of it, what is asked, and what would change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
 from executor.schemas.places import InEnvironment, Output
+from secretstore.run_connection import RunConnection
 
 Kind = Literal["secret", "variable"]
 Change = Literal["new", "version", "changed", "unchanged"]
@@ -57,6 +60,22 @@ class Import(InEnvironment):
     allow_short: bool = False
     skip_refused: bool = False
     """Whether names that no secret may have are left out, and the rest imported."""
+
+
+@dataclass(frozen=True)
+class KnownSecret:
+    """A secret that is there: its newest version, and when the one that runs get expires."""
+
+    last_version: int
+    expires_at: datetime | None
+
+
+class There(Output):
+    """What an environment has: secrets by name, variables with their values, and its data sources and catalogs."""
+
+    secrets: Mapping[str, KnownSecret]
+    variables: Mapping[str, str] = Field(repr=False)
+    connections: tuple[RunConnection, ...]
 
 
 class PlannedEntry(Output):

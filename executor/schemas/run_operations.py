@@ -1,13 +1,18 @@
 """What goes into the operations on runs that were accepted, and what comes out beside a view of the run."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from executor.schemas.order import Narrowed
 from executor.schemas.output import BEGINNING, OutputFile, Place, StoredPiece
 from executor.schemas.places import Input
+
+_ARGUMENTS = ("argv", "text", "values", "positional")
+_OPTIONS = {"secrets", "variables", "narrowed", "timeout", "queue_timeout", "retries", "retry_on", "output_limit"}
 
 
 class ThatRun(Input):
@@ -21,6 +26,41 @@ class ThatAttempt(ThatRun):
     """A run with one attempt of it, else with the one that counts."""
 
     attempt: int | None = None
+
+
+class Again(ThatRun):
+    """A run that is over, once more: what is given here is other than it was. Times in seconds.
+
+    `argv` are words for a file, module or command; of a function or notebook `text` and `values` are all of the
+    arguments by name, as text and as JSON, and `positional` those by position.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    argv: Sequence[str] | None = None
+    text: Mapping[str, str] | None = None
+    values: Mapping[str, Any] | None = None
+    positional: Sequence[Any] | None = None
+    secrets: Sequence[str] | None = None
+    variables: Mapping[str, str] = {}
+    narrowed: Narrowed = Field(default_factory=Narrowed)
+    timeout: float | None = None
+    queue_timeout: float | None = None
+    retries: int = 0
+    retry_on: Sequence[str] | None = None
+    output_limit: Literal["end", "drop"] = "end"
+    idempotency_key: str | None = None
+    followed: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is given of an order's fields, beside those that are each run's own."""
+        return {name: getattr(self, name) for name in self.model_fields_set & _OPTIONS}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What is given of its target's arguments."""
+        return {name: getattr(self, name) for name in _ARGUMENTS if getattr(self, name) is not None}
 
 
 class ThoseRuns(Input):

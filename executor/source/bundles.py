@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from executor.errors import SourceDamaged, SourceRefused, SourceUnavailable
-from executor.models import Run, SourceBundle, SourceBundleChunk
+from executor.models import Run, SourceBundle, SourceBundleChunk, SourceUpload
 from executor.source.packing import Packed
 from secretstore.database import Database
 
@@ -49,6 +49,33 @@ def upload(db: Database, project_id: str, packed: Packed) -> str:
         "the source could not be uploaded: somebody keeps removing it from the database",
         hint="submit the run again",
     )
+
+
+def uploaded_by(db: Database, project_id: str, packed: Packed, by: str) -> str:
+    """As `upload`, of somebody who has sent all of the archive, which is remembered.
+
+    Raises:
+        SourceRefused: as of `upload`.
+    """
+    upload(db, project_id, packed)
+    row = {"project_id": project_id, "digest": packed.digest, "by": by, "at": db.now()}
+    with db.writing() as session:
+        remembered = _insert(db)(SourceUpload).values(**row)
+        _execute(session, remembered.on_conflict_do_update(index_elements=["project_id", "digest", "by"], set_=row))
+    return packed.digest
+
+
+def require_uploaded(db: Database, project_id: str, digest: str, by: str) -> None:
+    """Refuse a bundle that somebody has not sent themselves, whether it is there or not.
+
+    Raises:
+        SourceUnavailable: it is not there, or others have sent it.
+    """
+    with db.reading() as session:
+        sent = session.get(SourceUpload, (project_id, digest, by))
+        found = session.get(SourceBundle, (project_id, digest))
+    if sent is None or found is None or not found.complete:
+        raise SourceUnavailable(digest=digest[:12])
 
 
 def pieces(db: Database, project_id: str, digest: str) -> Iterator[bytes]:
@@ -142,6 +169,8 @@ def _remove(session: Session, which: ColumnElement[bool]) -> int:
     gone = session.connection().execute(statement).all()
     for project_id, digest in gone:
         _execute(session, delete(SourceBundleChunk).where(_pieces_of(project_id, digest)))
+        of_it = col(SourceUpload.project_id) == project_id, col(SourceUpload.digest) == digest
+        _execute(session, delete(SourceUpload).where(*of_it))
     return len(gone)
 
 

@@ -38,33 +38,37 @@ def unpack(pieces: Iterable[bytes], folder: Path, digest: str, limit: int) -> No
         OSError: a file could not be written.
     """
     archive = _Archive(pieces, archive_limit(limit))
-    folders, seen = {"": folder}, set[str]()
-    size = 0
-    for count, (path, kind, length, executable, goal) in enumerate(_members(archive), 1):
-        size += length
-        if count > ENTRIES_LIMIT or size > limit:
-            raise TooLarge
+    folders = {"": folder}
+    for path, kind, length, executable, goal in _acceptable(archive, limit):
         above, _, name = path.rpartition("/")
-        if name in ("", ".", "..") or above not in folders:
-            raise Unacceptable("it has a path that leads outside")
-        if path in seen:
-            raise Unacceptable("it has a path twice")
-        seen.add(path)
         place = folders[above] / name
         if kind == _FOLDER:
             place.mkdir(mode=0o700)
             folders[path] = place
         elif kind == _LINK:
-            if not leads_inside(path, goal):
-                raise Unacceptable("it has a link that leads outside")
             place.symlink_to(goal)
         else:
             _write(place, archive.read(length), executable)
-    archive.end()
     if archive.digest != digest:
         raise Unacceptable("its SHA-256 does not match")
     for place in folders.values():
         place.chmod(0o755)  # what a run sees of it is its own to change
+
+
+def inspect(pieces: Iterable[bytes], digest: str, limit: int) -> int:
+    """Read an archive as `unpack` does, and write nothing; return how many entries it has.
+
+    Raises:
+        TooLarge, Unacceptable: as `unpack`.
+    """
+    archive, count = _Archive(pieces, archive_limit(limit)), 0
+    for _, _, length, _, _ in _acceptable(archive, limit):
+        count += 1
+        for _ in archive.read(length):
+            pass
+    if archive.digest != digest:
+        raise Unacceptable("its SHA-256 does not match")
+    return count
 
 
 class _Archive:
@@ -110,6 +114,28 @@ class _Archive:
                 raise TooLarge
             self._sha.update(piece)
             self._left = memoryview(piece)
+
+
+def _acceptable(archive: _Archive, limit: int) -> Iterator[tuple[str, bytes, int, bool, str]]:
+    """Yield what `_members` does, each folder before what is in it; refuse what is too much, or leads outside."""
+    folders, seen = {""}, set[str]()
+    size = 0
+    for count, (path, kind, length, executable, goal) in enumerate(_members(archive), 1):
+        size += length
+        if count > ENTRIES_LIMIT or size > limit:
+            raise TooLarge
+        above, _, name = path.rpartition("/")
+        if name in ("", ".", "..") or above not in folders:
+            raise Unacceptable("it has a path that leads outside")
+        if path in seen:
+            raise Unacceptable("it has a path twice")
+        seen.add(path)
+        if kind == _FOLDER:
+            folders.add(path)
+        elif kind == _LINK and not leads_inside(path, goal):
+            raise Unacceptable("it has a link that leads outside")
+        yield path, kind, length, executable, goal
+    archive.end()
 
 
 def _members(archive: _Archive) -> Iterator[tuple[str, bytes, int, bool, str]]:

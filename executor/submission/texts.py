@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from executor.environment.variables import refuse_unfit, unfit
 from executor.errors import RequestUnclear
+from executor.schemas.order import Order
 from executor.schemas.run_request import RunRequest
 
 _ELSEWHERE = {"target", "variables", "values", "positional", "folder", "search_path"}
@@ -22,6 +23,24 @@ def check(request: RunRequest) -> None:
         check_text("a name in variables", name)
     refuse_unfit(request.variables)
     for what, text in _texts(request):
+        check_text(what, text)
+
+
+def check_order(order: Order) -> None:
+    """The same of an order that somebody has sent.
+
+    Raises:
+        ValueRefused, RequestUnclear: as of `check`.
+    """
+    for name in order.variables:
+        check_text("a name in variables", name)
+    refuse_unfit(order.variables)
+    told = order.model_dump(exclude={"variables", "narrowed"})
+    for name in ("json", "args"):  # JSON may hold any text
+        told["target"].pop(name, None)
+    for name in ("argv", "programs"):
+        told["target"][name] = [re.sub("[\udc80-\udcff]", "?", word) for word in told["target"].get(name, ())]
+    for what, text in _within("", told):
         check_text(what, text)
 
 
@@ -58,3 +77,17 @@ def _texts(request: RunRequest) -> Iterator[tuple[str, str]]:
             case Sequence() as words:
                 for place, text in enumerate(words):
                     yield f"{field}[{place}]", text
+
+
+def _within(what: str, value: object) -> Iterator[tuple[str, str]]:
+    """Each text of a document, with where it stands."""
+    match value:
+        case str() as text:
+            yield what, text
+        case Mapping() as members:
+            for name, member in members.items():
+                yield f"a name in {what or 'the order'}", name
+                yield from _within(f"{what}.{name}" if what else name, member)
+        case Sequence() as members:
+            for place, member in enumerate(members):
+                yield from _within(f"{what}[{place}]", member)

@@ -4,6 +4,7 @@ Nothing here takes a key service or opens a value; stored values come out throug
 """
 
 from secretstore.audit import Actor
+from secretstore.entries import NewSecret, NewVariable, check
 from secretstore.vault.connections import (
     create_connection,
     create_connections,
@@ -20,7 +21,6 @@ from secretstore.vault.deletion import (
     require_deletable,
     restore_project,
 )
-from secretstore.vault.entries import NewSecret, NewVariable, check
 from secretstore.vault.environments import (
     create_environment,
     delete_environment,
@@ -29,6 +29,7 @@ from secretstore.vault.environments import (
     list_environments,
     set_environment,
 )
+from secretstore.vault.key_pairs import key_succession
 from secretstore.vault.keys import (
     InUse,
     PlacedKey,
@@ -42,6 +43,7 @@ from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, deletion_of, 
 from secretstore.vault.projects import create_project, get_project, keys_kept, list_projects, set_project
 from secretstore.vault.references import connection_plan, dangling, require_unnamed
 from secretstore.vault.renaming import Renaming, begin_renaming, rename, require_renamable
+from secretstore.vault.reserving import prune_reservations, reserve
 from secretstore.vault.rotation import (
     Rotation,
     add_resealed,
@@ -65,7 +67,7 @@ from secretstore.vault.secrets import (
     secrets_like,
     summarize_secrets,
 )
-from secretstore.vault.storing import put, set_variable, store
+from secretstore.vault.storing import put, set_variable, store, store_sealed
 from secretstore.vault.variables import delete_variable, list_variables, plain_variables
 from secretstore.views import (
     ConnectionView,
@@ -130,6 +132,7 @@ __all__ = [
     "get_place",
     "get_project",
     "history",
+    "key_succession",
     "keys_kept",
     "keys_to_rewrap",
     "list_connections",
@@ -139,6 +142,7 @@ __all__ = [
     "list_secrets",
     "list_variables",
     "plain_variables",
+    "prune_reservations",
     "put",
     "record_test",
     "rename",
@@ -148,6 +152,7 @@ __all__ = [
     "require_renamable",
     "require_secrets",
     "require_unnamed",
+    "reserve",
     "restore_project",
     "rollback",
     "sealed_bundle",
@@ -159,6 +164,7 @@ __all__ = [
     "set_project",
     "set_variable",
     "store",
+    "store_sealed",
     "summarize_secrets",
     "trust_key",
     "unresealed",

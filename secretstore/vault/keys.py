@@ -9,16 +9,15 @@ from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
-from secretstore.errors import FingerprintWrong, KeyUnreadable, RowUnreadable
+from secretstore.errors import KeyUnreadable, RowUnreadable
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
-from secretstore.pins import Pin, Pins, current_pin
+from secretstore.pins import Pin, Pins
 from secretstore.sealing import PublicKey, fingerprint
 from secretstore.timestamps import utc_now
-from secretstore.vault.lookup import find_place, within
+from secretstore.vault.key_pairs import key_succession
+from secretstore.vault.lookup import within
 from secretstore.views import KeyPairView, view_of
-
-_LEAST_FINGERPRINT = 16
 
 InUse = Callable[[Session], Collection[tuple[str, int]]]
 """Returns the environments' generations that runs in flight were given: id and number."""
@@ -52,33 +51,13 @@ def list_keys(db: Database, project: str, environment: str | None = None) -> lis
 
 
 def trust_key(db: Database, project: str, environment: str, given: str, *, pins: Pins) -> Pin:
-    """Remember an environment's current key pair, whose fingerprint a person has compared.
-
-    Args:
-        given: the fingerprint, in full or its first 16 digits or more.
-        pins: where to remember it.
+    """Remember an environment's current key pair, whose fingerprint a person has compared; see `Pins.trust`.
 
     Raises:
         UnknownProject, UnknownEnvironment: it does not exist.
-        FingerprintWrong: it is another key pair's, or too short to tell.
-        KeyChanged: the current key pair cannot be read.
+        FingerprintWrong, KeyChanged, KnownKeysUnusable: as `Pins.trust`.
     """
-    with db.reading() as session:
-        _, now = current_pin(session, *find_place(session, project, environment))
-    wanted = given.strip().lower().removesuffix("…")
-    # Only what could be a fingerprint is shown: people paste other things by mistake.
-    shown = given if given.isascii() and given.isalnum() and len(given) <= 64 else "the text given"
-    if len(wanted) < _LEAST_FINGERPRINT:
-        raise FingerprintWrong(
-            "{given} is too short to tell key pairs apart, and nothing was recorded",
-            given=shown,
-            least=_LEAST_FINGERPRINT,
-            hint=f"give the whole fingerprint, or at least its first {_LEAST_FINGERPRINT} digits",
-        )
-    if not now.fingerprint.startswith(wanted):
-        raise FingerprintWrong(project=project, environment=environment, found=now.fingerprint, given=shown)
-    pins.remember(project, environment, now)
-    return now
+    return pins.trust(project, environment, key_succession(db, project, environment), given)
 
 
 def keys_to_rewrap(db: Database, project: str | None = None, environment: str | None = None) -> list[PlacedKey]:
@@ -243,5 +222,11 @@ def _view(project: Project, environment: Environment, pair: KeyPair) -> KeyPairV
     except KeyUnreadable:
         found = "unreadable"
     return view_of(
-        KeyPairView, pair, project=project.name, environment=environment.name, fingerprint=found, state=state
+        KeyPairView,
+        pair,
+        project=project.name,
+        environment=environment.name,
+        fingerprint=found,
+        state=state,
+        pin=str(Pin(project.id, environment.id, pair.generation, found)),
     )

@@ -18,7 +18,7 @@ from secretstore.models import Connection, Environment, Project, Secret
 from secretstore.naming import has_form_of_name
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
 from secretstore.vault.lookup import find_place, find_project, living
-from secretstore.vault.storing import parts
+from secretstore.vault.named import parts
 from secretstore.views import Dangling, Missing
 
 

@@ -23,6 +23,7 @@ from secretstore.models import Environment, KeyPair, Project, Secret, SecretVers
 from secretstore.pins import Pins
 from secretstore.sealing import PublicKey, fingerprint
 from secretstore.vault.environments import key_pair_row
+from secretstore.vault.key_pairs import known_pair
 from secretstore.vault.keys import PlacedKey, delete_versions, placed_key
 from secretstore.vault.lookup import find_place, hold_environment, hold_project, take_environment
 from secretstore.vault.sealed import FETCHED
@@ -58,7 +59,7 @@ def sealing_key(db: Database, project: str, environment: str, *, pins: Pins) -> 
     """
     with db.reading() as session:
         place, found = find_place(session, project, environment)
-        pair = pins.sealing_key(session, place, found)
+        pair = known_pair(session, place, found, pins)
         key = placed_key(place, found, pair)
         known = fingerprint(PublicKey.from_bytes(pair.public_key))  # the row may claim another
         return replace(key, pair=replace(key.pair, fingerprint=known))

@@ -1,29 +1,45 @@
-"""Storing: values sealed and variables set, one or thousands, all or none. Nothing here can open one."""
+"""Storing: values that are sealed, or that are sealed here, and variables; one or thousands, all or none.
+
+Whoever has a value and no database takes two steps, `reserve` and `store_sealed`. Who has both takes them in one
+transaction (`store`), with the same code: nobody can come in between, and secrets and variables are stored together.
+Nothing here can open a value.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, delete
 from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
-from secretstore.errors import NameRefused
-from secretstore.models import Environment, Project, Secret, SecretVersion, Variable, new_id
+from secretstore.entries import NewSecret, NewVariable, check, check_claims, check_expiry
+from secretstore.errors import NameRefused, SealedRefused, SealingOvertaken
+from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion, Variable
 from secretstore.pins import Pins
-from secretstore.sealing import Binding, PublicKey, seal
+from secretstore.reservation import SealedSecret, seal_place
+from secretstore.sealing import why_not_sealed_to
+from secretstore.succession import claimed_fingerprint
 from secretstore.timestamps import utc_now
 from secretstore.vault.acts import act_on, act_on_variable
-from secretstore.vault.entries import NewSecret, NewVariable, check, is_maskable
 from secretstore.vault.lookup import hold_environment, hold_project
+from secretstore.vault.named import parts, refuse_other_kind, rows_of
+from secretstore.vault.reserving import Taken, next_versions, take_reservation
 from secretstore.views import SecretView, VariableView, view_of
 
 VERSIONS_KEPT = 10
 """Of each secret: how far `secret rollback` reaches. Every kept version is ciphertext that a stolen key would open."""
 
-_AT_ONCE = 500  # names or ids in one statement: far below the limit of either database
+
+@dataclass
+class _Lot:
+    """What is to be stored in one environment."""
+
+    secrets: list[NewSecret] = field(default_factory=list)
+    sealed: list[SealedSecret] = field(default_factory=list)
+    variables: list[NewVariable] = field(default_factory=list)
 
 
 def store(
@@ -35,10 +51,13 @@ def store(
     pins: Pins | None,
     keep: int = VERSIONS_KEPT,
 ) -> list[SecretView | VariableView]:
-    """Store the entries in one transaction, or none of them.
+    """Seal and store the entries in one transaction, or none of them.
 
     Args:
+        db: the database.
+        project: the project's name.
         entries: what to store, in any number of the project's environments.
+        actor: who stores.
         pins: the key pairs this user remembers; not needed for variables.
         keep: how many versions of a secret to keep; older ones are destroyed.
 
@@ -49,39 +68,87 @@ def store(
         NameRefused: a name breaks the rule, is given twice for an environment, or is a variable's and a secret's.
         ValueRefused: a value or an expiry breaks a rule; values are not quoted.
         UnknownProject, UnknownEnvironment: it does not exist.
+        KeyChanged, KeyUnknown: a key pair is not known to be the right one.
     """
     # Refuse everything that can be refused without the database first: sealing holds locks.
     now = utc_now()
-    places: dict[str, dict[str, NewSecret | NewVariable]] = defaultdict(dict)
     for entry in entries:
         check(entry, now)
-        if entry.name in places[entry.environment]:
-            raise NameRefused(name=entry.name, why=f"it is given twice for {entry.environment}")
-        places[entry.environment][entry.name] = entry
+    lots = _by_environment(entries)
     if not entries:
         return []
-    views: dict[tuple[str, str], SecretView | VariableView] = {}
     with db.writing() as session:
         place = hold_project(session, project)
-        # Held in the order of their names, so that two writers never wait for each other.
-        held = [hold_environment(session, place, name) for name in sorted(places)]
-        acts: list[Act] = []
-        for environment in held:
-            here, where = places[environment.name].values(), environment.name
-            if secrets := [entry for entry in here if isinstance(entry, NewSecret)]:
-                assert pins is not None, "what a secret is sealed to must be remembered"
-                for secret in _seal(session, place, environment, secrets, actor, now, pins, keep):
-                    views[where, secret.name] = view_of(
-                        SecretView, secret, environment=where, version=secret.current_version
-                    )
-                    gone = secret.last_version - keep
-                    destroyed = {"destroyed_up_to": gone} if gone > 0 else {}
-                    acts.append(act_on(secret, where, "secret.set", **destroyed))
-            if variables := [entry for entry in here if isinstance(entry, NewVariable)]:
-                for variable, old in _set(session, environment, variables, actor, now):
-                    views[where, variable.name] = view_of(VariableView, variable, environment=where)
-                    acts.append(act_on_variable("variable.set", where, variable.name, old, variable.value))
-        append(session, place, actor, *acts)
+
+        def seal(environment: Environment, lot: _Lot) -> dict[str, Secret]:
+            assert pins is not None, "what a secret is sealed to must be remembered"
+            reserved, there = next_versions(session, environment, [entry.name for entry in lot.secrets])
+            lot.sealed.extend(seal_place(reserved, project, lot.secrets, pins))
+            ids = {secret.name: secret.secret_id for secret in reserved.secrets}
+            return {name: there.get(name) or _new(environment, ids[name], name, actor, now) for name in ids}
+
+        views = _store(session, place, lots, seal, actor, now, keep)
+    return [views[entry.environment, entry.name] for entry in entries]
+
+
+def store_sealed(
+    db: Database,
+    project: str,
+    reservation: str,
+    entries: Sequence[SealedSecret | NewVariable],
+    *,
+    actor: Actor,
+    keep: int = VERSIONS_KEPT,
+) -> list[SecretView | VariableView]:
+    """Store what was sealed for a reservation in one transaction, or nothing; the second of the two steps.
+
+    Of a sealed value only the header can be read here. One that was sealed for another place is stored, and opens for
+    no run.
+
+    Args:
+        db: the database.
+        project: the project's name.
+        reservation: its id; all that was reserved has to be among the entries, and no other secret.
+        entries: what is sealed, and variables to set with it.
+        actor: who stores; the same that has reserved.
+        keep: how many versions of a secret to keep; older ones are destroyed.
+
+    Returns:
+        What was stored, in the order of the entries.
+
+    Raises:
+        SealingOvertaken: the reservation is used or has expired, or what it says no longer holds.
+        SealedRefused: something cannot be what was to be sealed for this reservation.
+        NameRefused, ValueRefused: a name, an expiry or what is said of a value breaks a rule.
+        UnknownProject, UnknownEnvironment: it does not exist any more.
+    """
+    now = utc_now()
+    for entry in entries:
+        if isinstance(entry, NewVariable):
+            check(entry, now)
+            continue
+        check_claims(entry.name, as_file=entry.as_file, maskable=entry.maskable, allow_short=entry.allow_short)
+        check_expiry(entry.name, entry.expires_at, now)
+    lots = _by_environment(entries)
+    with db.writing() as session:
+        place = hold_project(session, project)
+        reserved = take_reservation(db, session, place, reservation, actor)
+        _require_all(lots, reserved)
+
+        def look(environment: Environment, lot: _Lot) -> dict[str, Secret]:
+            taken = reserved[environment.name]
+            _require_current(session, place, environment, taken, lot)
+            there = rows_of(session, environment, list(taken.secrets), Secret)
+            found = {}
+            for name, (secret_id, version) in taken.secrets.items():
+                secret = there.get(name) or _new(environment, secret_id, name, actor, now)
+                if (secret.id, secret.last_version + 1) != (secret_id, version):
+                    why = f"version {version} of {name} was taken, or {name} deleted, in {environment.name}"
+                    raise SealingOvertaken(project=place.name, why=why)
+                found[name] = secret
+            return found
+
+        views = _store(session, place, lots, look, actor, now, keep)
     return [views[entry.environment, entry.name] for entry in entries]
 
 
@@ -113,47 +180,109 @@ def set_variable(db: Database, project: str, environment: str, name: str, value:
     return view
 
 
-def parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield names or ids in lots that fit in one statement."""
-    for start in range(0, len(names), _AT_ONCE):
-        yield names[start : start + _AT_ONCE]
+def _by_environment(entries: Sequence[NewSecret | SealedSecret | NewVariable]) -> dict[str, _Lot]:
+    lots: dict[str, _Lot] = defaultdict(_Lot)
+    names: set[tuple[str, str]] = set()
+    for entry in entries:
+        if (place := (entry.environment, entry.name)) in names:
+            raise NameRefused(name=entry.name, why=f"it is given twice for {entry.environment}")
+        names.add(place)
+        if isinstance(entry, NewSecret):
+            lots[entry.environment].secrets.append(entry)
+        elif isinstance(entry, SealedSecret):
+            lots[entry.environment].sealed.append(entry)
+        else:
+            lots[entry.environment].variables.append(entry)
+    return lots
 
 
-def _seal(
+def _require_all(lots: dict[str, _Lot], reserved: dict[str, Taken]) -> None:
+    """Refuse a part of what was reserved, and anything else: what is not sealed for it would open nowhere."""
+    given = {(name, one.name) for name, lot in lots.items() for one in lot.sealed}
+    wanted = {(name, secret) for name, taken in reserved.items() for secret in taken.secrets}
+    for environment, name in sorted(given ^ wanted):
+        missing = (environment, name) in wanted
+        why = "it was reserved and is missing" if missing else "it was not reserved"
+        raise SealedRefused(name=name, environment=environment, why=why)
+
+
+def _require_current(session: Session, project: Project, environment: Environment, taken: Taken, lot: _Lot) -> None:
+    """Refuse values that were sealed for another environment of this name, or to another key pair than its current."""
+    if (environment.id, environment.generation) != (taken.environment_id, taken.generation):
+        why = f"{environment.name} has another key pair now"
+        raise SealingOvertaken(project=project.name, why=why)
+    public = select(KeyPair.public_key).where(
+        KeyPair.environment_id == environment.id, KeyPair.generation == environment.generation
+    )
+    mark = claimed_fingerprint(session.exec(public).one())
+    for one in lot.sealed:
+        refusal = why_not_sealed_to(one.sealed, environment.generation, mark)
+        if refusal is not None:
+            raise SealedRefused(name=one.name, environment=environment.name, why=refusal)
+
+
+def _store(
     session: Session,
     project: Project,
-    environment: Environment,
-    entries: Sequence[NewSecret],
+    lots: dict[str, _Lot],
+    rows: Callable[[Environment, _Lot], dict[str, Secret]],
     actor: Actor,
     now: datetime,
-    pins: Pins,
     keep: int,
-) -> list[Secret]:
-    names = [entry.name for entry in entries]
-    _refuse_other_kind(session, environment, names, Variable)
-    pair = pins.sealing_key(session, project, environment)
-    public = PublicKey.from_bytes(pair.public_key)
-    there = _there(session, environment, names, Secret)
-    # The rows come first: their ids and versions are part of what each value is sealed for.
-    secrets = []
-    for entry in entries:
-        secret = there.get(entry.name) or _new(environment, entry.name, actor, now)
+) -> dict[tuple[str, str], SecretView | VariableView]:
+    """Write all lots, under locks; `rows` returns the secrets' rows, new or not, once the lot has all that is sealed.
+
+    Returns:
+        What was stored, by environment and name.
+    """
+    views: dict[tuple[str, str], SecretView | VariableView] = {}
+    acts: list[Act] = []
+    # Held in the order of their names, so that two writers never wait for each other.
+    for environment in [hold_environment(session, project, name) for name in sorted(lots)]:
+        lot, where = lots[environment.name], environment.name
+        if lot.secrets or lot.sealed:
+            names = [one.name for one in lot.secrets or lot.sealed]
+            refuse_other_kind(session, environment, names, Variable)
+            there = rows(environment, lot)
+            secrets = [there[one.name] for one in lot.sealed]
+            _write(session, environment.generation, lot.sealed, secrets, actor, now)
+            _destroy_old(session, secrets, keep)
+            for secret in secrets:
+                view = view_of(SecretView, secret, environment=where, version=secret.current_version)
+                views[where, secret.name] = view
+                gone = secret.last_version - keep
+                acts.append(act_on(secret, where, "secret.set", **({"destroyed_up_to": gone} if gone > 0 else {})))
+        if lot.variables:
+            for variable, old in _set(session, environment, lot.variables, actor, now):
+                views[where, variable.name] = view_of(VariableView, variable, environment=where)
+                acts.append(act_on_variable("variable.set", where, variable.name, old, variable.value))
+    append(session, project, actor, *acts)
+    return views
+
+
+def _write(
+    session: Session,
+    generation: int,
+    sealed: Sequence[SealedSecret],
+    secrets: Sequence[Secret],
+    actor: Actor,
+    now: datetime,
+) -> None:
+    for one, secret in zip(sealed, secrets, strict=True):
         secret.current_version = secret.last_version = secret.last_version + 1
-        secret.maskable, secret.expires_at = is_maskable(entry.value), entry.expires_at
-        if entry.as_file is not None:
-            secret.as_file = entry.as_file
+        secret.maskable, secret.expires_at = one.maskable, one.expires_at
+        if one.as_file is not None:
+            secret.as_file = one.as_file
         secret.updated_at, secret.updated_by = now, actor.name
-        secrets.append(secret)
     session.add_all(secrets)
     session.flush()  # the versions' foreign keys need the rows
-    for entry, secret in zip(entries, secrets, strict=True):
-        binding = Binding(project.id, environment.id, secret.id, secret.name, secret.current_version)
+    for one, secret in zip(sealed, secrets, strict=True):
         session.add(
             SecretVersion(
                 secret_id=secret.id,
                 version=secret.current_version,
-                generation=pair.generation,
-                sealed=seal(public, pair.generation, entry.value, binding),
+                generation=generation,
+                sealed=one.sealed,
                 maskable=secret.maskable,
                 expires_at=secret.expires_at,
                 created_at=now,
@@ -161,13 +290,11 @@ def _seal(
             )
         )
     session.flush()
-    _destroy_old(session, secrets, keep)
-    return secrets
 
 
-def _new(environment: Environment, name: str, actor: Actor, now: datetime) -> Secret:
+def _new(environment: Environment, key: str, name: str, actor: Actor, now: datetime) -> Secret:
     return Secret(
-        id=new_id(),
+        id=key,
         project_id=environment.project_id,
         environment_id=environment.id,
         name=name,
@@ -179,30 +306,6 @@ def _new(environment: Environment, name: str, actor: Actor, now: datetime) -> Se
         created_by=actor.name,
         updated_by=actor.name,
     )
-
-
-def _refuse_other_kind(
-    session: Session, environment: Environment, names: Sequence[str], other: type[Secret] | type[Variable]
-) -> None:
-    """Refuse a secret's name for a variable, and the other way round: a run could not have both."""
-    for part in parts(names):
-        query = select(other.name).where(other.environment_id == environment.id, col(other.name).in_(part))
-        if taken := session.exec(query).first():
-            kind = "secret" if other is Secret else "variable"
-            project = session.exec(select(Project.name).where(Project.id == environment.project_id)).one()
-            raise NameRefused(
-                name=taken,
-                why=f"a {kind} of {environment.name} has it, and a run could not have both",
-                hint=f"delete it first: sealrun {kind} delete {taken} -p {project} -e {environment.name}",
-            )
-
-
-def _there(session: Session, environment: Environment, names: Sequence[str], kind: type[Any]) -> dict[str, Any]:
-    found = {}
-    for part in parts(names):
-        query = select(kind).where(kind.environment_id == environment.id, col(kind.name).in_(part))
-        found.update({row.name: row for row in session.exec(query)})
-    return found
 
 
 def _destroy_old(session: Session, secrets: Iterable[Secret], keep: int) -> None:
@@ -220,8 +323,8 @@ def _set(
 ) -> list[tuple[Variable, str | None]]:
     """Set variables; return each with the value that it had."""
     names = [entry.name for entry in entries]
-    _refuse_other_kind(session, environment, names, Secret)
-    there = _there(session, environment, names, Variable)
+    refuse_other_kind(session, environment, names, Secret)
+    there = rows_of(session, environment, names, Variable)
     found: list[tuple[Variable, str | None]] = []
     for entry in entries:
         old = there[entry.name].value if entry.name in there else None

@@ -23,6 +23,8 @@ PLANTED = {
     # For a type alone: such a circle is one, too.
     "executor-layers": ("executor.boundary.wire", "executor.worker.life"),
     "store-layers": ("secretstore.errors", "secretstore.audit"),
+    "typed-in-a-moment": ("executor.cli.warm.place", "typer"),
+    "warm-is-started": ("executor.cli.lazy", "executor.cli.warm.serving"),
     "doors-through-operations": ("executor.cli.variable", "secretstore.vault"),
 }
 

@@ -257,12 +257,13 @@ def test_a_time_may_be_set_with_its_units() -> None:
         "SEALRUN_QUEUE_TIMEOUT_SECONDS": "2d",
         "SEALRUN_KEEP_RUNS_DAYS": "6w",
         "SEALRUN_KMS_TIMEOUT_SECONDS": "20s",
+        "SEALRUN_WARM_SECONDS": "10m",
     }
     assert times.keys() == {setting.name for setting in ALL_SETTINGS if setting.unit in ("seconds", "days")}
     settings = read_settings({**HOME, **times})
     assert (settings.lease, settings.term_grace, settings.setup_timeout) == (90, 120, 3600)
     assert (settings.queue_timeout, settings.keep_runs) == (2 * 86400, 42 * 86400)
-    assert (settings.store.kms_timeout, settings.stop_grace) == (20, 4 * 3600)
+    assert (settings.store.kms_timeout, settings.stop_grace, settings.warm) == (20, 4 * 3600, 600)
     assert read_settings({**HOME, "SEALRUN_KEEP_RUNS_DAYS": "7"}).keep_runs == 7 * 86400
     assert problems({**HOME, "SEALRUN_LEASE_SECONDS": "2h"}) == [
         "SEALRUN_LEASE_SECONDS is not a length of time from 3 to 3600 seconds, as in 90, 5m, 1h30m or 90d"

@@ -23,6 +23,7 @@ from secretstore.sealing import PrivateKey, succession
 from secretstore.vault import Actor
 
 Rotate = Callable[..., Pin]
+IDS = "1" * 32, "2" * 32
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def rotate(keys: LocalKeys, actor: Actor, tmp_path: Path, database_url: str) -> 
         rotation = vault.Rotation(begun.place, begun.pair, resealer.successor, resealer.voucher)
         vault.add_successor(db, rotation, actor=actor)
         vault.flip(db, rotation, lambda items: list(resealer.reseal(items)), actor=actor)
-        return Pin(rotation.successor.generation, rotation.successor.fingerprint)
+        ids = begun.place.project_id, begun.place.environment_id
+        return Pin(*ids, rotation.successor.generation, rotation.successor.fingerprint)
 
     return turn
 
@@ -70,7 +72,9 @@ def test_the_first_use_is_remembered_in_a_file_one_can_read(
     store("staging")
     marks = {name: vault.get_environment(shop, "shop", name).fingerprint for name in ("default", "staging")}
     lines = [line for line in pins.file.read_text().splitlines() if not line.startswith("#")]
-    assert lines == [f"shop {name} 1 {mark} {pins.database}" for name, mark in marks.items()]
+    with shop.reading() as session:
+        ids = {name: " ".join(place.id for place in place_of(session, name)) for name in marks}
+    assert lines == [f"shop {name} 1 {mark} {ids[name]} {pins.server}" for name, mark in marks.items()]
     assert stat.S_IMODE(pins.file.stat().st_mode) == 0o600
     before = pins.file.stat().st_ino
     store()
@@ -93,8 +97,10 @@ def test_two_databases_have_their_own_key_pairs(store: Callable[..., object], pi
     store()
     other = Pins(pins.file, "postgresql://else where/shop")
     assert other.known("shop", "default") is None
-    other.remember("shop", "default", Pin(7, "a" * 64))
-    assert other.known("shop", "default") == Pin(7, "a" * 64) and pins.known("shop", "default") != Pin(7, "a" * 64)
+    other.remember("shop", "default", Pin(*IDS, 7, "a" * 64))
+    assert other.known("shop", "default") == Pin(*IDS, 7, "a" * 64) and pins.known("shop", "default") != Pin(
+        *IDS, 7, "a" * 64
+    )
     other.forget("shop")
     assert other.known("shop", "default") is None and pins.known("shop", "default") is not None
 
@@ -214,7 +220,7 @@ class TestRefused:
         store()
         vault.delete_environment(shop, "shop", "default", actor=actor)
         vault.create_environment(shop, "shop", "default", actor=actor, birth=birth)
-        self.refused(store, pins, "another fingerprint", "recreated")
+        self.refused(store, pins, "the environment has another id", "recreated")
 
     def test_an_unreadable_public_key(self, shop: Database, store: Callable[..., object], pins: Pins) -> None:
         """Bytes that are no key."""
@@ -267,7 +273,7 @@ class TestTrust:
                 vault.trust_key(shop, "shop", "default", wrong, pins=pins)
         with pytest.raises(KeyChanged):
             store()
-        assert vault.trust_key(shop, "shop", "default", mark[:16].upper(), pins=pins) == Pin(1, mark)
+        assert vault.trust_key(shop, "shop", "default", mark[:16].upper(), pins=pins).fingerprint == mark
         store()
 
     def test_the_right_beginning_that_is_too_short_is_called_too_short(self, shop: Database, pins: Pins) -> None:
@@ -291,27 +297,32 @@ class TestCommitted:
         self, shop: Database, store: Callable[..., object], pins: Pins, rotate: Rotate
     ) -> None:
         """I2: it holds at first use too, follows rotations, and refuses what does not follow from it."""
-        mark = vault.get_environment(shop, "shop", "default").fingerprint
-        right = Pins(pins.file, pins.database, {("shop", "default"): Pin(1, mark)})
-        wrong = Pins(pins.file, pins.database, {("shop", "default"): Pin(1, "0" * 64)})
+        place = vault.get_environment(shop, "shop", "default")
+        ids = place.project_id, place.id
+        right = Pins(pins.file, pins.server, {("shop", "default"): Pin(*ids, 1, place.fingerprint)})
+        wrong = Pins(pins.file, pins.server, {("shop", "default"): Pin(*ids, 1, "0" * 64)})
         with pytest.raises(KeyChanged, match="the project file pins"):
             store(pins=wrong)
         assert wrong.known("shop", "default") is None
         store(pins=right)
         rotate(shop)
         store(pins=right)
-        ahead = Pins(pins.file, pins.database, {("shop", "default"): Pin(3, "0" * 64)})
+        ahead = Pins(pins.file, pins.server, {("shop", "default"): Pin(*ids, 3, "0" * 64)})
         with pytest.raises(KeyChanged, match="step back"):
             store(pins=ahead)
 
     @pytest.mark.parametrize(
-        "text", ["", "1", "1:", "0:" + "a" * 64, "1:" + "a" * 63, "1:" + "A" * 64, "x:" + "a" * 64]
+        "text",
+        ["", "1:" + "a" * 64]
+        + [":".join((*IDS, end)) for end in ("1", "1:", "0:" + "a" * 64, "1:" + "a" * 63, "1:" + "A" * 64)]
+        + [f"{IDS[0]}:{IDS[1][:-1]}:1:{'a' * 64}", f"{IDS[0]}:1:{'a' * 64}"],
     )
-    def test_a_pin_is_a_generation_and_a_whole_fingerprint(self, text: str) -> None:
+    def test_a_pin_is_two_ids_a_generation_and_a_whole_fingerprint(self, text: str) -> None:
         """Nothing shorter, and nothing else."""
-        with pytest.raises(ValueError, match="GENERATION:FINGERPRINT"):
+        with pytest.raises(ValueError, match="PROJECT_ID:ENVIRONMENT_ID:GENERATION:FINGERPRINT"):
             Pin.parse(text)
-        assert Pin.parse("12:" + "a" * 64) == Pin(12, "a" * 64)
+        pin = Pin(*IDS, 12, "a" * 64)
+        assert Pin.parse(str(pin)) == pin
 
 
 class TestFile:
@@ -319,7 +330,7 @@ class TestFile:
     def pins(self, tmp_path: Path) -> Pins:
         """A file, and no database that it would need."""
         pins = Pins(tmp_path / "known_keys", "sqlite:///there")
-        pins.remember("shop", "default", Pin(1, "a" * 64))
+        pins.remember("shop", "default", Pin(*IDS, 1, "a" * 64))
         return pins
 
     @pytest.mark.parametrize(
@@ -340,7 +351,7 @@ class TestFile:
         before = pins.file.read_bytes()
         acts: list[Callable[[], object]] = [
             lambda: pins.known("shop", "default"),
-            lambda: pins.remember("shop", "staging", Pin(1, "b" * 64)),
+            lambda: pins.remember("shop", "staging", Pin(*IDS, 1, "b" * 64)),
             lambda: pins.forget("shop"),
         ]
         for act in acts:
@@ -367,7 +378,7 @@ class TestFile:
         code = (
             "import sys; from pathlib import Path; from secretstore.pins import Pin, Pins\n"
             "pins = Pins(Path(sys.argv[1]), 'db'); print(flush=True); sys.stdin.read()\n"
-            "for n in range(15): pins.remember(f'p{sys.argv[2]}', f'e{n}', Pin(n + 1, 'a' * 64))\n"
+            "for n in range(15): pins.remember(f'p{sys.argv[2]}', f'e{n}', Pin('1' * 32, '2' * 32, n + 1, 'a' * 64))\n"
         )
         root, pipe = str(Path(__file__).parents[2]), subprocess.PIPE
         command = [sys.executable, "-c", code, str(tmp_path / "home" / "known_keys")]
@@ -383,7 +394,7 @@ class TestFile:
         assert [writer.returncode for writer in writers] == [0] * 4
         pins = Pins(tmp_path / "home" / "known_keys", "db")
         for n in range(4):
-            assert [pins.known(f"p{n}", f"e{e}") for e in range(15)] == [Pin(e + 1, "a" * 64) for e in range(15)]
+            assert [pins.known(f"p{n}", f"e{e}") for e in range(15)] == [Pin(*IDS, e + 1, "a" * 64) for e in range(15)]
 
 
 def test_wrapped_pairs_travel_as_json(keys: LocalKeys) -> None:

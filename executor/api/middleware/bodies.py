@@ -1,7 +1,7 @@
 """How large a request may be, and how slow: what has no bound fills a server's memory or holds its connections."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,21 +27,21 @@ class Refused(Exception):
 class Bodies:
     """Refuses a body that is larger than its route takes, before it is read where it says its length."""
 
-    def __init__(self, app: ASGIApp, larger: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, most: Callable[[str], int | None]) -> None:
         """Keep the bounds.
 
         Args:
             app: what comes behind.
-            larger: bytes by the end of a path, of routes that take more than `LARGEST`.
+            most: bytes by a path, of routes that take more than `LARGEST`.
         """
-        self.app, self.larger = app, larger
+        self.app, self.most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with a body that is watched."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = next((size for end, size in self.larger.items() if scope["path"].endswith(end)), LARGEST)
+        most = self.most(scope["path"]) or LARGEST
         read, begun, finished, refused = 0, False, False, None
 
         async def watched() -> Message:

@@ -16,10 +16,10 @@ def upgrade() -> None:
     _what_runs_leave()
     _uploads()
     _workers()
-    _jobs()
     _people()
     _credentials()
     _counters()
+    _jobs()
 
 
 def _runs() -> None:
@@ -66,6 +66,7 @@ def _runs() -> None:
         sa.Column("collect", sa.JSON(), nullable=False),
         sa.Column("idempotency_key", sa.String()),
         sa.Column("followed", sa.Boolean(), nullable=False),
+        sa.Column("probe", sa.JSON()),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
         sa.Column("message", sa.Text()),
@@ -248,6 +249,13 @@ def _uploads() -> None:
         _sequence(),
         sa.Column("data", sa.LargeBinary(), nullable=False),
     )
+    op.create_table(
+        "executor_source_upload",
+        sa.Column("project_id", sa.String(), primary_key=True),
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("by", sa.String(), primary_key=True),
+        sa.Column("at", UtcDateTime(), nullable=False),
+    )
 
 
 def _workers() -> None:
@@ -269,64 +277,6 @@ def _workers() -> None:
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("seen_at", UtcDateTime(), nullable=False),
         sa.Column("stopped_at", UtcDateTime()),
-    )
-
-
-def _jobs() -> None:
-    op.create_table(
-        "executor_job",
-        sa.Column("id", sa.String(), primary_key=True),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("project_id", sa.String(), nullable=False),
-        sa.Column("project", sa.String(), nullable=False),
-        sa.Column("environment_id", sa.String(), nullable=False),
-        sa.Column("environment", sa.String(), nullable=False),
-        sa.Column("asked", sa.JSON(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("reason", sa.String()),
-        sa.Column("message", sa.Text()),
-        sa.Column("done", sa.JSON()),
-        sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("fencing_token", sa.Integer(), nullable=False),
-        sa.Column("lease_owner", sa.String()),
-        sa.Column("lease_until", UtcDateTime()),
-        sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("created_by", sa.String(), nullable=False),
-        sa.Column("origin", sa.String(), nullable=False),
-        sa.Column("started_at", UtcDateTime()),
-        sa.Column("finished_at", UtcDateTime()),
-    )
-    _partial_index("executor_job_open", ["created_at"], "finished_at IS NULL", "executor_job")
-    op.create_index("executor_job_by_project", "executor_job", ["project_id", "created_at"])
-    op.create_table(
-        "executor_job_receipt",
-        *_of_job(),
-        sa.Column("generation", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("status", sa.String(), nullable=False),
-        sa.Column("worker", sa.String(), nullable=False),
-        sa.Column("environment_id", sa.String(), nullable=False),
-        sa.Column("fingerprint", sa.String(), nullable=False),
-        sa.Column("key_service", sa.String(), nullable=False),
-        sa.Column("opening_at", UtcDateTime(), nullable=False),
-        sa.Column("opened_at", UtcDateTime()),
-        sa.Column("dropped_at", UtcDateTime()),
-        sa.Column("reason", sa.Text()),
-    )
-    op.create_table(
-        "executor_job_receipt_secret",
-        *_of_job(),
-        sa.Column("secret_id", sa.String(), primary_key=True),
-        sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("given_at", UtcDateTime(), nullable=False),
-    )
-
-
-def _of_job() -> tuple[sa.Column[str], sa.Column[int]]:
-    """The key of everything an attempt of a job leaves."""
-    return (
-        sa.Column("job_id", sa.String(), primary_key=True),
-        sa.Column("attempt", sa.Integer(), primary_key=True, autoincrement=False),
     )
 
 
@@ -456,6 +406,64 @@ def _counters() -> None:
         sa.Column("status", sa.Integer()),
         sa.Column("headers", sa.Text()),
         sa.Column("body", sa.LargeBinary()),
+    )
+
+
+def _jobs() -> None:
+    op.create_table(
+        "executor_job",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("environment_id", sa.String(), nullable=False),
+        sa.Column("environment", sa.String(), nullable=False),
+        sa.Column("asked", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.String()),
+        sa.Column("message", sa.Text()),
+        sa.Column("done", sa.JSON()),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("fencing_token", sa.Integer(), nullable=False),
+        sa.Column("lease_owner", sa.String()),
+        sa.Column("lease_until", UtcDateTime()),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("origin", sa.String(), nullable=False),
+        sa.Column("started_at", UtcDateTime()),
+        sa.Column("finished_at", UtcDateTime()),
+    )
+    _partial_index("executor_job_open", ["created_at"], "finished_at IS NULL", "executor_job")
+    op.create_index("executor_job_by_project", "executor_job", ["project_id", "created_at"])
+    op.create_table(
+        "executor_job_receipt",
+        *_of_job(),
+        sa.Column("generation", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("worker", sa.String(), nullable=False),
+        sa.Column("environment_id", sa.String(), nullable=False),
+        sa.Column("fingerprint", sa.String(), nullable=False),
+        sa.Column("key_service", sa.String(), nullable=False),
+        sa.Column("opening_at", UtcDateTime(), nullable=False),
+        sa.Column("opened_at", UtcDateTime()),
+        sa.Column("dropped_at", UtcDateTime()),
+        sa.Column("reason", sa.Text()),
+    )
+    op.create_table(
+        "executor_job_receipt_secret",
+        *_of_job(),
+        sa.Column("secret_id", sa.String(), primary_key=True),
+        sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("given_at", UtcDateTime(), nullable=False),
+    )
+
+
+def _of_job() -> tuple[sa.Column[str], sa.Column[int]]:
+    """The key of everything an attempt of a job leaves."""
+    return (
+        sa.Column("job_id", sa.String(), primary_key=True),
+        sa.Column("attempt", sa.Integer(), primary_key=True, autoincrement=False),
     )
 
 

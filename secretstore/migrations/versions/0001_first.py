@@ -96,6 +96,14 @@ def _contents() -> None:
         *_created(),
     )
     op.create_table(
+        "secretstore_secret_reservation",
+        sa.Column("id", sa.String(32), primary_key=True),
+        _parent("project_id", "secretstore_project"),
+        sa.Column("reserved", sa.Text(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False, index=True),
+        *_created(),
+    )
+    op.create_table(
         "secretstore_variable",
         sa.Column("id", sa.String(32), primary_key=True),
         _parent("environment_id", "secretstore_environment"),

@@ -29,8 +29,17 @@ class Admitted(SealrunError):
     status = ADMITTED
 
 
-IN = {"project": "shop", "name": "API_KEY", "version": "1", "path": "report.csv", "token": "0123", "job": "0123"}
+IN = {
+    "project": "shop",
+    "name": "API_KEY",
+    "version": "1",
+    "path": "report.csv",
+    "token": "0123",
+    "digest": "0" * 64,
+    "job": "0" * 32,
+}
 OF_A_PROJECT = {"name": "shop"}
+ORDER = {"target": {"kind": "command", "argv": ["true"]}, "source_root": "/srv", "bundle": "0" * 64}
 GIVEN: Mapping[str, Mapping[str, Any]] = {
     "connections.create": {"environments": ["default"], "kind": "s3", "settings": {}},
     "environments.require": {"environments": ["default"]},
@@ -41,10 +50,14 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "people.set_password": {"password": "correct horse battery"},
     "projects.create": {"name": "third"},
     "tokens.create": {"name": "ci", "role": "viewer"},
+    "explanation.foresee": {"wanted": {"project": "shop", "environment": "default"}},
+    "runs.submit": ORDER,
+    "runs.submit_many": {"items": [ORDER | {"project": "shop", "environment": "default"}]},
+    "runs.upload": {"size": 1},
     "pruning.look": {"older_than": 1, "project": "shop"},
-    "secrets.require_renamable": {"new": "OTHER_KEY"},
-    "secrets.submit_rename": {"new": "OTHER_KEY"},
     "secrets.due": {"before": "2030-01-01T00:00:00Z"},
+    "secrets.require_renamable": {"new": "NEW_KEY"},
+    "secrets.submit_rename": {"new": "NEW_KEY"},
     "variables.set_": {"environments": ["default"], "value": "1"},
     "workers.serving": {"queue": "sealrun"},
 }
@@ -86,7 +99,8 @@ def asked(house: House, route: Route) -> tuple[str, dict[str, Any]]:
     for name, value in names.items():
         path = path.replace(f"{{{name}}}", value).replace(f"{{{name}:path}}", value)
     given = dict(GIVEN.get(route.operation, {}))
-    return path, ({"params": given} if route.method in ("GET", "DELETE") else {"json": given})
+    in_query = route.method in ("GET", "DELETE") or route.operation == "runs.upload"
+    return path, ({"params": given} if in_query else {"json": given})
 
 
 def status(house: House, route: Route, token: str | None) -> int:

@@ -121,6 +121,7 @@ class Cli:
             "SEALRUN_WORKSPACES": str(folder / "runs"),
             "SEALRUN_CACHE": str(folder / "cache"),
             "SEALRUN_TERM_GRACE_SECONDS": "1",
+            "SEALRUN_WARM_SECONDS": "0",  # tests of the warm process have one of their own
             **environ,
         }
 

@@ -94,11 +94,12 @@ def test_a_pin_in_the_project_file_is_checked(shop: Cli) -> None:
     """The one of this folder's project, beside what the user knows."""
     folder = shop.folder / "pinned"
     folder.mkdir()
-    mark = next(key["fingerprint"] for key in keys(shop, "-e", "default") if key["generation"] == 2)
+    pin = str(next(key["pin"] for key in keys(shop, "-e", "default") if key["generation"] == 2))
+    wrong = pin[:-64] + "0" * 64
     pins = folder / ".sealrun.toml"
-    pins.write_text(f'project = "shop"\n[pins]\ndefault = "2:{mark}"\n')
+    pins.write_text(f'project = "shop"\n[pins]\ndefault = "{pin}"\n')
     shop.ok("secret", "set", "API_KEY", stdin="hunter2-prod-key-3", cwd=folder)
-    pins.write_text(f'project = "shop"\n[pins]\ndefault = "2:{"0" * 64}"\n')
+    pins.write_text(f'project = "shop"\n[pins]\ndefault = "{wrong}"\n')
     refused = shop("secret", "set", "API_KEY", stdin="hunter2-prod-key-4", cwd=folder, code=1)
     assert "the project file pins" in refused.stderr
 

@@ -119,7 +119,7 @@ def test_a_fault_of_ours_is_told_without_its_text(capsys: pytest.CaptureFixture[
 
 def test_the_console_script_points_at_it() -> None:
     """What pip installs as `sealrun`."""
-    assert 'sealrun = "executor.cli.main:main"' in (CHECKOUT / "pyproject.toml").read_text()
+    assert 'sealrun = "executor.cli.warm.entry:main"' in (CHECKOUT / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize("script", ["settings_doc.py", "errors_doc.py", "cli_doc.py", "invariants_doc.py"])

@@ -99,7 +99,7 @@ def test_a_rotation_from_end_to_end(shop: Database, settings: Settings, pins: Pi
     assert (done.generation, done.resealed, done.previous) == (2, 3, before.fingerprint)
     assert steps == [("begun", 2), ("resealed", 3), ("flipping", 3), ("flipped", 3)]
     assert opened(shop, key_file(settings)) == VALUES
-    assert pins.known("shop", "default") == Pin(2, done.fingerprint)
+    assert pins.known("shop", "default") == Pin(before.project_id, before.id, 2, done.fingerprint)
     assert [view.generation for view in rotation.destroy_unused(shop, ACTOR)] == [1]
     assert rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins).generation == 3
     assert states(shop) == [(1, "destroyed"), (2, "kept"), (3, "current")] and audit_reading.verify(shop, "shop").ok
@@ -160,7 +160,8 @@ def test_a_key_service_that_cannot_be_used_changes_nothing(shop: Database, setti
 
 def test_an_unknown_key_pair_is_not_rotated(shop: Database, settings: Settings, pins: Pins) -> None:
     """I2: who rotates seals to what is there now's successor, so what is there now has to be known."""
-    pins.remember("shop", "default", Pin(1, "0" * 64))
+    place = vault.get_environment(shop, "shop", "default")
+    pins.remember("shop", "default", Pin(place.project_id, place.id, 1, "0" * 64))
     with pytest.raises(KeyChanged):
         rotate(settings, shop, "shop", "default", actor=ACTOR, pins=pins)
     assert states(shop) == [(1, "current")]

@@ -35,7 +35,7 @@ def deletion(role: Role, name: str, force: bool = False) -> ConnectionDeletion:
 def test_who_asks_stands_in_the_record(shop: Shop) -> None:
     """Of what is made, tested and deleted, as passed in."""
     connections.create(shop.at, WHO, source())
-    probing.record(shop.at, WHO, probing.prepare(shop.at, WHO, named("source", "lake")), None)
+    probing.begin(shop.at, WHO, named("source", "lake"))
     connections.delete(shop.at, WHO, deletion("source", "lake"))
     events = shop.events()[3:]
     assert [event.action for event in events] == ["source.create", "source.test", "source.delete"]
@@ -71,22 +71,11 @@ def test_a_role_that_goes_is_noted(shop: Shop) -> None:
 def test_what_is_missing_is_known_without_a_run(shop: Shop) -> None:
     """It is kept as any other outcome; once nothing is missing, a run has to tell."""
     connections.create(shop.at, WHO, source())
-    probe = probing.prepare(shop.at, WHO, named("source", "lake"))
-    tested = probing.record(shop.at, WHO, probe, None)
+    tested = probing.begin(shop.at, WHO, named("source", "lake")).tested
+    assert tested is not None
     assert (tested.ok, tested.run, tested.kept) == (False, None, True)
     assert tested.said == "no call was made: credentials names the secret KEYS, which is not there"
     assert connections.get(shop.at, WHO, named("source", "lake")).test_message == tested.said
-    shop.seal("KEYS")
-    assert probing.prepare(shop.at, WHO, named("source", "lake")).known is None
-
-
-def test_a_test_of_other_settings_is_not_kept(shop: Shop) -> None:
-    """Somebody replaced them meanwhile."""
-    connections.create(shop.at, WHO, source())
-    probe = probing.prepare(shop.at, WHO, named("source", "lake"))
-    connections.create(shop.at, WHO, source(bucket="other").model_copy(update={"replace": True}))
-    assert probing.record(shop.at, WHO, probe, None).kept is False
-    assert connections.get(shop.at, WHO, named("source", "lake")).test_outcome is None
 
 
 def test_one_is_made_in_each_of_several_environments_or_in_none(shop: Shop) -> None:

@@ -132,14 +132,14 @@ def test_a_project_file_names_project_and_environment(home: Path) -> None:
 
 
 def test_a_project_file_pins_key_pairs(home: Path) -> None:
-    """By environment, in either of the two places: generation and fingerprint."""
-    pin = Pin(3, "0f" * 32)
+    """By environment, in either of the two places: ids, generation and fingerprint."""
+    pin = Pin("1" * 32, "2" * 32, 3, "0f" * 32)
     for name, head in ((".sealrun.toml", ""), ("pyproject.toml", "tool.sealrun")):
         table = f"[{head}]\n" if head else ""
         pins = f"[{head}.pins]" if head else "[pins]"
         folder = home / name
         folder.mkdir()
-        (folder / name).write_text(f'{table}project = "shop"\n{pins}\nprod = "3:{pin.fingerprint}"\n')
+        (folder / name).write_text(f'{table}project = "shop"\n{pins}\nprod = "{pin}"\n')
         assert project_file(folder).pins == {"prod": pin}
 
 

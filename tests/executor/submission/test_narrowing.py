@@ -11,7 +11,8 @@ from executor import runs
 from executor.errors import RequestUnclear
 from executor.models import Run, RunSpec
 from executor.submission.narrowing import described
-from executor.submission.specification import repeated, specify
+from executor.submission.repeating import repeated
+from executor.submission.specification import specify
 from secretstore import vault
 from secretstore.database import Database
 from tests.executor.submission.test_specification import ACTOR, Place
@@ -125,12 +126,12 @@ def test_a_run_that_is_tried_anew_asks_for_the_same(place: Place) -> None:
         session.commit()
 
     _set(place, pids=200)
-    again = repeated(place.db, run_id)
+    again = repeated(place.db, place.settings(), run_id)
 
     assert (_amounts(again), again.collect) == ((1 << 30, None, 200, None, "none"), ["*.csv"])
     _set(place, memory_bytes=512 << 20)
     with pytest.raises(RequestUnclear, match="--memory is 1G of memory"):
-        repeated(place.db, run_id)
+        repeated(place.db, place.settings(), run_id)
 
 
 def test_what_a_projects_runs_may_have_is_told_before_there_is_one(place: Place) -> None:

@@ -196,7 +196,7 @@ def test_what_is_no_plan_is_said_without_quoting(request_for: Any) -> None:
 
 def test_a_secret_is_not_taken_for_the_answer_of_a_role(request_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """I10: one whose name only a writer of the database can give; no other process takes it apart."""
-    monkeypatch.setattr("secretstore.vault.entries.check_secret_name", lambda *_: None)
+    monkeypatch.setattr("secretstore.entries.check_secret_name", lambda *_: None)
     said, frames = opened(request_for({"ONE": b"value of one", "/source/lake": b'{"canary": "value of lake"}'}))
     assert said.kind is Kind.NOT_OPENED and frames == []
     assert said.json()["error"] == "name_refused" and "value of" not in said.json()["message"]

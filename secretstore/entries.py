@@ -1,12 +1,11 @@
 """What is to be stored, and what is refused of it whatever the database holds."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from secretstore.errors import ValueRefused
 from secretstore.naming import check_secret_name, check_variable_name
 from secretstore.sealing import MAX_VALUE
-from secretstore.timestamps import utc_now
 
 SHORTEST_MASKABLE = 8
 """Bytes: a shorter value would turn ordinary output into stars, so it is not masked at all."""
@@ -50,8 +49,29 @@ def check(entry: NewSecret | NewVariable, now: datetime | None = None) -> None:
         return
     check_secret_name(entry.name, _A_PATH if entry.as_file else entry.value)
     _check_bytes(entry)
-    if entry.expires_at is not None and entry.expires_at <= (now or utc_now()):
-        raise ValueRefused('the expiry of "{name}" is refused: {why}', name=entry.name, why="it is in the past")
+    check_expiry(entry.name, entry.expires_at, now)
+
+
+def check_expiry(name: str, expires_at: datetime | None, now: datetime | None = None) -> None:
+    """Refuse an expiry that is over.
+
+    Raises:
+        ValueRefused: it is.
+    """
+    if expires_at is not None and expires_at <= (now or datetime.now(UTC)):
+        raise ValueRefused('the expiry of "{name}" is refused: {why}', name=name, why="it is in the past")
+
+
+def check_claims(name: str, *, as_file: bool | None, maskable: bool, allow_short: bool) -> None:
+    """Refuse what can be refused of a secret without its value, by what whoever has the value says of it.
+
+    Raises:
+        NameRefused: no secret may have this name, whatever its value.
+        ValueRefused: it is said to be too short to be masked, and that was not allowed.
+    """
+    check_secret_name(name, _A_PATH if as_file else None)
+    if not maskable and not allow_short:
+        raise _too_short(name)
 
 
 def _check_bytes(entry: NewSecret) -> None:
@@ -64,10 +84,14 @@ def _check_bytes(entry: NewSecret) -> None:
     elif len(entry.name) + 1 + len(entry.value) > MAX_VALUE:
         why = f"NAME=value is longer than {MAX_VALUE:,} bytes"
     elif not is_maskable(entry.value) and not entry.allow_short:
-        why = f"it has fewer than {SHORTEST_MASKABLE} bytes without outer white space, too few to mask"
-        hint = "use a longer one, or pass --allow-short"
+        raise _too_short(entry.name)
     if why:
         raise ValueRefused(name=entry.name, why=why, hint=hint)
+
+
+def _too_short(name: str) -> ValueRefused:
+    why = f"it has fewer than {SHORTEST_MASKABLE} bytes without outer white space, too few to mask"
+    return ValueRefused(name=name, why=why, hint="use a longer one, or pass --allow-short")
 
 
 def _check_text(entry: NewVariable) -> None:

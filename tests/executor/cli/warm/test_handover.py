@@ -1,0 +1,152 @@
+"""Between the command and the warm process: who may, and that nothing is lost or done twice."""
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from executor.cli.warm import place, wire
+from tests.executor.cli.conftest import PATIENCE
+from tests.executor.cli.warm.conftest import Reporting, Warm
+from tests.processes import children, eventually, is_alive
+
+NOTHING = wire.Request(*[[b"x"]] * wire.GROUPS)
+
+
+@pytest.mark.parametrize("word", [b"0" * place.WORD_LENGTH, b"0", b""])
+def test_who_does_not_know_the_word_gets_nothing(warm: Warm, word: bytes) -> None:
+    """A run of the same user may be let through to the socket by an older kernel; it cannot read the word."""
+    process = warm.left()
+    (path,) = warm.sockets()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, open(os.devnull) as nothing:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(path))
+        if word:
+            socket.send_fds(connection, [word], [nothing.fileno()] * 4)
+        else:
+            connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(len(wire.READY)) != wire.READY
+    eventually(lambda: not children(process), PATIENCE, "the child has ended")
+    assert warm.is_used("runs", "list")
+
+
+def test_who_is_in_other_circumstances_gets_nothing(warm: Warm) -> None:
+    """The socket's name is a hint; what it stands for is compared in full."""
+    warm.left()
+    (path,) = warm.sockets()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, open(os.devnull) as nothing:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(path))
+        socket.send_fds(connection, [(warm.folder / "word").read_bytes()], [nothing.fileno()] * 4)
+        wire.send(connection, NOTHING)
+        assert connection.recv(len(wire.READY)) != wire.READY
+
+
+@pytest.mark.parametrize("circumstance", ["namespace", "no_new_privileges", "nice"])
+def test_a_command_that_is_confined_otherwise_starts_cold(warm: Warm, circumstance: str) -> None:
+    """It would be carried out beyond its confinement."""
+    before = {
+        "namespace": ["unshare", "--user", "--map-root-user", "--net"],
+        "no_new_privileges": ["setpriv", "--no-new-privs"],
+        "nice": ["nice", "-n", "3"],
+    }[circumstance]
+    if subprocess.run([*before, "true"], capture_output=True).returncode:
+        pytest.skip(f"{before[0]} does nothing here")
+    cli = warm.cli
+    ended = subprocess.run(
+        [*before, *cli.command("runs", "list")], env=cli.environ, cwd=cli.folder / "poisoned", capture_output=True
+    )
+    assert ended.stderr.startswith(b"cold"), ended.stderr
+
+
+def test_a_folder_that_others_can_reach_is_not_used(warm: Warm) -> None:
+    """Neither for a connection nor for a word."""
+    warm.left()
+    assert warm.is_used("runs", "list")
+    warm.folder.chmod(0o750)
+    try:
+        assert not warm.is_used("runs", "list")
+    finally:
+        warm.folder.chmod(0o700)
+
+
+class _Other:
+    """Somebody else at the place of the warm process's socket."""
+
+    def __init__(self, path: Path, answer: Callable[[socket.socket], None]) -> None:
+        path.unlink()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, args=(answer,))
+        self._thread.start()
+
+    def _serve(self, answer: Callable[[socket.socket], None]) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            answer(connection)
+
+    def end(self) -> None:
+        self._thread.join(PATIENCE)
+        self._listener.close()
+
+
+def _close(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def _say_something_else(connection: socket.socket) -> None:
+    socket.send_fds(connection, [b"?" * len(wire.READY)], [connection.fileno()])
+    connection.recv(1)
+
+
+def _take_it_and_vanish(connection: socket.socket) -> None:
+    _, descriptors, _, _ = socket.recv_fds(connection, place.WORD_LENGTH, 4)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    wire.receive(connection)
+    wire.say_ready(connection)
+    wire.expect(connection, wire.GO)
+
+
+@pytest.mark.parametrize("answer", [_close, _say_something_else, _take_it_and_vanish])
+def test_a_command_is_neither_lost_nor_done_twice(
+    reporting: Reporting, answer: Callable[[socket.socket], None]
+) -> None:
+    """Until the child has said that it has all of it, the command starts cold; once told to go, never."""
+    reporting.start()
+    (path,) = reporting.warm.sockets()
+    other = _Other(path, answer)
+    try:
+        ended = reporting.warm.cli.raw("run", "exit", "7", cwd=reporting.warm.cli.folder / "poisoned")
+    finally:
+        other.end()
+        reporting.warm.end()
+
+    if answer is _take_it_and_vanish:
+        assert (ended.returncode, ended.stderr) == (
+            137,
+            b"sealrun: the process that carried this command out was killed\n",
+        )
+    else:
+        assert (ended.returncode, ended.stderr) == (1, b"cold\n")
+
+
+def test_a_command_whose_warm_process_is_killed_says_so(reporting: Reporting) -> None:
+    """It ends with it, as it would have if it had been killed itself."""
+    process = reporting.start()
+    cli = reporting.warm.cli
+    command = subprocess.Popen(
+        cli.command("run", "wait"), env=cli.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stdout is not None
+    child = int(command.stdout.readline())
+    os.kill(process, 9)
+
+    _, said = command.communicate(timeout=PATIENCE)
+    assert (command.returncode, said) == (137, "sealrun: the process that carried this command out was killed\n")
+    eventually(lambda: not is_alive(child), PATIENCE, "the child has ended")
