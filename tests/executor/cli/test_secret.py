@@ -461,7 +461,7 @@ def test_a_secret_gets_another_name_in_each_environment_or_none_is_touched(new_c
     both = ("-p", "shop", "-e", "default", "-e", "staging")
     for value in ("hunter2-prod-key-1", "hunter2-prod-key-2"):
         new_cli.ok("secret", "set", "API_KEY", *both, stdin=value)
-    new_cli.ok("variable", "set", "LEVEL=debug", "-p", "shop", "-e", "staging")
+    new_cli.ok("variable", "set", "LEVEL", "debug", "-p", "shop", "-e", "staging")
     refused = new_cli("secret", "rename", "API_KEY", "LEVEL", *both, code=1).stderr
     assert 'variable "LEVEL" of shop/staging exists already' in refused
     assert {one["name"] for one in new_cli.json("secret", "list", "-p", "shop", "--json")} == {"API_KEY"}
