@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack
 
 from executor.errors import Problem, RequestUnclear, WaitTimedOut
 from executor.operations import runs, workers
 from executor.operations.deployment import Deployment
+from executor.remote.choosing import chosen
 from executor.schemas.asking import asked
 from executor.schemas.endings import unsuccessful
 from executor.schemas.output import BEGINNING, STREAMS, OutputFile, Place, StoredPiece
@@ -48,10 +49,13 @@ from executor.submission.called import (
     names_of,
     target_of,
 )
-from executor.submission.context import maybe_project
+from executor.submission.context import maybe_project, nearest_project_file
 from executor.submission.remembered import Remembered
 from secretstore.audit import Actor
 from secretstore.errors import DatabaseUnavailable, SealrunError
+
+if TYPE_CHECKING:
+    from executor.remote.server import Server
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,7 +88,8 @@ class Client:
         project: the project where a call names none; else SEALRUN_PROJECT, else the project file's, once that is
             allowed (`sealrun allow`).
         environment: the environment where a call names none; else SEALRUN_ENV, else the project file's, else `default`.
-        settings: the SEALRUN_… settings by name, in the place of all those in this process's environment.
+        settings: the SEALRUN_… settings by name, in the place of all those in this process's environment. With
+            SEALRUN_SERVER, or after `sealrun login`, the client speaks to a server and needs no database.
 
     Making one reads the settings and connects to nothing.
 
@@ -92,7 +97,7 @@ class Client:
         SettingsProblem: the settings cannot be used.
     """
 
-    _open: Deployment | None
+    _open: "Deployment | Server | None"
 
     def __init__(
         self, project: str | None = None, environment: str | None = None, *, settings: Mapping[str, str] | None = None
@@ -240,15 +245,24 @@ class Client:
         self._begin()
 
     @property
-    def _at(self) -> Deployment:
-        """The deployment, opened when it is first needed."""
+    def _at(self) -> "Deployment | Server":
+        """The deployment or the server, opened when it is first needed."""
         if self._pid != os.getpid():
             # A process that was forked without Python's knowledge, as uWSGI does.
             self._forked()
         with self._lock:
             if self._open is None:
-                self._open = Deployment.open(self._settings, environ=self._environ, remembered=Remembered())
+                self._open = self._begun()
             return self._open
+
+    def _begun(self) -> "Deployment | Server":
+        """What is asked: the server that is chosen, else the database of the settings."""
+        server = chosen(self._settings, self._environ, nearest_project_file())
+        if server is None:
+            return Deployment.open(self._settings, environ=self._environ, remembered=Remembered())
+        from executor.remote.server import Server  # an HTTP client takes a while to import
+
+        return Server(self._settings, server.origin, server.token, remembered=Remembered())
 
     def _ask(self, operation: Callable[Concatenate[Deployment, Actor, P], T], *asked: P.args, **more: P.kwargs) -> T:
         return self._at.ask(Actor(self._settings.store.actor, "api"), operation, *asked, **more)
@@ -468,7 +482,7 @@ _inherited: "list[object]" = []
 def _before_fork() -> None:
     """A child must find no open connection: SQLite's locks, above all, are not its own. Nor must an exit."""
     for client in list(_clients):
-        if client._open is not None:
+        if isinstance(client._open, Deployment):
             client._open.db.close()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
-from secretstore.errors import SealrunError, installing
+from secretstore.errors import DatabaseUnavailable, SealrunError, installing
 
 # -- asking for a run
 
@@ -531,6 +531,14 @@ class CodeRefused(SealrunError):
     hint = "a code holds for ten minutes; compare it with the one on your terminal, or start anew: sealrun login"
 
 
+class ProviderRefused(SealrunError):
+    """the provider did not let you in"""
+
+    code = "provider_refused"
+    status = 502
+    hint = "begin the log-in again; if that does not help, the server's operator looks at SEALRUN_OIDC_ISSUER"
+
+
 class AnswerPending(SealrunError):
     """the request with this Idempotency-Key is still being answered"""
 
@@ -604,6 +612,61 @@ class WouldBeRefused(SealrunError):
 
     code = "would_be_refused"
     status = 422
+
+
+# -- a server
+
+
+class ServerUnusable(SealrunError):
+    """{server} cannot be used: {why}"""
+
+    code = "server_unusable"
+    exit_code = 2
+
+
+class ServerAway(DatabaseUnavailable):
+    """the server {server} does not answer: {why}"""
+
+    code = "server_away"
+    status = 503
+    hint = "look whether it runs, and whether this machine reaches it: sealrun whoami"
+    sent = True
+    """Whether the request may have arrived: without a connection it has not."""
+
+
+class ServerNotAllowed(SealrunError):
+    """{path} names the server {server}, and you have neither logged in there nor allowed the file"""
+
+    code = "server_not_allowed"
+    status = 403
+    exit_code = 2
+    hint = "if you know it: sealrun login {server}; or choose yourself: sealrun --server URL …"
+
+
+class NotLoggedIn(SealrunError):
+    """you are not logged in to {server}"""
+
+    code = "not_logged_in"
+    status = 401
+    exit_code = 2
+    hint = "log in: sealrun login {server}; or set SEALRUN_TOKEN"
+
+
+class LogInFailed(SealrunError):
+    """you could not be logged in to {server}: {why}"""
+
+    code = "log_in_failed"
+    status = 401
+    hint = "try again: sealrun login {server}"
+
+
+class OperatorsOnly(SealrunError):
+    """{what} is for who operates sealrun, on a machine that has the database, and here the server {server} is chosen"""
+
+    code = "operators_only"
+    status = 403
+    exit_code = 2
+    hint = "if this is that machine: unset SEALRUN_SERVER here, or log out with sealrun logout"
 
 
 # -- from one process to another

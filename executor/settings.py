@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from executor.masking.token_shape import is_token
 from executor.sandbox.folders import OpenFolder, why_not
 from secretstore import sizes
 from secretstore.errors import NameRefused
 from secretstore.naming import check_environment_name, check_project_name
+from secretstore.pin import GivenPin
 from secretstore.settings import (
     STORE_SETTINGS,
     Setting,
@@ -43,6 +45,27 @@ BROKER_URL = Setting(
 )
 PROJECT = Setting("SEALRUN_PROJECT", "none", "name", "the project if -p is not given")
 ENVIRONMENT = Setting("SEALRUN_ENV", "default", "name", "the environment if -e is not given")
+PIN = Setting(
+    "SEALRUN_PIN",
+    "none",
+    "list of [ENV=]PIN",
+    "key pairs that secrets may be sealed to, as `key list --json` tells them, with commas between; one without `ENV=` "
+    "is for every environment. Where nobody can be asked, the first use of a key pair over a network needs one",
+)
+SERVER = Setting(
+    "SEALRUN_SERVER",
+    "none",
+    "URL",
+    "the server that commands and `Client` speak to instead of a database, as in `https://sealrun.example.com`; http "
+    "is taken for this machine alone. `sealrun --server URL` says it for one command",
+)
+TOKEN = Setting(
+    "SEALRUN_TOKEN",
+    "that of `sealrun login`",
+    "token",
+    "the API token for SEALRUN_SERVER; it is sent to no other server",
+    from_file=True,
+)
 HOST = Setting(
     "SEALRUN_HOST",
     "this machine's host name",
@@ -194,7 +217,8 @@ WRITABLE = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
+    BROKER_URL, SERVER, TOKEN, PROJECT, ENVIRONMENT, PIN, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT,
+    OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
     WARM,
@@ -209,8 +233,11 @@ class Settings:
 
     store: StoreSettings
     broker_url: str | None = field(repr=False)
+    server: str | None
+    token: str | None = field(repr=False)
     project: str | None
     environment: str | None
+    pins: tuple[GivenPin, ...]
     host: str
     host_is_default: bool
     lease: int
@@ -275,8 +302,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         store=store,
         broker_url=reading.value(BROKER_URL, _broker_url, None),
+        server=reading.value(SERVER, _server, None),
+        token=reading.value(TOKEN, _token, None),
         project=reading.value(PROJECT, str, None),
         environment=reading.value(ENVIRONMENT, str, None),
+        pins=reading.value(PIN, _pins, ()),
         host=reading.value(HOST, printable_name, socket.gethostname()),
         host_is_default=HOST.name not in environ,
         lease=reading.value(LEASE, length_of_time(3, 3600), 30),
@@ -315,6 +345,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 def read_here() -> Settings:
     """Read the settings of this process; only doors call this."""
     return read_settings(os.environ)
+
+
+def _server(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/@\s]+/?", text):
+        raise Unacceptable("is not the address of a server, as in https://sealrun.example.com")
+    return text
+
+
+def _token(text: str) -> str:
+    if not is_token(text.encode(errors="replace")):
+        raise Unacceptable("is not a whole token: srn_ and 37 letters and digits")
+    return text
 
 
 def _broker_url(text: str) -> str:
@@ -414,6 +456,13 @@ def _places(text: str) -> tuple[str, ...]:
     except NameRefused:
         raise Unacceptable("is not a list of PROJECT/ENV, as in shop/staging, data/*") from None
     return places
+
+
+def _pins(text: str) -> tuple[GivenPin, ...]:
+    try:
+        return tuple(GivenPin.parse(one.strip(), f"{PIN.name} gives") for one in text.split(","))
+    except ValueError as why:
+        raise Unacceptable(f"is no list of [ENV=]PIN: {why}") from None
 
 
 def _open_folders(text: str) -> tuple[OpenFolder, ...]:

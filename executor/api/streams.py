@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import json
+import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -16,8 +17,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from executor.api import asking
-from executor.api.endpoints import PROBLEMS
+from executor.api.problems import PROBLEMS
 from executor.api.routes import route_of
+from executor.errors import SourceRefused
 from executor.operations import runs
 from executor.operations.deployment import Deployment
 from executor.schemas.order import Upload, Uploaded
@@ -188,17 +190,18 @@ def _upload(made: APIRouter, at: Deployment) -> None:
         """Send a source for runs of an environment: a gzipped tar of ours, named by the SHA-256 of its bytes."""
         asked = Upload(project=project, environment=environment, digest=digest, size=size)
         who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
-        parts = request.stream()
-        loop = asyncio.get_running_loop()
+        with tempfile.TemporaryFile() as content:  # no thread waits for a slow sender
+            await _receive(request, content, asked.size)
+            return await run_in_threadpool(runs.upload, at, who, asked, content)
 
-        async def part() -> bytes:
-            return await anext(parts, b"")
 
-        def read() -> Iterator[bytes]:
-            while (found := asyncio.run_coroutine_threadsafe(part(), loop).result()) != b"":
-                yield found
-
-        return await run_in_threadpool(runs.upload, at, who, asked, read())
+async def _receive(request: Request, content: BinaryIO, most: int) -> None:
+    async for part in request.stream():
+        most -= len(part)
+        if most < 0:
+            raise SourceRefused("the source is longer than was said")
+        content.write(part)
+    content.flush()
 
 
 def _file(made: APIRouter, at: Deployment) -> None:

@@ -48,7 +48,7 @@ def allow(
     if not begin.is_dir():
         raise _no_folder(begin)
     file = nearest_project_file(begin)
-    if file.path is None or not (file.project or file.environment):
+    if file.path is None or not (file.project or file.environment or file.server):
         passed = strangers(begin)
         why = f"{passed} belongs to another user, and is never followed" if passed else "no project file there says any"
         raise FolderUnusable(

@@ -1,19 +1,24 @@
 """What every command starts with: the deployment, who asks, and which project and environment is meant."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import typer
 
 from executor.cli.shown import screen
-from executor.errors import FolderNotAllowed, NeedsYes
+from executor.errors import FolderNotAllowed, NeedsYes, OperatorsOnly
 from executor.operations.deployment import Deployment
+from executor.remote.choosing import chosen
 from executor.schemas import confirming
-from executor.settings import read_here
+from executor.settings import Settings, read_here
 from executor.submission import allowing, context
 from secretstore.audit import Actor
+
+if TYPE_CHECKING:
+    from executor.remote.server import Server
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +28,7 @@ T = TypeVar("T")
 class Here:
     """A command's surroundings: this folder, this user, and the deployment that the settings name."""
 
-    at: Deployment
+    at: "Deployment | Server"
     who: Actor
     asks: bool = True
     """Whether somebody may be asked, where there is a terminal."""
@@ -63,15 +68,33 @@ class Here:
 
 
 def here(asks: bool = True) -> Here:
-    """Read the settings and open the deployment; who asks is this machine's user.
+    """Read the settings, and open the deployment, or speak to the server that is chosen; who asks is this user.
 
     Raises:
-        SealrunError: the settings or the database cannot be used.
+        SealrunError: the settings, the database or the server cannot be used.
     """
     settings = read_here()
     file = context.nearest_project_file()
     pins = {(file.project, name): pin for name, pin in file.pins.items() if file.project}
-    return Here(Deployment.open(settings, pins), Actor(settings.store.actor, "cli"), asks)
+    who = Actor(settings.store.actor, "cli")
+    if (server := chosen(settings, os.environ, file)) is not None:
+        from executor.remote.server import Server  # an HTTP client takes longer to import than a list from a database
+
+        return Here(Server(settings, server.origin, server.token, pins), who, asks)
+    return Here(Deployment.open(settings, pins), who, asks)
+
+
+def operators_only(what: str) -> Settings:
+    """The settings, for what is done on a machine that has the database.
+
+    Raises:
+        OperatorsOnly: a server is chosen here.
+        SettingsProblem: the settings cannot be used.
+    """
+    settings = read_here()
+    if (server := chosen(settings, os.environ, context.nearest_project_file())) is not None:
+        raise OperatorsOnly(what=f"`sealrun {what}`", server=server.origin)
+    return settings
 
 
 def has_terminal() -> bool:

@@ -18,6 +18,9 @@ COMMANDS = {
     "demo": "Go from a sealed secret to a finished run, on examples that ship with sealrun.",
     "init": "Write .sealrun.toml in this folder, so that commands here need no -p.",
     "allow": "Let the project file of a folder choose the project of commands there.",
+    "login": "Log in to a server, so that commands here speak to it.",
+    "logout": "Log out of a server: its token is ended there and forgotten here.",
+    "whoami": "Say which door commands go through here, and as whom.",
     "project": "Create, change, list, delete and restore projects.",
     "secret": "Store secrets, list their names, delete them. Nothing shows a value.",
     "key": "List, rotate, rewrap and trust key pairs; make a local key file.",
@@ -33,6 +36,10 @@ COMMANDS = {
     "serve": "Serve the HTTP API, until stopped.",
     "doctor": "Say what is in force here, what is missing and how to mend it.",
     "migrate": "Bring the database's tables to this version.",
+    "user": "Create, list, disable and delete people and service accounts.",
+    "member": "Give people, service accounts and groups a role, take it away.",
+    "role": "List the roles, and what each lets one do.",
+    "token": "Create, list and revoke API tokens.",
     "audit": "List and verify the record of who changed what.",
 }
 

@@ -1,5 +1,6 @@
 """The console script `sealrun`."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -68,5 +69,14 @@ def _sealrun(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)
     ] = False,
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="URL", help="Speak to this server (else SEALRUN_SERVER).")
+    ] = None,
 ) -> None:
     """Run a project's code on Celery workers, and give each run its secrets for as long as it lasts."""
+    if server is None:
+        return
+    if os.environ.get("SEALRUN_SERVER", server) != server:
+        for name in ("SEALRUN_TOKEN", "SEALRUN_TOKEN_FILE"):
+            os.environ.pop(name, None)  # it is for that server, and not for this one
+    os.environ["SEALRUN_SERVER"] = server

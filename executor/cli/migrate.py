@@ -3,9 +3,9 @@
 import typer
 
 from executor import database
+from executor.cli.here import operators_only
 from executor.cli.shown import screen
 from executor.cli.typed import options
-from executor.settings import read_here
 from secretstore.database import Database
 from secretstore.home import ensure_home
 
@@ -15,7 +15,7 @@ app = typer.Typer(help="Bring the database's tables to this version.", add_compl
 @app.command()
 def migrate(json: options.Json = False, yes: options.NeverAsks = False) -> None:
     """Bring the database's tables to this version. Safe at any time, and by several at once."""
-    settings = read_here()
+    settings = operators_only("migrate")
     if settings.store.database_is_default:
         ensure_home(settings.store.home)
     db = Database(settings.store.database_url)

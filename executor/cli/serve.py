@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from executor.cli.here import operators_only
 from executor.cli.shown import screen
 from executor.server_settings import LISTEN, PUBLIC_URL, read_server_settings
-from executor.settings import read_here
 from secretstore.errors import LibraryMissing
 
 app = typer.Typer(help="Serve the HTTP API, until stopped.", add_completion=False)
@@ -26,9 +26,10 @@ def serve(
     """Serve the HTTP API. It stores sealed secrets and submits runs, and can open nothing."""
     if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("fastapi") is None:
         raise LibraryMissing(what="sealrun serve", library="FastAPI with uvicorn", extra="server")
+    settings = operators_only("serve")
     given = {LISTEN.name: listen, PUBLIC_URL.name: url}
     server = read_server_settings({**os.environ, **{name: text for name, text in given.items() if text is not None}})
     from executor.api.serving import serve as answer
 
     screen.say(f"sealrun serve: {server.public_url}/api/v1")
-    answer(read_here(), server)
+    answer(settings, server)

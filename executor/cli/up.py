@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from executor.broker.embedded import broker
+from executor.cli.here import operators_only
 from executor.cli.shown import screen
 from executor.database import open_database
 from executor.errors import WorkerUnsupported
-from executor.settings import Settings, read_here
+from executor.settings import Settings
 from executor.submission.standby import worker_command, worker_environment
 
 app = typer.Typer(help="Start an embedded broker and a worker, until Ctrl-C.", add_completion=False)
@@ -31,7 +32,7 @@ def up(
     """Start what runs need on this machine, in processes of their own, and end them with Ctrl-C."""
     if platform.system() != "Linux":
         raise WorkerUnsupported(system=platform.system())
-    settings = read_here()
+    settings = operators_only("up")
     open_database(settings).close()  # made here if it is the embedded one, so that its faults are told here
     options = ["-c", str(concurrency)] if concurrency else []
     with _broker(settings):

@@ -1,1 +1,1 @@
-"""What a run would be given, without submitting it."""
+"""What a run would be given, without submitting it; and what an import would change, before anything is written."""

@@ -17,7 +17,8 @@ from executor.settings import Settings
 from secretstore import vault
 from secretstore.bundle import SealedItem
 from secretstore.database import Database
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.vault import Actor, KeyPairView
 
 _NAMED = 5  # versions that do not open, in an error

@@ -6,13 +6,16 @@ Who has the files and the database prepares a run and accepts it. Who has the fi
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from executor.errors import RequestUnclear, UnknownOutput
 from executor.models import RunSpec
 from executor.operations.deployment import Deployment
 from executor.people.places import allowed
+from executor.people.principal import KnownActor
+from executor.people.principal import Place as PlaceOf
 from executor.people.sight import Sight
 from executor.records import files, history
 from executor.records import logs as output
@@ -157,8 +160,8 @@ def look_up(at: Deployment, who: Actor, asked: Wanted) -> LookedUp:
     return LookedUp(tuple(map(Staged.by, specification.look_up(at.db, asked).refusals)))
 
 
-def upload(at: Deployment, who: Actor, asked: Upload, content: Iterable[bytes]) -> Uploaded:
-    """Store a source for runs of its project; what is the same is kept once, and only who sent all of it may use it.
+def upload(at: Deployment, who: Actor, asked: Upload, content: BinaryIO) -> Uploaded:
+    """Store a source, all of it in a file, for runs of its project; only who sent all of it may use it.
 
     Raises:
         UnknownProject, UnknownEnvironment: there is no such place.
@@ -203,8 +206,13 @@ def retry(at: Deployment, who: Actor, asked: Again) -> Submitted:
 
     Raises:
         SealrunError: as of `prepare_again` and `accept`; or something that is given now cannot be.
+        Forbidden: its source is a folder of a machine, and who asks through a server may not manage its place.
     """
-    return accept(at, who, Prepared(repeated(at.db, at.settings, _id(at, asked), asked)))
+    spec = repeated(at.db, at.settings, _id(at, asked), asked)
+    if spec.host is not None and isinstance(who, KnownActor):  # others change a folder after somebody looked at it
+        at_place = PlaceOf(spec.project_id, spec.project, spec.environment_id, spec.environment)
+        who.principal.require("manage", at=at_place)
+    return accept(at, who, Prepared(spec))
 
 
 def _check_count(count: int) -> None:

@@ -88,7 +88,8 @@ class MaskedIn:
 class OutputFile:
     """A file that was left, or the reason why one was withheld. `size` in bytes.
 
-    Of a file that was masked `masked` says what was, the first ones first, and `masked_more` how many more hits.
+    Of a file that was masked `masked` says what was, the first ones first, and `masked_more` how many more hits. It is
+    `executable` where it was a program, and its run was asked to keep that.
     """
 
     path: str
@@ -96,6 +97,7 @@ class OutputFile:
     withheld: str | None
     masked: tuple[MaskedIn, ...] = ()
     masked_more: int = 0
+    executable: bool = False
 
     @property
     def masked_text(self) -> str | None:

@@ -13,7 +13,7 @@ from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox.confinement import users_home
 from executor.sandbox.folders import home_in
 from executor.sandbox.reading import all_of
-from secretstore.pins import Pin
+from secretstore.pin import Pin
 
 PROJECT_FILE = ".sealrun.toml"
 MARKS = (PROJECT_FILE, "pyproject.toml")
@@ -27,6 +27,7 @@ class ProjectFile:
 
     project: str | None = None
     environment: str | None = None
+    server: str | None = None
     pins: Mapping[str, Pin] = field(default_factory=dict, repr=False)
     """The key pairs of the project's environments: these, or successors of these."""
     dependencies: tuple[str, ...] | None = None
@@ -151,8 +152,8 @@ def _parsed(path: Path, table: Any) -> ProjectFile:
             if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
                 raise FileInvalid(path=path, why="dependencies is not a list of texts")
             fields[key] = tuple(value)
-        elif key not in ("project", "environment"):
-            known = "project, environment, dependencies or pins"
+        elif key not in ("project", "environment", "server"):
+            known = "project, environment, server, dependencies or pins"
             raise FileInvalid(path=path, why=f"unknown key {key!r}; use {known}")
         elif not isinstance(value, str):
             raise FileInvalid(path=path, why=f"{key} is not text")

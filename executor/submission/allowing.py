@@ -89,7 +89,7 @@ def allowed_folders(home: Path) -> list[AllowedFolder]:
 
 def says(file: ProjectFile) -> str:
     """What a project file chooses, in words; names are quoted, as anybody may have written them."""
-    chosen = {"project": file.project, "environment": file.environment}
+    chosen = {"project": file.project, "environment": file.environment, "server": file.server}
     return " and ".join(f"the {what} {name!r}" for what, name in chosen.items() if name) or "nothing"
 
 

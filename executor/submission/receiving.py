@@ -3,10 +3,10 @@
 import contextlib
 import json
 import mmap
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from executor.errors import RequestUnclear, SourceRefused
 from executor.models import RunSpec
@@ -66,27 +66,19 @@ class Reception:
 
 
 @contextlib.contextmanager
-def source(content: Iterable[bytes], said: Upload, limit: int) -> Iterator[Packed]:
-    """A source that is sent: in a file without a name until all of it is here, and is what was said.
+def source(content: BinaryIO, said: Upload, limit: int) -> Iterator[Packed]:
+    """A source that was sent, once all of it is in a file, and is what was said.
 
     Raises:
         SourceRefused: it is not.
     """
-    most = archive_limit(limit)
-    if said.size > most:
+    sent = os.fstat(content.fileno()).st_size
+    if said.size > archive_limit(limit):
         raise _too_large(limit)
-    with tempfile.TemporaryFile() as kept:
-        left = said.size
-        for piece in content:
-            left -= len(piece)
-            if left < 0:
-                raise SourceRefused("the source is longer than was said")
-            kept.write(piece)
-        if left:
-            raise SourceRefused("the source is shorter than was said: it was not sent whole")
-        kept.flush()
-        with mmap.mmap(kept.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
-            yield Packed(said.digest, _entries(whole, said.digest, limit), whole)
+    if sent != said.size:
+        raise SourceRefused("the source was not sent whole: {sent:,} of {said:,} bytes", sent=sent, said=said.size)
+    with mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as whole:
+        yield Packed(said.digest, _entries(whole, said.digest, limit), whole)
 
 
 def _entries(whole: memoryview, digest: str, limit: int) -> int:

@@ -21,7 +21,7 @@ from typing import IO
 from executor.broker import embedded
 from executor.errors import BrokerUnavailable, StandbyFailed, WorkerUnsupported
 from executor.keys.aws_credentials import CREDENTIAL_VARIABLES
-from executor.settings import Settings
+from executor.settings import SERVER, TOKEN, Settings
 from secretstore.errors import installing
 
 IDLE = 30  # seconds
@@ -31,6 +31,9 @@ _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from executor.cli.main
 # Beside these and sealrun's settings: how this machine reaches package indexes, which installers need. The worker does
 # not need the rest of a user's environment, which may hold a password.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_DATA_HOME", "PYTHONPATH")
+
+_OF_SERVERS = (SERVER.name, TOKEN.name, f"{TOKEN.name}_FILE")
+"""What is for who speaks to a server: a worker has the database, and needs no token."""
 
 # With AWS KMS, the worker needs whatever botocore reads to find credentials and to reach AWS.
 _FOR_KMS = (
@@ -122,7 +125,7 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if name in passed or name.startswith("SEALRUN_") or machine_setup.concerns(name)
+        if (name in passed or name.startswith("SEALRUN_") or machine_setup.concerns(name)) and name not in _OF_SERVERS
     }
 
 

@@ -181,6 +181,6 @@ def _stamped(piece: StoredPiece, open_lines: set[str]) -> bytes:
 
 def _say_where_the_database_is(at: Here, away: bool) -> None:
     if away:
-        screen.say(f"the database {at.at.db.url_shown} does not answer; waiting for it", "yellow")
+        screen.say(f"{at.at.where} does not answer; waiting for it", "yellow")
     else:
-        screen.say("the database answers again")
+        screen.say(f"{at.at.where.rpartition(' ')[0]} answers again")

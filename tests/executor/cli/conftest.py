@@ -47,6 +47,11 @@ _MODULES = {
     "catalog": ("cli.catalog",),
     "run": ("cli.run", "submission.specification"),
     "runs": ("cli.runs",),
+    "user": ("cli.user",),
+    "member": ("cli.member",),
+    "token": ("cli.token",),
+    "role": ("cli.role",),
+    "audit": ("cli.audit",),
 }
 """What a command imports when it is called."""
 

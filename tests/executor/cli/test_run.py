@@ -6,6 +6,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from executor.database import open_database
 from executor.records import history
 from executor.settings import read_settings
-from tests.executor.cli.conftest import PATIENCE, Cli
+from tests.executor.cli.conftest import PATIENCE, Cli, made
+from tests.executor.cli.warm.conftest import Warm
 from tests.executor.conftest import Bench
 from tests.processes import eventually
 from tests.rig import job_python
@@ -24,6 +26,18 @@ import json, os, sys
 print(json.dumps(sys.argv[1:]))
 print("to stderr", file=sys.stderr)
 """
+
+
+@pytest.fixture(scope="module", params=["cold", pytest.param("warm", marks=pytest.mark.long)])
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """An empty home: every day with commands as everywhere, before a release through a warm process, too."""
+    with made() as one:
+        one.forks = request.param == "cold"
+        if request.param == "warm":
+            one.environ["SEALRUN_WARM_SECONDS"] = "600"  # it ends with the home
+            one.ok("runs", "list")
+            Warm(one).left()
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from celery import Celery
 from pydantic import ValidationError
 from sqlmodel import Session, col, select, update
 
-from executor.errors import KeyTaken, RequestUnclear, RequirementsRefused, SourceRefused, SourceUnavailable
+from executor.errors import Forbidden, KeyTaken, RequestUnclear, RequirementsRefused, SourceRefused, SourceUnavailable
 from executor.models import Attempt, Result, Run, SourceBundle, SourceUpload
 from executor.operations import connections, probing, projects, runs, secrets
 from executor.operations.deployment import Deployment
+from executor.operations.rights import RIGHTS
+from executor.people.principal import Grant, KnownActor, Principal
 from executor.runs import Outcome, finish
 from executor.schemas.connections import ConnectionNamed, NewConnection, ProbeRun
 from executor.schemas.order import Order, Orders, Upload, Wanted
@@ -28,6 +32,7 @@ from executor.source import bundles, packing
 from executor.source.packing import Packed
 from executor.submission.files import Files
 from executor.submission.ordering import Stage, of_request, with_source
+from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database
 from secretstore.errors import InUse, NameRefused, SealrunError, UnknownSecret, ValueRefused
@@ -61,11 +66,10 @@ def sent(packed: Packed, **other: Any) -> Upload:
 
 
 def upload(at: Deployment, packed: Packed, who: Actor = ADA) -> str:
-    return runs.upload(at, who, sent(packed), pieces(bytes(packed.tar))).digest
-
-
-def pieces(content: bytes) -> Iterator[bytes]:
-    yield from (content[at : at + 700] for at in range(0, len(content), 700))
+    with tempfile.TemporaryFile() as file:
+        file.write(packed.tar)
+        file.flush()
+        return runs.upload(at, who, sent(packed), file).digest
 
 
 def order(bundle: str | None = "0" * 64, **other: Any) -> Order:
@@ -177,8 +181,10 @@ class TestUpload:
             said = sent(packed, digest=hashlib.sha256(content).hexdigest(), size=len(content))
         else:
             said = sent(packed, size=1 << 40)
-        with pytest.raises(SourceRefused):
-            runs.upload(at, ADA, said, pieces(content))
+        with tempfile.TemporaryFile() as file, pytest.raises(SourceRefused):
+            file.write(content)
+            file.flush()
+            runs.upload(at, ADA, said, file)
         with at.db.reading() as session:
             assert session.exec(select(SourceBundle)).all() == []
 
@@ -272,6 +278,27 @@ def test_what_has_another_form_is_no_order(other: dict[str, Any]) -> None:
     """What is looked up beside the database has no field in it."""
     with pytest.raises(ValidationError):
         order(**other)
+
+
+def test_a_folder_of_a_machine_takes_managing_its_place(at: Deployment, bench: Bench) -> None:
+    """Who comes through a server and may only use it, neither runs from one nor repeats a run that did."""
+    asked = order(None, host="mill")
+    assert RIGHTS["runs.submit"].verbs_for(asked) == ("use", "manage")
+    assert RIGHTS["runs.submit_many"].verbs_for(Orders(items=[order(), asked])) == ("use", "manage")
+    assert RIGHTS["runs.submit"].verbs_for(order()) == ("use",)
+    assert runs.submit(at, ADA, asked).new  # who has the database has the rights of its operator
+    place = vault.get_environment(at.db, "shop", "default")
+    fields = {"project_id": place.project_id, "environment_id": place.id, "host": "mill"}
+    lease = replace(bench, offer=replace(bench.offer, host="mill")).running(at.db, **fields)
+    finish(at.db, lease, Outcome("failed", "exit_code", exit_code=1))
+
+    def known(role: str) -> KnownActor:
+        grant = Grant.of(role, place.project_id, place.id)
+        return Principal("service", "s1", role, (grant,)).as_actor("api")
+
+    with pytest.raises(Forbidden, match="manage"):
+        runs.retry(at, known("developer"), Again(run=lease.run_id))
+    assert runs.retry(at, known("maintainer"), Again(run=lease.run_id)).new
 
 
 class TestMany:

@@ -8,7 +8,7 @@ from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox import folders
 from executor.source import root
 from executor.source.root import ProjectFile, project_file, relative_target, source_root
-from secretstore.pins import Pin
+from secretstore.pin import Pin
 from tests.executor.conftest import ROOT, OrdinaryUser
 
 
@@ -194,4 +194,7 @@ def test_folders_above_that_cannot_be_searched_hold_no_mark(as_ordinary_user: Or
         "here.parent.chmod(0o700)\n"
     )
     ended = as_ordinary_user(code, ROOT, open_folder)
-    assert (ended.stdout, ended.stderr) == ("ProjectFile(project=None, environment=None, dependencies=None) True\n", "")
+    assert (ended.stdout, ended.stderr) == (
+        "ProjectFile(project=None, environment=None, server=None, dependencies=None) True\n",
+        "",
+    )

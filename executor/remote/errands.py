@@ -1,0 +1,35 @@
+"""Operations that are more than one request: those that stream, and those of which a part is done on this side."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+ERRANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "explanation.explain": "looking.explain",
+        "importing.plan": "looking.plan",
+        "projects.destroy_due": "looking.destroy_due",
+        "runs.accept": "submitting.accept",
+        "runs.accept_all": "submitting.accept_all",
+        "runs.download": "receiving.download",
+        "runs.follow": "following.follow",
+        "runs.logs": "receiving.logs",
+        "runs.prepare": "submitting.prepare",
+        "runs.prepare_again": "submitting.prepare_again",
+        "runs.prepare_all": "submitting.prepare_all",
+        "workers.check_may_wait": "looking.check_may_wait",
+    }
+)
+"""By operation, the function of this room that does it."""
+
+
+@cache
+def of(operation: str) -> Callable[..., Any] | None:
+    """What does an operation; None for one that is a request by the table of routes. Imported when it is needed."""
+    if operation not in ERRANDS:
+        return None
+    module, _, function = ERRANDS[operation].partition(".")
+    found: Callable[..., Any] = getattr(import_module(f"executor.remote.{module}"), function)
+    return found
