@@ -93,7 +93,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "importing.there": _right("see", "environment"),
         "jobs.list_": _right("see", "somewhere"),
         "jobs.serving": _right("see", "environment"),
-        "jobs.show": _right("see", "project"),
+        "jobs.show": _right("see", "somewhere"),
         "keys.create_file": _right("manage", "installation"),
         "keys.create_signing_key": _right("manage", "installation"),
         "keys.list_": _right("see", "somewhere"),
