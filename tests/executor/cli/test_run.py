@@ -6,6 +6,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from executor.database import open_database
 from executor.records import history
 from executor.settings import read_settings
-from tests.executor.cli.conftest import PATIENCE, Cli
+from tests.executor.cli.conftest import DOORS, PATIENCE, Cli, made_for
 from tests.executor.conftest import Bench
 from tests.processes import eventually
 from tests.rig import job_python
@@ -24,6 +25,13 @@ import json, os, sys
 print(json.dumps(sys.argv[1:]))
 print("to stderr", file=sys.stderr)
 """
+
+
+@pytest.fixture(scope="module", params=DOORS)
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """An empty home behind each door."""
+    with made_for(request.param) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -194,4 +194,7 @@ def test_folders_above_that_cannot_be_searched_hold_no_mark(as_ordinary_user: Or
         "here.parent.chmod(0o700)\n"
     )
     ended = as_ordinary_user(code, ROOT, open_folder)
-    assert (ended.stdout, ended.stderr) == ("ProjectFile(project=None, environment=None, server=None, dependencies=None) True\n", "")
+    assert (ended.stdout, ended.stderr) == (
+        "ProjectFile(project=None, environment=None, server=None, dependencies=None) True\n",
+        "",
+    )
