@@ -149,6 +149,9 @@ def _counted(worker: "_Worker") -> dict[str, list[int]]:
     return found
 
 
+_SENDING_NOTHING = ("_rollback_gen", "_commit_gen", "_enter_gen", "_set_autocommit_gen")
+
+
 @contextlib.contextmanager
 def _waits(dialect: str, count: Callable[..., None]) -> Iterator[None]:
     if dialect != "postgresql":
@@ -156,17 +159,29 @@ def _waits(dialect: str, count: Callable[..., None]) -> Iterator[None]:
         return
     import psycopg
 
-    plain = psycopg.Connection.wait
+    plain, fetching = psycopg.Connection.wait, psycopg.Pipeline._fetch_gen
 
-    def wait(self: Any, *arguments: Any, **named: Any) -> Any:
-        count()
-        return plain(self, *arguments, **named)
+    def wait(self: Any, act: Any, *arguments: Any, **named: Any) -> Any:
+        idle = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        # In a pipeline it is only waited until a statement is sent. Other acts send nothing where nothing has begun.
+        if self._pipeline is None and not (idle and act.__name__ in _SENDING_NOTHING):
+            count()
+            if idle and not self.autocommit:  # psycopg begins a transaction first, and waits for that
+                count()
+        return plain(self, act, *arguments, **named)
+
+    def fetch(self: Any, *, flush: bool) -> Any:
+        if self.result_queue:
+            count()
+        return fetching(self, flush=flush)
 
     psycopg.Connection.wait = wait  # type: ignore[method-assign]  # undone below
+    psycopg.Pipeline._fetch_gen = fetch  # type: ignore[method-assign]
     try:
         yield
     finally:
         psycopg.Connection.wait = plain  # type: ignore[method-assign]
+        psycopg.Pipeline._fetch_gen = fetching  # type: ignore[method-assign]
 
 
 class _Worker:
@@ -238,8 +253,14 @@ class _Worker:
             variables: dict[str, str] = {}
 
             def read(session: Any) -> Any:
-                variables.update(vault.plain_variables(session, run.environment_id) | run.variables)
-                return read_given(session, run)
+                if hasattr(vault, "ask_variables"):
+                    configured = vault.ask_variables(session, run.environment_id)
+                    given = read_given(session, run)
+                else:  # another checkout
+                    found = vault.plain_variables(session, run.environment_id)
+                    configured, given = (lambda: found), read_given(session, run)
+                variables.update(configured() | run.variables)
+                return given
 
             given = runs.pass_gate(self.db, lease, read, rung="namespace", controls=CONTROLS, packages=None)
             assert given.bundle is not None and len(given.bundle.items) == SECRETS

@@ -1,10 +1,11 @@
 """How fast the masker is, beside `cat` through the same pipe, and what building it costs.
 
-    python benchmarks/masking.py [--rounds 5] [--megabytes 256] [--beside OTHER_CHECKOUT] [--hostile]
+    python benchmarks/masking.py [--rounds 5] [--megabytes 256] [--secrets 10 100] [--beside OTHER_CHECKOUT] [--hostile]
 
 A writer, a filter and a reader are joined by two pipes of the system's default size; the filter is `cat` or a
-masker, with and without the package `hyperscan`. All filters take turns in every round, so that a slow moment of the
-machine meets each of them. The last column is the filter's own processor time beside that of `cat`: it says less of a
+masker, with and without the package `hyperscan`; with 0 secrets it is Python alone, which no masker can be faster than.
+All filters take turns in every round, so that a slow moment of the machine meets each of them, and each is put beside
+the `cat` of its own round. The last column is the filter's own processor time beside that of `cat`: it says less of a
 pipe, and depends less on what else the machine does. A masker is built before the writer starts. The text is a log in
 which one line of a thousand shows a secret; the first run of each masker checks that none came out. With `--hostile` it
 is made of what a masker has most work with, from a job that knows its secrets. Needs Linux (memory is read from /proc).
@@ -20,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(os.environ.get("MASKING_FROM", Path(__file__).resolve().parents[1]))
@@ -57,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The masker's speed beside cat, and the cost of building it.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=256, help="per filter and round; a quarter at small writes")
+    parser.add_argument("--secrets", type=int, nargs="+", default=COUNTS, help="how many, in the pipe")
     parser.add_argument("--beside", type=Path, help="another checkout, whose masker takes its turns, too")
     parser.add_argument("--hostile", action="store_true", help="text that gives a masker most work, at 64 KiB")
     options = parser.parse_args()
@@ -67,15 +69,15 @@ def main() -> None:
     if options.hostile:
         report_hostile(options.rounds, trees)
         return
-    report_throughput(options.rounds, options.megabytes << 20, trees)
+    report_throughput(options.rounds, options.megabytes << 20, trees, options.secrets)
     report_building(options.rounds, trees)
 
 
-def report_throughput(rounds: int, total: int, trees: Trees) -> None:
+def report_throughput(rounds: int, total: int, trees: Trees, counts: Sequence[int]) -> None:
     """Print MB/s of `cat` and of maskers, and their ratio."""
-    print(f"{'written in':>10}  {'filter':>22}  {'MB/s':>6}  {'(lowest to highest)':>19}  {'of cat':>6}  {'CPU':>5}")
-    filters: dict[str, Filter] = {"cat": (["cat"], {})}
-    for count in COUNTS:
+    print(f"{'written in':>10}  {'filter':>22}  {'MB/s':>6}  {'of cat':>6}  {'(lowest to highest)':>19}  {'CPU':>5}")
+    filters: dict[str, Filter] = {"cat": (["cat"], {}), "0 secrets": ([sys.executable, __file__, "filter", "0"], {})}
+    for count in counts:
         for tree, variables in trees.items():
             filters[f"{count} secrets{tree}"] = ([sys.executable, __file__, "filter", str(count)], variables)
             check(filters[f"{count} secrets{tree}"], count)
@@ -86,14 +88,12 @@ def report_throughput(rounds: int, total: int, trees: Trees) -> None:
             for name, filtering in filters.items():
                 taken[name].append(seconds(filtering, size, amount))
         _, processor_of_cat = medians(taken["cat"])
-        middle = amount / 1e6 / medians(taken["cat"])[0]
         for name, series in taken.items():
             wall, processor = medians(series)
-            speeds = [amount / 1e6 / one for one, _ in series]
-            spread = f"({min(speeds):.0f} to {max(speeds):.0f})"
-            speed = amount / 1e6 / wall
+            ratios = [cat / one for (cat, _), (one, _) in zip(taken["cat"], series, strict=True)]
+            spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
             print(
-                f"{size:>8} B  {name:>22}  {speed:>6.0f}  {spread:>19}  {speed / middle:>6.2f}"
+                f"{size:>8} B  {name:>22}  {amount / 1e6 / wall:>6.0f}  {statistics.median(ratios):>6.2f}  {spread:>19}"
                 f"  {processor / processor_of_cat:>5.2f}"
             )
 

@@ -429,12 +429,6 @@ class UnknownJob(SealrunError):
     hint = "list them: sealrun job list -p {project}"
 
 
-class JobFailed(SealrunError):
-    """job {job} failed: {why}"""
-
-    code = "job_failed"
-
-
 class VersionsBroken(SealrunError):
     """{project}/{environment} has {count} version(s) that cannot be opened: {names}"""
 
@@ -535,6 +529,14 @@ class CodeRefused(SealrunError):
     code = "code_refused"
     status = 404
     hint = "a code holds for ten minutes; compare it with the one on your terminal, or start anew: sealrun login"
+
+
+class ProviderRefused(SealrunError):
+    """the provider did not let you in"""
+
+    code = "provider_refused"
+    status = 502
+    hint = "begin the log-in again; if that does not help, the server's operator looks at SEALRUN_OIDC_ISSUER"
 
 
 class AnswerPending(SealrunError):

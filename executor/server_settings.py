@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from secretstore.settings import Setting, SettingsReading, Unacceptable
@@ -31,7 +31,43 @@ TRUSTED_PROXIES = Setting(
     "of a caller, by which log-ins are limited, is the proxy's",
 )
 
-SERVER_SETTINGS = (LISTEN, PUBLIC_URL, TRUSTED_PROXIES)
+OIDC_ISSUER = Setting(
+    "SEALRUN_OIDC_ISSUER",
+    "none: people have a password here",
+    "URL",
+    "the OpenID provider by which people log in, as in `https://login.example.com/realms/acme`",
+)
+OIDC_CLIENT_ID = Setting("SEALRUN_OIDC_CLIENT_ID", "none", "text", "what the provider calls this server")
+OIDC_CLIENT_SECRET = Setting(
+    "SEALRUN_OIDC_CLIENT_SECRET", "none", "text", "with which this server proves that to the provider", from_file=True
+)
+OIDC_SCOPES = Setting(
+    "SEALRUN_OIDC_SCOPES",
+    "openid profile",
+    "words, with blanks between",
+    "what the provider is asked for; many tell a person's groups only for a scope of their own",
+)
+OIDC_GROUPS_CLAIM = Setting(
+    "SEALRUN_OIDC_GROUPS_CLAIM",
+    "groups",
+    "name",
+    "the claim that lists a person's groups, to which `sealrun member add --group` gives roles",
+)
+
+SERVER_SETTINGS = (
+    LISTEN, PUBLIC_URL, TRUSTED_PROXIES, OIDC_ISSUER, OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_SCOPES, OIDC_GROUPS_CLAIM,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OidcSettings:
+    """The OpenID provider by which people log in."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scopes: str
+    groups_claim: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +78,7 @@ class ServerSettings:
     public_url: str
     """An origin: scheme, host and port."""
     trusted_proxies: tuple[str, ...]
+    oidc: OidcSettings | None = None
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -66,6 +103,7 @@ def read_server_settings(environ: Mapping[str, str]) -> ServerSettings:
         listen=(host, port),
         public_url=reading.value(PUBLIC_URL, _origin, f"http://{shown}:{port}"),
         trusted_proxies=reading.value(TRUSTED_PROXIES, _proxies, ()),
+        oidc=_oidc(reading),
     )
     if PUBLIC_URL.name not in environ and not is_loopback(host):
         reading.problems.append(
@@ -73,6 +111,25 @@ def read_server_settings(environ: Mapping[str, str]) -> ServerSettings:
         )
     reading.finish()
     return settings
+
+
+def _oidc(reading: SettingsReading) -> OidcSettings | None:
+    issuer = reading.value(OIDC_ISSUER, _issuer, None)
+    found = OidcSettings(
+        issuer or "",
+        reading.value(OIDC_CLIENT_ID, str, ""),
+        reading.value(OIDC_CLIENT_SECRET, str, ""),
+        reading.value(OIDC_SCOPES, str, "openid profile"),
+        reading.value(OIDC_GROUPS_CLAIM, str, "groups"),
+    )
+    if issuer is None:
+        return None
+    for setting, value in ((OIDC_CLIENT_ID, found.client_id), (OIDC_CLIENT_SECRET, found.client_secret)):
+        if not value:
+            reading.problems.append(f"{setting.name} is not set, and {OIDC_ISSUER.name} is")
+    if "openid" not in found.scopes.split():
+        reading.problems.append(f"{OIDC_SCOPES.name} does not have openid among its words")
+    return found
 
 
 def is_loopback(host: str) -> bool:
@@ -117,6 +174,21 @@ def _origin(text: str) -> str:
     shown = f"[{host}]" if ":" in host else host
     usual = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, usual) else "")
+
+
+def _issuer(text: str) -> str:
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise Unacceptable("is not the URL of a provider, as in https://login.example.com/realms/acme")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise Unacceptable("is not https: anybody between could say who somebody is")
+    return text
 
 
 def _proxies(text: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from executor.sandbox.folders import OpenFolder, why_not
 from secretstore import sizes
 from secretstore.errors import NameRefused
 from secretstore.naming import check_environment_name, check_project_name
+from secretstore.pin import GivenPin
 from secretstore.settings import (
     STORE_SETTINGS,
     Setting,
@@ -44,6 +45,13 @@ BROKER_URL = Setting(
 )
 PROJECT = Setting("SEALRUN_PROJECT", "none", "name", "the project if -p is not given")
 ENVIRONMENT = Setting("SEALRUN_ENV", "default", "name", "the environment if -e is not given")
+PIN = Setting(
+    "SEALRUN_PIN",
+    "none",
+    "list of [ENV=]PIN",
+    "key pairs that secrets may be sealed to, as `key list --json` tells them, with commas between; one without `ENV=` "
+    "is for every environment. Where nobody can be asked, the first use of a key pair over a network needs one",
+)
 SERVER = Setting(
     "SEALRUN_SERVER",
     "none",
@@ -209,7 +217,8 @@ WRITABLE = Setting(
 )
 
 EXECUTOR_SETTINGS = (
-    BROKER_URL, SERVER, TOKEN, PROJECT, ENVIRONMENT, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT, OUTPUT_LIMIT,
+    BROKER_URL, SERVER, TOKEN, PROJECT, ENVIRONMENT, PIN, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT,
+    OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
     WARM,
@@ -228,6 +237,7 @@ class Settings:
     token: str | None = field(repr=False)
     project: str | None
     environment: str | None
+    pins: tuple[GivenPin, ...]
     host: str
     host_is_default: bool
     lease: int
@@ -296,6 +306,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         token=reading.value(TOKEN, _token, None),
         project=reading.value(PROJECT, str, None),
         environment=reading.value(ENVIRONMENT, str, None),
+        pins=reading.value(PIN, _pins, ()),
         host=reading.value(HOST, printable_name, socket.gethostname()),
         host_is_default=HOST.name not in environ,
         lease=reading.value(LEASE, length_of_time(3, 3600), 30),
@@ -445,6 +456,13 @@ def _places(text: str) -> tuple[str, ...]:
     except NameRefused:
         raise Unacceptable("is not a list of PROJECT/ENV, as in shop/staging, data/*") from None
     return places
+
+
+def _pins(text: str) -> tuple[GivenPin, ...]:
+    try:
+        return tuple(GivenPin.parse(one.strip(), f"{PIN.name} gives") for one in text.split(","))
+    except ValueError as why:
+        raise Unacceptable(f"is no list of [ENV=]PIN: {why}") from None
 
 
 def _open_folders(text: str) -> tuple[OpenFolder, ...]:

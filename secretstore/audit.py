@@ -25,6 +25,7 @@ from secretstore.database import Database, table_of
 from secretstore.errors import RowUnreadable
 from secretstore.models import AuditEvent, Project, WaitingAuditEvent
 from secretstore.timestamps import utc_now
+from secretstore.transaction import Reader
 from secretstore.views import hashed_moment
 
 FIRST_PREVIOUS_HASH = "0" * 64
@@ -76,7 +77,7 @@ def append_to_installation(session: Session, actor: Actor, *acts: Act) -> None:
 
 
 def append_later(
-    session: Session,
+    session: Reader,
     project_id: str,
     project: str,
     *,

@@ -12,10 +12,11 @@ from sqlalchemy import ColumnElement, Engine, Interval, Table, bindparam, func, 
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, SQLModel
 
-from secretstore.engine import BUSY_SECONDS, WRITING, Turns, masked_url, open_engine
+from secretstore.engine import BUSY_SECONDS, WRITING, Turns, begin, by_hand, masked_url, open_engine
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
+from secretstore.transaction import Statements, Transaction, pipelined
 
 __all__ = [
     "HEAD", "Database", "UtcDateTime", "clock", "current", "migrate", "require_current", "table_of", "upgrade",
@@ -62,6 +63,8 @@ class Database:
         self.url_shown = masked_url(self.engine.url)
         self._writing_engine = self.engine.execution_options(**WRITING)
         self._turns = Turns()
+        self.statements = Statements(self.engine)
+        """Those of `acting` and `looking`, compiled."""
 
     def __repr__(self) -> str:
         return f"Database({self.url_shown!r})"
@@ -92,6 +95,54 @@ class Database:
         with turn, self._session(self._writing_engine) as session:
             yield session
             session.commit()
+
+    @contextmanager
+    def acting(self, *, last: bool = False) -> Iterator[Transaction]:
+        """Open the same as `writing` without a Session, for statements that are built once and often executed.
+
+        Args:
+            last: as of `writing`.
+
+        Raises:
+            DatabaseUnwritable, DatabaseUnavailable: as of `writing`.
+        """
+        turn = self._turns.last() if last else self._turns.at_once()
+        with turn, self._driver() as connection:
+            with pipelined(connection):
+                begin(connection, writes=True)
+                transaction = Transaction(connection, self.statements)
+                yield transaction
+                if not transaction.undone:
+                    self.statements.commit(connection)
+            if transaction.undone:
+                connection.rollback()
+
+    @contextmanager
+    def looking(self) -> Iterator[Transaction]:
+        """Open the same as `reading` without a Session. On PostgreSQL each statement is a transaction of its own.
+
+        Raises:
+            DatabaseUnavailable: as of `reading`.
+        """
+        with self._driver() as connection:
+            if self.dialect == "sqlite":
+                begin(connection, writes=False)
+            yield Transaction(connection, self.statements)
+
+    @contextmanager
+    def _driver(self) -> Iterator[Any]:
+        """A connection of the pool, as the driver has it; it is rolled back when it is given back."""
+        with self.named_errors(), self.statements.errors():
+            pooled = self.engine.raw_connection()
+            try:
+                with by_hand(pooled.driver_connection) as connection:
+                    yield connection
+            except BaseException as problem:
+                if self.statements.broke(problem, pooled):
+                    pooled.invalidate(problem)
+                raise
+            finally:
+                pooled.close()
 
     def now(self) -> ColumnElement[Any]:
         """Return the time of the database's clock, for use in SQL.

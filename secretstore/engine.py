@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import Error as SqliteError
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InvalidatePoolError
 from sqlalchemy.pool import QueuePool
 
 from secretstore.errors import DatabaseUnavailable, LibraryMissing, installing
@@ -132,12 +133,44 @@ def _sqlite(address: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A deferred transaction that reads and then writes fails at once with "database is locked", whatever the
-        # timeout; one that announces at its start that it writes waits for its turn.
         writes = connection.get_execution_options().get("sealrun_writing")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        begin(connection.connection.driver_connection, writes=bool(writes))
 
     return engine
+
+
+def begin(connection: Any, *, writes: bool) -> None:
+    """Begin a transaction of which the driver knows nothing.
+
+    SQLite: a deferred transaction that reads and then writes fails at once with "database is locked", whatever the
+    timeout; one that announces at its start that it writes waits for its turn. PostgreSQL: in a pipeline it is not
+    waited for.
+    """
+    if not isinstance(connection, SqliteConnection):
+        connection.execute("BEGIN", prepare=False)
+        return
+    try:
+        connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+    except SqliteError as problem:  # the driver's own: SQLAlchemy has no part in this
+        raise DatabaseError("", None, problem) from None
+
+
+@contextmanager
+def by_hand(connection: Any) -> Iterator[Any]:
+    """Have the driver begin no transaction by itself: psycopg would wait for it, in a pipeline too.
+
+    SQLite's never does here. What is left of a transaction at the end is rolled back.
+    """
+    if isinstance(connection, SqliteConnection):
+        yield connection
+        return
+    connection.autocommit = True  # nothing is sent
+    try:
+        yield connection
+    finally:
+        if not connection.closed:
+            connection.rollback()
+            connection.autocommit = False
 
 
 def _postgresql(address: URL) -> Engine:

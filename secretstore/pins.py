@@ -15,12 +15,12 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from secretstore.errors import FingerprintWrong, KeyChanged, KeyUnknown, KeyUnreadable, KnownKeysUnusable
 from secretstore.home import private_folder
 from secretstore.naming import check_environment_name, check_project_name
+from secretstore.pin import GivenPin, Pin
 from secretstore.sealing import PublicKey, fingerprint
 from secretstore.succession import SHORT, Succession
 
@@ -30,58 +30,10 @@ _COMMENT = (
 )
 _ID, _MARK, _GENERATION = r"([0-9a-f]{32})", r"([0-9a-f]{64})", r"([1-9][0-9]{0,9})"
 _LINE = re.compile(rf"(\S+) (\S+) {_GENERATION} {_MARK} {_ID} {_ID} (.+)")
-_PIN = re.compile(rf"{_ID}:{_ID}:{_GENERATION}:{_MARK}")
 _FILE_LIMIT = 16 << 20
 _LEAST_FINGERPRINT = 16
 
 _Place = tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class Pin:
-    """A remembered key pair, and whose it is."""
-
-    project_id: str
-    environment_id: str
-    generation: int
-    fingerprint: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Pin":
-        """Read `PROJECT_ID:ENVIRONMENT_ID:GENERATION:FINGERPRINT`, all in full.
-
-        Raises:
-            ValueError: it has another form.
-        """
-        found = _PIN.fullmatch(text)
-        if found is None:
-            raise ValueError(
-                "it is not PROJECT_ID:ENVIRONMENT_ID:GENERATION:FINGERPRINT, the pin that key list --json tells"
-            )
-        return cls(found[1], found[2], int(found[3]), found[4])
-
-    def __str__(self) -> str:
-        return f"{self.project_id}:{self.environment_id}:{self.generation}:{self.fingerprint}"
-
-
-@dataclass(frozen=True)
-class GivenPin:
-    """A pin that somebody gave for what they do now: for one environment, or for every one."""
-
-    environment: str | None
-    pin: Pin
-    where: str
-    """Who says so, in a sentence's end: `--pin gives`."""
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> "GivenPin":
-        """Read `[ENVIRONMENT=]PIN`.
-
-        Raises:
-            ValueError: it has another form.
-        """
-        environment, _, pin = text.rpartition("=")
-        return cls(environment or None, Pin.parse(pin), where)
 
 
 FirstUse = Callable[[str, str, str, Pin], None]

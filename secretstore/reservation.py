@@ -8,6 +8,9 @@ theirs to choose, a secret's id and version, leads nowhere else: a value opens u
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
+
+from pydantic import AwareDatetime, ConfigDict
 
 from secretstore.entries import NewSecret, check, is_maskable
 from secretstore.errors import NameRefused, ReservationUnfit
@@ -50,12 +53,14 @@ class SealedSecret:
     `maskable` and the name's being harmless are claims: who is given the value judges again.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
     environment: str
     name: str
     sealed: Encoded = field(repr=False)
     maskable: bool
     allow_short: bool = False
-    expires_at: datetime | None = None
+    expires_at: AwareDatetime | None = None
     as_file: bool | None = None
 
 

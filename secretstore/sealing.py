@@ -47,6 +47,7 @@ _LABEL = b"sealrun sealed secret"
 _HEADER = struct.Struct(">BBI32s")
 _LENGTH = struct.Struct(">I")
 _LEAST_PADDED = 64
+HEADER_SIZE = _HEADER.size
 _OVERHEAD = 1136  # bytes of HPKE: the encapsulated key of X-Wing, 1,120, and the tag of AES-GCM, 16
 _PRIVATE_FORM = b"\x01"
 LONGEST_SEALED = _HEADER.size + _OVERHEAD + (1 << (_LENGTH.size + MAX_VALUE - 1).bit_length())
@@ -218,7 +219,7 @@ def seal(public: PublicKey, generation: int, value: bytes, binding: Binding) -> 
     if len(value) > MAX_VALUE:
         raise ValueRefused("a value has at most {limit} bytes", limit=MAX_VALUE)
     header = _HEADER.pack(FORMAT, SUITE, generation, bytes.fromhex(fingerprint(public)))
-    return header + _HPKE.encrypt(_pad(value), public.hybrid(), info=_info(header, binding))
+    return header + _HPKE.encrypt(padded(value), public.hybrid(), info=info(header, binding))
 
 
 def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
@@ -232,10 +233,10 @@ def open_(private: PrivateKey, sealed: bytes, binding: Binding) -> bytes:
         raise DoesNotOpen
     head, body = sealed[: _HEADER.size], sealed[_HEADER.size :]
     try:
-        padded = _HPKE.decrypt(body, private.hybrid(), info=_info(head, binding))
+        plain = _HPKE.decrypt(body, private.hybrid(), info=info(head, binding))
     except (InvalidTag, struct.error):  # struct.error: a version that no sealed value has
         raise DoesNotOpen from None
-    return _unpad(padded)
+    return _unpad(plain)
 
 
 def header(sealed: bytes) -> Header:
@@ -270,7 +271,8 @@ def why_not_sealed_to(sealed: bytes, generation: int, mark: str) -> str | None:
     return None
 
 
-def _info(head: bytes, binding: Binding) -> bytes:
+def info(head: bytes, binding: Binding) -> bytes:
+    """Return HPKE's `info`: what a value is sealed for, each field behind its length."""
     return _of_environment(head, binding.project_id, binding.environment_id) + _framed(
         binding.secret_id.encode(),
         binding.name.encode(),
@@ -298,19 +300,19 @@ def _framed(*fields: bytes) -> bytes:
     return b"".join([part for field in fields for part in (_LENGTH.pack(len(field)), field)])
 
 
-def _pad(value: bytes) -> bytes:
+def padded(value: bytes) -> bytes:
     """Pad to a power of two, to hide the length: the length, the value, zeros."""
     body = _LENGTH.pack(len(value)) + value
     size = max(_LEAST_PADDED, 1 << (len(body) - 1).bit_length())
     return body.ljust(size, b"\0")
 
 
-def _unpad(padded: bytes) -> bytes:
-    """Accept only the padding that `_pad` makes: a value has a single padded form."""
-    if len(padded) < _LEAST_PADDED:
+def _unpad(plain: bytes) -> bytes:
+    """Accept only the padding that `padded` makes: a value has a single padded form."""
+    if len(plain) < _LEAST_PADDED:
         raise DoesNotOpen
-    (length,) = _LENGTH.unpack_from(padded)
-    value = padded[_LENGTH.size : _LENGTH.size + length]
-    if len(value) != length or _pad(value) != padded:
+    (length,) = _LENGTH.unpack_from(plain)
+    value = plain[_LENGTH.size : _LENGTH.size + length]
+    if len(value) != length or padded(value) != plain:
         raise DoesNotOpen
     return value

@@ -72,8 +72,9 @@ class Succession:
                 try:
                     return PublicKey.from_bytes(pair.public_key)
                 except KeyUnreadable:
-                    raise KeyUnreadable(f"generation {self.generation} has no readable public key") from None
-        raise KeyUnreadable(f"its generation {self.generation} is missing")
+                    text = "generation {generation} has no readable public key"
+                    raise KeyUnreadable(text, generation=self.generation) from None
+        raise KeyUnreadable("its generation {generation} is missing", generation=self.generation)
 
     def broken_link(self, generation: int, fingerprint: str) -> str | None:
         """Say why the current generation does not follow from one that is known; None where it does."""

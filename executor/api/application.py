@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
-from executor.api import endpoints, health, problems, streams
+from executor.api import endpoints, entry, health, problems, streams
 from executor.api.middleware.bodies import Bodies
 from executor.api.middleware.hosts import Hosts
 from executor.api.middleware.identifying import Identifying
 from executor.api.middleware.requests import Requests
+from executor.api.oidc import Provider
+from executor.api.pages import routes as pages
+from executor.api.pages.showing import FOLDER
 from executor.api.routes import BASE
 from executor.operations.deployment import Deployment
 from executor.source.packing import archive_limit
 from secretstore.errors import SealrunError
 
 VERSION = "1"
-_OPEN = frozenset(BASE + path for path in (*health.OPEN, "/openapi.json"))
+_OPEN = frozenset(BASE + path for path in (*health.OPEN, *entry.OPEN, "/openapi.json"))
 """What is answered to everybody: it says nothing of the deployment."""
 
 
@@ -36,6 +40,8 @@ class Origin:
     """As `https://sealrun.example.com`, without a path."""
     hosts: frozenset[str]
     """What a request's `Host` may be."""
+    provider: Provider | None = None
+    """By which people log in, if not by passwords alone."""
 
 
 def create_application(at: Deployment, origin: Origin) -> FastAPI:
@@ -55,8 +61,10 @@ def create_application(at: Deployment, origin: Origin) -> FastAPI:
         (HTTPException, problems.on_http),
     ):
         app.add_exception_handler(kind, told)
-    for made in (endpoints.router(at), streams.router(at), health.router(at)):
+    for made in (endpoints.router(at), streams.router(at), entry.router(at.db, origin.url), health.router(at)):
         app.include_router(made, prefix=BASE)
+    app.include_router(pages.router(at.db, origin.url, origin.provider))
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     # The last one added is the outermost.
     app.add_middleware(Identifying, db=at.db, origin=origin.url, open_=_OPEN)
     app.add_middleware(Bodies, most=functools.partial(_most, at))

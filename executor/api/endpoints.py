@@ -7,22 +7,17 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from fastapi import APIRouter, Body, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from pydantic.fields import FieldInfo
 from starlette.responses import Response
 
-from executor.api import asking, paging
-from executor.api.problems import MEDIA_TYPE, Problem
+from executor.api import asking, once, paging
+from executor.api.problems import PROBLEMS
 from executor.api.routes import BY_HAND, ROUTES, Route, operation_of, taken_and_returned
 from executor.operations import admission
 from executor.operations.deployment import Deployment
 from executor.schemas.asking import asked as asked_for
 from executor.schemas.places import Input
-
-PROBLEMS: Mapping[int | str, Any] = {
-    status: {"model": Problem, "description": "What is wrong, and how to mend it.", "content": {MEDIA_TYPE: {}}}
-    for status in ("4XX", 503)
-}
 
 
 @dataclass(frozen=True)
@@ -91,13 +86,18 @@ def _add(to: APIRouter, route: Route, at: Deployment) -> None:
 
     def endpoint(request: Request, **given: Any) -> Any:
         who, asked = asking.admit(at, request, route, reads.asked(route, given))
-        found = operation(at, who, *(() if asked is None else (asked,)))
-        if returned is type(None):
-            return Response(status_code=204)
-        if reads.paged:
+
+        def act() -> Any:
+            found = operation(at, who, *(() if asked is None else (asked,)))
+            if not reads.paged:
+                return found
             query, found = given.get("query"), admission.visible(at, who, route.operation, asked, found)
             return paging.page(found, route.by, getattr(query, "limit", 0), getattr(query, "cursor", None))
-        return found
+
+        if (key := request.headers.get(once.HEADER)) is not None and route.repeatable:
+            return once.answered(at.db, who.principal.id, route, key, asked, lambda: answers.dump_json(act()))
+        found = act()
+        return Response(status_code=204) if returned is type(None) else found
 
     endpoint.__signature__ = inspect.Signature(list(_parameters(reads)))  # type: ignore[attr-defined]  # FastAPI reads it
     summary, _, rest = (inspect.getdoc(operation) or "").partition("\n")
@@ -105,6 +105,7 @@ def _add(to: APIRouter, route: Route, at: Deployment) -> None:
     model: Any = None if nothing else returned
     if reads.paged:
         model = paging.Page.__class_getitem__(get_args(returned)[0])
+    answers: TypeAdapter[Any] = TypeAdapter(model)
     to.add_api_route(
         route.path,
         endpoint,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +27,13 @@ class Problem(BaseModel):
     code: str
     hint: str | None = None
     request_id: str | None = None
+
+
+PROBLEMS: Mapping[int | str, Any] = {
+    status: {"model": Problem, "description": "What is wrong, and how to mend it.", "content": {MEDIA_TYPE: {}}}
+    for status in ("4XX", 503)
+}
+"""What any route may answer beside what it is for."""
 
 
 def answer(

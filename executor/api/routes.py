@@ -31,6 +31,14 @@ class Route(NamedTuple):
     by: tuple[str, ...] = ()
 
     @property
+    def repeatable(self) -> bool:
+        """Whether a request that is sent again is answered, and not done, again, where it has an Idempotency-Key.
+
+        What has a credential in it is not: the answer is kept, and a digest of the body.
+        """
+        return self.method == "POST" and self.operation not in ("people.create", "tokens.create")
+
+    @property
     def name(self) -> str:
         """Its name in the description: the operation, and what tells two routes of it apart."""
         return ".".join((self.operation.rstrip("_"), *self.fixed.values()))
@@ -66,6 +74,9 @@ ROUTES: tuple[Route, ...] = (
     Route("environments.require_deletable", "GET", _AT + "/deletable"),
     Route("environments.delete", "DELETE", _AT),
     Route("secrets.list_", "GET", _IN + "/secrets", by=("environment", "name")),
+    Route("secrets.reserve", "POST", _IN + "/secrets/reservations"),
+    Route("secrets.store_sealed", "POST", _IN + "/secrets/reservations/{reservation}"),
+    Route("importing.store_sealed", "POST", _IN + "/import"),
     Route("secrets.history", "GET", _AT + "/secrets/{name}/versions"),
     Route("secrets.runs_given", "GET", _AT + "/secrets/{name}/versions/{version}/runs"),
     Route("secrets.rollback", "POST", _AT + "/secrets/{name}/rollback"),
@@ -79,7 +90,11 @@ ROUTES: tuple[Route, ...] = (
     *_connections("catalog"),
     Route("secrets.require_renamable", "GET", _AT + "/secrets/{name}/renamable"),
     Route("secrets.submit_rename", "POST", _AT + "/secrets/{name}/rename"),
+    Route("secrets.reserve", "POST", _IN + "/secret-reservations"),
+    Route("secrets.store_sealed", "POST", _IN + "/secrets"),
+    Route("importing.store_sealed", "POST", _IN + "/imports"),
     Route("keys.list_", "GET", _IN + "/keys"),
+    Route("keys.succession", "GET", _AT + "/keys"),
     Route("keys.submit_rotation", "POST", _AT + "/keys/rotate"),
     Route("keys.submit_rewrap", "POST", _IN + "/keys/rewrap"),
     Route("jobs.list_", "GET", _IN + "/jobs"),

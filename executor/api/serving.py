@@ -5,6 +5,7 @@ import logging
 import uvicorn
 
 from executor.api.application import Origin, create_application
+from executor.api.oidc import Provider
 from executor.operations.deployment import Deployment
 from executor.server_settings import ServerSettings
 from executor.settings import Settings
@@ -20,7 +21,10 @@ def serve(settings: Settings, server: ServerSettings) -> None:
     at = Deployment.open(settings)
     logging.getLogger("uvicorn.access").disabled = True  # it would write paths with their queries
     try:
-        app = create_application(at, Origin(server.public_url, server.hosts))
+        provider = None
+        if server.oidc is not None:
+            provider = Provider(server.oidc, f"{server.public_url}/log-in/callback")
+        app = create_application(at, Origin(server.public_url, server.hosts, provider))
         uvicorn.run(
             app,
             host=server.listen[0],

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from executor.api import asking
-from executor.api.endpoints import PROBLEMS
+from executor.api.problems import PROBLEMS
 from executor.api.routes import route_of
 from executor.errors import SourceRefused
 from executor.operations import runs

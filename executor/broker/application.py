@@ -14,13 +14,27 @@ from executor.settings import QUEUE, Settings
 from secretstore.errors import SettingsProblem
 
 
+class Bells(Celery):  # type: ignore[misc]  # Celery ships no types
+    """An application whose connections to Redis keep their client, see `redis_queue`."""
+
+    def connection_for_write(self, *args: Any, **kwargs: Any) -> Any:
+        """A connection to send messages by."""
+        connection = super().connection_for_write(*args, **kwargs)
+        if connection.transport_cls == "redis":
+            connection.transport_cls = _RINGING  # by its name: a copy of the connection looks for it there
+        return connection
+
+
+_RINGING = "executor.broker.redis_queue:Ringing"
+
+
 def make_app(settings: Settings) -> Celery:
     """Make a Celery application that can ring; its workers know only the tasks that `register` adds.
 
     Raises:
         SettingsProblem: the broker's URL is not one to kombu.
     """
-    app = Celery("sealrun", set_as_current=False)
+    app = Bells("sealrun", set_as_current=False)
     app.conf.update(
         broker_url=settings.broker_url or broker_address(settings.store.home),
         broker_connection_retry_on_startup=True,

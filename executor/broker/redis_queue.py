@@ -88,7 +88,29 @@ class QoS(theirs.QoS):
             self.channel.watch.drop(self.unacked_key, unforeseen(error), None)
 
 
-class Channel(theirs.Channel):
+class Keeping(theirs.Channel):
+    """A channel with one client for its commands: kombu makes a new one for each, which takes longer than the command.
+
+    All that a client has is the pool of connections, from which it takes one for each command.
+    """
+
+    _client_kept: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous)
+        if self._client_kept is None or self._client_kept.connection_pool is not self.pool:
+            self._client_kept = super()._create_client()
+        return self._client_kept
+
+
+class Ringing(theirs.Transport):
+    """What bells are sent by."""
+
+    Channel = Keeping
+
+
+class Channel(Keeping):
     """A channel that takes out of Redis whatever is there, and delivers messages."""
 
     watch: Watch
@@ -119,10 +141,11 @@ class Channel(theirs.Channel):
             return act()
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)
         if asynchronous:  # the one that messages come by
+            client = super()._create_client(asynchronous)
             client.parse_response = functools.partial(self._answered, client.parse_response)
-        return client
+            return client
+        return super()._create_client()
 
     def _answered(self, parse: Callable[..., Any], connection: Any, command: str, **options: Any) -> Any:
         answer = parse(connection, command, **options)

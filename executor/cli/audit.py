@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from executor.cli.here import here
+from executor.cli.here import Here, here
 from executor.cli.shown import screen
 from executor.cli.typed import options, times
+from executor.errors import Misuse
 from executor.operations import audit
 from executor.schemas.audit import Chain, Events
 from secretstore.views import EventView, Head
@@ -18,6 +19,7 @@ app = typer.Typer(help="List and verify the record of who changed what.", no_arg
 @app.command("list")
 def list_(
     project: options.Project = None,
+    installation: options.Installation = False,
     limit: Annotated[int, typer.Option("-L", "--limit", metavar="N", min=1, help="At most so many, the newest.")] = 50,
     since: Annotated[
         datetime | None,
@@ -34,11 +36,13 @@ def list_(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List a project's events in the order of its chain. In JSON with every field that is hashed, as it is hashed."""
+    """List a project's events in the order of its chain, or those of the installation.
+
+    In JSON with every field that is hashed, as it is hashed.
+    """
     place = here()
-    asked = Events(
-        project=place.project(project), limit=limit, since=since, actor=actor, action=action, subject=subject
-    )
+    of = _project(place, project, installation)
+    asked = Events(project=of, limit=limit, since=since, actor=actor, action=action, subject=subject)
     found = place.ask(audit.list_, asked)
     _say_waiting(found.waiting)
     if json:
@@ -51,20 +55,22 @@ def list_(
 @app.command()
 def verify(
     project: options.Project = None,
+    installation: options.Installation = False,
     expect_head: Annotated[
         str | None,
         typer.Option("--expect-head", metavar="HEAD", help="A head that an earlier verify printed: SEQUENCE:HASH."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Walk a project's chain of events and name the first that is not as it was written.
+    """Walk a project's chain of events, or the installation's, and name the first that is not as it was written.
 
     It prints the chain's head. Keep that elsewhere: that the end of the chain was not cut off, and that the database is
     no older one, only --expect-head can tell.
     """
     expect = _head(expect_head)
     place = here()
-    verified = place.ask(audit.verify, Chain(project=place.project(project), expect=expect))
+    of = _project(place, project, installation)
+    verified = place.ask(audit.verify, Chain(project=of, expect=expect))
     _say_waiting(verified.waiting)
     found = verified.found
     if json:
@@ -79,6 +85,12 @@ def verify(
     else:
         screen.show(f"{found.why}; head {found.head}")
     raise typer.Exit(0 if found.ok else 1)
+
+
+def _project(place: Here, project: str | None, installation: bool) -> str | None:
+    if installation and project is not None:
+        raise Misuse("--installation is the chain of what is of no project: leave out -p", command="audit list")
+    return None if installation else place.project(project)
 
 
 def _row(event: EventView) -> tuple[str, ...]:

@@ -140,10 +140,7 @@ def rewrap(
         )
     place = here()
     asked = Rewrapping(project=None if every else place.project(project), environment=environment)
-    if by_workers:
-        done = _rewrapped_by_workers(place, asked)
-    else:
-        done = place.ask(keys.rewrap, asked, tell=_say_rewrapped)
+    done = _rewrapped_by_workers(place, asked) if by_workers else place.ask(keys.rewrap, asked, tell=_say_rewrapped)
     if json:
         screen.show_json(done)
     else:

@@ -36,6 +36,10 @@ COMMANDS = {
     "serve": "Serve the HTTP API, until stopped.",
     "doctor": "Say what is in force here, what is missing and how to mend it.",
     "migrate": "Bring the database's tables to this version.",
+    "user": "Create, list, disable and delete people and service accounts.",
+    "member": "Give people, service accounts and groups a role, take it away.",
+    "role": "List the roles, and what each lets one do.",
+    "token": "Create, list and revoke API tokens.",
     "audit": "List and verify the record of who changed what.",
 }
 

@@ -13,6 +13,7 @@ from executor.cli.shown.expiry import time_left
 from executor.cli.shown.job import by_a_worker
 from executor.cli.typed import completion, options
 from executor.cli.typed.new_value import WithoutValues, read_value, value_on_command_line
+from executor.cli.typed.pins import given_pins
 from executor.cli.typed.signposts import Signposted
 from executor.cli.typed.target import RunCommand
 from executor.cli.typed.times import expiry
@@ -91,6 +92,7 @@ def set_(
         ),
     ] = None,
     create_env: options.CreateEnvironment = False,
+    pin: options.Pins = None,
     json: options.Json = False,
     yes: options.YesOfInstallers = False,
     values: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
@@ -103,6 +105,7 @@ def set_(
     if values or "=" in name:
         raise value_on_command_line()
     check_secret_name(name)
+    pins = given_pins(pin)
     place = here()
     project = place.project(project)
     expires_at = expiry(name, expires) if expires is not None else None
@@ -117,6 +120,7 @@ def set_(
         allow_short=allow_short,
         as_file=as_file,
         create_environments=create_env,
+        pins=pins,
         confirmed=True,
     )
     stored = seal(place, asked)

@@ -42,6 +42,7 @@ def import_(
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="Leave out names that no secret may have (PATH, …), and say which.")
     ] = False,
+    pin: options.Pins = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
     yes: options.Yes = False,
     json: options.Json = False,
@@ -55,12 +56,14 @@ def import_(
     from executor.cli.here import confirm, here
     from executor.cli.shown import screen
     from executor.cli.typed import pairs
+    from executor.cli.typed.pins import given_pins
     from executor.errors import ImportRefused
     from executor.operations import environments, importing
     from executor.schemas.importing import Import
     from executor.schemas.places import InEnvironments
 
     _check_words(file, more, asks=not (yes or dry_run), json=json)
+    pins = given_pins(pin)
     place = here()
     project, environment = place.project(project), place.environment(environment)
     # An unknown one is refused before anything is read.
@@ -77,6 +80,7 @@ def import_(
         all_secret=all_secret,
         allow_short=allow_short,
         skip_refused=skip_refused,
+        pins=pins,
     )
     del content
     plan = place.ask(importing.plan, asked)

@@ -20,6 +20,7 @@ from secretstore.naming import (
     shell_note,
     why_asked,
 )
+from secretstore.pin import GivenPin
 from secretstore.plain_values import has_no_value, why_plain
 
 
@@ -30,6 +31,8 @@ class Plan:
     shown: ImportPlan
     to_store: tuple[NewSecret | NewVariable, ...] = field(repr=False)
     """Nothing where there is a problem; and a variable that stays as it is, is not in it."""
+    pins: tuple[GivenPin, ...] = ()
+    """Key pairs that must be the environment's one."""
 
 
 def plan(asked: Import, there: There) -> Plan:
@@ -58,7 +61,7 @@ def plan(asked: Import, there: There) -> Plan:
     values = {planned.name: planned.entry.value for planned in entries if isinstance(planned.entry, NewSecret)}
     notes = (*_notes(entries, asked, there), *dict.fromkeys(misfits(there.connections, values)))
     to_store = tuple(planned.entry for planned in entries if planned.change != "unchanged")
-    return Plan(_shown(asked, entries, (), notes, skipped), to_store)
+    return Plan(_shown(asked, entries, (), notes, skipped), to_store, asked.pins)
 
 
 @dataclass(frozen=True)

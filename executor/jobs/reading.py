@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from sqlmodel import Session, col, select
 
 from executor.errors import UnknownJob
 from executor.models import Job, JobReceipt, JobReceiptSecret
+from executor.people.sight import ALL, Sight
 from executor.runs import workers
 from executor.schemas.jobs import JobReceiptView, JobServing, JobVersions, JobView
 from secretstore.database import Database
 from secretstore.keyring import fits
-from secretstore.models import KeyPair
+from secretstore.models import KeyPair, Project
 from secretstore.vault.lookup import find_place, find_project
 from secretstore.views import view_of
 
@@ -36,7 +38,7 @@ def serving(db: Database, project: str, environment: str) -> JobServing:
     return JobServing(tuple(able), None if able else missing)
 
 
-def show(db: Database, project: str, job: str) -> JobView:
+def show(db: Database, project: str, job: str, sight: Sight = ALL) -> JobView:
     """Return a job with its receipts.
 
     Raises:
@@ -45,9 +47,7 @@ def show(db: Database, project: str, job: str) -> JobView:
     """
     with db.reading() as session:
         place = find_project(session, project)
-        rows = session.exec(
-            select(Job).where(Job.project_id == place.id, col(Job.id).startswith(job, autoescape=True)).limit(2)
-        ).all()
+        rows = session.exec(_seen(place, sight).where(col(Job.id).startswith(job, autoescape=True)).limit(2)).all()
         if len(rows) != 1:
             raise UnknownJob(job=job, project=project)
         row = rows[0]
@@ -58,7 +58,9 @@ def show(db: Database, project: str, job: str) -> JobView:
     return view_of(JobView, row, worker=row.lease_owner, receipts=receipts, waiting_for=_waiting_for(db, row))
 
 
-def list_jobs(db: Database, project: str, environment: str | None = None, limit: int = 20) -> list[JobView]:
+def list_jobs(
+    db: Database, project: str, environment: str | None = None, limit: int = 20, sight: Sight = ALL
+) -> list[JobView]:
     """Return a project's jobs, the latest first.
 
     Raises:
@@ -66,11 +68,16 @@ def list_jobs(db: Database, project: str, environment: str | None = None, limit:
     """
     with db.reading() as session:
         place = find_project(session, project)
-        query = select(Job).where(Job.project_id == place.id)
+        query = _seen(place, sight)
         if environment is not None:
             query = query.where(Job.environment == environment)
         rows = session.exec(query.order_by(col(Job.created_at).desc(), col(Job.id)).limit(limit)).all()
     return [_view(row) for row in rows]
+
+
+def _seen(project: Project, sight: Sight) -> Any:
+    """The jobs of a project that somebody may see."""
+    return select(Job).where(Job.project_id == project.id, sight.within(col(Job.project_id), col(Job.environment_id)))
 
 
 def _serves(pattern: str, project: str, environment: str) -> bool:

@@ -13,7 +13,8 @@ from executor.keys.access import key_access
 from executor.settings import Settings
 from secretstore.errors import of_key_service
 from secretstore.key_service import KeyPlace, WrappedKeyPair
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.vault import Birth, PlacedKey
 
 Made = TypeVar("Made")

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from executor.boundary.supervision import Zygote
 from executor.errors import VersionsBroken
-from executor.keys.resealing import RENAMED, Witness, resealing_process
+from executor.keys.resealing import NOBODY, RENAMED, Witness, resealing_process
 from executor.schemas.secrets import RenamedSecret
 from executor.settings import Settings
 from secretstore import vault
@@ -34,7 +34,7 @@ def rename(
     actor: Actor,
     force: bool = False,
     zygote: Zygote | None = None,
-    witness: Witness = Witness(),
+    witness: Witness = NOBODY,
 ) -> RenamedSecret:
     """Seal every kept version for the new name, and give the secret that name, in one transaction.
 

@@ -58,6 +58,9 @@ class Witness:
         """The process that held the private key has ended."""
 
 
+NOBODY = Witness()
+
+
 class ResealingProcess:
     """The process that holds an environment's private key, behind its channel: only ciphertext comes back."""
 

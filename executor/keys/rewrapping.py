@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from executor.keys.creation import rewrapped
-from executor.keys.resealing import Witness
+from executor.keys.resealing import NOBODY, Witness
 from executor.schemas.keys import Rewrapped, RewrappedKey
 from executor.settings import Settings
 from secretstore import vault
@@ -21,7 +21,7 @@ def rewrap(
     actor: Actor,
     before: Sequence[RewrappedKey] = (),
     tell: Callable[[RewrappedKey], None] = lambda key: None,
-    witness: Witness = Witness(),
+    witness: Witness = NOBODY,
 ) -> Rewrapped:
     """Wrap these private keys anew. Killed anywhere, it can be run again: what is done stays, and is not done twice.
 

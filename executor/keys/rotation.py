@@ -10,14 +10,15 @@ from sqlmodel import Session, select
 
 from executor.boundary.supervision import Zygote
 from executor.errors import VersionsBroken
-from executor.keys.resealing import ROTATED, Witness, resealing_process
+from executor.keys.resealing import NOBODY, ROTATED, Witness, resealing_process
 from executor.models import Receipt, Run
 from executor.schemas.keys import Rotated
 from executor.settings import Settings
 from secretstore import vault
 from secretstore.bundle import SealedItem
 from secretstore.database import Database
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.vault import Actor, KeyPairView
 
 _NAMED = 5  # versions that do not open, in an error
@@ -37,7 +38,7 @@ def rotate(
     drop_broken: bool = False,
     tell: Tell = lambda step, count: None,
     zygote: Zygote | None = None,
-    witness: Witness = Witness(),
+    witness: Witness = NOBODY,
 ) -> Rotated:
     """Make an environment's next key pair, seal every kept version to it beside the old ones, and make it current.
 

@@ -5,7 +5,7 @@ or any other cache that would keep a value alive. Most secrets are letters and d
 a form would change is looked for first, and a form that changes nothing is not built.
 """
 
-from binascii import b2a_base64
+from binascii import b2a_base64, hexlify
 from collections.abc import Callable, Iterable, Iterator
 
 from executor.masking import literals, markup, percent
@@ -13,6 +13,7 @@ from executor.masking.shells import shell_forms
 
 LONG = 8 << 10  # bytes; longer values get the common forms only: ten of 64 KiB have to fit in 64 MB
 
+_ONE_LINE = 48  # bytes, of the shorter lines of base64
 _ALIGNMENTS = (
     (b"", 0, 0),
     (b"\0", 2, 8),
@@ -31,20 +32,25 @@ _MORE_IN_JSON = frozenset(b"/<>&=+`")  # by some who write JSON
 
 def encoded(value: bytes) -> Iterator[tuple[str, Iterable[bytes]]]:
     """Yield the forms of `value` by name; some are equal, and the value itself may be missing."""
-    thorough = len(value) <= LONG
+    size = len(value)
+    thorough = size <= LONG
     yield "base64", _base64_forms(value)
-    if thorough:
+    if thorough and size > _ONE_LINE:
         yield "base64 in lines", _wrapped_base64_forms(value)
-    yield "hex", (value.hex().encode(), value.hex().upper().encode())
+    digits = hexlify(value)
+    yield "hex", (digits, digits.upper())
     if is_long_binary(value):
         yield "repr", (repr(value)[2:-1].encode(),)
         return
-    odd = percent.odd_characters(value)
-    yield "percent-encoded", percent.percent_forms(value, odd, thorough)
-    if odd:
-        yield from _quoted_forms(value, frozenset(odd), thorough)
+    if thorough:
+        yield "percent-encoded", percent.bytes_forms(value)
+    if odd_bytes := percent.odd_characters(value):
+        odd = frozenset(odd_bytes)
+        forms = percent.PercentForms(value, odd_bytes, thorough)
+        yield "percent-encoded", forms.all()
+        yield from _quoted_forms(value, odd, thorough)
         if thorough:
-            yield from _rare_forms(value, odd, frozenset(odd))
+            yield from _rare_forms(value, forms, odd)
 
 
 def _quoted_forms(value: bytes, odd: frozenset[int], thorough: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
@@ -62,14 +68,17 @@ def _quoted_forms(value: bytes, odd: frozenset[int], thorough: bool) -> Iterator
         yield "SQL or YAML", literals.sql_forms(value)
 
 
-def _rare_forms(value: bytes, odd_bytes: bytes, odd: frozenset[int]) -> Iterator[tuple[str, Iterable[bytes]]]:
-    yield "base64 of percent-encoded", _each(_base64_forms, percent.as_client(value, odd_bytes))
+def _rare_forms(
+    value: bytes, forms: percent.PercentForms, odd: frozenset[int]
+) -> Iterator[tuple[str, Iterable[bytes]]]:
+    yield "base64 of percent-encoded", _each(_base64_forms, forms.as_client())
     if not odd.isdisjoint(_BEYOND) and not _is_text(value):
         return  # the rest is of text, and bytes would have very many of these forms
-    yield "percent-encoded twice", percent.twice(value, odd_bytes)
-    yield "doubled % or $", literals.doubled_forms(value)
+    yield "percent-encoded twice", forms.twice()
+    if not odd.isdisjoint(b"%$"):
+        yield "doubled % or $", literals.doubled_forms(value)
     if not odd.isdisjoint(b"&'"):
-        yield "HTML of percent-encoded", _each(markup.in_page, percent.in_markup(value, odd_bytes))
+        yield "HTML of percent-encoded", _each(markup.in_page, forms.in_markup())
     if not odd.isdisjoint(_NOT_IN_MAIL):
         yield "quoted-printable", (literals.quoted_printable(value),)
     if not odd.isdisjoint(_NOT_IN_COOKIES):
@@ -98,7 +107,11 @@ def _nested_forms(value: bytes, name: str, written: Iterable[bytes]) -> Iterator
         yield "CSV of JSON", [form.replace(b'"', b'""') for form in forms]
         yield "SQL or YAML of JSON", [form.replace(b"'", b"''") for form in forms]
         yield "base64 of JSON", _each(_base64_forms, forms)
-        yield "percent-encoded of JSON", _each(lambda form: percent.once(form, percent.odd_characters(form)), forms)
+        yield "percent-encoded of JSON", _each(_once_percent_encoded, forms)
+
+
+def _once_percent_encoded(form: bytes) -> list[bytes]:
+    return percent.PercentForms(form, percent.odd_characters(form), thorough=False).once()
 
 
 def _each(form: Callable[[bytes], Iterable[bytes]], values: Iterable[bytes]) -> Iterator[bytes]:
@@ -130,15 +143,13 @@ def _base64_forms(value: bytes) -> list[bytes]:
     for before, start, more in _ALIGNMENTS:
         fixed = b2a_base64(before + value, newline=False)[start : (size + more) // 6]
         found.append(fixed)
-        if b"+" in fixed or b"/" in fixed:
+        if 0x2B in fixed or 0x2F in fixed:  # `+` or `/`; bytes are found in bytes more slowly
             found.append(fixed.translate(_URL_SAFE))
     return found
 
 
 def _wrapped_base64_forms(value: bytes) -> Iterator[bytes]:
     """Yield it as `base64` and MIME (76 columns) or openssl and PEM (64) break lines, the value at the start."""
-    if len(value) <= 48:
-        return  # one line of the shorter ones
     text = b2a_base64(value, newline=False)[: 8 * len(value) // 6]
     for columns in (76, 64):
         if len(text) > columns:

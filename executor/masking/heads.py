@@ -1,21 +1,24 @@
 """The heads of needles in a text: searched with what is built soonest, and later with what reads fastest.
 
-Most runs print little: for them building is what costs. Of some text it is worth an automaton, of more a faster one, of
-very much a scanner. All of them report the same places.
+Most runs print little: for them building is what costs. Of some text it is worth an automaton, of more a faster one or,
+compiled in the background, a scanner. All of them report the same places.
 """
 
 import sys
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 
 from executor.masking import scanner
 from executor.masking.automaton import Automaton, faster
+from executor.masking.scanner import Compilation
 
 # Bytes of text, for each head, after which the next one is built: that takes about as long as reading so much did.
 _AUTOMATON = 8
 _FASTER = 256
-_FASTEST = 4 << 10
+_SCANNER = 1 << 10  # less than its compilation takes, which another core does meanwhile
 
+_FOR_GOOD = sys.maxsize
 _FEW = 256  # heads
 
 Find = Callable[[bytes, int], list[tuple[int, int]]]
@@ -45,23 +48,28 @@ class Heads:
         self._read += len(data) - start
         while self._read > self._until:
             self._faster()
-        return self._find(data, start)
+        return self.find(data, start) if self._until == _FOR_GOOD else self._find(data, start)
 
     def _faster(self) -> None:
         heads = list(self._numbers)
         self._step += 1
         if self._step == 1:
-            self._until = len(heads) * _FASTER
             self._find = Automaton(heads).find
-        elif self._step == 2:
-            self._until = len(heads) * _FASTEST
-            self._find = faster(heads).find
+            # A faster automaton would not make good its memory, and the time to build it, before a scanner is there.
+            self._step += scanner.is_worth_it(heads)
+            self._until = len(heads) * (_FASTER if self._step == 1 else _SCANNER)
+            return
+        self._until = _FOR_GOOD  # nothing is left to count for
+        if self._step == 2:
+            self.find = self._find = faster(heads).find
         else:
-            self._until = sys.maxsize
-            if scanner.is_worth_it(heads):
-                self._find = Automaton(heads).find  # the other one's memory is free before a scanner takes its own
-                self._find = (scanner.scanner(heads) or faster(heads)).find
-            self.find = self._find  # nothing is left to count for
+            self.find = partial(self._awaiting, Compilation(heads))
+
+    def _awaiting(self, compilation: Compilation, data: bytes, start: int) -> list[tuple[int, int]]:
+        if compilation.over:
+            self._find = (compilation.scanner or faster(list(self._numbers))).find
+            self.find = self._find
+        return self._find(data, start)
 
 
 class _ByPlace:

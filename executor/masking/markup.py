@@ -24,7 +24,7 @@ def html_forms(value: bytes) -> Iterator[bytes]:
     yield text
     for quotes in _QUOTES:
         yield _quoted(text, quotes)
-    if b"+" in value:
+    if 0x2B in value:
         yield _quoted(text, (b"&#34;", b"&#39;")).replace(b"+", b"&#43;")  # Go's html/template
 
 

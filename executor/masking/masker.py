@@ -16,7 +16,7 @@ from typing import Self
 
 from executor.masking.heads import Heads
 from executor.masking.needles import AS_IT_IS, SHORTEST, needles_for
-from executor.masking.token_shape import LENGTH, PREFIX, is_token, may_be_token, places
+from executor.masking.token_shape import LENGTH, beginning, is_token, may_be_token, places
 
 MASK = b"***"
 TAIL_SHOWN = 3  # bytes; a longer tail that begins a needle is masked when the stream ends
@@ -41,7 +41,7 @@ class NestedTooDeep(ValueError):
 class Masker:
     """The needles, shared by all streams of a run. What it masks never changes; its repr shows nothing."""
 
-    __slots__ = ("_families", "_heads", "_hits", "_origins", "_shared")
+    __slots__ = ("_families", "_heads", "_hits", "_numbers", "_origins", "_shared")
 
     def __init__(self, needles: Mapping[bytes, Origin], shared: Mapping[bytes, tuple[Origin, ...]] = {}) -> None:
         """Search for exactly these needles, each of `SHORTEST` bytes or more; see `build`.
@@ -52,21 +52,12 @@ class Masker:
         """
         self._origins, self._shared = needles, shared
         self._hits: Hits | None = None
-        if min(map(len, needles), default=SHORTEST) < SHORTEST:
+        heads = dict.fromkeys([needle[:SHORTEST] for needle in needles])
+        if min(map(len, heads), default=SHORTEST) < SHORTEST:
             raise ValueError(f"a needle has fewer than {SHORTEST} bytes")
-        numbers: dict[bytes, int] = {}
-        self._families: list[bytes | list[bytes] | _Family] = []
-        for needle in needles:
-            head = needle[:SHORTEST]
-            number = numbers.get(head)
-            if number is None:
-                numbers[head] = len(self._families)
-                self._families.append(needle)
-            elif isinstance(members := self._families[number], bytes):
-                self._families[number] = [members, needle]
-            elif isinstance(members, list):
-                members.append(needle)
-        self._heads = Heads(numbers) if numbers else None
+        self._numbers = dict(zip(heads, range(len(heads)), strict=True))
+        self._families: list[bytes | list[bytes] | _Family] = []  # by number, once a head was seen; see `_grouped`
+        self._heads = Heads(self._numbers) if heads else None
 
     @classmethod
     def build(cls, values: Mapping[str, bytes], derived: Mapping[str, bytes] = {}) -> Self:
@@ -173,26 +164,25 @@ class Masker:
 
     def _find(self, data: bytes, held: int) -> list[tuple[int, int]]:
         """Return where needles may begin, by place: their families. What begins in the held part was found before."""
-        found = [] if self._heads is None else self._heads.find(data, max(0, held - SHORTEST + 1))
-        own = places(data, max(0, held - len(PREFIX) + 1))
+        heads = self._heads
+        found = [] if heads is None else heads.find(data, held - SHORTEST + 1 if held >= SHORTEST else 0)
+        own = places(data, held - 3 if held > 3 else 0)
         if not own:  # nearly always
             return found
         return sorted([*found, *((_OWN, place) for place in own)], key=_PLACE)
 
     def _tail(self, data: bytes) -> int:
-        """Return the length of the longest end that may be the beginning of a head."""
-        kept = 0 if self._heads is None else self._heads.tail(data)
-        if data[-1] in PREFIX:
-            for length in (3, 2, 1):
-                if data.endswith(PREFIX[:length]):
-                    return max(kept, length)
-        return kept
+        """Return the length of the longest end that may be the beginning of a head, or of a token's."""
+        heads = self._heads
+        kept = 0 if heads is None else heads.tail(data)
+        # `srn` may become a token; `_` ends only what was found already.
+        return kept if kept > 2 or data[-1] not in b"srn" else max(kept, beginning(data))
 
     def _longest(self, family: int, data: bytes, start: int) -> int:
         """Return the length of the family's longest needle at `start`; 0 if there is none."""
         if family == _OWN:
             return LENGTH if is_token(data[start : start + LENGTH]) else 0
-        members = self._families[family]
+        members = (self._families or self._grouped())[family]
         if isinstance(members, bytes):
             return len(members) if data.startswith(members, start) else 0
         if isinstance(members, list):
@@ -203,12 +193,27 @@ class Masker:
         """Tell whether everything from `start` on is the beginning of a longer needle of the family."""
         if family == _OWN:
             return len(data) - start < LENGTH and may_be_token(data[start:])
-        members = self._families[family]
+        members = (self._families or self._grouped())[family]
         if isinstance(members, bytes):
             return len(data) - start < len(members) and members.startswith(data[start:])
         if isinstance(members, list):
             members = self._family(family, members)
         return len(data) - start < members.reach and members.may_grow(data[start:])
+
+    def _grouped(self) -> list["bytes | list[bytes] | _Family"]:
+        """Group the needles by their heads, for all twins: most runs show nothing that begins like a secret."""
+        numbers = self._numbers
+        families: list[bytes | list[bytes] | _Family] = []
+        for needle in self._origins:
+            number = numbers[needle[:SHORTEST]]
+            if number == len(families):  # they are numbered in this order
+                families.append(needle)
+            elif isinstance(members := families[number], bytes):
+                families[number] = [members, needle]
+            elif isinstance(members, list):
+                members.append(needle)
+        self._families += families
+        return self._families
 
     def _family(self, family: int, members: list[bytes]) -> "_Family":
         """Make needles ready to be compared: most heads never occur."""

@@ -20,6 +20,7 @@ NESTING = 4  # for example a line of a member of a JSON text inside a JSON text
 JSON_DEPTH = 64
 NOTED = 5  # lines or members that a note lists
 
+_JSON_BEGINS = b'{["'
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _SCHEME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-."
 
@@ -62,10 +63,13 @@ def needles_for(value: bytes) -> dict[bytes, str]:
         line ending; its lines, the string members of a JSON text, the password of a URL; and the encoded forms of all
         these. None is shorter than `SHORTEST` bytes; a value that is shorter has none.
     """
-    if not _is_maskable(value):
+    bare = value.strip()
+    if not is_maskable(value):
         return {}
-    wholes = _wholes(value)
-    parts = _masked(_parts(value))
+    if _has_parts(bare):
+        wholes, parts = _wholes(value), _masked(_parts(value))
+    else:  # the common case
+        wholes, parts = [value] if value == bare else [value, bare], []
     needles = dict.fromkeys(parts, PART) | dict.fromkeys(wholes, AS_IT_IS)
     for whole in wholes:
         if len(whole) <= LONG or whole is value:
@@ -73,6 +77,12 @@ def needles_for(value: bytes) -> dict[bytes, str]:
     for text in parts[: _encoded_count(parts)]:
         _add(needles, encoded(text))
     return needles
+
+
+def _has_parts(bare: bytes) -> bool:
+    """Tell whether a value may have lines, members or passwords: what has none of these characters has none."""
+    # A line end, `:` or a backslash, or how JSON begins. Numbers: bytes are found in bytes more slowly.
+    return 0x0A in bare or 0x0D in bare or 0x3A in bare or 0x5C in bare or bare[0] in _JSON_BEGINS
 
 
 def _add(needles: dict[bytes, str], named: Iterable[tuple[str, Iterable[bytes]]]) -> None:
@@ -92,7 +102,7 @@ def verdict(name: str, value: bytes) -> Verdict:
     Returns:
         Whether it can be masked at all, and notes on what is not masked: lines by number, members by path.
     """
-    if not _is_maskable(value):
+    if not is_maskable(value):
         return Verdict(False, (f"{name} has under {SHORTEST} bytes (without outer white space): it is not masked",))
     notes = []
     why = drawback(value)
@@ -134,7 +144,8 @@ def _left_out(name: str, kind: str, why: str, places: list[str]) -> str:
     return f"{kind}s {named} of {name} are {why}: they are not masked on their own"
 
 
-def _is_maskable(value: bytes) -> bool:
+def is_maskable(value: bytes) -> bool:
+    """Whether the masker looks for a value at all: a shorter one would turn ordinary output into stars."""
     return len(value.strip()) >= SHORTEST
 
 
@@ -178,7 +189,7 @@ def _is_key_delimiter(text: bytes) -> bool:
 
 
 def _is_multiline(text: bytes) -> bool:
-    return b"\n" in text or b"\r" in text
+    return 0x0A in text or 0x0D in text
 
 
 @dataclass(frozen=True)
@@ -263,7 +274,7 @@ class _Object(list[tuple[str, object]]):
 
 def _members(text: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield path and UTF-8 text of each string in a JSON text; nothing if it is not JSON."""
-    if text[:1] not in (b"{", b"[", b'"'):
+    if not text or text[0] not in _JSON_BEGINS:
         return
     try:
         document = json.loads(

@@ -1,27 +1,29 @@
 """Percent-encoding: each tool leaves other characters as they are, and a value may meet two tools in a row."""
 
+from binascii import hexlify
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 _Rule = tuple[bytes, bytes]
 """The characters that stay besides letters and digits, and what a space becomes."""
 
-_QUOTE = (b"_.-~/", b"%20")  # Python's quote, jinja
-_QUOTE_ALL = (b"_.-~", b"%20")  # RFC 3986's unreserved: Python's quote(safe=""), jq's @uri, .NET
-_QUOTE_PLUS = (b"_.-~", b"+")  # Python's quote_plus and urlencode, Go's QueryEscape
-_COMPONENT = (b"_.-~!*'()", b"%20")  # JavaScript's encodeURIComponent
-_URI = (b"_.-~!*'();/?:@&=+$,#", b"%20")  # JavaScript's encodeURI; what requests does to a URL
-_FORM = (b"_.-*", b"+")  # browsers' forms, Java's URLEncoder
-_COMMON: tuple[_Rule, ...] = (_QUOTE, _QUOTE_ALL, _QUOTE_PLUS)
+_Effect = tuple[bytes, bytes]
+"""What a rule does to one value: the characters of it that are replaced, and what a space becomes if it has one."""
+
+_COMMON: tuple[_Rule, ...] = (
+    (b"_.-~/", b"%20"),  # Python's quote, jinja
+    (b"_.-~", b"%20"),  # RFC 3986's unreserved: Python's quote(safe=""), jq's @uri, .NET
+    (b"_.-~", b"+"),  # Python's quote_plus and urlencode, Go's QueryEscape
+)
 _RARE: tuple[_Rule, ...] = (
-    _COMPONENT,
-    _URI,
-    _FORM,
+    (b"_.-~!*'()", b"%20"),  # JavaScript's encodeURIComponent
+    (b"_.-*", b"+"),  # browsers' forms, Java's URLEncoder
+    (b"_.-~!*'();/?:@&=+$,#", b"%20"),  # JavaScript's encodeURI; what requests does to a URL
     (b"_.-!*()", b"+"),  # .NET's UrlEncode; in lower case: HttpUtility
     (b"_.-", b"+"),  # PHP's urlencode
 )
-_CLIENTS: tuple[_Rule, ...] = (_QUOTE_ALL, _QUOTE_PLUS, _COMPONENT, _FORM)
 # The parts of a URL, as libraries put it together. Their digits are always in upper case.
 _PARTS: tuple[_Rule, ...] = (
     (b"_.-~ +", b" "),  # SQLAlchemy's login
@@ -37,6 +39,11 @@ _PARTS: tuple[_Rule, ...] = (
     (b"_.-~!*'();/?:@&=+$,#%[]\\^`{|}", b"%20"),  # httpx
     (b"_.-~!*();/?:@&=+$,#%[]\\^`{|}", b"%20"),  # a query: browsers, Node
 )
+_ALL = _COMMON + _RARE + _PARTS
+_SPACES = tuple(space for _, space in _ALL)
+_OF_COMMON, _OF_TOOLS, _OF_PARTS = slice(3), slice(8), slice(8, None)
+_OF_CLIENTS = slice(1, 5)  # all but quote, and the first two of the rare ones
+_RARER = slice(3, None)  # among them are all that keep what markup does not
 
 _BYTES = tuple(bytes((byte,)) for byte in range(256))
 _UPPER = tuple(b"%%%02X" % byte for byte in range(256))
@@ -44,54 +51,73 @@ _LOWER = tuple(b"%%%02x" % byte for byte in range(256))
 _MANY = 32  # different characters; with more, one pass over the value is faster than one for each
 
 
-def percent_forms(value: bytes, odd: bytes, thorough: bool) -> Iterator[bytes]:
-    """Yield it percent-encoded, by every rule that changes it; `odd` has its characters that no rule leaves for sure.
-
-    The digits are in upper and in lower case.
-    """
-    if thorough:
-        for digits in (value.hex("%"), value.hex("%").upper()):  # each byte encoded
-            yield b"%" + digits.encode()
-    if not odd:
-        return
-    for escaped, space in _effects(odd, _COMMON + _RARE if thorough else _COMMON):
-        yield _written(value, escaped, space, _UPPER)
-        yield _written(value, escaped, space, _LOWER)
-    if thorough:
-        for escaped, space in _effects(odd, _PARTS):
-            yield _written(value, escaped, space, _UPPER)
+def bytes_forms(value: bytes) -> tuple[bytes, bytes]:
+    """Return it with each byte encoded, the digits in lower and in upper case."""
+    form = b"%" + hexlify(value, b"%")
+    return form, form.upper()
 
 
-def once(value: bytes, odd: bytes) -> list[bytes]:
-    """Return it as a query or a form has it, if that changes it."""
-    return [_written(value, escaped, space, _UPPER) for escaped, space in _effects(odd, _COMMON)]
+class PercentForms:
+    """The forms of one value, each of them made once: rules often have the same effect, and forms are used again."""
 
+    __slots__ = ("_effects", "_made", "_thorough", "_value")
 
-def twice(value: bytes, odd: bytes) -> Iterator[bytes]:
-    """Yield it as a URL that stands in another one."""
-    for form in once(value, odd):
-        yield form.replace(b"%", b"%25").replace(b"+", b"%2B")
+    def __init__(self, value: bytes, odd: bytes, thorough: bool) -> None:
+        """Take the value, and `odd`, its characters that no rule leaves for sure, in the order of `odd_characters`."""
+        self._value, self._thorough = value, thorough
+        escaped = [odd.translate(None, safe) for safe, _ in (_ALL if thorough else _COMMON)]
+        spaces: Iterable[bytes] = _SPACES if odd.endswith(b" ") else repeat(b"")
+        self._effects: list[_Effect] = list(zip(escaped, spaces))  # noqa: B905  # the spaces may be without end
+        self._made: dict[_Effect, bytes] = {}
 
-
-def as_client(value: bytes, odd: bytes) -> Iterator[bytes]:
-    """Yield it as OAuth clients send id and secret in base64: each encoded first (RFC 6749, 2.3.1).
-
-    A value with a colon may be both of them.
-    """
-    for escaped, space in _effects(odd, _CLIENTS):
-        form = _written(value, escaped, space, _UPPER)
-        both = form.replace(b"%3A", b":", 1)
-        if both != value:
-            yield both
-        if both != form:
+    def all(self) -> Iterator[bytes]:
+        """Yield it by every rule that changes it, the digits in upper and in lower case."""
+        value, made = self._value, self._made
+        for effect in self._by(_OF_TOOLS):  # of a value that gets the common forms only, these are all
+            form = made[effect] = _written(value, effect, _UPPER)
             yield form
+            yield _written(value, effect, _LOWER)
+        if self._thorough:
+            yield from map(self._form, self._by(_OF_PARTS))
 
+    def once(self) -> list[bytes]:
+        """Return it as a query or a form has it, if that changes it."""
+        return [self._form(effect) for effect in self._by(_OF_COMMON)]
 
-def in_markup(value: bytes, odd: bytes) -> Iterator[bytes]:
-    """Yield the forms that keep characters which markup does not."""
-    for escaped, space in _effects(odd, (_COMPONENT, _URI, *_PARTS)):
-        if any(byte in odd and byte not in escaped for byte in b"&'"):
-            yield _written(value, escaped, space, _UPPER)
+    def twice(self) -> Iterator[bytes]:
+        """Yield it as a URL that stands in another one."""
+        for form in self.once():
+            yield form.replace(b"%", b"%25").replace(b"+", b"%2B")
+
+    def as_client(self) -> Iterator[bytes]:
+        """Yield it as OAuth clients send id and secret in base64: each encoded first (RFC 6749, 2.3.1).
+
+        A value with a colon may be both of them.
+        """
+        for effect in self._by(_OF_CLIENTS):
+            form = self._form(effect)
+            both = form.replace(b"%3A", b":", 1)
+            if both != self._value:
+                yield both
+            if both != form:
+                yield form
+
+    def in_markup(self) -> Iterator[bytes]:
+        """Yield the forms that keep characters which markup does not."""
+        kept = [byte for byte in b"&'" if byte in self._value]
+        for effect in self._by(_RARER):
+            if any(byte not in effect[0] for byte in kept):
+                yield self._form(effect)
+
+    def _by(self, rules: slice) -> dict[_Effect, None]:
+        """Return what the rules do, without those that do the same here, or nothing."""
+        return {effect: None for effect in self._effects[rules] if effect[0]}
+
+    def _form(self, effect: _Effect) -> bytes:
+        form = self._made.get(effect)
+        if form is None:
+            form = self._made[effect] = _written(self._value, effect, _UPPER)
+        return form
 
 
 def odd_characters(value: bytes) -> bytes:
@@ -101,17 +127,8 @@ def odd_characters(value: bytes) -> bytes:
     return b"%" * percent + bytes(sorted(found - {0x20, 0x25})) + b" " * space
 
 
-def _effects(odd: bytes, rules: Iterable[_Rule]) -> dict[tuple[bytes, bytes], None]:
-    """Return which characters are replaced and what a space becomes, without rules that are the same here."""
-    spaced = odd.endswith(b" ")
-    effects: dict[tuple[bytes, bytes], None] = {}
-    for safe, space in rules:
-        if escaped := odd.translate(None, safe):
-            effects[escaped, space if spaced else b""] = None
-    return effects
-
-
-def _written(value: bytes, escaped: bytes, space: bytes, digits: tuple[bytes, ...]) -> bytes:
+def _written(value: bytes, effect: _Effect, digits: tuple[bytes, ...]) -> bytes:
+    escaped, space = effect
     if len(escaped) > _MANY:
         table = [digits[byte] if byte in escaped else _BYTES[byte] for byte in range(256)]
         if 0x20 in escaped:

@@ -1,10 +1,11 @@
 """Vectorscan, where the package `hyperscan` is installed: one pass for thousands of heads, at gigabytes a second.
 
-Compiling takes twenty times what building an automaton does, so it is for floods of output. It is an extra: without
-it, or on a machine it does not know, automatons find the same.
+Compiling takes twenty times what building an automaton does, so it is for floods of output, and a thread does it while
+they go on. It is an extra: without it, or on a machine it does not know, automatons find the same.
 """
 
 import sys
+import threading
 from operator import itemgetter
 from typing import Any
 
@@ -65,6 +66,31 @@ def scanner(heads: list[bytes]) -> Scanner | None:
     except hyperscan.error:
         return None
     return made if found == [(number, number * step) for number in range(len(heads))] else None
+
+
+class Compilation:
+    """A scanner that is being compiled. It keeps nothing else waiting: the package releases the interpreter's lock."""
+
+    __slots__ = ("_heads", "over", "scanner")
+
+    def __init__(self, heads: list[bytes]) -> None:
+        """Begin it."""
+        self._heads = heads
+        self.over = False
+        self.scanner: Scanner | None = None  # also when it is over: it cannot be compiled here
+        try:
+            # As a daemon, it keeps no process from ending.
+            threading.Thread(target=self._compile, name="sealrun-scanner", daemon=True).start()
+        except RuntimeError:  # there may be no more threads
+            self.over = True
+
+    def _compile(self) -> None:
+        try:
+            self.scanner = scanner(self._heads)
+        except MemoryError:  # without it, less is needed
+            pass
+        finally:
+            self.over = True
 
 
 def _note(head: int, _start: int, end: int, _flags: int, found: list[tuple[int, int]]) -> None:

@@ -38,20 +38,20 @@ def may_be_token(text: bytes) -> bool:
     return _BEGINNING.fullmatch(text) is not None
 
 
-def places(text: bytes, start: int) -> list[int]:
-    """Return where `srn_` stands in a text, from a place on."""
-    if len(text) - start > _SHORT_TEXT:
-        part = memoryview(text)[start:] if start else text
-        found = _SEARCH.find_matches_as_indexes(part)
-        return [start + place for _, place, _ in found] if found else []
-    at = text.find(PREFIX, start)
-    if at < 0:
-        return []
-    there = []
-    while at >= 0:
-        there.append(at)
-        at = text.find(PREFIX, at + len(PREFIX))
-    return there
+def places(text: bytes, start: int) -> list[int] | None:
+    """Return where `srn_` stands in a text, from a place on; None if it does not, as nearly always."""
+    if len(text) < _SHORT_TEXT:
+        if text.find(PREFIX, start) < 0:
+            return None
+        return [at for at in range(start, len(text) - 3) if text.startswith(PREFIX, at)]
+    part = memoryview(text)[start:] if start else text
+    found = _SEARCH.find_matches_as_indexes(part)
+    return [start + place for _, place, _ in found] if found else None
+
+
+def beginning(text: bytes) -> int:
+    """Return how many of the last bytes of a text are the beginning of `srn_`, but not all of it."""
+    return next((length for length in (3, 2, 1) if text.endswith(PREFIX[:length])), 0)
 
 
 def _check(body: bytes) -> str:

@@ -10,7 +10,8 @@ from executor.settings import Settings
 from executor.submission.standby import Standby
 from secretstore.audit import Actor
 from secretstore.database import Database
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -75,7 +76,8 @@ class Deployment:
     @property
     def pins(self) -> Pins:
         """The key pairs that this user knows, and those that are insisted on."""
-        return Pins(self.settings.store.home / "known_keys", self.db.url_shown, self.committed)
+        file = self.settings.store.home / "known_keys"
+        return Pins(file, self.db.url_shown, self.committed, given=self.settings.pins)
 
     @cached_property
     def broker(self) -> "Celery":

@@ -5,8 +5,10 @@ from executor.explain.import_plan import Plan
 from executor.operations.deployment import Deployment
 from executor.schemas.importing import Import, ImportPlan, KnownSecret, There
 from executor.schemas.places import InEnvironment
+from executor.schemas.sealing import SealedImport, StoredSealed
 from secretstore import vault
 from secretstore.audit import Actor
+from secretstore.views import SecretView, VariableView
 
 
 def there(at: Deployment, who: Actor, asked: InEnvironment) -> There:
@@ -42,5 +44,27 @@ def carry_out(at: Deployment, who: Actor, planned: Plan) -> ImportPlan:
         UnknownProject, UnknownEnvironment: there is no such place any more.
         KeyChanged: the environment's key pair is not the one known to who asks.
     """
-    vault.store(at.db, planned.shown.project, planned.to_store, actor=who, pins=at.pins)
+    vault.store(at.db, planned.shown.project, planned.to_store, actor=who, pins=at.pins.also(planned.pins))
     return planned.shown
+
+
+def store_sealed(at: Deployment, who: Actor, asked: SealedImport) -> StoredSealed:
+    """Store a file's secrets, which were sealed for a reservation, and its variables: all of it, or nothing.
+
+    It takes what setting a variable takes, as these are set with it.
+
+    Raises:
+        SealingOvertaken: what was reserved no longer holds; reserve and seal again.
+        SealedRefused: something cannot be what was to be sealed.
+        NameRefused, ValueRefused: a name, a variable's value or what is said of a secret's breaks a rule.
+        UnknownProject, UnknownEnvironment: there is no such place any more.
+    """
+    asked.require_within()
+    if asked.secrets:
+        stored = vault.store_sealed(at.db, asked.project, asked.reservation or "", asked.entries(), actor=who)
+    else:
+        stored = vault.store(at.db, asked.project, asked.variables, actor=who, pins=None)
+    return StoredSealed(
+        secrets=tuple(view for view in stored if isinstance(view, SecretView)),
+        variables=tuple(view for view in stored if isinstance(view, VariableView)),
+    )

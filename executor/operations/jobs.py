@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from executor.jobs import reading
 from executor.operations.deployment import Deployment
+from executor.people.sight import Sight
 from executor.schemas.jobs import JobNamed, Jobs, JobServing, JobView
 from executor.schemas.places import InEnvironment
 from secretstore.audit import Actor
@@ -16,7 +17,7 @@ def show(at: Deployment, who: Actor, asked: JobNamed) -> JobView:
         UnknownProject: there is no such project.
         UnknownJob: it has no such job.
     """
-    return reading.show(at.db, asked.project, asked.job)
+    return reading.show(at.db, asked.project, asked.job, Sight.of(who, "see"))
 
 
 def list_(at: Deployment, who: Actor, asked: Jobs) -> Sequence[JobView]:
@@ -25,7 +26,7 @@ def list_(at: Deployment, who: Actor, asked: Jobs) -> Sequence[JobView]:
     Raises:
         UnknownProject: there is no such project.
     """
-    return reading.list_jobs(at.db, asked.project, asked.environment, asked.limit)
+    return reading.list_jobs(at.db, asked.project, asked.environment, asked.limit, Sight.of(who, "see"))
 
 
 def serving(at: Deployment, who: Actor, asked: InEnvironment) -> JobServing:

@@ -19,12 +19,13 @@ from executor.schemas.keys import (
     Rotated,
     Trusted,
 )
-from executor.schemas.places import InProject
+from executor.schemas.places import InEnvironment, InProject
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.key_files import create_local_key
 from secretstore.local_keys import LocalKeys
-from secretstore.pins import Pin
+from secretstore.pin import Pin
+from secretstore.succession import Succession
 from secretstore.views import KeyPairView
 
 
@@ -35,6 +36,15 @@ def list_(at: Deployment, who: Actor, asked: InProject) -> Sequence[KeyPairView]
         UnknownProject, UnknownEnvironment: there is no such place.
     """
     return vault.list_keys(at.db, asked.project, asked.environment)
+
+
+def succession(at: Deployment, who: Actor, asked: InEnvironment) -> Succession:
+    """All generations of an environment's key pair up to the current one: who seals checks for themselves.
+
+    Raises:
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    return vault.key_succession(at.db, asked.project, asked.environment)
 
 
 def create_file(asked: NewKeyFile) -> KeyFile:

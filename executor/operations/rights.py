@@ -50,6 +50,10 @@ def _imported(planned: Any) -> tuple[Verb, ...]:
     return ("use", "manage") if any(why_asked(entry.name) for entry in planned.to_store) else ()
 
 
+def _sealed(asked: Any) -> tuple[Verb, ...]:
+    return ("use", "manage") if any(why_asked(entry.name) for entry in asked.entries()) else ()
+
+
 def _hosted(*orders: Any) -> tuple[Verb, ...]:
     """A source that is not uploaded is whatever folder of a worker's machine somebody names."""
     return ("manage",) if any(order.host is not None for order in orders) else ()
@@ -85,6 +89,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "explanation.foresee": _right("see", "environment"),
         "importing.carry_out": _right("seal use", "environment", also=_imported),
         "importing.plan": _right("see", "environment"),
+        "importing.store_sealed": _right("seal use", "environment", also=_sealed),
         "importing.there": _right("see", "environment"),
         "jobs.list_": _right("see", "somewhere"),
         "jobs.serving": _right("see", "environment"),
@@ -93,6 +98,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "keys.list_": _right("see", "somewhere"),
         "keys.rewrap": _right("manage", "project"),
         "keys.rotate": _right("manage", "environment"),
+        "keys.succession": _right("see", "environment"),
         "keys.submit_rewrap": _right("manage", "project"),
         "keys.submit_rotation": _right("manage", "environment"),
         "keys.trust": _right("see", "environment"),
@@ -149,9 +155,11 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "secrets.rename": _right("seal", "environment", also=_renamed),
         "secrets.require_deletable": _right("manage", "environment"),
         "secrets.require_renamable": _right("seal", "environment"),
+        "secrets.reserve": _right("seal", "environment"),
         "secrets.rollback": _right("seal", "environment", also=_acting),
         "secrets.runs_given": _right("see", "environment"),
         "secrets.set_": _right("seal", "environment", also=_acting),
+        "secrets.store_sealed": _right("seal", "environment", also=_sealed),
         "secrets.submit_rename": _right("seal", "environment", also=_renamed),
         "tokens.create": _right("", "own"),
         "tokens.list_": _right("", "own"),

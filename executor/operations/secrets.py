@@ -1,18 +1,21 @@
 """Secrets: stored, listed by name, with their versions and who was given them, rolled back, deleted. None comes out."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from executor import sealer
 from executor.explain.fit import misfits
 from executor.jobs import claims, reading
 from executor.keys import renaming
-from executor.masking.needles import verdict
 from executor.operations import environments
 from executor.operations.deployment import Deployment
 from executor.records import secret_seen, secret_uses
 from executor.records.secret_seen import Seen
 from executor.records.secret_uses import Uses
+from executor.schemas.confirming import require_confirmed
 from executor.schemas.jobs import JobView
 from executor.schemas.places import Deleted, InProject, Named
+from executor.schemas.sealing import Reserving, SealedValues, StoredSealed
 from executor.schemas.secrets import (
     DueBefore,
     DueSecrets,
@@ -29,8 +32,8 @@ from executor.schemas.secrets import (
 )
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.errors import ValueRefused
 from secretstore.naming import alias_for, aliases, check_secret_name, shell_note
+from secretstore.reservation import Reservation
 from secretstore.views import SecretView
 
 
@@ -43,27 +46,46 @@ def set_(at: Deployment, who: Actor, asked: NewSecret) -> SetSecret:
         UnknownProject, UnknownEnvironment: there is no such place, and none was to be made.
         KeyChanged: an environment's key pair is not the one known to who asks.
     """
-    check_secret_name(asked.name)
-    asked.require_confirmed()
-    judged = verdict(asked.name, asked.value)
-    if asked.value.strip() and not judged.maskable and not asked.allow_short:
-        hint = "take a longer one, or say --allow-short: it will stand in the run's output as it is"
-        raise ValueRefused(name=asked.name, why="it is too short to be masked", hint=hint)
-    entries = [
-        vault.NewSecret(place, asked.name, asked.value, asked.expires_at, asked.allow_short, asked.as_file)
-        for place in asked.environments
-    ]
-    for entry in entries:
-        vault.check(entry)  # before an environment is made for it
+    entries, judged = sealer.judged(asked)  # before an environment is made for it
     made = environments.ensure(at, who, asked.places()) if asked.create_environments else ()
-    stored = vault.store(at.db, asked.project, entries, actor=who, pins=at.pins)
-    on_name = [_note_on_name(at, asked.project, place, asked.name) for place in asked.environments]
+    stored = vault.store(at.db, asked.project, entries, actor=who, pins=at.pins.also(asked.pins))
     return SetSecret(
         secrets=tuple(view for view in stored if isinstance(view, SecretView)),
         created_environments=made,
         value_notes=tuple(judged.notes),
-        name_notes=tuple(dict.fromkeys(filter(None, on_name))),
+        name_notes=_notes_on_names(at, asked.project, asked.environments, (asked.name,)),
         misfits=misfits(at.db, asked.project, asked.environments, {asked.name: asked.value}),
+    )
+
+
+def reserve(at: Deployment, who: Actor, asked: Reserving) -> Reservation:
+    """Tell what values may be sealed for by whoever has them: ids, next versions, key pairs. It locks nothing.
+
+    Raises:
+        NameRefused: no secret can have one of the names, or a variable has it.
+        UnknownProject, UnknownEnvironment: there is no such place.
+    """
+    return vault.reserve(at.db, asked.project, asked.environments, asked.names, actor=who)
+
+
+def store_sealed(at: Deployment, who: Actor, asked: SealedValues) -> StoredSealed:
+    """Store values that were sealed for a reservation: all of it, or nothing.
+
+    Raises:
+        SealingOvertaken: what was reserved no longer holds; reserve and seal again.
+        SealedRefused: something cannot be what was to be sealed.
+        NameRefused, ValueRefused: a name, an expiry or what is said of a value breaks a rule.
+        NeedsYes: installers act on a name, and nobody confirmed it.
+        UnknownProject, UnknownEnvironment: there is no such place any more.
+    """
+    asked.require_within()
+    for secret in asked.secrets:
+        require_confirmed(secret.name, asked.confirmed)
+    stored = vault.store_sealed(at.db, asked.project, asked.reservation, asked.secrets, actor=who)
+    names = tuple(dict.fromkeys(secret.name for secret in asked.secrets))
+    return StoredSealed(
+        secrets=tuple(view for view in stored if isinstance(view, SecretView)),
+        name_notes=_notes_on_names(at, asked.project, asked.environments, names),
     )
 
 
@@ -196,6 +218,11 @@ def _used(uses: Uses | None) -> dict[str, Any]:
 
 def _given_out(seen: Seen | None) -> dict[str, Any]:
     return {} if seen is None else {"seen": seen.last, "rotate": seen.rotate}
+
+
+def _notes_on_names(at: Deployment, project: str, environments: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    notes = [_note_on_name(at, project, environment, name) for environment in environments for name in names]
+    return tuple(dict.fromkeys(filter(None, notes)))
 
 
 def _note_on_name(at: Deployment, project: str, environment: str, name: str) -> str | None:

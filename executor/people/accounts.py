@@ -84,7 +84,7 @@ def give_admin(session: Session, db: Database, account: Account, actor: Actor) -
     )
     session.flush()
     detail = {"role": ADMIN, "place": INSTALLATION.shown, "holder_id": account.id, "kind": account.kind}
-    return Act("member.add", account.name, detail)
+    return Act("member.add", f"{account.name}: {ADMIN} of {INSTALLATION.shown}", detail)
 
 
 def list_accounts(db: Database) -> list[AccountView]:

@@ -145,7 +145,8 @@ def _accounts(session: Session, holder: Account | Group) -> list[str]:
 
 def _act(action: str, holder: Account | Group, role: str, at: Place) -> Act:
     detail = {"role": role, "place": at.shown, "holder_id": holder.id, "kind": _kind(holder)}
-    return Act(action, holder.name, detail | ({"issuer": holder.issuer} if isinstance(holder, Group) else {}))
+    subject = f"{holder.name}: {role} of {at.shown}"
+    return Act(action, subject, detail | ({"issuer": holder.issuer} if isinstance(holder, Group) else {}))
 
 
 def _kind(holder: Account | Group) -> Any:

@@ -154,6 +154,18 @@ class DeviceCode(Table, table=True):
     refused: bool = False
 
 
+class CommandLineCode(Table, table=True):
+    """A code that a browser brings to the command line that sent it: spent with the `challenge`'s verifier."""
+
+    __tablename__ = "executor_command_line_code"
+
+    digest: str = Field(primary_key=True)
+    challenge: str
+    account_id: str
+    host: str
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class OidcState(Table, table=True):
     """A log-in that was sent to an issuer; `browser_digest` is of the cookie of the browser that began it."""
 

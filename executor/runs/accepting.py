@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Insert, bindparam, func, insert
+from sqlalchemy import Insert, Select, bindparam, func, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlmodel import Session, col, select
 
 from executor.errors import KeyTaken
 from executor.models import Run, RunSpec, new_id
 from executor.runs.conditions import RUN
-from executor.runs.rows import moment
+from executor.runs.rows import moment, run_of
 from executor.runs.spec import mapped_by
 from executor.schemas.runs import title
 from secretstore import vault
 from secretstore.database import Database
 from secretstore.errors import SealrunError
+from secretstore.transaction import Transaction
 
 _TRIES = 5  # for keys that others take meanwhile: at the second look they are there
 _DEADLOCK = "40P01"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -68,8 +68,9 @@ def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accep
     """
     for left in reversed(range(_TRIES)):
         try:
-            with db.writing() as session:
-                return _accepted(session, db, specs, actor)
+            with db.acting() as transaction:
+                accepted = _accepted(transaction, db, specs, actor)
+            return accepted
         except DBAPIError as error:
             # A unique index has decided for somebody else's run of the same key, or each waited for the other's.
             again = isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) == _DEADLOCK
@@ -78,10 +79,10 @@ def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accep
     raise AssertionError
 
 
-def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accepted]:
+def _accepted(transaction: Transaction, db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accepted]:
     for project_id in sorted({spec.project_id for spec in specs}):
-        vault.require_living(session, project_id)
-    taken = _of_keys(session, specs)
+        vault.require_living(transaction, project_id)
+    taken = _of_keys(transaction, specs)
     rows: list[dict[str, Any]] = []
     found: list[Accepted] = []
     first: dict[str, int] = {}
@@ -103,13 +104,13 @@ def _accepted(session: Session, db: Database, specs: Sequence[RunSpec], actor: s
     # One run is told the time by the statement itself, without another way to PostgreSQL and back.
     told = len(rows) > 1 or db.dialect == "sqlite"
     if told:
-        now = moment(session, db)
+        now = moment(transaction, db)
         for place, row in enumerate(rows):
             row["now"] = now + timedelta(microseconds=place)  # workers take the oldest first
     # Two that take several keys each, in an order of their own, would wait for one another.
     rows.sort(key=lambda row: (row["idempotency_key"] or "", row["project_id"]))
     if rows:
-        session.connection().execute(_insertion(told), rows)
+        transaction.execute(_insertion(told), rows if len(rows) > 1 else rows[0])
     return found
 
 
@@ -137,7 +138,9 @@ def _insertion(told: bool) -> Insert:
     return insert(RUN).values(**given, created_at=now, rung_at=now)
 
 
-def _of_keys(session: Session, specs: Sequence[RunSpec]) -> dict[tuple[str, str | None], tuple[str, Run | RunSpec]]:
+def _of_keys(
+    transaction: Transaction, specs: Sequence[RunSpec]
+) -> dict[tuple[str, str | None], tuple[str, Run | RunSpec]]:
     """The runs that have the keys of these already, by project and key."""
     asked: dict[str, list[str]] = {}
     for spec in specs:
@@ -145,10 +148,16 @@ def _of_keys(session: Session, specs: Sequence[RunSpec]) -> dict[tuple[str, str 
             asked.setdefault(spec.project_id, []).append(spec.idempotency_key)
     found: dict[tuple[str, str | None], tuple[str, Run | RunSpec]] = {}
     for project_id, keys in asked.items():
-        there = select(Run).where(Run.project_id == project_id, col(Run.idempotency_key).in_(keys))
-        for run in session.exec(there):
-            found[project_id, run.idempotency_key] = run.id, run
+        these = {f"key_{place}": key for place, key in enumerate(keys)}
+        for row in transaction.execute(_of_so_many_keys(len(keys)), {"of_project": project_id, **these}):
+            found[project_id, row.idempotency_key] = row.id, run_of(row)
     return found
+
+
+@lru_cache(maxsize=64)
+def _of_so_many_keys(count: int) -> Select[Any]:
+    keys = [bindparam(f"key_{place}", type_=RUN.c.idempotency_key.type) for place in range(count)]
+    return select(RUN).where(RUN.c.project_id == bindparam("of_project"), RUN.c.idempotency_key.in_(keys))
 
 
 def _differing(earlier: Run | RunSpec, spec: RunSpec) -> Iterator[str]:

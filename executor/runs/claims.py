@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Insert,
     Integer,
     Select,
+    String,
     Update,
     and_,
     bindparam,
@@ -40,6 +40,7 @@ from executor.runs.settling import give_up
 from executor.runs.spec import Lease, Offer
 from secretstore.database import Database, clock
 from secretstore.errors import RowUnreadable
+from secretstore.transaction import Transaction
 
 # The advisory locks by which claims of a limited project take turns, apart from those of anything else.
 _TURN = 0x7365616C
@@ -59,20 +60,19 @@ def claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run,
 
 
 def _claim(db: Database, run_id: str, offer: Offer, seconds: float) -> tuple[Run, Lease] | None:
-    with db.writing() as session:
-        connection = session.connection()
+    with db.acting() as transaction:
         times = {"now": db.from_now(), "until": db.from_now(seconds)}
-        row = connection.execute(taking(db.dialect, offer), {"of_run": run_id, **times}).first()
+        row = transaction.execute(taking(db.dialect, offer), {"of_run": run_id, **times}).first()
         if row is None:
             return None
         run, most = run_of(row), row.most
-        if most is not None and db.dialect != "sqlite" and not _within(connection, db, run.project_id, most):
-            session.rollback()
+        if most is not None and db.dialect != "sqlite" and not _within(transaction, db, run.project_id, most):
+            transaction.undo()
             return None
         if run.attempt > 1:
-            lose_claimed(session, run_id, moment(session, db))
+            lose_claimed(transaction, run_id, moment(transaction, db))
         values = {"run_id": run_id, "number": run.attempt, "fencing_token": run.fencing_token, "worker": offer.worker}
-        connection.execute(_claimed(db.dialect), {**values, "state": "claimed", "now": times["now"]})
+        transaction.execute(_claimed(db.dialect), {**values, "state": "claimed", "now": times["now"]})
         return run, Lease(run_id, run.attempt, run.fencing_token, seconds, limited=most is not None)
 
 
@@ -100,15 +100,27 @@ def _claimed(dialect: str) -> Insert:
     return insert(ATTEMPT).values(claimed_at=clock(dialect, "now"))
 
 
-def _within(connection: Connection, db: Database, project_id: str, most: int) -> bool:
+def _within(transaction: Transaction, db: Database, project_id: str, most: int) -> bool:
     """Whether a project keeps to its limit with the lease that this transaction is about to give.
 
     Others may be about to give one, too, which no condition of theirs or ours saw (SQLite has one writer at a time). So
     they take turns, and each counts what those before it have committed, and its own.
     """
-    connection.execute(select_rows(func.pg_advisory_xact_lock(func.hashtextextended(project_id, _TURN))))
-    taken = connection.execute(leases(RUN, db.now()).where(RUN.c.project_id == project_id)).scalar_one()
+    this = {"of_project": project_id}
+    transaction.execute(_IN_TURN, this)
+    (taken,) = transaction.execute(_taken(db.dialect), {**this, "now": db.from_now()}).first()
     return bool(taken <= most)
+
+
+_IN_TURN = select_rows(
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("of_project", type_=String()), _TURN)).label("turn")
+)
+
+
+@cache
+def _taken(dialect: str) -> Select[Any]:
+    """How many leases a project has given."""
+    return leases(RUN, clock(dialect, "now")).where(RUN.c.project_id == bindparam("of_project"))
 
 
 @dataclass(frozen=True)
@@ -124,9 +136,9 @@ def renew(db: Database, lease: Lease, held_up: str | None = None) -> Renewal:
 
     `held_up` is why the run's output waits at its worker, if it does: whoever follows it is told.
     """
-    with db.writing() as session:
+    with db.acting() as transaction:
         values = {**of(lease), "until": db.from_now(lease.seconds), "held_up": held_up}
-        row = session.connection().execute(_renewing(db.dialect), values).first()
+        row = transaction.execute(_renewing(db.dialect), values).first()
         return Renewal(False) if row is None else Renewal(True, row[0] is not None)
 
 
@@ -138,8 +150,8 @@ def _renewing(dialect: str) -> Update:
 
 def end_delays(db: Database) -> list[tuple[str, str]]:
     """Retries whose time has come, each to one caller alone, whose part it is to ring for them: id and queue."""
-    with db.reading() as session:  # it is asked every second, and a writer would keep others waiting
-        if session.connection().execute(_delay_over(db.dialect), {"now": db.from_now()}).first() is None:
+    with db.looking() as transaction:  # it is asked every second, and a writer would keep others waiting
+        if transaction.execute(_delay_over(db.dialect), {"now": db.from_now()}).first() is None:
             return []
     with db.writing() as session:
         told = session.connection().execute(
@@ -162,9 +174,9 @@ def _delay_over(dialect: str) -> Select[Any]:
 
 def next_of(db: Database, project_id: str, offer: Offer) -> tuple[str, str] | None:
     """The run that is to have the slot that its project has again: id and queue; one of this worker's before others."""
-    with db.reading() as session:
+    with db.looking() as transaction:
         bound = {"of_project": project_id, "now": db.from_now()}
-        found = session.connection().execute(_next_of(db.dialect, offer), bound).first()
+        found = transaction.execute(_next_of(db.dialect, offer), bound).first()
         return None if found is None else (found.id, found.queue)
 
 
@@ -182,9 +194,8 @@ def _next_of(dialect: str, offer: Offer) -> Select[Any]:
 def unclaimed(db: Database, offer: Offer, older_than: float, limit: int) -> list[tuple[str, str]]:
     """Runs this worker could take and nobody has, `older_than` seconds after their bell, oldest first: id and queue."""
     bound = {"now": db.from_now(), "unheard": db.from_now(-older_than), "most": limit}
-    with db.reading() as session:
-        found = session.connection().execute(_unclaimed(db.dialect, offer), bound)
-        return [(run_id, queue) for run_id, queue in found]
+    with db.looking() as transaction:
+        return [(run_id, queue) for run_id, queue in transaction.execute(_unclaimed(db.dialect, offer), bound)]
 
 
 @lru_cache(maxsize=64)

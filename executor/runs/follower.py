@@ -14,14 +14,15 @@ _FOLLOW = update(RUN).where(_THIS, *(RUN.c.state != state for state in OVER)).va
 
 def is_followed(db: Database, run_id: str) -> bool:
     """Whether somebody follows a run, or has."""
-    with db.reading() as session:
-        return bool(session.connection().execute(_FOLLOWED, {"of_run": run_id}).scalar())
+    with db.looking() as transaction:
+        found = transaction.execute(_FOLLOWED, {"of_run": run_id}).first()
+        return found is not None and bool(found.followed)
 
 
 def follow(db: Database, run_id: str) -> None:
     """Somebody begins to follow a run; where it is known already, or the run is over, nothing is written."""
-    with db.reading() as session:
-        if session.connection().execute(_UNFOLLOWED, {"of_run": run_id}).first() is None:
+    with db.looking() as transaction:
+        if transaction.execute(_UNFOLLOWED, {"of_run": run_id}).first() is None:
             return
-    with db.writing() as session:
-        session.connection().execute(_FOLLOW, {"of_run": run_id})
+    with db.acting() as transaction:
+        transaction.execute(_FOLLOW, {"of_run": run_id})

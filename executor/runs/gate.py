@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Update, update
+from sqlalchemy import Update, update
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session
 
 from executor.errors import ReceiptRefused, RunMisplaced
 from executor.runs import masked
@@ -18,12 +17,13 @@ from executor.runs.spec import GateShut, Lease, Outcome, StaleToken
 from executor.schemas.receipts import PHASE, SETUP
 from secretstore.bundle import SealedBundle
 from secretstore.database import Database, clock
+from secretstore.transaction import Transaction
 
 
 def pass_gate(
     db: Database,
     lease: Lease,
-    read: Callable[[Session], Given],
+    read: Callable[[Transaction], Given],
     *,
     rung: str,
     controls: Mapping[str, Any],
@@ -48,7 +48,7 @@ def pass_gate(
 def open_setup(
     db: Database,
     lease: Lease,
-    read: Callable[[Session], Given],
+    read: Callable[[Transaction], Given],
     *,
     rung: str,
     controls: Mapping[str, Any],
@@ -68,13 +68,13 @@ def close_setup(db: Database, lease: Lease, outcome: Outcome) -> None:
     Raises:
         StaleToken: the attempt is no longer the run's; the receipt stays as it is.
     """
-    with db.writing() as session:
+    with db.acting() as transaction:
         times = {"now": db.from_now(), "until": db.from_now(lease.seconds)}
-        run = session.connection().execute(_renewing(db.dialect), {**of(lease), **times}).first()
+        run = transaction.execute(_renewing(db.dialect), {**of(lease), **times}).first()
         if run is None:
             raise StaleToken
-        close_receipt(session, lease, SETUP, outcome, run, run.lease_owner, run.now)
-        masked.store(session, lease, SETUP, outcome, run.now)
+        close_receipt(transaction, lease, SETUP, outcome, run, lambda: run.lease_owner, run.now)
+        masked.store(transaction, lease, SETUP, outcome, run.now)
 
 
 @cache
@@ -89,25 +89,25 @@ def _renewing(dialect: str) -> Update:
 
 
 def _gate(
-    db: Database, lease: Lease, phase: str, of_attempt: Mapping[str, Any], read: Callable[[Session], Given]
+    db: Database, lease: Lease, phase: str, of_attempt: Mapping[str, Any], read: Callable[[Transaction], Given]
 ) -> Given:
     """One transaction: the lease renewed, with the run's new state; the values read; what is known of the attempt."""
     recording = False
     try:
-        with db.writing() as session:
-            connection = session.connection()
+        with db.acting() as transaction:
             times = {"now": db.from_now(), "until": db.from_now(lease.seconds)}
-            run = connection.execute(_passing(db.dialect, phase), {**of(lease), **times}).first()
+            run = transaction.execute(_passing(db.dialect, phase), {**of(lease), **times}).first()
             if run is None:
                 raise GateShut
-            given = read(session)
+            given = read(transaction)
             _insist_on_place(run, given.bundle)
+            # From here on what the database refuses is the receipt: the attempt's row says what it was opened under.
+            recording = given.opens
             begun = {"state": "running", "started_at": run.now} if phase == PHASE else {}
             this = {"of_run": lease.run_id, "of_attempt": lease.attempt}
-            connection.execute(_OF_ATTEMPT, {**this, **begun, **of_attempt})
+            transaction.execute(_OF_ATTEMPT, {**this, **begun, **of_attempt})
             if given.bundle is not None and given.opens:
-                recording = True  # from here on what the database refuses is the receipt
-                open_receipt(session, lease, phase, given.bundle, given, run, run.now)
+                open_receipt(transaction, lease, phase, given.bundle, given, run, run.now)
             return given
     except DBAPIError as problem:
         if recording:
@@ -131,7 +131,7 @@ def _passing(dialect: str, phase: str) -> Update:
 _OF_ATTEMPT = update(ATTEMPT).where(*THIS_ATTEMPT)
 
 
-def _insist_on_place(run: Row[Any], bundle: SealedBundle | None) -> None:
+def _insist_on_place(run: Any, bundle: SealedBundle | None) -> None:
     """The audit event goes by the names in the run's row, which have to be those of what is opened."""
     if bundle is None:
         return

@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sqlmodel import Session
-
 from executor.errors import ConnectionNotGiven
 from executor.models import Run
 from secretstore import vault
 from secretstore.bundle import SealedBundle
 from secretstore.key_service import KeyAccess
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
+from secretstore.transaction import Reader
 
 Channel = Literal["environment", "file", "connection"]
 
@@ -82,8 +81,8 @@ class Asked:
         return cls(run.mapped, run.secret_names, run.setup_secret_names or (), run.connections)
 
 
-def read_given(session: Session, run: Run) -> Given:
-    """What a run is given now, read in the caller's transaction.
+def read_given(session: Reader, run: Run) -> Given:
+    """What a run is given now, read in the caller's transaction, where it waits once if the run takes all secrets.
 
     A connection that lacks a secret is refused in the plan, and left out of the run: one half-made data source is no
     reason for every other run of its environment to fail.
@@ -93,13 +92,18 @@ def read_given(session: Session, run: Run) -> Given:
         SecretStoreError: a secret that it asks for is not there, or was never sealed.
     """
     asked = Asked.by(run)
-    everything = vault.connection_plan(session, run.environment_id)
+    connections = vault.ask_connections(session, run.environment_id)
+    all_secrets = vault.ask_sealed(session, run.environment_id, None) if run.secret_names is None else None
+    everything = connections()
     plan = chosen(asked, everything)
     needed = _needed(plan)
     if run.secret_names == [] and not needed:
         _insist_on_mapped(asked, plan)
         return Given(None, {}, tuple(plan))
-    bundle = vault.sealed_bundle(session, run.environment_id, run.secret_names, beside=needed)
+    if all_secrets is not None:
+        bundle = all_secrets()
+    else:
+        bundle = vault.sealed_bundle(session, run.environment_id, run.secret_names, beside=needed)
     there = {item.name: item.as_file for item in bundle.items}
     plan = with_refusals(plan, there, f"{bundle.project} ({bundle.environment})")
     channels = channels_of(asked, plan, there, exchanged(everything))

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import insert
-from sqlmodel import Session, col, select
+from sqlalchemy import bindparam, insert, select
 
 from executor.models import Masked, ReceiptConnection, ReceiptSecret
 from executor.runs.spec import Hit, Lease, Outcome
 from executor.schemas.receipts import PHASE
+from secretstore.database import table_of
+from secretstore.transaction import Transaction
 
 _Whose = tuple[str, int]
 
@@ -23,42 +24,51 @@ def summed(hits: Iterable[Hit]) -> tuple[Hit, ...]:
     return tuple(Hit(*key, count) for key, count in counts.items())
 
 
-def store(session: Session, lease: Lease, phase: str, outcome: Outcome, now: datetime) -> None:
+def store(transaction: Transaction, lease: Lease, phase: str, outcome: Outcome, now: datetime) -> None:
     """Store what was masked, each with the secret and version that this phase was given, as far as it is known.
 
     The transaction has checked the token.
     """
     if not outcome.masked:
         return
-    of = ReceiptSecret
-    this = (of.run_id == lease.run_id, of.attempt == lease.attempt, of.phase == phase)
-    given: dict[str, _Whose] = {
-        row[0]: (row[1], row[2]) for row in session.exec(select(of.name, of.secret_id, of.version).where(*this))
-    }
+    this = {"of_run": lease.run_id, "of_attempt": lease.attempt}
+    found = transaction.execute(_GIVEN, {**this, "of_phase": phase})
+    given: dict[str, _Whose] = {name: (secret_id, version) for name, secret_id, version in found}
     made = None
     rows = []
     for hit in outcome.masked:
         whose = given.get(hit.secret)
         if whose is None and phase == PHASE:
-            made = _connections(session, lease, outcome) if made is None else made
+            made = _connections(transaction, lease, outcome) if made is None else made
             whose = next((of for label, of in made.items() if hit.secret.startswith(f"{label} ")), None)
         secret_id, version = whose or (None, None)
         key = {"run_id": lease.run_id, "attempt": lease.attempt, "at": now}
         rows.append({**key, **asdict(hit), "secret_id": secret_id, "version": version})
-    session.connection().execute(insert(Masked), rows)
+    transaction.execute(_MASKED, rows)
 
 
-def _connections(session: Session, lease: Lease, outcome: Outcome) -> dict[str, _Whose]:
+_SECRET, _CONNECTION = table_of(ReceiptSecret).c, table_of(ReceiptConnection).c
+_GIVEN = select(_SECRET.name, _SECRET.secret_id, _SECRET.version).where(
+    _SECRET.run_id == bindparam("of_run"),
+    _SECRET.attempt == bindparam("of_attempt"),
+    _SECRET.phase == bindparam("of_phase"),
+)
+_MADE = select(_CONNECTION.role, _CONNECTION.connection, _CONNECTION.secret_id, _CONNECTION.version).where(
+    _CONNECTION.run_id == bindparam("of_run"),
+    _CONNECTION.attempt == bindparam("of_attempt"),
+    ~_CONNECTION.place.startswith("source."),
+)
+_MASKED = insert(table_of(Masked))
+
+
+def _connections(transaction: Transaction, lease: Lease, outcome: Outcome) -> dict[str, _Whose]:
     """Whose secret each connection is made of, by role and name, where it is one and is given to the run itself.
 
     Short-lived credentials are no part of the secret that they were asked for with.
     """
-    of = ReceiptConnection
-    this = (of.run_id == lease.run_id, of.attempt == lease.attempt, ~col(of.place).startswith("source."))
     found: dict[str, set[_Whose]] = {}
-    for role, name, secret_id, version in session.exec(
-        select(of.role, of.connection, of.secret_id, of.version).where(*this)
-    ):
+    these = transaction.execute(_MADE, {"of_run": lease.run_id, "of_attempt": lease.attempt})
+    for role, name, secret_id, version in these:
         if not outcome.connections.get(f"{role}/{name}", {}).get("expires_at"):
             found.setdefault(f"{role} {name}", set()).add((secret_id, version))
     return {label: next(iter(secrets)) for label, secrets in found.items() if len(secrets) == 1}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Update, select, update
+from sqlalchemy import ColumnElement, Update, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
@@ -18,6 +18,7 @@ from executor.runs.spec import Lease, Outcome
 from executor.schemas.receipts import PHASE
 from executor.schemas.runs import OVER
 from secretstore.database import Database, clock
+from secretstore.transaction import Transaction
 
 
 def finish(
@@ -30,9 +31,9 @@ def finish(
     no retry.
     """
 
-    def ways(connection: Connection) -> Iterator[_Way]:
+    def ways(transaction: Transaction) -> Iterator[_Way]:
         if not for_good and outcome.state in ("failed", "lost"):
-            yield from _retry(connection, db, lease, outcome)
+            yield from _retry(transaction, db, lease, outcome)
         if outcome.state == "lost":
             yield _cancelled(outcome)
         ended = {"reason": outcome.reason, "message": outcome.message, "exit_code": outcome.exit_code}
@@ -48,7 +49,7 @@ def give_back(db: Database, lease: Lease, outcome: Outcome) -> str | None:
     gone without having started anything. Returns and refuses as `finish` does.
     """
 
-    def ways(_: Connection) -> Iterator[_Way]:
+    def ways(_: Transaction) -> Iterator[_Way]:
         yield _Way("refused" if outcome.state == "refused" else "again", "pending")
         yield _cancelled(outcome)
 
@@ -68,32 +69,30 @@ def _settle(
     db: Database,
     lease: Lease,
     outcome: Outcome,
-    ways: Callable[[Connection], Iterator[_Way]],
+    ways: Callable[[Transaction], Iterator[_Way]],
     if_expired: bool,
 ) -> str | None:
     """One transaction: the run goes the first way that is open, its attempt ends, what it left is stored."""
     for with_receipt in (True, False):
-        closing = False
         try:
-            with db.writing() as session:
-                connection = session.connection()
+            with db.acting() as transaction:
                 # First: where the token is stale nothing else may be written, and the row is ours from here on.
-                found = _take_way(connection, db, lease, ways(connection), if_expired)
+                found = _take_way(transaction, db, lease, ways(transaction), if_expired)
                 if found is None:
                     return None
                 state, run = found
-                worker = end_attempt(connection, lease, outcome, state if state in OVER else outcome.state, run.now)
-                output.add(connection, (*outcome.rows, *_left(lease, outcome)))
-                masked.store(session, lease, PHASE, outcome, run.now)
-                closing = with_receipt
-                if closing:
-                    close_receipt(session, lease, PHASE, outcome, run, worker, run.now)
+                worker = end_attempt(transaction, lease, outcome, state if state in OVER else outcome.state, run.now)
+                output.add(transaction, (*outcome.rows, *_left(lease, outcome)))
+                masked.store(transaction, lease, PHASE, outcome, run.now)
+                if with_receipt:
+                    close_receipt(transaction, lease, PHASE, outcome, run, worker, run.now)
                     if outcome.state == "refused":
-                        mark_refused(session, lease)
-                return state
+                        mark_refused(transaction, lease)
+            return state
         except DBAPIError:
-            # The run ends all the same; a receipt that cannot be closed goes on saying "may have been opened".
-            if not closing:
+            # The run ends all the same; a receipt that cannot be closed goes on saying "may have been opened". What
+            # was refused of all that was sent may be something else: without the receipt that is refused once more.
+            if not with_receipt:
                 raise
     return None
 
@@ -103,10 +102,10 @@ def _cancelled(outcome: Outcome) -> _Way:
     return _Way("cancelled", "cancelled", {"reason": "cancelled", "message": said})
 
 
-def _retry(connection: Connection, db: Database, lease: Lease, outcome: Outcome) -> Iterator[_Way]:
+def _retry(transaction: Transaction, db: Database, lease: Lease, outcome: Outcome) -> Iterator[_Way]:
     """The way back, where the run has a retry left and is tried again for such a reason."""
     try:
-        asked = connection.execute(_RETRIES, of(lease)).first()
+        asked = transaction.execute(_RETRIES, of(lease)).first()
         if asked is None or not 0 <= asked.retried < min(asked.retries, retrying.MOST):
             return
         if not retrying.retried(outcome.reason, asked.retry_on):
@@ -121,12 +120,12 @@ _RETRIES = select(RUN.c.retries, RUN.c.retried, RUN.c.retry_on).where(HELD)
 
 
 def _take_way(
-    connection: Connection, db: Database, lease: Lease, ways: Iterator[_Way], if_expired: bool
-) -> tuple[str, Row[Any]] | None:
+    transaction: Transaction, db: Database, lease: Lease, ways: Iterator[_Way], if_expired: bool
+) -> tuple[str, Any] | None:
     """The run's new state, and whose run it is, with the moment of it; None where no way is open."""
     for way in ways:
         bound = {**of(lease), "now": db.from_now(), "state": way.state, **way.values}
-        run = connection.execute(_going(db.dialect, way.which, if_expired), bound).first()
+        run = transaction.execute(_going(db.dialect, way.which, if_expired), bound).first()
         if run is not None:
             return way.state, run
     return None

@@ -5,14 +5,20 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, insert
-from sqlmodel import SQLModel, col, delete
+from sqlalchemy import Insert, bindparam, delete, insert
+from sqlmodel import SQLModel
 
 from executor.models import LogChunk, Output, OutputChunk
 from executor.runs.rows import guard
 from executor.runs.spec import Lease
 from executor.schemas.output import PIECE, Piece
 from secretstore.database import Database, table_of
+from secretstore.transaction import Transaction
+
+_FILE = ("run_id", "attempt", "path")
+_WITHHELD = delete(table_of(OutputChunk)).where(
+    *(table_of(OutputChunk).c[name] == bindparam(f"of_{name}") for name in _FILE)
+)
 
 _WORTH = 512  # bytes below which a row's other columns outweigh what packing saves
 _LEVEL = 1  # the quickest: output is mostly text, of which more effort saves little more
@@ -28,29 +34,23 @@ def append(db: Database, lease: Lease, pieces: Sequence[Piece], more: Sequence[S
         StaleToken: the attempt is no longer the run's; nothing was written.
     """
     these = [_columns(lease, piece) for piece in pieces]  # packed before anybody is kept waiting
-    with db.writing(last=True) as session:
-        guard(session, lease)
+    with db.acting(last=True) as transaction:
+        guard(transaction, lease)
         if these:
-            session.connection().execute(_inserting(LogChunk), these if len(these) > 1 else these[0])
-        add(session.connection(), more)
+            transaction.execute(_inserting(LogChunk), these if len(these) > 1 else these[0])
+        add(transaction, more)
         for row in more:
             if isinstance(row, Output) and row.withheld is not None:
-                session.exec(
-                    delete(OutputChunk).where(
-                        col(OutputChunk.run_id) == row.run_id,
-                        col(OutputChunk.attempt) == row.attempt,
-                        col(OutputChunk.path) == row.path,
-                    )
-                )
+                transaction.execute(_WITHHELD, {f"of_{name}": getattr(row, name) for name in _FILE})
 
 
-def add(connection: Connection, these: Iterable[SQLModel]) -> None:
+def add(transaction: Transaction, these: Iterable[SQLModel]) -> None:
     """Store rows in the caller's transaction, those of a table in one statement."""
     found: dict[type[SQLModel], list[dict[str, Any]]] = {}
     for row in these:
         found.setdefault(type(row), []).append(row.model_dump())
     for table, its in found.items():
-        connection.execute(_inserting(table), its if len(its) > 1 else its[0])
+        transaction.execute(_inserting(table), its if len(its) > 1 else its[0])
 
 
 @cache

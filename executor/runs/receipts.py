@@ -1,15 +1,13 @@
 """Receipts: what a phase of an attempt is given, written before it is opened, and closed with what became of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, update
-from sqlmodel import Session, col
+from sqlalchemy import bindparam, delete, insert, update
 
 from executor.models import Receipt, ReceiptConnection, ReceiptSecret
 from executor.runs.grant import Given
-from executor.runs.rows import write
 from executor.runs.spec import Lease, Outcome
 from executor.schemas.receipts import PHASE
 from secretstore import audit
@@ -17,6 +15,7 @@ from secretstore.audit import Actor
 from secretstore.bundle import SealedBundle
 from secretstore.database import table_of
 from secretstore.run_connection import CATALOG
+from secretstore.transaction import Transaction
 
 _RECEIPT, _SECRET, _CONNECTION = table_of(Receipt), table_of(ReceiptSecret), table_of(ReceiptConnection)
 _THIS_PHASE: dict[str, Any] = {name: bindparam(f"of_{name}") for name in ("run_id", "attempt", "phase")}
@@ -27,17 +26,28 @@ _CLOSE = (
     .where(*(_RECEIPT.c[name] == bound for name, bound in _THIS_PHASE.items()), _RECEIPT.c.status == "opening")
     .returning(_RECEIPT.c.generation, _RECEIPT.c.secrets)
 )
+_REFUSE = (
+    update(_RECEIPT)
+    .where(*(_RECEIPT.c[name] == _THIS_PHASE[name] for name in ("run_id", "attempt")))
+    .where(_RECEIPT.c.status == "closed", _RECEIPT.c.opened_at.is_(None))
+    .values(status="refused")
+)
+_THIS_CONNECTION = tuple(
+    _CONNECTION.c[name] == bindparam(f"of_{name}") for name in ("run_id", "attempt", "role", "connection")
+)
+_CHANGED = update(_CONNECTION).where(*_THIS_CONNECTION)
+_ABSENT = delete(_CONNECTION).where(*_THIS_CONNECTION, _CONNECTION.c.place == bindparam("of_place"))
 _ALIAS = update(_SECRET).where(
     *(_SECRET.c[name] == bound for name, bound in _THIS_PHASE.items()), _SECRET.c.name == bindparam("of_name")
 )
 
 
 def open_receipt(
-    session: Session, lease: Lease, phase: str, bundle: SealedBundle, given: Given, run: Row[Any], now: datetime
+    transaction: Transaction, lease: Lease, phase: str, bundle: SealedBundle, given: Given, run: Any, now: datetime
 ) -> None:
     """The receipt, a row per secret and per setting filled in, and the audit event."""
     this = {"run_id": lease.run_id, "attempt": lease.attempt, "phase": phase}
-    session.connection().execute(
+    transaction.execute(
         _OPEN,
         {
             **this,
@@ -62,11 +72,11 @@ def open_receipt(
         }
         for item in bundle.items
     ]
-    session.connection().execute(_GIVEN, rows)  # one statement for all of them
+    transaction.execute(_GIVEN, rows)  # one statement for all of them
     if used := list(_connections_of(lease, bundle, given)):
-        session.connection().execute(_FILLED, used)
+        transaction.execute(_FILLED, used)
     detail = {"generation": bundle.generation, "secrets": len(bundle.items)}
-    _note(session, lease, phase, run, run.lease_owner, "secrets.open", "begun", detail, now)
+    _note(transaction, lease, phase, run, run.lease_owner, "secrets.open", "begun", detail, now)
 
 
 def _connections_of(lease: Lease, bundle: SealedBundle, given: Given) -> Iterator[dict[str, Any]]:
@@ -97,7 +107,13 @@ def _connections_of(lease: Lease, bundle: SealedBundle, given: Given) -> Iterato
 
 
 def close_receipt(
-    session: Session, lease: Lease, phase: str, outcome: Outcome, run: Row[Any], worker: str, now: datetime
+    transaction: Transaction,
+    lease: Lease,
+    phase: str,
+    outcome: Outcome,
+    run: Any,
+    worker: Callable[[], str],
+    now: datetime,
 ) -> None:
     """Write what is known of an open receipt, and close it where that is all there is to know."""
     known: dict[str, Any] = {"opened_at": outcome.opened_at, "dropped_at": outcome.dropped_at}
@@ -106,46 +122,42 @@ def close_receipt(
         known, ended = {"reason": outcome.not_opened}, "failed"
     this = {"of_run_id": lease.run_id, "of_attempt": lease.attempt, "of_phase": phase}
     values = {"status": "opening" if ended == "unknown" else "closed", **known}
-    closed = session.connection().execute(_CLOSE, {**this, **values}).first()
-    if closed is not None:
-        detail = {"generation": closed[0], "secrets": closed[1]}
-        _note(session, lease, phase, run, worker, "secrets.close", ended, detail, now)
-    elif outcome.refused is not None:
-        _note(session, lease, phase, run, worker, "secrets.open", "refused", {"reason": outcome.refused}, now)
+    closing = transaction.execute(_CLOSE, {**this, **values})
     if phase == PHASE:
-        _say_of_connections(session, lease, outcome)
+        _say_of_connections(transaction, lease, outcome)
     if outcome.aliases:
         rows = [{**this, "of_name": name, "alias": alias} for name, alias in outcome.aliases.items()]
-        session.connection().execute(_ALIAS, rows)
+        transaction.execute(_ALIAS, rows)
+    closed = closing.first()
+    if closed is not None:
+        detail = {"generation": closed.generation, "secrets": closed.secrets}
+        _note(transaction, lease, phase, run, worker(), "secrets.close", ended, detail, now)
+    elif outcome.refused is not None:
+        _note(transaction, lease, phase, run, worker(), "secrets.open", "refused", {"reason": outcome.refused}, now)
 
 
-def mark_refused(session: Session, lease: Lease) -> None:
+def mark_refused(transaction: Transaction, lease: Lease) -> None:
     """The attempt is given back to other workers, as a key service opened nothing for it, in whichever phase."""
-    this = (col(Receipt.run_id) == lease.run_id, col(Receipt.attempt) == lease.attempt)
-    unopened = (col(Receipt.status) == "closed", col(Receipt.opened_at).is_(None))
-    write(session, update(Receipt).where(*this, *unopened).values(status="refused"))
+    transaction.execute(_REFUSE, {"of_run_id": lease.run_id, "of_attempt": lease.attempt})
 
 
-def _say_of_connections(session: Session, lease: Lease, outcome: Outcome) -> None:
+def _say_of_connections(transaction: Transaction, lease: Lease, outcome: Outcome) -> None:
     for key, said in outcome.connections.items():
         role, _, name = key.partition("/")
         until = said.get("expires_at")
-        this = (("run_id", lease.run_id), ("attempt", lease.attempt), ("role", role), ("connection", name))
-        of_it = [getattr(ReceiptConnection, of) == value for of, value in this]
+        this = {"of_run_id": lease.run_id, "of_attempt": lease.attempt, "of_role": role, "of_connection": name}
         if until or said.get("left_out"):
             ends = datetime.fromisoformat(until) if until else None
-            changed = update(ReceiptConnection).where(*of_it).values(left_out=said.get("left_out"), expires_at=ends)
-            write(session, changed)
+            transaction.execute(_CHANGED, {**this, "left_out": said.get("left_out"), "expires_at": ends})
         if absent := said.get("absent"):  # only the opened secret tells which of its fields are there
-            gone = delete(ReceiptConnection).where(*of_it, col(ReceiptConnection.place).in_(absent))
-            session.connection().execute(gone)
+            transaction.execute(_ABSENT, [{**this, "of_place": place} for place in absent])
 
 
 def _note(
-    session: Session,
+    transaction: Transaction,
     lease: Lease,
     phase: str,
-    run: Row[Any],
+    run: Any,
     worker: str,
     action: str,
     ended: str,
@@ -154,7 +166,7 @@ def _note(
 ) -> None:
     """An audit event about a run's secrets; it waits to be linked, so runs do not wait for each other."""
     audit.append_later(
-        session,
+        transaction,
         run.project_id,
         run.project,
         actor=Actor(run.created_by, f"worker {worker}"),

@@ -103,8 +103,8 @@ def end_lost(
     `skipped` is told of a run that the database does not let end, and why; the others are settled all the same.
     """
     settled: list[tuple[str, str]] = []
-    with db.reading() as session:
-        due = session.connection().execute(_due(db.dialect), {"now": db.from_now()}).all()
+    with db.looking() as transaction:
+        due = transaction.execute(_due(db.dialect), {"now": db.from_now()}).all()
     for run in due:
         try:
             state = _end_lost(db, run)

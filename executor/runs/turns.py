@@ -40,15 +40,15 @@ def turns(db: Database, offer: Offer) -> list[Turn]:
     if not offer.queues:
         return []
     bound = {"now": db.from_now(), "late": db.from_now(-LATE)}
-    with db.reading() as session:
-        found = session.connection().execute(looking(db.dialect, offer), bound)
+    with db.looking() as transaction:
+        found = transaction.execute(looking(db.dialect, offer), bound)
         return [Turn(row.project_id, row.run_id, row.running, bool(row.late)) for row in found]
 
 
 def project_of(db: Database, run_id: str) -> str | None:
     """The project of a run that still waits."""
-    with db.reading() as session:
-        found = session.connection().execute(_PROJECT_OF, {"of_run": run_id}).first()
+    with db.looking() as transaction:
+        found = transaction.execute(_PROJECT_OF, {"of_run": run_id}).first()
         return None if found is None else str(found.project_id)
 
 

@@ -66,9 +66,9 @@ def beat(
 ) -> None:
     """Say that it lives; why it takes no run, what it can unwrap by now, and which environments it leaves to others."""
     values = {"closed": closed, "key_services": list(key_services), "refused": _told(refused)}
-    with db.writing() as session:
+    with db.acting() as transaction:
         bound = {"of_worker": worker_id, "now": db.from_now(), **values}
-        session.connection().execute(_beating(db.dialect), bound)
+        transaction.execute(_beating(db.dialect), bound)
 
 
 @cache
@@ -97,11 +97,11 @@ def leave(db: Database, worker_id: str) -> None:
 def list_workers(db: Database, alive_only: bool = False, within: float | None = None) -> list[WorkerView]:
     """Workers, the latest seen first: those that live, those seen within so many seconds, else the last hundred."""
     which: _Which = "alive" if alive_only else "latest" if within is None else "seen"
-    bound = {"early": db.from_now(-SILENCE), "late": db.from_now(SILENCE)}
+    bound: dict[str, Any] = {"early": db.from_now(-SILENCE), "late": db.from_now(SILENCE)}
     if which == "seen":
         bound["since"] = db.from_now(-(within or 0))
-    with db.reading() as session:
-        rows = session.connection().execute(_listing(db.dialect, which), bound).all()
+    with db.looking() as transaction:
+        rows = transaction.execute(_listing(db.dialect, which), bound).all()
     return [
         WorkerView(
             name=row.name,

@@ -18,9 +18,18 @@ class Naming(InEnvironments):
         Raises:
             NeedsYes: it was not.
         """
-        if not self.confirmed and (act := question(self.name)):
-            hint = "add --yes: runs execute what is fetched so"
-            raise NeedsYes("{act}: this has to be confirmed", act=act, hint=hint)
+        require_confirmed(self.name, self.confirmed)
+
+
+def require_confirmed(name: str, confirmed: bool) -> None:
+    """Refuse a name that has to be confirmed and was not.
+
+    Raises:
+        NeedsYes: it was not.
+    """
+    if not confirmed and (act := question(name)):
+        hint = "add --yes: runs execute what is fetched so"
+        raise NeedsYes("{act}: this has to be confirmed", act=act, hint=hint)
 
 
 def question(name: str) -> str | None:

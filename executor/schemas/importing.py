@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from executor.schemas.places import InEnvironment, Output
+from secretstore.pin import GivenPin
 from secretstore.run_connection import RunConnection
 
 Kind = Literal["secret", "variable"]
@@ -60,6 +61,8 @@ class Import(InEnvironment):
     allow_short: bool = False
     skip_refused: bool = False
     """Whether names that no secret may have are left out, and the rest imported."""
+    pins: tuple[GivenPin, ...] = ()
+    """Key pairs that must be the environment's one, beside the one that is known."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 from executor.schemas.confirming import Naming
 from executor.schemas.places import Input, Named, Output
 from executor.schemas.runs import MaskedView
+from secretstore.pin import GivenPin
 from secretstore.views import DueView, SecretView
 
 
@@ -24,6 +25,8 @@ class NewSecret(Naming):
     as_file: bool | None = None
     create_environments: bool = False
     """Whether environments that are not there are made."""
+    pins: tuple[GivenPin, ...] = ()
+    """Key pairs that must be the environments' ones, beside those that are known."""
 
 
 class SetSecret(Output):

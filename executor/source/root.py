@@ -13,7 +13,7 @@ from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox.confinement import users_home
 from executor.sandbox.folders import home_in
 from executor.sandbox.reading import all_of
-from secretstore.pins import Pin
+from secretstore.pin import Pin
 
 PROJECT_FILE = ".sealrun.toml"
 MARKS = (PROJECT_FILE, "pyproject.toml")

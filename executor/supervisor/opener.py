@@ -1,7 +1,8 @@
 """One-shot: takes a sealed bundle, unwraps its key once, opens the values, hands them to the supervisor, exits.
 
 Or, for a rotation or a new name: opens values and seals each at once, to a key pair made here or for the name; only
-ciphertext comes out. The only importer of `secretstore.reveal`. Forked from the zygote; it has no database, no broker and no child.
+ciphertext comes out. The only importer of `secretstore.reveal`. Forked from the zygote; it has no database, no broker
+and no child.
 """
 
 import contextlib

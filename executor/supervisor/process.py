@@ -24,6 +24,7 @@ from executor.environment.assumed import Assumed
 from executor.environment.connections import Derived, derive
 from executor.errors import ConnectionNotGiven
 from executor.masking.masker import Masker
+from executor.masking.needles import is_maskable, verdict
 from executor.sandbox import confinement, kernel, tree
 from executor.sandbox.box import init
 from executor.sandbox.limits import Group
@@ -190,6 +191,9 @@ class Attempt:
             machine = {f"password {number} of this machine's indexes": word.encode() for number, word in words}
             masker = Masker.build(values, derived.needles | machine)
             reporter.register(masker, self._limits.logs, self._limits.result_bytes)
+            for name, value in secrets.items():
+                if not is_maskable(value):  # whatever was claimed of it when it was sealed
+                    reporter.say(*verdict(name, value).notes)
             if (path := job["base"].get("SEALRUN_METRICS")) is not None:
                 self._metrics = MetricsFile(path, job["view"]["uid"])
             built = environment.build(

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from sqlmodel import Session
-
 from executor import runs
 from executor.boundary.supervision import Supervision
 from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost, ZygoteFailed
@@ -35,6 +33,7 @@ from executor.worker.watch import REAP, follow
 from executor.worker.working import working_folder
 from secretstore import vault
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SealrunError, SecretStoreError
+from secretstore.transaction import Transaction
 
 logger = logging.getLogger("sealrun")
 
@@ -170,9 +169,11 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         # The gate. No commit, no secrets: what is read here is sealed, and its receipt is written beside it.
         variables: dict[str, str] = {}
 
-        def read(session: Session) -> Given:
-            variables.update(vault.plain_variables(session, run.environment_id) | run.variables)
-            return read_given(session, run)
+        def read(transaction: Transaction) -> Given:
+            configured = vault.ask_variables(transaction, run.environment_id)
+            given = read_given(transaction, run)
+            variables.update(configured() | run.variables)
+            return given
 
         rung, controls = job["view"]["rung"], job["controls"]
         with keeper.renewing():

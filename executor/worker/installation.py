@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import uv
-from sqlmodel import Session
 
 from executor import runs
 from executor.errors import EnvironmentNotBuilt, SecretsUnavailable, SupervisorLost
@@ -42,6 +41,7 @@ from executor.worker.preparation import base_of, controls_of, grouped, held_of, 
 from executor.worker.watch import REAP, follow
 from executor.worker.working import WorkingFolder
 from secretstore import vault
+from secretstore.transaction import Transaction
 
 _BUILDER = (Path(__file__).parents[1] / "inside/builder.py").read_text()
 _WORDS = 2000  # characters of the installer's last words that a failure quotes
@@ -303,8 +303,8 @@ def _opened(setup: Setup, job: Mapping[str, Any]) -> Given:
         setup.keeper.renew()
         return Given.as_variables(None)
 
-    def read(session: Session) -> Given:
-        return Given.as_variables(vault.sealed_bundle(session, run.environment_id, names))
+    def read(transaction: Transaction) -> Given:
+        return Given.as_variables(vault.sealed_bundle(transaction, run.environment_id, names))
 
     rung, controls = job["view"]["rung"], job["controls"]
     with setup.keeper.renewing():

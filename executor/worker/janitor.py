@@ -1,7 +1,7 @@
 """What must happen though nobody asks.
 
 Lost runs, unheard bells, retries, runs that nobody can take, runs kept long enough, unlinked audit events, past keys,
-deleted projects, leftovers.
+deleted projects, reservations, expired sessions and tokens, leftovers.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from celery import Celery
 from executor import runs
 from executor.broker.doorbell import ring
 from executor.keys import rotation
+from executor.people.pruning import prune
 from executor.records.live import refuse_live
 from executor.runs import Offer, retention, unserved, workers
 from executor.sandbox import clearing, workspace
@@ -87,9 +88,19 @@ def destroy_deleted(db: Database, actor: Actor) -> int:
     return len(vault.destroy_due(db, actor=actor, refuse_if=refuse_live, skipped=skipped))
 
 
+def forget_expired(db: Database) -> int:
+    """Delete sessions, tokens, codes and other answers that have expired; returns how many rows."""
+    return prune(db)
+
+
 def destroy_unused_keys(db: Database, actor: Actor) -> int:
     """Destroy what a rotation left of past key pairs once no run in flight was given them; returns how many."""
     return len(rotation.destroy_unused(db, actor, _tell("past key pairs of %s could not be destroyed: %s")))
+
+
+def delete_reservations(db: Database) -> int:
+    """Delete what was reserved for values that nobody stored; returns how many."""
+    return vault.prune_reservations(db)
 
 
 def delete_unused_bundles(db: Database) -> int:

@@ -112,8 +112,8 @@ def _parts(python: Path, interpreter: Interpreter) -> tuple[Path, ...]:
 def _order(worker: Equipment, run: Run) -> Order:
     document: dict[str, Any] = run.requirements or {}
     interpreter = worker.pythons.choose(run.python_version, document)
-    with worker.db.reading() as session:
-        configured = vault.plain_variables(session, run.environment_id)
+    with worker.db.looking() as transaction:
+        configured = vault.plain_variables(transaction, run.environment_id)
     variables = {
         name: value
         for name, value in (configured | run.variables).items()

@@ -41,7 +41,7 @@ from secretstore.vault.keys import (
 )
 from secretstore.vault.lookup import Birth, RefuseIf, deleted_ids, deletion_of, require_living
 from secretstore.vault.projects import create_project, get_project, keys_kept, list_projects, set_project
-from secretstore.vault.references import connection_plan, dangling, require_unnamed
+from secretstore.vault.references import ask_connections, connection_plan, dangling, require_unnamed
 from secretstore.vault.renaming import Renaming, begin_renaming, rename, require_renamable
 from secretstore.vault.reserving import prune_reservations, reserve
 from secretstore.vault.rotation import (
@@ -53,7 +53,7 @@ from secretstore.vault.rotation import (
     sealing_key,
     unresealed,
 )
-from secretstore.vault.sealed import sealed_bundle
+from secretstore.vault.sealed import ask_sealed, sealed_bundle
 from secretstore.vault.secrets import (
     SecretSummary,
     delete_secret,
@@ -68,7 +68,7 @@ from secretstore.vault.secrets import (
     summarize_secrets,
 )
 from secretstore.vault.storing import put, set_variable, store, store_sealed
-from secretstore.vault.variables import delete_variable, list_variables, plain_variables
+from secretstore.vault.variables import ask_variables, delete_variable, list_variables, plain_variables
 from secretstore.views import (
     ConnectionView,
     Dangling,
@@ -106,6 +106,9 @@ __all__ = [
     "VersionView",
     "add_resealed",
     "add_successor",
+    "ask_connections",
+    "ask_sealed",
+    "ask_variables",
     "begin_renaming",
     "check",
     "connection_plan",

@@ -103,22 +103,23 @@ def get_place(db: Database, project: str, name: str) -> tuple[ProjectView, Envir
         UnknownProject, UnknownEnvironment: it does not exist.
         KeyChanged: its key pair is missing.
     """
-    with db.reading() as session:
-        row = session.connection().execute(_PLACE, {"project": project, "environment": name}).first()
-        if row is None:  # say why
+    with db.looking() as transaction:
+        row = transaction.execute(_PLACE, {"project": project, "environment": name}).first()
+    if row is None:  # say why
+        with db.reading() as session:
             place, environment = find_place(session, project, name)
             return view_of(ProjectView, place), _view(place, environment, _fingerprint(session, place, environment))
-    values = row._mapping
-    of_project = {each.name: values[f"project_{each.name}"] for each in fields(ProjectView)}
-    of_environment = {name: values[f"environment_{name}"] for name in _OF_ENVIRONMENT}
+    of_project = dict(zip(_OF_PROJECT, row, strict=False))
+    of_environment = dict(zip(_OF_ENVIRONMENT, row[len(_OF_PROJECT) :], strict=False))
     return ProjectView(**of_project), EnvironmentView(
-        **of_environment, project=of_project["name"], fingerprint=values["fingerprint"]
+        **of_environment, project=of_project["name"], fingerprint=row.fingerprint
     )
 
 
+_OF_PROJECT = [one.name for one in fields(ProjectView)]
 _OF_ENVIRONMENT = [one.name for one in fields(EnvironmentView) if one.name not in ("project", "fingerprint")]
 _PLACE = select_columns(
-    *(getattr(Project, one.name).label(f"project_{one.name}") for one in fields(ProjectView)),
+    *(getattr(Project, name).label(f"project_{name}") for name in _OF_PROJECT),
     *(getattr(Environment, name).label(f"environment_{name}") for name in _OF_ENVIRONMENT),
     col(KeyPair.fingerprint).label("fingerprint"),
 ).where(

@@ -12,7 +12,8 @@ from secretstore.database import Database
 from secretstore.errors import KeyUnreadable, RowUnreadable
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.sealing import PublicKey, fingerprint
 from secretstore.timestamps import utc_now
 from secretstore.vault.key_pairs import key_succession

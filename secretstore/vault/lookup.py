@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam
 from sqlalchemy import select as select_columns
@@ -20,6 +21,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from secretstore.errors import AlreadyExists, InUse, ProjectDeleted, UnknownEnvironment, UnknownProject
 from secretstore.key_service import KeyPlace, WrappedKeyPair
 from secretstore.models import Environment, Project
+from secretstore.transaction import Reader
 
 Birth = Callable[[KeyPlace, int], WrappedKeyPair]
 """Makes a key pair for a place and a generation, in a process that wraps it and exits."""
@@ -116,7 +118,7 @@ def deleted_ids() -> SelectOfScalar[str]:
     return select(Project.id).where(~living())
 
 
-def require_living(session: Session, project_id: str) -> None:
+def require_living(session: Reader, project_id: str) -> None:
     """Check that a project is not deleted, and keep it so until the transaction ends.
 
     Raises:
@@ -124,11 +126,11 @@ def require_living(session: Session, project_id: str) -> None:
     """
     found = session.connection().execute(_HELD, {"id": project_id}).first()
     if found is not None and found.deleted_at is not None:
-        raise was_deleted(session.get_one(Project, project_id))
+        raise was_deleted(found)
 
 
 _HELD = (
-    select_columns(col(Project.deleted_at))
+    select_columns(*(col(getattr(Project, name)) for name in ("name", "deleted_at", "deleted_by", "destroy_at")))
     .where(col(Project.id) == bindparam("id"))
     .with_for_update(read=True, key_share=True)
 )
@@ -162,8 +164,8 @@ def refuse_protected(project: Project) -> None:
         )
 
 
-def was_deleted(project: Project) -> ProjectDeleted:
-    """Return the error for a deleted project."""
+def was_deleted(project: Any) -> ProjectDeleted:
+    """Return the error for a deleted project, or what of its row says so."""
     return ProjectDeleted(
         project=project.name,
         deleted=_day(project.deleted_at),

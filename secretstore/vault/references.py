@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -17,18 +17,24 @@ from secretstore.errors import InUse
 from secretstore.models import Connection, Environment, Project, Secret
 from secretstore.naming import has_form_of_name
 from secretstore.run_connection import CATALOG, SOURCE, RunConnection
+from secretstore.transaction import Reader
 from secretstore.vault.lookup import find_place, find_project, living
 from secretstore.vault.named import parts
 from secretstore.views import Dangling, Missing
 
 
-def connection_plan(session: Session, environment_id: str) -> list[RunConnection]:
+def connection_plan(session: Reader, environment_id: str) -> list[RunConnection]:
     """Return an environment's sources and catalogs as runs get them, read in the caller's transaction.
 
     A row that is invalid is among them, with the reason in `refused`: it must not keep other runs from starting.
     """
-    rows = session.connection().execute(_PLAN, {"of_environment": environment_id})
-    return _with_their_sources([for_run(*row) for row in rows])
+    return ask_connections(session, environment_id)()
+
+
+def ask_connections(session: Reader, environment_id: str) -> Callable[[], list[RunConnection]]:
+    """Ask for the same; it is waited for when what is returned is called."""
+    answer = session.connection().execute(_PLAN, {"of_environment": environment_id})
+    return lambda: _with_their_sources([for_run(*row) for row in answer.all()])
 
 
 _CONNECTION = table_of(Connection).c

@@ -1,17 +1,18 @@
 """The sealed secrets of a run: current ciphertexts and the wrapped key, read in the run's own transaction."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, literal
 from sqlalchemy import select as select_rows
-from sqlmodel import Session, select
 
 from secretstore.bundle import SealedBundle, SealedItem
 from secretstore.database import table_of
 from secretstore.errors import EnvironmentGone, SealBroken
 from secretstore.models import Environment, KeyPair, Project, Secret, SecretVersion
 from secretstore.sealing import LONGEST_SEALED
+from secretstore.transaction import Reader
 from secretstore.vault.secrets import unknown_secret
 
 _SEALED = table_of(SecretVersion).c.sealed
@@ -21,7 +22,7 @@ FETCHED: ColumnElement[bytes] = case((func.length(_SEALED) > LONGEST_SEALED, lit
 
 
 def sealed_bundle(
-    session: Session, environment_id: str, names: Collection[str] | None, *, beside: Collection[str] = ()
+    session: Reader, environment_id: str, names: Collection[str] | None, *, beside: Collection[str] = ()
 ) -> SealedBundle:
     """Return an environment's current secrets, sealed, by name.
 
@@ -36,24 +37,37 @@ def sealed_bundle(
         SealBroken: a current version was never sealed under the current key pair.
         EnvironmentGone: the environment does not exist, or its project is deleted.
     """
-    place = session.connection().execute(_PLACE, {"of_environment": environment_id}).first()
-    if place is None:
-        raise EnvironmentGone(environment_id=environment_id)
-    sealed = _sealed(session, environment_id, place.generation, None if names is None else {*names, *beside})
-    if missing := sorted(set(names or ()) - sealed.keys()):
-        environment = session.exec(select(Environment).where(Environment.id == environment_id)).one()
-        raise unknown_secret(session, place.project, environment, missing[0])
-    return SealedBundle(
-        project=place.project,
-        project_id=place.project_id,
-        environment=place.environment,
-        environment_id=environment_id,
-        generation=place.generation,
-        fingerprint=place.fingerprint,
-        key_service=place.key_service,
-        wrapped=place.wrapped_private_key or b"",
-        items=tuple(_item(place, row) for row in sealed.values()),
-    )
+    return ask_sealed(session, environment_id, names, beside=beside)()
+
+
+def ask_sealed(
+    session: Reader, environment_id: str, names: Collection[str] | None, *, beside: Collection[str] = ()
+) -> Callable[[], SealedBundle]:
+    """Ask for the same; it is waited for when what is returned is called."""
+    asked = session.connection().execute(_PLACE, {"of_environment": environment_id})
+    # Behind the lock of that one, so that the generation is the same.
+    found = _sealed(session, environment_id, None if names is None else sorted({*names, *beside}))
+
+    def told() -> SealedBundle:
+        place = asked.first()
+        if place is None:
+            raise EnvironmentGone(environment_id=environment_id)
+        sealed = {row.name: row for row in found.all()}
+        if missing := sorted(set(names or ()) - sealed.keys()):
+            raise unknown_secret(session, place.project, environment_id, place.environment, missing[0])
+        return SealedBundle(
+            project=place.project,
+            project_id=place.project_id,
+            environment=place.environment,
+            environment_id=environment_id,
+            generation=place.generation,
+            fingerprint=place.fingerprint,
+            key_service=place.key_service,
+            wrapped=place.wrapped_private_key or b"",
+            items=tuple(_item(place, row) for row in sealed.values()),
+        )
+
+    return told
 
 
 _PROJECT, _ENVIRONMENT, _PAIR = table_of(Project).c, table_of(Environment).c, table_of(KeyPair).c
@@ -80,6 +94,12 @@ _PLACE = (
     .with_for_update(read=True, key_share=True, of=table_of(Environment))
 )
 
+_GENERATION = (
+    select_rows(table_of(Environment).c.generation)
+    .where(_ENVIRONMENT.id == bindparam("of_environment"))
+    .scalar_subquery()
+)
+
 # Of each secret its current version under the current key pair; none where it was never sealed under that.
 _ALL = (
     select_rows(
@@ -96,23 +116,28 @@ _ALL = (
             and_(
                 _VERSION.c.secret_id == _SECRET.c.id,
                 _VERSION.c.version == _SECRET.c.current_version,
-                _VERSION.c.generation == bindparam("of_generation"),
+                _VERSION.c.generation == _GENERATION,
             ),
         )
     )
     .where(_SECRET.c.environment_id == bindparam("of_environment"))
     .order_by(_SECRET.c.name)
 )
-_NAMED = _ALL.where(_SECRET.c.name.in_(bindparam("names", expanding=True)))
 
 
-def _sealed(session: Session, environment_id: str, generation: int, names: Collection[str] | None) -> dict[str, Any]:
-    bound: dict[str, Any] = {"of_environment": environment_id, "of_generation": generation}
+def _sealed(session: Reader, environment_id: str, names: Sequence[str] | None) -> Any:
+    bound = {"of_environment": environment_id}
     if names is None:
-        found = session.connection().execute(_ALL, bound)
-    else:
-        found = session.connection().execute(_NAMED, bound | {"names": sorted(names)})
-    return {row.name: row for row in found}
+        return session.connection().execute(_ALL, bound)
+    these = {f"name_{place}": name for place, name in enumerate(names)}
+    return session.connection().execute(_named(len(names)), bound | these)
+
+
+@lru_cache(maxsize=64)
+def _named(count: int) -> Select[Any]:
+    """The same of so many names: a list to be IN would be written into the statement anew each time."""
+    names = [bindparam(f"name_{place}", type_=_SECRET.c.name.type) for place in range(count)]
+    return _ALL.where(_SECRET.c.name.in_(names))
 
 
 def _item(place: Any, row: Any) -> SealedItem:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, func
+from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
@@ -13,6 +14,7 @@ from secretstore.database import Database
 from secretstore.errors import RollbackRefused, UnknownSecret
 from secretstore.models import Environment, Project, Secret, SecretVersion
 from secretstore.timestamps import utc_now
+from secretstore.transaction import Reader
 from secretstore.vault.acts import act_on
 from secretstore.vault.lookup import COMPARED, did_you_mean, find_place, hold_place, living, within
 from secretstore.vault.references import refuse_named, secrets_there
@@ -178,7 +180,7 @@ def require_secrets(db: Database, project: str, environment: str, names: Iterabl
         there = secrets_there(session, found.id, wanted)
         for name in wanted:
             if name not in there:
-                raise unknown_secret(session, project, found, name)
+                raise unknown_secret(session, project, found.id, found.name, name)
 
 
 def secrets_among(db: Database, project: str, environment: str, names: Iterable[str]) -> set[str]:
@@ -230,14 +232,15 @@ def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueVie
 
 
 def unknown_secret(
-    session: Session, project: str, environment: Environment, name: str, hint: str | None = None
+    session: Reader, project: str, environment_id: str, environment: str, name: str, hint: str | None = None
 ) -> UnknownSecret:
     """Return the error for a name that does not exist, with a close one as its hint, else this one, else the usual."""
-    names = select(Secret.name).where(Secret.environment_id == environment.id)
-    nearest = func.abs(func.length(Secret.name) - len(name))
-    near = did_you_mean(name, session.exec(names.order_by(nearest, col(Secret.name)).limit(COMPARED)))
-    hint = near or hint
-    return UnknownSecret(name=name, project=project, environment=environment.name, hint=hint)
+    nearest = func.abs(func.length(Secret.name) - bindparam("length", type_=Integer()))
+    names = select_rows(col(Secret.name)).where(col(Secret.environment_id) == bindparam("of_environment"))
+    names = names.order_by(nearest, col(Secret.name)).limit(COMPARED)
+    found = session.connection().execute(names, {"length": len(name), "of_environment": environment_id}).all()
+    hint = did_you_mean(name, [one for (one,) in found]) or hint
+    return UnknownSecret(name=name, project=project, environment=environment, hint=hint)
 
 
 def find_secret(session: Session, project: Project, environment: Environment, name: str) -> Secret:
@@ -250,7 +253,7 @@ def find_secret(session: Session, project: Project, environment: Environment, na
     if secret := session.exec(query).first():
         return secret
     there = f"list them: sealrun secret list -p {project.name} -e {environment.name}"
-    raise unknown_secret(session, project.name, environment, name, there)
+    raise unknown_secret(session, project.name, environment.id, environment.name, name, there)
 
 
 def _why_not(to: int | None, current: int, kept: Collection[int]) -> str:

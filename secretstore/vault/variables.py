@@ -1,13 +1,16 @@
 """Variables: plain configuration of an environment, shown openly and never masked."""
 
+from collections.abc import Callable
+
 from sqlalchemy import bindparam
 from sqlalchemy import select as select_rows
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from secretstore.audit import Actor, append
 from secretstore.database import Database, table_of
 from secretstore.errors import EnvironmentGone, UnknownVariable
 from secretstore.models import Environment, Variable
+from secretstore.transaction import Reader
 from secretstore.vault.acts import act_on_variable
 from secretstore.vault.lookup import did_you_mean, hold_place, within
 from secretstore.views import VariableView, view_of
@@ -28,16 +31,26 @@ def list_variables(db: Database, project: str, environment: str | None = None) -
         return [view_of(VariableView, variable, environment=where) for variable, where in session.exec(query)]
 
 
-def plain_variables(session: Session, environment_id: str) -> dict[str, str]:
+def plain_variables(session: Reader, environment_id: str) -> dict[str, str]:
     """Return an environment's variables as runs get them, read in the caller's transaction.
 
     Raises:
         EnvironmentGone: the environment does not exist.
     """
-    rows = session.connection().execute(_PLAIN, {"of_environment": environment_id}).all()
-    if not rows:
-        raise EnvironmentGone(environment_id=environment_id)
-    return {name: value for name, value in rows if name is not None}
+    return ask_variables(session, environment_id)()
+
+
+def ask_variables(session: Reader, environment_id: str) -> Callable[[], dict[str, str]]:
+    """Ask for the same; it is waited for when what is returned is called."""
+    answer = session.connection().execute(_PLAIN, {"of_environment": environment_id})
+
+    def told() -> dict[str, str]:
+        rows = answer.all()
+        if not rows:
+            raise EnvironmentGone(environment_id=environment_id)
+        return {name: value for name, value in rows if name is not None}
+
+    return told
 
 
 _ENVIRONMENT, _VARIABLE = table_of(Environment), table_of(Variable)

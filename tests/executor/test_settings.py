@@ -34,6 +34,15 @@ def test_nothing_set_is_one_machine_with_its_own_broker() -> None:
     assert f"sealrun-runs-{os.geteuid()}-" in settings.workspaces.name
 
 
+def test_pins_are_listed() -> None:
+    """For an environment or for all; what is no pin is not quoted."""
+    pin = f"{'1' * 32}:{'2' * 32}:3:{'0f' * 32}"
+    first, second = read_settings({**HOME, "SEALRUN_PIN": f"prod={pin}, {pin}"}).pins
+    assert (first.environment, second.environment, str(second.pin)) == ("prod", None, pin)
+    (problem,) = problems({"SEALRUN_PIN": f"{pin},hunter2"})
+    assert problem.startswith("SEALRUN_PIN is no list of [ENV=]PIN: it is not PROJECT_ID:") and "hunter2" not in problem
+
+
 def test_what_is_set_is_taken() -> None:
     """Sizes become bytes; a broker or a database that is configured is not embedded."""
     settings = read_settings(

@@ -11,11 +11,14 @@ from secretstore.database import Database, migrate
 from secretstore.key_files import create_local_key
 from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys
+from secretstore.pin import Pin
 from secretstore.pins import Pins
+from secretstore.reveal import Resealer
 from secretstore.vault import Actor, Birth
 from tests.conftest import database_for
 
 Bundled = Callable[..., SealedBundle]
+Rotate = Callable[..., Pin]
 
 
 @pytest.fixture
@@ -93,3 +96,19 @@ def bundled() -> Bundled:
             return vault.sealed_bundle(session, place.id, names)
 
     return take
+
+
+@pytest.fixture
+def rotate(keys: LocalKeys, actor: Actor, tmp_path: Path, database_url: str) -> Rotate:
+    """Rotates an environment as a colleague does, who has pins of their own."""
+
+    def turn(db: Database, environment: str = "default") -> Pin:
+        begun = vault.sealing_key(db, "shop", environment, pins=Pins(tmp_path / "colleague", database_url))
+        resealer = Resealer(keys, keys, begun.place, begun.pair)
+        rotation = vault.Rotation(begun.place, begun.pair, resealer.successor, resealer.voucher)
+        vault.add_successor(db, rotation, actor=actor)
+        vault.flip(db, rotation, lambda items: list(resealer.reseal(items)), actor=actor)
+        ids = begun.place.project_id, begun.place.environment_id
+        return Pin(*ids, rotation.successor.generation, rotation.successor.fingerprint)
+
+    return turn

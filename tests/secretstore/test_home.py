@@ -10,7 +10,8 @@ from secretstore.database import Database
 from secretstore.errors import FolderUnusable
 from secretstore.home import check_home, ensure_home
 from secretstore.key_files import create_local_key
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_i1_whatever_is_made_first_makes_the_home_private(tmp_path: Path, first:
         db.close()
         assert mode(home / "db") == 0o700
     else:
-        Pins(home / "known_keys", "sqlite://").remember("shop", "prod", Pin(1, "0f" * 32))
+        Pins(home / "known_keys", "sqlite://").remember("shop", "prod", Pin("1" * 32, "2" * 32, 1, "0f" * 32))
     assert (mode(home), mode(home.parent)) == (0o700, 0o700)
 
 

@@ -17,29 +17,13 @@ from secretstore.key_service import KeyPlace, KeyService, WrappedKeyPair
 from secretstore.keyring import generate_wrapped, wrapping_context
 from secretstore.local_keys import LocalKeys
 from secretstore.models import Environment, KeyPair, Project
-from secretstore.pins import Pin, Pins
-from secretstore.reveal import Resealer
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.sealing import PrivateKey, succession
 from secretstore.vault import Actor
+from tests.secretstore.conftest import Rotate
 
-Rotate = Callable[..., Pin]
 IDS = "1" * 32, "2" * 32
-
-
-@pytest.fixture
-def rotate(keys: LocalKeys, actor: Actor, tmp_path: Path, database_url: str) -> Rotate:
-    """Rotates an environment as a colleague does, who has pins of their own."""
-
-    def turn(db: Database, environment: str = "default") -> Pin:
-        begun = vault.sealing_key(db, "shop", environment, pins=Pins(tmp_path / "colleague", database_url))
-        resealer = Resealer(keys, keys, begun.place, begun.pair)
-        rotation = vault.Rotation(begun.place, begun.pair, resealer.successor, resealer.voucher)
-        vault.add_successor(db, rotation, actor=actor)
-        vault.flip(db, rotation, lambda items: list(resealer.reseal(items)), actor=actor)
-        ids = begun.place.project_id, begun.place.environment_id
-        return Pin(*ids, rotation.successor.generation, rotation.successor.fingerprint)
-
-    return turn
 
 
 @pytest.fixture
@@ -376,7 +360,7 @@ class TestFile:
     def test_many_writers_lose_nothing(self, tmp_path: Path) -> None:
         """Four processes remember fifteen environments each at once; every line is there, whole."""
         code = (
-            "import sys; from pathlib import Path; from secretstore.pins import Pin, Pins\n"
+            "import sys; from pathlib import Path; from secretstore.pin import Pin; from secretstore.pins import Pins\n"
             "pins = Pins(Path(sys.argv[1]), 'db'); print(flush=True); sys.stdin.read()\n"
             "for n in range(15): pins.remember(f'p{sys.argv[2]}', f'e{n}', Pin('1' * 32, '2' * 32, n + 1, 'a' * 64))\n"
         )

@@ -165,7 +165,7 @@ def test_only_the_one_padding_opens(padded: bytes) -> None:
     """A sealer with the public key cannot smuggle bytes in by a padding of its own."""
     head = SEALED[:HEADER_SIZE]
     suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-    body = suite.encrypt(padded, PUBLIC.hybrid(), info=sealing._info(head, BINDING))
+    body = suite.encrypt(padded, PUBLIC.hybrid(), info=sealing.info(head, BINDING))
     with pytest.raises(DoesNotOpen):
         open_(PRIVATE, head + body, BINDING)
 

@@ -1,23 +1,20 @@
 """Who asks: a token of the `Authorization` header, or a browser's session. Before anything of the body is read."""
 
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from executor.api import problems
+from executor.api import cookies, problems
 from executor.api.routes import BASE
 from executor.errors import Forbidden, Unauthenticated
+from executor.people import sessions
 from executor.people.principal import Principal
-from executor.people.sessions import authenticate_session
 from executor.people.tokens import authenticate_token
 from secretstore.database import Database
 from secretstore.errors import SealrunError
-
-COOKIE = "__Host-sealrun"
-"""The browser's session: for this host alone, over TLS or loopback, and not for scripts."""
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -50,7 +47,24 @@ class Identifying:
             await problems.of_error(refused, scope["state"]["request_id"])(scope, receive, send)
             return
         scope["state"]["principal"] = principal
+        if principal.renew:
+            send = await run_in_threadpool(self._renewed, headers, send)
         await self.app(scope, receive, send)
+
+    def _renewed(self, headers: Headers, send: Send) -> Send:
+        """Change the session's id, after a change of its rights; the answer brings the new one."""
+        new = sessions.renew(self.db, cookies.read(headers, cookies.SESSION))
+        if new is None:
+            return send
+        giving = Response()
+        cookies.give(giving, cookies.SESSION, new)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).append("set-cookie", giving.headers["set-cookie"])
+            await send(message)
+
+        return answer
 
     def _known(self, headers: Headers) -> Principal:
         given = headers.get("authorization", "")
@@ -59,16 +73,7 @@ class Identifying:
             return authenticate_token(self.db, text.strip())
         if given:
             raise Unauthenticated("the Authorization header holds no bearer token")
-        return authenticate_session(self.db, cookie_of(headers, COOKIE))
-
-
-def cookie_of(headers: Headers, name: str) -> str:
-    """A cookie's value; empty where there is none."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
+        return sessions.authenticate_session(self.db, cookies.read(headers, cookies.SESSION))
 
 
 def require_same_origin(headers: Headers, origin: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from executor.cli.here import Here
 from executor.cli.shown import screen
-from executor.errors import JobFailed, KeyOperationFailed
+from executor.errors import KeyOperationFailed
 from executor.operations import jobs
 from executor.schemas.jobs import JobNamed, JobView
 from executor.schemas.places import InEnvironment
@@ -26,8 +26,7 @@ def by_a_worker(
         submit: submits the job.
 
     Raises:
-        KeyOperationFailed: it failed for another reason, or no live worker could do it either.
-        JobFailed: the worker could not.
+        KeyOperationFailed: it failed for another reason, no live worker could do it either, or the worker could not.
     """
     if not failed.names.get("unopened") or not place.ask(jobs.serving, where).workers:
         raise failed
@@ -41,7 +40,7 @@ def wait(place: Here, job: JobView) -> Mapping[str, Any]:
     """Wait for a job; what it did.
 
     Raises:
-        JobFailed: it failed.
+        KeyOperationFailed: it failed.
     """
     said = None
     while not job.over:
@@ -51,5 +50,6 @@ def wait(place: Here, job: JobView) -> Mapping[str, Any]:
         time.sleep(_LOOK)
         job = place.ask(jobs.show, JobNamed(project=job.project, job=job.id))
     if job.state != "succeeded" or job.done is None:
-        raise JobFailed(job=job.id[:8], why=job.message or job.reason, hint=f"sealrun job show {job.id[:8]}")
+        more = f"sealrun job show {job.id[:8]} -p {job.project}"
+        raise KeyOperationFailed("job {job} failed: {why}", job=job.id[:8], why=job.message or job.reason, hint=more)
     return job.done

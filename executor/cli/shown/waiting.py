@@ -12,7 +12,7 @@ from executor.schemas.workers import Attended, Serving
 from executor.settings import QUEUE
 from executor.submission.standby import IDLE
 
-_LOOK = 0.5  # seconds between two looks for a worker
+_FIRST, _LOOK = 0.15, 0.5  # seconds until a worker is looked for, and between two looks: most runs are taken sooner
 _QUIET = 0.3  # seconds before the line on a terminal appears; most runs begin sooner
 
 
@@ -24,7 +24,7 @@ class Waiting:
         self._at = at
         self._run = ThatRun(run=run_id)
         self._began = time.monotonic()
-        self._looked_at = -_LOOK
+        self._looked_at = _FIRST - _LOOK
         self._told: str | None = None
         self._started_at: float | None = None
         self._line = ProgressLine()

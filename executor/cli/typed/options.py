@@ -59,6 +59,17 @@ Environments = Annotated[
 CreateEnvironment = Annotated[
     bool, typer.Option("--create-env", help="Make the environment if the project has none of this name.")
 ]
+Installation = Annotated[
+    bool, typer.Option("--installation", help="What is of no project, or of all of them; without -p.")
+]
+Pins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pin",
+        metavar="[ENV=]PIN",
+        help="Seal to this key pair alone, or one that follows from it; repeat it for several environments.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 NeverAsks = Annotated[bool, typer.Option("--yes", "-y", help="No effect: this command never asks.")]

@@ -27,7 +27,7 @@ _ODD = (
     # The interpreter, the linker and the libraries in C act on these when they start, ...
     "PYTHON", "_PYTHON", "LD_", "MALLOC_", "GLIBC_", "GCONV_PATH", "LOCPATH", "NLSPATH", "OPENSSL_",
     # ... and these packages when they are imported.
-    "CELERY_", "C_", "DISABLE_TRACEBACKS",
+    "CELERY_", "C_", "DISABLE_TRACEBACKS", "OTEL_PYTHON_CONTEXT",
     "FORKED_BY_MULTIPROCESSING", "KOMBU_", "MP_LOG", "MP_MAIN_FILE", "NOSETPS", "PICKLE_PROTOCOL", "PSYCOPG_",
     "PYDANTIC_", "REMAP_SIGTERM", "TYPER_", "_TYPER_", "USE_FAST_LOCALS", "COVERAGE_",
 )  # fmt: skip

@@ -14,12 +14,13 @@ from executor.cli.warm.installed import Installed
 from executor.sandbox.kernel import die_with_parent
 
 _LOOK = 2.0  # seconds between two looks whether it should end
+_QUIET = 0.1  # seconds without anything to do before the next child is forked ahead
 _AT_ONCE = 32
 """Commands at a time: more of them start cold."""
 
 
-class _Command(NamedTuple):
-    """A child, and the connection to where it was typed."""
+class _Child(NamedTuple):
+    """A child, and the connection to where its command was typed; while it waits for one, to the child itself."""
 
     process: int
     descriptor: int
@@ -33,7 +34,8 @@ class Template:
         """Listen; `lock` is let go of when others may take this one's place."""
         self._folder, self._facts, self._lock, self._installed = folder, facts, lock, installed
         self._name = circumstances.name_of(facts)
-        self._commands: dict[int, _Command] = {}
+        self._commands: dict[int, _Child] = {}
+        self._spare: _Child | None = None
         self._poll = select.poll()
         os.umask(0o077)
         with contextlib.suppress(FileNotFoundError):
@@ -50,7 +52,10 @@ class Template:
         """Take commands until none has come for so many seconds, or this one is not wanted any more."""
         listening, since = True, time.monotonic()
         while listening or self._commands:
-            for descriptor, _ in self._poll.poll(min(_LOOK, seconds) * 1000):
+            pause = min(_LOOK, seconds) if self._spare or not listening else _QUIET
+            events = self._poll.poll(pause * 1000)
+            # The listener comes first: no number of a descriptor is used again before its events are over.
+            for descriptor, _ in events:
                 if descriptor == self._listener.fileno():
                     listening = self._installed.unchanged() and self._take()
                 elif descriptor in self._commands:
@@ -60,9 +65,11 @@ class Template:
             listening = listening and not idle and self._socket_file() == self._own
             if not listening and self._lock >= 0:
                 self._retire()
+            elif listening and not events and self._spare is None:
+                self._spare = self._fork()
 
     def _take(self) -> bool:
-        """Fork a child for the next command."""
+        """Give the next command to a child."""
         try:
             connection, _ = self._listener.accept()
         except OSError:
@@ -70,11 +77,10 @@ class Template:
         with connection:
             if len(self._commands) >= 2 * _AT_ONCE or not wire.is_ours(connection, os.geteuid(), os.getegid()):
                 return True
-            parent = os.getpid()
-            process = os.fork()
-            if process == 0:
-                self._become_command(connection, parent)
-            command = _Command(process, os.pidfd_open(process), connection.dup())
+            child, self._spare = self._spare or self._fork(), None
+            with child.connection as channel, contextlib.suppress(OSError):  # one that is dead is told of below
+                socket.send_fds(channel, [b"!"], [connection.fileno()])
+            command = child._replace(connection=connection.dup())
         self._commands[command.descriptor] = self._commands[command.connection.fileno()] = command
         self._poll.register(command.descriptor, select.POLLIN)
         self._poll.register(command.connection, select.POLLRDHUP)
@@ -82,7 +88,18 @@ class Template:
             os.utime(self._name, dir_fd=self._folder)  # the one that was used last stays longest
         return True
 
-    def _become_command(self, connection: socket.socket, parent: int) -> NoReturn:
+    def _fork(self) -> _Child:
+        """A child that waits for a command: there ahead of time, as a fork takes longer than all else before GO."""
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        process = os.fork()
+        if process == 0:
+            ours.close()
+            self._wait_for_command(theirs, parent)
+        theirs.close()
+        return _Child(process, os.pidfd_open(process), ours)
+
+    def _wait_for_command(self, channel: socket.socket, parent: int) -> NoReturn:
         try:
             die_with_parent(signal.SIGKILL, parent)
             self._listener.close()
@@ -90,11 +107,15 @@ class Template:
             for other in {*self._commands.values()}:
                 other.connection.close()
                 os.close(other.descriptor)
+            with channel:
+                _, (number,), _, _ = socket.recv_fds(channel, 1, 1)
+            connection = socket.socket(fileno=number)
+            os.set_inheritable(number, False)
             carry_out(connection, self._folder, self._facts)
         finally:
             os._exit(NOT_BEGUN)
 
-    def _look_at(self, command: _Command, descriptor: int) -> None:
+    def _look_at(self, command: _Child, descriptor: int) -> None:
         if descriptor != command.descriptor:  # whoever typed it has gone
             signal.pidfd_send_signal(command.descriptor, signal.SIGKILL)
             self._poll.unregister(descriptor)
@@ -116,6 +137,11 @@ class Template:
         self._listener.close()
         os.close(self._lock)
         self._lock = -1
+        if self._spare is not None:
+            self._spare.connection.close()  # by which it ends
+            os.waitpid(self._spare.process, 0)
+            os.close(self._spare.descriptor)
+            self._spare = None
 
     def _socket_file(self) -> tuple[int, int] | None:
         try:

@@ -376,6 +376,14 @@ def _credentials() -> None:
     )
     op.create_index("executor_device_code_typed", "executor_device_code", ["typed_digest"], unique=True)
     op.create_table(
+        "executor_command_line_code",
+        sa.Column("digest", sa.String(), primary_key=True),
+        sa.Column("challenge", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("host", sa.String(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+    )
+    op.create_table(
         "executor_oidc_state",
         sa.Column("digest", sa.String(), primary_key=True),
         sa.Column("browser_digest", sa.String(), nullable=False),

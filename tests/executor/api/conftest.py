@@ -9,7 +9,7 @@ import httpx2 as httpx
 import pytest
 from starlette.testclient import TestClient
 
-from executor import database, runs
+from executor import runs
 from executor.api.application import Origin, create_application
 from executor.api.routes import BASE
 from executor.models import RunSpec
@@ -22,7 +22,6 @@ from executor.settings import read_settings
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database
-from tests.conftest import database_for
 
 OPERATOR = Actor("ada", "cli")
 HOST = "sealrun.test"
@@ -77,22 +76,20 @@ class House:
         return self.client.request(method, BASE + path, headers={**headers, **more.pop("headers", {})}, **more)
 
 
-def deployment_of(url: str, home: Path) -> Deployment:
+def deployment_of(db: Database, home: Path) -> Deployment:
     """A deployment with the projects `shop` and `bank`, each with `default` and `staging`."""
-    settings = read_settings(
-        {"SEALRUN_HOME": str(home), "SEALRUN_DATABASE_URL": url, "SEALRUN_BROKER_URL": "redis://127.0.0.1:6379/9"}
-    )
-    at = Deployment(settings, Database(url))
+    url = db.engine.url.render_as_string(hide_password=False)
+    environ = {"SEALRUN_HOME": str(home), "SEALRUN_DATABASE_URL": url, "SEALRUN_BROKER_URL": "redis://127.0.0.1:6379/9"}
+    settings = read_settings(environ)
+    at = Deployment(settings, db)
     for name in ("shop", "bank"):
         projects.create(at, OPERATOR, NewProject(name=name, environments=("staging",)))
     return at
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    """A deployment of this test's own, on each kind of database."""
-    with database_for(request, tmp_path, database.migrate) as url:
-        at = deployment_of(url, tmp_path / "home")
-        with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
-            yield House(at, client)
-        at.close()
+@pytest.fixture
+def house(sqlite_db: Database, tmp_path: Path) -> Iterator[House]:
+    """A deployment of this test's own. What depends on the kind of database is tried below the API."""
+    at = deployment_of(sqlite_db, tmp_path / "home")
+    with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
+        yield House(at, client)

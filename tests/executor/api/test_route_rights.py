@@ -10,11 +10,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from executor import database
-from executor.api import asking, health
+from executor.api import asking, entry, health
 from executor.api.application import create_application
 from executor.api.routes import BASE, ROUTES, Route, taken_and_returned
 from executor.operations.rights import RIGHTS
 from executor.people.roles import ROLES
+from secretstore.database import Database
 from secretstore.errors import SealrunError
 from tests.databases import sqlite_file
 from tests.executor.api.conftest import ORIGIN, House, deployment_of
@@ -40,6 +41,8 @@ IN = {
 }
 OF_A_PROJECT = {"name": "shop"}
 ORDER = {"target": {"kind": "command", "argv": ["true"]}, "source_root": "/srv", "bundle": "0" * 64}
+SEALED = {"environment": "default", "name": "API_KEY", "sealed": "", "maskable": True}
+SEALED = {"environment": "default", "name": "API_KEY", "sealed": "AAAA", "maskable": True}
 GIVEN: Mapping[str, Mapping[str, Any]] = {
     "connections.create": {"environments": ["default"], "kind": "s3", "settings": {}},
     "environments.require": {"environments": ["default"]},
@@ -56,6 +59,12 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "runs.upload": {"size": 1},
     "pruning.look": {"older_than": 1, "project": "shop"},
     "secrets.due": {"before": "2030-01-01T00:00:00Z"},
+    "importing.store_sealed": {"environments": ["default"]},
+    "secrets.reserve": {"environments": ["default"], "names": ["API_KEY"]},
+    "secrets.store_sealed": {"environments": ["default"], "reservation": "0" * 32, "secrets": [SEALED]},
+    "importing.store_sealed": {"environments": ["default"]},
+    "secrets.reserve": {"environments": ["default"], "names": ["API_KEY"]},
+    "secrets.store_sealed": {"environments": ["default"], "secrets": [SEALED]},
     "secrets.require_renamable": {"new": "NEW_KEY"},
     "secrets.submit_rename": {"new": "NEW_KEY"},
     "variables.set_": {"environments": ["default"], "value": "1"},
@@ -75,7 +84,7 @@ def house() -> Iterator[House]:
     admit = asking.admit
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         url = f"sqlite:///{sqlite_file(Path(folder) / 'store' / 'sealrun.db', database.migrate)}"
-        at = deployment_of(url, Path(folder) / "home")
+        at = deployment_of(Database(url), Path(folder) / "home")
         patch.setattr(asking, "admit", refuse)
         with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
             yield House(at, client)
@@ -110,6 +119,18 @@ def status(house: House, route: Route, token: str | None) -> int:
     assert answer.status_code in (ADMITTED, 401, 403, 404), answer.text
     return answer.status_code
 
+
+PAGES = {
+    "/",
+    "/log-in",
+    "/log-in/command-line",
+    "/log-out",
+    "/first-admin",
+    "/device",
+    "/device/agree",
+    "/device/refuse",
+}
+"""What is for browsers, and asks who they are itself."""
 
 each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 
@@ -165,10 +186,18 @@ def test_the_application_has_no_other_route(house: House) -> None:
     """What is not in the table is open to all, and says nothing of the deployment."""
     app: Any = house.client.app
     included = [part.original_router for part in app.routes if hasattr(part, "original_router")]
-    assert len(included) + 1 == len(app.routes), "beside what is included there is the description alone"
-    there = {(method, BASE + one.path) for router in included for one in router.routes for method in one.methods}
-    known = {(route.method, BASE + route.path) for route in ROUTES}
-    assert there == known | {("GET", BASE + path) for path in health.OPEN}
+    assert len(included) + 2 == len(app.routes), "beside what is included: the description, and the pages' style"
+    routes = [one for router in included for one in router.routes]
+    shown = {(method, BASE + one.path) for one in routes if one.include_in_schema for method in one.methods}
+    open_ = {("GET", BASE + path) for path in health.OPEN} | {("POST", BASE + path) for path in entry.OPEN}
+    own = {("GET", BASE + entry.ME), ("DELETE", BASE + entry.MY_TOKEN)}
+    assert shown == {(route.method, BASE + route.path) for route in ROUTES} | open_ | own
+    assert {one.path for one in routes if not one.include_in_schema} == PAGES
+
+
+def test_what_a_caller_is_told_of_itself_takes_a_credential(house: House) -> None:
+    """Those two routes have no operation."""
+    assert house.ask("GET", entry.ME).status_code == house.ask("DELETE", entry.MY_TOKEN).status_code == 401
 
 
 def test_each_route_has_an_operation_with_a_right() -> None:

@@ -104,6 +104,22 @@ def test_a_pin_in_the_project_file_is_checked(shop: Cli) -> None:
     assert "the project file pins" in refused.stderr
 
 
+def test_a_pin_that_is_given_is_checked(shop: Cli) -> None:
+    """On the command line and by a variable; what is no pin is not quoted, whatever was pasted there (I10)."""
+    pin = str(next(key["pin"] for key in keys(shop, "-e", "default") if key["generation"] == 2))
+    wrong = pin[:-64] + "0" * 64
+    words, value = ("secret", "set", "API_KEY"), {"stdin": "hunter2-prod-key-6"}
+    shop.ok(*words, "--pin", pin, "--pin", f"staging={wrong}", **value, environ={"SEALRUN_PIN": f"x={wrong}, {pin}"})
+    refused = shop(*words, "--pin", f"default={wrong}", **value, code=1).stderr
+    assert "shop/default is not the one remembered here" in refused and "--pin gives" in refused
+    assert "SEALRUN_PIN gives" in shop(*words, **value, environ={"SEALRUN_PIN": wrong}, code=1).stderr
+    refused = shop(*words, "--pin", "hunter2-pasted-here", **value, code=2).stderr
+    assert "--pin takes [ENV=]PIN: it is not PROJECT_ID:ENVIRONMENT_ID:" in refused and "hunter2" not in refused
+    file = shop.jobs / "pinned.env"
+    file.write_text("OTHER_KEY=hunter2-prod-key-7\n")
+    assert "--pin gives" in shop("secret", "import", str(file), "--yes", "--pin", wrong, code=1).stderr
+
+
 def test_a_broken_file_of_known_keys_is_named(shop: Cli) -> None:
     """With its line; listing needs it not."""
     file = shop.home / "known_keys"

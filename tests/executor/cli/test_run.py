@@ -16,6 +16,7 @@ from executor.database import open_database
 from executor.records import history
 from executor.settings import read_settings
 from tests.executor.cli.conftest import DOORS, PATIENCE, Cli, made_for
+from tests.executor.cli.warm.conftest import Warm
 from tests.executor.conftest import Bench
 from tests.processes import eventually
 from tests.rig import job_python
@@ -27,10 +28,15 @@ print("to stderr", file=sys.stderr)
 """
 
 
-@pytest.fixture(scope="module", params=DOORS)
+@pytest.fixture(scope="module", params=[*DOORS, pytest.param("warm", marks=pytest.mark.long)])
 def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
-    """An empty home behind each door."""
-    with made_for(request.param) as one:
+    """An empty home: every day with commands as everywhere, before a release through a server and a warm process."""
+    with made_for("direct" if request.param == "warm" else request.param) as one:
+        if request.param == "warm":
+            one.forks = False
+            one.environ["SEALRUN_WARM_SECONDS"] = "600"  # it ends with the home
+            one.ok("runs", "list")
+            Warm(one).left()
         yield one
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from executor.cli.here import Here
+from executor.cli.shown import waiting
 from executor.cli.shown.waiting import Waiting, unseen
 from executor.errors import NeverServed
 from executor.operations import workers as operations
@@ -27,6 +28,22 @@ from secretstore.database import Database
 from tests.executor.conftest import Bench
 
 REDIS = {"SEALRUN_BROKER_URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.fixture(autouse=True)
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look of these tests is not put off."""
+    monkeypatch.setattr(waiting, "_FIRST", 0.0)
+
+
+def test_a_run_that_is_taken_at_once_is_not_looked_after(
+    sqlite_db: Database, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asks for its workers in the first moment, in which most runs are taken."""
+    monkeypatch.setattr(waiting, "_FIRST", 3600.0)
+    monkeypatch.setattr(operations, "attend", lambda *_: pytest.fail("workers are asked for"))
+
+    Waiting(here(settings(tmp_path), sqlite_db), bench.create(sqlite_db)).look()
 
 
 def settings(folder: Path, **more: str) -> Settings:

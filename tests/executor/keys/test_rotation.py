@@ -32,7 +32,8 @@ from secretstore.key_service import KeyPlace
 from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys
 from secretstore.models import KeyPair, Secret, SecretVersion
-from secretstore.pins import Pin, Pins
+from secretstore.pin import Pin
+from secretstore.pins import Pins
 from secretstore.reveal import reveal
 from tests.conftest import database_for
 from tests.executor.conftest import ROOT, Bench, OrdinaryUser
@@ -212,7 +213,8 @@ class TestProcess:
         begun = vault.sealing_key(shop, "shop", "default", pins=pins)
         request = {"access": {"keys": settings.store.keys}, "place": vars(begun.place), "pair": begun.pair.to_json()}
         said = b""
-        with zygote.resealer() as channel:
+        with zygote.resealer() as resealing:
+            channel = resealing.channel
             answers = Receiver(channel)
             send(channel, Kind.ROTATE, request)
             frame = answers.receive(30)

@@ -2,17 +2,20 @@
 
 import base64
 import random
+import threading
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.masking import automaton, scanner
+from executor.masking import scanner
 from executor.masking.masker import Masker, Origin
 from tests.effort import share
 from tests.executor.masking.plain import Masked, masked
-from tests.executor.masking.ways import SCANNED, WAYS, Way, searched
+from tests.executor.masking.ways import SCANNED, SCANNED_SOON, WAYS, Way, searched
+from tests.processes import eventually
 
 Needles = dict[bytes, tuple[Origin, ...]]
 
@@ -91,34 +94,100 @@ def test_a_secret_split_at_every_offset_by_every_way(way: Way) -> None:
             assert out.hits == {("LONG", "as it is"): 1, ("SHORT", "as it is"): 2, ("LONG", "hex"): 1}
 
 
-def test_a_flood_is_masked_the_same_from_its_first_byte_to_its_last() -> None:
+def found_with(masker: Masker) -> str:
+    assert masker._heads is not None
+    return type(masker._heads._find.__self__).__name__
+
+
+def compiled(masker: Masker) -> None:
+    """Wait for a scanner that is being compiled."""
+    assert masker._heads is not None
+    if isinstance(awaiting := masker._heads.find, partial):
+        eventually(lambda: awaiting.args[0].over, 60, "the compilation is over")
+
+
+@pytest.mark.parametrize("last", ["Scanner", "FasterAutomaton"], ids=["with the extra", "without"])
+def test_a_flood_is_masked_the_same_from_its_first_byte_to_its_last(last: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """I5: it goes over from what is built soonest to what reads fastest, and nobody who reads the output could tell."""
     assert scanner.hyperscan is not None, "the development environment has all extras"
+    if last != "Scanner":
+        monkeypatch.setattr(scanner, "hyperscan", None)
     values = secrets(40)
     masker = Masker.build(values)
     rnd = random.Random(6)
     names = list(values)
     clear, hidden, total = [], [], 0
     used = dict.fromkeys(names, 0)
-    while total < 2_000_000:
+    while total < 1_000_000:
         line = b"%x " % rnd.getrandbits(8 * rnd.randrange(1, 60)) + b"order customer rows written\n" * rnd.randrange(30)
         name = rnd.choice(names)
         used[name] += 1
         clear.append(line + values[name])
         hidden.append(line + b"***")
         total += len(clear[-1])
-    ways = set()
+    ways = {found_with(masker)}
     stream, sent, text = masker.stream(), [], b"".join(clear) + b"\n"
     at = 0
     while at < len(text):
         size = rnd.choice((1, 7, 200, 4096, 65536))
         sent.append(stream.feed(text[at : at + size]))
-        assert masker._heads is not None
-        ways.add(type(masker._heads._find.__self__).__name__)
+        ways.add(found_with(masker))
         at += size
+        if at > 700_000:
+            compiled(masker)
     assert b"".join(sent) + stream.rest() == b"".join(hidden) + b"\n"
     assert stream.hits == {(name, "as it is"): count for name, count in used.items() if count}
-    assert ways == {"_ByPlace", "Automaton", "FasterAutomaton", "Scanner"}
+    assert ways == {"_ByPlace", "Automaton", last}
+
+
+def test_output_does_not_wait_for_a_scanner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I5: it is compiled in a thread of its own, however long that takes; what came before goes on masking."""
+    go_on, real = threading.Event(), scanner.scanner
+
+    def slow(heads: list[bytes]) -> scanner.Scanner | None:
+        assert go_on.wait(60)
+        return real(heads)
+
+    monkeypatch.setattr(scanner, "scanner", slow)
+    with searched(SCANNED_SOON):
+        masker = Masker.build({"TOKEN": b"s3cr3t-Token/42"})
+        try:
+            assert [masker.mask(b"<s3cr3t-Token/42>" * 9) for _ in range(4)] == [b"<***>" * 9] * 4
+            assert found_with(masker) == "Automaton"
+        finally:
+            go_on.set()
+        compiled(masker)
+        assert masker.mask(b"<s3cr3t-Token/42>") == b"<***>"
+        assert found_with(masker) == "Scanner"
+
+
+class NoMore:
+    """A thread, where there may be no more of them."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def short_of_memory(heads: list[bytes]) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("short_of", ["threads", "memory"])
+def test_without_room_for_a_scanner_automatons_go_on(short_of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I5: what the machine has too little of costs speed alone."""
+    if short_of == "threads":
+        monkeypatch.setattr(threading, "Thread", NoMore)
+    else:
+        monkeypatch.setattr(scanner, "scanner", short_of_memory)
+    with searched(SCANNED_SOON):
+        masker = Masker.build({"TOKEN": b"s3cr3t-Token/42"})
+        assert [masker.mask(b"<s3cr3t-Token/42>" * 9) for _ in range(4)] == [b"<***>" * 9] * 4
+        compiled(masker)
+        assert masker.mask(b"<s3cr3t-Token/42>") == b"<***>"
+        assert found_with(masker) == "VectoredAutomaton"
 
 
 @pytest.mark.parametrize("heads", [[b"ab\0cdefg", b"abcdefgh"], [b"\0" * 8, b"abcdefgh"]])
@@ -148,8 +217,7 @@ def test_without_the_package_automatons_go_on(package: object, monkeypatch: pyte
     with searched(SCANNED):
         masker = Masker.build({"TOKEN": b"s3cr3t-Token/42"})
         assert [masker.mask(b"<s3cr3t-Token/42>") for _ in range(4)] == [b"<***>"] * 4
-        assert masker._heads is not None
-        assert type(masker._heads._find.__self__) is automaton.VectoredAutomaton
+        assert found_with(masker) == "VectoredAutomaton"
 
 
 def test_a_scanner_that_misses_a_head_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,10 +313,10 @@ def test_who_gave_what_to_whom_is_on_record(people: People) -> None:
     people.give("bob", "auditor")
     told = [(event.action, event.subject, event.actor) for event in people.events("shop")]
     assert told[1:] == [
-        ("member.add", "bob", "ada"),
-        ("member.remove", "bob", "ada"),
+        ("member.add", "bob: runner of shop/dev", "ada"),
+        ("member.remove", "bob: runner of shop/dev", "ada"),
         ("token.create", "ada/ci", "root@here"),
     ]
     assert '"place": "shop/dev", "role": "runner"' in people.events("shop")[1].detail
     ours = [(event.action, event.subject) for event in people.events()]
-    assert ours == [("user.create", "ada"), ("user.create", "bob"), ("member.add", "bob")]
+    assert ours == [("user.create", "ada"), ("user.create", "bob"), ("member.add", "bob: auditor of the installation")]

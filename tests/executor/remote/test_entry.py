@@ -104,6 +104,6 @@ class TestByACode:
 
     def test_it_is_typed_nowhere_else(self, here: Settings) -> None:
         """A server that sends its people elsewhere is not followed."""
-        with stranger(lambda *_: self.begun("https://evil.example.com")) as server:
-            with pytest.raises(ServerUnusable, match="sends you elsewhere"):
-                entry.by_code(Server(here, server.url, None), "mill", lambda *_: None)
+        begun = self.begun("https://evil.example.com")
+        with stranger(lambda *_: begun) as server, pytest.raises(ServerUnusable, match="sends you elsewhere"):
+            entry.by_code(Server(here, server.url, None), "mill", lambda *_: None)

@@ -20,7 +20,7 @@ from secretstore.keyring import generate_wrapped
 from secretstore.local_keys import LocalKeys
 from secretstore.pins import Pins
 from tests.executor.conftest import Bench
-from tests.executor.runs.test_receipts import keys, pins
+from tests.executor.runs.test_receipts import keys, pins, statements
 
 __all__ = ["keys", "pins"]
 
@@ -75,9 +75,11 @@ def test_no_statement_of_a_run_is_built_anew(db: Database, bench: Bench, keys: L
     first, second = (bench.create(db, **place) for _ in range(2))
     with executed(db.engine) as before:
         whole_life(db, bench, first)
-    with executed(db.engine) as sent:
+    compiled = db.statements.count
+    with executed(db.engine) as sent, statements(db.engine) as texts:
         lease = whole_life(db, bench, second)
-    assert len(sent) >= 15
+    assert len(texts) >= 15
+    assert db.statements.count == compiled
     known = {id(statement) for statement in before}
     assert [str(statement) for statement in sent if id(statement) not in known] == []
     with db.reading() as session:

@@ -8,7 +8,7 @@ from executor.errors import FileInvalid, SourceIsHome, TargetUnusable
 from executor.sandbox import folders
 from executor.source import root
 from executor.source.root import ProjectFile, project_file, relative_target, source_root
-from secretstore.pins import Pin
+from secretstore.pin import Pin
 from tests.executor.conftest import ROOT, OrdinaryUser
 
 

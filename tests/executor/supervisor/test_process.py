@@ -85,6 +85,19 @@ def test_a_run_that_was_cancelled_meanwhile_is_not_started(
     assert outcome(worker, later, tmp_path)["reason"] == "cancelled"
 
 
+def test_a_value_that_is_not_masked_is_told_whatever_was_claimed_of_it(
+    worker: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    """I9: nobody who stored it saw that it is short but the one who says it is not; its value is not told (I10)."""
+    past = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - SECOND
+    of_attempt(worker, past, tmp_path).run({"PIN": b" 4711 ", "TOKEN": b"hunter2-long-enough"})
+    heard, said = Receiver(worker[0]), b""
+    while (frame := heard.receive(5)) is not None and frame.kind is not Kind.OUTCOME:
+        said += frame.payload if frame.kind is Kind.STDERR else b""
+    assert b"PIN has under 8 bytes" in said and b"it is not masked" in said
+    assert b"TOKEN" not in said and b"4711" not in said
+
+
 @pytest.mark.parametrize("how", ["lease", "worker"])
 def test_a_run_that_is_lost_while_it_is_collected_has_not_succeeded(
     worker: tuple[socket.socket, socket.socket], tmp_path: Path, how: str

@@ -30,7 +30,7 @@ class Warm:
 
     def __init__(self, cli: Cli) -> None:
         self.cli = cli
-        cli.environ |= {"SEALRUN_WARM_SECONDS": "60"}
+        cli.environ["SEALRUN_WARM_SECONDS"] = "600"
         self.folder = cli.home / "warm"
         (cli.folder / "poisoned").mkdir()
         (cli.folder / "poisoned" / "typer.py").write_text(POISON)

@@ -49,6 +49,7 @@ def test_it_ends_when_nobody_has_come_for_a_while() -> None:
         assert not warm.sockets() and not warm.log()
 
 
+@pytest.mark.long
 def test_it_ends_when_its_home_is_gone(warm: Warm) -> None:
     """Whoever removes its socket ends it."""
     warm.cli.ok("runs", "list")

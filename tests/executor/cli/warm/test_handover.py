@@ -17,10 +17,18 @@ from tests.processes import children, eventually, is_alive
 NOTHING = wire.Request(*[[b"x"]] * wire.GROUPS)
 
 
-@pytest.mark.parametrize("word", [b"0" * place.WORD_LENGTH, b"0", b""])
+@pytest.mark.parametrize(
+    "word",
+    [
+        b"0" * place.WORD_LENGTH,
+        pytest.param(b"0", marks=pytest.mark.long),
+        pytest.param(b"", marks=pytest.mark.long),
+    ],
+)
 def test_who_does_not_know_the_word_gets_nothing(warm: Warm, word: bytes) -> None:
     """A run of the same user may be let through to the socket by an older kernel; it cannot read the word."""
     process = warm.left()
+    spare = eventually(lambda: children(process), PATIENCE, "a child waits for a command")
     (path,) = warm.sockets()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, open(os.devnull) as nothing:
         connection.settimeout(PATIENCE)
@@ -30,7 +38,7 @@ def test_who_does_not_know_the_word_gets_nothing(warm: Warm, word: bytes) -> Non
         else:
             connection.shutdown(socket.SHUT_WR)
         assert connection.recv(len(wire.READY)) != wire.READY
-    eventually(lambda: not children(process), PATIENCE, "the child has ended")
+    eventually(lambda: not any(map(is_alive, spare)), PATIENCE, "the child has ended")
     assert warm.is_used("runs", "list")
 
 
@@ -46,7 +54,9 @@ def test_who_is_in_other_circumstances_gets_nothing(warm: Warm) -> None:
         assert connection.recv(len(wire.READY)) != wire.READY
 
 
-@pytest.mark.parametrize("circumstance", ["namespace", "no_new_privileges", "nice"])
+@pytest.mark.parametrize(
+    "circumstance", ["namespace", "no_new_privileges", pytest.param("nice", marks=pytest.mark.long)]
+)
 def test_a_command_that_is_confined_otherwise_starts_cold(warm: Warm, circumstance: str) -> None:
     """It would be carried out beyond its confinement."""
     before = {
@@ -113,7 +123,9 @@ def _take_it_and_vanish(connection: socket.socket) -> None:
     wire.expect(connection, wire.GO)
 
 
-@pytest.mark.parametrize("answer", [_close, _say_something_else, _take_it_and_vanish])
+@pytest.mark.parametrize(
+    "answer", [pytest.param(_close, marks=pytest.mark.long), _say_something_else, _take_it_and_vanish]
+)
 def test_a_command_is_neither_lost_nor_done_twice(
     reporting: Reporting, answer: Callable[[socket.socket], None]
 ) -> None:
@@ -136,6 +148,7 @@ def test_a_command_is_neither_lost_nor_done_twice(
         assert (ended.returncode, ended.stderr) == (1, b"cold\n")
 
 
+@pytest.mark.long
 def test_a_command_whose_warm_process_is_killed_says_so(reporting: Reporting) -> None:
     """It ends with it, as it would have if it had been killed itself."""
     process = reporting.start()

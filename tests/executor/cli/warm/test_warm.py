@@ -33,12 +33,12 @@ def test_a_cold_command_leaves_a_warm_process_and_the_next_one_goes_through_it(w
     "words",
     [
         ("runs", "list", "--json"),
-        ("runs", "show", "nope"),
-        ("runs", "--help"),
+        pytest.param(("runs", "show", "nope"), marks=pytest.mark.long),
+        pytest.param(("runs", "--help"), marks=pytest.mark.long),
         ("run",),
         ("run", "--json", "-p", "shop", "missing.py"),
-        ("run", "-p", "nowhere", "--", "true"),
-        ("runs", "list", "--limit", "no"),
+        pytest.param(("run", "-p", "nowhere", "--", "true"), marks=pytest.mark.long),
+        pytest.param(("runs", "list", "--limit", "no"), marks=pytest.mark.long),
     ],
 )
 def test_each_command_says_the_same_bytes(warm: Warm, words: Sequence[str]) -> None:
@@ -114,7 +114,15 @@ def test_signals_reach_the_command_and_stop_it(reporting: Reporting) -> None:
     assert command.returncode == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.long),
+        pytest.param(signal.SIGQUIT, marks=pytest.mark.long),
+        signal.SIGKILL,
+    ],
+)
 def test_a_command_does_not_outlive_who_typed_it(reporting: Reporting, number: int) -> None:
     """Whatever ends the one ends the other."""
     command, child = _waiting(reporting)
@@ -147,7 +155,8 @@ def test_the_warm_process_has_no_terminal_and_no_stream_of_a_command(warm: Warm)
 
     assert links["0"] == os.devnull
     assert {link.split(":")[0] for link in links.values()} <= {
-        os.devnull, "socket", str(warm.folder), str(warm.folder / "log"), *map(str, warm.folder.glob("*.lock"))
+        os.devnull, "socket", "anon_inode",
+        str(warm.folder), str(warm.folder / "log"), *map(str, warm.folder.glob("*.lock"))
     }  # fmt: skip
 
 
