@@ -21,6 +21,7 @@ from executor.records import files, history
 from executor.records import logs as output
 from executor.records.following import Following, looks
 from executor.runs import Refused, cancelling, follower
+from executor.runs.plans import DIRECT, Door
 from executor.schemas.order import LookedUp, Order, Orders, Staged, Upload, Uploaded, Wanted
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
@@ -116,7 +117,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
         NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
-    return submitting.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
+    return submitting.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby, _door(at, who))
 
 
 def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Submitted]:
@@ -132,10 +133,15 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
     specs = [one.spec for one in asked]
     _check_size(specs)
     try:
-        return submitting.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
+        return submitting.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby, _door(at, who))
     except Refused as refused:
         refused.why.place(f"items[{refused.place}]")
         raise refused.why from None
+
+
+def _door(at: Deployment, who: Actor) -> Door:
+    """The way by which somebody comes in; what comes through a process that has a signing key is signed."""
+    return Door("api" if isinstance(who, KnownActor) else DIRECT.name, at.signing_key)
 
 
 def _check_size(specs: Sequence[RunSpec]) -> None:

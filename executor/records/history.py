@@ -234,8 +234,8 @@ def list_runs(
 ) -> list[RunView]:
     """The latest runs first, without results and receipts: of those that who asks may see, older than `before`."""
     # What environments are built of may be long, and is nobody's to see in a list.
-    light = defer(Run.requirements)  # type: ignore[arg-type]  # SQLModel gives a column the type of its value
-    statement = select(Run).options(light).where(_listed(project_id), _seen(sight))
+    light = [defer(one) for one in (Run.requirements, Run.plan)]  # type: ignore[arg-type]  # SQLModel's typing
+    statement = select(Run).options(*light).where(_listed(project_id), _seen(sight))
     statement = statement.order_by(col(Run.created_at).desc(), col(Run.id).desc()).limit(limit)
     if state is not None:
         statement = statement.where(Run.state == state)
