@@ -95,6 +95,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "jobs.serving": _right("see", "environment"),
         "jobs.show": _right("see", "somewhere"),
         "keys.create_file": _right("manage", "installation"),
+        "keys.create_signing_key": _right("manage", "installation"),
         "keys.list_": _right("see", "somewhere"),
         "keys.rewrap": _right("manage", "project"),
         "keys.rotate": _right("manage", "environment"),

@@ -15,7 +15,7 @@ import pytest
 from executor.database import open_database
 from executor.records import history
 from executor.settings import read_settings
-from tests.executor.cli.conftest import PATIENCE, Cli, made
+from tests.executor.cli.conftest import DOORS, PATIENCE, Cli, made_for
 from tests.executor.cli.warm.conftest import Warm
 from tests.executor.conftest import Bench
 from tests.processes import eventually
@@ -28,12 +28,12 @@ print("to stderr", file=sys.stderr)
 """
 
 
-@pytest.fixture(scope="module", params=["cold", pytest.param("warm", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=[*DOORS, pytest.param("warm", marks=pytest.mark.long)])
 def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
-    """An empty home: every day with commands as everywhere, before a release through a warm process, too."""
-    with made() as one:
-        one.forks = request.param == "cold"
+    """An empty home: every day with commands as everywhere, before a release through a server and a warm process."""
+    with made_for("direct" if request.param == "warm" else request.param) as one:
         if request.param == "warm":
+            one.forks = False
             one.environ["SEALRUN_WARM_SECONDS"] = "600"  # it ends with the home
             one.ok("runs", "list")
             Warm(one).left()
