@@ -345,6 +345,8 @@ def test_a_configured_database_waits_for_migrate(cli: Cli) -> None:
     assert "was secretstore empty" in cli("migrate", environ=configured, code=0).stderr
     again = json.loads(cli("migrate", "--yes", "--json", environ=configured, code=0).stdout)
     assert again["changed"] is False and again["executor"] is not None
+    assert "roles are PostgreSQL's" in cli("migrate", "--grants", environ=configured, code=2).stderr
+    assert "--sql goes with --grants" in cli("migrate", "--sql", environ=configured, code=2).stderr
     cli.ok("project", "list", environ=configured)
 
 

@@ -467,3 +467,24 @@ class TestAdminScript:
         ended = subprocess.run([sys.executable, "-I", "-S", script], capture_output=True, text=True, cwd=tmp_path)
         assert ended.returncode == 1
         assert "sealrun is not installed for" in ended.stderr
+
+
+def test_a_secret_gets_another_name_in_each_environment_or_none_is_touched(new_cli: Cli) -> None:
+    """Its history goes on; a name that is taken in one of them is refused before anything is opened."""
+    new_cli.ok("project", "create", "shop", "-e", "staging")
+    both = ("-p", "shop", "-e", "default", "-e", "staging")
+    for value in ("hunter2-prod-key-1", "hunter2-prod-key-2"):
+        new_cli.ok("secret", "set", "API_KEY", *both, stdin=value)
+    new_cli.ok("variable", "set", "LEVEL", "debug", "-p", "shop", "-e", "staging")
+    refused = new_cli("secret", "rename", "API_KEY", "LEVEL", *both, code=1).stderr
+    assert 'variable "LEVEL" of shop/staging exists already' in refused
+    assert {one["name"] for one in new_cli.json("secret", "list", "-p", "shop", "--json")} == {"API_KEY"}
+
+    said = new_cli("secret", "rename", "API_KEY", "TOKEN", *both, "--json", code=0)
+
+    assert "API_KEY of shop/default is TOKEN now: 2 versions" in said.stderr
+    assert [one["secret"]["environment"] for one in json.loads(said.stdout)] == ["default", "staging"]
+    versions = new_cli.json("secret", "history", "TOKEN", "-p", "shop", "--json")
+    assert [one["version"] for one in versions] == [2, 1] and "hunter2" not in said.stdout + said.stderr
+    told = new_cli("secret", "rename", "API_KEY", "OTHER", "-p", "shop", code=2).stderr
+    assert 'no secret "API_KEY" in shop/default' in told
