@@ -41,7 +41,6 @@ IN = {
 }
 OF_A_PROJECT = {"name": "shop"}
 ORDER = {"target": {"kind": "command", "argv": ["true"]}, "source_root": "/srv", "bundle": "0" * 64}
-SEALED = {"environment": "default", "name": "API_KEY", "sealed": "", "maskable": True}
 SEALED = {"environment": "default", "name": "API_KEY", "sealed": "AAAA", "maskable": True}
 GIVEN: Mapping[str, Mapping[str, Any]] = {
     "connections.create": {"environments": ["default"], "kind": "s3", "settings": {}},
@@ -62,9 +61,6 @@ GIVEN: Mapping[str, Mapping[str, Any]] = {
     "importing.store_sealed": {"environments": ["default"]},
     "secrets.reserve": {"environments": ["default"], "names": ["API_KEY"]},
     "secrets.store_sealed": {"environments": ["default"], "reservation": "0" * 32, "secrets": [SEALED]},
-    "importing.store_sealed": {"environments": ["default"]},
-    "secrets.reserve": {"environments": ["default"], "names": ["API_KEY"]},
-    "secrets.store_sealed": {"environments": ["default"], "secrets": [SEALED]},
     "secrets.require_renamable": {"new": "NEW_KEY"},
     "secrets.submit_rename": {"new": "NEW_KEY"},
     "variables.set_": {"environments": ["default"], "value": "1"},

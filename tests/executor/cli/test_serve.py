@@ -133,7 +133,7 @@ def test_serve_opens_the_page_for_who_sits_at_a_terminal(cli: Cli, port: int) ->
     page = cli.home / "server" / f"first-admin-{port}.html"
     assert asked.read_text() == f"{page.as_uri()}\n"
     os.kill(terminal.pid, signal.SIGINT)
-    assert terminal.ends() == 0
+    assert terminal.ended() == 0
     assert not page.exists()
     with started(cli, "serve", "--listen", f"127.0.0.1:{port}") as server:
         assert "first admin" not in read_until(server, "/api/v1\n")
