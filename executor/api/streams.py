@@ -5,7 +5,7 @@ import base64
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Annotated, Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote
@@ -75,11 +75,11 @@ class LogPage(BaseModel):
     next: str | None = None
 
 
-def router(at: Deployment) -> APIRouter:
-    """The routes of a run's output."""
+def router(at: Deployment, leaving: Callable[[], bool]) -> APIRouter:
+    """The routes of a run's output; streams end when the process is `leaving`."""
     made = APIRouter(tags=["runs"])
     _logs(made, at)
-    _events(made, at)
+    _events(made, at, leaving)
     _file(made, at)
     _upload(made, at)
     return made
@@ -104,7 +104,7 @@ def _logs(made: APIRouter, at: Deployment) -> None:
         return LogPage(items=pieces, next=pieces[-1].place if len(pieces) == limit else None)
 
 
-def _events(made: APIRouter, at: Deployment) -> None:
+def _events(made: APIRouter, at: Deployment, leaving: Callable[[], bool]) -> None:
     route = route_of("runs.follow")
 
     @made.get(
@@ -133,13 +133,15 @@ def _events(made: APIRouter, at: Deployment) -> None:
             return runs.following(at, who, whole, at_a_time=_AT_A_TIME)
 
         following = await run_in_threadpool(begin)
-        return StreamingResponse(_told(following), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        return StreamingResponse(
+            _told(following, leaving), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        )
 
 
-async def _told(following: Followed) -> AsyncIterator[bytes]:
+async def _told(following: Followed, leaving: Callable[[], bool]) -> AsyncIterator[bytes]:
     standing: dict[str, Any] | None = None
     spoken = time.monotonic()
-    while True:
+    while not leaving():
         look: Look = await run_in_threadpool(following.look)
         now = {
             "state": look.state,
