@@ -83,23 +83,20 @@ _HELD = (
     .with_for_update(read=True, key_share=True)
 )
 
-_PLACE = (
-    select_rows(
-        _PROJECT.name.label("project"),
-        _PROJECT.id.label("project_id"),
-        _ENVIRONMENT.name.label("environment"),
-        _ENVIRONMENT.generation,
-        _PAIR.fingerprint,
-        _PAIR.key_service,
-        _PAIR.wrapped_private_key,
-    )
-    .where(
-        _ENVIRONMENT.id == bindparam("of_environment"),
-        _PROJECT.id == _ENVIRONMENT.project_id,
-        _PAIR.environment_id == _ENVIRONMENT.id,
-        _PAIR.generation == _ENVIRONMENT.generation,
-        _PROJECT.deleted_at.is_(None),
-    )
+_PLACE = select_rows(
+    _PROJECT.name.label("project"),
+    _PROJECT.id.label("project_id"),
+    _ENVIRONMENT.name.label("environment"),
+    _ENVIRONMENT.generation,
+    _PAIR.fingerprint,
+    _PAIR.key_service,
+    _PAIR.wrapped_private_key,
+).where(
+    _ENVIRONMENT.id == bindparam("of_environment"),
+    _PROJECT.id == _ENVIRONMENT.project_id,
+    _PAIR.environment_id == _ENVIRONMENT.id,
+    _PAIR.generation == _ENVIRONMENT.generation,
+    _PROJECT.deleted_at.is_(None),
 )
 
 _GENERATION = (
