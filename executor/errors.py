@@ -283,6 +283,15 @@ class SecretsUnavailable(SealrunError):
     exit_code = 125
 
 
+class PlanRefused(SealrunError):
+    """this worker does not carry out the run: {why}"""
+
+    code = "plan_refused"
+    status = 403
+    exit_code = 125
+    hint = "its worker takes what the API server has accepted, as it was accepted (SEALRUN_DOORS=api): submit it there"
+
+
 class ReceiptRefused(SecretsUnavailable):
     """the database did not store the run's receipt, so no secret was opened"""
 
@@ -572,6 +581,18 @@ class FileInvalid(SealrunError):
     code = "file_invalid"
     status = 422
     exit_code = 2
+
+
+# -- the database's roles
+
+
+class GrantsRefused(SealrunError):
+    """the database {url} has no roles to give rights to"""
+
+    code = "grants_refused"
+    status = 422
+    exit_code = 2
+    hint = "roles are PostgreSQL's: set SEALRUN_DATABASE_URL to one; a SQLite file has its owner and its mode"
 
 
 # -- the command line

@@ -104,7 +104,8 @@ class Run(Table, RunSpec, table=True):
     `held_up` is why its output waits at its worker, as long as it does. Of its attempts, `retried` were made because
     one before had failed, and `refused` ended without one, since a worker's key service did not open its secrets. Of a
     run that is pruned what it left is deleted; this row, its attempts and its receipts stay. `pruned_by` without
-    `pruned_at`: that has begun.
+    `pruned_at`: that has begun. `door` is the way by which it came in, `plan` what the server that accepted it has
+    signed, see `runs.plans`: the door is as claimed, and what a worker may ask for is the plan.
     """
 
     __tablename__ = "executor_run"
@@ -142,6 +143,8 @@ class Run(Table, RunSpec, table=True):
     cancel_requested_by: str | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)
     created_by: str
+    door: str = "direct"
+    plan: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     pruned_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from executor.boundary.plans import SIGNER_FORM, Signer
 from executor.masking.token_shape import is_token
 from executor.sandbox.folders import OpenFolder, why_not
 from secretstore import sizes
@@ -216,12 +217,33 @@ WRITABLE = Setting(
     "leaves there the next one finds",
 )
 
+DOORS = Setting(
+    "SEALRUN_DOORS",
+    "any",
+    "any, api",
+    "`api`: a worker carries out what an API server of SEALRUN_SIGNERS has accepted and signed, and nothing else; who "
+    "writes runs into the database has them refused. See [doors](../how-to/doors.md)",
+)
+SIGNERS = Setting(
+    "SEALRUN_SIGNERS",
+    "none",
+    "list of keys",
+    "the public halves of the signing keys of API servers, as `sealrun key create --signing` prints them, with commas "
+    "between; several while one follows another. It belongs to the worker's own configuration",
+)
+SIGNING_KEY = Setting(
+    "SEALRUN_SIGNING_KEY",
+    "none",
+    "path",
+    "the file of an API server's signing key: the runs that it accepts are signed with it. No worker needs it",
+)
+
 EXECUTOR_SETTINGS = (
     BROKER_URL, SERVER, TOKEN, PROJECT, ENVIRONMENT, PIN, HOST, LEASE, TERM_GRACE, STOP_GRACE, RESULT_LIMIT,
     OUTPUT_LIMIT,
     SOURCE_LIMIT, WORKSPACES, CACHE, CACHE_LIMIT, SETUP_TIMEOUT, PACKAGE_INDEX, RUN_UIDS,
     RUN_MEMORY, RUN_CPUS, RUN_PIDS, RUN_DISK, SERVES, QUEUE_TIMEOUT, KEEP_RUNS, READABLE, WRITABLE, METRICS_LISTEN,
-    WARM,
+    DOORS, SIGNERS, SIGNING_KEY, WARM,
 )  # fmt: skip
 ALL_SETTINGS = (*STORE_SETTINGS, *EXECUTOR_SETTINGS)
 _FROM_FILES = [one for one in ALL_SETTINGS if one.from_file]
@@ -264,6 +286,9 @@ class Settings:
     run_cpus: float | None
     run_pids: int
     run_disk: int
+    signers: tuple[Signer, ...]
+    """Those whose plans count, where a worker takes nothing else; none where it takes whatever is in the database."""
+    signing_key: Path | None
     closed: tuple[Path, ...]
     """What no run may reach, even beneath a folder that it may: sealrun's own, and files with passwords."""
 
@@ -297,6 +322,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     reading = SettingsReading(environ)
     store = parse_store_settings(reading)
     number = whole_number
+    signing_key = reading.value(SIGNING_KEY, absolute_path, None)
     workspaces = reading.value(WORKSPACES, absolute_path, _default_folder("runs", store.home))
     cache = reading.value(CACHE, absolute_path, _default_folder("cache", store.home))
     settings = Settings(
@@ -332,7 +358,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         run_pids=reading.value(RUN_PIDS, number(16, 1 << 22), 4096),
         run_disk=reading.value(RUN_DISK, _size(1 << 20), 10 << 30),
         metrics_listen=reading.value(METRICS_LISTEN, _listening, None),
-        closed=tuple(_closed(store, environ, workspaces, cache)),
+        signers=_signers_that_count(reading),
+        signing_key=signing_key,
+        closed=tuple(_closed(store, environ, workspaces, cache, *([signing_key] if signing_key else []))),
     )
     reading.problems += _problems_of_folders(settings)
     for setting, folder in ((WORKSPACES, settings.workspaces), (CACHE, settings.cache)):
@@ -411,6 +439,28 @@ def _listening(text: str) -> tuple[str, int]:
             "is not a loopback address, and whoever reaches it may read; if that is meant, write open: before it"
         )
     return str(address), int(port)
+
+
+def _signers_that_count(reading: SettingsReading) -> tuple[Signer, ...]:
+    problems = len(reading.problems)
+    none: tuple[Signer, ...] = ()
+    doors, signers = reading.value(DOORS, _doors, "any"), reading.value(SIGNERS, _signers, none)
+    if doors == "api" and not signers and len(reading.problems) == problems:
+        reading.problems.append(f"{DOORS.name} is api, and {SIGNERS.name} names no server whose plans count")
+    return signers if doors == "api" else ()
+
+
+def _doors(text: str) -> str:
+    if text not in ("any", "api"):
+        raise Unacceptable("is neither any nor api")
+    return text
+
+
+def _signers(text: str) -> tuple[Signer, ...]:
+    try:
+        return tuple(Signer.parse(word.strip()) for word in text.split(","))
+    except ValueError:
+        raise Unacceptable(f"is not a list of public keys, as in {SIGNER_FORM}") from None
 
 
 def _uids(text: str) -> range:

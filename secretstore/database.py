@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, SQLModel
 
 from secretstore.engine import BUSY_SECONDS, WRITING, Turns, begin, by_hand, masked_url, open_engine
-from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SecretStoreError
+from secretstore.errors import DatabaseForbids, DatabaseUnavailable, DatabaseUnwritable, SecretStoreError
 from secretstore.schema import current_revision, require_revision, upgrade
 from secretstore.timestamps import UtcDateTime, utc_now
 from secretstore.transaction import Statements, Transaction, pipelined
@@ -49,6 +49,7 @@ _SQLITE_READ_ONLY = (
     "SQLITE_READONLY_RECOVERY",
 )
 _POSTGRESQL_FULL, _POSTGRESQL_READ_ONLY = "53100", "25006"
+_POSTGRESQL_FORBIDDEN = "42501"
 # Connection, authorization, no such database, no resources, stopped:
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_SERVER_STATES = ("08", "28", "3D", "53", "57P")
@@ -247,6 +248,9 @@ class Database:
                 seconds=BUSY_SECONDS,
                 hint="look for a process that keeps it locked, such as a backup or a shell",
             )
+        if getattr(problem.orig, "sqlstate", None) == _POSTGRESQL_FORBIDDEN:
+            told = getattr(problem.orig, "diag", None)  # it names the table, and no value
+            return DatabaseForbids(url=self.url_shown, why=getattr(told, "message_primary", "permission denied"))
         if why := self._unwritable(kind, getattr(problem.orig, "sqlstate", None)):
             return DatabaseUnwritable(url=self.url_shown, why=why)
         if kind.startswith(_SQLITE_FILE_ERRORS):

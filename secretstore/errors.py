@@ -409,6 +409,14 @@ class DatabaseUnwritable(DatabaseUnavailable):
     hint = "make room on its disk, or make it writable again; nothing else is to be done"
 
 
+class DatabaseForbids(SecretStoreError):
+    """the database {url} does not let its user do this: {why}"""
+
+    code = "database_forbids"
+    status = 403
+    hint = "sealrun migrate --grants gives each role what its part needs; the rest is for who owns the tables"
+
+
 class SchemaMismatch(SecretStoreError):
     """the database {url} is at revision {found}, and this version needs {wanted}"""
 

@@ -26,6 +26,7 @@ from executor.database import migrate, open_database
 from executor.keys.creation import birth
 from executor.models import Attempt, RunSpec
 from executor.records import history, logs
+from executor.runs.plans import DIRECT, Door
 from executor.runs.workers import list_workers
 from executor.schemas.runs import RunView
 from executor.settings import read_settings
@@ -254,10 +255,15 @@ class Rig:
         """Whether the runs of the workers here have process ids of their own."""
         return any(one.rung == "namespace" for one in list_workers(self.db, alive_only=True))
 
-    def submit(self, target: Target, project: str = "shop", **asked: Any) -> str:
+    def submit(self, target: Target, project: str = "shop", door: Door = DIRECT, **asked: Any) -> str:
         """Hand in a run and return its id."""
+        spec = self.spec(target, project, **asked)
+        return submit.submit(self.db, self.app, spec, ACTOR.name, door).run_id
+
+    def spec(self, target: Target, project: str = "shop", **asked: Any) -> RunSpec:
+        """What a run of the jobs here asks for, looked up."""
         environment = vault.get_environment(self.db, project, "default")
-        spec = RunSpec(
+        return RunSpec(
             project_id=environment.project_id,
             project=project,
             environment_id=environment.id,
@@ -271,7 +277,6 @@ class Rig:
                 **asked,
             },
         )
-        return submit.submit(self.db, self.app, spec, ACTOR.name).run_id
 
     def uploaded(self, project: str = "shop") -> dict[str, Any]:
         """Upload the jobs as they are now; what to tell `submit` of a run that any machine may take."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from executor.boundary.plans import Signer
 from executor.boundary.wire import Kind, Receiver, WireBroken, read_all, readable, send
 from executor.errors import ZygoteFailed
 from secretstore.key_service import KeyAccess
@@ -78,14 +79,16 @@ class Resealing:
 class Zygote:
     """The zygote process of this worker; started again should it die."""
 
-    def __init__(self, access: KeyAccess | None = None) -> None:
+    def __init__(self, access: KeyAccess | None = None, signers: Sequence[Signer] = ()) -> None:
         """Nothing is started yet.
 
         Args:
             access: what openers will need to have ready beside what every zygote has; its credentials are left out.
+            signers: whose plans openers insist on, whatever a request says; without any they insist on none.
         """
         ready = access and replace(access, credentials=None)
-        self._ready = b" " if ready is None else json.dumps(ready.to_json()).encode()
+        told = {"access": ready and ready.to_json(), "signers": [str(one) for one in signers]}
+        self._ready = json.dumps(told).encode()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None

@@ -78,9 +78,10 @@ def here(asks: bool = True) -> Here:
     pins = {(file.project, name): pin for name, pin in file.pins.items() if file.project}
     who = Actor(settings.store.actor, "cli")
     if (server := chosen(settings, os.environ, file)) is not None:
+        from executor.cli.first_use import compare_first
         from executor.remote.server import Server  # an HTTP client takes longer to import than a list from a database
 
-        return Here(Server(settings, server.origin, server.token, pins), who, asks)
+        return Here(Server(settings, server.origin, server.token, pins, first_use=compare_first), who, asks)
     return Here(Deployment.open(settings, pins), who, asks)
 
 

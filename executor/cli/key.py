@@ -56,6 +56,9 @@ def list_(
 @app.command()
 def create(
     path: Annotated[str, typer.Argument(metavar="PATH", help="Where there is no file yet.", show_default=False)],
+    signing: Annotated[
+        bool, typer.Option("--signing", help="For an API server: it signs the runs that it accepts.")
+    ] = False,
     json: options.Json = False,
     yes: options.NeverAsks = False,
 ) -> None:
@@ -63,7 +66,17 @@ def create(
 
     Its public half is written beside it, with the suffix .pub. It wraps keys and opens none: name it in the
     SEALRUN_KEYS of a server that creates environments and is to open no secret.
+
+    With --signing it is another kind of key: it opens nothing, and workers with SEALRUN_DOORS=api take what it signed.
     """
+    if signing:
+        key = keys.create_signing_key(NewKeyFile(path=path))
+        screen.say(f"for the server: SEALRUN_SIGNING_KEY={screen.printable(key.path)}; for SEALRUN_SIGNERS of workers:")
+        if json:
+            screen.show_json(key)
+        else:
+            screen.show(key.signer)
+        return
     made = keys.create_file(NewKeyFile(path=path))
     screen.say("keep a copy of it somewhere safe: who loses it loses the secrets, who has it can open them")
     if json:

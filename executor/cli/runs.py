@@ -249,7 +249,7 @@ def _show(view: RunView) -> None:
         facts.append(("retry of", view.retry_of))
     facts += [
         ("attempt", str(view.attempt) if len(view.attempts) < 2 else [*map(_attempt_line, view.attempts)]),
-        ("created", f"{screen.moment(view.created_at)} by {view.created_by}"),
+        ("created", f"{screen.moment(view.created_at)} by {view.created_by}, {_DOORS.get(view.door, view.door)}"),
         ("started", screen.moment(view.started_at)),
         ("finished", screen.moment(view.finished_at)),
     ]
@@ -275,6 +275,9 @@ def _show(view: RunView) -> None:
     for attempt in view.attempts:
         if attempt.number == view.attempt:
             _show_receipts(view, attempt)
+
+
+_DOORS = {"direct": "direct: with the database's URL", "api": "through the API"}
 
 
 def _attempt_line(attempt: AttemptView) -> str:

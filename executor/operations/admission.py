@@ -11,6 +11,7 @@ from executor.operations.deployment import Deployment
 from executor.operations.rights import RIGHTS, Right
 from executor.people.places import find_place
 from executor.people.principal import INSTALLATION, KnownActor, Place, Principal
+from executor.people.reads import record_read
 from executor.people.sight import Sight
 from executor.records import history
 from executor.schemas.places import Input
@@ -21,6 +22,8 @@ Asked = TypeVar("Asked", bound=Input | None)
 
 def admit(at: Deployment, who: KnownActor, operation: str, asked: Asked) -> Asked:
     """Let an operation be carried out, or refuse it; what is asked, with its runs named by their whole ids.
+
+    What somebody reads of what runs left goes on record first.
 
     Raises:
         UnknownProject, UnknownEnvironment, UnknownRun: who asks sees nothing there, or there is nothing.
@@ -36,6 +39,10 @@ def admit(at: Deployment, who: KnownActor, operation: str, asked: Asked) -> Aske
             _require_somewhere(who.principal, right, place)
         else:
             who.principal.require(*right.verbs_for(asked), at=place)
+    if "follow" in right.verbs:
+        what = operation.partition(".")[2].rstrip("_")
+        for run in _runs(asked):
+            record_read(at.db, who, Place(*history.place_of(at.db, run)), run, what)
     if right.fresh(asked):
         who.principal.require_fresh(operation.replace("_", " ").replace(".", ": ").rstrip())
     return asked

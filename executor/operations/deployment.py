@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+from executor.boundary.plans import SigningKey
 from executor.database import open_database
 from executor.settings import Settings
 from executor.submission.standby import Standby
@@ -85,6 +86,18 @@ class Deployment:
         from executor.broker.application import make_app
 
         return make_app(self.settings)
+
+    @cached_property
+    def signing_key(self) -> SigningKey | None:
+        """What signs the runs that are accepted here; None where that is not this process's part.
+
+        Raises:
+            KeyFileMissing, KeyFileUnusable: it cannot be read.
+        """
+        from executor.keys.signing import read_signing_key
+
+        path = self.settings.signing_key
+        return None if path is None else read_signing_key(path)
 
     @cached_property
     def standby(self) -> Standby:

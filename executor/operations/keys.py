@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from executor.jobs import claims, reading
-from executor.keys import rewrapping, rotation
+from executor.keys import rewrapping, rotation, signing
 from executor.operations.deployment import Deployment
 from executor.schemas.jobs import JobView
 from executor.schemas.keys import (
@@ -17,6 +17,7 @@ from executor.schemas.keys import (
     RewrappedKey,
     Rewrapping,
     Rotated,
+    SigningKeyFile,
     Trusted,
 )
 from executor.schemas.places import InEnvironment, InProject
@@ -58,6 +59,17 @@ def create_file(asked: NewKeyFile) -> KeyFile:
     create_local_key(path)
     keys = LocalKeys(path)
     return KeyFile(path=str(path), public_path=str(keys.public_path), id=keys.id)
+
+
+def create_signing_key(asked: NewKeyFile) -> SigningKeyFile:
+    """Make a server's signing key. No deployment is touched: settings name it afterwards.
+
+    Raises:
+        AlreadyExists: there is a file.
+        KeyFileUnusable: it cannot be written.
+    """
+    path = Path(asked.path).absolute()
+    return SigningKeyFile(path=str(path), signer=str(signing.create_signing_key(path)))
 
 
 def rotate(at: Deployment, who: Actor, asked: KeyRotation) -> Rotated:

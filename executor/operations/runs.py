@@ -13,14 +13,15 @@ from typing import BinaryIO
 from executor.errors import RequestUnclear, UnknownOutput
 from executor.models import RunSpec
 from executor.operations.deployment import Deployment
-from executor.people.places import allowed
 from executor.people.principal import KnownActor
 from executor.people.principal import Place as PlaceOf
+from executor.people.reads import record_read
 from executor.people.sight import Sight
 from executor.records import files, history
 from executor.records import logs as output
 from executor.records.following import Following, looks
 from executor.runs import Refused, cancelling, follower
+from executor.runs.plans import DIRECT, Door
 from executor.schemas.order import LookedUp, Order, Orders, Staged, Upload, Uploaded, Wanted
 from executor.schemas.output import STREAMS, StoredPiece
 from executor.schemas.run_operations import (
@@ -116,7 +117,7 @@ def accept(at: Deployment, who: Actor, asked: Prepared) -> Submitted:
         NeverServed: nothing is configured, and no worker of this machine can ever take it; it was not accepted.
         WorkerUnsupported, BrokerUnavailable: no worker can be started here; the run was not accepted.
     """
-    return submitting.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby)
+    return submitting.accept(at.db, at.settings, lambda: at.broker, asked.spec, who.name, at.standby, _door(at, who))
 
 
 def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Submitted]:
@@ -132,10 +133,15 @@ def accept_all(at: Deployment, who: Actor, asked: Sequence[Prepared]) -> list[Su
     specs = [one.spec for one in asked]
     _check_size(specs)
     try:
-        return submitting.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby)
+        return submitting.accept_all(at.db, at.settings, lambda: at.broker, specs, who.name, at.standby, _door(at, who))
     except Refused as refused:
         refused.why.place(f"items[{refused.place}]")
         raise refused.why from None
+
+
+def _door(at: Deployment, who: Actor) -> Door:
+    """The way by which somebody comes in; what comes through a process that has a signing key is signed."""
+    return Door("api" if isinstance(who, KnownActor) else DIRECT.name, at.signing_key)
 
 
 def _check_size(specs: Sequence[RunSpec]) -> None:
@@ -239,8 +245,8 @@ def list_(at: Deployment, who: Actor, asked: ThoseRuns) -> Sequence[RunView]:
     project_id = vault.get_project(at.db, asked.project).id if asked.project is not None else None
     sight = Sight.of(who, "see")
     found = history.list_runs(at.db, project_id, asked.limit, asked.state, before=asked.before, sight=sight)
-    followed = allowed(at.db, who, "follow", ((one.project, one.environment) for one in found))
-    return [one if (one.project, one.environment) in followed else one.without_output() for one in found]
+    followed = history.followed(at.db, who, [one.id for one in found])
+    return [one if one.id in followed else one.without_output() for one in found]
 
 
 def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
@@ -251,21 +257,10 @@ def show(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
         UnknownProject: there is none of this name.
         RequestUnclear: it has no such attempt.
     """
-    view = history.show(at.db, _id(at, asked))
-    follows = allowed(at.db, who, "follow", [(view.project, view.environment)])
-    if asked.attempt is None:
-        return view if follows else view.without_output()
-    if asked.attempt not in {one.number for one in view.attempts}:
-        had = f"it had {view.attempt}" if view.attempts else "it had none yet"
-        raise RequestUnclear(
-            "run {run} has no attempt {attempt}: {had}",
-            run=view.id[:8],
-            attempt=asked.attempt,
-            had=had,
-            hint=f"it is shown with all of them by: sealrun runs show {view.id[:8]}",
-        )
-    view = history.show(at.db, view.id, asked.attempt)
-    return view if follows else view.without_output()
+    view = _look(at, who, asked)
+    if isinstance(who, KnownActor) and view != view.without_output():
+        record_read(at.db, who, PlaceOf(*history.place_of(at.db, view.id)), view.id, "result")
+    return view
 
 
 def kept(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
@@ -276,7 +271,7 @@ def kept(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
         RunPruned: that is deleted.
         ProjectDeleted: its project is.
     """
-    view = show(at, who, asked)
+    view = _look(at, who, asked)
     history.require_kept(at.db, view.id)
     return view
 
@@ -382,6 +377,23 @@ def download(at: Deployment, who: Actor, asked: Download) -> Downloaded:
     withheld = tuple(file for file in view.outputs if file.withheld is not None)
     masked = tuple(file for file in view.outputs if file.masked)
     return Downloaded(view.id, asked.folder, tuple(written), withheld, masked)
+
+
+def _look(at: Deployment, who: Actor, asked: ThatAttempt) -> RunView:
+    """A run, without what it left where who asks may not follow it."""
+    view = history.show(at.db, _id(at, asked))
+    if asked.attempt is not None and asked.attempt not in {one.number for one in view.attempts}:
+        had = f"it had {view.attempt}" if view.attempts else "it had none yet"
+        raise RequestUnclear(
+            "run {run} has no attempt {attempt}: {had}",
+            run=view.id[:8],
+            attempt=asked.attempt,
+            had=had,
+            hint=f"it is shown with all of them by: sealrun runs show {view.id[:8]}",
+        )
+    if asked.attempt is not None:
+        view = history.show(at.db, view.id, asked.attempt)
+    return view if history.followed(at.db, who, [view.id]) else view.without_output()
 
 
 def _prepared(at: Deployment, asked: RunRequest, remembered: Remembered | Batch | None) -> Prepared:

@@ -1,12 +1,8 @@
 """From names to ids, for somebody who may see some projects and not others."""
 
-from collections.abc import Iterable
-
 from sqlmodel import col, select
 
-from executor.people.principal import INSTALLATION, KnownActor, Place, Principal
-from executor.people.roles import Verb
-from secretstore.audit import Actor
+from executor.people.principal import INSTALLATION, Place, Principal
 from secretstore.database import Database
 from secretstore.errors import UnknownEnvironment, UnknownProject
 from secretstore.models import Environment, Project
@@ -37,25 +33,3 @@ def find_place(db: Database, principal: Principal, project: str | None, environm
     if found is None or not principal.may("see", project_id, found):
         raise UnknownEnvironment(project=project, environment=environment)
     return Place(project_id, project, found, environment)
-
-
-def allowed(db: Database, who: Actor, verb: Verb, places: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """Return which of these environments, by the names of project and environment, who acts has a verb in.
-
-    Whoever is not of a server's has the database itself, and all of them.
-    """
-    asked = frozenset(places)
-    if not isinstance(who, KnownActor):
-        return asked
-    found = set()
-    with db.reading() as session:
-        for project, environment in asked:
-            query = (
-                select(Environment.project_id, Environment.id)
-                .join(Project, col(Project.id) == col(Environment.project_id))
-                .where(Project.name == project, Environment.name == environment, col(Project.destroyed_at).is_(None))
-            )
-            ids = session.exec(query).first()
-            if ids is not None and who.principal.may(verb, *ids):
-                found.add((project, environment))
-    return frozenset(found)

@@ -1,12 +1,13 @@
 """API tokens: made, told from what is none, found, listed and ended. Their shape is in `masking.token_shape`."""
 
+import secrets
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, update
 from sqlmodel import Session, col, select
 
 from executor.errors import Forbidden, RequestUnclear, Unauthenticated, UnknownToken
-from executor.masking.token_shape import is_token, new_token
+from executor.masking.token_shape import ALPHABET, RANDOM, is_token, whole
 from executor.people.accounts import account_named
 from executor.people.holding import grants_of
 from executor.people.opaque import digest
@@ -57,6 +58,11 @@ def authenticate_token(db: Database, text: str) -> Principal:
         _touch(db, token.id)
     scope = Grant.of(token.role, token.project_id, token.environment_id)
     return Principal(account.kind, account.id, account.name, owned, scope, way="token", credential=token.id)
+
+
+def new_token(kind: str) -> str:
+    """Return a new token of a kind of `KINDS`: its random part has 178 bits."""
+    return whole(kind, "".join(secrets.choice(ALPHABET) for _ in range(RANDOM)))
 
 
 def check_whole(text: str) -> None:

@@ -16,6 +16,7 @@ from sqlmodel import col, select
 
 from executor.errors import Problem, UnknownRun
 from executor.models import Result, Run, Worker
+from executor.people.principal import KnownActor
 from executor.people.sight import ALL, Sight
 from executor.records import attempts
 from executor.records.files import list_files
@@ -24,9 +25,11 @@ from executor.runs.conditions import RUN
 from executor.runs.retention import refuse_pruned
 from executor.schemas.runs import OVER, RunView
 from secretstore import vault
+from secretstore.audit import Actor
 from secretstore.database import Database, clock
 from secretstore.errors import ProjectDeleted
 
+_AT_ONCE = 1000  # ids in a statement
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
 
 
@@ -204,6 +207,22 @@ def place_of(db: Database, run_id: str) -> tuple[str, str, str, str]:
     return found.project_id, found.project, found.environment_id, found.environment
 
 
+def followed(db: Database, who: Actor, run_ids: Sequence[str]) -> frozenset[str]:
+    """Which of these runs who acts may follow; all where it is nobody of a server's, who has the database itself.
+
+    By the ids of project and environment: another environment may have the name by now.
+    """
+    if not isinstance(who, KnownActor):
+        return frozenset(run_ids)
+    sight = Sight.of(who, "follow")
+    found: set[str] = set()
+    with db.reading() as session:
+        for at in range(0, len(run_ids), _AT_ONCE):
+            some = col(Run.id).in_(run_ids[at : at + _AT_ONCE])
+            found.update(session.exec(select(Run.id).where(some, _seen(sight))))
+    return frozenset(found)
+
+
 def list_runs(
     db: Database,
     project_id: str | None = None,
@@ -215,8 +234,8 @@ def list_runs(
 ) -> list[RunView]:
     """The latest runs first, without results and receipts: of those that who asks may see, older than `before`."""
     # What environments are built of may be long, and is nobody's to see in a list.
-    light = defer(Run.requirements)  # type: ignore[arg-type]  # SQLModel gives a column the type of its value
-    statement = select(Run).options(light).where(_listed(project_id), _seen(sight))
+    light = [defer(one) for one in (Run.requirements, Run.plan)]  # type: ignore[arg-type]  # SQLModel's typing
+    statement = select(Run).options(*light).where(_listed(project_id), _seen(sight))
     statement = statement.order_by(col(Run.created_at).desc(), col(Run.id).desc()).limit(limit)
     if state is not None:
         statement = statement.where(Run.state == state)

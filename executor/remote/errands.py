@@ -8,8 +8,11 @@ from typing import Any
 
 ERRANDS: Mapping[str, str] = MappingProxyType(
     {
+        "environments.ensure": "sealing.ensure",
         "explanation.explain": "looking.explain",
+        "importing.carry_out": "sealing.carry_out",
         "importing.plan": "looking.plan",
+        "keys.trust": "sealing.trust",
         "projects.destroy_due": "looking.destroy_due",
         "runs.accept": "submitting.accept",
         "runs.accept_all": "submitting.accept_all",
@@ -19,6 +22,7 @@ ERRANDS: Mapping[str, str] = MappingProxyType(
         "runs.prepare": "submitting.prepare",
         "runs.prepare_again": "submitting.prepare_again",
         "runs.prepare_all": "submitting.prepare_all",
+        "secrets.set_": "sealing.set_",
         "workers.check_may_wait": "looking.check_may_wait",
     }
 )

@@ -48,8 +48,10 @@ def _looks(server: "Server", asked: OutputOf, until: float | None) -> Iterator[L
     place, standing = asked.after, dict(_STANDING)
     away_since: float | None = None
     while True:
+        heard = False
         with _Reading(server, asked.model_copy(update={"after": place})) as reading:
             for event in reading.events(until):
+                heard = heard or event is not None
                 match event:
                     case None:
                         yield _look(standing, (), place)
@@ -61,12 +63,12 @@ def _looks(server: "Server", asked: OutputOf, until: float | None) -> Iterator[L
                         yield _look(standing, (), place)
             if reading.over or (until is not None and time.monotonic() >= until):
                 return
-        # It broke off: the server or the way to it is away, unless it is back at once.
+        # It broke off: the server or the way to it is away, unless something came of it.
         now = time.monotonic()
         away_since = away_since or now
         if now - away_since > PATIENCE:
             raise reading.why or ServerAway(server=server.origin, why="its stream ended early")
-        if reading.why is not None:
+        if reading.why is not None or not heard:
             yield _look(standing | {"away": True}, (), place)
             time.sleep(_AWAY_PAUSE if until is None else max(min(_AWAY_PAUSE, until - now), 0))
 

@@ -14,6 +14,8 @@ def origin_of(url: str) -> str:
     Raises:
         ServerUnusable: it is none, or anybody on the way could read what is sent there.
     """
+    if not url.isprintable() or " " in url:  # of which some would be left out in silence
+        raise _none("the address", "it has characters that no address has")
     try:
         parts = urlsplit(url)
         port = parts.port

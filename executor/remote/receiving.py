@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from executor.api.routes import route_of
-from executor.errors import ServerUnusable
+from executor.errors import RequestUnclear, ServerUnusable
 from executor.remote import routed
 from executor.schemas.output import Place, StoredPiece
 from executor.schemas.run_operations import Download, Downloaded, FileOf, OutputOf, ThatAttempt
@@ -60,7 +60,7 @@ def piece_of(where: str, told: Any) -> StoredPiece:
         place = Place.parse(told["place"])
         at, data = datetime.fromisoformat(told["at"]), base64.b64decode(told["data"], validate=True)
         return StoredPiece(place.sequence, str(told["stream"]), at, data, place.attempt)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RequestUnclear):
         raise ServerUnusable(server=where, why="it tells of output in another form") from None
 
 

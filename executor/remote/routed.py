@@ -11,8 +11,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from executor.api.routes import ROUTES, Route, taken_and_returned
-from executor.errors import OperatorsOnly, ServerUnusable
+from executor.errors import OperatorsOnly, RequestUnclear, ServerUnusable, UnknownRun
 from executor.schemas.places import Input
+from secretstore.errors import UnknownProject
 
 if TYPE_CHECKING:
     from executor.remote.server import Server
@@ -33,10 +34,10 @@ def ask(server: "Server", name: str, asked: Input | None = None, **more: Any) ->
     route = route_for(name, asked)
     if route is None:
         raise OperatorsOnly(what=f"`{name.rstrip('_')}`", server=server.origin)
-    headers = more.pop("headers", None)
+    headers, sealed = more.pop("headers", None), more.pop("sealed", None)
     more.pop("tell", None)
     assert not more, f"{name} is asked for with what no request says: {sorted(more)}"
-    path, rest = placed(route, asked)
+    path, rest = placed(route, asked, sealed)
     _, returned = taken_and_returned(name)
     in_query = route.method in ("GET", "DELETE")
     if not _is_many(returned):
@@ -67,17 +68,35 @@ def route_for(name: str, asked: Input | None) -> Route | None:
     return None
 
 
-def placed(route: Route, asked: Input | None) -> tuple[str, dict[str, Any]]:
-    """The path of what is asked for, and what of it is left to say."""
+def placed(route: Route, asked: Input | None, said: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """The path of what is asked for, and what of it is left to say; `said` is that as JSON, where it is known."""
     if asked is None:
         return route.path, {}
     path, in_path = route.path, set(route.fixed)
     for field in type(asked).model_fields:
         for shape, safe in ((f"{{{field}}}", ""), (f"{{{field}:path}}", "/")):
             if shape in path:
-                path = path.replace(shape, quote(str(getattr(asked, field)), safe=safe))
+                path = path.replace(shape, _in_path(field, str(getattr(asked, field)), safe))
                 in_path.add(field)
+    if said is not None:
+        return path, {name: value for name, value in said.items() if name not in in_path}
     return path, {name: plain(getattr(asked, name)) for name in asked.model_fields_set - in_path}
+
+
+def _in_path(field: str, text: str, safe: str) -> str:
+    """A name, as a part of a path.
+
+    Raises:
+        UnknownRun, UnknownProject, RequestUnclear: nothing can have this name, and it would be another path.
+    """
+    parts = text.split("/") if safe else [text]
+    if all(part not in ("", ".", "..") and "/" not in part for part in parts):
+        return quote(text, safe=safe)
+    if field == "run":
+        raise UnknownRun(reference=text)
+    if field == "project":
+        raise UnknownProject(project=text)
+    raise RequestUnclear("{text!r} is the {field} of nothing", text=text, field=field)
 
 
 def plain(value: Any) -> Any:

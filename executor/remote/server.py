@@ -18,6 +18,7 @@ from secretstore import __version__
 from secretstore.audit import Actor
 from secretstore.errors import SealrunError
 from secretstore.pin import Pin
+from secretstore.pins import FirstUse, Pins, refuse_first_use
 
 if TYPE_CHECKING:
     from executor.operations.deployment import Deployment
@@ -45,6 +46,7 @@ class Server:
         token: str | None,
         committed: Mapping[tuple[str, str], Pin] | None = None,
         remembered: "Remembered | None" = None,
+        first_use: FirstUse = refuse_first_use,
     ) -> None:
         """Nothing is asked yet.
 
@@ -54,7 +56,9 @@ class Server:
             token: who asks; None for nobody, who may log in and no more.
             committed: key pairs that the caller insists on.
             remembered: what is known of the files of earlier submissions.
+            first_use: what is to be done where nothing is known of a key pair.
         """
+        self._first_use = first_use
         self.settings, self.origin, self.committed, self.remembered = settings, origin, committed or {}, remembered
         self._token = token
         self._begin()
@@ -83,6 +87,13 @@ class Server:
             lambda server, *given, **also: routed.ask(server, name, *given, **also)
         )
         return cast("T", carry_out(self, *asked, **more))
+
+    @property
+    def pins(self) -> Pins:
+        """The key pairs that this user knows of this server, and those that are insisted on."""
+        file = self.settings.store.home / "known_keys"
+        given = self.settings.pins
+        return Pins(file, self.origin, self.committed, given=given, first_use=self._first_use)
 
     @property
     def where(self) -> str:

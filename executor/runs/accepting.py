@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from executor.errors import KeyTaken
 from executor.models import Run, RunSpec, new_id
 from executor.runs.conditions import RUN
+from executor.runs.plans import DIRECT, Door, Signing
 from executor.runs.rows import moment, run_of
 from executor.runs.spec import mapped_by
 from executor.schemas.runs import title
@@ -26,7 +27,7 @@ _BEGINNING = {name: Run.model_fields[name].default for name in ("retried", "refu
     "fencing_token": Run.model_fields["fencing_token"].default
 }
 """What a run's row has before anything has happened to it, beside what is NULL."""
-_OWN = ("id", "mapped", "created_by")
+_OWN = ("id", "mapped", "created_by", "door", "plan")
 
 
 class Accepted(NamedTuple):
@@ -44,7 +45,7 @@ class Refused(Exception):
         super().__init__()
 
 
-def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
+def accept(db: Database, spec: RunSpec, actor: str, door: Door = DIRECT) -> Accepted:
     """Accept a run: one row, `pending`; or find the one that was accepted under its idempotency key before.
 
     Raises:
@@ -52,13 +53,13 @@ def accept(db: Database, spec: RunSpec, actor: str) -> Accepted:
         ProjectDeleted: its project is deleted, perhaps just now.
     """
     try:
-        return accept_all(db, [spec], actor)[0]
+        return accept_all(db, [spec], actor, door)[0]
     except Refused as refused:
         raise refused.why from None
 
 
-def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accepted]:
-    """Accept runs in one transaction: all of them, in this order, or none.
+def accept_all(db: Database, specs: Sequence[RunSpec], actor: str, door: Door = DIRECT) -> list[Accepted]:
+    """Accept runs in one transaction: all of them, in this order, or none. Those of a door with a key are signed.
 
     Of two with one idempotency key the second is the first, whether that was accepted before or stands among these.
 
@@ -69,7 +70,7 @@ def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accep
     for left in reversed(range(_TRIES)):
         try:
             with db.acting() as transaction:
-                accepted = _accepted(transaction, db, specs, actor)
+                accepted = _accepted(transaction, db, specs, actor, door)
             return accepted
         except DBAPIError as error:
             # A unique index has decided for somebody else's run of the same key, or each waited for the other's.
@@ -79,10 +80,13 @@ def accept_all(db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accep
     raise AssertionError
 
 
-def _accepted(transaction: Transaction, db: Database, specs: Sequence[RunSpec], actor: str) -> list[Accepted]:
+def _accepted(
+    transaction: Transaction, db: Database, specs: Sequence[RunSpec], actor: str, door: Door
+) -> list[Accepted]:
     for project_id in sorted({spec.project_id for spec in specs}):
         vault.require_living(transaction, project_id)
     taken = _of_keys(transaction, specs)
+    signing = None if door.key is None else Signing(transaction, door.key)
     rows: list[dict[str, Any]] = []
     found: list[Accepted] = []
     first: dict[str, int] = {}
@@ -97,7 +101,7 @@ def _accepted(transaction: Transaction, db: Database, specs: Sequence[RunSpec], 
                 raise Refused(place, KeyTaken(key=spec.idempotency_key, run=run_id[:8], differs=differs))
             found.append(Accepted(run_id, False))
             continue
-        rows.append(_row(spec, actor))
+        rows.append(_row(spec, actor, door, signing))
         found.append(Accepted(rows[-1]["id"], True))
         taken[key] = rows[-1]["id"], spec
         first[rows[-1]["id"]] = place
@@ -125,9 +129,11 @@ def _repeated(spec: RunSpec, first: int, differs: str) -> KeyTaken:
     )
 
 
-def _row(spec: RunSpec, actor: str) -> dict[str, Any]:
+def _row(spec: RunSpec, actor: str, door: Door = DIRECT, signing: Signing | None = None) -> dict[str, Any]:
     asked = {name: getattr(spec, name) for name in _SPECIFIED}
-    return {**asked, **_BEGINNING, "id": new_id(), "mapped": mapped_by(spec.target), "created_by": actor}
+    own = {"id": new_id(), "mapped": mapped_by(spec.target), "created_by": actor, "door": door.name}
+    row = {**asked, **_BEGINNING, **own}
+    return {**row, "plan": None if signing is None else signing.plan(row)}
 
 
 @cache

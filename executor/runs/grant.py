@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from executor.boundary import plans
 from executor.errors import ConnectionNotGiven
 from executor.models import Run
 from secretstore import vault
@@ -81,14 +82,17 @@ class Asked:
         return cls(run.mapped, run.secret_names, run.setup_secret_names or (), run.connections)
 
 
-def read_given(session: Reader, run: Run) -> Given:
+def read_given(session: Reader, run: Run, pins: Mapping[str, str] | None = None) -> Given:
     """What a run is given now, read in the caller's transaction, where it waits once if the run takes all secrets.
+
+    `pins` are what its plan says of its connections.
 
     A connection that lacks a secret is refused in the plan, and left out of the run: one half-made data source is no
     reason for every other run of its environment to fail.
 
     Raises:
         ConnectionNotGiven: one that the run asks for by name cannot be given.
+        PlanRefused: one is not as it was when the run was accepted.
         SecretStoreError: a secret that it asks for is not there, or was never sealed.
     """
     asked = Asked.by(run)
@@ -96,6 +100,8 @@ def read_given(session: Reader, run: Run) -> Given:
     all_secrets = vault.ask_sealed(session, run.environment_id, None) if run.secret_names is None else None
     everything = connections()
     plan = chosen(asked, everything)
+    if pins is not None:
+        plan = plans.held(pins, plan)
     needed = _needed(plan)
     if run.secret_names == [] and not needed:
         _insist_on_mapped(asked, plan)

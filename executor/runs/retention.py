@@ -38,7 +38,7 @@ _AT_ONCE = 500  # runs by their ids
 _WHOLE: tuple[Any, ...] = (models.Output, models.Result, models.Masked)
 
 # Nobody may do again what is not known any more; a key names what is kept of a run.
-_STUB: dict[str, Any] = {"requirements": None, "package": None, "variables": {}, "idempotency_key": None}
+_STUB: dict[str, Any] = {"requirements": None, "package": None, "variables": {}, "plan": None, "idempotency_key": None}
 
 
 @dataclass(frozen=True)

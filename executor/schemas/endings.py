@@ -11,6 +11,7 @@ _KINDS: dict[str | None, type[RunFailed]] = {
     "setup_failed": RunNeverStarted,
     "secrets_unavailable": RunNeverStarted,
     "no_capable_worker": RunNeverStarted,
+    "plan_refused": RunNeverStarted,
 }
 
 

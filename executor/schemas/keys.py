@@ -17,6 +17,13 @@ class KeyFile(Output):
     id: str
 
 
+class SigningKeyFile(Output):
+    """The file of a server's signing key, and the key's public half, as workers name it in SEALRUN_SIGNERS."""
+
+    path: str
+    signer: str
+
+
 class KeyRotation(InEnvironment):
     """An environment that gets a new key pair; with `drop_broken`, versions that do not open are left behind."""
 

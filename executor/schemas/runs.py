@@ -84,7 +84,8 @@ class MaskedView:
 class RunView:
     """A run with one attempt, the one that counts or the one that was asked for, and all of them.
 
-    `retried` of at most `retries` times it was tried again, not yet before `not_before`.
+    It came in through the `door` `api`, or `direct`, from somebody with the database's URL, as its row says. `retried`
+    of at most `retries` times it was tried again, not yet before `not_before`.
 
     `host`, `rung_min`, `network` and `python_version` are what it needs of a worker beside its queue; `waiting_for`
     says what no live worker offers of it, as long as nobody has taken it; `held_up` why its output waits at its worker;
@@ -117,6 +118,7 @@ class RunView:
     worker: str | None = None
     created_at: datetime
     created_by: str
+    door: str = "direct"
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from executor.boundary.plans import Signer, check_opening
 from executor.boundary.wire import Kind, Receiver, WireBroken, encode, send
 from executor.sandbox import kernel
 from executor.supervisor.roles import MARK, assume_roles, to_values
@@ -30,14 +31,16 @@ from secretstore.run_connection import RunConnection
 from secretstore.unwrapping import unwrapping
 
 
-def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
+def open_bundle(worker: socket.socket, supervisor: socket.socket, signers: Collection[Signer] = ()) -> int:
     """Serve one request and return the exit status.
 
     Args:
         worker: sends one BUNDLE frame, receives OPENED or NOT_OPENED. End-of-file means that the gate stayed shut.
             Besides `access` and `bundle` the frame may have `roles` (`plan`, `timeout`, `run`: see
-            `roles.assume_roles`) and `withheld`, the secrets that are opened for those roles and not handed over.
+            `roles.assume_roles`) and `withheld`, the secrets that are opened for those roles and not handed over;
+            `plan` is what `plans.check_opening` holds it against.
         supervisor: receives one VALUE frame per secret and per assumed role (see `roles.from_values`), then VALUES_END.
+        signers: where there are any, nothing is opened but for a plan that one of them has signed.
     """
     kernel.harden()
     kernel.name_process("sealrun-opener")
@@ -52,6 +55,8 @@ def open_bundle(worker: socket.socket, supervisor: socket.socket) -> int:
     opened = False
     try:
         bundle = SealedBundle.from_json(request["bundle"])
+        if signers:
+            check_opening(signers, bundle, request.get("plan") or {})
         with _while_wanted(supervisor):
             service = unwrapping(KeyAccess.from_json(request["access"]), bundle.key_service)
             values = {}

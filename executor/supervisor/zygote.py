@@ -16,9 +16,12 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from executor.boundary.plans import Signer
 from executor.masking.masker import Masker
 from executor.sandbox import filter, kernel, passing, tree
 from executor.sandbox.fork import fork
@@ -26,12 +29,12 @@ from executor.supervisor.child import adopt
 from executor.supervisor.key_marks import tell_offered
 from executor.supervisor.opener import open_bundle, reseal
 from executor.supervisor.process import supervise
-from executor.supervisor.template import Template
+from executor.supervisor.template import Template, Work
 from executor.supervisor.usage import kill_counter
 from secretstore import sealing
 from secretstore.key_service import KeyAccess
 
-_ACCESS_LIMIT, _REQUEST_LIMIT = 1 << 16, 1 << 10  # bytes
+_READY_LIMIT, _REQUEST_LIMIT = 1 << 16, 1 << 10  # bytes
 _FAREWELL = 10.0  # seconds for supervisors to end their runs once the worker is gone
 
 
@@ -42,10 +45,10 @@ _Children = dict[int, int | None]
 def serve(control_fd: int) -> int:
     """Fork on request until the worker is gone.
 
-    The first datagram says what else openers need: nothing if it is blank, else the access to AWS KMS as JSON, without
-    credentials. Each further one is a request. `pair` comes with three descriptors: the supervisor's channel, the
-    opener's channel, and a pipe that receives the supervisor's wait status as JSON; words after it are the parts of a
-    box. `marks` comes with one, `reseal` with a pipe for its wait status, too.
+    The first datagram says what openers have before any request: the `access` to AWS KMS, without credentials, where
+    they need it, and the `signers` whose plans they insist on. Each further one is a request. `pair` comes with three
+    descriptors: the supervisor's channel, the opener's channel, and a pipe that receives the supervisor's wait status
+    as JSON; words after it are the parts of a box. `marks` comes with one, `reseal` with such a pipe, too.
     """
     os.setsid()
     os.chdir("/")
@@ -63,7 +66,9 @@ def serve(control_fd: int) -> int:
     _warm_up()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that forks share
     children: _Children = {}
-    template = _template(control.recv(_ACCESS_LIMIT), children)
+    told = json.loads(control.recv(_READY_LIMIT))
+    serve_one = partial(open_bundle, signers=tuple(map(Signer.parse, told["signers"])))
+    template = _template(told["access"], serve_one, children)
     with contextlib.suppress(BrokenPipeError):  # the worker is gone already; the loop notices
         control.send(b"ready")
     poll = select.poll()  # select cannot take the high descriptors that a large worker passes
@@ -89,7 +94,7 @@ def serve(control_fd: int) -> int:
                 elif data == b"marks":
                     _fork_one_shot(tell_offered, fds, children)
                 else:
-                    _fork_pair(fds, data.decode().split()[1:], children, template)
+                    _fork_pair(fds, data.decode().split()[1:], children, template or serve_one)
 
 
 def _warm_up() -> None:
@@ -106,19 +111,20 @@ def _warm_up() -> None:
     json.loads(json.dumps({"at": datetime.now(UTC).isoformat()}))
 
 
-def _template(access: bytes, children: _Children) -> Template | None:
+def _template(access: dict[str, Any] | None, serve_one: Work, children: _Children) -> Template | None:
     """Start the process that openers are forked from, if they need more than the zygote has."""
-    if not access.strip():
+    if access is None:
         return None
-    template = Template(KeyAccess.from_json(json.loads(access)), open_bundle)
+    template = Template(KeyAccess.from_json(access), serve_one)
     children[template.start()] = None
     return template
 
 
-def _fork_opener(fds: tuple[int, int], children: _Children, template: Template | None) -> int:
+def _fork_opener(fds: tuple[int, int], children: _Children, template: Template | Work) -> int:
     first, second = fds
-    if template is None:
-        return fork(lambda: open_bundle(adopt(first), adopt(second)), set(fds))
+    if not isinstance(template, Template):
+        serve_one = template
+        return fork(lambda: serve_one(adopt(first), adopt(second)), set(fds))
     try:
         return template.opener(first, second)
     except OSError as problem:
@@ -130,7 +136,7 @@ def _fork_opener(fds: tuple[int, int], children: _Children, template: Template |
         return template.opener(first, second)
 
 
-def _fork_pair(fds: list[int], parts: list[str], children: _Children, template: Template | None) -> None:
+def _fork_pair(fds: list[int], parts: list[str], children: _Children, template: Template | Work) -> None:
     with contextlib.ExitStack() as ending:
         for fd in fds:
             ending.callback(os.close, fd)

@@ -12,13 +12,14 @@ from typing import TypeVar
 
 from executor import runs
 from executor.boundary.supervision import Supervision
-from executor.errors import ReceiptRefused, SecretsUnavailable, SupervisorLost, ZygoteFailed
+from executor.errors import PlanRefused, ReceiptRefused, SecretsUnavailable, SupervisorLost, ZygoteFailed
 from executor.keys.access import key_access
 from executor.models import Run
 from executor.runs import GateShut, Lease, Outcome, StaleToken, refusals, workers
 from executor.runs.grant import Given, read_given
 from executor.sandbox.limits import clear_run
 from executor.sandbox.workspace import workspace
+from executor.schemas.receipts import PHASE
 from executor.schemas.workers import Refusal
 from executor.worker.collecting import Collector
 from executor.worker.descriptors import lacking
@@ -31,7 +32,6 @@ from executor.worker.python_environment import python_of
 from executor.worker.storage import full
 from executor.worker.watch import REAP, follow
 from executor.worker.working import working_folder
-from secretstore import vault
 from secretstore.errors import DatabaseUnavailable, DatabaseUnwritable, SealrunError, SecretStoreError
 from secretstore.transaction import Transaction
 
@@ -114,10 +114,12 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         hint = f" ({error.hint})" if error.hint else ""
         no_secrets = isinstance(error, SecretStoreError | SecretsUnavailable)
         reason = "secrets_unavailable" if no_secrets else "setup_failed"
+        if isinstance(error, PlanRefused):
+            reason = error.code
         if isinstance(error, ReceiptRefused):
             # The statement had names and ids, so the database's words about it have no value in them.
             logger.warning("run %s: its receipt was refused: %s", run.id, getattr(error.__cause__, "orig", None))
-        refused = error.code if no_secrets and run.secret_names != [] else None
+        refused = error.code if (no_secrets and run.secret_names != []) or reason == PlanRefused.code else None
         unopened = error.names.get("unopened")  # of an installer's secrets; those of the run are opened behind its gate
         outcome = Outcome("failed", reason, f"{error}{hint}", refused=refused, unopened=unopened)
     except Exception as error:
@@ -145,6 +147,7 @@ def _execute(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
 
 
 def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supervision) -> Outcome:
+    worker.doors.check(run)
     name = f"{run.id}-{keeper.lease.attempt}"
     claimed = time.monotonic()
     with contextlib.ExitStack() as ending:
@@ -170,8 +173,8 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
         variables: dict[str, str] = {}
 
         def read(transaction: Transaction) -> Given:
-            configured = vault.ask_variables(transaction, run.environment_id)
-            given = read_given(transaction, run)
+            configured = worker.doors.ask_variables(transaction, run)
+            given = read_given(transaction, run, worker.doors.pins(run))
             variables.update(configured() | run.variables)
             return given
 
@@ -190,7 +193,10 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
             "channels": dict(given.channels),
             "plan": [one.to_json() for one in given.plan],
         }
-        opening = given.opening(key_access(worker.settings), run) if given.opens else None
+        opening = None
+        if given.opens:
+            opening = given.opening(key_access(worker.settings), run)
+            opening |= worker.doors.opening(run, PHASE, variables, given.plan)
         supervision.hand_over(opening, go)
         # Pump, until the supervisor has said how it ended or is gone; then say what that means.
         phases = {"setup": round(waiting - claimed, 4), "gate": round(passed - waiting, 4)}

@@ -11,6 +11,7 @@ from executor.python.interpreters import Interpreters
 from executor.python.layout import interpreter_paths
 from executor.python.machine_setup import MachineSetup
 from executor.runs import Lease, Offer, Outcome
+from executor.runs.plans import Doors
 from executor.sandbox.host import Host
 from executor.sandbox.limits import Mechanisms
 from executor.settings import Settings
@@ -57,6 +58,11 @@ class Equipment:
         """What it can open."""
         store = self.settings.store
         return Openings(store, lambda: self.zygote.offered(KeyAccess(store.keys)))
+
+    @cached_property
+    def doors(self) -> Doors:
+        """Through which doors it takes runs."""
+        return Doors(self.settings.signers)
 
     @property
     def offer(self) -> Offer:

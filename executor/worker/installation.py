@@ -122,6 +122,7 @@ def installed(setup: Setup, order: Order, draft: Path, uv_cache: Path, known: Ma
         opening = None
         if bundle is not None:
             opening = {"access": key_access(worker.settings).to_json(), "bundle": bundle.to_json()}
+            opening |= worker.doors.opening(setup.run, SETUP, order.variables)
         go = {
             "deadline": keeper.deadline,
             "secrets": bundle is not None,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from executor.boundary.wire import Kind
+from executor.errors import PlanRefused
 from executor.models import Run
 from executor.runs import Outcome, storable
 from executor.worker.collecting import Collector
@@ -84,6 +85,8 @@ def _outcome(
     message = ended.said.get("message")
     if reason == "secrets_unavailable" and not_opened is not None:
         message = not_opened  # the opener's own words say more than that none came
+        if ended.answer is not None and ended.answer.json().get("error") == PlanRefused.code:
+            reason = PlanRefused.code
     message = message or sentence
     metrics = ended.said.get("metrics")
     notes = [note for note in (collector.left.get("note"),) if note]

@@ -120,6 +120,8 @@ class WorkerLife:
         ear = (worker.db, self._settings, worker.stopping, self._hear)
         threading.Thread(target=notices.listen, args=ear, name="sealrun-ear", daemon=True).start()
         threading.Thread(target=_warn_of_servers, args=[self._settings], name="sealrun-warns", daemon=True).start()
+        if signers := self._settings.signers:
+            logger.info("takes what is signed by %s, and nothing else", ", ".join(one.id for one in signers))
         self._health.begun = True
         self._show()
         self._manager.ready()
@@ -207,7 +209,7 @@ class WorkerLife:
         seen = present(settings.workspaces, self.name, self._health.why, self._manager.pulse)
         self._show = self._ending.enter_context(seen)
         mechanisms = self._ending.enter_context(limits.settled())
-        zygote = Zygote(access if settings.store.uses_kms else None)
+        zygote = Zygote(access if settings.store.uses_kms else None, settings.signers)
         zygote.start()
         self._ending.callback(zygote.stop)
         if settings.broker_url is None:

@@ -27,7 +27,6 @@ from executor.worker.equipment import Equipment
 from executor.worker.installation import Order, Setup, installed
 from executor.worker.lease import LeaseKeeper
 from executor.worker.python_cache import Environments, python_in
-from secretstore import vault
 
 _FORM = 1  # of what is built; another number builds everything anew
 # Beside those that begin with UV_: the environment's plain variables that say how an index is reached.
@@ -113,7 +112,7 @@ def _order(worker: Equipment, run: Run) -> Order:
     document: dict[str, Any] = run.requirements or {}
     interpreter = worker.pythons.choose(run.python_version, document)
     with worker.db.looking() as transaction:
-        configured = vault.plain_variables(transaction, run.environment_id)
+        configured = worker.doors.ask_variables(transaction, run)()
     variables = {
         name: value
         for name, value in (configured | run.variables).items()

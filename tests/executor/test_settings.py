@@ -8,6 +8,7 @@ import pytest
 
 import executor.settings
 import secretstore.settings
+from executor.keys.signing import create_signing_key
 from executor.sandbox import folders as open_folders
 from executor.settings import ALL_SETTINGS, EXECUTOR_SETTINGS, Settings, read_here, read_settings
 from secretstore.errors import SettingsProblem
@@ -297,3 +298,24 @@ def test_what_is_counted_is_told_on_loopback_unless_more_is_said() -> None:
     for text in ("9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:a", "::1"):
         (problem,) = problems({**HOME, name: text})
         assert problem.startswith((f"{name} is not an address with a port", f"{name} needs a port from 1 to 65535"))
+
+
+def test_doors_are_shut_with_keys_or_not_at_all(tmp_path: Path) -> None:
+    """A worker that is to insist on signatures has to know whose; keys alone change nothing, and any typo is told."""
+    signers = [create_signing_key(tmp_path / name) for name in "ab"]
+    listed = f"{signers[0]}, {signers[1]}"
+    shut = read_settings({**HOME, "SEALRUN_DOORS": "api", "SEALRUN_SIGNERS": listed})
+    assert shut.signers == tuple(signers)
+    assert read_settings({**HOME, "SEALRUN_SIGNERS": listed}).signers == ()
+    (problem,) = problems({"SEALRUN_DOORS": "api"})
+    assert problem == "SEALRUN_DOORS is api, and SEALRUN_SIGNERS names no server whose plans count"
+    for wrong in ("x", listed + ",", listed[:-1], ","):
+        (problem,) = problems({"SEALRUN_DOORS": "api", "SEALRUN_SIGNERS": wrong})
+        assert problem.startswith("SEALRUN_SIGNERS is not a list of public keys")
+    assert len(problems({"SEALRUN_DOORS": "API"})) == 1
+
+
+def test_no_run_reaches_the_signing_key(tmp_path: Path) -> None:
+    """Not even in a folder that is open to runs."""
+    key = tmp_path / "signing.pem"
+    assert key in read_settings({**HOME, "SEALRUN_SIGNING_KEY": str(key)}).closed

@@ -49,7 +49,7 @@ def exit_code(run: RunView) -> int:
             return 128 + run.signal
         case _, "exit_code" | "out_of_memory":
             return run.exit_code or 1
-        case _, "setup_failed" | "secrets_unavailable" | "no_capable_worker":
+        case _, "setup_failed" | "secrets_unavailable" | "no_capable_worker" | "plan_refused":
             return NEVER_STARTED
         case _, "lost" if run.started_at is None:
             return NEVER_STARTED

@@ -81,6 +81,8 @@ def _runs() -> None:
         sa.Column("cancel_requested_by", sa.String()),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("created_by", sa.String(), nullable=False),
+        sa.Column("door", sa.String(), nullable=False),
+        sa.Column("plan", sa.JSON()),
         sa.Column("started_at", UtcDateTime()),
         sa.Column("finished_at", UtcDateTime()),
         sa.Column("pruned_at", UtcDateTime()),

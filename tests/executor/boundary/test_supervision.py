@@ -13,10 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from executor.boundary.plans import SigningKey
 from executor.boundary.supervision import Supervision, Zygote
 from executor.boundary.wire import Kind, send
 from executor.errors import ZygoteFailed
+from secretstore.bundle import SealedBundle, SealedItem
+from secretstore.key_service import KeyAccess
 from tests.executor.conftest import ROOT, OrdinaryUser
 from tests.processes import alive, children, eventually, is_alive
 
@@ -34,6 +38,26 @@ def zygote() -> Iterator[Zygote]:
     finally:
         del os.environ["SEALRUN_TEST_CANARY"]
         started.stop()
+
+
+def test_openers_insist_on_the_plans_of_the_signers_it_was_started_with() -> None:
+    """Whatever a request says of plans: the zygote has been told before there was any."""
+    sealed = SealedItem("s1", "KEY", 1, b"sealed")
+    bundle = SealedBundle("shop", "p1", "default", "e1", 1, "f1", "local:0", b"wrapped", (sealed,))
+    request = {"access": KeyAccess("local:/nowhere/local.key").to_json(), "bundle": bundle.to_json()}
+    said = {}
+    for signers in ((), (SigningKey(Ed25519PrivateKey.generate()).signer,)):
+        own = Zygote(signers=signers)
+        own.start()
+        try:
+            with own.pair() as supervision:
+                send(supervision.opener, Kind.BUNDLE, request)
+                answer = supervision.answers.receive(30)
+                assert answer is not None and answer.kind is Kind.NOT_OPENED
+                said[bool(signers)] = answer.json()["error"]
+        finally:
+            own.stop()
+    assert said == {False: "wrap_broken", True: "plan_refused"}
 
 
 def own_zygote() -> Zygote:

@@ -25,6 +25,7 @@ from executor.runs import workers
 from executor.settings import read_settings
 from tests.processes import eventually, is_alive
 from tests.rig import job_python
+from tests.serving import serving
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PATIENCE = 40.0
@@ -237,9 +238,13 @@ def new_cli() -> Iterator[Cli]:
 def shop(cli: Cli) -> Cli:
     """The module's home with a project `shop`, a key file, and two secrets."""
     cli.ok("project", "create", "shop", "-e", "staging")
-    cli.ok("secret", "set", "API_KEY", "-p", "shop", stdin="hunter2-prod-key")
-    cli.ok("secret", "set", "DATABASE_URL", "-p", "shop", stdin="postgres://app:s3cr3t-pass@db/shop")
+    beside = getattr(cli, "behind", cli)
+    beside.ok("secret", "set", "API_KEY", "-p", "shop", stdin="hunter2-prod-key")
+    beside.ok("secret", "set", "DATABASE_URL", "-p", "shop", stdin="postgres://app:s3cr3t-pass@db/shop")
     cli.environ["SEALRUN_PROJECT"] = "shop"
+    if isinstance(cli, FromElsewhere):  # over a network nothing is sealed to a key pair that nobody has compared
+        for pair in cli.json("key", "list", "--json"):
+            cli.ok("key", "trust", pair["fingerprint"], "-e", pair["environment"])
     return cli
 
 
@@ -286,6 +291,46 @@ def _become(words: Sequence[str], folder: Path, environ: Mapping[str, str], stre
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+class FromElsewhere(Cli):
+    """`sealrun` on a machine that has a server's URL and a token, and neither the database nor its home."""
+
+    def __init__(self, behind: Cli, url: str, token: str) -> None:
+        self.behind = behind
+        self.folder, self.home, self.jobs, self.forks = behind.folder, behind.home, behind.jobs, True
+        of_behind = ("SEALRUN_HOME", "SEALRUN_WORKSPACES", "SEALRUN_CACHE", "SEALRUN_TERM_GRACE_SECONDS")
+        self.environ = {name: value for name, value in behind.environ.items() if name not in of_behind}
+        self.environ |= {
+            "SEALRUN_HOME": str(behind.folder / "elsewhere"),
+            "SEALRUN_SERVER": url,
+            "SEALRUN_TOKEN": token,
+        }
+
+    def workers(self) -> list[int]:
+        return self.behind.workers()
+
+
+def only_beside_the_database(cli: Cli) -> None:
+    """Skip what is otherwise for who has nothing but a server: it is said in the test why."""
+    if isinstance(cli, FromElsewhere):
+        pytest.skip("of the direct door")
+
+
+DOORS = ("direct", pytest.param("server", marks=pytest.mark.long))
+"""Who uses commands that go through either: with the database, or with a server's URL alone."""
+
+
+@contextlib.contextmanager
+def made_for(door: str) -> Iterator[Cli]:
+    """An empty home, and commands that go through a door to it."""
+    with made() as behind:
+        behind.forks = True
+        if door == "direct":
+            yield behind
+            return
+        with serving(behind.environ, behind.folder) as (url, token):
+            yield FromElsewhere(behind, url, token)
 
 
 class made:

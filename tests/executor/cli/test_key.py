@@ -152,6 +152,16 @@ def test_rewrap_moves_keys_to_the_first_key_service(new_cli: Cli) -> None:
     assert "the key pair of two/default was not rotated: no key file at" in refused.stderr
 
 
+def test_a_signing_key_tells_its_public_half(cli: Cli) -> None:
+    """On stdout, for the workers' settings; the file is the server's."""
+    path = cli.home / "signing.pem"
+    made = cli("key", "create", "--signing", str(path), code=0)
+    assert made.stdout.startswith("ed25519:") and f"SEALRUN_SIGNING_KEY={path}" in made.stderr
+    told = made.stdout.strip()
+    assert cli.json("key", "create", "--signing", f"{path}.2", "--json")["signer"] != told
+    assert "never overwritten" in cli("key", "create", "--signing", str(path), code=1).stderr
+
+
 def test_i9_a_machine_with_the_public_half_makes_environments_and_opens_none(new_cli: Cli) -> None:
     """It creates, seals and lists; what needs the private half ends with a sentence that says where that is done."""
     key_file = new_cli.folder / "keys" / "team.key"

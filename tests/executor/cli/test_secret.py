@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from executor.database import open_database
 from executor.settings import read_settings
 from secretstore import vault
 from secretstore.pins import Pins
-from tests.executor.cli.conftest import CHECKOUT, Cli
+from tests.executor.cli.conftest import CHECKOUT, DOORS, Cli, made_for
 
 VALUE = "correct-horse-battery"
 PEM = (
@@ -33,6 +34,13 @@ SERVICE_ACCOUNT = json.dumps(
     },
     indent=2,
 )
+
+
+@pytest.fixture(scope="module", params=DOORS)
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """An empty home behind each door."""
+    with made_for(request.param) as one:
+        yield one
 
 
 def bytes_in_a_run(cli: Cli, name: str) -> bytes:
@@ -222,6 +230,7 @@ class TestTheName:
 class TestEnvironments:
     def test_a_typing_mistake_makes_no_environment(self, shop: Cli) -> None:
         """The error names a close one, and how to make a new one."""
+        only_beside_the_database(shop)  # a server does not say which names are near
         refused = shop("secret", "set", "K", "-e", "stagin", stdin=VALUE, code=2)
 
         assert 'sealrun: no environment "stagin" in project "shop"' in refused.stderr
@@ -229,6 +238,7 @@ class TestEnvironments:
 
     def test_several_get_the_same_value_and_a_new_one_is_made_when_asked(self, shop: Cli) -> None:
         """Each has a version of its own."""
+        only_beside_the_database(shop)  # its key pair is known to nobody yet
         said = shop("secret", "set", "K", "-e", "staging", "-e", "prod", "--create-env", stdin=VALUE, code=0).stderr
 
         assert "created environment prod in project shop" in said
@@ -263,6 +273,7 @@ class TestEnvironments:
 class TestListing:
     def test_json_has_names_versions_and_who_and_nothing_of_a_value(self, shop: Cli) -> None:
         """Objects with at least what was promised; no value, no part, no length."""
+        only_beside_the_database(shop)  # a server knows who asks, and is not told
         shop.ok("secret", "set", "LISTED", stdin=VALUE, environ={"SEALRUN_ACTOR": "ada@example"})
         shop.ok("secret", "set", "LISTED", stdin=VALUE + "x" * 99, environ={"SEALRUN_ACTOR": "bob@example"})
 
@@ -303,6 +314,7 @@ class TestListing:
 
     def test_a_long_one_on_a_terminal_is_aligned_too(self, shop: Cli) -> None:
         """Beyond what is folded to the terminal's width: a line each, headings above, a colour for what stands out."""
+        only_beside_the_database(shop)  # it is filled in the database
         lot = "".join(f"LOT_{number} " for number in range(250))
         shop.ok("project", "create", "many")
         db = open_database(read_settings(shop.environ))
@@ -323,6 +335,7 @@ class TestListing:
 
 def test_postgresql_is_named_as_its_tools_name_it(cli: Cli, postgres_url: str) -> None:
     """`postgres://` is taken; the commands are the same there."""
+    only_beside_the_database(cli)  # it is about databases
     there = {"SEALRUN_DATABASE_URL": postgres_url.replace("postgresql://", "postgres://", 1), "SEALRUN_PROJECT": "far"}
     cli.ok("migrate", environ=there)
     cli.ok("project", "create", "far", "-e", "staging", environ=there)
@@ -353,6 +366,7 @@ class TestVersions:
 class TestExpiry:
     def test_it_is_told_by_set_list_history_and_doctor(self, shop: Cli) -> None:
         """A duration or a date; what is more than two weeks off is no news to doctor."""
+        only_beside_the_database(shop)  # doctor looks at the machine
         said = shop("secret", "set", "FAR", "--expires", "2100-01-31", stdin=VALUE, code=0).stderr
         assert said == "sealed FAR version 1 in shop/default, expires 2100-01-31T00:00:00.000Z\n"
         shop.ok("secret", "set", "NEAR", "--expires", "5d", stdin=VALUE)
@@ -453,3 +467,24 @@ class TestAdminScript:
         ended = subprocess.run([sys.executable, "-I", "-S", script], capture_output=True, text=True, cwd=tmp_path)
         assert ended.returncode == 1
         assert "sealrun is not installed for" in ended.stderr
+
+
+def test_a_secret_gets_another_name_in_each_environment_or_none_is_touched(new_cli: Cli) -> None:
+    """Its history goes on; a name that is taken in one of them is refused before anything is opened."""
+    new_cli.ok("project", "create", "shop", "-e", "staging")
+    both = ("-p", "shop", "-e", "default", "-e", "staging")
+    for value in ("hunter2-prod-key-1", "hunter2-prod-key-2"):
+        new_cli.ok("secret", "set", "API_KEY", *both, stdin=value)
+    new_cli.ok("variable", "set", "LEVEL", "debug", "-p", "shop", "-e", "staging")
+    refused = new_cli("secret", "rename", "API_KEY", "LEVEL", *both, code=1).stderr
+    assert 'variable "LEVEL" of shop/staging exists already' in refused
+    assert {one["name"] for one in new_cli.json("secret", "list", "-p", "shop", "--json")} == {"API_KEY"}
+
+    said = new_cli("secret", "rename", "API_KEY", "TOKEN", *both, "--json", code=0)
+
+    assert "API_KEY of shop/default is TOKEN now: 2 versions" in said.stderr
+    assert [one["secret"]["environment"] for one in json.loads(said.stdout)] == ["default", "staging"]
+    versions = new_cli.json("secret", "history", "TOKEN", "-p", "shop", "--json")
+    assert [one["version"] for one in versions] == [2, 1] and "hunter2" not in said.stdout + said.stderr
+    told = new_cli("secret", "rename", "API_KEY", "OTHER", "-p", "shop", code=2).stderr
+    assert 'no secret "API_KEY" in shop/default' in told

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from executor.masking.masker import OWN_TOKEN, Masker
-from executor.masking.token_shape import LENGTH, is_token, new_token
+from executor.masking.token_shape import LENGTH, is_token
+from executor.people.tokens import new_token
 
 TOKENS = [new_token(kind).encode() for kind in "psc"]
 FAR = b"x" * 5000

@@ -11,6 +11,7 @@ from executor.errors import CredentialAsked, Forbidden, RequestUnclear, Unauthen
 from executor.models import Result
 from executor.operations import audit, connections, members, people, tokens
 from executor.operations import runs as operations
+from executor.operations.admission import admit
 from executor.operations.deployment import Deployment
 from executor.operations.rights import RIGHTS, Place
 from executor.people import passwords
@@ -34,7 +35,7 @@ from executor.schemas.people import (
     TokenNamed,
     Tokens,
 )
-from executor.schemas.run_operations import ThatAttempt, ThoseRuns
+from executor.schemas.run_operations import OutputOf, ThatAttempt, ThatRun, ThoseRuns
 from secretstore import vault
 from secretstore.audit import Actor, link_waiting
 from secretstore.errors import ProjectDeleted, UnknownProject
@@ -302,6 +303,10 @@ def test_who_may_only_see_is_not_shown_what_a_run_left(shop: Shop, bench: Bench,
     for who in (follower, ROOT):
         assert canary in repr(operations.show(shop.at, who, asked))
         assert canary in repr(operations.list_(shop.at, who, ThoseRuns(project="shop")))
+    # It was of an environment that is gone, and whose name another one has by now.
+    with shop.at.db.writing() as session:
+        session.connection().exec_driver_sql("UPDATE executor_run SET environment_id = 'gone'")
+    assert canary not in repr(operations.show(shop.at, follower, asked))
 
 
 def test_where_a_connection_leads_is_on_record_old_and_new(shop: Shop) -> None:
@@ -326,6 +331,7 @@ def test_what_somebody_reads_of_a_run_is_on_record_once_in_a_while(shop: Shop, a
     """Who, which run, what; a page after another of one log is one reading."""
     ada = as_("ada", "follower shop")
     place = find_place(shop.at.db, ada.principal, "shop", "default")
+    assert place.project_id is not None and place.environment_id is not None
     assert record_read(shop.at.db, ada, place, "r1", "logs")
     assert not record_read(shop.at.db, ada, place, "r1", "logs")
     assert record_read(shop.at.db, ada, place, "r1", "outputs")
@@ -337,3 +343,32 @@ def test_what_somebody_reads_of_a_run_is_on_record_once_in_a_while(shop: Shop, a
         ("ada", "run.read-outputs", "default/r1"),
         ("ada", "run.read-logs", "default/r2"),
     ]
+
+
+def test_reading_what_a_run_left_goes_on_record_and_looking_whether_it_ended_does_not(
+    shop: Shop, bench: Bench, as_: As
+) -> None:
+    """By the verb that it takes; a result that is shown is read, too. The operator's own reading is not written."""
+    ada = as_("ada", "follower shop")
+    place = vault.get_environment(shop.at.db, "shop", "default")
+    lease = bench.running(shop.at.db, project_id=place.project_id, environment_id=place.id)
+
+    def told() -> list[str]:
+        link_waiting(shop.at.db)
+        return [event.action for event in shop.events() if event.action.startswith("run.")]
+
+    asked = ThatAttempt(run=lease.run_id)
+    admit(shop.at, ada, "runs.show", asked)
+    admit(shop.at, ada, "runs.state", ThatRun(run=lease.run_id))
+    operations.show(shop.at, ada, asked)
+    assert told() == []
+    admit(shop.at, ada, "runs.logs", OutputOf(run=lease.run_id[:12]))
+    assert told() == ["run.read-logs"]
+    with shop.at.db.writing() as session:
+        session.add(Result(run_id=lease.run_id, attempt=1, result=42))
+    operations.show(shop.at, ROOT, asked)
+    operations.show(shop.at, ada, asked)
+    assert told() == ["run.read-logs", "run.read-result"]
+    with pytest.raises(Forbidden):
+        admit(shop.at, as_("vera", "viewer shop"), "runs.logs", OutputOf(run=lease.run_id))
+    assert len(told()) == 2

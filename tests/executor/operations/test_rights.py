@@ -7,8 +7,8 @@ import pkgutil
 from executor import operations
 from executor.operations.rights import RIGHTS
 
-NOT_OF_A_DEPLOYMENT = {"keys.create_file", "doctor.examine"}
-"""The first makes a file, which settings may name afterwards; the second says why a deployment does not open."""
+NOT_OF_A_DEPLOYMENT = {"keys.create_file", "keys.create_signing_key", "doctor.examine"}
+"""The first two make a file, which settings may name afterwards; the third says why a deployment does not open."""
 
 
 NO_OPERATIONS = {"admission"}

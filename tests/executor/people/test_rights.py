@@ -1,5 +1,7 @@
 """Who may do what: roles at places, tokens within their owners, and nothing for who is out."""
 
+import threading
+
 import pytest
 
 from executor.errors import CredentialAsked, Forbidden, LastAdmin, NotGiven, Unauthenticated
@@ -235,8 +237,11 @@ def test_what_a_log_in_said_of_groups_is_believed_for_a_day(people: People) -> N
     """An issuer tells of nobody who left: who does not log in again loses what a group gave."""
     people.give("qa", "runner shop", group=True, issuer=ISSUER)
     ada = log_in_oidc(people.db, ISSUER, "sub-1", "ada", ["qa"], "192.0.2.7")
+    text = people.token("ada", "runner", "shop")
+    assert people.may(authenticate_token(people.db, text), "use", "shop")
     people.age(GroupMember, said_at=25 * 3600)
     assert not people.may(authenticate_session(people.db, ada.cookie), "use", "shop")
+    assert not people.may(authenticate_token(people.db, text), "use", "shop"), "a token has no more than its owner"
 
 
 def test_another_issuers_group_of_the_same_name_is_another(people: People) -> None:
@@ -264,6 +269,32 @@ def test_the_last_admin_stays(people: People) -> None:
     people.take("ada", "admin")
     with pytest.raises(LastAdmin):
         accounts.delete_account(people.db, "bob", actor=ROOT)
+
+
+def test_of_two_admins_who_are_taken_away_at_once_one_stays(people: People) -> None:
+    """The second waits for the first, and then finds that nobody else is left."""
+    people.person("ada", "admin")
+    people.person("bob", "admin")
+    outcome: list[str] = []
+
+    def disable_bob() -> None:
+        try:
+            accounts.disable(people.db, "bob", actor=ROOT)
+            outcome.append("disabled")
+        except LastAdmin:
+            outcome.append("refused")
+
+    other = threading.Thread(target=disable_bob)
+    with people.db.writing() as session:
+        accounts.hold_admins(session)
+        account = accounts.account_named(session, "ada")
+        account.disabled_at = account.created_at
+        session.add(account)
+        session.flush()
+        other.start()
+        other.join(1)  # whoever does not wait is done by then, or else sees what is committed
+    other.join()
+    assert outcome == ["refused"]
 
 
 def test_giving_use_asks_for_the_credential_again(people: People) -> None:

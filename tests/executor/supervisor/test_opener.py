@@ -4,12 +4,15 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from executor.boundary import plans
+from executor.boundary.plans import Signer, SigningKey
 from executor.boundary.wire import Frame, Kind, Receiver, send
 from executor.supervisor.roles import Assumed, from_values
 from secretstore import vault
@@ -35,8 +38,10 @@ LAKE = {
 _OPEN = """
 import socket, sys
 sys.path[:0] = [sys.argv[3]]
+from executor.boundary.plans import Signer
 from executor.supervisor.opener import open_bundle
-sys.exit(open_bundle(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2]))))
+ends = [socket.socket(fileno=int(number)) for number in sys.argv[1:3]]
+sys.exit(open_bundle(*ends, signers=[Signer.parse(one) for one in sys.argv[4:]]))
 """
 
 
@@ -47,16 +52,18 @@ def ada() -> Iterator[Account]:
         yield made
 
 
-def opened(request: dict[str, Any], until: Callable[[], object] | None = None) -> tuple[Frame, list[Frame]]:
+def opened(
+    request: dict[str, Any], until: Callable[[], object] | None = None, signers: Sequence[Signer] = ()
+) -> tuple[Frame, list[Frame]]:
     """What an opener says to the worker and to the supervisor; it has nothing of this process's environment.
 
-    After `until`, if that is given, the supervisor is gone.
+    After `until`, if that is given, the supervisor is gone. It insists on plans where there are signers.
     """
     worker, ours = socket.socketpair()
     supervisor, values = socket.socketpair()
     with worker, ours, supervisor, values:
         descriptors = [worker.fileno(), supervisor.fileno()]
-        command = [sys.executable, "-I", "-c", _OPEN, *map(str, descriptors), str(ROOT)]
+        command = [sys.executable, "-I", "-c", _OPEN, *map(str, descriptors), str(ROOT), *map(str, signers)]
         with subprocess.Popen(command, pass_fds=descriptors, env={}) as process:
             worker.close()
             supervisor.close()
@@ -200,3 +207,72 @@ def test_a_secret_is_not_taken_for_the_answer_of_a_role(request_for: Any, monkey
     said, frames = opened(request_for({"ONE": b"value of one", "/source/lake": b'{"canary": "value of lake"}'}))
     assert said.kind is Kind.NOT_OPENED and frames == []
     assert said.json()["error"] == "name_refused" and "value of" not in said.json()["message"]
+
+
+class TestPlans:
+    """An opener that insists on plans opens nothing but what one of its servers has signed, whoever asks it."""
+
+    RUN = "a" * 32
+
+    @pytest.fixture
+    def key(self) -> SigningKey:
+        return SigningKey(Ed25519PrivateKey.generate())
+
+    def signed(self, request: dict[str, Any], key: SigningKey, **asked: Any) -> dict[str, Any]:
+        """The request with a plan that asks for this, and what the run is given by that."""
+        bundle = SealedBundle.from_json(request["bundle"])
+        place = {name: getattr(bundle, name) for name in ("project_id", "project", "environment_id", "environment")}
+        usual = {"secret_names": None, "setup_secret_names": None, "variables": {"STAGE": "prod"}}
+        lake = RunConnection("source", "lake", "s3", {"bucket": BUCKET, "token": {"$secret": "TWO"}})
+        content = {
+            "run": self.RUN,
+            "asked": place | usual | asked,
+            "variables": {"REGION": "north"},
+            "connections": {lake.key: plans.pin(lake)},
+        }
+        text = plans.canonical(content)
+        given = {"variables": {"STAGE": "prod", "REGION": "north"}, "connections": [lake.to_json()]}
+        plan = {"content": text, "signed": key.sign(plans.RUN, text), "run": self.RUN, "phase": plans.RUN}
+        return {**request, "plan": plan | given}
+
+    def refused(self, request: dict[str, Any], key: SigningKey) -> str:
+        said, frames = opened(request, signers=(key.signer,))
+        assert (said.kind, frames) == (Kind.NOT_OPENED, [])
+        assert said.json()["error"] == "plan_refused", said.json()
+        return str(said.json()["message"])
+
+    def test_what_was_signed_is_opened(self, request_for: Any, key: SigningKey) -> None:
+        """By any of several keys; and a secret that a source needs, though the run does not ask for it."""
+        request = self.signed(request_for({"TWO": b"value of two"}), key, secret_names=[])
+        other = SigningKey(Ed25519PrivateKey.generate()).signer
+        said, frames = opened(request, signers=(other, key.signer))
+        assert said.kind is Kind.OPENED and values_of(frames) == {"TWO": b"value of two"}
+
+    def test_nothing_else_is(self, request_for: Any, key: SigningKey) -> None:
+        """I1: no signature, another's, of another kind, run or place; more secrets; another source or variable."""
+        request = request_for({"ONE": b"value of one", "TWO": b"value of two"})
+        assert "bears no signature" in self.refused(request, key)
+        good = self.signed(request, key)
+        assert "SEALRUN_SIGNERS" in self.refused(self.signed(request, SigningKey(Ed25519PrivateKey.generate())), key)
+        changed = {
+            "content": good["plan"]["content"].replace("prod", "dev"),
+            "signed": key.sign("job", good["plan"]["content"]),
+        }
+        for name, value in changed.items():
+            assert "not what was signed" in self.refused({**good, "plan": {**good["plan"], name: value}}, key)
+        lake = good["plan"]["connections"][0]
+        elsewhere = {**lake, "settings": {**lake["settings"], "endpoint": "https://evil.example"}}
+        given = {
+            "run": ("b" * 32, "another run"),
+            "variables": ({"LD_PRELOAD": "x.so"}, "variables"),
+            "connections": ([elsewhere], "source lake is not as it was"),
+        }
+        for name, (value, why) in given.items():
+            assert why in self.refused({**good, "plan": {**good["plan"], name: value}}, key)
+        assert "was not there" in self.refused(
+            {**good, "plan": {**good["plan"], "connections": [{**lake, "name": "new"}]}}, key
+        )
+        assert "another run, project or environment" in self.refused(self.signed(request, key, environment="dev"), key)
+        assert "the secret ONE" in self.refused(self.signed(request, key, secret_names=["TWO"]), key)
+        setup = self.signed(request, key, setup_secret_names=["ONE"])
+        assert "the secret TWO" in self.refused({**setup, "plan": {**setup["plan"], "phase": "setup"}}, key)

@@ -17,6 +17,7 @@ from executor.models import Run
 from executor.records import history
 from executor.runs import GateShut, Lease, Outcome
 from executor.runs.conditions import RUN
+from executor.runs.plans import Doors
 from executor.worker import dispatch
 from executor.worker.duties import Duty, perform
 from executor.worker.equipment import Equipment
@@ -140,9 +141,8 @@ def test_i7_a_run_that_finds_no_file_descriptors_before_its_gate_is_lost_not_fai
     monkeypatch.setattr(dispatch, "source_of", lambda *_: starved())
     keeper = LeaseKeeper(sqlite_db, lease, set(), clock())
     with pytest.raises(SupervisorLost, match="no file descriptors left"):
-        dispatch._attempt(
-            cast("Equipment", None), cast("Any", SimpleNamespace(id=lease.run_id)), keeper, cast("Any", None)
-        )
+        worker = cast("Equipment", SimpleNamespace(doors=Doors()))
+        dispatch._attempt(worker, cast("Any", SimpleNamespace(id=lease.run_id)), keeper, cast("Any", None))
 
 
 def test_i7_a_duty_without_file_descriptors_is_told_in_a_line(caplog: pytest.LogCaptureFixture) -> None:

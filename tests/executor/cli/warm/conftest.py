@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.executor.cli.conftest import PATIENCE, Cli, made
-from tests.processes import arguments, eventually, is_alive
+from tests.processes import arguments, children, eventually, is_alive
 
 _REPORTING = Path(__file__).with_name("reporting.py")
 _PATCHED = (
@@ -54,7 +54,10 @@ class Warm:
         numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
         warm = [number for number in numbers if b"warm.template" in arguments(number) and is_alive(number)]
         own = re.compile(rf"{re.escape(str(self.folder))}/\w+\.lock")
-        return [number for number in warm if any(map(own.match, _descriptors(number)))]
+        # A child that was forked a moment ago has not let go of it yet.
+        return [
+            one for one in warm if any(map(own.match, _descriptors(one))) and not any(one in children(w) for w in warm)
+        ]
 
     def is_used(self, *words: str, environ: Mapping[str, str] = {}) -> bool:
         """Whether a command goes through the warm process: cold, it would not come further than an import."""
@@ -123,7 +126,9 @@ def warm() -> Iterator[Warm]:
     with made() as cli:
         one = Warm(cli)
         try:
+            cli.forks = True
             cli.ok("project", "create", "shop")
+            cli.forks = False
             cli.ok("runs", "list")
             one.left()
             yield one

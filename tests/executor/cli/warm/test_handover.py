@@ -1,8 +1,10 @@
 """Between the command and the warm process: who may, and that nothing is lost or done twice."""
 
+import contextlib
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,44 +16,61 @@ from tests.executor.cli.conftest import PATIENCE
 from tests.executor.cli.warm.conftest import Reporting, Warm
 from tests.processes import children, eventually, is_alive
 
-NOTHING = wire.Request(*[[b"x"]] * wire.GROUPS)
+_FACTS = "import sys; from executor.cli.warm import handover; sys.stdout.buffer.write(b'\\0'.join(handover.facts()))"
 
 
-@pytest.mark.parametrize(
-    "word",
-    [
-        b"0" * place.WORD_LENGTH,
-        pytest.param(b"0", marks=pytest.mark.long),
-        pytest.param(b"", marks=pytest.mark.long),
-    ],
-)
-def test_who_does_not_know_the_word_gets_nothing(warm: Warm, word: bytes) -> None:
-    """A run of the same user may be let through to the socket by an older kernel; it cannot read the word."""
-    process = warm.left()
-    spare = eventually(lambda: children(process), PATIENCE, "a child waits for a command")
+def _answer(
+    warm: Warm, word: bytes, circumstances: Callable[[list[bytes]], list[bytes]] = lambda found: found
+) -> bytes:
+    """What is said to a command that is as it has to be but for word and circumstances; it is not told to go."""
+    cli = warm.cli
+    told = subprocess.run(
+        [sys.executable, "-c", _FACTS], env=cli.environ, cwd=cli.jobs, capture_output=True, check=True
+    )
+    status = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines())
+    request = wire.Request(
+        circumstances=circumstances(told.stdout.split(b"\0")),
+        arguments=[b"sealrun", b"runs", b"list"],
+        environment=[b"A=B"],
+        path=[b"/"],
+        streams=[b"utf-8", b"strict", b""] * 3,
+        state=[status["Umask"].encode(), status["SigIgn"].encode()],
+        limits=wire.limits(),
+    )
     (path,) = warm.sockets()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, open(os.devnull) as nothing:
         connection.settimeout(PATIENCE)
         connection.connect(str(path))
-        if word:
-            socket.send_fds(connection, [word], [nothing.fileno()] * 4)
-        else:
-            connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(len(wire.READY)) != wire.READY
+        folder = os.open("/", os.O_PATH)
+        try:
+            socket.send_fds(connection, [word], [*[nothing.fileno()] * 3, folder])
+        finally:
+            os.close(folder)
+        with contextlib.suppress(OSError):  # it does not even wait for it
+            wire.send(connection, request)
+            return connection.recv(len(wire.READY))
+        return b""
+
+
+@pytest.mark.parametrize("word", [b"0" * place.WORD_LENGTH, pytest.param(b"0", marks=pytest.mark.long)])
+def test_who_does_not_know_the_word_gets_nothing(warm: Warm, word: bytes) -> None:
+    """A run of the same user may be let through to the socket by an older kernel; it cannot read the word."""
+    process = warm.left()
+    spare = eventually(lambda: children(process), PATIENCE, "a child waits for a command")
+
+    assert _answer(warm, word) != wire.READY
+
     eventually(lambda: not any(map(is_alive, spare)), PATIENCE, "the child has ended")
-    assert warm.is_used("runs", "list")
+    assert _answer(warm, (warm.folder / "word").read_bytes()) == wire.READY
 
 
 def test_who_is_in_other_circumstances_gets_nothing(warm: Warm) -> None:
     """The socket's name is a hint; what it stands for is compared in full."""
     warm.left()
-    (path,) = warm.sockets()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, open(os.devnull) as nothing:
-        connection.settimeout(PATIENCE)
-        connection.connect(str(path))
-        socket.send_fds(connection, [(warm.folder / "word").read_bytes()], [nothing.fileno()] * 4)
-        wire.send(connection, NOTHING)
-        assert connection.recv(len(wire.READY)) != wire.READY
+    word = (warm.folder / "word").read_bytes()
+
+    assert _answer(warm, word, lambda found: [*found[:-1], found[-1] + b"0"]) != wire.READY
+    assert _answer(warm, word) == wire.READY
 
 
 @pytest.mark.parametrize(
