@@ -9,6 +9,7 @@ from executor.jobs import claims, reading
 from executor.keys import renaming
 from executor.operations import environments
 from executor.operations.deployment import Deployment
+from executor.people.sight import Sight
 from executor.records import secret_seen, secret_uses
 from executor.records.secret_seen import Seen
 from executor.records.secret_uses import Uses
@@ -207,8 +208,9 @@ def delete(at: Deployment, who: Actor, asked: SecretDeletion) -> Deleted:
 
 
 def due(at: Deployment, who: Actor, asked: DueBefore) -> DueSecrets:
-    """The secrets of all projects that have expired or do so before a moment."""
-    found, count = vault.due_secrets(at.db, asked.before, asked.limit)
+    """The secrets of all projects, as far as who asks sees them, that have expired or do so before a moment."""
+    within = Sight.of(who, "see").of_secrets
+    found, count = vault.due_secrets(at.db, asked.before, asked.limit, within)
     return DueSecrets(secrets=tuple(found), count=count)
 
 
