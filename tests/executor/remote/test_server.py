@@ -2,6 +2,8 @@
 
 import os
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,28 @@ class TestSubmitting:
             server.ask(ADA, runs.prepare, request(jobs, project="nope"))
         with at.db.reading() as session:
             assert len(session.exec(select(SourceBundle)).all()) == before
+
+    def test_an_answer_that_is_lost_is_asked_for_again_and_there_is_one_run(
+        self, at: Deployment, server: Server, jobs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server has accepted it, and knows the second request for the first."""
+        ours, lost = Server.opened, [1]
+
+        @contextmanager
+        def losing(self: Server, method: str, path: str, **more: Any) -> Iterator[Any]:
+            with ours(self, method, path, **more) as response:
+                if path.endswith("/runs") and lost:
+                    response.read()
+                    lost.clear()
+                    raise ServerAway(server=self.origin, why="the answer is lost")
+                yield response
+
+        prepared = server.ask(ADA, runs.prepare, request(jobs))
+        before = {run.id for run in at.ask(ADA, runs.list_, ThoseRuns(limit=1000))}
+        monkeypatch.setattr(Server, "opened", losing)
+        accepted = server.ask(ADA, runs.accept, prepared)
+        after = {run.id for run in at.ask(ADA, runs.list_, ThoseRuns(limit=1000))}
+        assert not lost and after - before == {accepted.run_id}
 
     def test_several_are_one_transaction(self, server: Server, at: Deployment, jobs: Path) -> None:
         """What is wrong with one says which."""
