@@ -681,6 +681,20 @@ class LogInFailed(SealrunError):
     hint = "try again: sealrun login {server}"
 
 
+class AddressTaken(SealrunError):
+    """the server cannot listen on {address}: {why}"""
+
+    code = "address_taken"
+    hint = "end what listens there, or choose another: --listen 127.0.0.1:PORT, or SEALRUN_LISTEN"
+
+
+class NotConfined(SealrunError):
+    """the server does not start, as it could read key files: {why}"""
+
+    code = "not_confined"
+    hint = "start it with `sealrun serve`, in a process of its own"
+
+
 class OperatorsOnly(SealrunError):
     """{what} is for who operates sealrun, on a machine that has the database, and here the server {server} is chosen"""
 

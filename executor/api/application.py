@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -9,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from executor.api import endpoints, entry, health, problems, streams
+from executor.api import describing, endpoints, entry, health, problems, streams
 from executor.api.middleware.bodies import Bodies
 from executor.api.middleware.hosts import Hosts
 from executor.api.middleware.identifying import Identifying
@@ -44,8 +45,11 @@ class Origin:
     """By which people log in, if not by passwords alone."""
 
 
-def create_application(at: Deployment, origin: Origin) -> FastAPI:
-    """The API of a deployment. It holds no state: two processes behind one proxy are one server."""
+def create_application(at: Deployment, origin: Origin, leaving: Callable[[], bool] = lambda: False) -> FastAPI:
+    """The API of a deployment. It holds no state: two processes behind one proxy are one server.
+
+    `leaving` tells whether the process is about to end: who follows a run is let go then, and comes back to the next.
+    """
     app = FastAPI(
         title="sealrun",
         version=VERSION,
@@ -61,10 +65,11 @@ def create_application(at: Deployment, origin: Origin) -> FastAPI:
         (HTTPException, problems.on_http),
     ):
         app.add_exception_handler(kind, told)
-    for made in (endpoints.router(at), streams.router(at), entry.router(at.db, origin.url), health.router(at)):
+    for made in (endpoints.router(at), streams.router(at, leaving), entry.router(at.db, origin.url), health.router(at)):
         app.include_router(made, prefix=BASE)
     app.include_router(pages.router(at.db, origin.url, origin.provider))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+    describing.describe(app, _OPEN)
     # The last one added is the outermost.
     app.add_middleware(Identifying, db=at.db, origin=origin.url, open_=_OPEN)
     app.add_middleware(Bodies, most=functools.partial(_most, at))

@@ -5,7 +5,7 @@ import base64
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Annotated, Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from executor.api.routes import route_of
 from executor.errors import SourceRefused
 from executor.operations import runs
 from executor.operations.deployment import Deployment
+from executor.schemas.asking import asked as asked_for
 from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
@@ -75,11 +76,11 @@ class LogPage(BaseModel):
     next: str | None = None
 
 
-def router(at: Deployment) -> APIRouter:
-    """The routes of a run's output."""
+def router(at: Deployment, leaving: Callable[[], bool]) -> APIRouter:
+    """The routes of a run's output; streams end when the process is `leaving`."""
     made = APIRouter(tags=["runs"])
     _logs(made, at)
-    _events(made, at)
+    _events(made, at, leaving)
     _file(made, at)
     _upload(made, at)
     return made
@@ -98,13 +99,13 @@ def _logs(made: APIRouter, at: Deployment) -> None:
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = _PAGE,
     ) -> LogPage:
         """A part of a run's masked output."""
-        asked = OutputOf(run=run, after=_place(after), streams=streams, attempt=attempt)
+        asked = asked_for(OutputOf, run=run, after=_place(after), streams=streams, attempt=attempt)
         who, asked = asking.admit(at, request, route, asked)
         pieces = [LogPiece.of(piece) for piece in runs.logs_page(at, who, asked, limit=limit)]
         return LogPage(items=pieces, next=pieces[-1].place if len(pieces) == limit else None)
 
 
-def _events(made: APIRouter, at: Deployment) -> None:
+def _events(made: APIRouter, at: Deployment, leaving: Callable[[], bool]) -> None:
     route = route_of("runs.follow")
 
     @made.get(
@@ -126,20 +127,22 @@ def _events(made: APIRouter, at: Deployment) -> None:
         `output` has a piece and its place as the event's id: who comes back with that as Last-Event-ID loses and
         repeats nothing. `state` says how the run is, whenever that changes; `end` that nothing more will come.
         """
-        asked = OutputOf(run=run, after=_place(last_event_id or after), streams=streams)
+        asked = asked_for(OutputOf, run=run, after=_place(last_event_id or after), streams=streams)
 
         def begin() -> Followed:
             who, whole = asking.admit(at, request, route, asked)
             return runs.following(at, who, whole, at_a_time=_AT_A_TIME)
 
         following = await run_in_threadpool(begin)
-        return StreamingResponse(_told(following), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        return StreamingResponse(
+            _told(following, leaving), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        )
 
 
-async def _told(following: Followed) -> AsyncIterator[bytes]:
+async def _told(following: Followed, leaving: Callable[[], bool]) -> AsyncIterator[bytes]:
     standing: dict[str, Any] | None = None
     spoken = time.monotonic()
-    while True:
+    while not leaving():
         look: Look = await run_in_threadpool(following.look)
         now = {
             "state": look.state,
@@ -188,7 +191,7 @@ def _upload(made: APIRouter, at: Deployment) -> None:
         size: Annotated[int, Query(gt=0, description="Bytes of the archive.")],
     ) -> Uploaded:
         """Send a source for runs of an environment: a gzipped tar of ours, named by the SHA-256 of its bytes."""
-        asked = Upload(project=project, environment=environment, digest=digest, size=size)
+        asked = asked_for(Upload, project=project, environment=environment, digest=digest, size=size)
         who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
         with tempfile.TemporaryFile() as content:  # no thread waits for a slow sender
             await _receive(request, content, asked.size)
@@ -221,7 +224,8 @@ def _file(made: APIRouter, at: Deployment) -> None:
         attempt: Annotated[int | None, Query(ge=1, lt=1 << 31)] = None,
     ) -> StreamingResponse:
         """A file that a run left, as an attachment: never something that a browser shows."""
-        who, asked = asking.admit(at, request, route, FileOf(run=run, path=path, attempt=attempt))
+        asked = asked_for(FileOf, run=run, path=path, attempt=attempt)
+        who, asked = asking.admit(at, request, route, asked)
         found = runs.open_file(at, who, asked)
         headers = {
             "content-disposition": f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2], safe='')}",

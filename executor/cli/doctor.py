@@ -1,12 +1,13 @@
 """`sealrun doctor`: what is in force here, what is wrong, and the mend for each."""
 
 import contextlib
+import os
 import platform
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,13 +19,18 @@ from executor.cli.typed import options
 from executor.operations import doctor as operations
 from executor.operations import projects, room, secrets, workers
 from executor.operations.deployment import Deployment
+from executor.remote.choosing import Chosen, chosen
 from executor.schemas.doctor import Finding
 from executor.schemas.secrets import DueBefore
 from executor.schemas.workers import WorkerView
-from executor.settings import read_here
+from executor.settings import Settings, read_here
+from executor.submission.context import nearest_project_file
 from secretstore import __version__
 from secretstore.audit import Actor
 from secretstore.errors import DatabaseUnwritable, SealrunError
+
+if TYPE_CHECKING:
+    from executor.remote.server import Server
 
 app = typer.Typer(help="Say what is in force here, what is missing and how to mend it.", add_completion=False)
 
@@ -74,6 +80,14 @@ def _examine() -> Iterator[Finding]:
         yield Finding("settings", "wrong", str(error).replace("\n ", ""), "correct or unset these variables")
         return
     who = Actor(settings.store.actor, "cli")
+    try:
+        server = chosen(settings, os.environ, nearest_project_file())
+    except SealrunError as error:
+        yield Finding("server", "wrong", error.message, error.hint)
+        return
+    if server is not None:
+        yield from _of_server(settings, server, who)
+        return
     found = list(operations.examine(settings, who))
     yield from found
     if any(finding.what in ("home", "database") and finding.status == "wrong" for finding in found):
@@ -85,6 +99,23 @@ def _examine() -> Iterator[Finding]:
     yield _connections(at, who)
     yield _workers(at, who)
     yield from _unopened(at, who)
+
+
+def _of_server(settings: Settings, server: Chosen, who: Actor) -> Iterator[Finding]:
+    """What somebody sees who speaks to a server; the rest is of the machines that have the database."""
+    from executor.remote import entry
+    from executor.remote.server import Server
+
+    asked = Server(settings, server.origin, server.token)
+    try:
+        me = entry.me(asked)
+    except SealrunError as error:
+        yield Finding("server", "wrong", error.message, error.hint)
+        return
+    yield Finding("server", "ok", f"{server.origin} ({server.by}) answers, and takes you for {me.name}")
+    yield _expiry(asked, who)
+    text = "what runs need of a machine is told there, to who operates sealrun: sealrun doctor"
+    yield Finding("machines", "note", text)
 
 
 def _versions() -> Iterator[Finding]:
@@ -103,9 +134,9 @@ def _versions() -> Iterator[Finding]:
     yield Finding("versions", "ok", ", ".join(f"{name} {text}" for name, text in installed.items()), detail=installed)
 
 
-def _expiry(at: Deployment, who: Actor) -> Finding:
+def _expiry(at: "Deployment | Server", who: Actor) -> Finding:
     before = datetime.now(UTC) + timedelta(days=DUE_DAYS)
-    due = secrets.due(at, who, DueBefore(before=before, limit=_DUE_NAMED))
+    due = at.ask(who, secrets.due, DueBefore(before=before, limit=_DUE_NAMED))
     found, count = due.secrets, due.count
     if not count:
         return Finding("expiry", "ok", f"no secret has expired or does so within {DUE_DAYS} days")

@@ -21,6 +21,6 @@ def environments_named(place: Here, project: str, given: Sequence[str] | None, c
         try:
             place.ask(environments.require, InEnvironments(project=project, environments=names))
         except UnknownEnvironment as error:
-            error.advise(f"{error.hint}; to make a new one, add --create-env")
+            error.advise("; ".join(filter(None, (error.hint, "to make a new one, add --create-env"))))
             raise
     return names

@@ -48,7 +48,7 @@ def create(at: Deployment, who: Actor, asked: NewProject) -> CreatedProject:
     check_project_name(name)
     for environment in asked.environments:
         check_environment_name(environment)
-    key_file = _make_key_file(at)
+    key_file = make_key_file(at, who)
     try:
         project = with_new_key(
             at.settings,
@@ -196,8 +196,12 @@ def _destroyed_now(at: Deployment, who: Actor, name: str) -> DeletedProject:
     return DeletedProject(deleted="project", project=name, name=name, destroy_at=None)
 
 
-def _make_key_file(at: Deployment) -> str | None:
-    """With the embedded key file, make it before the first project; its path where it was made."""
+def make_key_file(at: Deployment, who: Actor) -> str | None:
+    """With the embedded key file, make it before the first project; its path where it was made.
+
+    Raises:
+        KeyFileMissing: there are projects, and the key file that wrapped their keys is gone.
+    """
     path = at.settings.store.home / "keys" / "local.key"
     if str(at.settings.store.key_specs[0]) != f"local:{path}" or path.exists():
         return None

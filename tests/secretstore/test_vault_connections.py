@@ -328,18 +328,19 @@ def test_a_test_is_kept_with_what_it_tested(shop: Database, source: ConnectionVi
 
 
 def test_every_act_is_recorded_without_a_value(shop: Database, catalog: ConnectionView, actor: Actor) -> None:
-    """What was done to which connection, its kind and what it names; a test with its outcome."""
+    """What was done to which connection, its kind, what it names, where it leads and led; a test with its outcome."""
     vault.create_connection(shop, "shop", "default", "source", "lake", "s3", {"bucket": "b"}, actor=actor, replace=True)
     vault.record_test(
         shop, "shop", "default", "catalog", "main", outcome="failed", seconds=1, message="no", run="a" * 32, actor=actor
     )
     vault.delete_connection(shop, "shop", "default", "catalog", "main", actor=actor)
     found = [(action, subject, how, {**detail, "connection_id": None}) for action, subject, how, detail in acts(shop)]
-    of_main = {"connection_id": None, "kind": "iceberg-rest", "secrets": ["TOKEN"], "source": "lake"}
+    of_main = {"connection_id": None, "kind": "iceberg-rest", "secrets": ["TOKEN"], "source": "lake", "settings": REST}
+    s3 = {"connection_id": None, "kind": "s3"}
     assert found == [
-        ("source.create", "default/lake", "done", {"connection_id": None, "kind": "s3", "secrets": ["LAKE"]}),
+        ("source.create", "default/lake", "done", {**s3, "secrets": ["LAKE"], "settings": S3}),
         ("catalog.create", "default/main", "done", of_main),
-        ("source.replace", "default/lake", "done", {"connection_id": None, "kind": "s3", "secrets": []}),
+        ("source.replace", "default/lake", "done", {**s3, "secrets": [], "settings": {"bucket": "b"}, "old": S3}),
         ("catalog.test", "default/main", "failed", {"connection_id": None, "kind": "iceberg-rest", "run": "a" * 32}),
         ("catalog.delete", "default/main", "done", of_main),
     ]

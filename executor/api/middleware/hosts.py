@@ -22,7 +22,7 @@ class Hosts:
                 421,
                 "host_unknown",
                 "this server does not answer to that host name",
-                "its operator names it in SEALRUN_SERVER_URL",
+                "its operator names it in SEALRUN_PUBLIC_URL",
                 scope.get("state", {}).get("request_id"),
             )
             await told(scope, receive, send)

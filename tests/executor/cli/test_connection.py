@@ -1,15 +1,23 @@
 """`sealrun source` and `sealrun catalog`: what is made, listed, refused in which words, and never repeated."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from secretstore.connections import kinds
-from tests.executor.cli.conftest import Cli
+from tests.executor.cli.conftest import DOORS, Cli, made_for, only_beside_the_database
 
 CANARY = "canary5d1f0b7e/value"
 REST = ("--kind", "iceberg-rest", "--endpoint", "http://127.0.0.1:8181")
+
+
+@pytest.fixture(scope="module", params=DOORS)
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """An empty home behind each door."""
+    with made_for(request.param) as one:
+        yield one
 
 
 def listed(cli: Cli, role: str, name: str) -> dict[str, object]:
@@ -346,6 +354,7 @@ class TestDelete:
 
     def test_a_source_that_a_catalog_names_stays(self, stocked: Cli) -> None:
         """Told before anything is asked; --force deletes it, and doctor tells what is left."""
+        only_beside_the_database(stocked)  # doctor looks at the machine
         stocked.ok("source", "create", "bay", "--kind", "s3", "--bucket", "b")
         stocked.ok("catalog", "create", "on-bay", *REST, "--source", "bay")
         refused = stocked("source", "delete", "bay", code=1).stderr

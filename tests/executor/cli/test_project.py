@@ -2,15 +2,23 @@
 
 import json
 import stat
+from collections.abc import Iterator
 
 import pytest
 
-from tests.executor.cli.conftest import Cli
+from tests.executor.cli.conftest import DOORS, Cli, made_for, only_beside_the_database
 
 NO_PROJECT = (
     "sealrun: no project is named\n"
     "hint: give -p PROJECT, set SEALRUN_PROJECT, or run `sealrun init` to write .sealrun.toml in this folder\n"
 )
+
+
+@pytest.fixture(scope="module", params=DOORS)
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """An empty home behind each door."""
+    with made_for(request.param) as one:
+        yield one
 
 
 def test_the_first_project_makes_the_key_file_and_says_what_it_is_worth(new_cli: Cli) -> None:
@@ -132,6 +140,7 @@ class TestDelete:
 
     def test_with_yes_it_is_gone_and_comes_back(self, cli: Cli) -> None:
         """Whoever names it is told how; the audit chain goes on, and is verified."""
+        only_beside_the_database(cli)  # doctor looks at the machine
         cli.ok("project", "create", "gone")
         folder = cli.jobs / "of-gone"
         folder.mkdir()
@@ -157,6 +166,7 @@ class TestDelete:
 
     def test_to_destroy_it_now_its_name_is_asked_for(self, cli: Cli) -> None:
         """--yes alone is not enough; on a terminal it is typed. Deleted already or not."""
+        only_beside_the_database(cli)  # a server does not tell of what was destroyed
         cli.ok("project", "create", "doomed")
         for words in ((), ("--yes",), ("--confirm", "doomed")):
             refused = cli("project", "delete", "doomed", "--now", *words, code=2).stderr
@@ -213,12 +223,14 @@ class TestDelete:
 
     def test_an_unknown_one_is_named(self, cli: Cli) -> None:
         """Before anything is asked."""
+        only_beside_the_database(cli)  # a server has hints of its own
         for words in (("delete", "nowhere"), ("delete", "nowhere", "--now"), ("delete", "nowhere", "--yes")):
             refused = cli("project", *words, code=2).stderr
             assert refused == 'sealrun: no project "nowhere"\nhint: what there is: sealrun project list\n'
 
     def test_what_was_never_deleted_cannot_be_restored(self, cli: Cli) -> None:
         """The hint leads to what can be, and to no new project."""
+        only_beside_the_database(cli)  # a server has hints of its own
         refused = cli("project", "restore", "nowhere", code=2).stderr
         assert refused == 'sealrun: no project "nowhere"\nhint: what is deleted: sealrun project list --deleted\n'
         cli.ok("project", "create", "wanderer")
@@ -312,6 +324,7 @@ def test_settings_that_are_wrong_are_reported_together_and_not_quoted(cli: Cli) 
 
 def test_a_database_that_is_not_there_is_a_sentence(cli: Cli) -> None:
     """No traceback, and no password (I10)."""
+    only_beside_the_database(cli)  # it is about databases
     away = {"SEALRUN_DATABASE_URL": "postgresql://app:hunter2@127.0.0.1:1/x"}
 
     refused = cli("project", "list", environ=away, code=1)
@@ -323,6 +336,7 @@ def test_a_database_that_is_not_there_is_a_sentence(cli: Cli) -> None:
 
 def test_a_configured_database_waits_for_migrate(cli: Cli) -> None:
     """It is not changed unasked, and the hint says the command."""
+    only_beside_the_database(cli)  # it is about databases
     configured = {"SEALRUN_DATABASE_URL": f"sqlite:///{cli.folder}/elsewhere/x.db"}
 
     refused = cli("project", "list", environ=configured, code=1)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from executor.database import open_database
 from executor.settings import read_settings
 from secretstore import vault
 from secretstore.pins import Pins
-from tests.executor.cli.conftest import CHECKOUT, Cli
+from tests.executor.cli.conftest import CHECKOUT, DOORS, Cli, made_for, only_beside_the_database
 
 VALUE = "correct-horse-battery"
 PEM = (
@@ -33,6 +34,13 @@ SERVICE_ACCOUNT = json.dumps(
     },
     indent=2,
 )
+
+
+@pytest.fixture(scope="module", params=DOORS)
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """An empty home behind each door."""
+    with made_for(request.param) as one:
+        yield one
 
 
 def bytes_in_a_run(cli: Cli, name: str) -> bytes:
@@ -222,6 +230,7 @@ class TestTheName:
 class TestEnvironments:
     def test_a_typing_mistake_makes_no_environment(self, shop: Cli) -> None:
         """The error names a close one, and how to make a new one."""
+        only_beside_the_database(shop)  # a server does not say which names are near
         refused = shop("secret", "set", "K", "-e", "stagin", stdin=VALUE, code=2)
 
         assert 'sealrun: no environment "stagin" in project "shop"' in refused.stderr
@@ -229,6 +238,7 @@ class TestEnvironments:
 
     def test_several_get_the_same_value_and_a_new_one_is_made_when_asked(self, shop: Cli) -> None:
         """Each has a version of its own."""
+        only_beside_the_database(shop)  # its key pair is known to nobody yet
         said = shop("secret", "set", "K", "-e", "staging", "-e", "prod", "--create-env", stdin=VALUE, code=0).stderr
 
         assert "created environment prod in project shop" in said
@@ -263,6 +273,7 @@ class TestEnvironments:
 class TestListing:
     def test_json_has_names_versions_and_who_and_nothing_of_a_value(self, shop: Cli) -> None:
         """Objects with at least what was promised; no value, no part, no length."""
+        only_beside_the_database(shop)  # a server knows who asks, and is not told
         shop.ok("secret", "set", "LISTED", stdin=VALUE, environ={"SEALRUN_ACTOR": "ada@example"})
         shop.ok("secret", "set", "LISTED", stdin=VALUE + "x" * 99, environ={"SEALRUN_ACTOR": "bob@example"})
 
@@ -303,6 +314,7 @@ class TestListing:
 
     def test_a_long_one_on_a_terminal_is_aligned_too(self, shop: Cli) -> None:
         """Beyond what is folded to the terminal's width: a line each, headings above, a colour for what stands out."""
+        only_beside_the_database(shop)  # it is filled in the database
         lot = "".join(f"LOT_{number} " for number in range(250))
         shop.ok("project", "create", "many")
         db = open_database(read_settings(shop.environ))
@@ -323,6 +335,7 @@ class TestListing:
 
 def test_postgresql_is_named_as_its_tools_name_it(cli: Cli, postgres_url: str) -> None:
     """`postgres://` is taken; the commands are the same there."""
+    only_beside_the_database(cli)  # it is about databases
     there = {"SEALRUN_DATABASE_URL": postgres_url.replace("postgresql://", "postgres://", 1), "SEALRUN_PROJECT": "far"}
     cli.ok("migrate", environ=there)
     cli.ok("project", "create", "far", "-e", "staging", environ=there)
@@ -353,6 +366,7 @@ class TestVersions:
 class TestExpiry:
     def test_it_is_told_by_set_list_history_and_doctor(self, shop: Cli) -> None:
         """A duration or a date; what is more than two weeks off is no news to doctor."""
+        only_beside_the_database(shop)  # doctor looks at the machine
         said = shop("secret", "set", "FAR", "--expires", "2100-01-31", stdin=VALUE, code=0).stderr
         assert said == "sealed FAR version 1 in shop/default, expires 2100-01-31T00:00:00.000Z\n"
         shop.ok("secret", "set", "NEAR", "--expires", "5d", stdin=VALUE)
