@@ -284,7 +284,7 @@ class SecretsUnavailable(SealrunError):
 
 
 class PlanRefused(SealrunError):
-    """this worker does not carry out the run: {why}"""
+    """this worker does not carry it out: {why}"""
 
     code = "plan_refused"
     status = 403

@@ -410,7 +410,8 @@ class Job(Table, table=True):
     """Work that needs an environment's private key, done by a worker that has its key service: see `executor.jobs`.
 
     `asked` are names, ids and choices; `done` is what was committed together with the act itself, so that it is never
-    done twice. `message` is why it failed, or why a worker gave it back.
+    done twice. `message` is why it failed, or why a worker gave it back. `plan` is what the server that accepted it has
+    signed, see `jobs.plans`.
     """
 
     __tablename__ = "executor_job"
@@ -426,6 +427,7 @@ class Job(Table, table=True):
     environment_id: str
     environment: str
     asked: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    plan: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     state: str = "pending"
     reason: str | None = None
     message: str | None = Field(default=None, sa_column=Column(Text))

@@ -180,7 +180,8 @@ def submit_rename(at: Deployment, who: Actor, asked: SecretRename) -> JobView:
     environment = vault.get_environment(at.db, asked.project, asked.environment)
     secret = vault.secret_id(at.db, asked.project, asked.environment, asked.name)
     wanted = {"secret_id": secret, "name": asked.name, "new": asked.new, "force": asked.force}
-    return reading.show(at.db, asked.project, claims.submit(at.db, "rename", environment, wanted, actor=who))
+    job = claims.submit(at.db, "rename", environment, wanted, actor=who, key=at.signing_key)
+    return reading.show(at.db, asked.project, job)
 
 
 def require_deletable(at: Deployment, who: Actor, asked: SecretDeletion) -> None:

@@ -429,6 +429,7 @@ def _jobs() -> None:
         sa.Column("environment_id", sa.String(), nullable=False),
         sa.Column("environment", sa.String(), nullable=False),
         sa.Column("asked", sa.JSON(), nullable=False),
+        sa.Column("plan", sa.JSON()),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("reason", sa.String()),
         sa.Column("message", sa.Text()),
