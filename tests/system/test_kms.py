@@ -116,7 +116,7 @@ def test_a_server_calls_encrypt_alone(shop: Rig, proxy: KmsProxy) -> None:
     """I4: it makes projects and environments with keys of their own, and tells what there is, with no other right."""
     proxy.allowed = {"Encrypt"}
     try:
-        with serving(shop) as server:
+        with serving(shop, **ENVIRONMENT) as server:
             for answer in (
                 server.client.post("/projects", json={"name": "served", "environments": ["staging"]}),
                 server.client.put("/projects/served/environments/prod", json={}),
