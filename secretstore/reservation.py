@@ -8,15 +8,26 @@ theirs to choose, a secret's id and version, leads nowhere else: a value opens u
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, ConfigDict
+from pydantic import AwareDatetime, BeforeValidator, ConfigDict
 
 from secretstore.entries import NewSecret, check, is_maskable
 from secretstore.errors import NameRefused, ReservationUnfit
 from secretstore.pins import Pins
 from secretstore.sealing import Binding, seal
 from secretstore.succession import Encoded, Succession, is_id, is_number
+
+
+def _not_counted(given: Any) -> Any:
+    """Refuse a number, of which nobody says whether it counts seconds or milliseconds."""
+    if isinstance(given, int | float) or (isinstance(given, str) and "-" not in given[1:]):
+        raise ValueError("a moment is written with its date, as in 2030-01-31T12:00:00Z")
+    return given
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_not_counted)]
+"""A moment as it is asked for: ISO 8601, with its offset from UTC."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class SealedSecret:
     sealed: Encoded = field(repr=False)
     maskable: bool
     allow_short: bool = False
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     as_file: bool | None = None
 
 

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from executor.api import endpoints, entry, health, problems, streams
+from executor.api import describing, endpoints, entry, health, problems, streams
 from executor.api.middleware.bodies import Bodies
 from executor.api.middleware.hosts import Hosts
 from executor.api.middleware.identifying import Identifying
@@ -69,6 +69,7 @@ def create_application(at: Deployment, origin: Origin, leaving: Callable[[], boo
         app.include_router(made, prefix=BASE)
     app.include_router(pages.router(at.db, origin.url, origin.provider))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+    describing.describe(app, _OPEN)
     # The last one added is the outermost.
     app.add_middleware(Identifying, db=at.db, origin=origin.url, open_=_OPEN)
     app.add_middleware(Bodies, most=functools.partial(_most, at))

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
@@ -9,6 +10,7 @@ from typing import Any, get_args, get_origin
 from fastapi import APIRouter, Body, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 from starlette.responses import Response
 
 from executor.api import asking, once, paging
@@ -67,7 +69,10 @@ def parsed(route: Route) -> Parsed:
     if paged and route.by:
         extra = {
             "limit": (int, Query(default=paging.LIMIT, ge=1, le=paging.MOST, description="Items of a page.")),
-            "cursor": (str | None, Query(default=None, description="The `next` of the page before.")),
+            "cursor": (
+                str | None,
+                Query(default=None, min_length=1, max_length=1_000, description="The `next` of the page before."),
+            ),
         }
     label = "".join(part.title() for part in route.name.replace("_", ".").split("."))
     query = _model(label + "Query", left if in_query else {}, extra) if (left and in_query) or extra else None
@@ -78,6 +83,25 @@ def parsed(route: Route) -> Parsed:
 def is_many(returned: Any) -> bool:
     """Whether an operation returns a listing."""
     return get_origin(returned) in (tuple, list, Sequence)
+
+
+def dumped(answers: TypeAdapter[Any], found: Any) -> bytes:
+    """An answer as JSON. A word of a command line may be of any bytes: what is no text becomes a question mark."""
+    try:
+        return answers.dump_json(found)
+    except PydanticSerializationError:
+        return json.dumps(_as_text(answers.dump_python(found))).encode()
+
+
+def _as_text(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case dict():
+            return {_as_text(name): _as_text(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_as_text(member) for member in value]
+    return to_jsonable_python(value)
 
 
 def _add(to: APIRouter, route: Route, at: Deployment) -> None:
@@ -95,9 +119,11 @@ def _add(to: APIRouter, route: Route, at: Deployment) -> None:
             return paging.page(found, route.by, getattr(query, "limit", 0), getattr(query, "cursor", None))
 
         if (key := request.headers.get(once.HEADER)) is not None and route.repeatable:
-            return once.answered(at.db, who.principal.id, route, key, asked, lambda: answers.dump_json(act()))
+            return once.answered(at.db, who.principal.id, route, key, asked, lambda: dumped(answers, act()))
         found = act()
-        return Response(status_code=204) if returned is type(None) else found
+        if returned is type(None):
+            return Response(status_code=204)
+        return Response(dumped(answers, found), media_type="application/json")
 
     endpoint.__signature__ = inspect.Signature(list(_parameters(reads)))  # type: ignore[attr-defined]  # FastAPI reads it
     summary, _, rest = (inspect.getdoc(operation) or "").partition("\n")

@@ -1,7 +1,6 @@
 """Pages of a listing, with a cursor: where the next one begins, whatever came and went meanwhile."""
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
@@ -36,7 +35,7 @@ def key_of(text: str, size: int) -> list[Any]:
     """
     try:
         found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or len(found) != size or not all(isinstance(part, str) for part in found):
         raise RequestUnclear("cursor is none that a page has given")

@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """Problem details: `code` is for programs, `detail` and `hint` are for people."""
 
     type: str
@@ -30,8 +30,8 @@ class Problem(BaseModel):
 
 
 PROBLEMS: Mapping[int | str, Any] = {
-    status: {"model": Problem, "description": "What is wrong, and how to mend it.", "content": {MEDIA_TYPE: {}}}
-    for status in ("4XX", 503)
+    status: {"model": ProblemDetails, "description": "What is wrong, and how to mend it.", "content": {MEDIA_TYPE: {}}}
+    for status in ("4XX", 502, 503, 504, 507)
 }
 """What any route may answer beside what it is for."""
 
@@ -45,7 +45,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """A problem as an answer."""
-    problem = Problem(
+    problem = ProblemDetails(
         type=f"urn:sealrun:error:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
@@ -85,16 +85,25 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
 async def on_http(request: Request, error: Exception) -> JSONResponse:
     """What the router itself refuses: no such route, no such method."""
     assert isinstance(error, HTTPException), "it is registered for these alone"
-    detail = f"there is no {request.method} {request.url.path}" if error.status_code in (404, 405) else error.detail
+    path = request.scope["path"]
+    detail = f"there is no {request.method} {path}" if error.status_code in (404, 405) else error.detail
     code = {404: "no_such_route", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return answer(error.status_code, code, detail, request_id=request_id(request), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := request.app.state.allowed(path)):
+        headers["Allow"] = methods  # the router knows of the first route alone that has the path
+    return answer(error.status_code, code, detail, request_id=request_id(request), headers=headers)
 
 
 def unforeseen(error: Exception, id_: str | None) -> JSONResponse:
-    """A fault of ours: kind and place go to the log, and the text of no exception that saw a request."""
+    """A fault of ours."""
+    log(error, id_)
+    return answer(500, "internal_error", "the server failed; its log has the request's id", request_id=id_)
+
+
+def log(error: Exception, id_: str | None) -> None:
+    """Write down kind and place of a failure, and the text of no exception that saw a request."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown"
     _log.error("request %s failed: %s at %s", id_, type(error).__name__, where)
-    return answer(500, "internal_error", "the server failed; its log has the request's id", request_id=id_)

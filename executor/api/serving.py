@@ -1,12 +1,16 @@
 """The server as a process: uvicorn around the application, with its bounds."""
 
+import asyncio
 import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from executor.api.application import Origin, create_application
 from executor.api.confining import Bounds, confine
@@ -16,6 +20,7 @@ from executor.server_settings import ServerSettings
 
 _CONNECTIONS = 1_000
 _HEADERS = 32 << 10  # bytes
+_HEAD = 10  # seconds in which the head of a request comes
 _KEEP_ALIVE = 30  # seconds
 _STOP = 10  # seconds that requests under way have to end
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,6 +46,8 @@ def serve(at: Deployment, server: ServerSettings, listening: socket.socket, begu
     app = create_application(at, Origin(server.public_url, server.hosts, provider), leaving=lambda: program.should_exit)
     config = uvicorn.Config(
         app,
+        http=Patient,
+        ws="none",
         access_log=False,
         log_level="warning",
         server_header=False,
@@ -70,3 +77,35 @@ def _ending(program: uvicorn.Server) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Patient(H11Protocol):
+    """Ends a connection on which the head of a request does not come in time: uvicorn waits for it without end."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first one."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        """See whether a head has come; behind an answer it is waited for once a byte of the next one is there."""
+        super().handle_events()
+        if self.conn.their_state is not h11.IDLE:
+            self._wait_no_more()
+        elif self._waiting is None and self.conn.trailing_data[0]:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(_HEAD, self.transport.abort)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None

@@ -22,6 +22,7 @@ from executor.api.routes import route_of
 from executor.errors import SourceRefused
 from executor.operations import runs
 from executor.operations.deployment import Deployment
+from executor.schemas.asking import asked as asked_for
 from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
@@ -98,7 +99,7 @@ def _logs(made: APIRouter, at: Deployment) -> None:
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = _PAGE,
     ) -> LogPage:
         """A part of a run's masked output."""
-        asked = OutputOf(run=run, after=_place(after), streams=streams, attempt=attempt)
+        asked = asked_for(OutputOf, run=run, after=_place(after), streams=streams, attempt=attempt)
         who, asked = asking.admit(at, request, route, asked)
         pieces = [LogPiece.of(piece) for piece in runs.logs_page(at, who, asked, limit=limit)]
         return LogPage(items=pieces, next=pieces[-1].place if len(pieces) == limit else None)
@@ -126,7 +127,7 @@ def _events(made: APIRouter, at: Deployment, leaving: Callable[[], bool]) -> Non
         `output` has a piece and its place as the event's id: who comes back with that as Last-Event-ID loses and
         repeats nothing. `state` says how the run is, whenever that changes; `end` that nothing more will come.
         """
-        asked = OutputOf(run=run, after=_place(last_event_id or after), streams=streams)
+        asked = asked_for(OutputOf, run=run, after=_place(last_event_id or after), streams=streams)
 
         def begin() -> Followed:
             who, whole = asking.admit(at, request, route, asked)
@@ -190,7 +191,7 @@ def _upload(made: APIRouter, at: Deployment) -> None:
         size: Annotated[int, Query(gt=0, description="Bytes of the archive.")],
     ) -> Uploaded:
         """Send a source for runs of an environment: a gzipped tar of ours, named by the SHA-256 of its bytes."""
-        asked = Upload(project=project, environment=environment, digest=digest, size=size)
+        asked = asked_for(Upload, project=project, environment=environment, digest=digest, size=size)
         who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
         with tempfile.TemporaryFile() as content:  # no thread waits for a slow sender
             await _receive(request, content, asked.size)
@@ -223,7 +224,8 @@ def _file(made: APIRouter, at: Deployment) -> None:
         attempt: Annotated[int | None, Query(ge=1, lt=1 << 31)] = None,
     ) -> StreamingResponse:
         """A file that a run left, as an attachment: never something that a browser shows."""
-        who, asked = asking.admit(at, request, route, FileOf(run=run, path=path, attempt=attempt))
+        asked = asked_for(FileOf, run=run, path=path, attempt=attempt)
+        who, asked = asking.admit(at, request, route, asked)
         found = runs.open_file(at, who, asked)
         headers = {
             "content-disposition": f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2], safe='')}",

@@ -1,10 +1,9 @@
 """The record of who did what."""
 
-from datetime import datetime
-
 from pydantic import Field
 
 from executor.schemas.places import Input, Output
+from secretstore.reservation import Moment
 from secretstore.views import EventView, Head, VerifyResult
 
 
@@ -16,7 +15,7 @@ class Events(Input):
 
     project: str | None = None
     limit: int | None = Field(default=None, ge=1)
-    since: datetime | None = None
+    since: Moment | None = None
     actor: str | None = None
     action: str | None = None
     subject: str | None = None

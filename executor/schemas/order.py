@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Literal,
     NotRequired,  # pydantic takes those of typing from Python 3.12 on
 )
@@ -133,6 +134,7 @@ class Wanted(InEnvironment):
     """What a run wants of its place: names that are looked up there. None for `secrets` is all of them."""
 
     model_config = ConfigDict(strict=True)
+    json_fields: ClassVar[frozenset[str]] = frozenset({"target", "requirements", "package"})
 
     secrets: Sequence[str] | None = None
     setup_secrets: Sequence[str] = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -36,6 +36,7 @@ class Again(ThatRun):
     """
 
     model_config = ConfigDict(strict=True)
+    json_fields: ClassVar[frozenset[str]] = frozenset({"argv", "text", "values", "positional"})
 
     argv: Sequence[str] | None = None
     text: Mapping[str, str] | None = None

@@ -9,6 +9,7 @@ from executor.schemas.confirming import Naming
 from executor.schemas.places import Input, Named, Output
 from executor.schemas.runs import MaskedView
 from secretstore.pin import GivenPin
+from secretstore.reservation import Moment
 from secretstore.views import DueView, SecretView
 
 
@@ -158,7 +159,7 @@ class VersionRuns(Output):
 class DueBefore(Input):
     """Secrets that expire before a moment, at most so many of them."""
 
-    before: datetime
+    before: Moment
     limit: int = Field(default=20, ge=1)
 
 

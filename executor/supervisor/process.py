@@ -34,7 +34,7 @@ from executor.supervisor import child as children
 from executor.supervisor import denials, limits, masked_files, written
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.ending import LOOK, Ending
+from executor.supervisor.ending import LOOK, Ending, end_tree
 from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
 from executor.supervisor.prepared import Prepared
@@ -229,7 +229,7 @@ class Attempt:
             self.ending.begin("out_of_memory")
         statuses: dict[int, int] = {}
         self._group.kill()
-        whole = tree.end_tree(uid=None if child.boxed else job["view"]["uid"], statuses=statuses)
+        whole = end_tree(None if child.boxed else job["view"]["uid"], statuses)
         if status is None:
             # It could not be collected while the tree lived; ending the tree has collected it.
             status = statuses.get(child.pid, int(signal.SIGKILL))

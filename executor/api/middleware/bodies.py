@@ -1,6 +1,7 @@
 """How large a request may be, and how slow: what has no bound fills a server's memory or holds its connections."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
@@ -12,6 +13,8 @@ LARGEST = 8 << 20
 """Bytes of a body where the route says nothing."""
 SECONDS = 30.0
 """Between two parts of a body that is read."""
+SLOWEST = 8 << 10
+"""Bytes a second that a body comes with on the whole: one that drips would hold its connection for days."""
 READING = 60.0
 """Seconds in which a caller has to take a part of the answer."""
 
@@ -25,7 +28,7 @@ class Refused(Exception):
 
 
 class Bodies:
-    """Refuses a body that is larger than its route takes, before it is read where it says its length."""
+    """Refuses a body that is larger than its route takes, before it is read where it says its length, or too slow."""
 
     def __init__(self, app: ASGIApp, most: Callable[[str], int | None]) -> None:
         """Keep the bounds.
@@ -43,13 +46,15 @@ class Bodies:
             return
         most = self.most(scope["path"]) or LARGEST
         read, begun, finished, refused = 0, False, False, None
+        since = time.monotonic()
 
         async def watched() -> Message:
             nonlocal read, finished, refused
             if finished:  # a follower waits for the end of its connection as long as it lasts
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), SECONDS)
+                left = since + SECONDS + read / SLOWEST - time.monotonic()
+                message = await asyncio.wait_for(receive(), max(min(left, SECONDS), 0))
             except TimeoutError:
                 refused = Refused(408, "body_too_slow", "the body of the request did not come in time")
                 raise refused from None

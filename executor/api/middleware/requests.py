@@ -51,7 +51,8 @@ class Requests:
         try:
             await self.app(scope, receive, answer)
         except Exception as error:  # a fault of ours: no text of it is told
-            if begun:
-                raise
+            if begun:  # the server closes the connection of an answer that does not end
+                problems.log(error, id_)
+                return
             told = problems.of_error(error, id_) if isinstance(error, SealrunError) else problems.unforeseen(error, id_)
             await told(scope, receive, answer)

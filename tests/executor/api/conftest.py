@@ -1,9 +1,10 @@
 """The API of a deployment with two projects, asked by people and service accounts of every role."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 import pytest
@@ -22,6 +23,9 @@ from executor.settings import read_settings
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database
+
+if TYPE_CHECKING:
+    from tests.executor.api.pair import Pair
 
 OPERATOR = Actor("ada", "cli")
 HOST = "sealrun.test"
@@ -93,3 +97,12 @@ def house(sqlite_db: Database, tmp_path: Path) -> Iterator[House]:
     at = deployment_of(sqlite_db, tmp_path / "home")
     with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
         yield House(at, client)
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator["Pair"]:
+    """Two real servers over one database, for every test of this process: what a test makes has names of its own."""
+    from tests.executor.api.pair import serving  # which is about this house, too
+
+    with tempfile.TemporaryDirectory(prefix="sealrun-test-") as folder, serving(Path(folder)) as served:
+        yield served
