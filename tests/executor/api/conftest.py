@@ -128,7 +128,11 @@ def pair() -> Iterator["Pair"]:
     from tests.executor.api.provider import CLIENT_ID, providing
 
     with tempfile.TemporaryDirectory(prefix="sealrun-test-") as folder, providing() as provider:
-        oidc = {"ISSUER": provider.issuer, "CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": "a-secret-of-the-client-of-the-tests"}
+        oidc = {
+            "ISSUER": provider.issuer,
+            "CLIENT_ID": CLIENT_ID,
+            "CLIENT_SECRET": "a-secret-of-the-client-of-the-tests",
+        }
         with serving(Path(folder), **{f"SEALRUN_OIDC_{name}": value for name, value in oidc.items()}) as served:
             served.provider = provider
             yield served

@@ -36,7 +36,9 @@ class LogIn:
     def back(self, token: str, to: int = 1, **changed: str) -> httpx.Response:
         """Come back with a code for a token, to the second server."""
         code = self.pair.provider.code(token, self.challenge)
-        asked = {"state": self.state, "code": code} | {name: changed[name] for name in ("state", "code") if name in changed}
+        asked = {"state": self.state, "code": code} | {
+            name: changed[name] for name in ("state", "code") if name in changed
+        }
         return self.pair.send(
             "GET", "/log-in/callback", to, params=asked, headers={"cookie": changed.get("cookie", self.cookie)}
         )
@@ -44,7 +46,9 @@ class LogIn:
 
 def sessions(answer: httpx.Response) -> list[str]:
     """Sessions that an answer begins."""
-    return [one for one in answer.headers.get_list("set-cookie") if one.startswith("__Host-sealrun=") and "=;" not in one]
+    return [
+        one for one in answer.headers.get_list("set-cookie") if one.startswith("__Host-sealrun=") and "=;" not in one
+    ]
 
 
 def test_who_the_provider_vouches_for_is_let_in(pair: Pair) -> None:

@@ -96,7 +96,10 @@ def test_a_job_of_elsewhere_is_none(pair: Pair) -> None:
     assert pair.ask("GET", f"/projects/shop/jobs/{job}", pair.token("viewer", "shop")).status_code == 200
     for token, project in ((pair.token("admin", "bank"), "bank"), (pair.token("admin"), "bank")):
         assert pair.ask("GET", f"/projects/{project}/jobs/{job}", token, to=1).status_code == 404
-    assert pair.ask("GET", f"/projects/shop/jobs/{job}", pair.token("admin", "shop", "staging")).status_code in (403, 404)
+    assert pair.ask("GET", f"/projects/shop/jobs/{job}", pair.token("admin", "shop", "staging")).status_code in (
+        403,
+        404,
+    )
     assert job not in pair.ask("GET", "/projects/shop/jobs", pair.token("admin", "shop", "staging")).text
 
 

@@ -112,7 +112,9 @@ def test_a_device_code_gives_one_token(pair: Pair) -> None:
 def test_attempts_are_counted_by_both(pair: Pair) -> None:
     """Ten in a quarter of an hour, whichever server is tried; then the right password is refused, too."""
     pair.person("tina")
-    tried = [pair.log_in("tina", "wrong horse battery", to=n % 2).status_code for n in range(LOG_IN_OF_ACCOUNT.attempts)]
+    tried = [
+        pair.log_in("tina", "wrong horse battery", to=n % 2).status_code for n in range(LOG_IN_OF_ACCOUNT.attempts)
+    ]
     assert tried == [401] * LOG_IN_OF_ACCOUNT.attempts
     assert pair.log_in("tina", to=0).status_code == pair.log_in("tina", to=1).status_code == 429
 

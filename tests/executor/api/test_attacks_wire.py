@@ -63,7 +63,9 @@ def test_a_body_that_is_too_large_is_not_read(pair: Pair) -> None:
 def test_nobody_fills_the_server_without_a_credential(pair: Pair) -> None:
     """Who asks is known before anything of a body is read; what is open to all takes little of one."""
     with connected(pair) as connection:
-        connection.sendall(head(pair, "PUT", f"{BUNDLES}/{'0' * 64}?size=9", "Content-Length: 9", "Expect: 100-continue"))
+        connection.sendall(
+            head(pair, "PUT", f"{BUNDLES}/{'0' * 64}?size=9", "Content-Length: 9", "Expect: 100-continue")
+        )
         assert status(connection) == b"401"
 
 

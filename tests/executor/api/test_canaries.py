@@ -56,11 +56,18 @@ def stored(house: House) -> House:
     variables.set_(
         house.at, OPERATOR, NewVariable(project="shop", environments=("default",), name="REGION", value="eu")
     )
-    settings = {"endpoint": "https://s3.example.com", "bucket": "b", "access_key_id": "a", "secret_access_key": "DB_PASSWORD"}
+    settings = {
+        "endpoint": "https://s3.example.com",
+        "bucket": "b",
+        "access_key_id": "a",
+        "secret_access_key": "DB_PASSWORD",
+    }
     connections.create(
         house.at,
         OPERATOR,
-        NewConnection(project="shop", environments=("default",), role="source", name="lake", kind="s3", settings=settings),
+        NewConnection(
+            project="shop", environments=("default",), role="source", name="lake", kind="s3", settings=settings
+        ),
     )
     return house
 
@@ -81,7 +88,9 @@ def test_no_answer_tells_of_a_value(stored: House) -> None:
         if route.method != "GET":
             continue
         path = route.path.replace("{path:path}", "report.csv")
-        names = there | ({"name": "lake"} if route.fixed else {}) | ({"name": "shop"} if "projects." in route.name else {})
+        names = (
+            there | ({"name": "lake"} if route.fixed else {}) | ({"name": "shop"} if "projects." in route.name else {})
+        )
         for name, value in names.items():
             path = path.replace(f"{{{name}}}", value)
         for role in ROLES:

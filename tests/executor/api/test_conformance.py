@@ -19,7 +19,6 @@ from schemathesis.checks import CHECKS, load_all_checks
 from starlette.testclient import TestClient
 
 from executor import database
-from executor.api import entry, health
 from executor.api.application import Origin, create_application
 from executor.api.routes import BASE, ROUTES
 from executor.people.roles import ROLES
