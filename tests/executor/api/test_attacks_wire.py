@@ -170,7 +170,10 @@ def test_an_archive_is_what_is_said_of_it(pair: Pair) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../report.csv", "%2e%2e/report.csv", "..%2freport.csv", "/etc/passwd", "%2fetc%2fpasswd", "report.csv%00", "./report.csv", "x/../report.csv"],
+    [
+        "../report.csv", "%2e%2e/report.csv", "..%2freport.csv", "/etc/passwd", "%2fetc%2fpasswd", "report.csv%00",
+        "./report.csv", "x/../report.csv",
+    ],
 )  # fmt: skip
 def test_a_file_is_named_as_it_was_left(pair: Pair, path: str) -> None:
     """By its very path and no other; nothing is looked up on the server's disk."""

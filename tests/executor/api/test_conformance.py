@@ -67,26 +67,28 @@ class Described:
 def described() -> Iterator[Described]:
     """A deployment of which everything that a path may name is there."""
     load_all_checks()
-    with tempfile.TemporaryDirectory() as folder:
-        with databases.migrated("postgresql", Path(folder), postgres_server, database.migrate) as url:
-            at = deployment_of(Database(url), Path(folder) / "home")
-            app = create_application(at, Origin(f"http://{HOST}", frozenset({HOST})))
-            client = TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False)
-            house = House(at, client)
-            run, _ = house.ran("shop", "default", b"hello")
-            roles = [house.token(role) for role in ROLES] + [house.token("admin")] * len(ROLES)
-            config = {"checks": {"positive_data_acceptance": {"expected-statuses": RULES}}}
-            schema = schemathesis.openapi.from_asgi(
-                f"{BASE}/openapi.json", app, config=schemathesis.Config.from_dict(config)
-            )
-            there = {"project": "shop", "environment": "default", "run": run, "path": "report.csv"}
-            yield Described(schema, client, roles, there)
-            at.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        databases.migrated("postgresql", Path(folder), postgres_server, database.migrate) as url,
+    ):
+        at = deployment_of(Database(url), Path(folder) / "home")
+        app = create_application(at, Origin(f"http://{HOST}", frozenset({HOST})))
+        client = TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False)
+        house = House(at, client)
+        run, _ = house.ran("shop", "default", b"hello")
+        roles = [house.token(role) for role in ROLES] + [house.token("admin")] * len(ROLES)
+        config = {"checks": {"positive_data_acceptance": {"expected-statuses": RULES}}}
+        schema = schemathesis.openapi.from_asgi(
+            f"{BASE}/openapi.json", app, config=schemathesis.Config.from_dict(config)
+        )
+        there = {"project": "shop", "environment": "default", "run": run, "path": "report.csv"}
+        yield Described(schema, client, roles, there)
+        at.close()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_it_does_what_its_description_says(described: Described, operation: str) -> None:
-    """No 5xx, no undeclared status, type or header; what does not fit is refused, and what fits is not, but by a rule."""
+    """No 5xx, no undeclared status, type or header; what does not fit is refused, what fits is not, but by a rule."""
     found = described.schema.find_operation_by_id(operation)
     modes = [found.as_strategy(generation_mode=mode) for mode in GenerationMode]
 
