@@ -2,7 +2,7 @@
 
     python benchmarks/api.py [--database postgresql://…] [--secrets 10000] [--runs 100000] [--followers 100]
 
-  bare        an endpoint of FastAPI's that answers a constant, and one with a page of 100 models, in a process of its own
+  bare        an endpoint of FastAPI's that answers a constant, and one with 100 models, in a process of its own
   list, show  pages of 100 secrets and runs, one run, and the audit, of a `sealrun serve` in a process of its own
   follow      every follower has a run of its own, into which a line is written once a second; from the commit of the
               line to its event at the follower
@@ -92,12 +92,12 @@ def main() -> None:
             "SEALRUN_BROKER_URL": "redis://127.0.0.1:1/0",  # nothing is submitted
         }  # fmt: skip
         filled = Filled(environ, options)
-        with served(environ) as (ours, pid), bare() as beside:
-            with httpx.Client(headers=filled.headers, timeout=60) as client:
-                report_requests(client, ours, beside, filled, options.rounds)
-                before = memory(pid)
-                delays, most = asyncio.run(followed(ours, filled, options, pid))
-                after = memory(pid)
+        client = httpx.Client(headers=filled.headers, timeout=60)
+        with served(environ) as (ours, pid), bare() as beside, client:
+            report_requests(client, ours, beside, filled, options.rounds)
+            before = memory(pid)
+            delays, most = asyncio.run(followed(ours, filled, options, pid))
+            after = memory(pid)
         ordered = sorted(delays)
         print(
             f"\n{options.followers} followers, {len(delays):,} lines: p50 {statistics.median(ordered) * 1e3:.0f} ms, "
@@ -133,9 +133,8 @@ class Filled:
         }  # fmt: skip
         with self.db.writing() as session:
             for start in range(0, count, 1_000):
-                session.add_all(
-                    Secret(id=new_id(), name=f"SECRET_{start + number}", **given) for number in range(1_000)
-                )
+                some = range(start, min(start + 1_000, count))
+                session.add_all(Secret(id=new_id(), name=f"SECRET_{number}", **given) for number in some)
                 session.flush()
 
     def _runs(self, options: argparse.Namespace) -> Iterator[str]:
@@ -194,9 +193,8 @@ def report_requests(client: httpx.Client, ours: str, beside: str, filled: Filled
     print(f"{'':<26}{'p50 ms':>9}{'p95 ms':>9}{'p95 / bare':>12}")
     for name, seconds in taken.items():
         base = taken["bare, 100 items" if "100" in name or "50" in name else "bare"]
-        print(
-            f"{name:<26}{_at(seconds, 0.5):>9.1f}{_at(seconds, 0.95):>9.1f}{_at(seconds, 0.95) / _at(base, 0.95):>12.1f}"
-        )
+        p95 = _at(seconds, 0.95)
+        print(f"{name:<26}{_at(seconds, 0.5):>9.1f}{p95:>9.1f}{p95 / _at(base, 0.95):>12.1f}")
 
 
 async def followed(ours: str, filled: Filled, options: argparse.Namespace, pid: int) -> tuple[list[float], float]:
