@@ -67,7 +67,10 @@ def parsed(route: Route) -> Parsed:
     if paged and route.by:
         extra = {
             "limit": (int, Query(default=paging.LIMIT, ge=1, le=paging.MOST, description="Items of a page.")),
-            "cursor": (str | None, Query(default=None, min_length=1, max_length=1_000, description="The `next` of the page before.")),
+            "cursor": (
+                str | None,
+                Query(default=None, min_length=1, max_length=1_000, description="The `next` of the page before."),
+            ),
         }
     label = "".join(part.title() for part in route.name.replace("_", ".").split("."))
     query = _model(label + "Query", left if in_query else {}, extra) if (left and in_query) or extra else None

@@ -6,6 +6,7 @@ from executor.schemas.places import Input, Output
 
 _CENTURY = 100 * 366 * 86_400  # seconds
 
+
 class OldRuns(Input):
     """Runs that have been over for so many seconds, of a project, else of all; without those that failed, if asked."""
 

@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 
 from tests.serving import Stranger, stranger
 
-CLIENT_ID = "sealrun-test"
+CLIENT_ID, CLIENT_SECRET = "sealrun-test", "a-secret-of-the-client-of-the-tests"
 
 
 @dataclass
@@ -57,7 +57,9 @@ class Provider:
             return {"keys": [self.key.as_dict(private=False) | {"use": "sig", "alg": "RS256"}]}
         asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         token, challenge = self.given.pop(asked.get("code", ""), ("", ""))
-        proved = base64.urlsafe_b64encode(sha256(asked.get("code_verifier", "").encode()).digest()).rstrip(b"=").decode()
+        proved = (
+            base64.urlsafe_b64encode(sha256(asked.get("code_verifier", "").encode()).digest()).rstrip(b"=").decode()
+        )
         if not token or proved != challenge:
             return 400, {"content-type": "application/json"}, json.dumps({"error": "invalid_grant"}).encode()
         return {"access_token": "a", "token_type": "Bearer", "id_token": token}
