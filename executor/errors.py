@@ -284,7 +284,7 @@ class SecretsUnavailable(SealrunError):
 
 
 class PlanRefused(SealrunError):
-    """this worker does not carry out the run: {why}"""
+    """this worker does not carry it out: {why}"""
 
     code = "plan_refused"
     status = 403
@@ -680,6 +680,20 @@ class LogInFailed(SealrunError):
     code = "log_in_failed"
     status = 401
     hint = "try again: sealrun login {server}"
+
+
+class AddressTaken(SealrunError):
+    """the server cannot listen on {address}: {why}"""
+
+    code = "address_taken"
+    hint = "end what listens there, or choose another: --listen 127.0.0.1:PORT, or SEALRUN_LISTEN"
+
+
+class NotConfined(SealrunError):
+    """the server does not start, as it could read key files: {why}"""
+
+    code = "not_confined"
+    hint = "start it with `sealrun serve`, in a process of its own"
 
 
 class OperatorsOnly(SealrunError):

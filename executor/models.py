@@ -112,6 +112,7 @@ class Run(Table, RunSpec, table=True):
     __table_args__ = (
         Index("executor_run_waiting", "state", "queue"),
         Index("executor_run_by_project", "project_id", "created_at"),
+        Index("executor_run_by_time", "created_at", "id"),
         Index("executor_run_idempotency", "project_id", "idempotency_key", unique=True),
         Index("executor_run_by_bundle", "project_id", "bundle"),
         # Small indexes for what is asked every second: leases of a project, retries that are due.
@@ -410,7 +411,8 @@ class Job(Table, table=True):
     """Work that needs an environment's private key, done by a worker that has its key service: see `executor.jobs`.
 
     `asked` are names, ids and choices; `done` is what was committed together with the act itself, so that it is never
-    done twice. `message` is why it failed, or why a worker gave it back.
+    done twice. `message` is why it failed, or why a worker gave it back. `plan` is what the server that accepted it has
+    signed, see `jobs.plans`.
     """
 
     __tablename__ = "executor_job"
@@ -426,6 +428,7 @@ class Job(Table, table=True):
     environment_id: str
     environment: str
     asked: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    plan: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     state: str = "pending"
     reason: str | None = None
     message: str | None = Field(default=None, sa_column=Column(Text))

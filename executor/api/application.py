@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -45,8 +46,11 @@ class Origin:
     """By which people log in, if not by passwords alone."""
 
 
-def create_application(at: Deployment, origin: Origin) -> FastAPI:
-    """The API of a deployment. It holds no state: two processes behind one proxy are one server."""
+def create_application(at: Deployment, origin: Origin, leaving: Callable[[], bool] = lambda: False) -> FastAPI:
+    """The API of a deployment. It holds no state: two processes behind one proxy are one server.
+
+    `leaving` tells whether the process is about to end: who follows a run is let go then, and comes back to the next.
+    """
     app = FastAPI(
         title="sealrun",
         version=VERSION,
@@ -62,7 +66,7 @@ def create_application(at: Deployment, origin: Origin) -> FastAPI:
         (HTTPException, problems.on_http),
     ):
         app.add_exception_handler(kind, told)
-    for made in (endpoints.router(at), streams.router(at), entry.router(at.db, origin.url), health.router(at)):
+    for made in (endpoints.router(at), streams.router(at, leaving), entry.router(at.db, origin.url), health.router(at)):
         app.include_router(made, prefix=BASE)
     app.include_router(pages.router(at.db, origin.url, origin.provider))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
@@ -9,6 +10,7 @@ from typing import Any, get_args, get_origin
 from fastapi import APIRouter, Body, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 from starlette.responses import Response
 
 from executor.api import asking, once, paging
@@ -83,6 +85,25 @@ def is_many(returned: Any) -> bool:
     return get_origin(returned) in (tuple, list, Sequence)
 
 
+def dumped(answers: TypeAdapter[Any], found: Any) -> bytes:
+    """An answer as JSON. A word of a command line may be of any bytes: what is no text becomes a question mark."""
+    try:
+        return answers.dump_json(found)
+    except PydanticSerializationError:
+        return json.dumps(_as_text(answers.dump_python(found))).encode()
+
+
+def _as_text(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case dict():
+            return {_as_text(name): _as_text(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_as_text(member) for member in value]
+    return to_jsonable_python(value)
+
+
 def _add(to: APIRouter, route: Route, at: Deployment) -> None:
     reads, operation = parsed(route), operation_of(route.operation)
     _, returned = taken_and_returned(route.operation)
@@ -91,16 +112,21 @@ def _add(to: APIRouter, route: Route, at: Deployment) -> None:
         who, asked = asking.admit(at, request, route, reads.asked(route, given))
 
         def act() -> Any:
-            found = operation(at, who, *(() if asked is None else (asked,)))
+            query, more = given.get("query"), {}
+            limit, cursor = getattr(query, "limit", 0), getattr(query, "cursor", None)
+            if route.operation in paging.IN_PARTS:
+                more["part"] = paging.part(route.by, limit, cursor)
+            found = operation(at, who, *(() if asked is None else (asked,)), **more)
             if not reads.paged:
                 return found
-            query, found = given.get("query"), admission.visible(at, who, route.operation, asked, found)
-            return paging.page(found, route.by, getattr(query, "limit", 0), getattr(query, "cursor", None))
+            return paging.page(admission.visible(at, who, route.operation, asked, found), route.by, limit, cursor)
 
         if (key := request.headers.get(once.HEADER)) is not None and route.repeatable:
-            return once.answered(at.db, who.principal.id, route, key, asked, lambda: answers.dump_json(act()))
+            return once.answered(at.db, who.principal.id, route, key, asked, lambda: dumped(answers, act()))
         found = act()
-        return Response(status_code=204) if returned is type(None) else found
+        if returned is type(None):
+            return Response(status_code=204)
+        return Response(dumped(answers, found), media_type="application/json")
 
     endpoint.__signature__ = inspect.Signature(list(_parameters(reads)))  # type: ignore[attr-defined]  # FastAPI reads it
     summary, _, rest = (inspect.getdoc(operation) or "").partition("\n")

@@ -1,8 +1,10 @@
 """Requests that are sent again: with an Idempotency-Key they are answered as the first time, and not done again."""
 
+import json
 from collections.abc import Callable
 
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 from starlette.responses import Response
 
 from executor.api.routes import Route
@@ -25,7 +27,7 @@ def answered(
         AnswerPending: the first one is under way.
         KeyOfAnother: the first one had another body.
     """
-    body = b"" if asked is None else asked.model_dump_json().encode()
+    body = b"" if asked is None else _body(asked)
     project = getattr(asked, "project", None)
     request = idempotency.Request(principal_id, project, route.name, key, body)
     stored = idempotency.begin(db, request)
@@ -37,3 +39,11 @@ def answered(
             raise
         idempotency.finish(db, request, stored)
     return Response(stored.body, stored.status, dict(stored.headers))
+
+
+def _body(asked: BaseModel) -> bytes:
+    """What is asked, as bytes of which a digest is kept; a word of a command line may be no text."""
+    try:
+        return asked.model_dump_json().encode()
+    except PydanticSerializationError:
+        return json.dumps(asked.model_dump(), default=to_jsonable_python).encode()

@@ -1,4 +1,4 @@
-"""What is not one JSON answer: a run's output, as pages or as it comes, and the files that it left."""
+"""What is not one JSON answer: a run's output, as pages or as it comes, its files, and the audit as lines."""
 
 import asyncio
 import base64
@@ -21,19 +21,22 @@ from executor.api import asking
 from executor.api.problems import PROBLEMS
 from executor.api.routes import route_of
 from executor.errors import SourceRefused
-from executor.operations import runs
+from executor.operations import audit, runs
 from executor.operations.deployment import Deployment
 from executor.schemas.asking import asked as asked_for
+from executor.schemas.audit import ExportedEvents
 from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
 from secretstore.errors import DatabaseUnavailable, SealrunError
+from secretstore.reservation import Moment
 
 _PAGE = 64
 _AT_A_TIME = 4  # pieces that a follower is sent at once: a hundred that read slowly hold no more than that
 _PULSE = 15.0  # seconds after which a silent stream says that it lives
 
 _ASKED_AGAIN = 20.0  # seconds after which it is looked up whether who follows still may
+EXPORT = "application/jsonl"
 
 PLACE = r"^[0-9]{1,9}:[0-9]{1,9}$"
 After = Annotated[str | None, Query(pattern=PLACE, description="The place behind which to begin: `ATTEMPT:SEQUENCE`.")]
@@ -80,13 +83,14 @@ class LogPage(BaseModel):
     next: str | None = None
 
 
-def router(at: Deployment) -> APIRouter:
-    """The routes of a run's output."""
+def router(at: Deployment, leaving: Callable[[], bool]) -> APIRouter:
+    """The routes of a run's output; streams end when the process is `leaving`."""
     made = APIRouter(tags=["runs"])
     _logs(made, at)
-    _events(made, at)
+    _events(made, at, leaving)
     _file(made, at)
     _upload(made, at)
+    _export(made, at)
     return made
 
 
@@ -109,7 +113,7 @@ def _logs(made: APIRouter, at: Deployment) -> None:
         return LogPage(items=pieces, next=pieces[-1].place if len(pieces) == limit else None)
 
 
-def _events(made: APIRouter, at: Deployment) -> None:
+def _events(made: APIRouter, at: Deployment, leaving: Callable[[], bool]) -> None:
     route = route_of("runs.follow")
 
     @made.get(
@@ -138,14 +142,16 @@ def _events(made: APIRouter, at: Deployment) -> None:
             following = runs.following(at, who, whole, at_a_time=_AT_A_TIME)
             return following, partial(asking.require_still, at, request, route, whole)
 
-        told = _told(*await run_in_threadpool(begin))
+        told = _told(*await run_in_threadpool(begin), leaving)
         return StreamingResponse(told, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-async def _told(following: Followed, require_still: Callable[[], None]) -> AsyncIterator[bytes]:
+async def _told(
+    following: Followed, require_still: Callable[[], None], leaving: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     standing: dict[str, Any] | None = None
     spoken = asked = time.monotonic()
-    while True:
+    while not leaving():
         if time.monotonic() - asked > _ASKED_AGAIN:
             try:
                 await run_in_threadpool(require_still)
@@ -243,6 +249,29 @@ def _file(made: APIRouter, at: Deployment) -> None:
             "content-length": str(found.size),
         }
         return StreamingResponse(found.parts, media_type="application/octet-stream", headers=headers)
+
+
+def _export(made: APIRouter, at: Deployment) -> None:
+    route = route_of("audit.export")
+
+    @made.get(
+        route.path,
+        name=route.name,
+        operation_id=route.name,
+        tags=["audit"],
+        response_class=StreamingResponse,
+        responses={**PROBLEMS, 200: {"content": {EXPORT: {"schema": {"type": "string"}}}}},
+    )
+    def export(
+        request: Request,
+        project: Annotated[str, Path()],
+        since: Annotated[Moment | None, Query(description="Those since then.")] = None,
+    ) -> StreamingResponse:
+        """All of a project's audit events as JSON Lines, in the order of their chain and as they are hashed."""
+        who, asked = asking.admit(at, request, route, asked_for(ExportedEvents, project=project, since=since))
+        some = audit.export(at, who, asked)
+        lines = ("".join(json.dumps(event.fields()) + "\n" for event in events) for events in some)
+        return StreamingResponse(lines, media_type=EXPORT)
 
 
 def _place(text: str | None) -> Place:

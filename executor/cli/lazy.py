@@ -32,7 +32,7 @@ COMMANDS = {
     "runs": "List, show, follow and cancel runs, download what they left, and delete that.",
     "worker": "Execute runs on this machine until stopped.",
     "workers": "List workers: what each offers, what it runs, when it was last seen.",
-    "up": "Start an embedded broker and a worker, until Ctrl-C.",
+    "up": "Start an embedded broker, a worker and the server, until Ctrl-C.",
     "serve": "Serve the HTTP API, until stopped.",
     "doctor": "Say what is in force here, what is missing and how to mend it.",
     "migrate": "Bring the database's tables to this version.",
@@ -40,7 +40,7 @@ COMMANDS = {
     "member": "Give people, service accounts and groups a role, take it away.",
     "role": "List the roles, and what each lets one do.",
     "token": "Create, list and revoke API tokens.",
-    "audit": "List and verify the record of who changed what.",
+    "audit": "List, export and verify the record of who changed what.",
 }
 
 

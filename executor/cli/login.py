@@ -1,6 +1,5 @@
 """`sealrun login`: a token for a server, kept on this machine."""
 
-import os
 import platform
 import sys
 import webbrowser
@@ -8,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from executor.cli.here import has_terminal
+from executor.cli.entrance import has_browser
 from executor.cli.shown import screen
 from executor.cli.typed import options
 from executor.errors import Misuse
@@ -43,7 +42,7 @@ def login(
     host = platform.node()[:255] or "a machine without a name"
     if token:
         granted = entry.with_token(server, _typed())
-    elif device or not _has_browser():
+    elif device or not has_browser():
         granted = entry.by_code(server, host, _show_code)
     else:
         granted = entry.by_browser(server, host, _open)
@@ -67,14 +66,3 @@ def _show_code(code: str, url: str) -> None:
 def _open(url: str) -> None:
     screen.say(f"your browser is asked to open {url}")
     webbrowser.open(url)
-
-
-def _has_browser() -> bool:
-    """Whether one on this machine can be opened, for somebody who sits before it."""
-    if not has_terminal() or "SSH_CONNECTION" in os.environ:
-        return False
-    try:
-        webbrowser.get()
-    except webbrowser.Error:
-        return False
-    return sys.platform == "darwin" or any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

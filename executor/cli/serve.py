@@ -1,15 +1,21 @@
 """`sealrun serve`: the HTTP API, until stopped."""
 
+import contextlib
 import importlib.util
 import os
+import socket
 from typing import Annotated
 
 import typer
 
-from executor.cli.here import operators_only
+from executor.cli import entrance
+from executor.cli.here import has_terminal, operators_only
 from executor.cli.shown import screen
+from executor.operations import projects
+from executor.operations.deployment import Deployment
 from executor.server_settings import LISTEN, PUBLIC_URL, read_server_settings
-from secretstore.errors import LibraryMissing
+from secretstore.audit import Actor
+from secretstore.errors import KeyFileMissing, LibraryMissing
 
 app = typer.Typer(help="Serve the HTTP API, until stopped.", add_completion=False)
 
@@ -22,14 +28,44 @@ def serve(
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Where people reach it (else SEALRUN_PUBLIC_URL).")
     ] = None,
+    listen_fd: Annotated[int | None, typer.Option("--listen-fd", hidden=True)] = None,
 ) -> None:
     """Serve the HTTP API. It stores sealed secrets and submits runs, and can open nothing."""
-    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("fastapi") is None:
-        raise LibraryMissing(what="sealrun serve", library="FastAPI with uvicorn", extra="server")
+    require_installed()
     settings = operators_only("serve")
     given = {LISTEN.name: listen, PUBLIC_URL.name: url}
     server = read_server_settings({**os.environ, **{name: text for name, text in given.items() if text is not None}})
+    from executor.api.confining import Bounds, own_folder
     from executor.api.serving import serve as answer
 
-    screen.say(f"sealrun serve: {server.public_url}/api/v1")
-    answer(settings, server)
+    def begun(bounds: Bounds) -> None:
+        screen.say(f"sealrun serve: {server.public_url}/api/v1")
+        if bounds.missing is not None:
+            screen.say(f"sealrun serve: note: {bounds.missing}", "yellow")
+
+    at, who = Deployment.open(settings, own_folder=own_folder(settings)), Actor(settings.store.actor, "cli")
+    with contextlib.ExitStack() as ending:
+        ending.callback(at.close)
+        taken = entrance.listen(server) if listen_fd is None else socket.socket(fileno=listen_fd)
+        ending.enter_context(taken)
+        try:
+            projects.make_key_file(at, who)  # once it serves, it makes none
+        except KeyFileMissing as missing:
+            screen.say(f"sealrun serve: note: {missing}", "yellow")
+        if listen_fd is None and settings.embedded:
+            screen.say("sealrun serve: it starts no worker; beside it: sealrun worker; in its place: sealrun up")
+        if listen_fd is None and has_terminal():
+            page = ending.enter_context(entrance.first_admin(at, who, server, own_folder(settings)))
+            if page is not None:
+                entrance.show(page)
+        answer(at, server, taken, begun)
+
+
+def require_installed() -> None:
+    """Refuse where the extra is not installed.
+
+    Raises:
+        LibraryMissing: it is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("authlib", "fastapi", "jinja2", "uvicorn")):
+        raise LibraryMissing(what="sealrun serve", library="FastAPI with uvicorn", extra="server")

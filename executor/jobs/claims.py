@@ -8,11 +8,14 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, true, update
 from sqlmodel import Session, col
 from sqlmodel import select as select_one
 
+from executor.boundary.plans import SigningKey
+from executor.errors import PlanRefused
+from executor.jobs import plans
 from executor.models import Job, new_id
 from executor.runs.conditions import among
 from executor.runs.key_need import fitting
 from executor.runs.spec import Offer, StaleToken
-from secretstore.audit import Act, Actor, append
+from secretstore.audit import Act, Actor, append, append_later
 from secretstore.database import Database, table_of
 from secretstore.models import Environment, KeyPair, Project
 from secretstore.views import EnvironmentView
@@ -39,8 +42,19 @@ class JobLease:
     seconds: float
 
 
-def submit(db: Database, kind: Kind, environment: EnvironmentView, asked: Mapping[str, Any], *, actor: Actor) -> str:
-    """Accept a job for a worker to do, and return its id. Who may ask for it, and for what, was decided before."""
+def submit(
+    db: Database,
+    kind: Kind,
+    environment: EnvironmentView,
+    asked: Mapping[str, Any],
+    *,
+    actor: Actor,
+    key: SigningKey | None = None,
+) -> str:
+    """Accept a job for a worker to do, and return its id. Who may ask for it, and for what, was decided before.
+
+    With a `key` it is signed.
+    """
     with db.writing() as session:
         project = session.get_one(Project, environment.project_id)
         job = Job(
@@ -55,6 +69,7 @@ def submit(db: Database, kind: Kind, environment: EnvironmentView, asked: Mappin
             created_by=actor.name,
             origin=actor.origin,
         )
+        job.plan = plans.plan(job, key) if key is not None else None
         session.add(job)
         append(session, project, actor, Act("job.submit", environment.name, {"job": job.id, "kind": kind}))
         return job.id
@@ -111,6 +126,26 @@ def finish(
     with db.writing() as session:
         ended = {"state": state, "reason": reason, "message": said or None, "lease_until": None, "lease_owner": None}
         return _write(session, lease, finished_at=db.now(), **ended)
+
+
+def refuse(db: Database, lease: JobLease, job: Job, worker: str, refused: PlanRefused) -> bool:
+    """End a job that no server has accepted so; that stands in its row and among the events about secrets."""
+    with db.writing() as session:
+        said = {"state": "failed", "reason": refused.code, "message": str(refused)}
+        if not _write(session, lease, finished_at=db.now(), lease_until=None, lease_owner=None, **said):
+            return False
+        append_later(
+            session,
+            job.project_id,
+            job.project,
+            actor=Actor(job.created_by, f"worker {worker}"),
+            action="secrets.open",
+            subject=job.environment,
+            detail={"job": job.id, "attempt": lease.attempt, "kind": job.kind, "reason": refused.code},
+            outcome="refused",
+            at=session.exec(select_one(db.now())).one(),
+        )
+        return True
 
 
 def give_back(db: Database, lease: JobLease, said: str) -> bool:

@@ -4,6 +4,7 @@ Compiling takes twenty times what building an automaton does, so it is for flood
 they go on. It is an extra: without it, or on a machine it does not know, automatons find the same.
 """
 
+import contextlib
 import sys
 import threading
 from operator import itemgetter
@@ -16,6 +17,7 @@ except ImportError:
 
 _FEWEST = 129  # heads; the vectorised searches of an automaton are as fast for fewer
 _MOST = 20_000  # heads; the compilation of more keeps everything else of a run waiting for seconds
+_THREAD = "sealrun-scanner"
 _END = itemgetter(1)
 
 
@@ -71,26 +73,35 @@ def scanner(heads: list[bytes]) -> Scanner | None:
 class Compilation:
     """A scanner that is being compiled. It keeps nothing else waiting: the package releases the interpreter's lock."""
 
-    __slots__ = ("_heads", "over", "scanner")
+    __slots__ = ("_heads", "_thread", "scanner")
 
     def __init__(self, heads: list[bytes]) -> None:
         """Begin it."""
         self._heads = heads
-        self.over = False
-        self.scanner: Scanner | None = None  # also when it is over: it cannot be compiled here
+        self.scanner: Scanner | None = None
+        """Also when it is over: it cannot be compiled here."""
+        # As a daemon, it keeps no process from ending.
+        thread = threading.Thread(target=self._compile, name=_THREAD, daemon=True)
+        self._thread: threading.Thread | None = thread
         try:
-            # As a daemon, it keeps no process from ending.
-            threading.Thread(target=self._compile, name="sealrun-scanner", daemon=True).start()
+            thread.start()
         except RuntimeError:  # there may be no more threads
-            self.over = True
+            self._thread = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and its thread with it."""
+        return self._thread is None or not self._thread.is_alive()
 
     def _compile(self) -> None:
-        try:
+        # MemoryError: without it, less is needed. What else there may be is not told: its text could have a needle.
+        with contextlib.suppress(Exception):
             self.scanner = scanner(self._heads)
-        except MemoryError:  # without it, less is needed
-            pass
-        finally:
-            self.over = True
+
+
+def compiling() -> list[threading.Thread]:
+    """The threads of all compilations that are under way. A process that has one must not be forked."""
+    return [thread for thread in threading.enumerate() if thread.name == _THREAD]
 
 
 def _note(head: int, _start: int, end: int, _flags: int, found: list[tuple[int, int]]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from executor.boundary.plans import SigningKey
@@ -36,6 +37,9 @@ class Deployment:
 
     remembered: "Remembered | None" = field(default=None, repr=False)
     """What is known of the files of earlier submissions, in a process that makes many."""
+    own_folder: Path | None = None
+    """Of a server, all that it may write to beside the database; it starts no worker, which would be confined as it
+    is."""
 
     @classmethod
     def open(
@@ -44,13 +48,14 @@ class Deployment:
         committed: Mapping[tuple[str, str], Pin] | None = None,
         environ: Mapping[str, str] | None = None,
         remembered: "Remembered | None" = None,
+        own_folder: Path | None = None,
     ) -> "Deployment":
         """Open the database of these settings.
 
         Raises:
             SchemaMismatch, DatabaseUnavailable: it cannot be used.
         """
-        return cls(settings, open_database(settings), committed or {}, environ, remembered)
+        return cls(settings, open_database(settings), committed or {}, environ, remembered, own_folder)
 
     def ask(
         self,
@@ -77,7 +82,7 @@ class Deployment:
     @property
     def pins(self) -> Pins:
         """The key pairs that this user knows, and those that are insisted on."""
-        file = self.settings.store.home / "known_keys"
+        file = (self.own_folder or self.settings.store.home) / "known_keys"
         return Pins(file, self.db.url_shown, self.committed, given=self.settings.pins)
 
     @cached_property
@@ -102,4 +107,4 @@ class Deployment:
     @cached_property
     def standby(self) -> Standby:
         """The worker that is started where nothing is configured and none lives."""
-        return Standby(self.settings, self.environ)
+        return Standby(self.settings, self.environ, starts=self.own_folder is None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from executor.errors import Forbidden, RequestUnclear
 from executor.operations.deployment import Deployment
-from executor.people import accounts, logging_in
+from executor.people import accounts, links, logging_in
 from executor.people.holding import require_over
 from executor.people.principal import INSTALLATION, principal_of
 from executor.people.roles import ADMIN, ROLES
@@ -30,6 +30,14 @@ def create(at: Deployment, who: Actor, asked: NewAccount) -> AccountView:
     return accounts.create(
         at.db, asked.name, password=asked.password, service=asked.service, admin=asked.admin, actor=who
     )
+
+
+def begin_first_admin(at: Deployment, who: Actor) -> str | None:
+    """Return the secret of a link with which the first admin is made, for ten minutes; None where there is one.
+
+    It goes behind the `#` of the server's `/first-admin`, and into no command, log or message.
+    """
+    return links.make_first_admin_link(at.db)
 
 
 def list_(at: Deployment, who: Actor) -> Sequence[AccountView]:

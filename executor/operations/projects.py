@@ -10,6 +10,7 @@ from executor.errors import RequestUnclear
 from executor.keys.creation import with_new_key
 from executor.operations import environments
 from executor.operations.deployment import Deployment
+from executor.people.sight import Sight
 from executor.records.live import refuse_live
 from executor.runs import retention
 from executor.schemas.amounts import AMOUNTS
@@ -48,7 +49,7 @@ def create(at: Deployment, who: Actor, asked: NewProject) -> CreatedProject:
     check_project_name(name)
     for environment in asked.environments:
         check_environment_name(environment)
-    key_file = _make_key_file(at)
+    key_file = make_key_file(at, who)
     try:
         project = with_new_key(
             at.settings,
@@ -114,12 +115,17 @@ def set_(at: Deployment, who: Actor, asked: ProjectChange) -> ChangedProject:
 
 
 def list_(at: Deployment, who: Actor) -> tuple[ListedProject, ...]:
-    """All projects by name, with the names of their environments."""
+    """The projects that who asks may see something of, by name, each with the names of the environments they see."""
+    sight = Sight.of(who, "see")
     return tuple(
         ListedProject(
-            **vars(project), environments=tuple(found.name for found in vault.list_environments(at.db, project.name))
+            **vars(project),
+            environments=tuple(
+                found.name for found in vault.list_environments(at.db, project.name) if sight.has(project.id, found.id)
+            ),
         )
         for project in vault.list_projects(at.db)
+        if sight.reaches(project.id)
     )
 
 
@@ -196,8 +202,12 @@ def _destroyed_now(at: Deployment, who: Actor, name: str) -> DeletedProject:
     return DeletedProject(deleted="project", project=name, name=name, destroy_at=None)
 
 
-def _make_key_file(at: Deployment) -> str | None:
-    """With the embedded key file, make it before the first project; its path where it was made."""
+def make_key_file(at: Deployment, who: Actor) -> str | None:
+    """With the embedded key file, make it before the first project; its path where it was made.
+
+    Raises:
+        KeyFileMissing: there are projects, and the key file that wrapped their keys is gone.
+    """
     path = at.settings.store.home / "keys" / "local.key"
     if str(at.settings.store.key_specs[0]) != f"local:{path}" or path.exists():
         return None

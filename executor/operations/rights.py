@@ -69,6 +69,7 @@ def _always(asked: Any) -> bool:
 
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
+        "audit.export": _right("audit", "project"),
         "audit.list_": _right("audit", "project"),
         "audit.verify": _right("audit", "project"),
         # Who edits an endpoint is sent the token that the next run takes there.
@@ -107,6 +108,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "members.list_": _right("see", "environment"),
         "members.remove": _right("manage", "environment"),
         "members.roles": _right("", "own"),
+        "people.begin_first_admin": _right("manage", "installation"),
         "people.create": _right("manage", "installation", fresh=lambda asked: asked.admin),
         "people.delete": _right("manage", "installation"),
         "people.disable": _right("manage", "installation"),
@@ -120,6 +122,7 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "projects.destroy_due": _right("manage", "installation"),
         "projects.list_": _right("see", "somewhere"),
         "projects.list_deleted": _right("manage", "installation"),
+        "projects.make_key_file": _right("manage", "installation"),
         "projects.require_deletable": _right("manage", "project"),
         "projects.restore": _right("manage", "project"),
         "projects.set_": _right("manage", "project"),
@@ -153,15 +156,15 @@ RIGHTS: Mapping[str, Right] = MappingProxyType(
         "secrets.due": _right("see", "somewhere"),
         "secrets.history": _right("see", "environment"),
         "secrets.list_": _right("see", "somewhere"),
-        "secrets.rename": _right("seal", "environment", also=_renamed),
+        "secrets.rename": _right("seal manage", "environment", also=_renamed),
         "secrets.require_deletable": _right("manage", "environment"),
-        "secrets.require_renamable": _right("seal", "environment"),
+        "secrets.require_renamable": _right("seal manage", "environment"),
         "secrets.reserve": _right("seal", "environment"),
         "secrets.rollback": _right("seal", "environment", also=_acting),
         "secrets.runs_given": _right("see", "environment"),
         "secrets.set_": _right("seal", "environment", also=_acting),
         "secrets.store_sealed": _right("seal", "environment", also=_sealed),
-        "secrets.submit_rename": _right("seal", "environment", also=_renamed),
+        "secrets.submit_rename": _right("seal manage", "environment", also=_renamed),
         "tokens.create": _right("", "own"),
         "tokens.list_": _right("", "own"),
         "tokens.revoke": _right("", "own"),

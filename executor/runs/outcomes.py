@@ -65,6 +65,12 @@ class _Way:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+# The run ends all the same: a receipt that cannot be closed goes on saying "may have been opened". Which of the
+# statements was refused is not told where they are sent together. What was so in passing, such as a deadlock, is not
+# the second time; and what is not the receipt's is without it, too.
+_TRIES = (True, True, False)
+
+
 def _settle(
     db: Database,
     lease: Lease,
@@ -73,7 +79,7 @@ def _settle(
     if_expired: bool,
 ) -> str | None:
     """One transaction: the run goes the first way that is open, its attempt ends, what it left is stored."""
-    for with_receipt in (True, False):
+    for with_receipt in _TRIES:
         try:
             with db.acting() as transaction:
                 # First: where the token is stale nothing else may be written, and the row is ours from here on.
@@ -90,8 +96,6 @@ def _settle(
                         mark_refused(transaction, lease)
             return state
         except DBAPIError:
-            # The run ends all the same; a receipt that cannot be closed goes on saying "may have been opened". What
-            # was refused of all that was sent may be something else: without the receipt that is refused once more.
             if not with_receipt:
                 raise
     return None

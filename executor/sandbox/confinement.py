@@ -293,7 +293,7 @@ def _bind(source: str, target: str, folder: bool) -> None:
 def _rules(view: View) -> kernel.Ruleset:
     rules = kernel.Ruleset(view.network)
     for folder in view.readable:
-        for part in _without(folder, view.forbidden):
+        for part in without(folder, view.forbidden):
             rules.allow(part, kernel.FS_READ, straight=folder not in SYSTEM_FOLDERS)
     for folder in view.cached:
         rules.allow(folder, kernel.FS_READ)
@@ -306,7 +306,7 @@ def _rules(view: View) -> kernel.Ruleset:
     return rules
 
 
-def _without(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
+def without(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
     """Yield the folder, or, if something forbidden lies beneath it, its other members one by one.
 
     Landlock opens whole trees and cannot close a branch again.
@@ -322,7 +322,7 @@ def _without(folder: str, forbidden: Iterable[str]) -> Iterator[str]:
         for member in os.scandir(real):
             # As in `view`: a rule on a link opens its target.
             if not member.is_symlink():
-                yield from _without(member.path, closed)
+                yield from without(member.path, closed)
 
 
 def _nameless() -> int | None:

@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import signal
+import stat
 import struct
 import sys
 import time
@@ -177,10 +178,11 @@ def scope_only() -> bool:
 class Ruleset:
     """A Landlock ruleset: denies everything the kernel can deny, except what `allow` opens.
 
-    Network `none` denies TCP, too, by Landlock 4 and later.
+    Network `none` denies TCP, too, by Landlock 4 and later. Of what is outside, a `server` may speak to its database
+    and its broker over their unix sockets, and is denied files alone.
     """
 
-    def __init__(self, network: str = "full") -> None:
+    def __init__(self, network: str = "full", *, server: bool = False) -> None:
         abi = landlock_abi()
         self._handled = _FS_BASE
         if abi >= 2:
@@ -189,14 +191,14 @@ class Ruleset:
             self._handled |= FS_TRUNCATE
         if abi >= 5:
             self._handled |= FS_IOCTL_DEV
-        if abi >= UNIX_SOCKETS:
+        if abi >= UNIX_SOCKETS and not server:
             self._handled |= _FS_RESOLVE_UNIX
         attributes = struct.pack("=Q", self._handled)
         if abi >= 4:
             attributes += struct.pack("=Q", _LANDLOCK_NET_TCP if network == "none" else 0)
         if abi >= SCOPES:
             # Abstract unix sockets and signals stay inside: a run cannot stop the worker of its own user.
-            attributes += struct.pack("=Q", _LANDLOCK_SCOPED)
+            attributes += struct.pack("=Q", 0 if server else _LANDLOCK_SCOPED)
         self.fd = _ruleset(attributes)
 
     @property
@@ -214,10 +216,9 @@ class Ruleset:
         except OSError:
             return False
         try:
-            held = f"/proc/self/fd/{target}"
-            if straight and os.readlink(held) != path:
+            if straight and os.readlink(f"/proc/self/fd/{target}") != path:
                 return False
-            if not os.path.isdir(held):
+            if not stat.S_ISDIR(os.fstat(target).st_mode):  # /proc/self is closed to who is not dumpable
                 rights &= FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV
             rule = ctypes.create_string_buffer(struct.pack("=Qi", rights & self._handled, target), 12)
             checked(_libc.syscall(_LANDLOCK_ADD_RULE, self.fd, _LANDLOCK_RULE_PATH_BENEATH, rule, 0))

@@ -32,6 +32,9 @@ _CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from executor.cli.main
 # not need the rest of a user's environment, which may hold a password.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "XDG_DATA_HOME", "PYTHONPATH")
 
+_OF_A_SERVER = "SEALRUN_OIDC_"
+"""How the variables begin with which a server speaks to its OpenID provider."""
+
 _OF_SERVERS = (SERVER.name, TOKEN.name, f"{TOKEN.name}_FILE")
 """What is for who speaks to a server: a worker has the database, and needs no token."""
 
@@ -50,8 +53,15 @@ _FOR_KMS = (
 class Standby:
     """One submitter's view of the standby worker of a home folder. Threads may share it."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
-        """Start nothing yet; `environ` is the environment of the worker's settings (default: this process's)."""
+    def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None, *, starts: bool = True) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: of the home folder.
+            environ: the environment of the worker's settings (default: this process's).
+            starts: False where a worker would be confined as its starter is, which may read no key.
+        """
+        self.starts = starts
         self._home = settings.store.home
         self._environ = environ
         self._lock = threading.Lock()
@@ -72,7 +82,7 @@ class Standby:
             StandbyFailed: the worker that was started has failed.
         """
         with self._lock:
-            return self._ensure()
+            return self.starts and self._ensure()
 
     def _ensure(self) -> bool:
         if self._process is not None:
@@ -113,12 +123,22 @@ class Standby:
 
 def worker_command(*options: str) -> list[str]:
     """Return the command of `sealrun worker` from this installation, whatever the current folder holds."""
+    return own_command("worker", *options)
+
+
+def own_command(*words: str) -> list[str]:
+    """Return a command of sealrun's, from this installation, as `worker_command`."""
     root = str(Path(__file__).resolve().parents[2])
-    return [_python(), "-P", "-c", _CODE, root, "worker", *options]
+    return [_python(), "-P", "-c", _CODE, root, *words]
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the part of its starter's environment that a worker gets."""
+    return {name: value for name, value in own_environment(environ).items() if not name.startswith(_OF_A_SERVER)}
+
+
+def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of its starter's environment that concerns sealrun."""
     from executor.python import machine_setup  # late: most submitters start no worker
 
     passed = (*_PASSED_ON, *(_FOR_KMS if "aws-kms:" in environ.get("SEALRUN_KEYS", "") else ()))

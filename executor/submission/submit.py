@@ -64,7 +64,8 @@ def accept_all(
             if (why := needs.in_vain(spec, live)) is not None:
                 raise runs.Refused(place, NeverServed(why=why))
         return submit_all(db, app(), specs, actor, door)
-    standby.check_can_start()
+    if waiting.starts:
+        standby.check_can_start()
     # Nobody would hear a bell: the worker that is started looks for waiting runs before anything else.
     accepted = runs.accept_all(db, specs, actor, door)
     try:

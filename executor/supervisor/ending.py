@@ -10,12 +10,14 @@ import signal
 import time
 from collections import deque
 
+from executor.masking import scanner
 from executor.sandbox import tree
 
 LOOK = 0.05  # seconds between two looks at who is left
 _AGAIN = 1.0  # seconds between two kills
 # Seconds in which a process that reads from a pipe has to see that nobody writes to it any more, and end by itself.
 _END_OF_PIPE = 0.5
+_LISTED = 1.0  # seconds for killing what can be listed
 
 AT_ONCE = ("lost", "out_of_memory", "process_limit", "disk_limit")
 """Reasons for which there is no grace."""
@@ -105,6 +107,18 @@ class Ending:
     def _tell(self, pid: int) -> None:
         tree.send(pid, self._number)
         tree.send(pid, signal.SIGCONT)  # one that is stopped hears it only now
+
+
+def end_tree(uid: int | None, statuses: dict[int, int]) -> bool:
+    """End all that is left of a run, see `tree.end_tree`; a user id that was lent to it is ended by a fork.
+
+    None is made beside a thread: what can be listed is killed first, and a scanner that is being compiled waited for.
+    """
+    if uid is not None and (compiling := scanner.compiling()):
+        tree.end_tree(patience=_LISTED, statuses=statuses)
+        for thread in compiling:
+            thread.join()
+    return tree.end_tree(uid=uid, statuses=statuses)
 
 
 def signal_group(pid: int, number: int) -> None:

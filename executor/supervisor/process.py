@@ -34,7 +34,7 @@ from executor.supervisor import child as children
 from executor.supervisor import denials, limits, masked_files, written
 from executor.supervisor.allowance import LogLimits
 from executor.supervisor.child import Child, Waiting
-from executor.supervisor.ending import LOOK, Ending
+from executor.supervisor.ending import LOOK, Ending, end_tree
 from executor.supervisor.metrics_file import MetricsFile
 from executor.supervisor.outputs import collect
 from executor.supervisor.prepared import Prepared
@@ -139,6 +139,7 @@ class Attempt:
         self._submitted: list[str] = go.get("submitted", [])
         self._channels: dict[str, str] | None = go.get("channels")
         self._plan = [RunConnection.from_json(one) for one in go.get("plan", ())]
+        self._newer: list[str] = go.get("newer", [])
         # What an installer is given of the machine's own, without an opener: it is the worker's, and no secret of ours.
         self._machine: dict[str, Any] = go.get("machine", {"variables": {}, "masked": ()})
         self._usage = usage
@@ -229,7 +230,7 @@ class Attempt:
             self.ending.begin("out_of_memory")
         statuses: dict[int, int] = {}
         self._group.kill()
-        whole = tree.end_tree(uid=None if child.boxed else job["view"]["uid"], statuses=statuses)
+        whole = end_tree(None if child.boxed else job["view"]["uid"], statuses)
         if status is None:
             # It could not be collected while the tree lived; ending the tree has collected it.
             status = statuses.get(child.pid, int(signal.SIGKILL))
@@ -305,6 +306,8 @@ class Attempt:
         told: dict[str, dict[str, Any]] = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
         for one in told.values():
             self._reporter.say(f"left out of this run: {one['left_out']}")
+        for name in self._newer:
+            self._reporter.say(mask(f"left out of this run: the secret {name}: it was not there when it was accepted"))
         for note in derived.notes:
             self._reporter.say(note)
         plan = {one.key: one for one in self._plan}

@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from executor.errors import KeyOperationFailed, ZygoteFailed
-from executor.jobs import claims, reading
+from executor.errors import KeyOperationFailed, PlanRefused, ZygoteFailed
+from executor.jobs import claims, plans, reading
 from executor.jobs.claims import JobLease
 from executor.jobs.receipts import JobWitness
 from executor.keys import renaming, rewrapping, rotation
@@ -83,6 +83,7 @@ class Jobs:
         logger.info("%s, attempt %d", which, lease.attempt)
         db = self._worker.db
         try:
+            plans.check(job, self._worker.settings.signers)
             _ACTS[job.kind](self, job, JobWitness(db, job, lease, self._worker.fixed.worker))
             claims.finish(db, lease, "succeeded")
             logger.info("%s: succeeded", which)
@@ -92,6 +93,9 @@ class Jobs:
             claims.give_back(db, lease, "its worker was stopped")
         except DatabaseUnavailable:
             raise
+        except PlanRefused as error:
+            logger.warning("%s: %s", which, error)
+            claims.refuse(db, lease, job, self._worker.fixed.worker, error)
         except SealrunError as error:
             self._failed(job, lease, error)
         except Exception as error:

@@ -44,8 +44,10 @@ def ask_sealed(
     session: Reader, environment_id: str, names: Collection[str] | None, *, beside: Collection[str] = ()
 ) -> Callable[[], SealedBundle]:
     """Ask for the same; it is waited for when what is returned is called."""
-    asked = session.connection().execute(_PLACE, {"of_environment": environment_id})
-    # Behind the lock of that one, so that the generation is the same.
+    this = {"of_environment": environment_id}
+    session.connection().execute(_HELD, this)
+    # Behind the lock, so that the generation of both is the same: they see what was committed before it was had.
+    asked = session.connection().execute(_PLACE, this)
     found = _sealed(session, environment_id, None if names is None else sorted({*names, *beside}))
 
     def told() -> SealedBundle:
@@ -70,28 +72,40 @@ def ask_sealed(
     return told
 
 
+def secret_names(session: Reader, environment_id: str) -> list[str]:
+    """Return the names of an environment's secrets, read in the caller's transaction."""
+    return [row.name for row in session.connection().execute(_NAMES, {"of_environment": environment_id}).all()]
+
+
 _PROJECT, _ENVIRONMENT, _PAIR = table_of(Project).c, table_of(Environment).c, table_of(KeyPair).c
 _SECRET, _VERSION = table_of(Secret), table_of(SecretVersion)
 
-# The lock lets runs in together, and keeps out a flip to the next key pair.
-_PLACE = (
-    select_rows(
-        _PROJECT.name.label("project"),
-        _PROJECT.id.label("project_id"),
-        _ENVIRONMENT.name.label("environment"),
-        _ENVIRONMENT.generation,
-        _PAIR.fingerprint,
-        _PAIR.key_service,
-        _PAIR.wrapped_private_key,
-    )
-    .where(
-        _ENVIRONMENT.id == bindparam("of_environment"),
-        _PROJECT.id == _ENVIRONMENT.project_id,
-        _PAIR.environment_id == _ENVIRONMENT.id,
-        _PAIR.generation == _ENVIRONMENT.generation,
-        _PROJECT.deleted_at.is_(None),
-    )
-    .with_for_update(read=True, key_share=True, of=table_of(Environment))
+_NAMES = (
+    select_rows(_SECRET.c.name).where(_SECRET.c.environment_id == bindparam("of_environment")).order_by(_SECRET.c.name)
+)
+
+# The lock lets runs in together, and keeps out a flip to the next key pair. A statement of its own: one that has waited
+# for the lock has read the environment anew, but not what it joins with it.
+_HELD = (
+    select_rows(_ENVIRONMENT.id)
+    .where(_ENVIRONMENT.id == bindparam("of_environment"))
+    .with_for_update(read=True, key_share=True)
+)
+
+_PLACE = select_rows(
+    _PROJECT.name.label("project"),
+    _PROJECT.id.label("project_id"),
+    _ENVIRONMENT.name.label("environment"),
+    _ENVIRONMENT.generation,
+    _PAIR.fingerprint,
+    _PAIR.key_service,
+    _PAIR.wrapped_private_key,
+).where(
+    _ENVIRONMENT.id == bindparam("of_environment"),
+    _PROJECT.id == _ENVIRONMENT.project_id,
+    _PAIR.environment_id == _ENVIRONMENT.id,
+    _PAIR.generation == _ENVIRONMENT.generation,
+    _PROJECT.deleted_at.is_(None),
 )
 
 _GENERATION = (

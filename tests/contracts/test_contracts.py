@@ -16,6 +16,8 @@ PLANTED = {
     "one-way-out": ("executor.keys.access", "secretstore.reveal"),
     "started-never-imported": ("executor.worker.dispatch", "executor.supervisor.opener"),
     "one-opener": ("executor.supervisor.report", "executor.supervisor.process"),
+    "who-unwraps": ("secretstore.vault.keys", "secretstore.unwrapping"),
+    "seals-anywhere": ("secretstore.reservation", "sqlmodel"),
     # Two rooms away from what holds plaintext.
     "small-processes": ("executor.masking.needles", "sqlalchemy"),
     "store-alone": ("secretstore.naming", "executor.errors"),
@@ -26,6 +28,8 @@ PLANTED = {
     "typed-in-a-moment": ("executor.cli.warm.place", "typer"),
     "warm-is-started": ("executor.cli.lazy", "executor.cli.warm.serving"),
     "doors-through-operations": ("executor.cli.variable", "secretstore.vault"),
+    "server-through-operations": ("executor.api.streams", "executor.records.logs"),
+    "server-opens-nothing": ("executor.api.paging", "secretstore.reveal"),
 }
 
 

@@ -18,6 +18,7 @@ import pytest
 
 import executor
 from executor import Client
+from executor.client import Run
 from executor.errors import (
     ArgumentsRefused,
     KeyTaken,
@@ -42,6 +43,7 @@ from secretstore.errors import NameRefused, SealrunError, SettingsProblem, Unkno
 from tests.processes import alive, eventually
 from tests.rig import CHECKOUT, PATIENCE, Rig
 from tests.rig import rig as made
+from tests.serving import serving
 
 JOBS = """
 import os, sys, time
@@ -74,10 +76,41 @@ def rig() -> Iterator[Rig]:
         yield one
 
 
-@pytest.fixture(scope="module")
-def client(rig: Rig) -> Iterator[Client]:
-    with Client("shop", settings=settings_of(rig)) as one:
-        yield one
+class FromElsewhere(Client):
+    """A client of a server: which Python a run with uploaded source has, its worker decides."""
+
+    def run(self, *words: Any, **options: Any) -> Run:
+        return super().run(*words, **_without_python(options))
+
+    def run_many(self, items: Any, **common: Any) -> list[Run]:
+        if isinstance(items, list):
+            items = [_without_python(item) if isinstance(item, dict) else item for item in items]
+        return super().run_many(items, **_without_python(common))
+
+
+def only_beside_the_database(client: Client) -> None:
+    """Skip what is otherwise for who has nothing but a server: it is said in the test why."""
+    if isinstance(client, FromElsewhere):
+        pytest.skip("of the direct door")
+
+
+def _without_python(options: dict[str, Any]) -> dict[str, Any]:
+    named = options.get("python")
+    left_out = isinstance(named, str | Path) and os.path.isfile(named) if "\0" not in str(named) else False
+    return {name: value for name, value in options.items() if name != "python" or not left_out}
+
+
+@pytest.fixture(scope="module", params=["direct", pytest.param("server", marks=pytest.mark.long)])
+def client(request: pytest.FixtureRequest, rig: Rig) -> Iterator[Client]:
+    """For who has the database, and for who has a server's URL."""
+    if request.param == "direct":
+        with Client("shop", settings=settings_of(rig)) as one:
+            yield one
+        return
+    with serving(rig.environ, rig.folder) as (url, token):
+        settings = {"SEALRUN_HOME": str(rig.folder / "elsewhere"), "SEALRUN_SERVER": url, "SEALRUN_TOKEN": token}
+        with FromElsewhere("shop", settings=settings) as one:
+            yield one
 
 
 def settings_of(rig: Rig) -> dict[str, str]:
@@ -144,6 +177,7 @@ class TestSeveralRuns:
         self, client: Client, rig: Rig, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, said: str
     ) -> None:
         """On SQLite nobody else writes while they are accepted, and a run at work that cannot is lost."""
+        only_beside_the_database(client)  # its bound is of the process that has the database
         monkeypatch.setattr(f"executor.operations.runs.{bound}", value)
         common = {"target": "jobs.py:add", "folder": rig.jobs, "python": rig.python, "variables": {"A": "x" * 900_000}}
         last = client.list(limit=1)
@@ -227,8 +261,9 @@ class TestARun:
         with pytest.raises(RunOver):
             run.cancel()
 
-    def test_what_this_machine_never_offers_is_not_waited_for(self, submit: Any) -> None:
+    def test_what_this_machine_never_offers_is_not_waited_for(self, client: Client, submit: Any) -> None:
         """With nothing configured, as no other worker can come."""
+        only_beside_the_database(client)  # a worker elsewhere may offer it
         with pytest.raises(NeverServed, match=r"no worker offers Python 3\.99"):
             submit("jobs.py:add", args={"n": 1}, python="3.99")
 
@@ -465,6 +500,9 @@ class TestPlaces:
 
     def test_both_sides_of_a_fork_go_on(self, client: Client, rig: Rig, submit: Any) -> None:
         """The child opens connections of its own, and its end closes none of the parent's."""
+        only_beside_the_database(
+            client
+        )  # it looks at the connections to a database; see the tests of a server for those
         run = submit("jobs.py:add", args={"n": 1}).wait()
         parents = client._at.db
         reading, writing = os.pipe()
@@ -532,6 +570,7 @@ def _open_files() -> list[str]:
 SCRIPT = """
 import sys
 from executor import Client
+from executor.client import Run
 client = Client()
 run = client.run("jobs.py:add", args={"n": 2})
 assert run.result["sum"] == 3, run.show()

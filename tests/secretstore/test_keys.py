@@ -1,11 +1,13 @@
 """Rotation, rewrapping and destruction of key pairs, as the database has them."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import Session, col, select
 
 from secretstore import audit_reading, sealing, vault
@@ -30,6 +32,7 @@ from secretstore.pins import Pins
 from secretstore.reveal import Resealer, reveal
 from secretstore.unwrapping import rewrap_pair, unwrapping
 from secretstore.vault import Actor, PlacedKey, Rotation
+from tests.processes import eventually
 
 Bundled = Callable[..., SealedBundle]
 
@@ -103,6 +106,13 @@ def versions(db: Database, generation: int, name: str = "default") -> set[tuple[
         return set(session.exec(query))
 
 
+def waiting(db: Database) -> bool:
+    """Whether somebody waits for a lock of this database."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with db.reading() as session:
+        return bool(session.connection().exec_driver_sql(asked).scalar_one())
+
+
 ALL = {("ONE", 1), ("ONE", 2), ("ONE", 3), ("TWO", 1)}
 
 
@@ -121,10 +131,38 @@ class TestRotation:
         assert (bundle.generation, bundle.fingerprint) == (2, turning.rotation.successor.fingerprint)
         assert opened(keys, bundle) == {"ONE": b"value one, number 3", "TWO": b"value of two"}
         assert vault.history(stocked, "shop", "default", "ONE") == before
-        event = audit_reading.list_events(stocked, "shop")[-1]
-        assert (event.action, event.subject, event.actor) == ("key.rotate", "default", actor.name)
-        assert json.loads(event.detail)["generation"] == 2 and audit_reading.verify(stocked, "shop").ok
+        last = audit_reading.list_events(stocked, "shop")[-1]
+        assert (last.action, last.subject, last.actor) == ("key.rotate", "default", actor.name)
+        assert json.loads(last.detail)["generation"] == 2 and audit_reading.verify(stocked, "shop").ok
         assert bundled(stocked, "staging").generation == 1
+
+    def test_a_run_that_comes_to_its_gate_meanwhile_gets_one_key_pair(
+        self, stocked: Database, keys: LocalKeys, turn: Turn
+    ) -> None:
+        """I2: it waits for a flip that is about to be committed, and is given the key and all values of the next."""
+        turning, given = turn(), []
+        turning.add()
+        turning.batch()
+        with stocked.reading() as session:
+            place = environment(session).id
+
+        def read() -> None:
+            with stocked.acting() as transaction:
+                given.append(vault.sealed_bundle(transaction, place, None))
+
+        run = threading.Thread(target=read)
+
+        def come(_: object) -> None:
+            run.start()
+            if stocked.dialect == "postgresql":  # SQLite has one writer at a time
+                eventually(lambda: waiting(stocked), 60, "the run waits for the flip")
+
+        event.listen(stocked.engine, "commit", come, once=True)
+        turning.flip()
+        run.join()
+        (bundle,) = given
+        assert (bundle.generation, bundle.fingerprint) == (2, turning.rotation.successor.fingerprint)
+        assert opened(keys, bundle) == {"ONE": b"value one, number 3", "TWO": b"value of two"}
 
     def test_sources_and_catalogs_know_nothing_of_it(self, stocked: Database, turn: Turn, actor: Actor) -> None:
         """They are sealed nowhere: settings, what they name, and the plan of a run stay as they are."""

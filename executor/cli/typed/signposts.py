@@ -19,7 +19,7 @@ _OF_RUNS = {
 _OTHERS = {
     "runs list": ("ps", "ls", "list", "history", "jobs", "top"),
     "run": ("exec", "execute", "submit", "launch", "python"),
-    "up": ("start", "serve", "server"),
+    "up": ("start", "server"),
     "secret list": ("get", "env"),
     "secret set": ("set", "put", "add"),
     "secret import": ("import",),

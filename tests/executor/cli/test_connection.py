@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from secretstore.connections import kinds
-from tests.executor.cli.conftest import DOORS, Cli, made_for
+from tests.executor.cli.conftest import DOORS, Cli, made_for, only_beside_the_database
 
 CANARY = "canary5d1f0b7e/value"
 REST = ("--kind", "iceberg-rest", "--endpoint", "http://127.0.0.1:8181")

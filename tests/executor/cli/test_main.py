@@ -65,7 +65,10 @@ def test_every_command_explains_itself(cli: Cli, command: str) -> None:
 def test_what_is_typed_wrong_ends_with_2_and_a_hint(cli: Cli) -> None:
     """A close command is suggested."""
     refused = cli("secrt", code=2)
-    assert refused.stderr == "sealrun: no such command 'secrt'. Did you mean 'secret'?\nhint: see: sealrun --help\n"
+    assert (
+        refused.stderr
+        == "sealrun: no such command 'secrt'. Did you mean 'secret', 'user', 'serve'?\nhint: see: sealrun --help\n"
+    )
     assert cli("runs", "show", code=2).stderr == (
         "sealrun: missing argument 'RUN'\nhint: see: sealrun runs show --help\n"
     )

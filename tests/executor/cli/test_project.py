@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.executor.cli.conftest import DOORS, Cli, made_for
+from tests.executor.cli.conftest import DOORS, Cli, made_for, only_beside_the_database
 
 NO_PROJECT = (
     "sealrun: no project is named\n"

@@ -14,7 +14,7 @@ from executor.database import open_database
 from executor.settings import read_settings
 from secretstore import vault
 from secretstore.pins import Pins
-from tests.executor.cli.conftest import CHECKOUT, DOORS, Cli, made_for
+from tests.executor.cli.conftest import CHECKOUT, DOORS, Cli, made_for, only_beside_the_database
 
 VALUE = "correct-horse-battery"
 PEM = (

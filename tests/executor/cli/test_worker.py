@@ -217,7 +217,7 @@ def test_on_another_system_it_says_that_it_needs_linux(shop: Cli) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_starts_broker_and_worker_and_ends_both(shop: Cli, number: signal.Signals) -> None:
     """Processes of their own under one command; Ctrl-C, TERM or a closed terminal ends all of them."""
-    up = shop.start("up", "-c", "1")
+    up = shop.start("up", "-c", "1", "--no-server")
     eventually(lambda: shop.workers() or up.poll() is not None, PATIENCE, "its worker appears")
     (worker,) = shop.workers()
     brokers = [pid for pid in children(up.pid) if pid != worker]
@@ -236,7 +236,7 @@ def test_up_starts_broker_and_worker_and_ends_both(shop: Cli, number: signal.Sig
 def test_up_says_what_is_configured(shop: Cli) -> None:
     """It starts no broker where one is named."""
     configured = {"SEALRUN_BROKER_URL": "redis://127.0.0.1:1/0"}
-    up = shop.start("up", environ=configured)
+    up = shop.start("up", "--no-server", environ=configured)
     assert up.stderr is not None
     said = ""
     while "worker is process" not in said:

@@ -18,6 +18,9 @@ class AtOnce:
     def __init__(self, target: Callable[[], None], **_: object) -> None:
         self.start = target
 
+    def is_alive(self) -> bool:
+        return False
+
 
 _SETTLED: Way = {heads: {"_AUTOMATON": 0, "_FASTER": 0}}
 SCANNED_SOON: Way = {heads: {"_AUTOMATON": 1, "_FASTER": 9, "_SCANNER": 9}, scanner: {"_FEWEST": 0}}

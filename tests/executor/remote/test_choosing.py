@@ -31,7 +31,7 @@ NOBODYS = ProjectFile()
 @pytest.fixture
 def token(monkeypatch: pytest.MonkeyPatch) -> str:
     """A whole one."""
-    from executor.masking.token_shape import new_token
+    from executor.people.tokens import new_token
 
     return new_token("t")
 

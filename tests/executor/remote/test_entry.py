@@ -6,17 +6,21 @@ import threading
 import urllib.error
 import urllib.request
 from hashlib import sha256
+from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from executor.errors import LogInFailed, ServerUnusable
-from executor.masking.token_shape import new_token
+from executor.errors import LogInFailed, NotLoggedIn, ServerUnusable
+from executor.operations.deployment import Deployment
+from executor.people import accounts, device, loopback, memberships
+from executor.people.principal import INSTALLATION, Grant, Principal, operator
+from executor.people.tokens import new_token
 from executor.remote import entry
 from executor.remote.server import Server
 from executor.settings import Settings
-from tests.serving import stranger
+from tests.serving import OPERATOR, Served, stranger
 
 GIVEN = {"state": "agreed", "given": {"token": new_token("c"), "made": {"owner": "ada", "id": "t1"}}}
 
@@ -107,3 +111,48 @@ class TestByACode:
         begun = self.begun("https://evil.example.com")
         with stranger(lambda *_: begun) as server, pytest.raises(ServerUnusable, match="sends you elsewhere"):
             entry.by_code(Server(here, server.url, None), "mill", lambda *_: None)
+
+
+class TestWithAServerOfOurs:
+    """Somebody who is logged in with a browser agrees, as its pages have it."""
+
+    @pytest.fixture
+    def ada(self, at: Deployment) -> Principal:
+        """A person, in a browser that has just logged in."""
+        name = f"ada-{token_urlsafe(4).lower().replace('_', 'x').replace('-', 'x')}"
+        made = accounts.create(at.db, name, password="correct horse battery", actor=OPERATOR)
+        memberships.give(at.db, name, "viewer", INSTALLATION, actor=OPERATOR, by=operator("ada"))
+        return Principal("person", made.id, name, (Grant.of("viewer"),), way="session")
+
+    def test_a_code_that_is_typed(self, at: Deployment, house: Served, here: Settings, ada: Principal) -> None:
+        """The token is that person's, until they log out."""
+
+        def agree(code: str, url: str) -> None:
+            assert url == f"{house.url}/device"
+            device.agree(at.db, ada, code, "127.0.0.1", actor=ada.as_actor("console"))
+
+        granted = entry.by_code(Server(here, house.url, None), "mill", agree)
+        assert granted.name == ada.name
+        server = Server(here, house.url, granted.token)
+        me = entry.me(server)
+        assert (me.name, me.kind, [grant.verbs for grant in me.grants]) == (ada.name, "person", [["see"]])
+        entry.log_out(server)
+        with pytest.raises(NotLoggedIn):
+            entry.me(server)
+
+    def test_beside_a_browser(self, at: Deployment, house: Served, here: Settings, ada: Principal) -> None:
+        """The page is one that the server has, and its code is spent with the verifier alone."""
+
+        def browser(url: str) -> None:
+            asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+            code = loopback.agree(at.db, ada, asked["challenge"], asked["host"], actor=ada.as_actor("console"))
+            back = f"http://127.0.0.1:{asked['port']}/?code={code}&state={asked['state']}"
+            threading.Thread(target=fetched, args=(back,), daemon=True).start()
+            assert fetched(url) == 200  # of who is not logged in: the page that asks for it
+
+        granted = entry.by_browser(Server(here, house.url, None), "mill", browser)
+        assert entry.me(Server(here, house.url, granted.token)).name == ada.name
+
+    def test_a_token_that_is_given(self, house: Served, here: Settings, token: str) -> None:
+        """A service account's, as in CI."""
+        assert entry.with_token(Server(here, house.url, None), token).name == "robot"

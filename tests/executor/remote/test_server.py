@@ -1,6 +1,9 @@
 """A server asked for operations: answers and errors as a database gives them, and nothing sent where it should not."""
 
 import os
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from executor.operations import (
     doctor,
     environments,
     explanation,
+    importing,
     keys,
     projects,
     runs,
@@ -33,6 +37,8 @@ from executor.remote import routed
 from executor.remote.server import Server
 from executor.schemas.connections import Connections, NewConnection
 from executor.schemas.explanation import Explain
+from executor.schemas.importing import Import, Pair, Reading
+from executor.schemas.keys import KeyTrust
 from executor.schemas.places import InEnvironments, InProject, Named
 from executor.schemas.run_operations import ThatAttempt, ThatRun, ThoseRuns
 from executor.schemas.run_request import RunRequest
@@ -42,7 +48,7 @@ from executor.schemas.variables import NewVariable
 from executor.schemas.workers import Those
 from executor.settings import Settings
 from secretstore.audit import Actor
-from secretstore.errors import NameRefused, UnknownEnvironment, UnknownProject, UnknownSecret
+from secretstore.errors import KeyUnknown, NameRefused, UnknownEnvironment, UnknownProject, UnknownSecret
 from tests.serving import Served, stranger
 
 ADA = Actor("ada", "cli")
@@ -127,7 +133,7 @@ class TestSubmitting:
             first, second = session.get(Run, accepted.run_id), session.get(Run, direct.run_id)
         assert first is not None and second is not None
         assert (first.created_by, first.followed) == ("robot", True)
-        own = {"id", "created_at", "rung_at", "created_by", "followed"}
+        own = {"id", "created_at", "rung_at", "created_by", "followed", "door"}
         assert first.model_dump(exclude=own) == second.model_dump(exclude=own)
 
     def test_what_files_and_the_place_refuse_comes_together(self, server: Server, at: Deployment, jobs: Path) -> None:
@@ -143,6 +149,28 @@ class TestSubmitting:
             server.ask(ADA, runs.prepare, request(jobs, project="nope"))
         with at.db.reading() as session:
             assert len(session.exec(select(SourceBundle)).all()) == before
+
+    def test_an_answer_that_is_lost_is_asked_for_again_and_there_is_one_run(
+        self, at: Deployment, server: Server, jobs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server has accepted it, and knows the second request for the first."""
+        ours, lost = Server.opened, [1]
+
+        @contextmanager
+        def losing(self: Server, method: str, path: str, **more: Any) -> Iterator[Any]:
+            with ours(self, method, path, **more) as response:
+                if path.endswith("/runs") and lost:
+                    response.read()
+                    lost.clear()
+                    raise ServerAway(server=self.origin, why="the answer is lost")
+                yield response
+
+        prepared = server.ask(ADA, runs.prepare, request(jobs))
+        before = {run.id for run in at.ask(ADA, runs.list_, ThoseRuns(limit=1000))}
+        monkeypatch.setattr(Server, "opened", losing)
+        accepted = server.ask(ADA, runs.accept, prepared)
+        after = {run.id for run in at.ask(ADA, runs.list_, ThoseRuns(limit=1000))}
+        assert not lost and after - before == {accepted.run_id}
 
     def test_several_are_one_transaction(self, server: Server, at: Deployment, jobs: Path) -> None:
         """What is wrong with one says which."""
@@ -239,3 +267,51 @@ class TestTheWay:
             os._exit(0 if server.ask(ADA, projects.list_) == before else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert server.ask(ADA, projects.list_) == before
+
+
+class TestSealing:
+    """A value goes over the wire sealed, to a key pair that somebody has compared."""
+
+    CANARY = b"canary-of-a-value-that-is-sealed-here"
+
+    def trusted(self, server: Server) -> None:
+        (pair,) = server.ask(ADA, keys.list_, InProject(project="shop", environment="default"))
+        asked = KeyTrust(project="shop", environment="default", fingerprint=pair.fingerprint)
+        assert server.ask(ADA, keys.trust, asked).now.fingerprint == pair.fingerprint
+
+    def test_nothing_is_sealed_to_a_key_pair_that_nobody_knows(self, at: Deployment, server: Server) -> None:
+        """The fingerprint is told, and nothing was stored."""
+        with pytest.raises(KeyUnknown):
+            server.ask(
+                ADA, secrets.set_, NewSecret(project="shop", environments=("default",), name="X", value=self.CANARY)
+            )
+        assert "X" not in [one.name for one in at.ask(ADA, secrets.list_, InProject(project="shop"))]
+
+    def test_no_byte_of_a_value_is_sent(
+        self, at: Deployment, house: Served, here: Settings, token: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """I1: neither of a secret, nor of those of a file that is imported; what is stored is that value, sealed."""
+        sent: list[bytes] = []
+        ours = Server.request
+
+        def watched(self: Server, method: str, path: str, **more: Any) -> bytes:
+            sent.append(repr((method, path, more)).encode())
+            return ours(self, method, path, **more)
+
+        monkeypatch.setattr(Server, "request", watched)
+        server = Server(here, house.url, token)
+        self.trusted(server)
+        new = NewSecret(project="shop", environments=("default",), name="SEALED", value=self.CANARY)
+        done = server.ask(ADA, secrets.set_, new)
+        assert [(one.name, one.version, one.created_by) for one in done.secrets] == [("SEALED", 1, "robot")]
+        pairs = (Pair("IMPORTED_TOKEN", self.CANARY.decode(), "line 1"), Pair("PLAIN", "8080", "line 2"))
+        read = Import(project="shop", environment="default", reading=Reading(pairs, ()))
+        plan = server.ask(ADA, importing.plan, read)
+        assert [one.kind for one in plan.shown.entries] == ["secret", "variable"]
+        server.ask(ADA, importing.carry_out, plan)
+        names = [one.name for one in at.ask(ADA, secrets.list_, InProject(project="shop"))]
+        assert {"SEALED", "IMPORTED_TOKEN"} <= {*names}
+        assert "PLAIN" in [one.name for one in at.ask(ADA, variables.list_, InProject(project="shop"))]
+        everything = b"".join(sent)
+        for part in (self.CANARY, self.CANARY[:12], b64encode(self.CANARY)[:16], self.CANARY.hex()[:24].encode()):
+            assert part not in everything

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import select
 
 from executor import runs
@@ -199,6 +200,25 @@ class TestTheEnd:
         view = history.show(db, lease.run_id)
         assert (view.state, view.result) == ("succeeded", {"n": 1})
         assert view.receipt is not None and view.receipt.may_have_been_opened
+
+    @pytest.mark.parametrize("table", ["executor_result", "executor_receipt", "secretstore_audit_waiting"])
+    def test_a_refusal_in_passing_does_not_leave_it_open(self, db: Database, bench: Bench, table: str) -> None:
+        """I4: what the database refuses once, of the outcome or of the receipt, is written at the second try."""
+        lease = bench.claim(db, bench.create(db))
+        bench.through(db, lease, many(1))
+        refused: list[str] = []
+
+        def refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if table in statement and not refused:
+                refused.append(statement)
+                raise DBAPIError(None, None, Exception("deadlock detected"))
+
+        event.listen(db.engine, "before_cursor_execute", refuse)
+        assert runs.finish(db, lease, Outcome("succeeded", opened_at=OPENED, dropped_at=DROPPED, result={"n": 1}))
+        assert len(refused) == 1
+        view = history.show(db, lease.run_id)
+        assert view.receipt is not None and view.result == {"n": 1}
+        assert (view.receipt.status, view.receipt.dropped_at) == ("closed", DROPPED)
 
     def test_every_attempt_keeps_its_own(self, db: Database, bench: Bench) -> None:
         """A lost attempt's receipt stays open beside the closed one of the attempt that followed."""

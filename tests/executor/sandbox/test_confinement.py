@@ -122,7 +122,7 @@ def test_a_view_survives_the_wire(place: Path) -> None:
 
 
 def carved(folder: Path, *forbidden: Path) -> set[str]:
-    return set(confinement._without(str(folder), [str(path) for path in forbidden]))
+    return set(confinement.without(str(folder), [str(path) for path in forbidden]))
 
 
 def test_readable_folders_leave_out_the_forbidden(place: Path) -> None:
