@@ -310,6 +310,7 @@ class SourceUnavailable(SealrunError):
     """the uploaded source {digest} is no longer in the database"""
 
     code = "source_unavailable"
+    status = 410
     hint = "submit the run again to upload it again"
 
 

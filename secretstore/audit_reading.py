@@ -56,6 +56,38 @@ def list_events(db: Database, project: str, *, limit: int | None = None, only: F
     return found[::-1]
 
 
+def export_events(db: Database, project: str, *, since: datetime | None = None) -> Iterator[list[EventView]]:
+    """Yield all events that `list_events` lists, some at a time: memory does not grow with the chain.
+
+    No transaction stays open in between: whoever reads slowly keeps nobody from writing.
+
+    Raises:
+        UnknownProject: no project ever had this name; before the first are yielded.
+    """
+    with db.reading() as session:
+        oldest_first = list(_youngest_first(session, project))[::-1]
+    return _exported(db, oldest_first, since)
+
+
+def _exported(db: Database, project_ids: list[str], since: datetime | None) -> Iterator[list[EventView]]:
+    for project_id in project_ids:
+        after, full = -1, True
+        while full:
+            with db.reading() as session:
+                rows = session.execute(
+                    select(*readable(session, _COLUMNS))
+                    .where(AuditEvent.project_id == project_id, col(AuditEvent.sequence) > after)
+                    .where(*_conditions(Filter(since=since)))
+                    .order_by(col(AuditEvent.sequence))
+                    .limit(_BATCH)
+                ).mappings()
+                found = [EventView(**{**row, "at": as_moment(row["at"])}) for row in rows]
+            full = len(found) == _BATCH
+            if found:
+                after = found[-1].sequence
+                yield found
+
+
 def verify(db: Database, project: str, *, expect: Head | None = None) -> VerifyResult:
     """Walk a project's chain in batches and name the first event that was altered.
 

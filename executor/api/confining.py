@@ -117,8 +117,10 @@ def _readable(settings: Settings) -> Iterator[Path]:
 
 
 def _files(settings: Settings) -> Iterator[Path]:
-    """Of each local key the half that wraps."""
+    """Of each local key the half that wraps; and what this server signs accepted runs with."""
     yield from (public_path(path) for path in settings.store.key_files)
+    if settings.signing_key is not None:
+        yield settings.signing_key
 
 
 def _listed(settings: Settings) -> Iterator[Path]:

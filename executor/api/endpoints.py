@@ -112,11 +112,14 @@ def _add(to: APIRouter, route: Route, at: Deployment) -> None:
         who, asked = asking.admit(at, request, route, reads.asked(route, given))
 
         def act() -> Any:
-            found = operation(at, who, *(() if asked is None else (asked,)))
+            query, more = given.get("query"), {}
+            limit, cursor = getattr(query, "limit", 0), getattr(query, "cursor", None)
+            if route.operation in paging.IN_PARTS:
+                more["part"] = paging.part(route.by, limit, cursor)
+            found = operation(at, who, *(() if asked is None else (asked,)), **more)
             if not reads.paged:
                 return found
-            query, found = given.get("query"), admission.visible(at, who, route.operation, asked, found)
-            return paging.page(found, route.by, getattr(query, "limit", 0), getattr(query, "cursor", None))
+            return paging.page(admission.visible(at, who, route.operation, asked, found), route.by, limit, cursor)
 
         if (key := request.headers.get(once.HEADER)) is not None and route.repeatable:
             return once.answered(at.db, who.principal.id, route, key, asked, lambda: dumped(answers, act()))

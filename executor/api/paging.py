@@ -8,8 +8,12 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from executor.errors import RequestUnclear
+from executor.schemas.paging import Part
 
 T = TypeVar("T")
+
+IN_PARTS = frozenset({"secrets.list_"})
+"""Operations that make a part of their listing; of the others there is never much."""
 
 LIMIT, MOST = 100, 1_000
 """Items of a page where the request says nothing, and at most."""
@@ -42,8 +46,13 @@ def key_of(text: str, size: int) -> list[Any]:
     return found
 
 
+def part(by: Sequence[str], limit: int, after: str | None) -> Part:
+    """What an operation is asked for that makes a part of its listing: an item more than the page has."""
+    return Part(limit + 1, None if after is None else key_of(after, len(by)))
+
+
 def page(found: Sequence[T], by: Sequence[str], limit: int, after: str | None) -> Page[T]:
-    """The items behind a cursor, of a listing that is complete and sorted by these fields."""
+    """The items behind a cursor, of a listing that is complete or begins there; sorted by these fields."""
     if not by:
         return Page(items=list(found))
 
@@ -51,6 +60,6 @@ def page(found: Sequence[T], by: Sequence[str], limit: int, after: str | None) -
         return [str(getattr(item, field)) for field in by]
 
     begin = key_of(after, len(by)) if after is not None else None
-    rest = [item for item in found if begin is None or key(item) > begin]
+    rest = sorted((item for item in found if begin is None or key(item) > begin), key=key)
     here = rest[:limit]
     return Page(items=here, next=cursor(key(here[-1])) if len(rest) > limit else None)

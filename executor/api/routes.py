@@ -115,6 +115,7 @@ ROUTES: tuple[Route, ...] = (
     Route("workers.attend", "POST", "/runs/{run}/attend"),
     Route("pruning.look", "GET", "/prunable-runs"),
     Route("audit.list_", "GET", _IN + "/audit"),
+    Route("audit.export", "GET", _IN + "/audit/export"),
     Route("audit.verify", "GET", _IN + "/audit/verified"),
     Route("members.list_", "GET", "/members"),
     Route("members.add", "POST", "/members"),
@@ -134,7 +135,7 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-BY_HAND = frozenset({"runs.logs", "runs.follow", "runs.open_file", "runs.upload"})
+BY_HAND = frozenset({"audit.export", "runs.logs", "runs.follow", "runs.open_file", "runs.upload"})
 """What is not one JSON document: see `streams`."""
 
 

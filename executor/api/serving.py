@@ -21,7 +21,8 @@ from executor.server_settings import ServerSettings
 
 _CONNECTIONS = 1_000
 _HEADERS = 32 << 10  # bytes
-_HEAD = 10  # seconds in which the head of a request comes
+SECONDS_OF_HEAD = 10
+"""In which the head of a request comes."""
 _KEEP_ALIVE = 30  # seconds
 _STOP = 10  # seconds that requests under way have to end
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -105,7 +106,7 @@ class Patient(H11Protocol):
             self._wait()
 
     def _wait(self) -> None:
-        self._waiting = self.loop.call_later(_HEAD, self.transport.abort)
+        self._waiting = self.loop.call_later(SECONDS_OF_HEAD, self.transport.abort)
 
     def _wait_no_more(self) -> None:
         if self._waiting is not None:

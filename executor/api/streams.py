@@ -1,4 +1,4 @@
-"""What is not one JSON answer: a run's output, as pages or as it comes, and the files that it left."""
+"""What is not one JSON answer: a run's output, as pages or as it comes, its files, and the audit as lines."""
 
 import asyncio
 import base64
@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote
 
@@ -20,16 +21,22 @@ from executor.api import asking
 from executor.api.problems import PROBLEMS
 from executor.api.routes import route_of
 from executor.errors import SourceRefused
-from executor.operations import runs
+from executor.operations import audit, runs
 from executor.operations.deployment import Deployment
 from executor.schemas.asking import asked as asked_for
+from executor.schemas.audit import ExportedEvents
 from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
+from secretstore.errors import DatabaseUnavailable, SealrunError
+from secretstore.reservation import Moment
 
 _PAGE = 64
 _AT_A_TIME = 4  # pieces that a follower is sent at once: a hundred that read slowly hold no more than that
 _PULSE = 15.0  # seconds after which a silent stream says that it lives
+
+_ASKED_AGAIN = 20.0  # seconds after which it is looked up whether who follows still may
+EXPORT = "application/jsonl"
 
 PLACE = r"^[0-9]{1,9}:[0-9]{1,9}$"
 After = Annotated[str | None, Query(pattern=PLACE, description="The place behind which to begin: `ATTEMPT:SEQUENCE`.")]
@@ -83,6 +90,7 @@ def router(at: Deployment, leaving: Callable[[], bool]) -> APIRouter:
     _events(made, at, leaving)
     _file(made, at)
     _upload(made, at)
+    _export(made, at)
     return made
 
 
@@ -129,20 +137,29 @@ def _events(made: APIRouter, at: Deployment, leaving: Callable[[], bool]) -> Non
         """
         asked = asked_for(OutputOf, run=run, after=_place(last_event_id or after), streams=streams)
 
-        def begin() -> Followed:
+        def begin() -> tuple[Followed, Callable[[], None]]:
             who, whole = asking.admit(at, request, route, asked)
-            return runs.following(at, who, whole, at_a_time=_AT_A_TIME)
+            following = runs.following(at, who, whole, at_a_time=_AT_A_TIME)
+            return following, partial(asking.require_still, at, request, route, whole)
 
-        following = await run_in_threadpool(begin)
-        return StreamingResponse(
-            _told(following, leaving), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-        )
+        told = _told(*await run_in_threadpool(begin), leaving)
+        return StreamingResponse(told, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-async def _told(following: Followed, leaving: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def _told(
+    following: Followed, require_still: Callable[[], None], leaving: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     standing: dict[str, Any] | None = None
-    spoken = time.monotonic()
+    spoken = asked = time.monotonic()
     while not leaving():
+        if time.monotonic() - asked > _ASKED_AGAIN:
+            try:
+                await run_in_threadpool(require_still)
+            except DatabaseUnavailable:
+                pass  # what is read below is not there either
+            except SealrunError:
+                return  # without `end`: whoever comes back hears why
+            asked = time.monotonic()
         look: Look = await run_in_threadpool(following.look)
         now = {
             "state": look.state,
@@ -190,7 +207,7 @@ def _upload(made: APIRouter, at: Deployment) -> None:
         digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
         size: Annotated[int, Query(gt=0, description="Bytes of the archive.")],
     ) -> Uploaded:
-        """Send a source for runs of an environment: a gzipped tar of ours, named by the SHA-256 of its bytes."""
+        """Send a source for runs of an environment: a tar of ours, named by the SHA-256 of its bytes."""
         asked = asked_for(Upload, project=project, environment=environment, digest=digest, size=size)
         who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
         with tempfile.TemporaryFile() as content:  # no thread waits for a slow sender
@@ -232,6 +249,29 @@ def _file(made: APIRouter, at: Deployment) -> None:
             "content-length": str(found.size),
         }
         return StreamingResponse(found.parts, media_type="application/octet-stream", headers=headers)
+
+
+def _export(made: APIRouter, at: Deployment) -> None:
+    route = route_of("audit.export")
+
+    @made.get(
+        route.path,
+        name=route.name,
+        operation_id=route.name,
+        tags=["audit"],
+        response_class=StreamingResponse,
+        responses={**PROBLEMS, 200: {"content": {EXPORT: {"schema": {"type": "string"}}}}},
+    )
+    def export(
+        request: Request,
+        project: Annotated[str, Path()],
+        since: Annotated[Moment | None, Query(description="Those since then.")] = None,
+    ) -> StreamingResponse:
+        """All of a project's audit events as JSON Lines, in the order of their chain and as they are hashed."""
+        who, asked = asking.admit(at, request, route, asked_for(ExportedEvents, project=project, since=since))
+        some = audit.export(at, who, asked)
+        lines = ("".join(json.dumps(event.fields()) + "\n" for event in events) for events in some)
+        return StreamingResponse(lines, media_type=EXPORT)
 
 
 def _place(text: str | None) -> Place:

@@ -1,4 +1,4 @@
-"""`sealrun audit`: list and verify."""
+"""`sealrun audit`: list, export and verify."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,10 +10,12 @@ from executor.cli.shown import screen
 from executor.cli.typed import options, times
 from executor.errors import Misuse
 from executor.operations import audit
-from executor.schemas.audit import Chain, Events
+from executor.schemas.audit import Chain, Events, ExportedEvents
 from secretstore.views import EventView, Head
 
-app = typer.Typer(help="List and verify the record of who changed what.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="List, export and verify the record of who changed what.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command("list")
@@ -41,7 +43,7 @@ def list_(
     In JSON with every field that is hashed, as it is hashed.
     """
     place = here()
-    of = _project(place, project, installation)
+    of = _project(place, project, installation, "list")
     asked = Events(project=of, limit=limit, since=since, actor=actor, action=action, subject=subject)
     found = place.ask(audit.list_, asked)
     _say_waiting(found.waiting)
@@ -50,6 +52,28 @@ def list_(
         return
     headings = ("", "at", "actor", "by way of", "action", "subject", "outcome")
     screen.table(headings, map(_row, found.events), ("dim", "", "", "", "bold"))
+
+
+@app.command()
+def export(
+    project: options.Project = None,
+    installation: options.Installation = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since", metavar="WHEN", parser=times.since, help="Since 2026-01-31, 2026-01-31T08:00Z, or 7d, 12h, 30m."
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Write all events of a project, or of the installation, as JSON Lines: one object with every hashed field each.
+
+    It is that form with and without --json.
+    """
+    place = here()
+    asked = ExportedEvents(project=_project(place, project, installation, "export"), since=since)
+    for events in place.ask(audit.export, asked):
+        screen.show_lines(event.fields() for event in events)
 
 
 @app.command()
@@ -69,7 +93,7 @@ def verify(
     """
     expect = _head(expect_head)
     place = here()
-    of = _project(place, project, installation)
+    of = _project(place, project, installation, "verify")
     verified = place.ask(audit.verify, Chain(project=of, expect=expect))
     _say_waiting(verified.waiting)
     found = verified.found
@@ -87,9 +111,9 @@ def verify(
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _project(place: Here, project: str | None, installation: bool) -> str | None:
+def _project(place: Here, project: str | None, installation: bool, act: str) -> str | None:
     if installation and project is not None:
-        raise Misuse("--installation is the chain of what is of no project: leave out -p", command="audit list")
+        raise Misuse("--installation is the chain of what is of no project: leave out -p", command=f"audit {act}")
     return None if installation else place.project(project)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import html
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import webbrowser
@@ -19,6 +20,9 @@ from executor.server_settings import ServerSettings, is_loopback
 from secretstore.audit import Actor
 
 _WAITING = 1024  # connections that nobody has taken yet
+
+_OPENED: "list[subprocess.Popen[bytes]]" = []
+"""Kept, as Popen warns if one is collected before its process ends."""
 
 _PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -73,7 +77,10 @@ def show(page: Path) -> None:
     """Open a page with this machine's browser where somebody sits before it, and say where it lies."""
     screen.say(f"nobody can log in yet: the first admin is made within ten minutes at {page.as_uri()}")
     if has_browser():
-        webbrowser.open(page.as_uri())
+        # By a process of its own: some are waited for, and this one is about to serve what it asks for.
+        command = [sys.executable, "-P", "-m", "webbrowser", page.as_uri()]
+        nowhere = subprocess.DEVNULL
+        _OPENED.append(subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True))
 
 
 def has_browser() -> bool:

@@ -40,7 +40,7 @@ COMMANDS = {
     "member": "Give people, service accounts and groups a role, take it away.",
     "role": "List the roles, and what each lets one do.",
     "token": "Create, list and revoke API tokens.",
-    "audit": "List and verify the record of who changed what.",
+    "audit": "List, export and verify the record of who changed what.",
 }
 
 

@@ -1,13 +1,16 @@
 """The record of who did what, listed and verified. What runs left waiting is linked first: it belongs to the answer."""
 
+from collections.abc import Iterator
+
 from sqlalchemy.exc import DBAPIError
 
 from executor.operations.deployment import Deployment
-from executor.schemas.audit import Chain, Events, ListedEvents, VerifiedChain
+from executor.schemas.audit import Chain, Events, ExportedEvents, ListedEvents, VerifiedChain
 from secretstore import audit, audit_reading
 from secretstore.audit import INSTALLATION, Actor
 from secretstore.audit_reading import Filter
 from secretstore.errors import SealrunError
+from secretstore.views import EventView
 
 
 def list_(at: Deployment, who: Actor, asked: Events) -> ListedEvents:
@@ -20,6 +23,16 @@ def list_(at: Deployment, who: Actor, asked: Events) -> ListedEvents:
     only = Filter(asked.since, asked.actor, asked.action, asked.subject)
     events = audit_reading.list_events(at.db, asked.project or INSTALLATION, limit=asked.limit, only=only)
     return ListedEvents(events=tuple(events), waiting=waiting)
+
+
+def export(at: Deployment, who: Actor, asked: ExportedEvents) -> Iterator[list[EventView]]:
+    """All events in the order of their chain, with every field that is hashed, some at a time, however many there are.
+
+    Raises:
+        UnknownProject: no project ever had this name.
+    """
+    _link(at)
+    return audit_reading.export_events(at.db, asked.project or INSTALLATION, since=asked.since)
 
 
 def verify(at: Deployment, who: Actor, asked: Chain) -> VerifiedChain:

@@ -10,6 +10,7 @@ from executor.errors import RequestUnclear
 from executor.keys.creation import with_new_key
 from executor.operations import environments
 from executor.operations.deployment import Deployment
+from executor.people.sight import Sight
 from executor.records.live import refuse_live
 from executor.runs import retention
 from executor.schemas.amounts import AMOUNTS
@@ -114,12 +115,17 @@ def set_(at: Deployment, who: Actor, asked: ProjectChange) -> ChangedProject:
 
 
 def list_(at: Deployment, who: Actor) -> tuple[ListedProject, ...]:
-    """All projects by name, with the names of their environments."""
+    """The projects that who asks may see something of, by name, each with the names of the environments they see."""
+    sight = Sight.of(who, "see")
     return tuple(
         ListedProject(
-            **vars(project), environments=tuple(found.name for found in vault.list_environments(at.db, project.name))
+            **vars(project),
+            environments=tuple(
+                found.name for found in vault.list_environments(at.db, project.name) if sight.has(project.id, found.id)
+            ),
         )
         for project in vault.list_projects(at.db)
+        if sight.reaches(project.id)
     )
 
 

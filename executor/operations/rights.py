@@ -69,6 +69,7 @@ def _always(asked: Any) -> bool:
 
 RIGHTS: Mapping[str, Right] = MappingProxyType(
     {
+        "audit.export": _right("audit", "project"),
         "audit.list_": _right("audit", "project"),
         "audit.verify": _right("audit", "project"),
         # Who edits an endpoint is sent the token that the next run takes there.

@@ -9,11 +9,14 @@ from executor.jobs import claims, reading
 from executor.keys import renaming
 from executor.operations import environments
 from executor.operations.deployment import Deployment
+from executor.people.principal import KnownActor
+from executor.people.sight import Sight
 from executor.records import secret_seen, secret_uses
 from executor.records.secret_seen import Seen
 from executor.records.secret_uses import Uses
 from executor.schemas.confirming import require_confirmed
 from executor.schemas.jobs import JobView
+from executor.schemas.paging import Part
 from executor.schemas.places import Deleted, InProject, Named
 from executor.schemas.sealing import Reserving, SealedValues, StoredSealed
 from executor.schemas.secrets import (
@@ -89,15 +92,21 @@ def store_sealed(at: Deployment, who: Actor, asked: SealedValues) -> StoredSeale
     )
 
 
-def list_(at: Deployment, who: Actor, asked: InProject) -> tuple[ListedSecret, ...]:
+def list_(at: Deployment, who: Actor, asked: InProject, *, part: Part | None = None) -> tuple[ListedSecret, ...]:
     """The secrets of an environment, or of all of a project's, when each was last given to a run, or given out by one.
+
+    Of environments that who asks may not see there are none.
 
     Raises:
         UnknownProject, UnknownEnvironment: there is no such place.
     """
-    found = vault.list_secrets(at.db, asked.project, asked.environment)
     project_id = vault.get_project(at.db, asked.project).id
-    used, seen = secret_uses.last_used(at.db, project_id), secret_seen.last_seen(at.db, project_id)
+    of = part or Part(0)
+    only = who.principal.environments("see", project_id) if isinstance(who, KnownActor) else None
+    place = asked.project, asked.environment
+    found = vault.list_secrets(at.db, *place, only=only, after=of.after, most=of.most or None)
+    ids = None if part is None else [secret.id for secret in found]
+    used, seen = secret_uses.last_used(at.db, project_id, ids), secret_seen.last_seen(at.db, project_id, ids)
     return tuple(
         ListedSecret(**vars(secret), last_used_at=used.get(secret.id), **_given_out(seen.get(secret.id)))
         for secret in found
@@ -208,8 +217,9 @@ def delete(at: Deployment, who: Actor, asked: SecretDeletion) -> Deleted:
 
 
 def due(at: Deployment, who: Actor, asked: DueBefore) -> DueSecrets:
-    """The secrets of all projects that have expired or do so before a moment."""
-    found, count = vault.due_secrets(at.db, asked.before, asked.limit)
+    """The secrets of all projects, as far as who asks sees them, that have expired or do so before a moment."""
+    within = Sight.of(who, "see").of_secrets
+    found, count = vault.due_secrets(at.db, asked.before, asked.limit, within)
     return DueSecrets(secrets=tuple(found), count=count)
 
 

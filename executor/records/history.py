@@ -30,6 +30,7 @@ from secretstore.database import Database, clock
 from secretstore.errors import ProjectDeleted
 
 _AT_ONCE = 1000  # ids in a statement
+_WHOLE = 32
 _AS_IN_THE_ROW = {field.name for field in fields(RunView)} & Run.model_fields.keys()
 
 
@@ -49,7 +50,7 @@ def find(db: Database, reference: str, project_id: str | None = None, sight: Sig
         elif not reference or not set(reference) <= set("0123456789abcdef"):
             found = []
         else:
-            found = session.exec(statement.where(col(Run.id).startswith(reference)).limit(100)).all()
+            found = session.exec(statement.where(_begins_so(reference)).limit(100)).all()
         whole = select(Run).where(Run.id == reference, mine)
         run = session.exec(whole).first() if not found and project_id is None else None
         if run is not None and (gone := vault.deletion_of(session, run.project_id)) is not None:
@@ -64,6 +65,13 @@ def find(db: Database, reference: str, project_id: str | None = None, sight: Sig
             hint="give more of it",
         )
     return found[0]
+
+
+def _begins_so(reference: str) -> ColumnElement[bool]:
+    """Not LIKE, for which neither server looks into the index: among a hundred thousand runs that is felt."""
+    if len(reference) == _WHOLE:
+        return col(Run.id) == reference
+    return and_(col(Run.id) >= reference, col(Run.id) < reference + "g")  # which follows the last digit, f
 
 
 def show(db: Database, run_id: str, attempt: int | None = None) -> RunView:

@@ -1,9 +1,9 @@
 """Which runs gave a secret out: what the masker found, as long as the runs are kept."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import ColumnElement, and_, func, true
 from sqlmodel import Session, col, select
 
 from executor.masking.needles import AS_IT_IS
@@ -28,12 +28,16 @@ class Seen:
     rotate: SeenIn | None
 
 
-def last_seen(db: Database, project_id: str) -> dict[str, Seen]:
-    """What was seen of each secret of a project, by the secret's id; those never seen are left out."""
+def last_seen(db: Database, project_id: str, ids: Collection[str] | None = None) -> dict[str, Seen]:
+    """What was seen of each secret of a project, by the secret's id; those never seen are left out.
+
+    `ids` are of the secrets that are asked for; None for all.
+    """
+    these = true() if ids is None else col(Secret.id).in_(ids)
     risky = and_(col(Masked.form).not_in(FOUND_ELSEWHERE), col(Masked.version) == Secret.current_version)
     with db.reading() as session:
-        last = _latest(session, project_id)
-        rotate = _latest(session, project_id, risky) if last else {}
+        last = _latest(session, project_id, these)
+        rotate = _latest(session, project_id, these, risky) if last else {}
     return {secret_id: Seen(seen, rotate.get(secret_id)) for secret_id, seen in last.items()}
 
 

@@ -1,9 +1,10 @@
 """Which runs were given a secret, as their receipts say; receipts outlive runs and versions."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import ColumnElement, and_, func, true
 from sqlmodel import col, select
 
 from executor import models
@@ -23,8 +24,10 @@ class Uses:
     last_given_at: datetime
 
 
-def last_used(db: Database, project_id: str) -> dict[str, datetime]:
+def last_used(db: Database, project_id: str, ids: Collection[str] | None = None) -> dict[str, datetime]:
     """When each secret of a project was last given to a run, by the secret's id; those never given are left out.
+
+    `ids` are of the secrets that are asked for; None for all.
 
     A secret that was given, and whose opening then failed, was not used.
     """
@@ -37,7 +40,8 @@ def last_used(db: Database, project_id: str) -> dict[str, datetime]:
         .scalar_subquery()
     )
     with db.reading() as session:
-        rows = session.exec(select(Secret.id, given).where(Secret.project_id == project_id)).all()
+        these = true() if ids is None else col(Secret.id).in_(ids)
+        rows = session.exec(select(Secret.id, given).where(Secret.project_id == project_id, these)).all()
     return {secret_id: at for secret_id, at in rows if at is not None}
 
 

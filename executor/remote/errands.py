@@ -8,6 +8,7 @@ from typing import Any
 
 ERRANDS: Mapping[str, str] = MappingProxyType(
     {
+        "audit.export": "receiving.audit",
         "environments.ensure": "sealing.ensure",
         "explanation.explain": "looking.explain",
         "importing.carry_out": "sealing.carry_out",

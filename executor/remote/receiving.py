@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from executor.api.routes import route_of
-from executor.errors import RequestUnclear, ServerUnusable
+from executor.errors import OperatorsOnly, RequestUnclear, ServerUnusable
 from executor.remote import routed
+from executor.schemas.audit import ExportedEvents
 from executor.schemas.output import Place, StoredPiece
 from executor.schemas.run_operations import Download, Downloaded, FileOf, OutputOf, ThatAttempt
 from executor.schemas.runs import RunView
 from executor.source import results
+from secretstore.views import EventView
 
 if TYPE_CHECKING:
     from executor.remote.server import Server
@@ -31,6 +33,25 @@ def logs(server: "Server", asked: OutputOf) -> Iterator[StoredPiece]:
             page = _page(server, asked.model_copy(update={"after": Place.parse(page["next"])}))
 
     return pieces()
+
+
+def audit(server: "Server", asked: ExportedEvents) -> Iterator[list[EventView]]:
+    """As `audit.export`, of a project.
+
+    Raises:
+        OperatorsOnly: what is of no project is asked for.
+    """
+    if asked.project is None:
+        raise OperatorsOnly(what="the chain of the installation", server=server.origin)
+    path, rest = routed.placed(route_of("audit.export"), asked)
+    query = {name: value for name, value in rest.items() if value is not None}
+
+    def events() -> Iterator[list[EventView]]:
+        with server.opened("GET", path, query=query) as response:
+            for line in response.iter_lines():
+                yield [routed.parsed(server.origin, EventView, line.encode())]
+
+    return events()
 
 
 def download(server: "Server", asked: Download) -> Downloaded:

@@ -21,6 +21,13 @@ class Events(Input):
     subject: str | None = None
 
 
+class ExportedEvents(Input):
+    """All events of a project, or without one of the installation; those since a moment."""
+
+    project: str | None = None
+    since: Moment | None = None
+
+
 class ListedEvents(Output):
     """Events in the order of their chain, and how many wait outside it and could not be linked from here."""
 

@@ -1,11 +1,12 @@
 """Secrets: listed by name, with their versions, rolled back, deleted. Nothing here can open one."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, func
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, true
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
@@ -68,19 +69,43 @@ def current_version(environment: Environment) -> ColumnElement[bool]:
     )
 
 
-def list_secrets(db: Database, project: str, environment: str | None = None) -> list[SecretView]:
+def list_secrets(
+    db: Database,
+    project: str,
+    environment: str | None = None,
+    *,
+    only: Collection[str] | None = None,
+    after: Sequence[str] | None = None,
+    most: int | None = None,
+) -> list[SecretView]:
     """Return the secrets of an environment, or of all of a project's, by environment and name.
+
+    Args:
+        project: its name.
+        environment: its name; None for all.
+        only: ids of environments; None for all.
+        after: names of an environment and a secret, behind which to begin.
+        most: how many; None for all.
 
     Raises:
         UnknownProject, UnknownEnvironment: it does not exist.
     """
     with db.reading() as session:
         # Columns and not objects: there may be ten thousand. SQLModel makes __table__.
+        # By bytes on every server, whatever its language: a page begins where another one ended.
+        by: list[Any] = [col(Environment.name), col(Secret.name)]
+        if db.dialect != "sqlite":
+            by = [column.collate("C") for column in by]
         query = (
             sqlalchemy.select(*Secret.__table__.columns, col(Environment.name).label("environment"))  # type: ignore[attr-defined]
             .where(col(Secret.environment_id) == Environment.id, within(session, project, environment))
-            .order_by(col(Environment.name), col(Secret.name))
+            .order_by(*by)
+            .limit(most)
         )
+        if only is not None:
+            query = query.where(col(Environment.id).in_(only))
+        if after is not None:
+            query = query.where(sqlalchemy.tuple_(*by) > sqlalchemy.tuple_(*map(sqlalchemy.literal, after)))
         return [view_of(SecretView, row, version=row.current_version) for row in session.execute(query)]
 
 
@@ -214,12 +239,14 @@ def secrets_like(db: Database, project: str, environment: str, name: str) -> set
         return set(session.exec(query))
 
 
-def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueView], int]:
+def due_secrets(
+    db: Database, before: datetime, limit: int, within: ColumnElement[bool] | None = None
+) -> tuple[list[DueView], int]:
     """Return the secrets of all projects that expire before a moment, the first ones first, and their number.
 
-    Expired ones are among them; at most `limit` are listed, all are counted.
+    Expired ones are among them; at most `limit` are listed, all are counted. `within` is a condition on their places.
     """
-    due = col(Secret.expires_at) < before
+    due = and_(col(Secret.expires_at) < before, true() if within is None else within)
     with db.reading() as session:
         count = session.exec(select(func.count()).where(due, Secret.project_id == Project.id, living())).one()
         query = (

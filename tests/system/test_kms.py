@@ -19,6 +19,7 @@ from tests import kms
 from tests.kms import ENVIRONMENT, SECRET_KEY, TOKEN, KmsProxy
 from tests.processes import children, descendants, environ, eventually, is_alive, name
 from tests.rig import ACTOR, Rig, Worker, rig
+from tests.server_process import serving
 
 WAIT = 2
 SECRET = b"hunter2-prod-key-5417"
@@ -109,6 +110,23 @@ def test_i4_who_makes_environments_needs_encrypt_alone(shop: Rig, proxy: KmsProx
         proxy.allowed = None
     assert "AWS denies kms:Decrypt" in refused
     assert [key.generation for key in vault.list_keys(shop.db, "wrapping")] == [1, 1]
+
+
+def test_a_server_calls_encrypt_alone(shop: Rig, proxy: KmsProxy) -> None:
+    """I4: it makes projects and environments with keys of their own, and tells what there is, with no other right."""
+    proxy.allowed = {"Encrypt"}
+    try:
+        with serving(shop, **ENVIRONMENT) as server:
+            for answer in (
+                server.client.post("/projects", json={"name": "served", "environments": ["staging"]}),
+                server.client.put("/projects/served/environments/prod", json={}),
+                server.client.get("/projects/served/keys"),
+            ):
+                assert answer.status_code == 200, answer.text
+    finally:
+        proxy.allowed = None
+    assert proxy.actions() == ["Encrypt", "Encrypt", "Encrypt"]
+    assert {key.environment for key in vault.list_keys(shop.db, "served")} == {"default", "staging", "prod"}
 
 
 @pytest.mark.long

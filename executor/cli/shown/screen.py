@@ -79,6 +79,13 @@ def show_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def show_lines(documents: Iterable[Any]) -> None:
+    """JSON documents to stdout, a line each: in ASCII, where nothing is left that a terminal could act on."""
+    for document in documents:
+        sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
 def json_text(document: Any) -> str:
     """JSON as it is shown, indented; characters a terminal could act on are escaped."""
     as_it_is = streams.has_every_character(sys.stdout)

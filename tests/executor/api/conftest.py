@@ -18,11 +18,14 @@ from executor.operations import projects
 from executor.operations.deployment import Deployment
 from executor.people import accounts, memberships, tokens
 from executor.people.principal import INSTALLATION, Place, operator
+from executor.runs import Lease, Offer, Outcome, output
+from executor.runs.grant import Given
+from executor.schemas.output import Piece
 from executor.schemas.projects import NewProject
 from executor.settings import read_settings
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.database import Database
+from secretstore.database import Database, utc_now
 
 if TYPE_CHECKING:
     from tests.executor.api.pair import Pair
@@ -74,6 +77,25 @@ class House:
         )
         return runs.accept(self.at.db, spec, "ada").run_id
 
+    def ran(self, project: str, environment: str, *pieces: bytes, over: bool = True) -> tuple[str, Lease]:
+        """A run that has printed these pieces, and left a file, as its worker would have it; it is over, or goes on."""
+        run = self.run(project, environment)
+        claimed = runs.claim(self.at.db, run, Offer("w1", "elsewhere", ("sealrun",), "landlock"), 600)
+        assert claimed is not None, "nobody else claims it"
+        lease = claimed[1]
+        runs.pass_gate(self.at.db, lease, lambda _: Given.as_variables(None), rung="landlock", controls={})
+        self.prints(lease, 1, *pieces)
+        left = [output.file(lease, "report.csv", 3), output.file_piece(lease, "report.csv", 0, b"a,b")]
+        output.append(self.at.db, lease, [], left)
+        if over:
+            runs.finish(self.at.db, lease, Outcome("succeeded", result=[1]))
+        return run, lease
+
+    def prints(self, lease: Lease, first: int, *pieces: bytes) -> None:
+        """A run prints pieces, numbered from `first` on."""
+        made = [Piece(number, "stdout", utc_now(), data) for number, data in enumerate(pieces, first)]
+        output.append(self.at.db, lease, made)
+
     def ask(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
         """Send a request to the API."""
         headers = {"authorization": f"Bearer {token}"} if token is not None else {}
@@ -103,6 +125,14 @@ def house(sqlite_db: Database, tmp_path: Path) -> Iterator[House]:
 def pair() -> Iterator["Pair"]:
     """Two real servers over one database, for every test of this process: what a test makes has names of its own."""
     from tests.executor.api.pair import serving  # which is about this house, too
+    from tests.executor.api.provider import CLIENT_ID, providing
 
-    with tempfile.TemporaryDirectory(prefix="sealrun-test-") as folder, serving(Path(folder)) as served:
-        yield served
+    with tempfile.TemporaryDirectory(prefix="sealrun-test-") as folder, providing() as provider:
+        oidc = {
+            "ISSUER": provider.issuer,
+            "CLIENT_ID": CLIENT_ID,
+            "CLIENT_SECRET": "a-secret-of-the-client-of-the-tests",
+        }
+        with serving(Path(folder), **{f"SEALRUN_OIDC_{name}": value for name, value in oidc.items()}) as served:
+            served.provider = provider
+            yield served

@@ -1,4 +1,4 @@
-"""Somebody who may run code in one environment, and knows every name and id of the next one: nothing of it is reached."""
+"""Who may run code in one environment, and knows every name and id of the next one, reaches nothing of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
