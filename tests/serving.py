@@ -71,7 +71,7 @@ def served(at: Deployment) -> Iterator[Served]:
 
 @contextlib.contextmanager
 def serving(environ: Mapping[str, str], folder: Path) -> Iterator[tuple[str, str]]:
-    """`sealrun serve` with these settings: its URL, and the token of an admin."""
+    """`sealrun serve` with these settings: its URL, and the token of an admin. What it says is in `serve.log`."""
     at = Deployment.open(read_settings(environ))
     try:
         token = token_of(at, "robot")
