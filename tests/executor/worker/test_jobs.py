@@ -19,8 +19,8 @@ from executor.jobs import claims, reading
 from executor.jobs.receipts import JobWitness
 from executor.keys import creation, rotation
 from executor.models import Job
+from executor.operations import environments, keys, projects, secrets
 from executor.operations import jobs as operations
-from executor.operations import keys, projects, secrets
 from executor.operations.deployment import Deployment
 from executor.runs import Offer, StaleToken, workers
 from executor.schemas.jobs import JobNamed, JobView
@@ -35,7 +35,7 @@ from executor.worker.openings import Openings
 from secretstore import audit, audit_reading, vault
 from secretstore.audit import Actor
 from secretstore.database import Database
-from secretstore.errors import AlreadyExists, InUse
+from secretstore.errors import AlreadyExists, DatabaseForbids, InUse
 from secretstore.key_files import create_local_key
 from secretstore.key_service import KeyAccess
 from secretstore.local_keys import LocalKeys
@@ -450,3 +450,58 @@ class TestPlans:
         finally:
             zygote.stop()
         assert one_crew.generations() == [(1, "current")] and one_crew.opened() == {"API_KEY": VALUE}
+
+
+class TestDeletion:
+    """An environment whose keys the server's user of the database may not destroy: a worker deletes it."""
+
+    @pytest.fixture
+    def forbidden(self, one_crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+        projects_made = one_crew.server
+        environments.create(projects_made, WHO, InEnvironment(project="shop", environment="staging"))
+
+        def refuse(*given: Any, **more: Any) -> None:
+            monkeypatch.undo()  # the worker may
+            raise DatabaseForbids(url="postgresql://", why="permission denied")
+
+        monkeypatch.setattr(environments.vault, "delete_environment", refuse)
+
+    def delete(self, crew: Crew) -> str:
+        deleted = environments.delete(crew.server, WHO, InEnvironment(project="shop", environment="staging"))
+        assert deleted.job is not None
+        return deleted.job
+
+    def there(self, crew: Crew) -> list[str]:
+        return [one.name for one in vault.list_environments(crew.db, "shop")]
+
+    def job(self, crew: Crew, job: str) -> JobView:
+        return operations.show(crew.server, WHO, JobNamed(project="shop", job=job))
+
+    def test_a_worker_deletes_it(self, one_crew: Crew, forbidden: None) -> None:
+        """Any of its place: it opens nothing. Until then all is there."""
+        job = self.delete(one_crew)
+        assert self.there(one_crew) == ["default", "staging"]
+        assert self.job(one_crew, job).waiting_for == "no live worker serves shop/staging"
+        one_crew.do(one_crew.worker(keys=f"local:{one_crew.key_file.with_suffix('.pub')}"))
+        found = self.job(one_crew, job)
+        assert (found.state, found.receipts) == ("succeeded", ()), found.message
+        assert found.done is not None and found.done["name"] == "staging"
+        assert self.there(one_crew) == ["default"]
+        ((_, actor, origin, _),) = one_crew.events("environment.delete")
+        assert (actor, origin) == (WHO.name, "worker w1")
+
+    def test_one_that_was_made_anew_stays(self, one_crew: Crew, forbidden: None) -> None:
+        """Nobody asked for that one; nor for one that lives again by runs."""
+        job = self.delete(one_crew)
+        with one_crew.db.writing() as session:
+            session.exec(update(Job).values(environment_id=vault.get_environment(one_crew.db, "shop", "default").id))
+        one_crew.do(one_crew.worker())
+        assert (self.job(one_crew, job).reason, self.there(one_crew)) == ("unknown_environment", ["default", "staging"])
+
+    def test_its_worker_died_after_it(self, one_crew: Crew, forbidden: None) -> None:
+        """It is gone, and that it is done was committed with it: no later worker calls that a failure."""
+        job = self.delete(one_crew)
+        taken, lease = one_crew.claimed("w0", -1)
+        one_crew.worker()._delete(taken, JobWitness(one_crew.db, taken, lease, "w0"))
+        one_crew.worker("w2").look(takes=True)
+        assert self.job(one_crew, job).state == "succeeded" and self.there(one_crew) == ["default"]
