@@ -1,4 +1,4 @@
-"""What takes a private key, which no server has: refused as where a key service opens none, so that a worker does it."""
+"""What takes a private key, which no server has: refused as where a key service opens none; a worker does it then."""
 
 from typing import TYPE_CHECKING, NoReturn
 

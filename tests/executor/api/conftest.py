@@ -1,5 +1,6 @@
 """The API of a deployment with two projects, asked by people and service accounts of every role."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import httpx2 as httpx
 import pytest
 from starlette.testclient import TestClient
 
-from executor import runs
+from executor import database, runs
 from executor.api.application import Origin, create_application
 from executor.api.routes import BASE
 from executor.models import RunSpec
@@ -26,6 +27,7 @@ from executor.settings import read_settings
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database, utc_now
+from tests.databases import sqlite_file
 
 if TYPE_CHECKING:
     from tests.executor.api.pair import Pair
@@ -104,34 +106,51 @@ class House:
 
 def deployment_of(db: Database, home: Path) -> Deployment:
     """A deployment with the projects `shop` and `bank`, each with `default` and `staging`."""
-    url = db.engine.url.render_as_string(hide_password=False)
-    environ = {"SEALRUN_HOME": str(home), "SEALRUN_DATABASE_URL": url, "SEALRUN_BROKER_URL": "redis://127.0.0.1:6379/9"}
-    settings = read_settings(environ)
-    at = Deployment(settings, db)
+    at = _opened(db, home)
     for name in ("shop", "bank"):
         projects.create(at, OPERATOR, NewProject(name=name, environments=("staging",)))
     return at
 
 
+def _opened(db: Database, home: Path) -> Deployment:
+    url = db.engine.url.render_as_string(hide_password=False)
+    environ = {"SEALRUN_HOME": str(home), "SEALRUN_DATABASE_URL": url, "SEALRUN_BROKER_URL": "redis://127.0.0.1:6379/9"}
+    return Deployment(read_settings(environ), db)
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home and the database of such a deployment, which each test copies: to make key pairs takes seconds."""
+    folder = tmp_path_factory.mktemp("furnished")
+    deployment_of(_database(folder), folder / "home").close()
+    return folder
+
+
+def _database(folder: Path) -> Database:
+    return Database(f"sqlite:///{sqlite_file(folder / 'store' / 'sealrun.db', database.migrate)}")
+
+
 @pytest.fixture
-def house(sqlite_db: Database, tmp_path: Path) -> Iterator[House]:
+def house(furnished: Path, tmp_path: Path) -> Iterator[House]:
     """A deployment of this test's own. What depends on the kind of database is tried below the API."""
-    at = deployment_of(sqlite_db, tmp_path / "home")
+    shutil.copytree(furnished, tmp_path / "house")
+    at = _opened(Database(f"sqlite:///{tmp_path}/house/store/sealrun.db"), tmp_path / "house" / "home")
     with TestClient(create_application(at, ORIGIN), base_url=ORIGIN.url) as client:
         yield House(at, client)
+    at.close()
 
 
 @pytest.fixture(scope="session")
 def pair() -> Iterator["Pair"]:
     """Two real servers over one database, for every test of this process: what a test makes has names of its own."""
     from tests.executor.api.pair import serving  # which is about this house, too
-    from tests.executor.api.provider import CLIENT_ID, providing
+    from tests.executor.api.provider import CLIENT_ID, CLIENT_SECRET, providing
 
     with tempfile.TemporaryDirectory(prefix="sealrun-test-") as folder, providing() as provider:
         oidc = {
             "ISSUER": provider.issuer,
             "CLIENT_ID": CLIENT_ID,
-            "CLIENT_SECRET": "a-secret-of-the-client-of-the-tests",
+            "CLIENT_SECRET": CLIENT_SECRET,
         }
         with serving(Path(folder), **{f"SEALRUN_OIDC_{name}": value for name, value in oidc.items()}) as served:
             served.provider = provider

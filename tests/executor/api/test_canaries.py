@@ -35,7 +35,7 @@ def forms(value: bytes) -> Iterator[bytes]:
     yield quote(value).encode()
     yield json.dumps(value.decode()).strip('"').encode()
     for lead in range(3):  # base64 of what stands behind something else: the characters that are the value's alone
-        yield base64.b64encode(bytes(lead) + value)[4 * (lead > 0) + 4 * (lead > 0) : -4]
+        yield base64.b64encode(bytes(lead) + value)[4 * (lead > 0) : -4]
     for digest in (hashlib.sha256, hashlib.sha1, hashlib.md5, hashlib.blake2b):
         yield digest(value).hexdigest().encode()
         yield base64.b64encode(digest(value).digest()).rstrip(b"=")
@@ -44,6 +44,16 @@ def forms(value: bytes) -> Iterator[bytes]:
 def require_none(found: bytes, where: object) -> None:
     told = [form for form in forms(CANARY) if form in found]
     assert not told, f"{where} tells of a value"
+
+
+def test_what_is_looked_for_is_found() -> None:
+    """Each of its forms, behind whatever else there is."""
+    for form in forms(CANARY):
+        with pytest.raises(AssertionError, match="tells of a value"):
+            require_none(b"before" + form + b"after", "this")
+    for lead in (b"", b"a", b"ab"):
+        with pytest.raises(AssertionError, match="tells of a value"):
+            require_none(base64.b64encode(lead + CANARY + b"after"), "this")
 
 
 @pytest.fixture
@@ -59,8 +69,8 @@ def stored(house: House) -> House:
     settings = {
         "endpoint": "https://s3.example.com",
         "bucket": "b",
-        "access_key_id": "a",
-        "secret_access_key": "DB_PASSWORD",
+        "access_key_id": {"$secret": "API_KEY"},
+        "secret_access_key": {"$secret": "DB_PASSWORD"},
     }
     connections.create(
         house.at,
