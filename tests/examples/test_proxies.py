@@ -56,22 +56,22 @@ def nginx(folder: Path, upstream: str, port: int) -> list[str]:
     file = folder / "nginx.conf"
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-    file.write_text(
-        f"user root; daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\nhttp {{ {temporary}\n{text}\n}}\n"
-    )
+    own = f"user root; daemon off; pid {folder}/pid; error_log {folder}/error.log; events {{}}"
+    file.write_text(f"{own}\nhttp {{ {temporary}\n{text}\n}}\n")
     return ["nginx", "-p", str(folder), "-c", str(file), "-e", str(folder / "error.log")]
 
 
 def caddy(folder: Path, upstream: str, port: int) -> list[str]:
     """Its command, with certificates of its own in place of those of an authority."""
     text = (CHECKOUT / "examples/sealrun-Caddyfile").read_text()
-    site = f"{NAME}:{port} {{\n\ttls internal"
+    site = f"{NAME} {{\n\ttls internal"
     for before, after in (
         ("127.0.0.1:8741", upstream), ("/var/log/caddy", str(folder)), (f"{NAME} {{", site),
     ):  # fmt: skip
         assert before in text
         text = text.replace(before, after)
-    own = ("admin off", "skip_install_trust", "auto_https disable_redirects", f"storage file_system {folder}/caddy")
+    own = ("admin off", "skip_install_trust", "auto_https disable_redirects", f"https_port {port}")
+    own = (*own, f"storage file_system {folder}/caddy")
     head = "{\n\t" + "\n\t".join(own) + "\n}\n"
     (folder / "Caddyfile").write_text(head + text)
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
