@@ -284,7 +284,7 @@ class SecretsUnavailable(SealrunError):
 
 
 class PlanRefused(SealrunError):
-    """this worker does not carry out the run: {why}"""
+    """this worker does not carry it out: {why}"""
 
     code = "plan_refused"
     status = 403
@@ -310,6 +310,7 @@ class SourceUnavailable(SealrunError):
     """the uploaded source {digest} is no longer in the database"""
 
     code = "source_unavailable"
+    status = 410
     hint = "submit the run again to upload it again"
 
 

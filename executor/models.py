@@ -385,6 +385,7 @@ class Worker(Table, table=True):
     """A worker: its heartbeat, what it offers, and why it takes no run, as long as it does not.
 
     `refused` are the environments that it leaves to others, by id: each one's place, and what its key service said.
+    `signers` are the keys, by id, whose plans it insists on; without any it insists on none.
     """
 
     __tablename__ = "executor_worker"
@@ -400,6 +401,7 @@ class Worker(Table, table=True):
     places: list[str] = Field(sa_column=Column(JSON, nullable=False))
     key_services: list[str] = Field(sa_column=Column(JSON, nullable=False))
     refused: dict[str, list[str]] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    signers: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     slots: int
     closed: str | None = Field(default=None, sa_column=Column(Text))
     started_at: datetime = Field(sa_type=UtcDateTime)
@@ -411,7 +413,8 @@ class Job(Table, table=True):
     """Work that needs an environment's private key, done by a worker that has its key service: see `executor.jobs`.
 
     `asked` are names, ids and choices; `done` is what was committed together with the act itself, so that it is never
-    done twice. `message` is why it failed, or why a worker gave it back.
+    done twice. `message` is why it failed, or why a worker gave it back. `plan` is what the server that accepted it has
+    signed, see `jobs.plans`.
     """
 
     __tablename__ = "executor_job"
@@ -427,6 +430,7 @@ class Job(Table, table=True):
     environment_id: str
     environment: str
     asked: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    plan: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     state: str = "pending"
     reason: str | None = None
     message: str | None = Field(default=None, sa_column=Column(Text))

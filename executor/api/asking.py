@@ -28,6 +28,16 @@ def principal_of(request: Request) -> Principal:
     return found
 
 
+def require_still(at: Deployment, request: Request, route: Route, asked: Input) -> None:
+    """Refuse whoever may not do this any more, of an answer that takes hours.
+
+    Raises:
+        SealrunError: as of `admit`.
+    """
+    request.scope["state"]["principal"] = request.scope["state"]["identify"]()
+    admit(at, request, route, asked)
+
+
 def admit(at: Deployment, request: Request, route: Route, asked: Asked) -> tuple[KnownActor, Asked]:
     """Who asks, and what, once they may.
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from secretstore.errors import SealrunError
+from executor.errors import TooManyAttempts
+from secretstore.errors import DatabaseUnavailable, SealrunError
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -60,6 +61,10 @@ def answer(
 def of_error(error: SealrunError, request_id: str | None = None) -> JSONResponse:
     """The problem that an error of ours is."""
     headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else {}
+    if isinstance(error, TooManyAttempts):
+        headers["Retry-After"] = str(error.names["seconds"])
+    if isinstance(error, DatabaseUnavailable):  # where that is, its operator alone has to know
+        return answer(error.status, error.code, "the server's database cannot be used now", None, request_id, headers)
     return answer(error.status, error.code, error.message, error.hint, request_id, headers)
 
 
@@ -78,8 +83,15 @@ async def on_error(request: Request, error: Exception) -> JSONResponse:
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     """What does not fit the description: the fields and what each should be, never what was sent."""
     assert isinstance(error, RequestValidationError), "it is registered for these alone"
-    said = [f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in error.errors()]
+    said = [f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {_said(one)}" for one in error.errors()]
     return answer(422, "request_unclear", "; ".join(said[:5]), request_id=request_id(request))
+
+
+def _said(one: Mapping[str, Any]) -> str:
+    """What pydantic says, unless that quotes what was sent: of a tag it does."""
+    if one["type"] == "union_tag_invalid":
+        return f"Input should be one of {one['ctx']['expected_tags']}"
+    return str(one["msg"]).removeprefix("Value error, ")
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:

@@ -15,12 +15,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from executor.api.application import Origin, create_application
 from executor.api.confining import Bounds, confine
 from executor.api.oidc import Provider
+from executor.api.tidying import tidying
 from executor.operations.deployment import Deployment
 from executor.server_settings import ServerSettings
 
 _CONNECTIONS = 1_000
 _HEADERS = 32 << 10  # bytes
-_HEAD = 10  # seconds in which the head of a request comes
+SECONDS_OF_HEAD = 10
+"""In which the head of a request comes."""
 _KEEP_ALIVE = 30  # seconds
 _STOP = 10  # seconds that requests under way have to end
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -61,7 +63,8 @@ def serve(at: Deployment, server: ServerSettings, listening: socket.socket, begu
     program = uvicorn.Server(config)
     with _ending(program):
         begun(confine(at))
-        program.run(sockets=[listening])
+        with tidying(at):
+            program.run(sockets=[listening])
 
 
 @contextmanager
@@ -103,7 +106,7 @@ class Patient(H11Protocol):
             self._wait()
 
     def _wait(self) -> None:
-        self._waiting = self.loop.call_later(_HEAD, self.transport.abort)
+        self._waiting = self.loop.call_later(SECONDS_OF_HEAD, self.transport.abort)
 
     def _wait_no_more(self) -> None:
         if self._waiting is not None:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote
 
@@ -27,12 +28,14 @@ from executor.schemas.audit import ExportedEvents
 from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
 from executor.schemas.run_operations import FileOf, Look, OutputOf
+from secretstore.errors import DatabaseUnavailable, SealrunError
 from secretstore.reservation import Moment
 
 _PAGE = 64
 _AT_A_TIME = 4  # pieces that a follower is sent at once: a hundred that read slowly hold no more than that
 _PULSE = 15.0  # seconds after which a silent stream says that it lives
 
+_ASKED_AGAIN = 20.0  # seconds after which it is looked up whether who follows still may
 EXPORT = "application/jsonl"
 
 PLACE = r"^[0-9]{1,9}:[0-9]{1,9}$"
@@ -134,20 +137,29 @@ def _events(made: APIRouter, at: Deployment, leaving: Callable[[], bool]) -> Non
         """
         asked = asked_for(OutputOf, run=run, after=_place(last_event_id or after), streams=streams)
 
-        def begin() -> Followed:
+        def begin() -> tuple[Followed, Callable[[], None]]:
             who, whole = asking.admit(at, request, route, asked)
-            return runs.following(at, who, whole, at_a_time=_AT_A_TIME)
+            following = runs.following(at, who, whole, at_a_time=_AT_A_TIME)
+            return following, partial(asking.require_still, at, request, route, whole)
 
-        following = await run_in_threadpool(begin)
-        return StreamingResponse(
-            _told(following, leaving), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-        )
+        told = _told(*await run_in_threadpool(begin), leaving)
+        return StreamingResponse(told, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-async def _told(following: Followed, leaving: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def _told(
+    following: Followed, require_still: Callable[[], None], leaving: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     standing: dict[str, Any] | None = None
-    spoken = time.monotonic()
+    spoken = asked = time.monotonic()
     while not leaving():
+        if time.monotonic() - asked > _ASKED_AGAIN:
+            try:
+                await run_in_threadpool(require_still)
+            except DatabaseUnavailable:
+                pass  # what is read below is not there either
+            except SealrunError:
+                return  # without `end`: whoever comes back hears why
+            asked = time.monotonic()
         look: Look = await run_in_threadpool(following.look)
         now = {
             "state": look.state,
@@ -195,7 +207,7 @@ def _upload(made: APIRouter, at: Deployment) -> None:
         digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
         size: Annotated[int, Query(gt=0, description="Bytes of the archive.")],
     ) -> Uploaded:
-        """Send a source for runs of an environment: a gzipped tar of ours, named by the SHA-256 of its bytes."""
+        """Send a source for runs of an environment: a tar of ours, named by the SHA-256 of its bytes."""
         asked = asked_for(Upload, project=project, environment=environment, digest=digest, size=size)
         who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
         with tempfile.TemporaryFile() as content:  # no thread waits for a slow sender

@@ -1,8 +1,8 @@
 """Signed plans: what a server has accepted, in bytes that nobody writes who can only write to the database.
 
-A plan is a document of a kind (`run`) with a signature (Ed25519, RFC 8032) over its canonical form: JSON with sorted
-keys, without blanks, in ASCII. The kind is in what is signed, so that a plan of one is none of another. It holds no
-secret. The opener imports this: the standard library and `cryptography` only.
+A plan is a document of a kind (`run`, `job`) with a signature (Ed25519, RFC 8032) over its canonical form: JSON with
+sorted keys, without blanks, in ASCII. The kind is in what is signed, so that a plan of one is none of another. It holds
+no secret. The opener imports this: the standard library and `cryptography` only.
 """
 
 import json
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from secretstore.bundle import SealedBundle
+    from secretstore.key_service import KeyPlace
 
 PREFIX = "ed25519:"
 SIGNER_FORM = f"{PREFIX}…"
-RUN = "run"
+RUN, JOB = "run", "job"
 _KEY = 32
 
 Signed = dict[str, str]
@@ -144,9 +145,31 @@ def check_opening(signers: Collection[Signer], bundle: "SealedBundle", request: 
     if (found := held(plan["connections"], connections)) != connections:
         new = next(after for before, after in zip(connections, found, strict=True) if before != after)
         raise PlanRefused(why=f"{new.label} was not there when the run was accepted")
-    names = {item.name for item in bundle.items}
-    if extra := sorted(names - _allowed(asked, request["phase"], connections, names)):
+    if extra := sorted({item.name for item in bundle.items} - _allowed(plan, request["phase"], connections)):
         raise PlanRefused(why=f"it does not ask for the secret {extra[0]}")
+
+
+def check_resealing(
+    signers: Collection[Signer], kind: str, place: "KeyPlace", name: str | None, plan: Mapping[str, Any]
+) -> None:
+    """Hold what a private key is to be unwrapped for against the signed plan of its job.
+
+    Args:
+        signers: whose plans count.
+        kind: what is to be done: `rotate` or `rename`.
+        place: whose key it is.
+        name: what a secret is to be called.
+        plan: its `content`, and how it was `signed`.
+
+    Raises:
+        PlanRefused: it is other than what was signed.
+    """
+    document = verify(signers, JOB, plan.get("content", ""), plan.get("signed"))
+    asked = document["asked"]
+    if kind != asked["kind"] or any(asked[field] != value for field, value in vars(place).items()):
+        raise PlanRefused(why="the key to be unwrapped is for something else than was asked for")
+    if name != asked["asked"].get("new"):
+        raise PlanRefused(why="a secret is to have another name than was asked for")
 
 
 def pin(one: RunConnection) -> str:
@@ -170,13 +193,13 @@ def held(pins: Mapping[str, str], connections: Iterable[RunConnection]) -> list[
     return found
 
 
-def _allowed(asked: Mapping[str, Any], phase: str, connections: Iterable[RunConnection], names: set[str]) -> set[str]:
+def _allowed(plan: Mapping[str, Any], phase: str, connections: Iterable[RunConnection]) -> set[str]:
+    asked = plan["asked"]
     if phase != RUN:
         return set(asked["setup_secret_names"] or ())
-    if asked["secret_names"] is None:
-        return names
     of_connections = (one.secrets() for one in connections if one.refused is None)
-    return set(asked["secret_names"]).union(*of_connections)
+    named = asked["secret_names"] if asked["secret_names"] is not None else plan["secrets"]
+    return set(named).union(*of_connections)
 
 
 def _signed(kind: str, content: str) -> bytes:

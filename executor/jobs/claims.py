@@ -4,20 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, exists, null, or_, select, true, update
 from sqlmodel import Session, col
 from sqlmodel import select as select_one
 
+from executor.boundary.plans import SigningKey
+from executor.errors import PlanRefused
+from executor.jobs import plans
 from executor.models import Job, new_id
 from executor.runs.conditions import among
 from executor.runs.key_need import fitting
 from executor.runs.spec import Offer, StaleToken
-from secretstore.audit import Act, Actor, append
+from secretstore.audit import Act, Actor, append, append_later
 from secretstore.database import Database, table_of
 from secretstore.models import Environment, KeyPair, Project
 from secretstore.views import EnvironmentView
 
-Kind = Literal["rotate", "rewrap", "rename"]
+Kind = Literal["rotate", "rewrap", "rename", "delete"]
+NEEDS_NO_KEY = ("delete",)
+"""What any worker of a place can do: it destroys keys, and opens none."""
 
 JOB = table_of(Job)
 _PROJECT, _ENVIRONMENT, _PAIR = table_of(Project).c, table_of(Environment).c, table_of(KeyPair).c
@@ -39,8 +44,19 @@ class JobLease:
     seconds: float
 
 
-def submit(db: Database, kind: Kind, environment: EnvironmentView, asked: Mapping[str, Any], *, actor: Actor) -> str:
-    """Accept a job for a worker to do, and return its id. Who may ask for it, and for what, was decided before."""
+def submit(
+    db: Database,
+    kind: Kind,
+    environment: EnvironmentView,
+    asked: Mapping[str, Any],
+    *,
+    actor: Actor,
+    key: SigningKey | None = None,
+) -> str:
+    """Accept a job for a worker to do, and return its id. Who may ask for it, and for what, was decided before.
+
+    With a `key` it is signed.
+    """
     with db.writing() as session:
         project = session.get_one(Project, environment.project_id)
         job = Job(
@@ -55,6 +71,7 @@ def submit(db: Database, kind: Kind, environment: EnvironmentView, asked: Mappin
             created_by=actor.name,
             origin=actor.origin,
         )
+        job.plan = plans.plan(job, key) if key is not None else None
         session.add(job)
         append(session, project, actor, Act("job.submit", environment.name, {"job": job.id, "kind": kind}))
         return job.id
@@ -113,6 +130,26 @@ def finish(
         return _write(session, lease, finished_at=db.now(), **ended)
 
 
+def refuse(db: Database, lease: JobLease, job: Job, worker: str, refused: PlanRefused) -> bool:
+    """End a job that no server has accepted so; that stands in its row and among the events about secrets."""
+    with db.writing() as session:
+        said = {"state": "failed", "reason": refused.code, "message": str(refused)}
+        if not _write(session, lease, finished_at=db.now(), lease_until=None, lease_owner=None, **said):
+            return False
+        append_later(
+            session,
+            job.project_id,
+            job.project,
+            actor=Actor(job.created_by, f"worker {worker}"),
+            action="secrets.open",
+            subject=job.environment,
+            detail={"job": job.id, "attempt": lease.attempt, "kind": job.kind, "reason": refused.code},
+            outcome="refused",
+            at=session.exec(select_one(db.now())).one(),
+        )
+        return True
+
+
 def give_back(db: Database, lease: JobLease, said: str) -> bool:
     """Let others take the job at once; `said` is why it was not done."""
     with db.writing() as session:
@@ -127,6 +164,10 @@ def end_hopeless(db: Database) -> int:
             return 0
     ended = 0
     with db.writing() as session:
+        # An environment is gone once it is deleted, whether or not its worker could still say so.
+        deleted = (_unheld(db), JOB.c.kind == "delete", JOB.c.done.is_not(null()))
+        statement = update(JOB).where(*deleted).values(finished_at=db.now(), state="succeeded")
+        ended += session.connection().execute(statement).rowcount
         for condition, said in ((~_of_living(), _GONE), (_hopeless(), _LOST)):
             values = {"state": "failed", "reason": "lost" if said is _LOST else "place_gone", "message": said}
             statement = update(JOB).where(_unheld(db), condition).values(finished_at=db.now(), **values)
@@ -135,7 +176,7 @@ def end_hopeless(db: Database) -> int:
 
 
 def suits(offer: Offer) -> tuple[ColumnElement[bool], ...]:
-    """The job is of a place that a worker serves, whose private key it may be able to unwrap."""
+    """The job is of a place that a worker serves, whose private key it may be able to unwrap, where it needs that."""
     own = or_(true() if "*" in offer.key_services else among(JOB.c.id, ()), *_by(offer))
     pair = exists().where(
         _ENVIRONMENT.id == JOB.c.environment_id,
@@ -144,7 +185,8 @@ def suits(offer: Offer) -> tuple[ColumnElement[bool], ...]:
         own,
     )
     served = or_(*(and_(*_halves(pattern)) for pattern in offer.places))
-    return served, pair, _of_living(), ~among(JOB.c.environment_id, offer.refused)
+    opens = and_(pair, ~among(JOB.c.environment_id, offer.refused))
+    return served, or_(JOB.c.kind.in_(NEEDS_NO_KEY), opens), _of_living()
 
 
 def _by(offer: Offer) -> list[ColumnElement[bool]]:

@@ -1,6 +1,6 @@
 """Receipts of jobs: which private key was unwrapped and which versions were opened, written before they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -8,7 +8,8 @@ from sqlalchemy import case, insert, select, update
 from sqlmodel import Session
 from sqlmodel import select as select_one
 
-from executor.jobs import claims
+from executor.errors import PlanRefused
+from executor.jobs import claims, plans
 from executor.jobs.claims import JobLease
 from executor.keys.resealing import Witness
 from executor.models import Job, JobReceipt, JobReceiptSecret
@@ -30,8 +31,21 @@ class JobWitness(Witness):
         self._db, self._job, self._lease, self._worker = db, job, lease, worker
         self._this = {"job_id": lease.job_id, "attempt": lease.attempt}
 
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """What the server has signed, if one has."""
+        if self._job.plan is None:
+            return {}
+        return {"content": plans.content_of(self._job), "signed": self._job.plan}
+
     def opening(self, key: PlacedKey) -> None:
-        """Write the receipt, before the key service is asked."""
+        """Write the receipt, before the key service is asked.
+
+        Raises:
+            PlanRefused: the key is another environment's than the job is for.
+        """
+        if (key.place.project_id, key.place.environment_id) != (self._job.project_id, self._job.environment_id):
+            raise PlanRefused(why="the key to be unwrapped is of another environment")
         pair = key.pair
         with self._db.writing() as session:
             now = session.exec(select_one(self._db.now())).one()

@@ -5,7 +5,7 @@ And what is told of such an act while it goes on: by hand nobody is told, a job 
 
 import contextlib
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from executor.boundary.supervision import Resealing, Zygote
 from executor.boundary.wire import Kind, Receiver, WireBroken, send
-from executor.errors import KeyOperationFailed
+from executor.errors import KeyOperationFailed, PlanRefused
 from executor.keys.access import key_access
 from executor.settings import Settings
 from secretstore import vault
@@ -31,6 +31,11 @@ RENAMED = "the secret of {project}/{environment} was not renamed: {why}"
 
 class Witness:
     """Told of what is opened, before it is, and in the transaction that makes it count. This one keeps nothing."""
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """What the process that opens is told of who has accepted the act: see `plans.check_resealing`."""
+        return {}
 
     def opening(self, key: PlacedKey) -> None:
         """A private key is about to be unwrapped."""
@@ -101,11 +106,15 @@ class ResealingProcess:
         place, pair = self._key.place, self._key.pair
         self._witness.opening(self._key)
         request = {"access": key_access(settings).to_json(), "place": asdict(place), "pair": pair.to_json(), **more}
+        request["plan"] = dict(self._witness.plan)
         try:
             frame = self._ask(kind, request, wanted)
         except KeyOperationFailed as error:
             if error.names["why"] is not _LOST:
                 self._witness.not_opened(self._key, str(error))
+            raise
+        except PlanRefused as error:
+            self._witness.not_opened(self._key, str(error))
             raise
         self._witness.opened(self._key)
         return frame.json() if frame.payload else {}
@@ -119,6 +128,8 @@ class ResealingProcess:
         if frame is not None and frame.kind is wanted:
             return frame
         said = frame.json() if frame is not None and frame.kind is Kind.NOT_OPENED else {}
+        if said.get("error") == PlanRefused.code:
+            raise PlanRefused("{said}", said=said["message"])
         elsewhere = said.get("unopened") and of_key_service(said["error"])
         raise KeyOperationFailed(
             self._failure,

@@ -54,11 +54,8 @@ def visible(
     """What of a listing lies where who asks may see it."""
     right = RIGHTS[operation]
     project = getattr(asked, "project", None)
-    if right.place != "somewhere" or getattr(asked, "environment", None) is not None:
-        return found
-    if project is None:  # a listing of projects; one of runs asks for those alone
-        ids = who.principal.projects(right.verbs[0])
-        return found if ids is None else [one for one in found if not hasattr(one, "name") or one.id in ids]
+    if right.place != "somewhere" or project is None or getattr(asked, "environment", None) is not None:
+        return found  # what is over all projects asks for those places alone
     place = find_place(at.db, who.principal, project)
     assert place.project_id is not None, "a project that was found has an id"
     within = who.principal.environments(right.verbs[0], place.project_id)

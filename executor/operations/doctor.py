@@ -21,11 +21,13 @@ from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
 from executor.people import accounts
 from executor.python import interpreters
+from executor.runs import workers
 from executor.runs.unopened import unopened as unopened_by_workers
 from executor.sandbox import kernel, probing, user
 from executor.sandbox.host import Host
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
+from executor.schemas.workers import WorkerView
 from executor.server_settings import read_server_settings
 from executor.settings import Settings
 from secretstore import vault
@@ -97,6 +99,37 @@ def _server(db: Database | None) -> Iterator[Finding]:
 def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
     """Sources and catalogs that runs are not given as they stand."""
     return vault.dangling(at.db)
+
+
+def doors(at: Deployment, who: Actor) -> Finding:
+    """Whether what is accepted here is signed, and what the workers that live make of that."""
+    try:
+        key = at.signing_key
+    except SealrunError as error:
+        return Finding("doors", "wrong", str(error), error.hint)
+    live = workers.list_workers(at.db, alive_only=True)
+    insist = [one for one in live if one.signers]
+    detail = {"signer": str(key.signer) if key else None, "insist": [one.name for one in insist]}
+    if key is None:
+        if insist:
+            text = f"nothing is signed here, and {_named(insist)} takes nothing else: it refuses what is submitted here"
+            mend = "submit through the API server; on its machine name its key in SEALRUN_SIGNING_KEY"
+            return Finding("doors", "note", text, mend, detail)
+        known = "no live worker insists on it" if live else "no worker lives, so it is not known whether one insists"
+        return Finding("doors", "ok", f"nothing is signed here; {known}", detail=detail)
+    text = f"what is accepted here is signed, for workers with SEALRUN_DOORS=api SEALRUN_SIGNERS={key.signer}"
+    if strangers := [one for one in insist if key.signer.id not in one.signers]:
+        text += f"; {_named(strangers)} insists on other keys, and refuses it"
+        return Finding("doors", "note", text, "name it in SEALRUN_SIGNERS of each worker", detail)
+    if free := [one for one in live if not one.signers]:
+        text += f"; {_named(free)} takes what is not signed, too"
+        return Finding("doors", "note", text, "set both for each worker of the queue", detail)
+    return Finding("doors", "ok", text, detail=detail)
+
+
+def _named(found: Sequence[WorkerView]) -> str:
+    more = f" or {len(found) - 1} more" if len(found) > 1 else ""
+    return f"the worker {found[0].name}{more}"
 
 
 def unopened(at: Deployment, who: Actor) -> Sequence[str]:

@@ -118,7 +118,7 @@ def submit_rotation(at: Deployment, who: Actor, asked: KeyRotation) -> JobView:
         UnknownProject, UnknownEnvironment: there is no such place.
     """
     environment = vault.get_environment(at.db, asked.project, asked.environment)
-    job = claims.submit(at.db, "rotate", environment, {"drop_broken": asked.drop_broken}, actor=who)
+    job = claims.submit(at.db, "rotate", environment, {"drop_broken": asked.drop_broken}, actor=who, key=at.signing_key)
     return reading.show(at.db, asked.project, job)
 
 
@@ -133,7 +133,7 @@ def submit_rewrap(at: Deployment, who: Actor, asked: InProject) -> Sequence[JobV
         vault.get_environment(at.db, asked.project, name)
         for name in (named if asked.environment is None else [asked.environment])
     ]
-    jobs = [claims.submit(at.db, "rewrap", environment, {}, actor=who) for environment in found]
+    jobs = [claims.submit(at.db, "rewrap", environment, {}, actor=who, key=at.signing_key) for environment in found]
     return [reading.show(at.db, asked.project, job) for job in jobs]
 
 

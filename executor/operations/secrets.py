@@ -10,6 +10,7 @@ from executor.keys import renaming
 from executor.operations import environments
 from executor.operations.deployment import Deployment
 from executor.people.principal import KnownActor
+from executor.people.sight import Sight
 from executor.records import secret_seen, secret_uses
 from executor.records.secret_seen import Seen
 from executor.records.secret_uses import Uses
@@ -187,7 +188,8 @@ def submit_rename(at: Deployment, who: Actor, asked: SecretRename) -> JobView:
     environment = vault.get_environment(at.db, asked.project, asked.environment)
     secret = vault.secret_id(at.db, asked.project, asked.environment, asked.name)
     wanted = {"secret_id": secret, "name": asked.name, "new": asked.new, "force": asked.force}
-    return reading.show(at.db, asked.project, claims.submit(at.db, "rename", environment, wanted, actor=who))
+    job = claims.submit(at.db, "rename", environment, wanted, actor=who, key=at.signing_key)
+    return reading.show(at.db, asked.project, job)
 
 
 def require_deletable(at: Deployment, who: Actor, asked: SecretDeletion) -> None:
@@ -215,8 +217,9 @@ def delete(at: Deployment, who: Actor, asked: SecretDeletion) -> Deleted:
 
 
 def due(at: Deployment, who: Actor, asked: DueBefore) -> DueSecrets:
-    """The secrets of all projects that have expired or do so before a moment."""
-    found, count = vault.due_secrets(at.db, asked.before, asked.limit)
+    """The secrets of all projects, as far as who asks sees them, that have expired or do so before a moment."""
+    within = Sight.of(who, "see").of_secrets
+    found, count = vault.due_secrets(at.db, asked.before, asked.limit, within)
     return DueSecrets(secrets=tuple(found), count=count)
 
 

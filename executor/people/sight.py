@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, false, or_, true
 from sqlalchemy.orm import Mapped
+from sqlmodel import col
 
 from executor.people.principal import KnownActor
 from executor.people.roles import Verb
 from executor.people.tables import EVERY
 from secretstore.audit import Actor
+from secretstore.models import Secret
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,22 @@ class Sight:
             for project, environment in sorted(self.places)
         ]
         return or_(*each) if each else false()
+
+    def has(self, project_id: str, environment_id: str) -> bool:
+        """Whether an environment is one of the places."""
+        if self.places is None:
+            return True
+        wanted = {(project, environment) for project in (EVERY, project_id) for environment in (EVERY, environment_id)}
+        return not wanted.isdisjoint(self.places)
+
+    def reaches(self, project_id: str) -> bool:
+        """Whether a project is among the places, or one of its environments."""
+        return self.places is None or any(project in (EVERY, project_id) for project, _ in self.places)
+
+    @property
+    def of_secrets(self) -> ColumnElement[bool]:
+        """The condition that a secret is of one of the places."""
+        return self.within(col(Secret.project_id), col(Secret.environment_id))
 
 
 ALL = Sight(None)

@@ -26,6 +26,8 @@ class Given:
     bundle: SealedBundle | None
     channels: Mapping[str, Channel] = field(default_factory=dict)
     plan: tuple[RunConnection, ...] = ()
+    newer: tuple[str, ...] = ()
+    """Secrets that are left out, as they were not there when the run was accepted."""
 
     @classmethod
     def as_variables(cls, bundle: SealedBundle | None) -> "Given":
@@ -82,10 +84,21 @@ class Asked:
         return cls(run.mapped, run.secret_names, run.setup_secret_names or (), run.connections)
 
 
-def read_given(session: Reader, run: Run, pins: Mapping[str, str] | None = None) -> Given:
+@dataclass(frozen=True)
+class Pinned:
+    """What a signed plan says was there when its run was accepted.
+
+    `secrets` are those of a run that takes all; None where it names its own.
+    """
+
+    connections: Mapping[str, str]
+    secrets: Collection[str] | None = None
+
+
+def read_given(session: Reader, run: Run, pins: Pinned | None = None) -> Given:
     """What a run is given now, read in the caller's transaction, where it waits once if the run takes all secrets.
 
-    `pins` are what its plan says of its connections.
+    `pins` are what its signed plan says.
 
     A connection that lacks a secret is refused in the plan, and left out of the run: one half-made data source is no
     reason for every other run of its environment to fail.
@@ -101,7 +114,7 @@ def read_given(session: Reader, run: Run, pins: Mapping[str, str] | None = None)
     everything = connections()
     plan = chosen(asked, everything)
     if pins is not None:
-        plan = plans.held(pins, plan)
+        plan = plans.held(pins.connections, plan)
     needed = _needed(plan)
     if run.secret_names == [] and not needed:
         _insist_on_mapped(asked, plan)
@@ -113,9 +126,22 @@ def read_given(session: Reader, run: Run, pins: Mapping[str, str] | None = None)
     there = {item.name: item.as_file for item in bundle.items}
     plan = with_refusals(plan, there, f"{bundle.project} ({bundle.environment})")
     channels = channels_of(asked, plan, there, exchanged(everything))
+    newer: tuple[str, ...] = ()
+    if pins is not None and pins.secrets is not None:
+        newer, channels = _of_then(channels, pins.secrets, _needed(plan))
     bundle = replace(bundle, items=tuple(item for item in bundle.items if item.name in channels))
     _insist_on_mapped(asked, plan)
-    return Given(bundle, channels, tuple(plan))
+    return Given(bundle, channels, tuple(plan), newer)
+
+
+def _of_then(
+    channels: Mapping[str, Channel], then: Collection[str], needed: Collection[str]
+) -> tuple[tuple[str, ...], dict[str, Channel]]:
+    """Which of all secrets were not there then, and the ways of the others; a connection has what it names."""
+    newer = {name for name, channel in channels.items() if channel != "connection" and name not in then}
+    ways: dict[str, Channel] = {name: "connection" if name in newer else channel for name, channel in channels.items()}
+    left_out = tuple(sorted(newer - set(needed)))
+    return left_out, {name: channel for name, channel in ways.items() if name not in left_out}
 
 
 def chosen(asked: Asked, plan: Sequence[RunConnection]) -> list[RunConnection]:

@@ -3,7 +3,8 @@
 The signature stands in the run's row; the bytes that it is over are made from the row anew, by whoever is about to act
 on it. So there is no second copy that could differ: what is verified is what is executed. Beside what was asked for the
 plan has what a run is given without asking: the plain variables of its environment, which decide what its code does
-and where its packages come from, and where its data sources and catalogs lead, each by a digest.
+and where its packages come from; where its data sources and catalogs lead, each by a digest; and of a run that takes
+all secrets their names, as one that is added later could stand under a name that something acts on.
 """
 
 import time
@@ -16,7 +17,7 @@ from executor.boundary import plans
 from executor.boundary.plans import Signer, SigningKey, canonical
 from executor.errors import PlanRefused
 from executor.models import Run, RunSpec
-from executor.runs.grant import Asked, chosen
+from executor.runs.grant import Asked, Pinned, chosen
 from executor.runs.spec import mapped_by
 from secretstore import vault
 from secretstore.run_connection import RunConnection
@@ -65,6 +66,7 @@ class Signing:
         """Nothing is read yet; it is, in the caller's transaction."""
         self._session, self._key = session, key
         self._places: dict[str, tuple[dict[str, str], list[RunConnection]]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def plan(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the row of a new run bears: what is signed beside its columns, and the signature."""
@@ -76,6 +78,7 @@ class Signing:
             "until": now + _life(row),
             "variables": variables,
             "connections": {one.key: plans.pin(one) for one in chosen(asked, connections) if one.refused is None},
+            "secrets": self._secrets(row["environment_id"]) if row["secret_names"] is None else None,
         }
         return beside | self._key.sign(plans.RUN, _content(row, beside))
 
@@ -84,6 +87,11 @@ class Signing:
             variables = vault.plain_variables(self._session, environment_id)
             self._places[environment_id] = variables, vault.connection_plan(self._session, environment_id)
         return self._places[environment_id]
+
+    def _secrets(self, environment_id: str) -> list[str]:
+        if environment_id not in self._names:
+            self._names[environment_id] = vault.secret_names(self._session, environment_id)
+        return self._names[environment_id]
 
 
 def content_of(run: Run) -> str:
@@ -144,9 +152,12 @@ class Doors:
 
         return of_plan
 
-    def pins(self, run: Run) -> Mapping[str, str] | None:
-        """Return what its data sources and catalogs are held against; None where they may be any."""
-        return _plan_of(run)["connections"] if self.signers else None
+    def pins(self, run: Run) -> Pinned | None:
+        """Return what it is given is held against; None where that may be anything."""
+        if not self.signers:
+            return None
+        plan = _plan_of(run)
+        return Pinned(plan["connections"], plan["secrets"])
 
     def opening(
         self, run: Run, phase: str, variables: Mapping[str, str], connections: Collection[RunConnection] = ()
@@ -171,7 +182,7 @@ _OF_ROW = ("id", "created_by", *SIGNED)
 def _content(row: Mapping[str, Any], beside: Mapping[str, Any]) -> str:
     asked = {name: row[name] for name in SIGNED}
     asked |= {name: float(asked[name]) for name in _FLOATS if asked[name] is not None}
-    of_plan = {name: beside[name] for name in ("at", "until", "variables", "connections")}
+    of_plan = {name: beside[name] for name in ("at", "until", "variables", "connections", "secrets")}
     return canonical({"run": row["id"], "by": row["created_by"], "asked": asked, **of_plan})
 
 

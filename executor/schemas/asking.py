@@ -41,6 +41,8 @@ def asked(kind: type[T], /, **given: Any) -> T:
         return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
+    if not first["loc"]:  # of several fields together: a sentence of our own
+        raise RequestUnclear("{why}", why=first["msg"].removeprefix("Value error, ")) from None
     name, *within = map(str, first["loc"])
     if first["type"] == "extra_forbidden":
         raise RequestUnclear("there is no option {name}", name=name) from None

@@ -4,11 +4,13 @@ from pydantic import Field
 
 from executor.schemas.places import Input, Output
 
+_CENTURY = 100 * 366 * 86_400  # seconds
+
 
 class OldRuns(Input):
     """Runs that have been over for so many seconds, of a project, else of all; without those that failed, if asked."""
 
-    older_than: float = Field(ge=0)
+    older_than: float = Field(ge=0, le=_CENTURY)
     keep_failed: bool = False
     project: str | None = None
 

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from executor.boundary.plans import Signer, check_opening
+from executor.boundary.plans import Signer, check_opening, check_resealing
 from executor.boundary.wire import Kind, Receiver, WireBroken, encode, send
 from executor.sandbox import kernel
 from executor.supervisor.roles import MARK, assume_roles, to_values
@@ -118,12 +118,14 @@ def _handed_over(
     return handed
 
 
-def reseal(asker: socket.socket) -> int:
+def reseal(asker: socket.socket, signers: Collection[Signer] = ()) -> int:
     """Serve one rotation or renaming until the asker closes its end, and return the exit status.
 
     Args:
         asker: sends one ROTATE frame, answered with SUCCESSOR, or one RENAME frame, answered with OPENED; then RESEAL
-            frames, each answered with RESEALED. NOT_OPENED instead says why it ends here.
+            frames, each answered with RESEALED. NOT_OPENED instead says why it ends here. `plan` in the first frame is
+            what `plans.check_resealing` holds it against.
+        signers: where there are any, no key is unwrapped but for a plan that one of them has signed.
     """
     kernel.harden()
     kernel.name_process("sealrun-reseal")
@@ -133,12 +135,16 @@ def reseal(asker: socket.socket) -> int:
         frame = asked.receive()
         if frame is None or frame.kind not in (Kind.ROTATE, Kind.RENAME):
             return 0
+        request = frame.json()
+        if signers:
+            kind, place = frame.kind.name.lower(), KeyPlace(**request["place"])
+            check_resealing(signers, kind, place, request.get("name"), request.get("plan") or {})
         if frame.kind is Kind.ROTATE:
-            sealing = rotating = _resealer(frame.json())
+            sealing = rotating = _resealer(request)
             said = {"pair": rotating.successor.to_json(), "voucher": rotating.voucher.hex()}
             send(asker, Kind.SUCCESSOR, said)
         else:
-            sealing = _renamer(frame.json())
+            sealing = _renamer(request)
             send(asker, Kind.OPENED)
         while (frame := asked.receive()) is not None and frame.kind is Kind.RESEAL:
             sealed = sealing.reseal(items_from_json(frame.json()))

@@ -139,6 +139,7 @@ class Attempt:
         self._submitted: list[str] = go.get("submitted", [])
         self._channels: dict[str, str] | None = go.get("channels")
         self._plan = [RunConnection.from_json(one) for one in go.get("plan", ())]
+        self._newer: list[str] = go.get("newer", [])
         # What an installer is given of the machine's own, without an opener: it is the worker's, and no secret of ours.
         self._machine: dict[str, Any] = go.get("machine", {"variables": {}, "masked": ()})
         self._usage = usage
@@ -305,6 +306,8 @@ class Attempt:
         told: dict[str, dict[str, Any]] = {key: {"left_out": mask(why)} for key, why in derived.left_out.items()}
         for one in told.values():
             self._reporter.say(f"left out of this run: {one['left_out']}")
+        for name in self._newer:
+            self._reporter.say(mask(f"left out of this run: the secret {name}: it was not there when it was accepted"))
         for note in derived.notes:
             self._reporter.say(note)
         plan = {one.key: one for one in self._plan}

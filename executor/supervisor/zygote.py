@@ -67,7 +67,8 @@ def serve(control_fd: int) -> int:
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that forks share
     children: _Children = {}
     told = json.loads(control.recv(_READY_LIMIT))
-    serve_one = partial(open_bundle, signers=tuple(map(Signer.parse, told["signers"])))
+    signers = tuple(map(Signer.parse, told["signers"]))
+    serve_one, reseal_one = partial(open_bundle, signers=signers), partial(reseal, signers=signers)
     template = _template(told["access"], serve_one, children)
     with contextlib.suppress(BrokenPipeError):  # the worker is gone already; the loop notices
         control.send(b"ready")
@@ -90,7 +91,7 @@ def serve(control_fd: int) -> int:
             # If a fork fails, the channels close, and the worker sees that there is no supervisor.
             with contextlib.suppress(OSError):
                 if data == b"reseal":  # these are rare, so it loads what AWS KMS needs by itself
-                    _fork_one_shot(reseal, fds, children)
+                    _fork_one_shot(reseal_one, fds, children)
                 elif data == b"marks":
                     _fork_one_shot(tell_offered, fds, children)
                 else:

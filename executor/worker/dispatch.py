@@ -192,6 +192,7 @@ def _attempt(worker: Equipment, run: Run, keeper: LeaseKeeper, supervision: Supe
             "submitted": list(run.variables),
             "channels": dict(given.channels),
             "plan": [one.to_json() for one in given.plan],
+            "newer": list(given.newer),
         }
         opening = None
         if given.opens:

@@ -10,19 +10,23 @@ import threading
 import time
 from collections.abc import Callable
 
-from executor.errors import KeyOperationFailed, ZygoteFailed
-from executor.jobs import claims, reading
+from sqlmodel import Session
+
+from executor.errors import KeyOperationFailed, PlanRefused, ZygoteFailed
+from executor.jobs import claims, plans, reading
 from executor.jobs.claims import JobLease
 from executor.jobs.receipts import JobWitness
 from executor.keys import renaming, rewrapping, rotation
 from executor.models import Job
+from executor.records.live import refuse_live
 from executor.runs import StaleToken, workers
 from executor.schemas.keys import RewrappedKey
+from executor.schemas.places import Deleted
 from executor.schemas.workers import Refusal
 from executor.worker.equipment import Equipment
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.errors import DatabaseUnavailable, SealrunError, UnknownSecret
+from secretstore.errors import DatabaseUnavailable, SealrunError, UnknownEnvironment, UnknownSecret
 from secretstore.pins import Pins
 
 logger = logging.getLogger("sealrun")
@@ -83,6 +87,7 @@ class Jobs:
         logger.info("%s, attempt %d", which, lease.attempt)
         db = self._worker.db
         try:
+            plans.check(job, self._worker.settings.signers)
             _ACTS[job.kind](self, job, JobWitness(db, job, lease, self._worker.fixed.worker))
             claims.finish(db, lease, "succeeded")
             logger.info("%s: succeeded", which)
@@ -92,6 +97,9 @@ class Jobs:
             claims.give_back(db, lease, "its worker was stopped")
         except DatabaseUnavailable:
             raise
+        except PlanRefused as error:
+            logger.warning("%s: %s", which, error)
+            claims.refuse(db, lease, job, self._worker.fixed.worker, error)
         except SealrunError as error:
             self._failed(job, lease, error)
         except Exception as error:
@@ -172,6 +180,22 @@ class Jobs:
                 witness=witness,
             )
 
+    def _delete(self, job: Job, witness: JobWitness) -> None:
+        if job.done is not None:
+            return
+
+        def refuse_if(session: Session, project_id: str, environment_id: str | None) -> None:
+            if environment_id != job.environment_id:
+                # Deleted since, and made anew: that one nobody asked to delete.
+                raise UnknownEnvironment(project=job.project, environment=job.environment)
+            refuse_live(job.project, job.environment)(session, project_id, environment_id)
+            witness.committing(session, gone)
+
+        gone = Deleted(deleted="environment", project=job.project, environment=job.environment, name=job.environment)
+        vault.delete_environment(
+            self._worker.db, job.project, job.environment, actor=self._actor(job), refuse_if=refuse_if
+        )
+
     def _actor(self, job: Job) -> Actor:
         return Actor(job.created_by, f"worker {self._worker.fixed.worker}")
 
@@ -184,4 +208,5 @@ _ACTS: dict[str, Callable[[Jobs, Job, JobWitness], None]] = {
     "rotate": Jobs._rotate,
     "rewrap": Jobs._rewrap,
     "rename": Jobs._rename,
+    "delete": Jobs._delete,
 }

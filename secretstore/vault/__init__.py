@@ -53,7 +53,7 @@ from secretstore.vault.rotation import (
     sealing_key,
     unresealed,
 )
-from secretstore.vault.sealed import ask_sealed, sealed_bundle
+from secretstore.vault.sealed import ask_sealed, sealed_bundle, secret_names
 from secretstore.vault.secrets import (
     SecretSummary,
     delete_secret,
@@ -161,6 +161,7 @@ __all__ = [
     "sealed_bundle",
     "sealing_key",
     "secret_id",
+    "secret_names",
     "secrets_among",
     "secrets_like",
     "set_environment",

@@ -72,8 +72,17 @@ def ask_sealed(
     return told
 
 
+def secret_names(session: Reader, environment_id: str) -> list[str]:
+    """Return the names of an environment's secrets, read in the caller's transaction."""
+    return [row.name for row in session.connection().execute(_NAMES, {"of_environment": environment_id}).all()]
+
+
 _PROJECT, _ENVIRONMENT, _PAIR = table_of(Project).c, table_of(Environment).c, table_of(KeyPair).c
 _SECRET, _VERSION = table_of(Secret), table_of(SecretVersion)
+
+_NAMES = (
+    select_rows(_SECRET.c.name).where(_SECRET.c.environment_id == bindparam("of_environment")).order_by(_SECRET.c.name)
+)
 
 # The lock lets runs in together, and keeps out a flip to the next key pair. A statement of its own: one that has waited
 # for the lock has read the environment anew, but not what it joins with it.

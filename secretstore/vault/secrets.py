@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, func
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, true
 from sqlalchemy import select as select_rows
 from sqlmodel import Session, col, select
 
@@ -239,12 +239,14 @@ def secrets_like(db: Database, project: str, environment: str, name: str) -> set
         return set(session.exec(query))
 
 
-def due_secrets(db: Database, before: datetime, limit: int) -> tuple[list[DueView], int]:
+def due_secrets(
+    db: Database, before: datetime, limit: int, within: ColumnElement[bool] | None = None
+) -> tuple[list[DueView], int]:
     """Return the secrets of all projects that expire before a moment, the first ones first, and their number.
 
-    Expired ones are among them; at most `limit` are listed, all are counted.
+    Expired ones are among them; at most `limit` are listed, all are counted. `within` is a condition on their places.
     """
-    due = col(Secret.expires_at) < before
+    due = and_(col(Secret.expires_at) < before, true() if within is None else within)
     with db.reading() as session:
         count = session.exec(select(func.count()).where(due, Secret.project_id == Project.id, living())).one()
         query = (

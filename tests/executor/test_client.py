@@ -83,8 +83,9 @@ class FromElsewhere(Client):
         return super().run(*words, **_without_python(options))
 
     def run_many(self, items: Any, **common: Any) -> list[Run]:
-        own = [_without_python(item) if isinstance(item, dict) else item for item in items]
-        return super().run_many(own, **_without_python(common))
+        if isinstance(items, list):
+            items = [_without_python(item) if isinstance(item, dict) else item for item in items]
+        return super().run_many(items, **_without_python(common))
 
 
 def only_beside_the_database(client: Client) -> None:

@@ -1,5 +1,7 @@
 """Who asks: a token of the `Authorization` header, or a browser's session. Before anything of the body is read."""
 
+from functools import partial
+
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -45,6 +47,7 @@ class Identifying:
             await problems.of_error(refused, scope["state"]["request_id"])(scope, receive, send)
             return
         scope["state"]["principal"] = principal
+        scope["state"]["identify"] = partial(self._known, headers)
         if principal.renew:
             send = await run_in_threadpool(self._renewed, headers, send)
         await self.app(scope, receive, send)

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from executor.api import cookies
 from executor.api.oidc import Provider
 from executor.api.pages.showing import address, form, go, page, person, text
-from executor.errors import CredentialAsked, Forbidden, RequestUnclear
+from executor.errors import CredentialAsked, Forbidden, ProviderRefused, RequestUnclear
 from executor.people import device, links, logging_in, loopback, oidc_states, sessions
 from executor.people.opaque import new_opaque
 from executor.people.principal import Principal
@@ -103,6 +103,8 @@ def _provider(made: APIRouter, db: Database, provider: Provider) -> None:
 
         def log_in() -> tuple[NewSession, str]:
             awaited = oidc_states.take(db, given.get("state", ""), browser)
+            if given.get("iss", awaited.issuer) != awaited.issuer:  # RFC 9207: a mix-up of two providers
+                raise ProviderRefused("this came back from another provider than it was sent to")
             found = provider.person(awaited, given.get("code", ""))
             who = found.subject, found.name, found.groups
             new = logging_in.log_in_oidc(

@@ -1,11 +1,14 @@
 """Two servers of one deployment, as two processes over one PostgreSQL database: what one learns the other knows."""
 
 import contextlib
+import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,8 @@ class Pair(House):
     ports: tuple[int, ...] = ()
     folder: Path = Path()
     client: Any = None
+    provider: Any = None
+    """By which people log in: see `provider`."""
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     @property
@@ -53,13 +58,28 @@ class Pair(House):
         """Send a request to one of the two; a cookie goes only where it is given."""
         headers = {"host": self.host} | dict(more.pop("headers", {}))
         url = f"http://127.0.0.1:{self.ports[to]}{path}"
-        with httpx.Client(timeout=60) as client:
-            return client.request(method, url, headers=headers, **more)
+        answer = self.client.request(method, url, headers=headers, **more)
+        self.client.cookies.clear()
+        return answer
 
     def ask(self, method: str, path: str, token: str | None = None, to: int = 0, **more: Any) -> httpx.Response:
         """Send a request to the API of one of the two."""
         known = {"authorization": f"Bearer {token}"} if token is not None else {}
         return self.send(method, BASE + path, to, headers=known | dict(more.pop("headers", {})), **more)
+
+    def archive(self, *files: tuple[str, bytes], heads: Iterable[tarfile.TarInfo] = ()) -> tuple[bytes, str]:
+        """A source as it is sent, with members that no packer of ours makes, if any; and its digest."""
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            for head in heads:
+                archive.addfile(head, io.BytesIO(bytes(head.size)) if head.isreg() else None)
+            for name, content in files:
+                head = tarfile.TarInfo(name)
+                head.size = len(content)
+                archive.addfile(head, io.BytesIO(content))
+            end = archive.offset
+        body = made.getvalue()[:end] + bytes(1024)  # without what tarfile fills a tape's block with
+        return body, hashlib.sha256(body).hexdigest()
 
     def person(self, name: str, admin: bool = False) -> str:
         """The cookie of a new person who has logged in."""
@@ -85,14 +105,15 @@ def serving(folder: Path, **settings: str) -> Iterator[Pair]:
     with databases.migrated("postgresql", folder, postgres_server, database.migrate) as url:
         at = deployment_of(Database(url), folder / "home")
         pair = Pair(at, ports=(free_port(), free_port()), folder=folder)
-        with contextlib.ExitStack() as started:
+        with contextlib.ExitStack() as started, httpx.Client(timeout=60, verify=False, trust_env=False) as client:
+            pair.client = client
             started.callback(at.close)
             for number, port in enumerate(pair.ports):
                 process = _start(pair, number, port, url, settings)
                 pair.processes.append(process)
                 started.callback(_end, process)
             for number in range(len(pair.ports)):
-                eventually(lambda number=number: _is_ready(pair, number), 120, lambda: f"a server: {pair.said()}")
+                eventually(lambda number=number: _is_ready(pair, number), 300, lambda: f"a server: {pair.said()}")
             yield pair
 
 

@@ -16,7 +16,7 @@ from executor.errors import PlanRefused
 from executor.models import Run, RunSpec
 from executor.runs import plans
 from executor.runs.conditions import RUN
-from executor.runs.grant import read_given
+from executor.runs.grant import Pinned, read_given
 from executor.runs.plans import Door, Doors
 from secretstore import vault
 from secretstore.database import Database
@@ -65,6 +65,13 @@ def furnished(db: Database, tmp_path: Path) -> Database:
     vault.set_variable(db, "shop", "default", "REGION", "eu-north-1", actor=ACTOR)
     vault.create_connection(db, "shop", "default", "source", "lake", "s3", LAKE, actor=ACTOR)
     return db
+
+
+@pytest.fixture
+def sealed(shop: Database, tmp_path: Path) -> Callable[[str], None]:
+    """Seals a value under a name."""
+    pins = Pins(tmp_path / "known_keys", shop.url_shown)
+    return lambda name: vault.put(shop, "shop", "default", name, b"long-enough-0815", actor=ACTOR, pins=pins) and None
 
 
 @pytest.fixture
@@ -284,11 +291,41 @@ class TestWhatIsGivenBeside:
             found = {one.name: one.refused for one in read_given(session, run, doors.pins(run)).plan}
         assert found == {"lake": None, "new": "it was not there, or not complete, when the run was accepted"}
 
+    def test_a_secret_that_is_newer_is_left_out(
+        self, shop: Database, accepted: Callable[..., str], doors: Doors, sealed: Callable[[str], None]
+    ) -> None:
+        """Who adds one under a name that something acts on has it given to no run that was accepted before."""
+        run, named = row(shop, accepted()), row(shop, accepted(secret_names=["KEYS"]))
+        sealed("UV_INDEX_URL")
+        with shop.reading() as session:
+            given = read_given(session, run, doors.pins(run))
+            asked = read_given(session, named, doors.pins(named))
+            later = row(shop, accepted())
+            anew = read_given(session, later, doors.pins(later))
+        assert given.bundle is not None and [item.name for item in given.bundle.items] == ["KEYS"]
+        assert (given.newer, dict(given.channels)) == (("UV_INDEX_URL",), {"KEYS": "environment"})
+        assert asked.newer == anew.newer == () and set(anew.channels) == {"KEYS", "UV_INDEX_URL"}
+        run.plan = {**(run.plan or {}), "secrets": ["KEYS", "UV_INDEX_URL"]}
+        with pytest.raises(PlanRefused, match="not what was signed"):
+            doors.check(run)
+
+    def test_a_newer_secret_that_a_source_names_is_for_the_source_alone(
+        self, shop: Database, accepted: Callable[..., str], doors: Doors, sealed: Callable[[str], None]
+    ) -> None:
+        """The source was there, with the names of what it is filled in with."""
+        lake = {**LAKE, "credentials": {"$secret": "LATE"}}
+        vault.create_connection(shop, "shop", "default", "source", "more", "s3", lake, actor=ACTOR)
+        run = row(shop, accepted())
+        sealed("LATE")
+        with shop.reading() as session:
+            given = read_given(session, run, doors.pins(run))
+        assert (given.newer, given.channels["LATE"]) == ((), "connection")
+
     def test_a_source_that_a_run_is_not_given_does_not_matter(
         self, shop: Database, accepted: Callable[..., str], doors: Doors
     ) -> None:
         run = row(shop, accepted(connections=False))
-        assert doors.pins(run) == {}
+        assert doors.pins(run) == Pinned({}, ["KEYS"])
 
 
 def _deep() -> Any:

@@ -218,7 +218,9 @@ class TestPlans:
     def key(self) -> SigningKey:
         return SigningKey(Ed25519PrivateKey.generate())
 
-    def signed(self, request: dict[str, Any], key: SigningKey, **asked: Any) -> dict[str, Any]:
+    def signed(
+        self, request: dict[str, Any], key: SigningKey, there: Sequence[str] = ("ONE", "TWO"), **asked: Any
+    ) -> dict[str, Any]:
         """The request with a plan that asks for this, and what the run is given by that."""
         bundle = SealedBundle.from_json(request["bundle"])
         place = {name: getattr(bundle, name) for name in ("project_id", "project", "environment_id", "environment")}
@@ -229,6 +231,7 @@ class TestPlans:
             "asked": place | usual | asked,
             "variables": {"REGION": "north"},
             "connections": {lake.key: plans.pin(lake)},
+            "secrets": list(there),
         }
         text = plans.canonical(content)
         given = {"variables": {"STAGE": "prod", "REGION": "north"}, "connections": [lake.to_json()]}
@@ -274,5 +277,6 @@ class TestPlans:
         )
         assert "another run, project or environment" in self.refused(self.signed(request, key, environment="dev"), key)
         assert "the secret ONE" in self.refused(self.signed(request, key, secret_names=["TWO"]), key)
+        assert "the secret ONE" in self.refused(self.signed(request, key, there=["TWO"]), key), "it was added later"
         setup = self.signed(request, key, setup_secret_names=["ONE"])
         assert "the secret TWO" in self.refused({**setup, "plan": {**setup["plan"], "phase": "setup"}}, key)

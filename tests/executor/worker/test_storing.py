@@ -86,9 +86,9 @@ def no_room(db: Database) -> Callable[[], None]:
 
     def limit(connection: Any, *_: Any) -> None:
         pages = "1" if full[0] else "1000000"  # never fewer than there are
-        connection.connection.dbapi_connection.execute(f"PRAGMA max_page_count = {pages}")
+        connection.execute(f"PRAGMA max_page_count = {pages}")
 
-    event.listen(db.engine, "begin", limit)
+    event.listen(db.engine, "checkout", limit)
     return lambda: full.__setitem__(0, False)
 
 
