@@ -15,7 +15,7 @@ import pytest
 
 from tests.processes import eventually
 from tests.rig import CHECKOUT, PATIENCE, Rig, command, rig
-from tests.rig_server import serving
+from tests.server_process import serving
 
 pytestmark = pytest.mark.long
 NAME = "sealrun.example.com"
