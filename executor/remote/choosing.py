@@ -49,9 +49,9 @@ def chosen(settings: Settings, environ: Mapping[str, str], file: ProjectFile) ->
         return Chosen(current, "sealrun login", _token(kept, current))
     if settings.token is not None:
         raise ServerUnusable(
-            "{token} is set, and {server} is not: nothing says which server it is for",
-            token=TOKEN.name,
-            server=SERVER.name,
+            "{set} is set, and {other} is not: nothing says which server it is for",
+            set=TOKEN.name,
+            other=SERVER.name,
             hint=f"set {SERVER.name}; or unset {TOKEN.name} to work on this machine's own database",
         )
     return None

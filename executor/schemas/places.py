@@ -1,15 +1,8 @@
 """Which project or environment an operation is about, and what is said of what it has deleted."""
 
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
-from math import isfinite
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
-
-_DEEPEST = 100
-_LARGEST = 1 << 62  # above any number of bytes, and within what both databases and their drivers count with
+from pydantic import BaseModel, ConfigDict
 
 
 class Input(BaseModel):
@@ -22,51 +15,6 @@ class Input(BaseModel):
 
     json_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that are kept as JSON, in which any text may stand."""
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _is_storable(cls, value: Any, field: ValidationInfo) -> Any:
-        fits = _is_json(value) if field.field_name in cls.json_fields else _fits(value)
-        if not fits:
-            raise PydanticCustomError("not_storable", "this is no text, number or moment that a database holds")
-        return value
-
-
-def _fits(value: Any) -> bool:
-    """Whether a database holds this: no NUL in a text, no number without end, no moment beyond the calendar in UTC."""
-    match value:
-        case str():
-            return "\0" not in value
-        case float():
-            return isfinite(value) and abs(value) < _LARGEST
-        case int():
-            return abs(value) < _LARGEST
-        case datetime():
-            return _is_moment(value)
-        case Mapping():
-            return all(_fits(name) and _fits(member) for name, member in value.items())
-        case Collection() if isinstance(value, list | tuple | set | frozenset):
-            return all(map(_fits, value))
-        case _:
-            return True
-
-
-def _is_json(value: Any, depth: int = 0) -> bool:
-    """Whether this can be kept as JSON: texts that are Unicode, and nothing that is nested without end."""
-    if isinstance(value, str):
-        return not any("\ud800" <= letter <= "\udfff" for letter in value) if not value.isascii() else True
-    if isinstance(value, Mapping | list | tuple) and depth == _DEEPEST:
-        return False
-    if isinstance(value, Mapping):
-        return all(_is_json(name) and _is_json(member, depth + 1) for name, member in value.items())
-    return not isinstance(value, list | tuple) or all(_is_json(member, depth + 1) for member in value)
-
-
-def _is_moment(value: datetime) -> bool:
-    try:
-        return value.tzinfo is not None and value.astimezone(UTC) is not None
-    except (OverflowError, ValueError):
-        return False
 
 
 class Output(BaseModel):
