@@ -1,7 +1,9 @@
 """What a deployment is made of, looked at: settings, database, keys, broker, this machine; and what dangles in it."""
 
+import importlib.util
 import os
 import platform
+import socket
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +12,7 @@ from kombu.connection import Connection
 from sqlmodel import select
 
 from executor import database, unguarded
+from executor.boundary.plans import SigningKey
 from executor.broker import embedded
 from executor.broker.application import make_app
 from executor.broker.refusing import refusal
@@ -17,14 +20,16 @@ from executor.explain.isolation import Machine, isolation
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
+from executor.people import accounts
 from executor.python import interpreters
 from executor.runs import workers
 from executor.runs.unopened import unopened as unopened_by_workers
-from executor.sandbox import probing, user
+from executor.sandbox import kernel, probing, user
 from executor.sandbox.host import Host
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
 from executor.schemas.workers import WorkerView
+from executor.server_settings import read_server_settings
 from executor.settings import Settings
 from secretstore import vault
 from secretstore.audit import Actor
@@ -57,6 +62,39 @@ def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
     yield from _passwords(settings)
     yield from _isolation(settings)
     yield from _folders(settings)
+    yield from _server(db)
+
+
+def _server(db: Database | None) -> Iterator[Finding]:
+    """The HTTP API of this machine: whether it can be served, answers, has somebody to log in, and what it may read."""
+    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("fastapi") is None:
+        yield Finding("server", "ok", f"none can be served here, as the extra is not there: {installing('server')}")
+        return
+    try:
+        server = read_server_settings(os.environ)
+    except SettingsProblem as error:
+        yield Finding("server", "wrong", "; ".join(error.problems), "correct or unset these variables")
+        return
+    try:
+        socket.create_connection(server.listen, timeout=1).close()
+    except OSError:
+        yield Finding(
+            "server", "ok", f"none runs at {server.public_url}; sealrun serve starts it, and so does sealrun up"
+        )
+    else:
+        yield Finding("server", "ok", f"something listens where {server.public_url} is served")
+    abi = kernel.landlock_abi() if platform.system() == "Linux" else 0
+    if abi:
+        yield Finding("server's files", "ok", f"it can read no key file: Landlock {abi}")
+    else:
+        mend = "serve as a user of its own, with the key's public half alone: SEALRUN_KEYS=local:PATH.pub"
+        yield Finding("server's files", "note", "this kernel has no Landlock: it can read what its user can", mend)
+    if db is None:
+        return
+    with db.reading() as session:
+        if not accounts.has_admin(session):
+            mend = "sealrun user create NAME --admin; or by the page that sealrun up opens"
+            yield Finding("first admin", "note", "nobody can log in to a server yet", mend)
 
 
 def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
@@ -65,29 +103,37 @@ def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
 
 
 def doors(at: Deployment, who: Actor) -> Finding:
-    """Whether what is accepted here is signed, and what the workers that live make of that."""
+    """Whether what is accepted here is signed, what the workers that live make of that, and what one of here would."""
     try:
         key = at.signing_key
     except SealrunError as error:
         return Finding("doors", "wrong", str(error), error.hint)
     live = workers.list_workers(at.db, alive_only=True)
     insist = [one for one in live if one.signers]
-    detail = {"signer": str(key.signer) if key else None, "insist": [one.name for one in insist]}
-    if key is None:
-        if insist:
-            text = f"nothing is signed here, and {_named(insist)} takes nothing else: it refuses what is submitted here"
-            mend = "submit through the API server; on its machine name its key in SEALRUN_SIGNING_KEY"
-            return Finding("doors", "note", text, mend, detail)
-        known = "no live worker insists on it" if live else "no worker lives, so it is not known whether one insists"
-        return Finding("doors", "ok", f"nothing is signed here; {known}", detail=detail)
+    here = [one.id for one in at.settings.signers]
+    detail = {"signer": str(key.signer) if key else None, "insist": [one.name for one in insist], "signers": here}
+    status, text, mend = _unsigned(live, insist) if key is None else _signed(key, live, insist)
+    if here:
+        text += f"; a worker that is started here takes what {' or '.join(here)} has signed, and nothing else"
+    return Finding("doors", status, text, mend, detail)
+
+
+def _unsigned(live: Sequence[WorkerView], insist: Sequence[WorkerView]) -> tuple[str, str, str | None]:
+    if insist:
+        text = f"nothing is signed here, and {_named(insist)} takes nothing else: it refuses what is submitted here"
+        return "note", text, "submit through the API server; on its machine name its key in SEALRUN_SIGNING_KEY"
+    known = "no live worker insists on it" if live else "no worker lives, so it is not known whether one insists"
+    return "ok", f"nothing is signed here; {known}", None
+
+
+def _signed(key: SigningKey, live: Sequence[WorkerView], insist: Sequence[WorkerView]) -> tuple[str, str, str | None]:
     text = f"what is accepted here is signed, for workers with SEALRUN_DOORS=api SEALRUN_SIGNERS={key.signer}"
     if strangers := [one for one in insist if key.signer.id not in one.signers]:
         text += f"; {_named(strangers)} insists on other keys, and refuses it"
-        return Finding("doors", "note", text, "name it in SEALRUN_SIGNERS of each worker", detail)
+        return "note", text, "name it in SEALRUN_SIGNERS of each worker"
     if free := [one for one in live if not one.signers]:
-        text += f"; {_named(free)} takes what is not signed, too"
-        return Finding("doors", "note", text, "set both for each worker of the queue", detail)
-    return Finding("doors", "ok", text, detail=detail)
+        return "note", f"{text}; {_named(free)} takes what is not signed, too", "set both for each worker of the queue"
+    return "ok", text, None
 
 
 def _named(found: Sequence[WorkerView]) -> str:
