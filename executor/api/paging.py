@@ -39,7 +39,7 @@ def key_of(text: str, size: int) -> list[Any]:
     """
     try:
         found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, RecursionError):
+    except ValueError:
         found = None
     if not isinstance(found, list) or len(found) != size or not all(isinstance(part, str) for part in found):
         raise RequestUnclear("cursor is none that a page has given")

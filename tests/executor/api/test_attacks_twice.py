@@ -142,7 +142,7 @@ def test_what_ends_at_one_server_ends_at_the_other(pair: Pair) -> None:
 
 
 def test_a_cursor_leads_nowhere_but_on(pair: Pair) -> None:
-    """What is none, has other fields or is nested without end is refused; behind the last item there is nothing."""
+    """What is none, or has other fields, is refused; behind the last item there is nothing."""
     token, path = pair.token("viewer", "shop"), "/projects/shop/variables"
 
     def status(cursor: str) -> int:

@@ -229,7 +229,7 @@ def test_a_head_that_drips_ends(pair: Pair, sent: bytes) -> None:
     """Of a first request, and of one behind an answer: a connection without a request is nobody's to hold."""
     with connected(pair) as connection:
         connection.sendall(sent)
-        assert answered(connection) == b""
+        assert answered(connection)[9:12] in (b"", b"400"), "at once, where it can be no request"
     with connected(pair, 1) as connection:
         connection.sendall(head(pair, "GET", "/api/v1/health"))
         assert status(connection) == b"200"
