@@ -12,6 +12,7 @@ from kombu.connection import Connection
 from sqlmodel import select
 
 from executor import database, unguarded
+from executor.boundary.plans import SigningKey
 from executor.broker import embedded
 from executor.broker.application import make_app
 from executor.broker.refusing import refusal
@@ -102,29 +103,37 @@ def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
 
 
 def doors(at: Deployment, who: Actor) -> Finding:
-    """Whether what is accepted here is signed, and what the workers that live make of that."""
+    """Whether what is accepted here is signed, what the workers that live make of that, and what one of here would."""
     try:
         key = at.signing_key
     except SealrunError as error:
         return Finding("doors", "wrong", str(error), error.hint)
     live = workers.list_workers(at.db, alive_only=True)
     insist = [one for one in live if one.signers]
-    detail = {"signer": str(key.signer) if key else None, "insist": [one.name for one in insist]}
-    if key is None:
-        if insist:
-            text = f"nothing is signed here, and {_named(insist)} takes nothing else: it refuses what is submitted here"
-            mend = "submit through the API server; on its machine name its key in SEALRUN_SIGNING_KEY"
-            return Finding("doors", "note", text, mend, detail)
-        known = "no live worker insists on it" if live else "no worker lives, so it is not known whether one insists"
-        return Finding("doors", "ok", f"nothing is signed here; {known}", detail=detail)
+    here = [one.id for one in at.settings.signers]
+    detail = {"signer": str(key.signer) if key else None, "insist": [one.name for one in insist], "signers": here}
+    status, text, mend = _unsigned(live, insist) if key is None else _signed(key, live, insist)
+    if here:
+        text += f"; a worker that is started here takes what {' or '.join(here)} has signed, and nothing else"
+    return Finding("doors", status, text, mend, detail)
+
+
+def _unsigned(live: Sequence[WorkerView], insist: Sequence[WorkerView]) -> tuple[str, str, str | None]:
+    if insist:
+        text = f"nothing is signed here, and {_named(insist)} takes nothing else: it refuses what is submitted here"
+        return "note", text, "submit through the API server; on its machine name its key in SEALRUN_SIGNING_KEY"
+    known = "no live worker insists on it" if live else "no worker lives, so it is not known whether one insists"
+    return "ok", f"nothing is signed here; {known}", None
+
+
+def _signed(key: SigningKey, live: Sequence[WorkerView], insist: Sequence[WorkerView]) -> tuple[str, str, str | None]:
     text = f"what is accepted here is signed, for workers with SEALRUN_DOORS=api SEALRUN_SIGNERS={key.signer}"
     if strangers := [one for one in insist if key.signer.id not in one.signers]:
         text += f"; {_named(strangers)} insists on other keys, and refuses it"
-        return Finding("doors", "note", text, "name it in SEALRUN_SIGNERS of each worker", detail)
+        return "note", text, "name it in SEALRUN_SIGNERS of each worker"
     if free := [one for one in live if not one.signers]:
-        text += f"; {_named(free)} takes what is not signed, too"
-        return Finding("doors", "note", text, "set both for each worker of the queue", detail)
-    return Finding("doors", "ok", text, detail=detail)
+        return "note", f"{text}; {_named(free)} takes what is not signed, too", "set both for each worker of the queue"
+    return "ok", text, None
 
 
 def _named(found: Sequence[WorkerView]) -> str:

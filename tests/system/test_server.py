@@ -147,7 +147,9 @@ def test_a_day(team: Team) -> None:
     assert [one["state"] for one in ada.json("runs", "list", "-p", "shop", "-L", "1")] == ["running"]
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in err, err
+    assert process.returncode == -signal.SIGINT and "detached; the run goes on" in err and "Traceback" not in err, err
+    (going,) = ada.json("runs", "list", "-p", "shop", "-L", "1")
+    ada("runs", "cancel", going["id"])
     assert "is signed, for workers with SEALRUN_DOORS=api SEALRUN_SIGNERS=ed25519:" in log(team)
 
 
@@ -188,11 +190,25 @@ def test_all_that_is_done_with_secrets(team: Team) -> None:
     assert {one["kind"]: one["state"] for one in jobs} == {"rename": "succeeded", "rotate": "succeeded"}
     print_it = ada.write("late.py", "import os; print(len(os.environ['TOKEN_B']))")
     assert ada("run", "-p", "shop", "-e", "dev", print_it).stdout == f"{len(LATER)}\n"
-    ada("source", "create", "web", "-p", "shop", "-e", "dev", "--kind", "http", "--url", team.url, "--yes")
-    assert "web" in ada("source", "list", "-p", "shop").stdout
-    ada("source", "test", "web", "-p", "shop", "-e", "dev", code=None)
-    ada("project", "delete", "shop", "-e", "prod", "--yes", code=0)
-    ada("project", "set", "shop", "--max-running", "2")
+    where = ("-p", "shop", "-e", "dev")
+    ada(
+        "catalog",
+        "create",
+        "lake",
+        *where,
+        "--kind",
+        "unity-catalog",
+        "--endpoint",
+        team.url,
+        "--token-secret",
+        "TOKEN_B",
+    )
+    assert "lake" in ada("catalog", "list", "-p", "shop").stdout
+    tried = ada("catalog", "test", "lake", *where, code=1)
+    assert "HTTP 4" in tried.stdout + tried.stderr and LATER not in tried.stdout + tried.stderr
+    ada("project", "create", "shop", "-e", "gone")
+    ada("project", "delete", "shop", "-e", "gone", "--yes")
+    assert "gone" not in ada("project", "list").stdout
 
 
 @pytest.mark.long
