@@ -85,10 +85,10 @@ def _server(db: Database | None) -> Iterator[Finding]:
         yield Finding("server", "ok", f"something listens where {server.public_url} is served")
     abi = kernel.landlock_abi() if platform.system() == "Linux" else 0
     if abi:
-        yield Finding("server's files", "ok", f"it can read no key file: Landlock {abi}")
+        yield Finding("server reads", "ok", f"it can read no key file: Landlock {abi}")
     else:
         mend = "serve as a user of its own, with the key's public half alone: SEALRUN_KEYS=local:PATH.pub"
-        yield Finding("server's files", "note", "this kernel has no Landlock: it can read what its user can", mend)
+        yield Finding("server reads", "note", "this kernel has no Landlock: it can read what its user can", mend)
     if db is None:
         return
     with db.reading() as session:

@@ -226,7 +226,7 @@ def test_the_server_is_looked_at(cli: Cli) -> None:
     """What it may read, who can log in, and settings of its that cannot be."""
     found = {one["what"]: one for one in cli.json("doctor", "--json")["findings"]}
     assert found["server"]["status"] == "ok"
-    assert "key file" in found["server's files"]["text"]
+    assert "key file" in found["server reads"]["text"]
     assert (found["first admin"]["status"], "--admin" in found["first admin"]["mend"]) == ("note", True)
     told = cli("doctor", environ={"SEALRUN_LISTEN": "0.0.0.0:8741"}, code=1).stdout
     assert "SEALRUN_PUBLIC_URL is not set, and SEALRUN_LISTEN is not a loopback address" in told

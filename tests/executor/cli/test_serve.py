@@ -88,8 +88,9 @@ def test_up_has_it_and_goes_on_without(cli: Cli, port: int) -> None:
         assert "sealrun up: without the HTTP API: the server cannot listen" in said
 
 
-def test_the_first_admin_comes_in_by_a_page_of_ups(cli: Cli, port: int) -> None:
+def test_the_first_admin_comes_in_by_a_page_of_ups(new_cli: Cli, port: int) -> None:
     """The page is this user's, its secret stands nowhere else, makes one admin, and is gone with `up`."""
+    cli = new_cli
     with started(cli, "up", "-c", "1", SEALRUN_LISTEN=f"127.0.0.1:{port}", SEALRUN_OIDC_SCOPES="openid") as up:
         said = read_until(up, "first-admin")
         page = cli.home / f"first-admin-{port}.html"
@@ -120,8 +121,9 @@ def test_the_first_admin_comes_in_by_a_page_of_ups(cli: Cli, port: int) -> None:
         assert "first-admin" not in read_until(up, "/api/v1\n")
 
 
-def test_serve_opens_the_page_for_who_sits_at_a_terminal(cli: Cli, port: int) -> None:
+def test_serve_opens_the_page_for_who_sits_at_a_terminal(new_cli: Cli, port: int) -> None:
     """With the system's browser, and the path alone in its command; without a terminal there is no link."""
+    cli = new_cli
     asked = cli.folder / "asked"
     browser = cli.folder / "browser"
     browser.write_text(f'#!/bin/sh\necho "$@" > {asked}.part; mv {asked}.part {asked}\n')
