@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import httpx2 as httpx
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from executor.database import migrate
 from executor.keys.creation import birth
@@ -125,6 +125,9 @@ class Filled:
         self.headers = {"authorization": f"Bearer {token}"}
         self.runs = list(self._runs(options))
         self._secrets(options.secrets)
+        if self.db.dialect == "postgresql":  # as its autovacuum does within a minute
+            with self.db.writing() as session:
+                session.execute(text("ANALYZE"))
 
     def _secrets(self, count: int) -> None:
         given = {

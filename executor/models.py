@@ -111,7 +111,7 @@ class Run(Table, RunSpec, table=True):
     __tablename__ = "executor_run"
     __table_args__ = (
         Index("executor_run_waiting", "state", "queue"),
-        Index("executor_run_by_project", "project_id", "created_at"),
+        Index("executor_run_by_project", "project_id", "created_at", "id"),
         Index("executor_run_by_time", "created_at", "id"),
         Index("executor_run_idempotency", "project_id", "idempotency_key", unique=True),
         Index("executor_run_by_bundle", "project_id", "bundle"),

@@ -25,8 +25,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(made: Rig, **environ: str) -> Iterator[Served]:
-    """Start a server of the rig's settings, with a token of a service account that may do everything."""
+def serving(made: Rig, host: str | None = None, **environ: str) -> Iterator[Served]:
+    """Start a server of the rig's settings, with a token of a service account that may do everything.
+
+    `host` is its name, where it has another than its address.
+    """
     by = operator("tester")
     name = f"server-{len(os.listdir(made.folder))}"
     accounts.create(made.db, name, service=True, actor=ACTOR)
@@ -44,9 +47,8 @@ def serving(made: Rig, **environ: str) -> Iterator[Served]:
                 cwd=made.folder, env=known, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 pass_fds=[taken.fileno()], start_new_session=True,
             )  # fmt: skip
-    client = httpx.Client(
-        base_url=f"http://{address}/api/v1", headers={"authorization": f"Bearer {token}"}, timeout=PATIENCE
-    )
+    headers = {"authorization": f"Bearer {token}", "host": host or address}
+    client = httpx.Client(base_url=f"http://{address}/api/v1", headers=headers, timeout=PATIENCE)
 
     def ready() -> bool:
         assert process.poll() is None, log.read_text()

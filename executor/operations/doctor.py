@@ -1,7 +1,9 @@
 """What a deployment is made of, looked at: settings, database, keys, broker, this machine; and what dangles in it."""
 
+import importlib.util
 import os
 import platform
+import socket
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,14 +20,16 @@ from executor.explain.isolation import Machine, isolation
 from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
+from executor.people import accounts
 from executor.python import interpreters
 from executor.runs import workers
 from executor.runs.unopened import unopened as unopened_by_workers
-from executor.sandbox import probing, user
+from executor.sandbox import kernel, probing, user
 from executor.sandbox.host import Host
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
 from executor.schemas.workers import WorkerView
+from executor.server_settings import read_server_settings
 from executor.settings import Settings
 from secretstore import vault
 from secretstore.audit import Actor
@@ -58,6 +62,39 @@ def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
     yield from _passwords(settings)
     yield from _isolation(settings)
     yield from _folders(settings)
+    yield from _server(db)
+
+
+def _server(db: Database | None) -> Iterator[Finding]:
+    """The HTTP API of this machine: whether it can be served, answers, has somebody to log in, and what it may read."""
+    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("fastapi") is None:
+        yield Finding("server", "ok", f"none can be served here, as the extra is not there: {installing('server')}")
+        return
+    try:
+        server = read_server_settings(os.environ)
+    except SettingsProblem as error:
+        yield Finding("server", "wrong", "; ".join(error.problems), "correct or unset these variables")
+        return
+    try:
+        socket.create_connection(server.listen, timeout=1).close()
+    except OSError:
+        yield Finding(
+            "server", "ok", f"none runs at {server.public_url}; sealrun serve starts it, and so does sealrun up"
+        )
+    else:
+        yield Finding("server", "ok", f"something listens where {server.public_url} is served")
+    abi = kernel.landlock_abi() if platform.system() == "Linux" else 0
+    if abi:
+        yield Finding("server's files", "ok", f"it can read no key file: Landlock {abi}")
+    else:
+        mend = "serve as a user of its own, with the key's public half alone: SEALRUN_KEYS=local:PATH.pub"
+        yield Finding("server's files", "note", "this kernel has no Landlock: it can read what its user can", mend)
+    if db is None:
+        return
+    with db.reading() as session:
+        if not accounts.has_admin(session):
+            mend = "sealrun user create NAME --admin; or by the page that sealrun up opens"
+            yield Finding("first admin", "note", "nobody can log in to a server yet", mend)
 
 
 def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:

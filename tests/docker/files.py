@@ -12,6 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from executor.cli.lazy import COMMANDS, load
+from executor.server_settings import SERVER_SETTINGS
 from executor.settings import ALL_SETTINGS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -128,8 +129,9 @@ def unparsable(words: list[str]) -> Iterator[str]:
 
 def bad_settings(compose: Compose) -> Iterator[str]:
     """Every variable is a setting; those with a password in them are files; all who meet have one host name."""
-    known = {setting.name for setting in ALL_SETTINGS if not setting.from_file}
-    known |= {f"{setting.name}_FILE" for setting in ALL_SETTINGS if setting.from_file}
+    every = (*ALL_SETTINGS, *SERVER_SETTINGS)
+    known = {setting.name for setting in every if not setting.from_file}
+    known |= {f"{setting.name}_FILE" for setting in every if setting.from_file}
     for name, service in ours(compose).items():
         for variable in service["environment"]:
             if variable.startswith("SEALRUN_") and variable not in known:

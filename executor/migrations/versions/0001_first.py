@@ -89,7 +89,7 @@ def _runs() -> None:
         sa.Column("pruned_by", sa.String()),
     )
     op.create_index("executor_run_waiting", "executor_run", ["state", "queue"])
-    op.create_index("executor_run_by_project", "executor_run", ["project_id", "created_at"])
+    op.create_index("executor_run_by_project", "executor_run", ["project_id", "created_at", "id"])
     op.create_index("executor_run_by_time", "executor_run", ["created_at", "id"])
     op.create_index("executor_run_idempotency", "executor_run", ["project_id", "idempotency_key"], unique=True)
     op.create_index("executor_run_by_bundle", "executor_run", ["project_id", "bundle"])

@@ -119,7 +119,7 @@ def test_a_token_of_somebody_elses_is_none(pair: Pair) -> None:
 
 def test_a_source_that_another_has_sent_is_not_used(pair: Pair) -> None:
     """Its digest names it; whoever knows that has not sent it, and is not told whether it is there."""
-    body, digest = pair.archive(("main.py", b"print(1)"))
+    body, digest = pair.archive(("main.py", b"print('of one person')"))
     path = "/projects/shop/environments/default"
     runner, other = pair.token("runner", "shop"), pair.token("developer", "shop")
     sent = pair.ask("PUT", f"{path}/bundles/{digest}", runner, params={"size": len(body)}, content=body)

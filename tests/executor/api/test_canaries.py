@@ -105,7 +105,7 @@ def test_no_answer_tells_of_a_value(stored: House) -> None:
             path = path.replace(f"{{{name}}}", value)
         for role in ROLES:
             answer = stored.ask("GET", path, stored.token(role), params=queries.get(route.operation, {}))
-            assert answer.status_code in (200, 204, 403, 404), (route, answer.text)
+            assert answer.status_code in (200, 204, 403, 404, 409), (route, answer.text)
             require_none(answer.content + repr(answer.headers).encode(), route)
             answered += answer.status_code in (200, 204)
     assert answered > 150, "most of it is answered, and not refused"
@@ -136,5 +136,5 @@ def test_no_value_comes_to_the_server(stored: House, tmp_path: Path, monkeypatch
     whole = b"".join(received)
     assert b"WIRE_KEY" in whole and b"FILE_KEY" in whole, "the server was asked"
     require_none(whole, "what was sent")
-    kept = {one.name: one.last_version for one in vault.list_secrets(stored.at.db, "shop", "default")}
+    kept = {one.name: one.version for one in vault.list_secrets(stored.at.db, "shop", "default")}
     assert (kept["WIRE_KEY"], kept["FILE_KEY"]) == (2, 1)

@@ -30,7 +30,7 @@ from tests.effort import FULL
 from tests.executor.api.conftest import House, deployment_of
 
 HOST = "testserver"
-EXAMPLES = 200 if FULL else 4
+EXAMPLES = 200 if FULL else 3
 """Requests of each operation, some that fit and some that do not."""
 
 # What ends what the others need: they are asked of places that are not there, or elsewhere among these tests.

@@ -72,7 +72,7 @@ def test_a_follower_hears_soon_and_of_the_end(pair: Pair) -> None:
         assert [event for event, *_ in left if event == "output"] == []
 
 
-@pytest.mark.parametrize("place", ["x", "1", "1:2:3", "-1:0", "1:9999999999", "1:1\t"])
+@pytest.mark.parametrize("place", ["x", "1", "1:2:3", "-1:0", "1:9999999999", "1:1;"])
 def test_a_place_that_is_none_is_refused(pair: Pair, place: str) -> None:
     """In the header that a browser sends, and in the query."""
     run, token = pair.run("shop", "default"), pair.token("follower", "shop")

@@ -220,3 +220,15 @@ def test_a_broker_that_refuses_the_login_is_said_to(amqp_url: str, tmp_path: Pat
     with redis_server(tmp_path, "requirepass hunter2-pass") as url:
         found = told(url.replace("hunter2", "hunter3"))
         assert "refuses the login" in found.text and "hunter" not in str(found)
+
+
+def test_the_server_is_looked_at(cli: Cli) -> None:
+    """What it may read, who can log in, and settings of its that cannot be."""
+    found = {one["what"]: one for one in cli.json("doctor", "--json")["findings"]}
+    assert found["server"]["status"] == "ok"
+    assert "key file" in found["server's files"]["text"]
+    assert (found["first admin"]["status"], "--admin" in found["first admin"]["mend"]) == ("note", True)
+    told = cli("doctor", environ={"SEALRUN_LISTEN": "0.0.0.0:8741"}, code=1).stdout
+    assert "SEALRUN_PUBLIC_URL is not set, and SEALRUN_LISTEN is not a loopback address" in told
+    cli.ok("user", "create", "ada", "--admin", stdin="correct horse battery staple")
+    assert "first admin" not in cli.ok("doctor")
