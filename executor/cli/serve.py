@@ -63,7 +63,7 @@ def serve(
 
 
 def _say_of_plans(at: Deployment, who: Actor) -> None:
-    """Say what signs, and what workers make of it; the key is read now: once it serves, the process can read no file.
+    """Say what signs, and what workers make of it. The key is read now, so that what is wrong with it is told now.
 
     Raises:
         KeyFileMissing, KeyFileUnusable: its file cannot be used.
