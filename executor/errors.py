@@ -671,7 +671,7 @@ class NotLoggedIn(SealrunError):
     code = "not_logged_in"
     status = 401
     exit_code = 2
-    hint = "log in: sealrun login {server}; or set SEALRUN_TOKEN"
+    hint = "log in: sealrun login {server}; or set SEALRUN_SERVER, and SEALRUN_TOKEN to a token of it"
 
 
 class LogInFailed(SealrunError):

@@ -40,7 +40,7 @@ GRANTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "secretstore_environment": Rights(
             "select, update (generation, created_at), delete", "select, insert, update", "",
-            "with an environment go its wrapped keys: the server deletes none; a worker does, of a destroyed project",
+            "with an environment go its wrapped keys: the server deletes none; a worker does, for who asked it",
         ),
         "secretstore_key_pair": Rights(
             _ALL, "select, insert", "",

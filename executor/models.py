@@ -385,6 +385,7 @@ class Worker(Table, table=True):
     """A worker: its heartbeat, what it offers, and why it takes no run, as long as it does not.
 
     `refused` are the environments that it leaves to others, by id: each one's place, and what its key service said.
+    `signers` are the keys, by id, whose plans it insists on; without any it insists on none.
     """
 
     __tablename__ = "executor_worker"
@@ -400,6 +401,7 @@ class Worker(Table, table=True):
     places: list[str] = Field(sa_column=Column(JSON, nullable=False))
     key_services: list[str] = Field(sa_column=Column(JSON, nullable=False))
     refused: dict[str, list[str]] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    signers: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     slots: int
     closed: str | None = Field(default=None, sa_column=Column(Text))
     started_at: datetime = Field(sa_type=UtcDateTime)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from executor.api import describing, endpoints, entry, health, problems, streams
 from executor.api.middleware.bodies import Bodies
@@ -78,8 +79,11 @@ def create_application(at: Deployment, origin: Origin, leaving: Callable[[], boo
     return app
 
 
-def _most(at: Deployment, path: str) -> int | None:
-    """Bytes of a body, where a route takes more than others: a source, and many runs at once."""
-    if _BUNDLE.search(path):
+def _most(at: Deployment, scope: Scope) -> int | None:
+    """Bytes of a body, where a route takes more than others: a source, and many runs at once, of who may have any."""
+    who = scope.get("state", {}).get("principal")
+    if who is not None and not any("use" in grant.verbs for grant in who.grants):
+        return None
+    if _BUNDLE.search(scope["path"]):
         return archive_limit(at.settings.source_bytes)
-    return RUNS_AT_ONCE if path == f"{BASE}/runs/batch" else None
+    return RUNS_AT_ONCE if scope["path"] == f"{BASE}/runs/batch" else None

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from executor.api.application import Origin, create_application
 from executor.api.confining import Bounds, confine
 from executor.api.oidc import Provider
+from executor.api.tidying import tidying
 from executor.operations.deployment import Deployment
 from executor.server_settings import ServerSettings
 
@@ -62,7 +63,8 @@ def serve(at: Deployment, server: ServerSettings, listening: socket.socket, begu
     program = uvicorn.Server(config)
     with _ending(program):
         begun(confine(at))
-        program.run(sockets=[listening])
+        with tidying(at):
+            program.run(sockets=[listening])
 
 
 @contextmanager

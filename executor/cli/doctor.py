@@ -98,6 +98,7 @@ def _examine() -> Iterator[Finding]:
     yield _expiry(at, who)
     yield _connections(at, who)
     yield _workers(at, who)
+    yield operations.doors(at, who)
     yield from _unopened(at, who)
 
 

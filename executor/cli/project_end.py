@@ -8,9 +8,11 @@ import typer
 
 from executor.cli.here import Here, confirm, here
 from executor.cli.shown import screen
+from executor.cli.shown.job import wait
 from executor.cli.typed import completion, options
 from executor.errors import Misuse, NeedsYes
-from executor.operations import environments, projects
+from executor.operations import environments, jobs, projects
+from executor.schemas.jobs import JobNamed
 from executor.schemas.places import InEnvironment
 from executor.schemas.projects import ProjectDeletion, ProjectNamed
 from secretstore.errors import DatabaseUnwritable
@@ -77,6 +79,8 @@ def delete(
     deleted = place.ask(projects.delete, asked)
     if deleted.destroy_at is None:
         screen.say(f'destroyed project "{name}": what was sealed there opens nowhere any more')
+    elif now:
+        screen.say(f'deleted project "{name}"; the next worker that looks destroys its keys, within a minute or so')
     else:
         screen.say(f'deleted project "{name}"; its keys are destroyed on {deleted.destroy_at:%Y-%m-%d %H:%M} UTC')
         screen.say(f"until then: sealrun project restore {name}")
@@ -99,6 +103,9 @@ def _delete_environment(place: Here, project: str, environment: str, yes: bool, 
     place.ask(environments.require_deletable, part)
     confirm(f"delete {what} and destroy its keys, so that nothing sealed there can ever be opened again", yes)
     deleted = place.ask(environments.delete, part)
+    if deleted.job is not None:
+        screen.say(f"a worker does it: job {deleted.job[:8]}, which goes on if this is interrupted")
+        wait(place, place.ask(jobs.show, JobNamed(project=project, job=deleted.job)))
     screen.say(f"deleted {what}; its keys are destroyed")
     if json:
         screen.show_json(deleted)

@@ -11,7 +11,7 @@ import typer
 from executor.cli import entrance
 from executor.cli.here import has_terminal, operators_only
 from executor.cli.shown import screen
-from executor.operations import projects
+from executor.operations import doctor, projects
 from executor.operations.deployment import Deployment
 from executor.server_settings import LISTEN, PUBLIC_URL, read_server_settings
 from secretstore.audit import Actor
@@ -52,6 +52,7 @@ def serve(
             projects.make_key_file(at, who)  # once it serves, it makes none
         except KeyFileMissing as missing:
             screen.say(f"sealrun serve: note: {missing}", "yellow")
+        _say_of_plans(at, who)
         if listen_fd is None and settings.embedded:
             screen.say("sealrun serve: it starts no worker; beside it: sealrun worker; in its place: sealrun up")
         if listen_fd is None and has_terminal():
@@ -59,6 +60,17 @@ def serve(
             if page is not None:
                 entrance.show(page)
         answer(at, server, taken, begun)
+
+
+def _say_of_plans(at: Deployment, who: Actor) -> None:
+    """Say what signs, and what workers make of it; the key is read now: once it serves, the process can read no file.
+
+    Raises:
+        KeyFileMissing, KeyFileUnusable: its file cannot be used.
+    """
+    key, found = at.signing_key, doctor.doors(at, who)
+    if key is not None or found.status != "ok" or not at.settings.embedded:
+        screen.say(f"sealrun serve: {found.text}", "yellow" if found.status != "ok" else "")
 
 
 def require_installed() -> None:

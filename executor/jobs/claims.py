@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, exists, null, or_, select, true, update
 from sqlmodel import Session, col
 from sqlmodel import select as select_one
 
@@ -20,7 +20,9 @@ from secretstore.database import Database, table_of
 from secretstore.models import Environment, KeyPair, Project
 from secretstore.views import EnvironmentView
 
-Kind = Literal["rotate", "rewrap", "rename"]
+Kind = Literal["rotate", "rewrap", "rename", "delete"]
+NEEDS_NO_KEY = ("delete",)
+"""What any worker of a place can do: it destroys keys, and opens none."""
 
 JOB = table_of(Job)
 _PROJECT, _ENVIRONMENT, _PAIR = table_of(Project).c, table_of(Environment).c, table_of(KeyPair).c
@@ -162,6 +164,10 @@ def end_hopeless(db: Database) -> int:
             return 0
     ended = 0
     with db.writing() as session:
+        # An environment is gone once it is deleted, whether or not its worker could still say so.
+        deleted = (_unheld(db), JOB.c.kind == "delete", JOB.c.done.is_not(null()))
+        statement = update(JOB).where(*deleted).values(finished_at=db.now(), state="succeeded")
+        ended += session.connection().execute(statement).rowcount
         for condition, said in ((~_of_living(), _GONE), (_hopeless(), _LOST)):
             values = {"state": "failed", "reason": "lost" if said is _LOST else "place_gone", "message": said}
             statement = update(JOB).where(_unheld(db), condition).values(finished_at=db.now(), **values)
@@ -170,7 +176,7 @@ def end_hopeless(db: Database) -> int:
 
 
 def suits(offer: Offer) -> tuple[ColumnElement[bool], ...]:
-    """The job is of a place that a worker serves, whose private key it may be able to unwrap."""
+    """The job is of a place that a worker serves, whose private key it may be able to unwrap, where it needs that."""
     own = or_(true() if "*" in offer.key_services else among(JOB.c.id, ()), *_by(offer))
     pair = exists().where(
         _ENVIRONMENT.id == JOB.c.environment_id,
@@ -179,7 +185,8 @@ def suits(offer: Offer) -> tuple[ColumnElement[bool], ...]:
         own,
     )
     served = or_(*(and_(*_halves(pattern)) for pattern in offer.places))
-    return served, pair, _of_living(), ~among(JOB.c.environment_id, offer.refused)
+    opens = and_(pair, ~among(JOB.c.environment_id, offer.refused))
+    return served, or_(JOB.c.kind.in_(NEEDS_NO_KEY), opens), _of_living()
 
 
 def _by(offer: Offer) -> list[ColumnElement[bool]]:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from executor.errors import UnknownJob
+from executor.jobs.claims import NEEDS_NO_KEY
 from executor.models import Job, JobReceipt, JobReceiptSecret
 from executor.people.sight import ALL, Sight
 from executor.runs import workers
@@ -18,8 +19,10 @@ from secretstore.vault.lookup import find_place, find_project
 from secretstore.views import view_of
 
 
-def serving(db: Database, project: str, environment: str) -> JobServing:
+def serving(db: Database, project: str, environment: str, *, opens: bool = True) -> JobServing:
     """Return the live workers that could do a job of this environment, other than those that were refused lately.
+
+    `opens`: one that needs the environment's private key.
 
     Raises:
         UnknownProject, UnknownEnvironment: it does not exist.
@@ -30,11 +33,13 @@ def serving(db: Database, project: str, environment: str) -> JobServing:
     key_service = pair.key_service if pair is not None else ""
     able = []
     for worker in workers.list_workers(db, alive_only=True):
-        opens = any(fits(pattern, key_service) for pattern in worker.key_services)
+        can = found.id not in worker.refused and any(fits(pattern, key_service) for pattern in worker.key_services)
         served = any(_serves(pattern, project, environment) for pattern in worker.places)
-        if opens and served and not worker.closed and found.id not in worker.refused:
+        if served and not worker.closed and (can or not opens):
             able.append(worker.name)
     missing = f"no live worker has the key service {key_service}, by which {project}/{environment} is wrapped"
+    if not opens:
+        missing = f"no live worker serves {project}/{environment}"
     return JobServing(tuple(able), None if able else missing)
 
 
@@ -90,7 +95,7 @@ def _view(row: Job, receipts: Sequence[JobReceiptView] = ()) -> JobView:
 
 
 def _waiting_for(db: Database, row: Job) -> str | None:
-    return serving(db, row.project, row.environment).missing
+    return serving(db, row.project, row.environment, opens=row.kind not in NEEDS_NO_KEY).missing
 
 
 def _receipts(session: Session, job_id: str) -> tuple[JobReceiptView, ...]:

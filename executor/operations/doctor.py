@@ -10,6 +10,7 @@ from kombu.connection import Connection
 from sqlmodel import select
 
 from executor import database, unguarded
+from executor.boundary.plans import SigningKey
 from executor.broker import embedded
 from executor.broker.application import make_app
 from executor.broker.refusing import refusal
@@ -18,11 +19,13 @@ from executor.keys.access import key_access
 from executor.keys.aws_credentials import aws_credentials
 from executor.operations.deployment import Deployment
 from executor.python import interpreters
+from executor.runs import workers
 from executor.runs.unopened import unopened as unopened_by_workers
 from executor.sandbox import probing, user
 from executor.sandbox.host import Host
 from executor.sandbox.workspace import in_use
 from executor.schemas.doctor import Finding
+from executor.schemas.workers import WorkerView
 from executor.settings import Settings
 from secretstore import vault
 from secretstore.audit import Actor
@@ -60,6 +63,45 @@ def examine(settings: Settings, who: Actor) -> Iterator[Finding]:
 def dangling(at: Deployment, who: Actor) -> Sequence[vault.Dangling]:
     """Sources and catalogs that runs are not given as they stand."""
     return vault.dangling(at.db)
+
+
+def doors(at: Deployment, who: Actor) -> Finding:
+    """Whether what is accepted here is signed, what the workers that live make of that, and what one of here would."""
+    try:
+        key = at.signing_key
+    except SealrunError as error:
+        return Finding("doors", "wrong", str(error), error.hint)
+    live = workers.list_workers(at.db, alive_only=True)
+    insist = [one for one in live if one.signers]
+    here = [one.id for one in at.settings.signers]
+    detail = {"signer": str(key.signer) if key else None, "insist": [one.name for one in insist], "signers": here}
+    status, text, mend = _unsigned(live, insist) if key is None else _signed(key, live, insist)
+    if here:
+        text += f"; a worker that is started here takes what {' or '.join(here)} has signed, and nothing else"
+    return Finding("doors", status, text, mend, detail)
+
+
+def _unsigned(live: Sequence[WorkerView], insist: Sequence[WorkerView]) -> tuple[str, str, str | None]:
+    if insist:
+        text = f"nothing is signed here, and {_named(insist)} takes nothing else: it refuses what is submitted here"
+        return "note", text, "submit through the API server; on its machine name its key in SEALRUN_SIGNING_KEY"
+    known = "no live worker insists on it" if live else "no worker lives, so it is not known whether one insists"
+    return "ok", f"nothing is signed here; {known}", None
+
+
+def _signed(key: SigningKey, live: Sequence[WorkerView], insist: Sequence[WorkerView]) -> tuple[str, str, str | None]:
+    text = f"what is accepted here is signed, for workers with SEALRUN_DOORS=api SEALRUN_SIGNERS={key.signer}"
+    if strangers := [one for one in insist if key.signer.id not in one.signers]:
+        text += f"; {_named(strangers)} insists on other keys, and refuses it"
+        return "note", text, "name it in SEALRUN_SIGNERS of each worker"
+    if free := [one for one in live if not one.signers]:
+        return "note", f"{text}; {_named(free)} takes what is not signed, too", "set both for each worker of the queue"
+    return "ok", text, None
+
+
+def _named(found: Sequence[WorkerView]) -> str:
+    more = f" or {len(found) - 1} more" if len(found) > 1 else ""
+    return f"the worker {found[0].name}{more}"
 
 
 def unopened(at: Deployment, who: Actor) -> Sequence[str]:

@@ -1,13 +1,14 @@
 """Environments of a project: made with a key pair of their own, and deleted with all that is sealed to it."""
 
+from executor.jobs import claims
 from executor.keys.creation import with_new_key
 from executor.operations.deployment import Deployment
 from executor.records.live import refuse_live
-from executor.schemas.places import Deleted, InEnvironment, InEnvironments
-from executor.schemas.projects import CreatedEnvironment
+from executor.schemas.places import InEnvironment, InEnvironments
+from executor.schemas.projects import CreatedEnvironment, DeletedEnvironment
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.errors import AlreadyExists
+from secretstore.errors import AlreadyExists, DatabaseForbids
 
 
 def create(at: Deployment, who: Actor, asked: InEnvironment) -> CreatedEnvironment:
@@ -65,14 +66,22 @@ def require_deletable(at: Deployment, who: Actor, asked: InEnvironment) -> None:
         refuse_live(asked.project, asked.environment)(session, place.project_id, place.id)
 
 
-def delete(at: Deployment, who: Actor, asked: InEnvironment) -> Deleted:
+def delete(at: Deployment, who: Actor, asked: InEnvironment) -> DeletedEnvironment:
     """Delete an environment with all that is in it, its keys too: what is sealed there opens nowhere again.
+
+    Where the database does not let this process destroy keys, it is a job for a worker, and until then all is there.
 
     Raises:
         UnknownProject, UnknownEnvironment: there is none of this name.
         InUse: runs of it are not over, or its project is protected.
     """
     project, name = asked.project, asked.environment
-    vault.delete_environment(at.db, project, name, actor=who, refuse_if=refuse_live(project, name))
+    gone = DeletedEnvironment(deleted="environment", project=project, environment=name, name=name)
+    try:
+        vault.delete_environment(at.db, project, name, actor=who, refuse_if=refuse_live(project, name))
+    except DatabaseForbids:  # an API server's
+        environment = vault.get_environment(at.db, project, name)
+        job = claims.submit(at.db, "delete", environment, {}, actor=who, key=at.signing_key)
+        return gone.model_copy(update={"job": job})
     at.pins.forget(project, name)
-    return Deleted(deleted="environment", project=project, environment=name, name=name)
+    return gone

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from executor.errors import RequestUnclear
 from executor.operations.deployment import Deployment
+from executor.people import pruning as people_pruning
 from executor.records import history, room
 from executor.runs import retention
 from executor.runs.retention import Pruning
@@ -70,6 +71,15 @@ def delete(at: Deployment, who: Actor, asked: NamedRuns, tell: Tell = lambda don
     already = tuple(run.id for run in found if run.pruned_at is not None)
     ids = [run.id for run in found if run.pruned_at is None]
     return _pruned(at, retention.these(ids, by=who), tell).model_copy(update={"already": already})
+
+
+def forget_expired(at: Deployment, who: Actor) -> int:
+    """Delete sessions, tokens, codes, answers and reservations that have expired; returns how many rows.
+
+    Raises:
+        DatabaseForbids: this user of the database may not, as it is no server's.
+    """
+    return people_pruning.prune(at.db) + vault.prune_reservations(at.db)
 
 
 def _old(at: Deployment, who: Actor, asked: OldRuns) -> Pruning:

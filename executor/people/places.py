@@ -7,6 +7,8 @@ from secretstore.database import Database
 from secretstore.errors import UnknownEnvironment, UnknownProject
 from secretstore.models import Environment, Project
 
+_SEEN = "see those in which you have a role: sealrun project list; or ask an admin for one"
+
 
 def find_place(db: Database, principal: Principal, project: str | None, environment: str | None = None) -> Place:
     """Return the place of these names; without a project the installation, without an environment the whole project.
@@ -27,9 +29,9 @@ def find_place(db: Database, principal: Principal, project: str | None, environm
             of = (Environment.project_id == project_id, Environment.name == environment)
             found = session.exec(select(Environment.id).where(*of)).first()
     if project_id is None or not principal.may_somewhere("see", project_id):
-        raise UnknownProject(project=project)
+        raise UnknownProject(project=project, hint=_SEEN)
     if environment is None:
         return Place(project_id, project)
     if found is None or not principal.may("see", project_id, found):
-        raise UnknownEnvironment(project=project, environment=environment)
+        raise UnknownEnvironment(project=project, environment=environment, hint=_SEEN)
     return Place(project_id, project, found, environment)

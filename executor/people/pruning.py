@@ -1,4 +1,4 @@
-"""What is over is deleted: whoever answers requests does so now and then, and so do workers."""
+"""What is over is deleted: whoever answers requests does so now and then, and so do workers that may."""
 
 from typing import Any
 

@@ -248,7 +248,7 @@ def list_runs(
     if state is not None:
         statement = statement.where(Run.state == state)
     if before is not None:
-        begin = select(Run.created_at).where(Run.id == before).scalar_subquery()
+        begin = select(Run.created_at).where(Run.id == before, _seen(sight)).scalar_subquery()
         same = and_(col(Run.created_at) == begin, col(Run.id) < before)
         statement = statement.where(or_(col(Run.created_at) < begin, same))
     with db.reading() as session:

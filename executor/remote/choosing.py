@@ -7,10 +7,10 @@ there, or has allowed the file.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from executor.errors import ServerNotAllowed
+from executor.errors import ServerNotAllowed, ServerUnusable
 from executor.remote.kept import LogIns
 from executor.remote.origin import origin_of
-from executor.settings import SERVER, Settings
+from executor.settings import SERVER, TOKEN, Settings
 from executor.source.root import ProjectFile
 from executor.submission import allowing
 from secretstore.settings import DATABASE_URL
@@ -47,6 +47,13 @@ def chosen(settings: Settings, environ: Mapping[str, str], file: ProjectFile) ->
         return _of_file(settings, kept, file, file.server)
     if (current := kept.current) is not None:
         return Chosen(current, "sealrun login", _token(kept, current))
+    if settings.token is not None:
+        raise ServerUnusable(
+            "{token} is set, and {server} is not: nothing says which server it is for",
+            token=TOKEN.name,
+            server=SERVER.name,
+            hint=f"set {SERVER.name}; or unset {TOKEN.name} to work on this machine's own database",
+        )
     return None
 
 

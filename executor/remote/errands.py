@@ -13,6 +13,8 @@ ERRANDS: Mapping[str, str] = MappingProxyType(
         "explanation.explain": "looking.explain",
         "importing.carry_out": "sealing.carry_out",
         "importing.plan": "looking.plan",
+        "keys.rewrap": "unopened.rewrap",
+        "keys.rotate": "unopened.rotate",
         "keys.trust": "sealing.trust",
         "projects.destroy_due": "looking.destroy_due",
         "runs.accept": "submitting.accept",
@@ -23,6 +25,7 @@ ERRANDS: Mapping[str, str] = MappingProxyType(
         "runs.prepare": "submitting.prepare",
         "runs.prepare_again": "submitting.prepare_again",
         "runs.prepare_all": "submitting.prepare_all",
+        "secrets.rename": "unopened.rename",
         "secrets.set_": "sealing.set_",
         "workers.check_may_wait": "looking.check_may_wait",
     }

@@ -62,7 +62,8 @@ def download(server: "Server", asked: Download) -> Downloaded:
     for file in view.outputs:
         if file.withheld is not None:
             continue
-        of_it = FileOf(run=view.id, path=file.path, attempt=view.attempt)
+        # As it is told: what of it is no path is left out below, before anything is asked for.
+        of_it = FileOf.model_construct(run=view.id, path=file.path, attempt=view.attempt)
         path = results.write(asked.folder, file.path, _parts(server, of_it), file.executable)
         if path is not None:
             written.append(path)

@@ -167,13 +167,17 @@ def _of_so_many_keys(count: int) -> Select[Any]:
 
 
 def _differing(earlier: Run | RunSpec, spec: RunSpec) -> Iterator[str]:
-    """Yield what an earlier run has that is not the same, so that it cannot stand for this one."""
+    """Yield what an earlier run has that is not the same, so that it cannot stand for this one.
+
+    Of one in another environment nothing else: who submits may have no right to see that.
+    """
+    if earlier.environment_id != spec.environment_id:
+        same = earlier.environment == spec.environment
+        yield f"another environment: {earlier.environment} (deleted since)" if same else "another environment"
+        return
     if earlier.target != spec.target:
         what = "other arguments of" if title(earlier.target) == title(spec.target) else "another target:"
         yield f"{what} {title(earlier.target)}"
-    if earlier.environment_id != spec.environment_id:
-        again = " (deleted since)" if earlier.environment == spec.environment else ""
-        yield f"another environment: {earlier.environment}{again}"
     if earlier.variables != spec.variables:
         yield "other variables"
     if (_unordered(earlier.secret_names), earlier.connections) != (_unordered(spec.secret_names), spec.connections):

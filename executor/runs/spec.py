@@ -21,7 +21,7 @@ class Offer:
     `pythons` are versions of interpreters that environments can be built with, as in `3.12`; `places` are patterns of
     the projects and environments it serves, as in `shop/staging` or `shop/*`; `key_services` are patterns of what it
     can unwrap (`secretstore.keyring.offered`). `refused` are the ids of environments whose secrets its key service has
-    refused to open a moment ago: it leaves them to others.
+    refused to open a moment ago: it leaves them to others. `signers` are the ids of the keys whose plans it insists on.
     """
 
     worker: str
@@ -33,6 +33,7 @@ class Offer:
     places: tuple[str, ...] = ("*/*",)
     key_services: tuple[str, ...] = ("*",)
     refused: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

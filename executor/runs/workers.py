@@ -20,8 +20,8 @@ _WORKER = table_of(Worker)
 _VIEWED = tuple(
     _WORKER.c[name]
     for name in (
-        "name", "host", "pid", "queues", "rung", "networks", "pythons", "places", "key_services", "refused", "slots",
-        "closed", "seen_at",
+        "name", "host", "pid", "queues", "rung", "networks", "pythons", "places", "key_services", "refused", "signers",
+        "slots", "closed", "seen_at",
     )
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ def offer_of(worker: WorkerView) -> Offer:
     """What a worker can give."""
     return Offer(
         worker.name, worker.host, worker.queues, worker.rung, worker.networks, worker.pythons, worker.places,
-        worker.key_services, tuple(worker.refused),
+        worker.key_services, tuple(worker.refused), worker.signers,
     )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ def appear(db: Database, offer: Offer, pid: int, slots: int) -> str:
             pythons=list(offer.pythons),
             places=list(offer.places),
             key_services=list(offer.key_services),
+            signers=list(offer.signers),
             slots=slots,
             started_at=now,
             seen_at=now,
@@ -114,6 +115,7 @@ def list_workers(db: Database, alive_only: bool = False, within: float | None = 
             places=tuple(row.places),
             key_services=tuple(row.key_services),
             refused={environment: Refusal(*told) for environment, told in row.refused.items()},
+            signers=tuple(row.signers),
             slots=row.slots,
             closed=row.closed,
             seen_at=row.seen_at,

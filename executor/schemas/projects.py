@@ -35,6 +35,12 @@ class DeletedProject(Deleted):
     destroy_at: datetime | None
 
 
+class DeletedEnvironment(Deleted):
+    """An environment that was deleted, or is by a worker: `job` is the job's id then, and None where it is gone."""
+
+    job: str | None = None
+
+
 class ProjectChange(Input):
     """What the runs of a project, or of one environment of it, ask for; what is None stays as it is.
 

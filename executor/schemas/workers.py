@@ -40,6 +40,8 @@ class WorkerView:
     key_services: tuple[str, ...] = ("*",)
     """The key services that it has unwrap private keys, each with its key, as in `local:0123456789abcdef`."""
     refused: Mapping[str, Refusal] = field(default_factory=dict)
+    signers: tuple[str, ...] = ()
+    """The signing keys, by id, of the servers whose plans it insists on; without any it takes what the database has."""
     stopped: bool = False
     """It has said that it ends."""
 

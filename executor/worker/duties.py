@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from executor.worker.descriptors import lacking
-from secretstore.errors import DatabaseUnavailable, SealrunError
+from secretstore.errors import DatabaseForbids, DatabaseUnavailable, SealrunError
 
 logger = logging.getLogger("sealrun")
 
@@ -19,6 +19,21 @@ class Duty:
     do: Callable[[], object]
     every: float
     due: float = 0.0
+
+
+def where_allowed(do: Callable[[], object]) -> Callable[[], None]:
+    """The same, until the database forbids it to this worker's user: then it is the API server's part."""
+    allowed = True
+
+    def once() -> None:
+        nonlocal allowed
+        if allowed:
+            try:
+                do()
+            except DatabaseForbids:
+                allowed = False
+
+    return once
 
 
 def perform(duties: Sequence[Duty], unavailable: Callable[[DatabaseUnavailable], object] = logger.warning) -> None:

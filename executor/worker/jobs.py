@@ -10,19 +10,23 @@ import threading
 import time
 from collections.abc import Callable
 
+from sqlmodel import Session
+
 from executor.errors import KeyOperationFailed, PlanRefused, ZygoteFailed
 from executor.jobs import claims, plans, reading
 from executor.jobs.claims import JobLease
 from executor.jobs.receipts import JobWitness
 from executor.keys import renaming, rewrapping, rotation
 from executor.models import Job
+from executor.records.live import refuse_live
 from executor.runs import StaleToken, workers
 from executor.schemas.keys import RewrappedKey
+from executor.schemas.places import Deleted
 from executor.schemas.workers import Refusal
 from executor.worker.equipment import Equipment
 from secretstore import vault
 from secretstore.audit import Actor
-from secretstore.errors import DatabaseUnavailable, SealrunError, UnknownSecret
+from secretstore.errors import DatabaseUnavailable, SealrunError, UnknownEnvironment, UnknownSecret
 from secretstore.pins import Pins
 
 logger = logging.getLogger("sealrun")
@@ -176,6 +180,22 @@ class Jobs:
                 witness=witness,
             )
 
+    def _delete(self, job: Job, witness: JobWitness) -> None:
+        if job.done is not None:
+            return
+
+        def refuse_if(session: Session, project_id: str, environment_id: str | None) -> None:
+            if environment_id != job.environment_id:
+                # Deleted since, and made anew: that one nobody asked to delete.
+                raise UnknownEnvironment(project=job.project, environment=job.environment)
+            refuse_live(job.project, job.environment)(session, project_id, environment_id)
+            witness.committing(session, gone)
+
+        gone = Deleted(deleted="environment", project=job.project, environment=job.environment, name=job.environment)
+        vault.delete_environment(
+            self._worker.db, job.project, job.environment, actor=self._actor(job), refuse_if=refuse_if
+        )
+
     def _actor(self, job: Job) -> Actor:
         return Actor(job.created_by, f"worker {self._worker.fixed.worker}")
 
@@ -188,4 +208,5 @@ _ACTS: dict[str, Callable[[Jobs, Job, JobWitness], None]] = {
     "rotate": Jobs._rotate,
     "rewrap": Jobs._rewrap,
     "rename": Jobs._rename,
+    "delete": Jobs._delete,
 }

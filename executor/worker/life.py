@@ -33,7 +33,7 @@ from executor.schemas.workers import TOLD_TO_STOP
 from executor.settings import Settings
 from executor.worker import cache, descriptors, janitor
 from executor.worker.dispatch import commit_late, dispatch
-from executor.worker.duties import Duty, perform
+from executor.worker.duties import Duty, perform, where_allowed
 from executor.worker.equipment import Equipment
 from executor.worker.health import Health, Leaving
 from executor.worker.jobs import Jobs
@@ -225,6 +225,7 @@ class WorkerLife:
             networks=host.networks,
             places=settings.serves,
             pythons=pythons.offered,
+            signers=tuple(one.id for one in settings.signers),
         )
         home = Path(os.environ.get("HOME") or confinement.users_home())
         machine = machine_setup.read(os.environ, home, settings.package_index)
@@ -275,10 +276,10 @@ class WorkerLife:
             Duty("clear orphans", lambda: janitor.clear_orphans(self._settings.workspaces), _ORPHANS),
             Duty("prune the cache", self._start_pruning, _ORPHANS),
             Duty("destroy past keys", lambda: janitor.destroy_unused_keys(db, actor), _PAST),
-            Duty("forget what has expired", lambda: janitor.forget_expired(db), _PAST),
+            Duty("forget what has expired", where_allowed(lambda: janitor.forget_expired(db)), _PAST),
             Duty("destroy deleted projects", lambda: janitor.destroy_deleted(db, actor), _PAST),
             Duty("delete old runs", lambda: janitor.delete_old(db, self._settings.keep_runs, actor), _PAST),
-            Duty("delete reservations", lambda: janitor.delete_reservations(db), _PAST),
+            Duty("delete reservations", where_allowed(lambda: janitor.delete_reservations(db)), _PAST),
             Duty("delete unused bundles", lambda: janitor.delete_unused_bundles(db), _PAST),
             Duty("see whether it can be written", worker.storage.look, _JANITOR),
             *([Duty("count what waits", lambda: self._count(worker), COUNT)] if worker.metrics.measures else []),

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from secretstore.audit import Act, Actor, append
 from secretstore.database import Database
-from secretstore.errors import AlreadyExists, InUse, RowUnreadable, UnknownProject
+from secretstore.errors import AlreadyExists, DatabaseForbids, InUse, RowUnreadable, UnknownProject
 from secretstore.models import Environment, KeyPair, Project, Secret
 from secretstore.vault.lookup import (
     RefuseIf,
@@ -39,9 +39,11 @@ Ending = Callable[[Session, str], Mapping[str, object]]
 
 
 def delete_project(
-    db: Database, name: str, *, actor: Actor, ending: Ending = lambda session, project_id: {}
+    db: Database, name: str, *, actor: Actor, ending: Ending = lambda session, project_id: {}, at_once: bool = False
 ) -> ProjectView:
     """Delete a project: nothing of it is listed, opened or stored, and `GRACE` later it may be destroyed.
+
+    `at_once`: it may be from now on, be it deleted already or not.
 
     Raises:
         InUse: it is protected.
@@ -49,11 +51,14 @@ def delete_project(
         ProjectDeleted: it is deleted already.
     """
     with db.writing() as session:
-        project = take_project(session, name, _THERE)
+        held = session.exec(held_name(name).with_for_update()).first() if at_once else None
+        project = held or take_project(session, name, _THERE)
         refuse_protected(project)
         now = session.exec(select(db.now())).one()
         ended = ending(session, project.id)
-        project.deleted_at, project.deleted_by, project.destroy_at = now, actor.name, now + GRACE
+        if project.deleted_at is None:
+            project.deleted_at, project.deleted_by = now, actor.name
+        project.destroy_at = now if at_once else now + GRACE
         detail = {"destroy_at": project.destroy_at.isoformat(timespec="seconds"), **ended}
         append(session, project, actor, Act("project.delete", name, detail))
         return view_of(ProjectView, project)
@@ -127,7 +132,7 @@ def destroy_due(
                 this = select(Project).where(Project.id == project_id, *due).with_for_update()
                 if (project := session.exec(this).first()) is not None:
                     destroyed.append(_destroy(session, db, project, actor, refuse))
-        except (InUse, RowUnreadable, DBAPIError) as problem:
+        except (DatabaseForbids, InUse, RowUnreadable, DBAPIError) as problem:
             skipped(name, problem)
     if destroyed:
         db.wipe()

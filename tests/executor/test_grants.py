@@ -29,9 +29,9 @@ from executor.operations import (
 )
 from executor.operations import secrets as secret_operations
 from executor.operations.deployment import Deployment
-from executor.people import pruning as people_pruning
 from executor.people.principal import operator
 from executor.records import history
+from executor.records.live import refuse_live
 from executor.runs import output
 from executor.runs.spec import Hit
 from executor.schemas.audit import Chain, Events
@@ -50,6 +50,7 @@ from executor.settings import read_settings
 from executor.worker import janitor
 from secretstore import audit as store_audit
 from secretstore import models as store_models
+from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database, utc_now
 from secretstore.errors import DatabaseForbids
@@ -244,14 +245,34 @@ def test_what_a_server_does_goes_through(roles: Roles, tmp_path: Path) -> None:
     people.create(at, WHO, NewAccount(name="ci", service=True))
     members.add(at, WHO, Member(name="ci", role="runner", project="shop"))
     tokens.create(at, WHO, NewToken(name="nightly", owner="ci", role="runner", project="shop"))
-    people_pruning.prune(at.db)
-    with pytest.raises(DatabaseForbids, match="secretstore_environment"):
-        environments.delete(at, WHO, InEnvironment(project="shop", environment="staging"))
-    with pytest.raises(DatabaseForbids):
-        projects.delete(at, WHO, ProjectDeletion(name="shop", now=True))
-    assert [one.name for one in projects.list_(at, WHO)] == ["shop"]
-    projects.delete(at, WHO, ProjectDeletion(name="shop"))
+    pruning.forget_expired(at, WHO)
+    job = environments.delete(at, WHO, InEnvironment(project="shop", environment="staging")).job
+    assert job is not None and [one.name for one in vault.list_environments(at.db, "shop")] == ["default", "staging"]
+    for _ in range(2):  # deleted, or deleted already: what is due is destroyed by a worker
+        assert projects.delete(at, WHO, ProjectDeletion(name="shop", now=True)).destroy_at is not None
+    assert projects.destroy_due(at, WHO) == ()
     at.close()
+    worker = roles["worker"]
+    assert janitor.destroy_deleted(worker, Actor("w1", "worker")) == 1
+    with pytest.raises(DatabaseForbids):
+        janitor.forget_expired(worker)
+    with pytest.raises(DatabaseForbids):
+        janitor.delete_reservations(worker)
+    worker.close()
+
+
+def test_a_worker_deletes_an_environment_for_the_server(roles: Roles) -> None:
+    """Its keys with it, by what its role may."""
+    at, db = roles.at("server"), roles["worker"]
+    projects.create(at, WHO, NewProject(name="yard", environments=("staging",)))
+    place = vault.get_environment(at.db, "yard", "staging")
+    vault.delete_environment(db, "yard", "staging", actor=WHO, refuse_if=refuse_live("yard", "staging"))
+    with roles.owner.reading() as session:
+        left = text("SELECT count(*) FROM secretstore_key_pair WHERE environment_id = :id")
+        assert session.execute(left, {"id": place.id}).scalar_one() == 0
+    projects.delete(at, WHO, ProjectDeletion(name="yard"))
+    at.close()
+    db.close()
 
 
 def test_an_auditor_reads_what_was_done(roles: Roles) -> None:

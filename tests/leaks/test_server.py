@@ -12,7 +12,7 @@ from tests.leaks.canaries import Canaries
 from tests.leaks.evidence import Search, memory
 from tests.processes import arguments, environ, eventually
 from tests.rig import ACTOR, PATIENCE, file, rig
-from tests.serving import serving
+from tests.server_process import serving
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the memory of hardened processes can be read by root alone")
 

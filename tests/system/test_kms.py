@@ -19,7 +19,7 @@ from tests import kms
 from tests.kms import ENVIRONMENT, SECRET_KEY, TOKEN, KmsProxy
 from tests.processes import children, descendants, environ, eventually, is_alive, name
 from tests.rig import ACTOR, Rig, Worker, rig
-from tests.serving import serving
+from tests.server_process import serving
 
 WAIT = 2
 SECRET = b"hunter2-prod-key-5417"

@@ -30,12 +30,12 @@ class Refused(Exception):
 class Bodies:
     """Refuses a body that is larger than its route takes, before it is read where it says its length, or too slow."""
 
-    def __init__(self, app: ASGIApp, most: Callable[[str], int | None]) -> None:
+    def __init__(self, app: ASGIApp, most: Callable[[Scope], int | None]) -> None:
         """Keep the bounds.
 
         Args:
             app: what comes behind.
-            most: bytes by a path, of routes that take more than `LARGEST`.
+            most: bytes by a request, of routes that take more than `LARGEST`; asked again once it is known who asks.
         """
         self.app, self.most = app, most
 
@@ -44,12 +44,12 @@ class Bodies:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self.most(scope["path"]) or LARGEST
+        most = self.most(scope) or LARGEST
         read, begun, finished, refused = 0, False, False, None
         since = time.monotonic()
 
         async def watched() -> Message:
-            nonlocal read, finished, refused
+            nonlocal read, finished, refused, most
             if finished:  # a follower waits for the end of its connection as long as it lasts
                 return await receive()
             try:
@@ -59,6 +59,7 @@ class Bodies:
                 refused = Refused(408, "body_too_slow", "the body of the request did not come in time")
                 raise refused from None
             if message["type"] == "http.request":
+                most = most if read else self.most(scope) or LARGEST
                 read += len(message.get("body", b""))
                 finished = not message.get("more_body", False)
                 if read > most:
@@ -73,8 +74,12 @@ class Bodies:
             begun = begun or message["type"] == "http.response.start"
             await asyncio.wait_for(send(message), READING)  # who does not read holds nothing for long
 
-        length = Headers(scope=scope).get("content-length", "0")
-        if length.isdecimal() and int(length) > most:
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # Whoever stands between may end the body elsewhere: RFC 9112, section 6.1.
+            refused = Refused(400, "body_unclear", "the request says in two ways how long its body is")
+        elif length.isdecimal() and int(length) > most:
             refused = _too_large(most)
         else:
             try:

@@ -50,7 +50,7 @@ class Requests:
 
         try:
             await self.app(scope, receive, answer)
-        except Exception as error:  # noqa: BLE001  # a fault of ours: no text of it is told
+        except Exception as error:  # noqa: BLE001 - a fault of ours: no text of it is told, or logged
             if begun:  # the server closes the connection of an answer that does not end
                 problems.log(error, id_)
                 return

@@ -87,6 +87,10 @@ def _misused(error: typer.TyperException) -> int:
     return error.exit_code
 
 
+_CREDENTIALS = {"login", "logout", "member", "token", "user"}
+"""Commands whose words are easily mistaken for the place of a token or a password."""
+
+
 def misuse(error: typer.TyperException) -> tuple[str, str]:
     """What was typed wrong, as a sentence and a hint."""
     ctx = getattr(error, "ctx", None)
@@ -98,6 +102,11 @@ def misuse(error: typer.TyperException) -> tuple[str, str]:
     takes = [one.name for one in ctx.command.params] if ctx is not None else []
     if type(error).__name__ == "NoSuchOption" and "value" in takes:
         return sentence, f"options first, and a value that begins with - behind --: {path} -p PROJECT NAME -- VALUE"
+    if sentence.startswith("got unexpected extra argument") and _CREDENTIALS & set(path.split()):
+        return (
+            "there is a word too many, which is not repeated here: it may be a token or a password",
+            f"those are asked for, or read from stdin: {path} --help",
+        )
     if sentence.startswith("got unexpected extra argument") and "output" in takes:
         return sentence, f"a folder is named by an option: {path} RUN --output DIR"
     return sentence, f"see: {path} --help"

@@ -66,11 +66,14 @@ def show(text: str, style: str = "") -> None:
     _line(sys.stdout, _tame(text), style)
 
 
+_TOKEN = re.compile(r"srn_[0-9A-Za-z]{8,}")
+
+
 def complain(sentence: str, hint: str | None = None) -> None:
-    """An error, to stderr."""
-    say(f"sealrun: {sentence}", "red")
+    """An error, to stderr, without a token of ours that was typed where something else belongs."""
+    say(_TOKEN.sub("srn_***", f"sealrun: {sentence}"), "red")
     if hint:
-        say(f"hint: {hint}")
+        say(_TOKEN.sub("srn_***", f"hint: {hint}"))
 
 
 def show_json(document: Any) -> None:

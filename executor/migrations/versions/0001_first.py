@@ -275,6 +275,7 @@ def _workers() -> None:
         sa.Column("places", sa.JSON(), nullable=False),
         sa.Column("key_services", sa.JSON(), nullable=False),
         sa.Column("refused", sa.JSON(), nullable=False),
+        sa.Column("signers", sa.JSON(), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("closed", sa.Text()),
         sa.Column("started_at", UtcDateTime(), nullable=False),

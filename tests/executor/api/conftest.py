@@ -144,13 +144,13 @@ def house(furnished: Path, tmp_path: Path) -> Iterator[House]:
 def pair() -> Iterator["Pair"]:
     """Two real servers over one database, for every test of this process: what a test makes has names of its own."""
     from tests.executor.api.pair import serving  # which is about this house, too
-    from tests.executor.api.provider import CLIENT_ID, providing
+    from tests.executor.api.provider import CLIENT_ID, CLIENT_SECRET, providing
 
     with tempfile.TemporaryDirectory(prefix="sealrun-test-") as folder, providing() as provider:
         oidc = {
             "ISSUER": provider.issuer,
             "CLIENT_ID": CLIENT_ID,
-            "CLIENT_SECRET": "a-secret-of-the-client-of-the-tests",
+            "CLIENT_SECRET": CLIENT_SECRET,
         }
         with serving(Path(folder), **{f"SEALRUN_OIDC_{name}": value for name, value in oidc.items()}) as served:
             served.provider = provider

@@ -113,7 +113,7 @@ def serving(folder: Path, **settings: str) -> Iterator[Pair]:
                 pair.processes.append(process)
                 started.callback(_end, process)
             for number in range(len(pair.ports)):
-                eventually(lambda number=number: _is_ready(pair, number), 120, lambda: f"a server: {pair.said()}")
+                eventually(lambda number=number: _is_ready(pair, number), 300, lambda: f"a server: {pair.said()}")
             yield pair
 
 

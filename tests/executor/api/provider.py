@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 
 from tests.serving import Stranger, stranger
 
-CLIENT_ID = "sealrun-test"
+CLIENT_ID, CLIENT_SECRET = "sealrun-test", "a-secret-of-the-client-of-the-tests"
 
 
 @dataclass

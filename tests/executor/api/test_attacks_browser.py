@@ -16,7 +16,7 @@ EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 
 
 def test_a_session_is_not_fixed(pair: Pair) -> None:
-    """The id that a browser had does not count after a log-in, nor one of before a change of rights; nor elsewhere."""
+    """The id that a browser had does not count after a log-in, at either server; a change of rights changes it."""
     first = pair.person("fiona")
 
     def known(cookie: str, to: int) -> int:
@@ -64,30 +64,35 @@ def test_no_page_of_elsewhere_reads_an_answer(pair: Pair) -> None:
         assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        "https://evil.example", "//evil.example", "/\\evil.example", "\\/evil.example", "/%09/evil.example\t",
-        "/\t/evil.example", "///evil.example", "http:evil.example", "javascript:alert(1)",
-        "/x\r\nlocation: https://evil.example", "@evil.example", "/.//evil.example/../..\\", " //evil.example", "",
-    ],
+ELSEWHERE = (
+    "https://evil.example", "//evil.example", "/\\evil.example", "\\/evil.example", "/%09/evil.example\t",
+    "/\t/evil.example", "///evil.example", "http:evil.example", "javascript:alert('evil.example')",
+    "/x\r\nlocation: https://evil.example", "@evil.example", " //evil.example", "evil.example",
 )  # fmt: skip
-def test_a_log_in_leads_to_a_page_of_this_server(pair: Pair, wanted: str) -> None:
-    """Also of one who is logged in already, and in the form that the page shows."""
-    if "rita" not in {one.name for one in accounts.list_accounts(pair.at.db)}:
-        pair.person("rita")
-    answer = pair.log_in("rita", return_to=wanted)
-    to = answer.headers["location"]
-    assert answer.status_code == 303 and to.startswith("/") and not to.startswith(("//", "/\\")), to
-    assert "evil.example" not in to.partition("?")[0].split("/")[1]
-    assert "evil.example" not in pair.send("GET", "/log-in", params={"return_to": wanted}).text
+
+
+def test_a_log_in_leads_to_a_page_of_this_server(pair: Pair) -> None:
+    """In the form that the page shows, and behind a log-in by either way, whatever the link to it says."""
+    for wanted in ELSEWHERE:
+        assert "evil.example" not in pair.send("GET", "/log-in", params={"return_to": wanted}).text, wanted
+    pair.person("rita")
+    for wanted in ELSEWHERE[:3]:
+        assert pair.log_in("rita", return_to=wanted).headers["location"] == "/"
+    assert pair.log_in("rita", return_to="/device?x=1").headers["location"] == "/device?x=1"
 
 
 def test_only_its_own_names_are_answered(pair: Pair) -> None:
     """A name elsewhere that points to loopback is no name of the server's: pages, style and API alike."""
     token = pair.token("viewer")
-    with_port = f"evil.example:{pair.ports[0]}", f"127.0.0.1:{pair.ports[1]}"
-    for host in ("evil.example", *with_port, "", f"{pair.host}.evil.example", f"user@{pair.host}"):
+    own, other = pair.ports
+    for host in (
+        "evil.example",
+        f"evil.example:{own}",
+        f"127.0.0.1:{other}",
+        "",
+        f"{pair.host}.evil",
+        f"a@{pair.host}",
+    ):
         for path in ("/", "/log-in", "/static/style.css", "/api/v1/me", "/api/v1/health"):
             answer = pair.send("GET", path, headers={"host": host, "authorization": f"Bearer {token}"})
             assert answer.status_code == 421, (host, path)

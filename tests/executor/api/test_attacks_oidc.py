@@ -1,6 +1,7 @@
 """Log-in by a provider whose answers are forged, mixed up, or come back to where they were not awaited."""
 
 import base64
+import hmac
 import json
 import time
 from typing import Any
@@ -12,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
 from tests.executor.api.pair import Pair
-from tests.executor.api.provider import CLIENT_ID
+from tests.executor.api.provider import CLIENT_ID, CLIENT_SECRET
 
 
 class LogIn:
@@ -31,7 +32,7 @@ class LogIn:
         self.state, self.nonce, self.challenge = sent["state"], sent["nonce"], sent["code_challenge"]
 
     def claims(self, **extra: Any) -> dict[str, Any]:
-        return self.pair.provider.claims(self.nonce, **extra)
+        return self.pair.provider.claims(**({"nonce": self.nonce} | extra))
 
     def back(self, token: str, to: int = 1, **changed: str) -> httpx.Response:
         """Come back with a code for a token, to the second server."""
@@ -72,18 +73,23 @@ def test_the_same_name_is_not_the_same_person(pair: Pair) -> None:
     assert names[0] != names[1]
 
 
+def encoded(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
 def unsigned(claims: dict[str, Any], alg: str) -> str:
-    parts = (json.dumps(part).encode() for part in ({"alg": alg, "typ": "JWT"}, claims))
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
+    return ".".join(encoded(json.dumps(part).encode()) for part in ({"alg": alg, "kid": "k1"}, claims)) + "."
 
 
 def by_public_key(pair: Pair, claims: dict[str, Any]) -> str:
-    """Signed by HMAC with what everybody has: the public key."""
-    return jwt.encode({"alg": "HS256", "kid": "k1"}, claims, OctKey.import_key(pair.provider.key.as_pem(private=False)))
+    """Signed by HMAC with what everybody has: the public key. No library lends itself to it any more."""
+    signed = unsigned(claims, "HS256").rstrip(".")
+    public = pair.provider.key.as_pem(private=False)
+    return f"{signed}.{encoded(hmac.digest(public, signed.encode(), 'sha256'))}"
 
 
 def by_the_clients_secret(pair: Pair, claims: dict[str, Any]) -> str:
-    return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key("a-secret-of-the-client-of-the-tests"))
+    return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(CLIENT_SECRET))
 
 
 def by_another_key(pair: Pair, claims: dict[str, Any]) -> str:

@@ -120,7 +120,7 @@ def test_attempts_are_counted_by_both(pair: Pair) -> None:
 
 
 def test_what_ends_at_one_server_ends_at_the_other(pair: Pair) -> None:
-    """At its next use: a token that is revoked, a person who is disabled, a session that logged out, a role taken."""
+    """At its next use: a token that is revoked, a person who is disabled, a session that logged out."""
     admin = pair.token("admin")
     cookie = pair.person("otto")
 
@@ -142,7 +142,7 @@ def test_what_ends_at_one_server_ends_at_the_other(pair: Pair) -> None:
 
 
 def test_a_cursor_leads_nowhere_but_on(pair: Pair) -> None:
-    """What is no cursor, one with other fields, one that is nested without end are refused; one behind all is empty."""
+    """What is none, has other fields or is nested without end is refused; behind the last item there is nothing."""
     token, path = pair.token("viewer", "shop"), "/projects/shop/variables"
 
     def status(cursor: str) -> int:

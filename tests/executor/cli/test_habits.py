@@ -10,7 +10,7 @@ from tests.executor.cli.conftest import Cli
 STAY = {"demo", "serve", "up", "worker"}
 """They show, or run until they are stopped: there is no answer to wait for."""
 
-READ = {"list", "show", "logs", "history", "explain", "verify", "export", "doctor", "workers"}
+READ = {"whoami", "list", "show", "logs", "history", "explain", "verify", "export", "doctor", "workers"}
 
 
 def commands() -> Iterator[tuple[str, str, set[str]]]:

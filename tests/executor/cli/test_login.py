@@ -116,3 +116,20 @@ def test_what_is_typed_wrongly(new_cli: Cli, tmp_path: Path) -> None:
     assert "do not go together" in new_cli("login", "http://127.0.0.1:1", "--device", "--token", code=2).stderr
     refused = new_cli("login", "http://127.0.0.1:1", "--token", stdin="hunter2-half", code=1)
     assert "is not a whole token" in refused.stderr and "hunter2" not in refused.stderr
+
+
+def test_a_credential_that_is_typed_where_none_belongs_is_not_repeated(new_cli: Cli, house: Served) -> None:
+    """Nor by the hint: a log of a pipeline keeps both."""
+    token, password = "srn_p" + "a1B2" * 9, "correct-horse-battery"
+    for words in (
+        ("login", house.url, token),
+        ("login", house.url, "--token", token),
+        ("logout", token),
+        ("member", "add", token, "--role", "viewer", "--installation"),
+        ("token", "create", "ci", token, "--role", "viewer", "--installation"),
+        ("user", "create", "erin", password),
+        ("user", "password", "erin", password),
+    ):
+        refused = new_cli(*words)
+        assert refused.returncode and "hint: " in refused.stderr, words
+        assert token not in refused.stdout + refused.stderr and password not in refused.stdout + refused.stderr, words

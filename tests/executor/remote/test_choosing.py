@@ -100,7 +100,8 @@ class TestTheDoor:
 
     def test_a_token_of_the_environment_is_for_the_server_of_the_environment(self, tmp_path: Path, token: str) -> None:
         """Not for the last log-in's; and half of one is no token."""
-        assert choose(tmp_path, SEALRUN_TOKEN=token) is None
+        with pytest.raises(ServerUnusable, match="SEALRUN_SERVER is not: nothing says which server it is for"):
+            choose(tmp_path, SEALRUN_TOKEN=token)
         own = choose(tmp_path, SEALRUN_TOKEN=token, SEALRUN_SERVER="https://a.example.com")
         assert own is not None and own.token == token
         with pytest.raises(SettingsProblem) as told:

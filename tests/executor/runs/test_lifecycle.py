@@ -268,9 +268,9 @@ def test_the_same_key_is_the_same_run(mine: Mine) -> None:
     place = {"environment_id": "e2", "environment": "staging"}
     for other, differs in (
         (target, "another target: -- true"),
-        (place, "another environment: default"),
+        (place, "another environment"),
         ({"environment_id": "e2"}, "another environment: default (deleted since)"),
-        (target | place, "another target: -- true and another environment: default"),
+        (target | place, "another environment"),
         ({"variables": {"DAY": "2"}}, "other variables"),
         ({"secret_names": []}, "other secrets or connections"),
         ({"connections": False}, "other secrets or connections"),
