@@ -18,6 +18,7 @@ from executor.api.problems import PROBLEMS
 from executor.api.routes import BY_HAND, ROUTES, Route, operation_of, taken_and_returned
 from executor.operations import admission
 from executor.operations.deployment import Deployment
+from executor.schemas.asking import asked as asked_for
 from executor.schemas.places import Input
 
 
@@ -42,9 +43,9 @@ class Parsed:
         fields: dict[str, Any] = {**route.fixed, **{name: given[name] for name in self.path}}
         for part in (given.get("query"), given.get("body")):
             if part is not None:
-                known = part.model_fields_set & self.kind.model_fields.keys()
-                fields |= {name: getattr(part, name) for name in known}
-        return sent(self.kind, **fields)
+                sent = part.model_fields_set & self.kind.model_fields.keys()
+                fields |= {name: getattr(part, name) for name in sent}
+        return asked_for(self.kind, **fields)
 
 
 def router(at: Deployment) -> APIRouter:

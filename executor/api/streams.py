@@ -20,10 +20,10 @@ from starlette.responses import StreamingResponse
 from executor.api import asking
 from executor.api.problems import PROBLEMS
 from executor.api.routes import route_of
-from executor.api.sent import sent
 from executor.errors import SourceRefused
 from executor.operations import audit, runs
 from executor.operations.deployment import Deployment
+from executor.schemas.asking import asked as asked_for
 from executor.schemas.audit import ExportedEvents
 from executor.schemas.order import Upload, Uploaded
 from executor.schemas.output import BEGINNING, Place, StoredPiece
@@ -107,7 +107,7 @@ def _logs(made: APIRouter, at: Deployment) -> None:
         limit: Annotated[int, Query(ge=1, le=_PAGE)] = _PAGE,
     ) -> LogPage:
         """A part of a run's masked output."""
-        asked = sent(OutputOf, run=run, after=_place(after), streams=streams, attempt=attempt)
+        asked = asked_for(OutputOf, run=run, after=_place(after), streams=streams, attempt=attempt)
         who, asked = asking.admit(at, request, route, asked)
         pieces = [LogPiece.of(piece) for piece in runs.logs_page(at, who, asked, limit=limit)]
         return LogPage(items=pieces, next=pieces[-1].place if len(pieces) == limit else None)
@@ -135,7 +135,7 @@ def _events(made: APIRouter, at: Deployment, leaving: Callable[[], bool]) -> Non
         `output` has a piece and its place as the event's id: who comes back with that as Last-Event-ID loses and
         repeats nothing. `state` says how the run is, whenever that changes; `end` that nothing more will come.
         """
-        asked = sent(OutputOf, run=run, after=_place(last_event_id or after), streams=streams)
+        asked = asked_for(OutputOf, run=run, after=_place(last_event_id or after), streams=streams)
 
         def begin() -> tuple[Followed, Callable[[], None]]:
             who, whole = asking.admit(at, request, route, asked)
@@ -208,7 +208,7 @@ def _upload(made: APIRouter, at: Deployment) -> None:
         size: Annotated[int, Query(gt=0, description="Bytes of the archive.")],
     ) -> Uploaded:
         """Send a source for runs of an environment: a tar of ours, named by the SHA-256 of its bytes."""
-        asked = sent(Upload, project=project, environment=environment, digest=digest, size=size)
+        asked = asked_for(Upload, project=project, environment=environment, digest=digest, size=size)
         who, asked = await run_in_threadpool(asking.admit, at, request, route, asked)
         with tempfile.TemporaryFile() as content:  # no thread waits for a slow sender
             await _receive(request, content, asked.size)
@@ -241,7 +241,7 @@ def _file(made: APIRouter, at: Deployment) -> None:
         attempt: Annotated[int | None, Query(ge=1, lt=1 << 31)] = None,
     ) -> StreamingResponse:
         """A file that a run left, as an attachment: never something that a browser shows."""
-        asked = sent(FileOf, run=run, path=path, attempt=attempt)
+        asked = asked_for(FileOf, run=run, path=path, attempt=attempt)
         who, asked = asking.admit(at, request, route, asked)
         found = runs.open_file(at, who, asked)
         headers = {
@@ -268,7 +268,7 @@ def _export(made: APIRouter, at: Deployment) -> None:
         since: Annotated[Moment | None, Query(description="Those since then.")] = None,
     ) -> StreamingResponse:
         """All of a project's audit events as JSON Lines, in the order of their chain and as they are hashed."""
-        who, asked = asking.admit(at, request, route, sent(ExportedEvents, project=project, since=since))
+        who, asked = asking.admit(at, request, route, asked_for(ExportedEvents, project=project, since=since))
         some = audit.export(at, who, asked)
         lines = ("".join(json.dumps(event.fields()) + "\n" for event in events) for events in some)
         return StreamingResponse(lines, media_type=EXPORT)

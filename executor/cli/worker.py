@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from executor.cli.here import operators_only
 from executor.cli.shown import screen
 from executor.cli.typed import times
 from executor.errors import WorkerUnsupported
@@ -56,6 +55,8 @@ def worker(
         why = "a worker's name has at most 200 letters, digits, ., -, _ and %, and one @ at most, as in mill@%h"
         raise typer.BadParameter(why, param_hint="-n")
     if standby_lock is None:
+        from executor.cli.here import operators_only  # not for a check, which imports little
+
         operators_only("worker")
     from executor.cli.worker_program import serve  # Celery, which a check every few seconds need not import
 

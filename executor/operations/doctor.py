@@ -252,7 +252,7 @@ def _broker(settings: Settings) -> Finding:
 
 def _configured_broker(settings: Settings) -> Finding:
     try:
-        made = make_app(settings).connection_for_write()
+        made = make_app(settings).connection_for_read()
     except SettingsProblem as error:
         return Finding("broker", "wrong", "; ".join(error.problems), error.hint)
     with made as connection:

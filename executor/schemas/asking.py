@@ -48,6 +48,12 @@ def asked(kind: type[T], /, **given: Any) -> T:
         raise RequestUnclear("there is no option {name}", name=name) from None
     if first["type"] == "missing":
         raise RequestUnclear("{name} is missing", name=name) from None
+    if first["type"] == "not_storable":
+        message = (
+            "{name} holds what cannot be stored: a NUL or half a character, a number that is too large, "
+            "a time that is none in UTC, or what is nested without end"
+        )
+        raise RequestUnclear(message, name=name) from None
     fits, of = _FITS.get(first["type"], "of another form"), type(first["input"]).__name__
     if first["type"] == "literal_error":  # the words that there are, and no value
         raise RequestUnclear("{name} is {fits}", name=name, fits=first["ctx"]["expected"].replace("'", "")) from None

@@ -152,6 +152,8 @@ class Order(Wanted):
     given. What it leaves out of times and limits is as its place has it.
     """
 
+    texts_apart: ClassVar[bool] = True
+
     target: AnyTarget
     source_root: str
     host: str | None = None

@@ -6,7 +6,7 @@ arguments (`executor.schemas.run_keywords`, which is generated).
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
@@ -32,6 +32,7 @@ class RunRequest(Input):
     """What somebody wants to run, as it was typed, called or posted: nothing is looked up yet. Times in seconds."""
 
     model_config = ConfigDict(strict=True)
+    texts_apart: ClassVar[bool] = True
 
     target: Target
     text: Mapping[str, str] = Field(default={}, description="A function's arguments by name, as text to be converted.")

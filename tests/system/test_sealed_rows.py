@@ -142,14 +142,16 @@ class TestKeyFile:
 
     def test_wrong(self, place: Rig, project: str) -> None:
         """Another key file in its place is told from the right one: no worker takes what it cannot open."""
-        away = place.key_file.with_name("away")
-        place.key_file.rename(away)
+        halves = place.key_file, place.key_file.with_suffix(".pub")
+        for half in halves:
+            half.rename(half.with_suffix(".away" + half.suffix))
         try:
             create_local_key(place.key_file)
             words = "no worker has the key service local:", "this machine has local:"
             refused(place, try_it(place, project), *words, reason="no_capable_worker")
         finally:
-            away.replace(place.key_file)
+            for half in halves:
+                half.with_suffix(".away" + half.suffix).replace(half)
 
     def test_open_to_others(self, place: Rig, project: str) -> None:
         """A key file that others may read is refused, with the mend."""

@@ -6,7 +6,7 @@ Until it is known that a command goes cold, nothing but the standard library is 
 import os
 import sys
 
-from executor.cli.warm import circumstances, place
+from executor.cli.warm import circumstances
 
 _NOUNS = ("run", "runs")
 """Commands that seal no value and ask for none."""
@@ -37,6 +37,10 @@ def main() -> None:
 def _home() -> str | None:
     """The home whose warm process this command may use; None where it may not use any."""
     if sys.platform != "linux" or sys.argv[1:2] == [] or sys.argv[1] not in _NOUNS:
+        return None
+    try:
+        from executor.cli.warm import place
+    except ImportError:  # of another package of our store's name: whoever starts cold says so
         return None
     if "_SEALRUN_COMPLETE" in os.environ or circumstances.odd_variable(os.environ) or not place.wanted(os.environ):
         return None

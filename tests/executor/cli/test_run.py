@@ -106,7 +106,7 @@ class TestExitCodes:
     def test_each_end_has_its_own(self, jobs: Cli, words: tuple[str, ...], code: int, sentence: str) -> None:
         """The run's own, 128 and the signal, 124, 1, 125 where it never started, 2 for what was typed."""
         jobs.job("raises.py", "{}['missing']")
-        if words[0] == "broken.py" or "/nowhere/python3" in words:
+        if words[:1] == ("broken.py",) or "/nowhere/python3" in words:
             only_beside_the_database(jobs)  # which Python a run with uploaded source has, its worker decides
         jobs.job("broken.py", "\ndef load(:\n")
 
