@@ -35,7 +35,7 @@ from executor.submission.ordering import Stage, of_request, with_source
 from secretstore import vault
 from secretstore.audit import Actor
 from secretstore.database import Database
-from secretstore.errors import InUse, NameRefused, SealrunError, UnknownSecret
+from secretstore.errors import InUse, NameRefused, SealrunError, UnknownSecret, ValueRefused
 from secretstore.timestamps import utc_now
 from tests.executor.conftest import Bench
 
@@ -219,6 +219,8 @@ WITH = {"kind": "list", "files": {}, "entry": None, "with": ["x"], "requires_pyt
         ({"target": function(path="/etc/passwd")}, RequestUnclear),
         ({"target": {"kind": "command", "argv": ["x"], "programs": ["/bin/x"]}}, RequestUnclear),
         ({"target": {"kind": "command", "argv": ["a\0b"]}}, RequestUnclear),
+        ({"source_root": "/a\0b"}, RequestUnclear),
+        ({"variables": {"A": "a\0b"}}, ValueRefused),
         ({"variables": {"LD_PRELOAD": "x"}}, NameRefused),
         ({"variables": {"KEY": "x"}}, NameRefused),
         ({"secrets": ["NONE"]}, UnknownSecret),
@@ -255,8 +257,6 @@ def test_what_no_sender_of_ours_sends_is_refused(
     "other",
     [
         {"target": {"kind": "shell", "text": "x"}},
-        {"source_root": "/a\0b"},
-        {"variables": {"A": "a\0b"}},
         {"timeout": float("nan")},
         {"target": function(extra=1)},
         {"target": function(args=[{"text": "a", "json": 1}])},
