@@ -97,7 +97,7 @@ class LogIns:
                     path=self._path, why="others can read it, and it holds tokens", hint=f"chmod 600 {self._path}"
                 )
             found = json.loads(all_of(self._path, _SIZE_LIMIT))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # of a home that is no folder whoever needs it says so
             return {"servers": {}, "current": None}
         except OSError as error:
             raise FolderUnusable(path=self._path, why=(error.strerror or "it cannot be read").lower()) from None
