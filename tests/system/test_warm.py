@@ -10,6 +10,8 @@ import pytest
 from tests.processes import eventually
 from tests.rig import CHECKOUT, WEAKER, Rig, as_ordinary, file, ordinary_account, rig
 
+pytestmark = pytest.mark.long
+
 ATTACK = """
 import os, socket, sys
 folder = sys.argv[1]

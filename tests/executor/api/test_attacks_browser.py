@@ -12,6 +12,8 @@ from executor.people.principal import operator
 from tests.executor.api.conftest import OPERATOR
 from tests.executor.api.pair import PASSWORD, Pair
 
+pytestmark = pytest.mark.long
+
 EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
 
 

@@ -15,6 +15,8 @@ from joserfc.jwk import OctKey, RSAKey
 from tests.executor.api.pair import Pair
 from tests.executor.api.provider import CLIENT_ID, CLIENT_SECRET
 
+pytestmark = pytest.mark.long
+
 
 class LogIn:
     """A log-in that a browser has begun at the first server."""

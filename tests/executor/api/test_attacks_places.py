@@ -10,6 +10,8 @@ from secretstore import vault
 from tests.executor.api.conftest import OPERATOR
 from tests.executor.api.pair import Pair
 
+pytestmark = pytest.mark.long
+
 RUNS = [route for route in ROUTES if "{run}" in route.path]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2 as httpx
+import pytest
 
 from executor.api.paging import cursor
 from executor.people import accounts, loopback, memberships, tokens
@@ -14,6 +15,8 @@ from executor.people.principal import operator
 from executor.people.throttle import LOG_IN_OF_ACCOUNT
 from tests.executor.api.conftest import OPERATOR
 from tests.executor.api.pair import Pair
+
+pytestmark = pytest.mark.long
 
 KEY = "idempotency-key"
 RUN = {"target": {"kind": "command", "argv": ["true"]}, "source_root": "/srv", "host": "elsewhere"}

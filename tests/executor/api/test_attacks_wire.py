@@ -15,6 +15,8 @@ from tests.effort import FULL
 from tests.executor.api.pair import Pair
 from tests.processes import eventually
 
+pytestmark = pytest.mark.long
+
 BUNDLES = "/api/v1/projects/shop/environments/default/bundles"
 
 

@@ -25,6 +25,8 @@ from secretstore.pins import remember_at_first_use
 from tests.executor.api.conftest import OPERATOR, House
 from tests.serving import served, token_of
 
+pytestmark = pytest.mark.long
+
 CANARY = b"canary-4Jw9-of-the-crawl-\xc3\xa9"
 
 

@@ -11,6 +11,8 @@ import pytest
 from executor.sandbox import kernel
 from tests.rig import CHECKOUT
 
+pytestmark = pytest.mark.long
+
 CODE = """
 import json, os, resource, sys, threading
 sys.path.insert(0, sys.argv[1])

@@ -29,6 +29,8 @@ from tests.conftest import postgres_server
 from tests.effort import FULL
 from tests.executor.api.conftest import House, deployment_of
 
+pytestmark = pytest.mark.long
+
 HOST = "testserver"
 EXAMPLES = 200 if FULL else 3
 """Requests of each operation, some that fit and some that do not."""

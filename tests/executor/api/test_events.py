@@ -13,6 +13,8 @@ from executor.runs import Outcome
 from tests.effort import FULL
 from tests.executor.api.pair import Pair
 
+pytestmark = pytest.mark.long
+
 PIECES = tuple(b"line %d\n" % number for number in range(1, 13))
 
 

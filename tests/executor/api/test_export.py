@@ -3,8 +3,12 @@
 import json
 from typing import Any
 
+import pytest
+
 from secretstore import audit_reading
 from tests.executor.api.conftest import House
+
+pytestmark = pytest.mark.long
 
 
 def test_the_audit_is_exported_as_lines(house: House) -> None:

@@ -13,6 +13,8 @@ from executor.api.routes import BASE
 from tests.executor.api.pair import Pair
 from tests.serving import token_of
 
+pytestmark = pytest.mark.long
+
 PAGES = Path(__file__).parents[3] / "docs" / "reference"
 SHOWN = re.compile(r"```sh\n(.*?)```\n```(json)?\n(.*?)```\n", re.DOTALL)
 EXAMPLES = SHOWN.findall((PAGES / "http-api.md").read_text(encoding="utf-8"))

@@ -1,8 +1,12 @@
 """Pages of listings: each item once, whoever asks, in an order that no server's language changes."""
 
+import pytest
+
 from secretstore import vault
 from secretstore.pins import Pins
 from tests.executor.api.conftest import OPERATOR, House
+
+pytestmark = pytest.mark.long
 
 
 def _names(house: House, token: str, limit: int) -> list[list[str]]:

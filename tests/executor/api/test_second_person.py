@@ -20,6 +20,8 @@ from executor.source import bundles, packing
 from secretstore import vault
 from tests.executor.api.conftest import OPERATOR, House
 
+pytestmark = pytest.mark.long
+
 PROD, MINE = "default", "staging"
 MARKS = ("OF_PROD", "value-of-prod", "lake-of-prod", "target-of-prod")
 """What stands in prod alone: none of it is answered to who may not see it."""

@@ -15,6 +15,8 @@ from secretstore.models import SecretReservation
 from tests.executor.api.conftest import OPERATOR, House
 from tests.processes import eventually
 
+pytestmark = pytest.mark.long
+
 
 def expired(house: House) -> None:
     """A link, and a reservation, that were good until yesterday."""

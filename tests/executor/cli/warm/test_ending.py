@@ -16,6 +16,8 @@ from tests.executor.cli.warm.conftest import Reporting, Warm
 from tests.leaks.evidence import Search, memory
 from tests.processes import eventually, is_alive
 
+pytestmark = pytest.mark.long
+
 CANARY = "canary-4ab1c0ffee5d"
 
 

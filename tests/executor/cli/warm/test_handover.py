@@ -16,6 +16,8 @@ from tests.executor.cli.conftest import PATIENCE
 from tests.executor.cli.warm.conftest import Reporting, Warm
 from tests.processes import children, eventually, is_alive
 
+pytestmark = pytest.mark.long
+
 _FACTS = "import sys; from executor.cli.warm import handover; sys.stdout.buffer.write(b'\\0'.join(handover.facts()))"
 
 
