@@ -1,5 +1,6 @@
 """The file of a server's signing key: PKCS #8 in PEM, 0600, with its public half in words before it."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -28,7 +29,8 @@ def create_signing_key(path: Path) -> Signer:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     try:
-        private_folder(path.parent)
+        with contextlib.suppress(FileExistsError):  # it is no folder: what follows says so
+            private_folder(path.parent)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise AlreadyExists("there is a file at {path} already; it is never overwritten", path=path) from None
@@ -56,10 +58,11 @@ def read_signing_key(path: Path) -> SigningKey:
         raise KeyFileMissing("there is no signing key at {path}", path=path, hint=hint) from None
     except OSError:
         raise KeyFileUnusable(path=path, why="this user cannot read it") from None
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
+        os.close(file)
+        raise KeyFileUnusable(path=path, why="it is no regular file of this user's")
     with open(file, "rb", buffering=0) as raw:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
-            raise KeyFileUnusable(path=path, why="it is no regular file of this user's")
         if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise KeyFileUnusable(path=path, why="users other than its owner can access it; chmod 600 it")
         try:

@@ -6,9 +6,9 @@ arguments (`executor.schemas.run_keywords`, which is generated).
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from executor.schemas.places import Input
 from executor.schemas.target import Target
@@ -32,7 +32,12 @@ class RunRequest(Input):
     """What somebody wants to run, as it was typed, called or posted: nothing is looked up yet. Times in seconds."""
 
     model_config = ConfigDict(strict=True)
-    texts_apart: ClassVar[bool] = True
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_storable(cls, value: Any, field: ValidationInfo) -> Any:
+        """It is not sent as it is: each text and number is looked at, with a sentence of its own, where it is used."""
+        return value
 
     target: Target
     text: Mapping[str, str] = Field(default={}, description="A function's arguments by name, as text to be converted.")

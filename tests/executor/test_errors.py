@@ -25,7 +25,7 @@ def _kinds(root: type[SealrunError] = SealrunError) -> Iterator[type[SealrunErro
         yield from _kinds(kind)
 
 
-KINDS = list(_kinds())
+KINDS = [kind for kind in _kinds() if not kind.__module__.startswith("tests.")]
 NAMES = sorted(kind.__name__ for kind in KINDS)
 
 

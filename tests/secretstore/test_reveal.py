@@ -253,6 +253,7 @@ def test_the_way_out_is_light() -> None:
         "secretstore.acting_names",
         "secretstore.aws_kms",
         "secretstore.bundle",
+        "secretstore.default_home",
         "secretstore.durations",
         "secretstore.errors",
         "secretstore.home",
