@@ -176,12 +176,12 @@ def _waits(dialect: str, count: Callable[..., None]) -> Iterator[None]:
         return fetching(self, flush=flush)
 
     psycopg.Connection.wait = wait  # type: ignore[method-assign]  # undone below
-    psycopg.Pipeline._fetch_gen = fetch  # type: ignore[method-assign]
+    psycopg.Pipeline._fetch_gen = fetch  # type: ignore[method-assign]  # undone below
     try:
         yield
     finally:
-        psycopg.Connection.wait = plain  # type: ignore[method-assign]
-        psycopg.Pipeline._fetch_gen = fetching  # type: ignore[method-assign]
+        psycopg.Connection.wait = plain  # type: ignore[method-assign]  # as it was
+        psycopg.Pipeline._fetch_gen = fetching  # type: ignore[method-assign]  # as it was
 
 
 class _Worker:

@@ -39,7 +39,7 @@ _KNOWN = {
     },
 }
 _KEY = {
-    "name": "Idempotency-Key",
+    "name": once.HEADER,
     "in": "header",
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
@@ -51,8 +51,6 @@ _ID = {
     "and `-`. It stands in the audit log, too.",
     "schema": {"type": "string"},
 }
-
-assert _KEY["name"].lower() == once.HEADER  # type: ignore[attr-defined]
 
 
 def describe(app: FastAPI, open_: Collection[str]) -> None:

@@ -12,7 +12,7 @@ from executor.people import idempotency
 from executor.people.idempotency import Stored
 from secretstore.database import Database
 
-HEADER = "idempotency-key"
+HEADER = "Idempotency-Key"
 
 
 def answered(

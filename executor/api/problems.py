@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from executor.errors import TooManyAttempts
+from executor.sandbox.fork import place_of
 from secretstore.errors import DatabaseUnavailable, SealrunError
 
 MEDIA_TYPE = "application/problem+json"
@@ -113,9 +114,10 @@ def unforeseen(error: Exception, id_: str | None) -> JSONResponse:
 
 
 def log(error: Exception, id_: str | None) -> None:
-    """Write down kind and place of a failure, and the text of no exception that saw a request."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown"
-    _log.error("request %s failed: %s at %s", id_, type(error).__name__, where)
+    """Write down a failure, and the text of no exception that saw a request."""
+    _log.error("request %s failed: %s", id_, kind_and_place(error))
+
+
+def kind_and_place(error: Exception) -> str:
+    """What may be said of an exception that nobody foresaw: its text may quote what it saw."""
+    return f"{type(error).__name__}{place_of(error)}"

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator
 
+from executor.api.problems import kind_and_place
 from executor.operations import pruning
 from executor.operations.deployment import Deployment
 from secretstore.audit import Actor
@@ -38,7 +39,7 @@ def _tidy(at: Deployment, over: threading.Event, every: float) -> None:
             pruning.forget_expired(at, who)
         except SealrunError as error:
             logger.warning("what has expired is not deleted: %s", error)
-        except Exception:
-            logger.exception("what has expired is not deleted")
+        except Exception as error:  # noqa: BLE001  # the next time may go better; its text may quote a row or a URL
+            logger.error("what has expired is not deleted: %s", kind_and_place(error))
         if over.wait(every):
             return

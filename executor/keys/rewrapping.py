@@ -1,6 +1,7 @@
 """Wrap private keys anew with the first key service, where another one has wrapped them; each counts for itself."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from executor.keys.creation import rewrapped
 from executor.keys.resealing import NOBODY, Witness
@@ -57,7 +58,7 @@ def rewrap(
                 pair.key_service,
                 pair.wrapped,
                 actor=actor,
-                also=lambda session, so_far=so_far: witness.committing(session, so_far),  # type: ignore[misc]
+                also=partial(witness.committing, done=so_far),
             ):
                 done.append(one)
                 tell(one)

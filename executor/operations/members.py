@@ -23,8 +23,8 @@ def add(at: Deployment, who: Actor, asked: Member) -> MembershipView:
         AlreadyExists: they have it.
     """
     place = _place(at, who, asked)
-    more = {"group": asked.group, "issuer": asked.issuer}
-    return memberships.give(at.db, asked.name, asked.role, place, **more, actor=who, by=principal_of(who))  # type: ignore[arg-type]
+    named = asked.name, asked.role, place
+    return memberships.give(at.db, *named, group=asked.group, issuer=asked.issuer, actor=who, by=principal_of(who))
 
 
 def remove(at: Deployment, who: Actor, asked: Member) -> MembershipView:
@@ -36,8 +36,8 @@ def remove(at: Deployment, who: Actor, asked: Member) -> MembershipView:
         LastAdmin: nobody else is admin of the installation.
     """
     place = _place(at, who, asked)
-    more = {"group": asked.group, "issuer": asked.issuer}
-    return memberships.take(at.db, asked.name, asked.role, place, **more, actor=who, by=principal_of(who))  # type: ignore[arg-type]
+    named = asked.name, asked.role, place
+    return memberships.take(at.db, *named, group=asked.group, issuer=asked.issuer, actor=who, by=principal_of(who))
 
 
 def list_(at: Deployment, who: Actor, asked: Members) -> Sequence[MembershipView]:

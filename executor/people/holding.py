@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import or_, update
+from sqlalchemy import ColumnElement, or_, update
 from sqlmodel import Session, col, delete, select
 
 from executor.errors import Forbidden, UnknownAccount
@@ -50,7 +50,7 @@ def require_over(db: Database, by: Principal, name: str) -> None:
 def end_all(db: Database, session: Session, account_id: str, by: str) -> None:
     """End all sessions and tokens of an account. One that is enabled again has to log in, and to make new tokens."""
     session.execute(delete(BrowserSession).where(col(BrowserSession.account_id) == account_id))
-    _revoke(db, session, [col(Token.account_id) == account_id], by)
+    _revoke(db, session, col(Token.account_id) == account_id, by)
 
 
 def end_sessions(session: Session, account_id: str) -> None:
@@ -76,7 +76,7 @@ def rights_changed(db: Database, session: Session, account_ids: Iterable[str], b
         mine = select(Token).where(Token.account_id == account_id, col(Token.revoked_at).is_(None))
         lost = [token.id for token in session.exec(mine) if token.role is not None and not _is_covered(token, owned)]
         if lost:
-            _revoke(db, session, [col(Token.id).in_(lost)], by)
+            _revoke(db, session, col(Token.id).in_(lost), by)
 
 
 def _is_covered(token: Token, owned: tuple[Grant, ...]) -> bool:
@@ -85,6 +85,6 @@ def _is_covered(token: Token, owned: tuple[Grant, ...]) -> bool:
     return wanted.verbs <= frozenset().union(*has)
 
 
-def _revoke(db: Database, session: Session, which: list[object], by: str) -> None:
-    live = [*which, col(Token.revoked_at).is_(None)]
-    session.execute(update(Token).where(*live).values(revoked_at=db.now(), revoked_by=by))  # type: ignore[arg-type]
+def _revoke(db: Database, session: Session, which: ColumnElement[bool], by: str) -> None:
+    live = update(Token).where(which, col(Token.revoked_at).is_(None))
+    session.execute(live.values(revoked_at=db.now(), revoked_by=by))

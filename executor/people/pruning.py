@@ -50,5 +50,5 @@ def prune(db: Database) -> int:
     deleted = 0
     for table, condition in over:
         with db.writing() as session:
-            deleted += session.execute(delete(table).where(condition)).rowcount  # type: ignore[attr-defined]
+            deleted += session.execute(delete(table).where(condition)).rowcount  # type: ignore[attr-defined]  # of a cursor, which a DELETE has
     return deleted

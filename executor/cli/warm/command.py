@@ -91,7 +91,7 @@ def _take_signals(ignored: int) -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         wanted = signal.SIG_IGN if ignored & 1 << (number - 1) else signal.SIG_DFL
         if number == signal.SIGINT and wanted is signal.SIG_DFL:
-            wanted = signal.default_int_handler  # type: ignore[assignment]
+            wanted = signal.default_int_handler  # type: ignore[assignment]  # the others are of an enumeration
         signal.signal(number, wanted)
 
 
@@ -108,9 +108,9 @@ def _open_streams(words: list[str]) -> None:
         )
         for number, (encoding, errors, unbuffered) in enumerate(zip(words[::3], words[1::3], words[2::3], strict=True))
     )
-    sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
+    sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]  # typed as never assigned; Python has both
+    sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]  # likewise
+    sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]  # likewise
 
 
 def _run() -> int:

@@ -15,8 +15,6 @@ from secretstore.models import SecretReservation
 from tests.executor.api.conftest import OPERATOR, House
 from tests.processes import eventually
 
-pytestmark = pytest.mark.long
-
 
 def expired(house: House) -> None:
     """A link, and a reservation, that were good until yesterday."""
@@ -32,6 +30,7 @@ def left(house: House) -> int:
         return len(session.exec(select(Link)).all()) + len(session.exec(select(SecretReservation)).all())
 
 
+@pytest.mark.long
 def test_it_goes_at_the_start_and_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of people, and what was reserved and never sealed; a database that is away for once ends nothing."""
     expired(house)
@@ -49,3 +48,17 @@ def test_it_goes_at_the_start_and_again(house: House, monkeypatch: pytest.Monkey
     monkeypatch.setattr(pruning, "forget_expired", away_first)
     with tidying(house.at, every=0.01):
         eventually(lambda: left(house) == 0, 30, "it is gone at the next look")
+
+
+def test_what_it_did_not_foresee_is_told_by_kind_and_place(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """I10: the text of a driver's error may quote a row, or a URL with its password."""
+
+    def fails(*given: object) -> int:
+        raise RuntimeError("postgresql://sealrun:correct-horse-battery@db/sealrun")
+
+    monkeypatch.setattr(pruning, "forget_expired", fails)
+    with tidying(house.at, every=3600):
+        eventually(lambda: "RuntimeError" in caplog.text, 30, "it is told")
+    assert "test_tidying.py" in caplog.text and "correct-horse" not in caplog.text
