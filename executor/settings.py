@@ -1,29 +1,22 @@
 """The executor's settings, besides the store's; read once at the door into a frozen object."""
 
 import hashlib
-import ipaddress
 import os
-import re
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from executor.boundary.plans import SIGNER_FORM, Signer
-from executor.masking.token_shape import is_token
+from executor import setting_texts
+from executor.boundary.plans import Signer
 from executor.sandbox.folders import OpenFolder, why_not
-from secretstore import sizes
-from secretstore.errors import NameRefused
-from secretstore.naming import check_environment_name, check_project_name
 from secretstore.pin import GivenPin
 from secretstore.settings import (
     STORE_SETTINGS,
     Setting,
     SettingsReading,
     StoreSettings,
-    Unacceptable,
     absolute_path,
     length_of_time,
     parse_store_settings,
@@ -327,12 +320,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     cache = reading.value(CACHE, absolute_path, _default_folder("cache", store.home))
     settings = Settings(
         store=store,
-        broker_url=reading.value(BROKER_URL, _broker_url, None),
-        server=reading.value(SERVER, _server, None),
-        token=reading.value(TOKEN, _token, None),
+        broker_url=reading.value(BROKER_URL, setting_texts.broker_url, None),
+        server=reading.value(SERVER, setting_texts.server, None),
+        token=reading.value(TOKEN, setting_texts.token, None),
         project=reading.value(PROJECT, str, None),
         environment=reading.value(ENVIRONMENT, str, None),
-        pins=reading.value(PIN, _pins, ()),
+        pins=reading.value(PIN, setting_texts.pins, ()),
         host=reading.value(HOST, printable_name, socket.gethostname()),
         host_is_default=HOST.name not in environ,
         lease=reading.value(LEASE, length_of_time(3, 3600), 30),
@@ -345,19 +338,19 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         cache=cache,
         cache_bytes=reading.value(CACHE_LIMIT, number(1, 1 << 16), 10) << 30,
         setup_timeout=reading.value(SETUP_TIMEOUT, length_of_time(1, 86400), 900),
-        package_index=reading.value(PACKAGE_INDEX, _package_index, None),
-        run_uids=reading.value(RUN_UIDS, _uids, range(60706, 61184)),
-        serves=reading.value(SERVES, _places, ("*/*",)),
+        package_index=reading.value(PACKAGE_INDEX, setting_texts.package_index, None),
+        run_uids=reading.value(RUN_UIDS, setting_texts.uids, range(60706, 61184)),
+        serves=reading.value(SERVES, setting_texts.places, ("*/*",)),
         queue_timeout=reading.value(QUEUE_TIMEOUT, length_of_time(1, 30 * 86400), 3600),
         keep_runs=reading.value(KEEP_RUNS, length_of_time(0, 36500, "d"), 30 * 86400),
-        readable=reading.value(READABLE, _open_folders, ()),
-        writable=reading.value(WRITABLE, _open_folders, ()),
+        readable=reading.value(READABLE, setting_texts.open_folders, ()),
+        writable=reading.value(WRITABLE, setting_texts.open_folders, ()),
         warm=reading.value(WARM, length_of_time(0, 86400), 600),
-        run_memory=reading.value(RUN_MEMORY, _size(16 << 20), None),
-        run_cpus=reading.value(RUN_CPUS, _cpus, None),
+        run_memory=reading.value(RUN_MEMORY, setting_texts.size(16 << 20), None),
+        run_cpus=reading.value(RUN_CPUS, setting_texts.cpus, None),
         run_pids=reading.value(RUN_PIDS, number(16, 1 << 22), 4096),
-        run_disk=reading.value(RUN_DISK, _size(1 << 20), 10 << 30),
-        metrics_listen=reading.value(METRICS_LISTEN, _listening, None),
+        run_disk=reading.value(RUN_DISK, setting_texts.size(1 << 20), 10 << 30),
+        metrics_listen=reading.value(METRICS_LISTEN, setting_texts.listening, None),
         signers=_signers_that_count(reading),
         signing_key=signing_key,
         closed=tuple(_closed(store, environ, workspaces, cache, *([signing_key] if signing_key else []))),
@@ -375,160 +368,14 @@ def read_here() -> Settings:
     return read_settings(os.environ)
 
 
-def _server(text: str) -> str:
-    if not re.fullmatch(r"https?://[^/@\s]+/?", text):
-        raise Unacceptable("is not the address of a server, as in https://sealrun.example.com")
-    return text
-
-
-def _token(text: str) -> str:
-    if not is_token(text.encode(errors="replace")):
-        raise Unacceptable("is not a whole token: srn_ and 37 letters and digits")
-    return text
-
-
-def _broker_url(text: str) -> str:
-    for one in text.split(";"):  # kombu takes several, and tries one after the other
-        scheme, mark, _ = one.partition("://")
-        if not mark or scheme not in ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp"):
-            at = "is" if one == text else "has, between its semicolons, what is"
-            more = f". {_ENCODED}" if one != text else ""
-            raise Unacceptable(f"{at} not the URL of a supported broker: redis://…, rediss://…, amqp://…{more}")
-        if scheme != "redis+socket" and (why := _why_no_address(one)):
-            raise Unacceptable(f"{why}. {_ENCODED}")
-    return text
-
-
-_ENCODED = "Special characters of a password are percent-encoded: / is %2F, # is %23, ? is %3F, @ is %40"
-
-
-def _why_no_address(url: str) -> str | None:
-    """Why a broker's URL leads nowhere; None where it may lead somewhere."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return "cannot be read: its host or port is none"
-    if parts.fragment or "@" in parts.path + parts.query:
-        return "cannot be read: what stands before its @ has a character that ends a host"
-    if parts.scheme.startswith("redis") and not re.fullmatch("/*[0-9]*", parts.path):
-        return "does not end with the number of a database, as in redis://HOST:6379/0"
-    return None
-
-
-def _package_index(text: str) -> str:
-    scheme, mark, rest = text.partition("://")
-    if not mark or scheme not in ("http", "https"):
-        raise Unacceptable("is not the URL of a package index: https://…")
-    if "@" in rest.partition("/")[0]:
-        raise Unacceptable("contains a user or a password: store it as a secret and pass --setup-secret")
-    return text
-
-
-def _listening(text: str) -> tuple[str, int]:
-    bare = text.removeprefix("open:")
-    host, mark, port = bare.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]") if "[" in host else host)
-    except ValueError:
-        raise Unacceptable("is not an address with a port, as in 127.0.0.1:9464 or [::1]:9464") from None
-    if not (mark and port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):
-        raise Unacceptable("needs a port from 1 to 65535, as in 127.0.0.1:9464")
-    if not address.is_loopback and bare == text:
-        raise Unacceptable(
-            "is not a loopback address, and whoever reaches it may read; if that is meant, write open: before it"
-        )
-    return str(address), int(port)
-
-
 def _signers_that_count(reading: SettingsReading) -> tuple[Signer, ...]:
     problems = len(reading.problems)
     none: tuple[Signer, ...] = ()
-    doors, signers = reading.value(DOORS, _doors, "any"), reading.value(SIGNERS, _signers, none)
+    doors = reading.value(DOORS, setting_texts.doors, "any")
+    signers = reading.value(SIGNERS, setting_texts.signers, none)
     if doors == "api" and not signers and len(reading.problems) == problems:
         reading.problems.append(f"{DOORS.name} is api, and {SIGNERS.name} names no server whose plans count")
     return signers if doors == "api" else ()
-
-
-def _doors(text: str) -> str:
-    if text not in ("any", "api"):
-        raise Unacceptable("is neither any nor api")
-    return text
-
-
-def _signers(text: str) -> tuple[Signer, ...]:
-    try:
-        return tuple(Signer.parse(word.strip()) for word in text.split(","))
-    except ValueError:
-        raise Unacceptable(f"is not a list of public keys, as in {SIGNER_FORM}") from None
-
-
-def _uids(text: str) -> range:
-    first, dash, last = text.partition("-")
-    if not all(end.isascii() and end.isdigit() and len(end) <= 10 for end in ([first, last] if dash else [first])):
-        raise Unacceptable("is not a range of user ids, as in 60706-61183")
-    low, high = int(first), int(last or first)
-    if not 0 < low <= high < 2**31:
-        raise Unacceptable("must begin above 0, which is root, and not end before it begins")
-    return range(low, high + 1)
-
-
-def _size(least: int) -> Callable[[str], int]:
-    """Return a parser of sizes from this one upwards."""
-
-    def parse(text: str) -> int:
-        try:
-            found = sizes.size(text)
-        except ValueError:
-            found = -1
-        if not least <= found <= 1 << 46:
-            raise Unacceptable(f"is not a size from {sizes.as_text(least)} to 64T, as in {sizes.FORM}")
-        return found
-
-    return parse
-
-
-def _cpus(text: str) -> float:
-    if not (text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < 12 and 0.01 <= float(text) <= 4096):
-        raise Unacceptable("is not a number of CPUs from 0.01 to 4096, as in 2 or 0.5")
-    return float(text)
-
-
-def _places(text: str) -> tuple[str, ...]:
-    places = tuple(dict.fromkeys(place.strip() for place in text.split(",")))
-    try:
-        for place in places:
-            project, slash, environment = place.partition("/")
-            if project != "*":
-                check_project_name(project)
-            if environment != "*" or not slash:
-                check_environment_name(environment)
-    except NameRefused:
-        raise Unacceptable("is not a list of PROJECT/ENV, as in shop/staging, data/*") from None
-    return places
-
-
-def _pins(text: str) -> tuple[GivenPin, ...]:
-    try:
-        return tuple(GivenPin.parse(one.strip(), f"{PIN.name} gives") for one in text.split(","))
-    except ValueError as why:
-        raise Unacceptable(f"is no list of [ENV=]PIN: {why}") from None
-
-
-def _open_folders(text: str) -> tuple[OpenFolder, ...]:
-    folders = []
-    for entry in text.split(":"):
-        named, mark, path = ("", "", entry) if entry.startswith("/") else entry.partition("=")
-        if not path.startswith("/"):
-            raise Unacceptable("is not a list of absolute paths, as in /srv/models:shop=/data/shop")
-        projects = tuple(name.strip() for name in named.split(",")) if mark else ()
-        try:
-            for project in projects:
-                check_project_name(project)
-        except NameRefused:
-            raise Unacceptable("names a project that cannot be one, as shop is in shop=/data/shop") from None
-        folders.append(OpenFolder(Path(path), projects))
-    return tuple(folders)
 
 
 def _problems_of_folders(settings: Settings) -> Iterator[str]:
